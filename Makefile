@@ -1,0 +1,70 @@
+# `make` lists the targets. Each one builds the environment it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := python -m pip --disable-pip-version-check install --quiet
+export DO_NOT_TRACK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-oldest test-newest lint format bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/demo.stamp ## Rank the runs of the example sweep in a Kedro pipeline, and draw pictures
+	$(BIN)/kedro run
+	@echo "The leaderboard and the pictures are in examples/data/reporting:"
+	@ls examples/data/reporting
+
+test: $(VENV)/test.stamp ## Run the tests, with branch coverage
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+test-oldest: ## Run the tests on Python 3.10 with the oldest supported packages
+	@$(call test-on,3.10,oldest,kedro==1.0.0 omegaconf==2.3.0)
+
+test-newest: ## Run the tests on Python 3.13 with the newest packages
+	@$(call test-on,3.13,newest,--upgrade kedro omegaconf)
+
+lint: $(VENV)/lint.stamp ## Check style (ruff), types (mypy) and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/lint.stamp ## Put the code into the common format
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/test.stamp ## Time the package beside the floor and, where installed, hydraflow
+	$(BIN)/python benchmarks/generate.py --runs 10000 --kind sweep benchmarks/data/sweep-10000
+	$(BIN)/python benchmarks/compare.py benchmarks/data/sweep-10000
+
+clean: ## Remove the environments and everything that was generated
+	rm -rf .venv .venv-* .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .import_linter_cache benchmarks/data examples/data/reporting dist
+
+# A stamp stands for the environment with one group of pyproject.toml installed.
+$(VENV)/%.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/$(PIP) --editable . --group $*
+	@touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/$(PIP) --upgrade 'pip>=25.1'
+
+# $(call test-on,VERSION,NAME,PACKAGES): an interpreter that is missing is named, not hidden.
+define test-on
+	set -e; \
+	for python in python$(1) $$HOME/.pyenv/versions/$(1).*/bin/python ''; do \
+		"$$python" -c '' 2>/dev/null && break; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "SKIPPED test-$(2): there is no Python $(1) on this machine"; exit 0; \
+	fi; \
+	[ -x .venv-$(2)/bin/python ] || "$$python" -m venv .venv-$(2); \
+	.venv-$(2)/bin/$(PIP) --upgrade 'pip>=25.1'; \
+	.venv-$(2)/bin/$(PIP) --editable . --group test $(3); \
+	.venv-$(2)/bin/python -m pip list 2>/dev/null | grep -iE '^(kedro|omegaconf|polars|fsspec|joblib) '; \
+	.venv-$(2)/bin/python -m pytest
+endef
