@@ -1,0 +1,49 @@
+"""HydraFlow runs in Kedro: find, read, represent and query them, local or remote."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kedro_hydraflow.collection import Collection
+from kedro_hydraflow.errors import KedroHydraflowError
+from kedro_hydraflow.group_by import GroupBy
+from kedro_hydraflow.loading import (
+    get_experiment_names,
+    iter_artifact_paths,
+    iter_artifacts_dirs,
+    iter_experiment_dirs,
+    iter_run_dirs,
+)
+from kedro_hydraflow.run import Run
+from kedro_hydraflow.run_collection import RunCollection
+from kedro_hydraflow.run_info import RunInfo
+
+if TYPE_CHECKING:
+    from kedro_hydraflow.datasets import HydraflowRunCollectionDataset, HydraflowRunDataset
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Collection",
+    "GroupBy",
+    "HydraflowRunCollectionDataset",
+    "HydraflowRunDataset",
+    "KedroHydraflowError",
+    "Run",
+    "RunCollection",
+    "RunInfo",
+    "get_experiment_names",
+    "iter_artifact_paths",
+    "iter_artifacts_dirs",
+    "iter_experiment_dirs",
+    "iter_run_dirs",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the datasets, and Kedro with them, when they are first asked for."""
+    if name in ("HydraflowRunCollectionDataset", "HydraflowRunDataset"):
+        from kedro_hydraflow import datasets
+
+        return getattr(datasets, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

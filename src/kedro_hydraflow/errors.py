@@ -1,0 +1,96 @@
+"""Every exception that kedro-hydraflow raises on purpose.
+
+Each one descends from [KedroHydraflowError][] and from the builtin that fits, so that
+both ``except KedroHydraflowError`` and, say, ``except FileNotFoundError`` work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class KedroHydraflowError(Exception):
+    """The base class of every deliberate error of this package."""
+
+
+class OptionError(KedroHydraflowError, ValueError):
+    """An argument has a value that cannot be used."""
+
+
+class StorageError(KedroHydraflowError, OSError):
+    """A storage could not be read: denied, unreachable or broken, which is never "empty"."""
+
+
+class NotFoundError(StorageError, FileNotFoundError):
+    """A tracking directory, run directory or artifact does not exist."""
+
+
+class TrackingDirectoryError(KedroHydraflowError, ValueError):
+    """A directory exists, but it is not a tracking directory that can be read."""
+
+
+class MetadataError(KedroHydraflowError, ValueError):
+    """A ``meta.yaml``, metric, param or tag file does not have the documented format."""
+
+
+class ConfigError(KedroHydraflowError, ValueError):
+    """A stored configuration cannot be read, or a value in it cannot be resolved."""
+
+
+class MissingKeyError(KedroHydraflowError, AttributeError):
+    """A key is in none of the places where ``Run.get`` looks."""
+
+
+class ImplError(KedroHydraflowError, RuntimeError):
+    """An ``impl_factory`` raised while it built a run's implementation."""
+
+
+class FilterError(KedroHydraflowError, ValueError):
+    """A filter expression cannot be parsed, or cannot be applied to a run."""
+
+
+class MissingPackageError(KedroHydraflowError, ImportError):
+    """An optional package is needed and not installed."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One experiment or run that could not be read, and why."""
+
+    path: str
+    """The directory or file, as a path or URL without credentials."""
+
+    error: Exception
+
+    def __str__(self) -> str:
+        text = describe(self.error)
+        return text if self.path in text else f"{self.path}: {text}"
+
+
+class RunLoadError(KedroHydraflowError, RuntimeError):
+    """Some experiments or runs could not be read, and ``on_error`` is ``"raise"``.
+
+    Attributes:
+        failures: One entry for each of them, in scan order.
+    """
+
+    def __init__(self, message: str, failures: Iterable[Failure] = ()) -> None:
+        self.failures = tuple(failures)
+        super().__init__(message, self.failures)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def describe(error: BaseException) -> str:
+    """Return an error's text, with its type in front unless it is one of ours."""
+    text = str(error).strip()
+    if isinstance(error, KedroHydraflowError):
+        return text
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror  # without the path, which our messages name themselves
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,267 @@
+"""Filters on runs written as text: ``KEY OP VALUE``, as in a Kedro catalog."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import MISSING, dataclass
+from datetime import date, datetime, timezone
+from enum import Enum
+from fnmatch import fnmatchcase
+from numbers import Real
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kedro_hydraflow.config import parse_scalar
+from kedro_hydraflow.errors import (
+    ConfigError,
+    Failure,
+    FilterError,
+    KedroHydraflowError,
+    MissingKeyError,
+)
+from kedro_hydraflow.run_info import FACTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from kedro_hydraflow.run import Run
+    from kedro_hydraflow.run_collection import RunCollection
+
+R = TypeVar("R", bound="Run[Any, Any]")
+
+OPERATORS = ("==", "!=", "<", "<=", ">", ">=", "in", "not in", "~", "=", "LIKE", "ILIKE")
+"""What can stand between key and value. The last three are MLflow's."""
+
+_FILTER = re.compile(
+    r"""\s* (?P<key> (?: [^\s=!<>~"'`] | "[^"]*" | '[^']*' | `[^`]*` )+ )
+    (?: \s* (?P<symbol> == | != | <= | >= | = | < | > | ~ )
+      | \s+ (?P<word> not\s+in | in | i?like ) \b )
+    \s* (?P<value> (?! [<>=!] ) .*? ) \s*""",
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
+_CONJUNCTION = re.compile(r"\s(?:and|or)\s", re.IGNORECASE)
+_QUOTES = re.compile(r"[\"'`]")
+_ATTRIBUTE = re.compile(r"(?:attributes?|attr|run)\.(.+)")
+_LOGGED_TEXT = ("params.", "tags.")
+_PATTERN_OPERATORS = ("~", "like", "ilike")
+_ABSENT = object()
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One condition on a run: the value of a key compares so with a value."""
+
+    text: str
+    """As it was written."""
+
+    key: str
+    operator: str
+    """In lower case; ``=`` is ``==``."""
+
+    value: Any
+
+    def matches(self, run: Run[Any, Any]) -> bool | None:
+        """Tell whether a run meets the condition, None if it lacks the key.
+
+        Raises:
+            FilterError: If the run's value and the filter's cannot be compared.
+        """
+        actual = self._look_up(run)
+        if actual is _ABSENT:
+            return None
+        try:
+            return _COMPARE[self.operator](self._convert(actual), self._expected(actual))
+        except TypeError:
+            raise FilterError(
+                f"filter {self.text!r}: run {run.info.run_id} has {actual!r} "
+                f"({type(actual).__name__}), which {self.operator!r} cannot compare with "
+                f"{self.value!r} ({type(self.value).__name__})"
+            ) from None
+
+    def _look_up(self, run: Run[Any, Any]) -> Any:
+        """Return the run's value as ``Run.get`` does, but facts without building ``impl``.
+
+        An implementation may fail for the very runs that the filter is to leave out.
+        """
+        attribute = _ATTRIBUTE.fullmatch(self.key)
+        if attribute and attribute[1] in FACTS and run._select(self.key) is MISSING:
+            return getattr(run.info, attribute[1])
+        if self.key in FACTS and run._select(self.key) is MISSING:
+            return getattr(run.info, self.key)
+        return run.get_data(self.key, _ABSENT)
+
+    def _convert(self, actual: Any) -> Any:
+        """Return the run's value in the form that filters compare."""
+        if isinstance(actual, PurePath):
+            return str(actual)
+        if isinstance(actual, Enum):
+            return actual.name
+        if isinstance(actual, str) and self.key.startswith(_LOGGED_TEXT):
+            # MLflow keeps params as text: "0.1" meets a filter that says 0.1
+            values = self.value if isinstance(self.value, list) else [self.value]
+            if values and not any(isinstance(value, str) for value in values):
+                try:
+                    return parse_scalar(actual)
+                except ConfigError:
+                    return actual
+        return actual
+
+    def _expected(self, actual: Any) -> Any:
+        """Return the filter's value, as a time where the run's value is one."""
+        if not isinstance(actual, datetime):
+            return self.value
+        if isinstance(self.value, list):
+            return [_to_time(value) for value in self.value]
+        return _to_time(self.value)
+
+
+def parse_filter(text: str) -> Filter:
+    """Return the filter that a text ``KEY OP VALUE`` describes.
+
+    ``KEY`` is what ``Run.get`` takes, ``OP`` one of `OPERATORS`, ``VALUE`` is YAML:
+    ``training.learning_rate < 1e-2``, ``model.type in [mlp, linear]``, ``note == null``,
+    ``job_name ~ train_*``. MLflow's ``attributes.status = 'FINISHED'``,
+    ``params.`model.type` LIKE 'm%'`` and ``status IN ('FINISHED', 'FAILED')`` work too.
+
+    Raises:
+        FilterError: If it is something else.
+    """
+    match = _FILTER.fullmatch(text) if isinstance(text, str) else None
+    if match is None or not match["value"]:
+        raise FilterError(
+            f"filter {text!r}: expected 'KEY OP VALUE' with OP one of {', '.join(OPERATORS)}"
+        )
+    key = _QUOTES.sub("", match["key"])
+    operator = " ".join((match["symbol"] or match["word"]).lower().split())
+    operator = "==" if operator == "=" else operator
+    source = match["value"]
+    if operator.endswith("in") and source[0] == "(" and source[-1] == ")":
+        source = f"[{source[1:-1]}]"
+    problem = None
+    try:
+        value = parse_scalar(source)
+    except ConfigError as exc:
+        value = None
+        problem = f"the value {source!r} is not YAML: {exc}"
+    if operator in _PATTERN_OPERATORS and not isinstance(value, str):
+        value, problem = source, None  # such as *.5, which YAML takes for an alias
+    if operator in ("in", "not in") and not isinstance(value, list) and problem is None:
+        problem = f"{operator!r} expects a list such as [a, b], found {value!r}"
+    if _CONJUNCTION.search(source) and (problem or source[0] not in "\"'"):
+        parts = _CONJUNCTION.split(source)
+        if any(_FILTER.fullmatch(part) for part in parts[1:]):
+            problem = "one filter is one condition; write each as an entry of its own"
+    if problem:
+        raise FilterError(f"filter {text!r}: {problem}")
+    return Filter(text, key, operator, value)
+
+
+def apply_filters(
+    runs: RunCollection[R], filters: Iterable[Filter]
+) -> tuple[RunCollection[R], list[Failure]]:
+    """Return the runs that meet all filters, and those for which that cannot be told.
+
+    A run that lacks a filter's key does not meet it.
+
+    Raises:
+        FilterError: If values cannot be compared, or if no run at all has the key.
+    """
+    failures: list[Failure] = []
+    for condition in filters:
+        kept = []
+        known = not runs
+        for run in runs:
+            try:
+                met = condition.matches(run)
+            except FilterError:
+                raise
+            except KedroHydraflowError as exc:
+                known = True
+                failures.append(Failure(str(run.info.run_id), exc))
+                continue
+            known = known or met is not None
+            if met:
+                kept.append(run)
+        if not known:
+            raise FilterError(f"filter {condition.text!r}: {_missing(runs, condition.key)}")
+        runs = runs._make(kept)
+    return runs, failures
+
+
+def _missing(runs: RunCollection[Any], key: str) -> str:
+    try:
+        runs[0].get(key)
+    except MissingKeyError as exc:
+        return f"none of the {len(runs)} runs has the key {key!r}; {exc}"
+    return f"none of the {len(runs)} runs has the key {key!r}"
+
+
+def _equal(actual: Any, expected: Any) -> bool:
+    if isinstance(actual, bool) is not isinstance(expected, bool):
+        return False
+    return bool(actual == expected)
+
+
+def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    def compare_alike(actual: Any, expected: Any) -> bool:
+        if actual is None:  # such as a metric or end time that is not there yet
+            return False
+        for kind in (bool, Real, str, datetime):
+            if isinstance(actual, kind) and isinstance(expected, kind) and kind is not bool:
+                return compare(actual, expected)
+            if kind is bool and (isinstance(actual, bool) or isinstance(expected, bool)):
+                break
+        raise TypeError
+
+    return compare_alike
+
+
+def _glob(actual: Any, pattern: str) -> bool:
+    if actual is None:
+        return False
+    if not isinstance(actual, str):
+        raise TypeError
+    return fnmatchcase(actual, pattern)
+
+
+def _like(flags: int) -> Callable[[Any, str], bool]:
+    def match(actual: Any, pattern: str) -> bool:
+        if actual is None:
+            return False
+        if not isinstance(actual, str):
+            raise TypeError
+        wildcards = {"%": ".*", "_": "."}
+        regex = "".join(wildcards.get(c, re.escape(c)) for c in pattern)
+        return re.fullmatch(regex, actual, flags | re.DOTALL) is not None
+
+    return match
+
+
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "==": _equal,
+    "!=": lambda actual, expected: not _equal(actual, expected),
+    "<": _ordered(lambda actual, expected: bool(actual < expected)),
+    "<=": _ordered(lambda actual, expected: bool(actual <= expected)),
+    ">": _ordered(lambda actual, expected: bool(actual > expected)),
+    ">=": _ordered(lambda actual, expected: bool(actual >= expected)),
+    "in": lambda actual, expected: any(_equal(actual, e) for e in expected),
+    "not in": lambda actual, expected: not any(_equal(actual, e) for e in expected),
+    "~": _glob,
+    "like": _like(0),
+    "ilike": _like(re.IGNORECASE),
+}
+
+
+def _to_time(value: Any) -> Any:
+    """Return an ISO 8601 text, UTC unless it says otherwise, or milliseconds, as a time."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return datetime.fromtimestamp(value / 1000, tz=timezone.utc)
+    if isinstance(value, date):
+        value = value.isoformat()
+    if isinstance(value, str):
+        try:
+            time = datetime.fromisoformat(value.replace("Z", "+00:00"))
+        except ValueError:
+            return value
+        return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+    return value

@@ -1,0 +1,427 @@
+"""Finding runs below a tracking directory, and reading the configurations of many."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kedro_hydraflow.config import ConfigReader, PlainConfig
+from kedro_hydraflow.errors import (
+    ConfigError,
+    Failure,
+    KedroHydraflowError,
+    NotFoundError,
+    OptionError,
+    RunLoadError,
+    StorageError,
+)
+from kedro_hydraflow.parallel import parallel_map
+from kedro_hydraflow.run import CONFIG_FILE, ImplFactory, Run, read_config
+from kedro_hydraflow.run_collection import RunCollection
+from kedro_hydraflow.run_info import ExperimentInfo, RunInfo
+from kedro_hydraflow.storage import Storage, locate
+from kedro_hydraflow.stores.file_store import ExperimentFilter, find_experiments, find_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+
+    from kedro_hydraflow.storage import AnyPath, Location
+
+logger = logging.getLogger(__name__)
+
+R = TypeVar("R", bound=Run[Any, Any])
+
+ON_ERROR = ("raise", "warn")
+"""What to do about experiments and runs that cannot be read."""
+
+_MIN_BATCH = 32
+_MAX_BATCH = 1000
+"""Runs that one job reads at a time: enough to be worth shipping, and for progress to show."""
+
+_MIN_LOOK = 100
+"""How many folders of an experiment are looked at to find a few runs."""
+
+
+@dataclass
+class RunScan:
+    """The runs below a tracking directory, and what could not be read."""
+
+    runs: list[RunInfo] = field(default_factory=list)
+    """Sorted by experiment name, then by run directory."""
+
+    experiments: list[str] = field(default_factory=list)
+    """The names of the experiments that match."""
+
+    other_experiments: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+
+def scan_runs(
+    tracking_dir: Location,
+    experiment_names: ExperimentFilter = None,
+    *,
+    include_deleted: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> RunScan:
+    """Return the runs below a tracking directory; one that is bad does not hide the others.
+
+    Args:
+        tracking_dir: The root of a file store: a path, a URL that fsspec knows, a ``UPath``.
+        experiment_names: A name or glob, a list of them, or a predicate on the name.
+        include_deleted: Whether to include runs that were deleted in MLflow.
+        storage_options: Passed on to the fsspec filesystem of a URL.
+
+    Raises:
+        NotFoundError: If there is no such directory.
+        TrackingDirectoryError: If it is not the tracking directory of a file store.
+        StorageError: If it cannot be listed.
+    """
+    storage, root = locate(tracking_dir, storage_options)
+    experiments = find_experiments(storage, root, experiment_names)
+    scan = RunScan(
+        experiments=[experiment.name for experiment in experiments.matching],
+        other_experiments=sorted(experiments.other_names),
+        failures=list(experiments.failures),
+    )
+    scan.runs, failures = find_runs(storage, experiments.matching, include_deleted=include_deleted)
+    scan.failures += failures
+    return scan
+
+
+def scan_some_runs(
+    tracking_dir: Location,
+    experiment_names: ExperimentFilter = None,
+    *,
+    count: int,
+    include_deleted: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> list[RunInfo]:
+    """Return a few runs as `scan_runs` does, without looking at all of them."""
+    storage, root = locate(tracking_dir, storage_options)
+    runs: list[RunInfo] = []
+    for experiment in find_experiments(storage, root, experiment_names).matching:
+        if len(runs) < count:
+            limit = max(count, _MIN_LOOK)
+            runs += find_runs(storage, [experiment], include_deleted=include_deleted, limit=limit)[
+                0
+            ]
+    return runs[:count]
+
+
+def iter_run_dirs(
+    tracking_dir: Location,
+    experiment_names: ExperimentFilter = None,
+    *,
+    include_deleted: bool = False,
+    on_error: str = "raise",
+    storage_options: Mapping[str, Any] | None = None,
+) -> Iterator[AnyPath]:
+    """Yield the run directories below a tracking directory.
+
+    Args:
+        tracking_dir: The root of an MLflow file store: a path, a URL that fsspec knows, or
+            a ``UPath``.
+        experiment_names: A name or glob, a list of them, or a predicate on the name. The
+            "Default" experiment ``0`` is never included.
+        include_deleted: Whether to include runs that were deleted in MLflow.
+        on_error: ``"raise"`` raises one error that names all experiments and runs that
+            cannot be read, before the first directory is yielded; ``"warn"`` logs them.
+        storage_options: Passed on to the fsspec filesystem of a URL.
+
+    Yields:
+        A ``pathlib.Path``, or a ``UPath`` on remote storage, sorted by the experiment's
+        name, then by the run's directory.
+
+    Raises:
+        NotFoundError: If there is no such directory.
+        TrackingDirectoryError: If it is not the tracking directory of a file store.
+        RunLoadError: If ``on_error`` is ``"raise"`` and something cannot be read.
+
+    Examples:
+        >>> dirs = list(iter_run_dirs("examples/data/mlruns", ["train_*", "eval_*"]))
+        >>> len(dirs)
+        31
+    """
+    check_on_error(on_error)
+    scan = scan_runs(
+        tracking_dir,
+        experiment_names,
+        include_deleted=include_deleted,
+        storage_options=storage_options,
+    )
+    total = len(scan.runs) + len(scan.failures)
+    report(scan.failures, total, on_error, what="runs and experiments")
+    for info in scan.runs:
+        yield info.run_dir
+
+
+def iter_experiment_dirs(
+    tracking_dir: Location,
+    experiment_names: ExperimentFilter = None,
+    *,
+    on_error: str = "raise",
+    storage_options: Mapping[str, Any] | None = None,
+) -> Iterator[AnyPath]:
+    """Yield the experiment directories below a tracking directory, sorted by name.
+
+    The arguments and errors are those of `iter_run_dirs`.
+    """
+    check_on_error(on_error)
+    storage, root = locate(tracking_dir, storage_options)
+    found = find_experiments(storage, root, experiment_names)
+    report(found.failures, len(found.matching) + len(found.failures), on_error, what="experiments")
+    for experiment in found.matching:
+        yield storage.path(experiment.path)
+
+
+def iter_artifacts_dirs(
+    tracking_dir: Location,
+    experiment_names: ExperimentFilter = None,
+    *,
+    include_deleted: bool = False,
+    on_error: str = "raise",
+    storage_options: Mapping[str, Any] | None = None,
+) -> Iterator[AnyPath]:
+    """Yield the artifacts directory of each run that `iter_run_dirs` yields."""
+    for run_dir in iter_run_dirs(
+        tracking_dir,
+        experiment_names,
+        include_deleted=include_deleted,
+        on_error=on_error,
+        storage_options=storage_options,
+    ):
+        yield run_dir / "artifacts"
+
+
+def iter_artifact_paths(
+    tracking_dir: Location,
+    artifact_path: str,
+    experiment_names: ExperimentFilter = None,
+    *,
+    include_deleted: bool = False,
+    on_error: str = "raise",
+    storage_options: Mapping[str, Any] | None = None,
+) -> Iterator[AnyPath]:
+    """Yield the path of one artifact in each run that `iter_run_dirs` yields.
+
+    Args:
+        tracking_dir: As for `iter_run_dirs`.
+        artifact_path: The artifact, relative to the artifacts directory. Whether a run has
+            it is not looked at.
+        experiment_names: As for `iter_run_dirs`.
+        include_deleted: As for `iter_run_dirs`.
+        on_error: As for `iter_run_dirs`.
+        storage_options: As for `iter_run_dirs`.
+    """
+    for artifacts_dir in iter_artifacts_dirs(
+        tracking_dir,
+        experiment_names,
+        include_deleted=include_deleted,
+        on_error=on_error,
+        storage_options=storage_options,
+    ):
+        yield artifacts_dir / artifact_path
+
+
+def get_experiment_names(
+    tracking_dir: Location,
+    *,
+    on_error: str = "raise",
+    storage_options: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Return the names of the experiments below a tracking directory, sorted.
+
+    The arguments and errors are those of `iter_run_dirs`.
+    """
+    check_on_error(on_error)
+    storage, root = locate(tracking_dir, storage_options)
+    found = find_experiments(storage, root)
+    report(found.failures, len(found.matching) + len(found.failures), on_error, what="experiments")
+    return [experiment.name for experiment in found.matching]
+
+
+def load_run_dirs(
+    run_dirs: Iterable[Location],
+    impl_factory: ImplFactory | None,
+    *,
+    run_class: type[R],
+    n_jobs: int,
+    progress: bool,
+    on_error: str,
+    config_class: type | None,
+    storage_options: Mapping[str, Any] | None,
+) -> RunCollection[R]:
+    """Return the runs of given directories: what ``Run.load`` does with many."""
+    check_on_error(on_error)
+    check_n_jobs(n_jobs)
+    storages: dict[Hashable, Storage] = {}
+    experiments: dict[tuple[Storage, str], ExperimentInfo] = {}
+    infos = []
+    failures = []
+    for run_dir in run_dirs:
+        storage, path = locate(run_dir, storage_options)
+        try:
+            storage = storages.setdefault(storage.key, storage)
+        except StorageError as exc:
+            failures.append(Failure(storage.url(path), exc))
+            continue
+        parent = storage.split(path)[0]
+        experiment = experiments.get((storage, parent))
+        if experiment is None:
+            experiment = experiments[storage, parent] = ExperimentInfo(storage, parent)
+        infos.append(RunInfo.make(storage, path, experiment))
+    runs, unreadable = load_runs(
+        infos,
+        impl_factory,
+        run_class=run_class,
+        n_jobs=n_jobs,
+        progress=progress,
+        config_class=config_class,
+    )
+    report([*failures, *unreadable], len(failures) + len(infos), on_error)
+    return runs
+
+
+def load_runs(
+    infos: Sequence[RunInfo],
+    impl_factory: ImplFactory | None = None,
+    *,
+    run_class: type[R],
+    n_jobs: int = 0,
+    progress: bool = False,
+    config_class: type | None = None,
+    discovered: bool = False,
+) -> tuple[RunCollection[R], list[Failure]]:
+    """Return runs with their configurations read, and those that could not be read.
+
+    A run without a ``.hydra/config.yaml`` has an empty configuration.
+
+    Args:
+        infos: The runs to read.
+        impl_factory: As for `Run`.
+        run_class: `Run`, or a subclass.
+        n_jobs: As for ``Run.load``.
+        progress: As for ``Run.load``.
+        config_class: As for `Run`.
+        discovered: Whether the runs come from `scan_runs`. One whose directory is gone by
+            now was removed in between: it is logged and left out.
+    """
+    check_n_jobs(n_jobs)
+    size = _batch_size(len(infos), n_jobs)
+    places = [info._location for info in infos]
+    batches = [places[i : i + size] for i in range(0, len(places), size)]
+    read = parallel_map(
+        _ConfigLoader(config_class, discovered),
+        batches,
+        n_jobs=n_jobs,
+        backend="threading" if any(s.is_process_local for s in {s for s, _ in places}) else None,
+        progress=progress,
+        weights=[len(batch) for batch in batches],
+    )
+    runs = []
+    failures = []
+    for info, config in zip(infos, chain.from_iterable(read), strict=True):
+        if isinstance(config, _RemovedError):
+            logger.warning("left out: %s", config)
+        elif isinstance(config, Exception):
+            storage, path = info._location
+            failures.append(Failure(storage.url(path + _suffix(storage)), config))
+        else:
+            runs.append(run_class._make(info, impl_factory, config_class, config))
+    return RunCollection(runs), failures
+
+
+class _RemovedError(NotFoundError):
+    """A run was removed between the scan and the reading of its configuration."""
+
+
+class _ConfigLoader:
+    """Reads the configurations of a batch of runs, in this process or in a job."""
+
+    def __init__(self, config_class: type | None, discovered: bool) -> None:
+        self._config_class = config_class
+        self._discovered = discovered
+        self._reader = ConfigReader()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _ConfigLoader, (self._config_class, self._discovered)
+
+    def __call__(
+        self, places: Sequence[tuple[Storage, str]]
+    ) -> list[PlainConfig | KedroHydraflowError]:
+        return [
+            self._parse(*place, content)
+            for place, content in zip(places, _read_configs(places), strict=True)
+        ]
+
+    def _parse(
+        self, storage: Storage, path: str, content: bytes | StorageError | None
+    ) -> PlainConfig | KedroHydraflowError:
+        if isinstance(content, StorageError):
+            return content
+        try:
+            if content is None and self._discovered and not storage.is_dir(path):
+                return _RemovedError(f"{storage.url(path)} was removed since it was found")
+            return read_config(content, self._reader, self._config_class)
+        except (ConfigError, StorageError) as exc:
+            return exc
+
+
+def _read_configs(places: Sequence[tuple[Storage, str]]) -> list[bytes | StorageError | None]:
+    """Read the configuration files of runs, those on one storage together."""
+    contents: list[bytes | StorageError | None] = [None] * len(places)
+    groups: dict[Storage, list[int]] = {}
+    for i, (storage, _) in enumerate(places):
+        groups.setdefault(storage, []).append(i)
+    for storage, indexes in groups.items():
+        suffix = _suffix(storage)
+        read = storage.read_many([places[i][1] + suffix for i in indexes])
+        for i, content in zip(indexes, read, strict=True):
+            contents[i] = content
+    return contents
+
+
+def _suffix(storage: Storage) -> str:
+    """Return what follows a run directory in the path of its configuration."""
+    return storage.sep + storage.sep.join(CONFIG_FILE.split("/"))
+
+
+def _batch_size(n_runs: int, n_jobs: int) -> int:
+    if n_jobs in (0, 1):
+        return _MAX_BATCH
+    from joblib import effective_n_jobs
+
+    jobs: int = effective_n_jobs(n_jobs)
+    fair = math.ceil(n_runs / (4 * jobs))
+    return min(max(fair, _MIN_BATCH), _MAX_BATCH)
+
+
+def check_n_jobs(n_jobs: int) -> None:
+    """Refuse anything but an integer, as joblib understands it."""
+    if not isinstance(n_jobs, int) or isinstance(n_jobs, bool):
+        raise OptionError(
+            f"n_jobs: expected an integer, found {n_jobs!r}; 0 is in this process, N in N jobs, "
+            "-1 in one for each core"
+        )
+
+
+def check_on_error(on_error: str) -> None:
+    """Refuse anything but `ON_ERROR`."""
+    if on_error not in ON_ERROR:
+        raise OptionError(f"on_error: expected 'raise' or 'warn', found {on_error!r}")
+
+
+def report(failures: Sequence[Failure], total: int, on_error: str, *, what: str = "runs") -> None:
+    """Raise one error that names all failures, or log each, as ``on_error`` says."""
+    if not failures:
+        return
+    summary = f"{len(failures)} of {total} {what} could not be read"
+    if on_error == "raise":
+        lines = "".join(f"\n- {failure}" for failure in failures)
+        raise RunLoadError(f"{summary}; on_error='warn' would leave them out:{lines}", failures)
+    for failure in failures:
+        logger.warning("left out: %s", failure)
+    logger.warning("%s and left out", summary)

@@ -1,0 +1,803 @@
+"""One HydraFlow run: its info, its configuration and its implementation."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import os
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeGuard, cast, overload
+
+import numpy as np
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import ConfigTypeError, MissingMandatoryValue, OmegaConfBaseException
+from typing_extensions import Self, TypeVar
+
+from kedro_hydraflow import config as plain
+from kedro_hydraflow.errors import ConfigError, ImplError, MissingKeyError, OptionError, describe
+from kedro_hydraflow.run_info import FACTS, RunInfo
+from kedro_hydraflow.storage import locate
+from kedro_hydraflow.stores import file_store
+
+if TYPE_CHECKING:
+    import polars as pl
+    from polars._typing import PolarsDataType
+
+    from kedro_hydraflow.run_collection import RunCollection
+    from kedro_hydraflow.run_info import ExperimentInfo
+    from kedro_hydraflow.storage import AnyPath, Location, Storage
+
+C = TypeVar("C", default=Any)
+"""The type of the configuration, for type checkers alone."""
+
+I = TypeVar("I", default=None)  # noqa: E741 - the name that hydraflow uses
+"""The type of the implementation."""
+
+R = TypeVar("R", bound="Run[Any, Any]")
+
+ImplFactory = Callable[..., Any]
+"""Builds an implementation from ``(artifacts_dir)`` or ``(artifacts_dir, cfg)``."""
+
+CONFIG_FILE = "artifacts/.hydra/config.yaml"
+"""Where HydraFlow logs the run's configuration, below the run directory."""
+
+OBJECTS = frozenset({"cfg", "impl", "info", "run"})
+"""The keys that stand for a whole object, whatever attributes the others have."""
+
+_RECORDED = ("metrics", "params", "tags")
+
+_creating_locks = threading.Lock()
+
+
+class Run(Generic[C, I]):
+    """One run of a HydraFlow application.
+
+    Making a ``Run`` reads nothing. Its configuration, facts and implementation are read
+    when they are first asked for; `Run.load` with many run directories reads all
+    configurations at once.
+
+    Copies (``copy.deepcopy``, ``pickle``) are cheap, and an `update` of one never reaches
+    the other. A copy builds its implementation anew when it needs it.
+
+    Args:
+        run_dir: The run directory: a path, a URL that fsspec knows, or a ``UPath``.
+        impl_factory: Called once, on first use of `impl`, with the artifacts directory
+            and, if it takes a second positional parameter, with the configuration.
+        config_class: A dataclass onto which the stored configuration is merged: types
+            are checked, and fields that old runs lack take their defaults.
+        storage_options: Passed on to the fsspec filesystem of a URL.
+
+    Examples:
+        >>> run = Run("examples/data/mlruns/803221166256626715/5b59290f35f943c8863522a4cd371131")
+        >>> run.get("model.type"), run.get("seed"), run.info.job_name
+        ('mlp', 42, 'train_digits_v2')
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_cfg",
+        "_config",
+        "_config_class",
+        "_impl",
+        "_lock",
+        "_recorded",
+        "impl_factory",
+        "info",
+    )
+
+    info: RunInfo
+    """Facts about the run: its ID, directory, job name, status and times."""
+
+    impl_factory: ImplFactory | None
+    """What builds `impl`; None if there is no implementation."""
+
+    def __init__(
+        self,
+        run_dir: Location,
+        impl_factory: Callable[[Path], I] | Callable[[Path, C], I] | None = None,
+        *,
+        config_class: type[C] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        info = RunInfo.make(*locate(run_dir, storage_options))
+        self._set_up(info, impl_factory, config_class)
+
+    def _set_up(
+        self,
+        info: RunInfo,
+        impl_factory: ImplFactory | None,
+        config_class: type | None,
+        config: plain.PlainConfig | None = None,
+        cfg: DictConfig | None = None,
+    ) -> None:
+        self.info = info
+        self.impl_factory = impl_factory
+        self._config_class = config_class
+        self._config = config  # plain and shared; outdated as soon as there is a _cfg
+        self._cfg = cfg
+        self._impl: Any = MISSING
+        self._lock: threading.RLock | None = None
+        self._recorded: dict[str, dict[str, Any]] | None = None
+
+    @classmethod
+    def _make(
+        cls,
+        info: RunInfo,
+        impl_factory: ImplFactory | None,
+        config_class: type | None,
+        config: plain.PlainConfig | None = None,
+        cfg: DictConfig | None = None,
+    ) -> Self:
+        """Return a run from what is known already."""
+        run = cls.__new__(cls)
+        run._set_up(info, impl_factory, config_class, config, cfg)
+        return run
+
+    def __repr__(self) -> str:
+        factory = self.impl_factory
+        impl_name = f"[{factory.__name__}]" if isinstance(factory, type) else ""
+        return f"{type(self).__name__}{impl_name}({self.info.run_id!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Flat, because a call for each nested object would double the time.
+        cfg = self._cfg
+        info = self.info
+        return _rebuild_run, (
+            type(self),
+            info._storage,
+            info._path,
+            info._experiment,
+            info._meta,
+            self.impl_factory,
+            self._config_class,
+            self._config if cfg is None else None,
+            cfg,
+            self._recorded,
+            _get_attributes(self),
+        )
+
+    def __copy__(self) -> Self:
+        return self.__deepcopy__({})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        run = self.__new__(type(self))
+        run.info = self.info
+        run.impl_factory = self.impl_factory
+        run._config_class = self._config_class
+        run._config = self._config
+        run._cfg = self._cfg if self._cfg is None else copy.deepcopy(self._cfg, memo)
+        run._impl = MISSING
+        run._lock = None
+        run._recorded = self._recorded if self._recorded is None else dict(self._recorded)
+        attributes = _get_attributes(self)
+        if attributes is not None:
+            run.__dict__.update(copy.deepcopy(attributes, memo))
+        return run
+
+    @property
+    def cfg(self) -> C:
+        """The configuration, as a ``DictConfig`` of this run's own.
+
+        Empty if the run has no ``.hydra/config.yaml``.
+
+        Raises:
+            ConfigError: If it cannot be read, or does not fit ``config_class``.
+            StorageError: If the storage denies it or cannot be reached.
+        """
+        if self._cfg is None:
+            with self._get_lock():
+                if self._cfg is None:
+                    config = self._get_config()
+                    try:
+                        self._cfg = plain.build_dictconfig(config, self._config_class)
+                    except ConfigError as exc:
+                        raise self._config_error(exc) from exc
+        return cast("C", self._cfg)
+
+    @cfg.setter
+    def cfg(self, value: C) -> None:
+        self._cfg = cast("DictConfig", value)
+
+    @property
+    def impl(self) -> I:
+        """What ``impl_factory`` built, None without one.
+
+        Raises:
+            ImplError: If the factory raised; its exception is the cause.
+        """
+        if self._impl is MISSING:
+            if self.impl_factory is None:
+                self._impl = None
+            else:
+                with self._get_lock():
+                    if self._impl is MISSING:
+                        self._impl = self._build_impl(self.impl_factory)
+        return cast("I", self._impl)
+
+    def _build_impl(self, factory: ImplFactory) -> Any:
+        arguments: tuple[Any, ...] = (self.info.run_dir / "artifacts",)
+        if takes_config(factory):
+            arguments = (*arguments, self.cfg)
+        try:
+            return factory(*arguments)
+        except Exception as exc:
+            name = getattr(factory, "__qualname__", repr(factory))
+            raise ImplError(
+                f"run {self.info.run_id}: {name} failed for {self._show('artifacts')}: "
+                f"{describe(exc)}"
+            ) from exc
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The latest value of each metric: that of the largest step, then timestamp."""
+        return dict(self._get_recorded("metrics"))
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The params that were logged to MLflow, as text."""
+        return dict(self._get_recorded("params"))
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags of the MLflow run, as text."""
+        return dict(self._get_recorded("tags"))
+
+    def _get_recorded(self, kind: str) -> dict[str, Any]:
+        if self._recorded is None:
+            self._recorded = {}
+        if kind not in self._recorded:
+            storage, path = self.info._location
+            if kind == "metrics":
+                self._recorded[kind] = dict(file_store.read_metrics(storage, path))
+            else:
+                self._recorded[kind] = dict(file_store.read_texts(storage, path, kind))
+        return self._recorded[kind]
+
+    @overload
+    @classmethod
+    def load(  # type: ignore[overload-overlap] # text is an iterable of text too
+        cls,
+        run_dir: Location,
+        impl_factory: Callable[[Path], I] | Callable[[Path, C], I] | None = None,
+        *,
+        n_jobs: int = 0,
+        progress: bool = False,
+        on_error: str = "raise",
+        config_class: type[C] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> Self: ...
+
+    @overload
+    @classmethod
+    def load(
+        cls,
+        run_dir: Iterable[Location],
+        impl_factory: Callable[[Path], I] | Callable[[Path, C], I] | None = None,
+        *,
+        n_jobs: int = 0,
+        progress: bool = False,
+        on_error: str = "raise",
+        config_class: type[C] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> RunCollection[Self]: ...
+
+    @classmethod
+    def load(
+        cls,
+        run_dir: Location | Iterable[Location],
+        impl_factory: Callable[[Path], I] | Callable[[Path, C], I] | None = None,
+        *,
+        n_jobs: int = 0,
+        progress: bool = False,
+        on_error: str = "raise",
+        config_class: type[C] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> Self | RunCollection[Self]:
+        """Load one run, or many.
+
+        One run is read when it is used. Of many, all configurations are read now.
+
+        Args:
+            run_dir: A run directory, or an iterable of them.
+            impl_factory: As for `Run`.
+            n_jobs: For many runs: 0 or 1 reads them in this process, N in N jobs, -1 in
+                one job for each core. The jobs run on the backend of the surrounding
+                ``joblib.parallel_config``, by default in loky processes. The result does
+                not depend on it.
+            progress: Whether to show a progress bar for many runs.
+            on_error: For many runs: ``"raise"`` raises one error that names every run
+                that failed, ``"warn"`` logs each of them and leaves it out.
+            config_class: As for `Run`.
+            storage_options: As for `Run`.
+
+        Returns:
+            A ``Run``, or a ``RunCollection`` in the order of the run directories.
+
+        Raises:
+            RunLoadError: If ``on_error`` is ``"raise"`` and some of many runs failed.
+        """
+        if is_location(run_dir):
+            return cls(
+                run_dir, impl_factory, config_class=config_class, storage_options=storage_options
+            )
+        # The one import against the direction of the others: users start here.
+        from kedro_hydraflow.loading import load_run_dirs
+
+        return load_run_dirs(
+            cast("Iterable[Location]", run_dir),
+            impl_factory,
+            run_class=cls,
+            n_jobs=n_jobs,
+            progress=progress,
+            on_error=on_error,
+            config_class=config_class,
+            storage_options=storage_options,
+        )
+
+    @overload
+    def update(
+        self, key: str, value: Any | Callable[[Self], Any], *, force: bool = False
+    ) -> None: ...
+
+    @overload
+    def update(
+        self,
+        key: tuple[str, ...],
+        value: Iterable[Any] | Callable[[Self], Iterable[Any]],
+        *,
+        force: bool = False,
+    ) -> None: ...
+
+    def update(
+        self,
+        key: str | tuple[str, ...],
+        value: Any | Callable[[Self], Any],
+        *,
+        force: bool = False,
+    ) -> None:
+        """Set values in this run's configuration, by default only where there are none.
+
+        Nothing is written to the run directory.
+
+        Args:
+            key: A dotted key (``"model.type"`` or ``"model__type"``), or several.
+            value: The value, for several keys an iterable of as many, or a callable that
+                takes the run and returns that. It is called only if it is needed.
+            force: Whether to replace existing values.
+
+        Raises:
+            TypeError: If there are several keys, and the value is not an iterable.
+            ValueError: If there are more or fewer values than keys.
+        """
+        if isinstance(key, str):
+            if force or self._select(_dotted(key)) is MISSING:
+                self._set(_dotted(key), value(self) if callable(value) else value)
+            return
+
+        keys = [_dotted(k) for k in key]
+        if not force and all(self._select(k) is not MISSING for k in keys):
+            return
+        values = value(self) if callable(value) else value
+        if not isinstance(values, Iterable) or isinstance(values, str):
+            raise TypeError(f"expected an iterable of {len(keys)} values, found {values!r}")
+        values = list(values)
+        if len(values) != len(keys):
+            raise OptionError(
+                f"expected {len(keys)} values for the keys {', '.join(map(repr, keys))}, "
+                f"found {len(values)}"
+            )
+        for k, v in zip(keys, values, strict=True):
+            if force or self._select(k) is MISSING:
+                self._set(k, v)
+
+    def _set(self, key: str, value: Any) -> None:
+        if isinstance(value, (np.generic, np.ndarray)):  # OmegaConf refuses them
+            value = value.tolist()
+        if self._cfg is None and self._config_class is None:
+            config = plain.update_plain(self._get_config(), key, value)
+            if config is not None:
+                self._config = config
+                return
+        OmegaConf.update(cast("DictConfig", self.cfg), key, value, force_add=True)
+
+    def get(self, key: str, default: Any | Callable[[Self], Any] = MISSING) -> Any:
+        """Return a value from the configuration, the implementation, the info or the run.
+
+        The first place that has the key counts: the configuration, with the very value
+        that ``OmegaConf.select`` gives; then an attribute of `impl`, of `info` or of the
+        run itself that is not callable; then, for ``metrics.KEY``, ``params.KEY`` and
+        ``tags.KEY``, what was logged to MLflow.
+
+        Args:
+            key: A dotted key; ``__`` stands for a dot. Unless the configuration has such a
+                key, ``"cfg"``, ``"impl"``, ``"info"`` and ``"run"`` are the objects
+                themselves.
+            default: Returned if the key is nowhere; if callable, called with the run.
+
+        Raises:
+            MissingKeyError: If the key is nowhere and there is no default. It is an
+                AttributeError.
+            ConfigError: If the value is an interpolation that cannot be resolved.
+        """
+        dotted = _dotted(key)
+        value = self._select(dotted)
+        if value is not MISSING:
+            return value
+        return self._get_outside_config(key, dotted, default)
+
+    def _get_outside_config(self, key: str, dotted: str, default: Any) -> Any:
+        if dotted in OBJECTS:
+            return self if dotted == "run" else getattr(self, dotted)
+        for place in (self.impl, self.info, self):
+            if place is not None and not (place is self and dotted.startswith("_")):
+                value = getattr(place, dotted, MISSING)
+                if value is not MISSING and not callable(value):
+                    return value
+        value = self._get_logged(key, dotted)
+        if value is not MISSING:
+            return value
+        if default is not MISSING:
+            return default(self) if callable(default) else default
+        raise MissingKeyError(self._describe_missing(dotted))
+
+    def __getitem__(self, key: str) -> Any:
+        return self.get(key)
+
+    def get_data(self, key: str, default: Any | Callable[[Self], Any] = MISSING) -> Any:
+        """Return as `get` does, but a list or mapping as plain, resolved data.
+
+        The result is shared with other runs: do not modify it. The `OBJECTS` stay objects.
+        """
+        return get_column([self], key, default)[0]
+
+    def _select(self, key: str) -> Any:
+        """Return the configuration's value, or MISSING."""
+        if self._cfg is None:
+            value = plain.select(self._get_config(), key)
+            if value is not plain.UNDECIDED:
+                return value
+        try:
+            return OmegaConf.select(cast("DictConfig", self.cfg), key, default=MISSING)
+        except ConfigTypeError:  # a name below a list
+            return MISSING
+        except OmegaConfBaseException as exc:
+            raise self._resolution_error(key, exc) from exc
+
+    def _get_config(self) -> plain.PlainConfig:
+        if self._config is None:
+            with self._get_lock():
+                if self._config is None:
+                    self._config = self._read_config()
+        return self._config
+
+    def _read_config(self) -> plain.PlainConfig:
+        storage, path = self.info._location
+        content = storage.read(storage.join(path, *CONFIG_FILE.split("/")))
+        try:
+            return read_config(content, plain.ConfigReader(), self._config_class)
+        except ConfigError as exc:
+            raise self._config_error(exc) from exc
+
+    def _get_logged(self, key: str, dotted: str) -> Any:
+        kind, _, name = key.partition(".")
+        if not name:
+            kind, _, name = dotted.partition(".")
+        if not name or kind not in _RECORDED:
+            return MISSING
+        logged = self._get_recorded(kind)
+        return logged.get(name, logged.get(dotted.partition(".")[2], MISSING))
+
+    def _get_lock(self) -> threading.RLock:
+        with _creating_locks:
+            if self._lock is None:
+                self._lock = threading.RLock()
+            return self._lock
+
+    def iter_keys(self) -> Iterator[str]:
+        """Yield the dotted key of every value in the configuration."""
+        config = self._get_config() if self._cfg is None else plain.to_plain(self._cfg)
+        yield from plain.iter_leaf_keys(config)
+
+    def flatten(self) -> dict[str, Any]:
+        """Return the value of everything in the configuration by dotted key.
+
+        Interpolations are resolved where that is possible, and else left as their text;
+        what is missing (``???``) is None. The values are shared: do not modify them.
+        """
+        return flatten_many([self])[0]
+
+    def _flatten(self, config: Any, path: tuple[Any, ...]) -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        for name, value in config.items():
+            inner = (*path, name)
+            if type(value) is dict and value:
+                flat.update(self._flatten(value, inner))
+            else:
+                is_literal = plain._is_literal(value)
+                flat[".".join(map(str, inner))] = (
+                    value if is_literal else self._resolve(inner, value)
+                )
+        return flat
+
+    def _resolve(self, path: tuple[Any, ...], unresolved: Any) -> Any:
+        value: Any = self.cfg
+        try:
+            for name in path:
+                value = value[name]
+            return (
+                OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            )
+        except MissingMandatoryValue:
+            return None
+        except OmegaConfBaseException:
+            return unresolved
+
+    def _describe_missing(self, key: str) -> str:
+        known = [*self.iter_keys(), *sorted(FACTS)]
+        known += {k.rpartition(".")[0] for k in known} - {""}
+        known += [k for k in getattr(self.impl, "__dict__", ()) if not k.startswith("_")]
+        kind = key.partition(".")[0]
+        if kind in _RECORDED:
+            known += [f"{kind}.{name}" for name in self._get_recorded(kind)]
+        near = get_close_matches(key, known, n=3) or [k for k in known if k.endswith(f".{key}")][:3]
+        advice = f"the nearest are {', '.join(map(repr, near))}" if near else "nothing is near"
+        return (
+            f"run {self.info.run_id}: no such key: {key!r} in cfg, impl or info ({advice}); "
+            "give a default to allow for it"
+        )
+
+    def _config_error(self, exc: ConfigError) -> ConfigError:
+        return ConfigError(f"{self._show(CONFIG_FILE)}: {exc}")
+
+    def _show(self, relative_path: str) -> str:
+        """Return the path of something in the run directory for messages."""
+        storage, path = self.info._location
+        return storage.url(storage.join(path, *relative_path.split("/")))
+
+    def _resolution_error(self, key: str, exc: OmegaConfBaseException) -> ConfigError:
+        text = " ".join(str(exc).split())
+        return ConfigError(f"run {self.info.run_id}: cannot resolve the key {key!r}: {text}")
+
+    def lit(
+        self,
+        key: str,
+        default: Any | Callable[[Self], Any] = MISSING,
+        *,
+        dtype: PolarsDataType | None = None,
+    ) -> pl.Expr:
+        """Return a Polars literal with the key's value, named like the key.
+
+        Args:
+            key: As for `get`.
+            default: As for `get`.
+            dtype: The literal's data type, by default what Polars makes of the value.
+        """
+        import polars as pl
+
+        value = self.get_data(key, default)
+        if isinstance(value, dict):
+            return pl.lit(pl.Series([value], dtype=dtype)).first().alias(key)
+        if isinstance(value, os.PathLike) or hasattr(value, "storage_options"):
+            value = str(value)
+        return pl.lit(value, dtype, allow_object=True).alias(key)
+
+    def to_frame(
+        self,
+        function: Callable[[Self], pl.DataFrame],
+        *keys: str | tuple[str, Any | Callable[[Self], Any]],
+    ) -> pl.DataFrame:
+        """Return a frame that a function makes of the run, with the run's values as columns.
+
+        Args:
+            function: Takes the run, returns a frame.
+            *keys: The columns to add; a tuple is a key with its default.
+        """
+        columns = [self.lit(k) if isinstance(k, str) else self.lit(k[0], k[1]) for k in keys]
+        return function(self).with_columns(columns)
+
+    def to_frame_impl(
+        self,
+        function: Callable[[I], pl.DataFrame],
+        *keys: str | tuple[str, Any | Callable[[Self], Any]],
+    ) -> pl.DataFrame:
+        """Return as `to_frame` does, of a function that takes the implementation."""
+        return self.to_frame(lambda run: function(run.impl), *keys)
+
+    def to_dict(self, flatten: bool = True) -> dict[str, Any]:
+        """Return the configuration as a new dictionary, with interpolations as they are.
+
+        Args:
+            flatten: Whether nested mappings become dotted keys.
+
+        Raises:
+            TypeError: If the configuration was replaced by something else than a mapping.
+        """
+        if self._cfg is None:
+            data: Any = copy.deepcopy(self._get_config())
+        else:
+            data = OmegaConf.to_container(self._cfg)
+        if not isinstance(data, dict):
+            raise TypeError(f"expected a mapping as configuration, found {type(data).__name__}")
+        return _flatten(data) if flatten else {str(k): v for k, v in data.items()}
+
+    @contextmanager
+    def chdir(self, relative_dir: str = "") -> Generator[Path, None, None]:
+        """Change to the artifacts directory, or a folder in it, and back at the end.
+
+        Args:
+            relative_dir: A folder in the artifacts directory.
+
+        Yields:
+            The directory, as an absolute path.
+
+        Raises:
+            OptionError: If the run is not on the local filesystem.
+        """
+        path = self.path(relative_dir)
+        if not isinstance(path, Path):
+            shown = self._show("artifacts")
+            raise OptionError(f"expected a run on the local filesystem, found {shown}")
+        current = Path.cwd()
+        path = path.absolute()  # a relative one would mean something else in there
+        try:
+            os.chdir(path)
+            yield path
+        finally:
+            os.chdir(current)
+
+    def path(self, relative_path: str = "") -> AnyPath:
+        """Return the path of an artifact, or of the artifacts directory."""
+        artifacts_dir = self.info.run_dir / "artifacts"
+        return artifacts_dir / relative_path if relative_path else artifacts_dir
+
+    def iterdir(self, relative_dir: str = "") -> Iterator[AnyPath]:
+        """Yield what a folder in the artifacts directory holds."""
+        yield from self.path(relative_dir).iterdir()
+
+    def glob(self, pattern: str, relative_dir: str = "") -> Iterator[AnyPath]:
+        """Yield the artifacts that match a pattern, in a folder of the artifacts directory."""
+        yield from self.path(relative_dir).glob(pattern)
+
+
+def get_column(runs: Sequence[Run[Any, Any]], key: str, default: Any = MISSING) -> list[Any]:
+    """Return what `Run.get_data` gives for each run, at a fraction of its time."""
+    dotted = _dotted(key)
+    parts = plain._split(dotted)
+    column = []
+    for run in runs:
+        value: Any = plain.UNDECIDED
+        if run._cfg is None and parts is not None:
+            config = value = run._config or run._get_config()
+            for part in parts:
+                if type(value) is not dict or part not in value:
+                    value = plain._walk(config, dotted)  # missing, or for OmegaConf to find
+                    break
+                value = value[part]
+            else:
+                kind = type(value)
+                if kind not in _NUMBERS and not (kind is str and plain._is_literal(value)):
+                    value = plain.select_plain(config, dotted)
+        if value is plain.UNDECIDED:
+            value = run._select(dotted)
+        if value is MISSING:
+            value = run._get_outside_config(key, dotted, default)
+            if dotted in OBJECTS:
+                column.append(value)
+                continue
+        if type(value) in _CONFIG_TYPES:
+            try:
+                value = OmegaConf.to_container(value, resolve=True)
+            except OmegaConfBaseException as exc:
+                raise run._resolution_error(key, exc) from exc
+        column.append(value)
+    return column
+
+
+def flatten_many(runs: Sequence[Run[Any, Any]]) -> list[dict[str, Any]]:
+    """Return what `Run.flatten` gives for each run; what runs share is flattened once."""
+    shared: dict[tuple[int, Any], dict[str, Any]] = {}
+    rows = []
+    for run in runs:
+        if run._cfg is not None:
+            rows.append(run._flatten(plain.to_plain(run._cfg), ()))
+            continue
+        row: dict[str, Any] = {}
+        for name, value in run._get_config().items():
+            flat = shared.get((id(value), name))
+            if flat is None:
+                flat = run._flatten({name: value}, ())
+                if type(value) is dict and plain._is_literal(value):
+                    shared[id(value), name] = flat
+            row.update(flat)
+        rows.append(row)
+    return rows
+
+
+def is_location(value: object) -> TypeGuard[Location]:
+    """Tell whether a value names one run directory rather than many."""
+    return isinstance(value, (str, os.PathLike)) or hasattr(value, "storage_options")
+
+
+def read_config(
+    content: bytes | None, reader: plain.ConfigReader, config_class: type | None
+) -> plain.PlainConfig:
+    """Return the configuration in a ``config.yaml``; None, for no file, gives an empty one.
+
+    Raises:
+        ConfigError: If it cannot be read, or does not fit ``config_class``.
+    """
+    config = {} if content is None else reader.read(content)
+    if config_class is None:
+        return config
+    return plain.to_plain(plain.build_dictconfig(config, config_class))
+
+
+def takes_config(factory: ImplFactory) -> bool:
+    """Tell whether an ``impl_factory`` wants the configuration besides the directory.
+
+    It does if it has a second positional parameter, required or not.
+    """
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    positional = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.VAR_POSITIONAL,
+    )
+    return sum(p.kind in positional for p in parameters) > 1
+
+
+_NUMBERS = frozenset({int, float, bool, type(None)})
+_CONFIG_TYPES = (DictConfig, ListConfig)
+
+
+def _rebuild_run(
+    run_class: type[R],
+    storage: Storage,
+    path: str,
+    experiment: ExperimentInfo | None,
+    meta: dict[str, str] | None,
+    impl_factory: ImplFactory | None,
+    config_class: type | None,
+    config: plain.PlainConfig | None,
+    cfg: DictConfig | None,
+    recorded: dict[str, dict[str, Any]] | None,
+    attributes: dict[str, Any] | None,
+) -> R:
+    info = RunInfo.make(storage, path, experiment, meta)
+    run = run_class._make(info, impl_factory, config_class, config, cfg)
+    run._recorded = recorded
+    if attributes is not None:
+        run.__dict__.update(attributes)
+    return run
+
+
+def _get_attributes(run: Run[Any, Any]) -> dict[str, Any] | None:
+    """Return what a subclass without slots keeps besides, None if there is nothing."""
+    attributes = getattr(run, "__dict__", None)
+    if not attributes:
+        return None
+    # `Run[Config](...)` sets it; a local class in it could not be pickled
+    return {name: value for name, value in attributes.items() if name != "__orig_class__"}
+
+
+def _dotted(key: str) -> str:
+    return key.replace("__", ".") if "__" in key else key
+
+
+def _flatten(data: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict):
+            flat.update(_flatten(value, f"{key}."))
+        else:
+            flat[key] = value
+    return flat

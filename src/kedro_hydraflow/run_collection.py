@@ -1,0 +1,190 @@
+"""Many runs: filtered, grouped, sorted, and turned into frames."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import MISSING
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from typing_extensions import Self
+
+from kedro_hydraflow.collection import Collection, Default, make_series
+from kedro_hydraflow.parallel import parallel_map
+from kedro_hydraflow.run import OBJECTS, Run, flatten_many, get_column
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    import polars as pl
+
+    from kedro_hydraflow.storage import AnyPath
+
+R = TypeVar("R", bound=Run[Any, Any])
+
+
+class RunCollection(Collection[R]):
+    """A sequence of runs. Keys are looked up as ``Run.get`` does.
+
+    Args:
+        runs: The runs.
+        get: How to look up a key: ``get(run, key, default)``, by default the ``get`` of
+            each run.
+
+    Examples:
+        >>> from kedro_hydraflow import Run, iter_run_dirs
+        >>> runs = Run.load(iter_run_dirs("examples/data/mlruns", "train_*"))
+        >>> runs.filter(model__type="mlp").sort("training.learning_rate")
+        RunCollection(Run, n=17)
+    """
+
+    def __init__(
+        self, runs: Iterable[R], get: Callable[[R, str, Default], Any] | None = None
+    ) -> None:
+        super().__init__(runs, look_up if get is None or get is Run.get else get)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        runs = []
+        for run in self._items:  # as copy.deepcopy does it, in half the time
+            copied = memo.get(id(run))
+            if copied is None:
+                copied = memo[id(run)] = run.__deepcopy__(memo)
+            runs.append(copied)
+        attributes = {k: v for k, v in self.__dict__.items() if k not in ("_items", "_get")}
+        collection = self.__new__(type(self))
+        collection.__dict__.update(copy.deepcopy(attributes, memo), _items=runs, _get=self._get)
+        return collection
+
+    def _look_up(self, items: Sequence[R], key: str, default: Default) -> list[Any]:
+        if self._get is not look_up or any(
+            c.get is not Run.get for c in {type(run) for run in items}
+        ):
+            return super()._look_up(items, key, default)
+        return get_column(items, key, default)
+
+    def _make_series(self, name: str, key: str, values: list[Any]) -> pl.Series:
+        if key in OBJECTS and all(run._select(key) is MISSING for run in self._items):
+            import polars as pl
+
+            return pl.Series(name, values, pl.Object)
+        return super()._make_series(name, key, values)
+
+    def to_frame(
+        self,
+        *keys: str | tuple[str, Default],
+        defaults: Mapping[str, Default] | None = None,
+        n_jobs: int = 0,
+        backend: str | None = None,
+        progress: bool = False,
+        **kwargs: Callable[[R], Any],
+    ) -> pl.DataFrame:
+        """Return a frame with a row for each run, as ``Collection.to_frame`` does.
+
+        Without any keys, the columns are ``run_id``, ``job_name`` and every key of the
+        configurations; interpolations that cannot be resolved are left as their text. The
+        keys ``"run"``, ``"cfg"``, ``"impl"`` and ``"info"`` give columns of objects.
+        """
+        if not keys and not kwargs:
+            return self._to_complete_frame(defaults or {})
+        return super().to_frame(
+            *keys, defaults=defaults, n_jobs=n_jobs, backend=backend, progress=progress, **kwargs
+        )
+
+    def _to_complete_frame(self, defaults: Mapping[str, Default]) -> pl.DataFrame:
+        import polars as pl
+
+        rows = flatten_many(self._items)
+        keys = dict.fromkeys(key for row in rows for key in row)
+        columns = [self.to_series(key) for key in ("run_id", "job_name") if key not in keys]
+        for key in keys:
+            default = defaults.get(key)
+            values = [row.get(key, MISSING) for row in rows]
+            for i, run in enumerate(self._items):
+                if values[i] is MISSING:
+                    values[i] = default(run) if callable(default) else default
+            columns.append(make_series(key, values))
+        return pl.DataFrame(columns)
+
+    def preload(
+        self,
+        *,
+        n_jobs: int = 0,
+        cfg: bool = True,
+        impl: bool = True,
+        backend: str = "threading",
+        progress: bool = False,
+    ) -> Self:
+        """Read the configurations and build the `impl` of all runs now.
+
+        Configurations stay plain data: a ``DictConfig`` is built when ``cfg`` is asked for,
+        because it takes fifty times the memory and makes lookups and copies slower.
+
+        Args:
+            n_jobs: 0 or 1: one after the other; N: in N threads; -1: in one for each core.
+            cfg: Whether to read the configurations.
+            impl: Whether to build the implementations.
+            backend: A backend of joblib that shares memory.
+            progress: Whether to show a progress bar.
+
+        Returns:
+            This collection.
+        """
+
+        def build(run: R) -> None:
+            if cfg:
+                run._get_config()
+            if impl:
+                _ = run.impl
+
+        parallel_map(build, self._items, n_jobs=n_jobs, backend=backend, progress=progress)
+        return self
+
+    @overload
+    def update(self, key: str, value: Any | Callable[[R], Any], *, force: bool = False) -> None: ...
+
+    @overload
+    def update(
+        self,
+        key: tuple[str, ...],
+        value: Iterable[Any] | Callable[[R], Iterable[Any]],
+        *,
+        force: bool = False,
+    ) -> None: ...
+
+    def update(self, key: Any, value: Any | Callable[[R], Any], *, force: bool = False) -> None:
+        """Set values in the configuration of every run, as ``Run.update`` does."""
+        for run in self._items:
+            run.update(key, value, force=force)
+
+    def concat(
+        self,
+        function: Callable[[R], pl.DataFrame],
+        *keys: str | tuple[str, Any | Callable[[R], Any]],
+    ) -> pl.DataFrame:
+        """Return one frame of the frames that a function makes of the runs.
+
+        Args:
+            function: Takes a run, returns a frame.
+            *keys: The run's values to add as columns; a tuple is a key with its default.
+        """
+        import polars as pl
+
+        if not self._items:
+            return pl.DataFrame()
+        return pl.concat(
+            [run.to_frame(function, *keys) for run in self._items], how="vertical_relaxed"
+        )
+
+    def iterdir(self, relative_dir: str = "") -> Iterator[AnyPath]:
+        """Yield what a folder in the artifacts directory of each run holds."""
+        for run in self._items:
+            yield from run.iterdir(relative_dir)
+
+    def glob(self, pattern: str, relative_dir: str = "") -> Iterator[AnyPath]:
+        """Yield the artifacts of each run that match a pattern."""
+        for run in self._items:
+            yield from run.glob(pattern, relative_dir)
+
+
+def look_up(run: Run[Any, Any], key: str, default: Default = MISSING) -> Any:
+    """Return ``run.get(key, default)``, of the run's own class."""
+    return run.get(key, default)

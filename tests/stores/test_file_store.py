@@ -1,0 +1,547 @@
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import TrackingDir, write
+from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
+from kedro_hydraflow.errors import (
+    MetadataError,
+    NotFoundError,
+    OptionError,
+    RunLoadError,
+    StorageError,
+    TrackingDirectoryError,
+)
+from kedro_hydraflow.loading import load_runs, scan_runs
+from kedro_hydraflow.storage import LocalStorage
+from kedro_hydraflow.stores.file_store import make_name_filter
+
+BAD_METAS = {
+    "not UTF-8": (b"name: \xff\n", "expected UTF-8 text"),
+    "NUL": (b"name: a\0b\n", "characters are not allowed"),
+    "duplicate keys": (b"name: a\nname: b\n", "the key 'name' occurs twice"),
+    "tab": (b"name:\n\ta: b\n", "cannot start any token"),
+    "list": (b"- a\n", "expected a YAML mapping, found a sequence"),
+    "two documents": (b"name: a\n---\nname: b\n", "expected a single document"),
+}
+
+bad_metas = pytest.mark.parametrize(("content", "reason"), BAD_METAS.values(), ids=BAD_METAS.keys())
+
+
+def find_run_ids(root: Path | str, *args: object, **kwargs: object) -> list[str]:
+    return [run_dir.name for run_dir in iter_run_dirs(root, *args, **kwargs)]  # type: ignore[arg-type]
+
+
+# Experiments ---------------------------------------------------------------------------
+
+
+def test_experiment_0_is_skipped_by_its_id(tracking_dir: TrackingDir) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("Default", "0"), "a")
+    tracking_dir.add_run(tracking_dir.add_experiment("Default", "7"), "b")
+    assert get_experiment_names(tracking_dir.root) == ["Default"]
+    assert find_run_ids(tracking_dir.root) == ["b"]
+
+
+def test_trash_and_models_are_skipped(tracking_dir: TrackingDir) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("train", "1"), "a")
+    for name in (".trash", "models"):
+        aside = TrackingDir(tracking_dir.root / name)
+        aside.add_run(aside.add_experiment("train", "2"), "b")
+        shutil.copy(aside.root / "2" / "meta.yaml", aside.root)
+    assert find_run_ids(tracking_dir.root) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "1e3",
+        "yes",
+        "2024-01-01",
+        "null",
+        "~",
+        "0x1F",
+        "1:30",
+        "${oc.env:HOME}",
+        "train: a # b",
+        "it's",
+        " spaces ",
+        "é…日本",
+        "two\nlines",
+        "a long name that YAML folds over several lines " * 3 + "end",
+        "a" * 100,
+    ],
+)
+def test_names_are_raw_text(tracking_dir: TrackingDir, name: str) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment(name), "a", run_name=name)
+    assert get_experiment_names(tracking_dir.root) == [name]
+    (run,) = Run.load(iter_run_dirs(tracking_dir.root, name))
+    assert (run.info.job_name, run.info.run_name) == (name, name)
+    assert Run(run_dir).info.job_name == name
+    assert scan_runs(tracking_dir.root).runs[0].run_name == name
+
+
+def test_deleted_experiment_is_left_out(tracking_dir: TrackingDir) -> None:
+    gone = tracking_dir.add_experiment("train", "1", lifecycle_stage="deleted")
+    tracking_dir.add_run(gone, "a")
+    tracking_dir.add_run(tracking_dir.add_experiment("eval", "2"), "b")
+    assert find_run_ids(tracking_dir.root, include_deleted=True) == ["b"]
+
+
+def test_experiment_without_a_name_is_reported(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("")
+    with pytest.raises(RunLoadError, match=r"meta.yaml: expected the experiment's name, found no"):
+        get_experiment_names(tracking_dir.root)
+    (experiment / "meta.yaml").write_text("")
+    with pytest.raises(RunLoadError, match=r"the experiment's name, found an empty file"):
+        get_experiment_names(tracking_dir.root)
+
+
+@bad_metas
+def test_bad_experiment_is_reported_and_hides_no_other(
+    tracking_dir: TrackingDir, content: bytes, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in (1, 2, 3):
+        tracking_dir.add_run(tracking_dir.add_experiment(f"train_{number}", f"{number}"), "a")
+    bad = [tracking_dir.root / "1/meta.yaml", tracking_dir.root / "2/meta.yaml"]
+    for path in bad:
+        path.write_bytes(content)
+
+    with pytest.raises(RunLoadError) as raised:
+        find_run_ids(tracking_dir.root)
+    assert str(raised.value).startswith(
+        "2 of 3 runs and experiments could not be read; on_error='warn'"
+    )
+    assert reason in str(raised.value)
+    for path in bad:
+        assert str(raised.value).count(str(path)) == 1
+    assert len(raised.value.failures) == 2
+
+    assert find_run_ids(tracking_dir.root, on_error="warn") == ["a"]
+    assert get_experiment_names(tracking_dir.root, on_error="warn") == ["train_3"]
+    logged = [record.getMessage() for record in caplog.records]
+    assert str(bad[0]) in logged[0]
+    assert reason in logged[0]
+    assert str(bad[1]) in logged[1]
+    assert logged[2] == "2 of 3 runs and experiments could not be read and left out"
+    assert logged[5] == "2 of 3 experiments could not be read and left out"
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+# A meta.yaml that is being written ------------------------------------------------------
+
+
+def complete_later(path: Path) -> Callable[[], None]:
+    """Empty a file; the thread that is started writes what was in it again."""
+    content = path.read_bytes()
+    path.write_bytes(b"")
+    thread = threading.Timer(0.05, path.write_bytes, (content,))
+    thread.start()
+    return thread.join
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kedro_hydraflow.run_info._EMPTY_META_RETRIES", (0.02,) * 500)
+
+
+def test_empty_experiment_meta_is_read_again(tracking_dir: TrackingDir, patient: None) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    run_dir = tracking_dir.add_run(experiment, "a")
+    join = complete_later(experiment / "meta.yaml")
+    assert get_experiment_names(tracking_dir.root) == ["train"]
+    join()
+    join = complete_later(experiment / "meta.yaml")
+    assert Run(run_dir).info.job_name == "train"
+    join()
+
+
+def test_empty_run_meta_is_read_again(tracking_dir: TrackingDir, patient: None) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")
+    join = complete_later(run_dir / "meta.yaml")
+    assert Run(run_dir).info.status == "FINISHED"
+    join()
+
+
+def test_emptiness_is_not_remembered(
+    tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kedro_hydraflow.run_info._EMPTY_META_RETRIES", (0,))
+    experiment = tracking_dir.add_experiment("train")
+    run_dir = tracking_dir.add_run(experiment, "a")
+    metas = {path: path.read_bytes() for path in (experiment / "meta.yaml", run_dir / "meta.yaml")}
+    for path in metas:
+        path.write_bytes(b"")
+    (loaded,) = Run.load([run_dir])
+    infos = [Run(run_dir).info, loaded.info]
+    assert [(i.status, i.start_time, i.job_name) for i in infos] == [(None, None, "")] * 2
+
+    (experiment / "meta.yaml").write_bytes(metas[experiment / "meta.yaml"])
+    infos += scan_runs(tracking_dir.root).runs
+    assert infos[-1].status is None
+
+    (run_dir / "meta.yaml").write_bytes(metas[run_dir / "meta.yaml"])
+    assert [(i.status, i.job_name) for i in infos] == [("FINISHED", "train")] * 3
+
+
+# Runs ----------------------------------------------------------------------------------
+
+
+@bad_metas
+def test_bad_run_is_reported_and_hides_no_other(
+    tracking_dir: TrackingDir, content: bytes, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    good, *bad = [tracking_dir.add_run(experiment, name) for name in "abc"]
+    for run_dir in bad:
+        (run_dir / "meta.yaml").write_bytes(content)
+
+    with pytest.raises(RunLoadError) as raised:
+        find_run_ids(tracking_dir.root)
+    lines = str(raised.value).splitlines()
+    assert lines[0].startswith("2 of 3 runs and experiments could not be read")
+    for line, run_dir in zip(lines[1:], bad, strict=True):
+        assert line.startswith(f"- {run_dir / 'meta.yaml'}: ")
+        assert reason in line
+
+    assert find_run_ids(tracking_dir.root, on_error="warn") == [good.name]
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "left out",
+        "left out",
+        "2 of 3 runs and experiments could not be read and left out",
+    ]
+    with pytest.raises(MetadataError, match=r"meta\.yaml: "):
+        _ = Run(bad[0]).info.status
+
+
+def test_unreadable_metas_are_reported(tracking_dir: TrackingDir) -> None:
+    """What a denied file looks like also to root: a directory in its place."""
+    for number in (1, 2):
+        tracking_dir.add_run(tracking_dir.add_experiment("train", f"{number}"), "a")
+    for directory in ("1", "2/a"):
+        (tracking_dir.root / directory / "meta.yaml").unlink()
+        (tracking_dir.root / directory / "meta.yaml").mkdir()
+    with pytest.raises(RunLoadError) as raised:
+        find_run_ids(tracking_dir.root)
+    assert [failure.path for failure in raised.value.failures] == [
+        str(tracking_dir.root / "1"),
+        str(tracking_dir.root / "2/a"),
+    ]
+    assert all(isinstance(failure.error, StorageError) for failure in raised.value.failures)
+    assert "IsADirectoryError" in str(raised.value) or "PermissionError" in str(raised.value)
+
+
+def test_recorded_locations_are_ignored(tracking_dir: TrackingDir) -> None:
+    """They are all wrong: ``TrackingDir`` writes those of another machine."""
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", "lr: 1")
+    (run,) = Run.load(iter_run_dirs(tracking_dir.root))
+    assert (run.get("lr"), run.path()) == (1, tracking_dir.root / "1/a/artifacts")
+
+
+def test_run_without_meta_has_artifacts(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    run_dir = tracking_dir.add_run(experiment, "a", "lr: 1")
+    (run_dir / "meta.yaml").unlink()
+    (experiment / "no run").mkdir()
+    (run,) = Run.load(iter_run_dirs(tracking_dir.root))
+    info = run.info
+    assert (run.get("lr"), info.run_id, info.job_name) == (1, "a", "train")
+    assert [info.status, info.start_time, info.run_name, info.lifecycle_stage] == [None] * 4
+
+
+def test_artifacts_may_be_a_file(tracking_dir: TrackingDir) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", config=None)
+    (run_dir / "artifacts").rmdir()
+    (run_dir / "artifacts").write_text("")
+    (run,) = Run.load(iter_run_dirs(tracking_dir.root))
+    assert run.cfg == {}
+    (run_dir / "meta.yaml").unlink()
+    assert find_run_ids(tracking_dir.root) == []
+
+
+def test_links_are_followed_and_broken_ones_reported(tracking_dir: TrackingDir) -> None:
+    elsewhere = TrackingDir(tracking_dir.root.parent / "elsewhere")
+    run_dir = elsewhere.add_run(elsewhere.add_experiment("other", "9"), "a", "lr: 1")
+    experiment = tracking_dir.add_experiment("train", "1")
+    (experiment / "a").symlink_to(run_dir)
+    (tracking_dir.root / "9").symlink_to(run_dir.parent)
+    (experiment / "b").symlink_to(run_dir.parent / "nowhere")
+    (experiment / "c").symlink_to(experiment / "c")
+    (tracking_dir.root / "8").symlink_to(tracking_dir.root / "nowhere")
+
+    runs = Run.load(iter_run_dirs(tracking_dir.root, on_error="warn"))
+    assert [(r.info.job_name, r.get("lr")) for r in runs] == [("other", 1), ("train", 1)]
+    with pytest.raises(RunLoadError) as raised:
+        find_run_ids(tracking_dir.root)
+    assert [str(failure) for failure in raised.value.failures] == [
+        f"{tracking_dir.root / name}: a symbolic link to something that is not there"
+        for name in ("8", "1/b", "1/c")
+    ]
+
+
+def test_deleted_runs_are_left_out_unless_asked_for(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a")
+    run_dir = tracking_dir.add_run(experiment, "b", lifecycle_stage="deleted")
+    assert find_run_ids(tracking_dir.root) == ["a"]
+    assert find_run_ids(tracking_dir.root, include_deleted=True) == ["a", "b"]
+    assert Run(run_dir).info.lifecycle_stage == "deleted"
+
+
+def test_reserved_folders_are_not_runs(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a")
+    for name in ("tags", "datasets", "traces", "models"):
+        write(experiment / name / "meta.yaml", "status: 3\n")
+        write(experiment / name / "artifacts/x", "")
+    write(experiment / "models/m-1/meta.yaml", "status: 2\n")
+    write(experiment / "models/m-1/artifacts/MLmodel", "")
+    assert find_run_ids(tracking_dir.root) == ["a"]
+
+
+# What vanishes -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("listed", "removed", "left"),
+    [("", "1", ["b"]), ("1", "1/a", ["b"]), ("1", "1", ["b"])],
+    ids=["experiment", "run", "experiment with its runs"],
+)
+def test_what_vanishes_during_the_scan_is_left_out(
+    tracking_dir: TrackingDir,
+    monkeypatch: pytest.MonkeyPatch,
+    listed: str,
+    removed: str,
+    left: list[str],
+) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("train", "1"), "a")
+    tracking_dir.add_run(tracking_dir.add_experiment("train", "2"), "b")
+    list_dir = LocalStorage.list_dir
+
+    def list_then_remove(self: LocalStorage, path: str, limit: int | None = None) -> object:
+        entries = list_dir(self, path, limit)
+        if Path(path) == tracking_dir.root / listed:
+            shutil.rmtree(tracking_dir.root / removed, ignore_errors=True)
+        return entries
+
+    monkeypatch.setattr(LocalStorage, "list_dir", list_then_remove)
+    assert find_run_ids(tracking_dir.root) == left
+
+
+def test_experiment_that_vanishes_before_it_is_listed_is_left_out(
+    tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = tracking_dir.add_experiment("train", "1")
+    tracking_dir.add_run(experiment, "a")
+
+    def remove_when_matched(name: str) -> bool:
+        shutil.rmtree(experiment)
+        return True
+
+    assert find_run_ids(tracking_dir.root, remove_when_matched) == []
+
+
+@pytest.mark.parametrize("n_jobs", [0, 2])
+def test_run_that_vanishes_after_the_scan_is_logged_and_left_out(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture, n_jobs: int
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for i in range(40):
+        tracking_dir.add_run(experiment, f"r{i:02}", config=None if i == 5 else f"i: {i}")
+    scan = scan_runs(tracking_dir.root)
+    shutil.rmtree(experiment / "r20")
+    runs, failures = load_runs(scan.runs, run_class=Run, n_jobs=n_jobs, discovered=True)
+    assert failures == []
+    assert runs.to_list("run_id") == [f"r{i:02}" for i in range(40) if i != 20]
+    assert runs[5].cfg == {}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"left out: {experiment / 'r20'} was removed since it was found"
+    ]
+
+
+def test_given_directory_that_does_not_exist_has_an_empty_config(tmp_path: Path) -> None:
+    (run,) = Run.load([tmp_path / "1/a"])
+    assert (run.cfg, run.info.run_id, run.info.job_name) == ({}, "a", "")
+    assert (run.metrics, run.params, run.tags) == ({}, {}, {})
+
+
+# Directories that are not tracking directories ------------------------------------------
+
+
+def test_empty_directory_has_no_runs(tracking_dir: TrackingDir) -> None:
+    assert find_run_ids(tracking_dir.root) == []
+    tracking_dir.add_experiment("Default", "0")
+    (tracking_dir.root / ".trash").mkdir()
+    (tracking_dir.root / "models").mkdir()
+    write(tracking_dir.root / "README.md", "")
+    assert find_run_ids(tracking_dir.root) == []
+
+
+def test_missing_directory_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"there is no directory '.*nowhere'"):
+        find_run_ids(tmp_path / "nowhere")
+    write(tmp_path / "file", "")
+    with pytest.raises(FileNotFoundError, match=r"there is no directory '.*file'"):
+        find_run_ids(tmp_path / "file")
+
+
+@pytest.mark.parametrize("folder", ["1", "1/a"])
+def test_directory_inside_a_tracking_directory_is_refused(
+    tracking_dir: TrackingDir, folder: str
+) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")
+    message = r"is an experiment or a run, .* give the tracking directory above it"
+    with pytest.raises(TrackingDirectoryError, match=message):
+        find_run_ids(tracking_dir.root / folder)
+
+
+def test_directory_above_is_refused_with_the_one_to_give(tracking_dir: TrackingDir) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")
+    write(tracking_dir.root.parent / "outputs/x", "")
+    with pytest.raises(TrackingDirectoryError) as raised:
+        find_run_ids(tracking_dir.root.parent)
+    assert str(raised.value).endswith(f"give {tracking_dir.root}")
+
+
+def test_artifacts_of_a_database_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "mlruns/1/0d5e1560/artifacts/.hydra/config.yaml", "lr: 1")
+    message = r"not the tracking directory of an MLflow file store. Runs tracked in a database"
+    with pytest.raises(TrackingDirectoryError, match=message):
+        find_run_ids(tmp_path / "mlruns")
+
+
+def test_artifacts_of_a_database_beside_a_file_store_are_logged(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("train", "803221"), "a")
+    write(tracking_dir.root / "1/0d5e1560/artifacts/x", "")
+    assert find_run_ids(tracking_dir.root) == ["a"]
+    assert caplog.messages == [f"{tracking_dir.root / '1'}: no meta.yaml, so its runs are unknown"]
+
+
+def test_other_directory_is_refused(tmp_path: Path) -> None:
+    for name in "fabcdeg":
+        (tmp_path / name).mkdir()
+    with pytest.raises(TrackingDirectoryError) as raised:
+        find_run_ids(tmp_path)
+    assert str(raised.value) == (
+        f"{tmp_path} is not a tracking directory: expected <experiment_id>/meta.yaml in it, "
+        "found the directories 'a', 'b', 'c', 'd', 'e' and others"
+    )
+
+
+# Filters -------------------------------------------------------------------------------
+
+NAMES = ["eval", "train_[a]", "train_a", "train_b*", "Train"]
+
+
+@pytest.mark.parametrize(
+    ("experiment_names", "expected"),
+    [
+        (None, NAMES),
+        ("eval", ["eval"]),
+        ("train_*", ["train_[a]", "train_a", "train_b*"]),
+        ("train_?", ["train_a"]),
+        (["eval", "train_[ab]"], ["eval", "train_a"]),
+        (("eval",), ["eval"]),
+        ("train_[a]", ["train_[a]", "train_a"]),
+        ("train_b*", ["train_b*"]),
+        ("train", []),
+        ([], []),
+        ("", []),
+        (lambda name: name.lower().startswith("t"), NAMES[1:]),
+    ],
+)
+def test_experiment_names(experiment_names: object, expected: list[str]) -> None:
+    matches = make_name_filter(experiment_names)  # type: ignore[arg-type]
+    assert [name for name in NAMES if matches(name)] == expected
+
+
+@pytest.mark.parametrize("experiment_names", [3, ["a", 3], {"a"}, b"a", Path("a")])
+def test_bad_experiment_names_are_refused(tmp_path: Path, experiment_names: object) -> None:
+    message = r"experiment_names: expected a name or glob, a list of them, or a callable, found "
+    with pytest.raises(OptionError, match=message):
+        find_run_ids(tmp_path, experiment_names)
+
+
+# Metrics, params and tags ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1795394370000 0.5 0\n", 0.5),
+        ("1 0.1 0\n2 0.2 1\n3 0.3 2\n", 0.3),
+        ("1 0.1 9\n2 0.2 10\n3 0.3 1\n", 0.2),
+        ("1 0.1 1\n3 0.3 1\n2 0.2 1\n", 0.3),
+        ("1 0.1 1\n1 0.3 1\n1 0.2 1\n", 0.3),
+        ("1 nan 1\n1 0.3 1\n1 nan 1\n", 0.3),
+        ("1 0.1 -1\n1 0.2 -2\n", 0.1),
+        ("1 0.3 0\n2 nan 1\n", float("nan")),
+        ("1 inf 0\n", float("inf")),
+        ("1 -inf 0\n", float("-inf")),
+        ("1 1e-3 0\n", 1e-3),
+        ("1 0.1\n2 0.2\n", 0.2),
+        ("1 0.1 1 data digest\n2 0.2 2 data digest\n", 0.2),
+        ("1 0.1 1 a name with spaces digest\n", 0.1),
+        ("1 0.1 1\n\n2 0.2 2\n", 0.2),
+        ("1 0.1 1\r\n2 0.2 2\r\n", 0.2),
+        ("1 0.1 1\n2 0.2 2", 0.2),
+        ("1 0.1 1\n2 0.2", 0.1),
+        ("1 0.1 1\n2", 0.1),
+        ("1 0.1 1\n2 0.2 -", 0.1),
+        ("1 0.1 1\n\0\0\0", 0.1),
+    ],
+)
+def test_metric_is_that_of_the_last_step_time_and_value(
+    tracking_dir: TrackingDir, text: str, value: float
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    run_dir = tracking_dir.add_run(experiment, "a", metrics={"loss": text})
+    assert Run(run_dir).metrics == pytest.approx({"loss": value}, nan_ok=True)
+
+
+def test_metrics_have_nested_keys_and_need_a_value(tracking_dir: TrackingDir) -> None:
+    texts = {
+        "loss": "1 1 1\n",
+        "val/loss": "1 2 1\n",
+        "val/a b/é": "1 3 1\n",
+        "no": "",
+        "half": "1",
+    }
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", metrics=texts)
+    run = Run(run_dir)
+    assert run.metrics == {"loss": 1.0, "val/loss": 2.0, "val/a b/é": 3.0}
+    assert (run.get("metrics.val/loss"), run["metrics.val/a b/é"]) == (2.0, 3.0)
+
+
+@pytest.mark.parametrize("line", ["x 0.1 1", "1 x 1", "1 0.1 x", "1"])
+def test_bad_metric_names_file_and_line(tracking_dir: TrackingDir, line: str) -> None:
+    run_dir = tracking_dir.add_run(
+        tracking_dir.add_experiment("train"), "a", metrics={"val/loss": f"1 0.1 1\n{line}\n"}
+    )
+    with pytest.raises(MetadataError) as raised:
+        _ = Run(run_dir).metrics
+    assert str(raised.value) == (
+        f"{run_dir / 'metrics/val/loss'}, line 2: expected 'timestamp value step', found {line!r}"
+    )
+
+
+def test_params_and_tags_are_raw_text(tracking_dir: TrackingDir) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")
+    texts = {"empty": "", "lines": "a\n\nb\n", "group/a b": "1e3", "é": "${oc.env:HOME}"}
+    for kind in ("params", "tags"):
+        for key, text in texts.items():
+            write(run_dir / kind / key, text)
+    run = Run(run_dir)
+    assert run.params == texts
+    assert run.tags == texts
+    assert run.get("params.group/a b") == "1e3"
+    (run_dir / "tags/bad").write_bytes(b"\xff")
+    with pytest.raises(MetadataError, match=r"tags.bad: expected UTF-8 text"):
+        _ = Run(run_dir).tags

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import TrackingDir
+from kedro_hydraflow import Run, RunCollection, iter_run_dirs
+from kedro_hydraflow.errors import FilterError
+from kedro_hydraflow.filters import apply_filters, parse_filter
+
+CONFIG = """\
+model: {type: mlp, hidden_size: 32, classes: [1, 2]}
+lr: 0.01
+big: true
+note: null
+path: !!python/object/apply:pathlib.PosixPath [/data/x]
+alias: ${lr}
+run: {speed: 3}
+"""
+
+
+@pytest.fixture
+def run(tracking_dir: TrackingDir) -> Run[Any]:
+    directory = tracking_dir.add_run(
+        tracking_dir.add_experiment("train_v1"),
+        "abc",
+        CONFIG,
+        {"accuracy": "1 0.9 0\n", "val/loss": "1 nan 0\n"},
+        end_time=None,
+    )
+    (directory / "params/lr").write_text("0.01")
+    (directory / "params/name").write_text("0.10")
+    (directory / "tags/mlflow.user").write_text("root")
+    return Run(directory)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("lr == 0.01", True),
+        ("lr == 1e-2", True),
+        ("lr != 0.01", False),
+        ("lr<0.1", True),
+        ("lr >= 0.01", True),
+        ("lr > 0.01", False),
+        ("lr <= 0.005", False),
+        ("alias == 0.01", True),
+        ("model.type == mlp", True),
+        ("model__type == mlp", True),
+        ("model.type == 'mlp'", True),
+        ("model.type in [mlp, linear]", True),
+        ("model.type not in [mlp, linear]", False),
+        ("model.hidden_size in [16, 64]", False),
+        ("model.classes == [1, 2]", True),
+        ("model.type ~ m*", True),
+        ("model.type ~ M*", False),
+        ("model.type < zzz", True),
+        ("big == true", True),
+        ("big == 1", False),
+        ("note == null", True),
+        ("note != null", False),
+        ("note > 3", False),
+        ("note ~ *", False),
+        ("model.type ~ *p", True),
+        ("model.type ~ 3", False),
+        ("note == ~", True),
+        ("path == /data/x", True),
+        ("path ~ /data/*", True),
+        ("status == FINISHED", True),
+        ("job_name ~ train_*", True),
+        ("run_id == abc", True),
+        ("run.speed == 3", True),
+        ("start_time > 2026-11-22", True),
+        ("start_time < 2026-11-22T10:00:00", False),
+        ("start_time == 1795394369957", True),
+        ("start_time in [1795394369957]", True),
+        ("end_time > 2020-01-01", False),
+        ("metrics.accuracy > 0.85", True),
+        ("metrics.val/loss > 0", False),
+        ("absent == 3", None),
+        ("absent != 3", None),
+        ("metrics.absent > 0", None),
+        # MLflow's spellings
+        ("attributes.status = 'FINISHED'", True),
+        ("attribute.status != 'FAILED'", True),
+        ("status IN ('FINISHED', 'FAILED')", True),
+        ("status NOT IN ('FINISHED')", False),
+        ("attributes.run_name LIKE 'upset-%'", True),
+        ("attributes.run_name LIKE 'UPSET%'", False),
+        ("attributes.run_name ILIKE 'UPSET-turtle-76_'", True),
+        ("metrics.`val/loss` < 1", False),
+        ("metrics.accuracy = 0.9", True),
+        ("params.lr = '0.01'", True),
+        ("params.lr < 0.1", True),
+        ("params.name == 0.1", True),
+        ("params.name == '0.1'", False),
+        ('tags."mlflow.user" = "root"', True),
+        ("tags.`mlflow.user` = 'FINISHED and more'", False),
+    ],
+)
+def test_matches(run: Run[Any], text: str, expected: bool | None) -> None:
+    assert parse_filter(text).matches(run) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "expected 'KEY OP VALUE' with OP one of ==, !=, <, <=, >, >=, in, not in, ~, ="),
+        ("lr", "expected 'KEY OP VALUE'"),
+        ("lr ==", "expected 'KEY OP VALUE'"),
+        ("lr =< 3", "expected 'KEY OP VALUE'"),
+        ("lr is null", "expected 'KEY OP VALUE'"),
+        (3, "expected 'KEY OP VALUE'"),
+        ({"lr": 3}, "expected 'KEY OP VALUE'"),
+        ("lr in 3", "'in' expects a list such as [a, b], found 3"),
+        ("lr == [1, 2", "the value '[1, 2' is not YAML: while parsing a flow sequence"),
+        ("lr == 'a", 'the value "\'a" is not YAML'),
+        ("a = 'x' and b = 'y'", "write each as an entry of its own"),
+        ("a == x and b == y", "write each as an entry of its own"),
+        ("a > 1 OR b > 2", "write each as an entry of its own"),
+    ],
+)
+def test_refuses_what_cannot_be_parsed(text: Any, problem: str) -> None:
+    with pytest.raises(FilterError) as caught:
+        parse_filter(text)
+    assert str(caught.value).startswith(f"filter {text!r}: ")
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("model.type < 3", "'mlp' (str)"),
+        ("lr > high", "0.01 (float)"),
+        ("big > 0", "True (bool)"),
+        ("lr < true", "0.01 (float)"),
+        ("lr ~ 0.*", "0.01 (float)"),
+        ("lr LIKE '0%'", "0.01 (float)"),
+        ("model.classes > 3", "[1, 2] (list)"),
+        ("start_time > yesterday", "(datetime)"),
+    ],
+)
+def test_incomparable_names_filter_and_run(run: Run[Any], text: str, found: str) -> None:
+    with pytest.raises(FilterError) as caught:
+        parse_filter(text).matches(run)
+    assert str(caught.value).startswith(f"filter {text!r}: run abc has ")
+    assert found in str(caught.value)
+    assert "cannot compare" in str(caught.value)
+
+
+def load(root: Path) -> RunCollection[Run[Any]]:
+    return Run.load(iter_run_dirs(root))
+
+
+def test_a_run_without_the_key_does_not_match(sweep: Path) -> None:
+    runs = load(sweep)
+    runs[0].update("only_here", 1)
+    kept, failures = apply_filters(runs, [parse_filter("only_here >= 0")])
+    assert list(kept) == [runs[0]]
+    assert failures == []
+
+
+def test_a_key_that_no_run_has_is_an_error(sweep: Path) -> None:
+    with pytest.raises(FilterError) as caught:
+        apply_filters(load(sweep), [parse_filter("model.typ == mlp")])
+    assert "filter 'model.typ == mlp': none of the 31 runs has the key 'model.typ'" in str(
+        caught.value
+    )
+    assert "'model.type'" in str(caught.value)
+
+
+def test_all_filters_have_to_match(sweep: Path) -> None:
+    filters = ["status == FINISHED", "model.type == mlp", "metrics.accuracy > 0.97"]
+    kept, _ = apply_filters(load(sweep), map(parse_filter, filters))
+    assert sorted(kept.to_list("metrics.accuracy"), reverse=True)[:2] == [
+        0.9777777777777777,
+        0.9777777777777777,
+    ]
+    assert len(kept) == len([a for a in kept.to_list("metrics.accuracy") if a > 0.97]) > 0
+
+
+def test_no_runs_no_complaint(sweep: Path) -> None:
+    kept, failures = apply_filters(load(sweep)[:0], [parse_filter("anything == 1")])
+    assert (len(kept), failures) == (0, [])
+
+
+def test_facts_are_filtered_without_building_the_implementation(sweep: Path) -> None:
+    def refuse(artifacts_dir: Path) -> None:
+        raise AssertionError("built")
+
+    runs = Run.load(iter_run_dirs(sweep), refuse)
+    kept, failures = apply_filters(runs, [parse_filter("status == FAILED")])
+    assert (len(kept), failures) == (1, [])
+
+
+def test_a_run_whose_implementation_fails_is_a_failure(sweep: Path) -> None:
+    runs = Run.load(iter_run_dirs(sweep, "eval_*"), lambda artifacts_dir: 1 / 0)
+    kept, failures = apply_filters(runs, [parse_filter("score > 1")])
+    assert len(kept) == 0
+    assert [f.path for f in failures] == [run.info.run_id for run in runs]
+    assert "ZeroDivisionError: division by zero" in str(failures[0])

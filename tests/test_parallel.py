@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import nullcontext
+from typing import Any
+
+import joblib
+import pytest
+
+from kedro_hydraflow.errors import StorageError
+from kedro_hydraflow.parallel import parallel_map
+
+
+def square(number: int) -> int:
+    if number < 0:
+        raise StorageError(f"cannot read {number}")
+    return number * number
+
+
+def get_worker(number: int) -> tuple[int, int]:
+    return os.getpid(), threading.get_ident()
+
+
+@pytest.mark.parametrize("progress", [False, True])
+@pytest.mark.parametrize("backend", [None, "loky", "threading", "multiprocessing"])
+@pytest.mark.parametrize("n_jobs", [0, 1, 2, -1])
+def test_results_are_in_order(n_jobs: int, backend: str | None, progress: bool) -> None:
+    for n in (0, 1, 20):
+        results = parallel_map(square, range(n), n_jobs=n_jobs, backend=backend, progress=progress)
+        assert results == [i * i for i in range(n)]
+
+
+@pytest.mark.parametrize("n_jobs", [0, 2])
+def test_errors_propagate(n_jobs: int) -> None:
+    with pytest.raises(StorageError, match="cannot read -1"):
+        parallel_map(square, [1, -1, 2], n_jobs=n_jobs)
+
+
+@pytest.mark.parametrize(
+    ("surrounding", "backend", "in_process", "in_thread"),
+    [
+        (None, None, False, True),
+        ("threading", None, True, False),
+        ("multiprocessing", None, False, True),
+        ("threading", "loky", False, True),
+        ("multiprocessing", "threading", True, False),
+    ],
+)
+def test_where_jobs_run(
+    surrounding: str | None, backend: str | None, in_process: bool, in_thread: bool
+) -> None:
+    context: Any = joblib.parallel_config(backend=surrounding) if surrounding else nullcontext()
+    with context:
+        workers = parallel_map(get_worker, range(8), n_jobs=2, backend=backend)
+        for n_jobs in (0, 1):
+            here = parallel_map(get_worker, range(2), n_jobs=n_jobs, backend=backend)
+            assert here == [(os.getpid(), threading.get_ident())] * 2
+    assert {process == os.getpid() for process, _ in workers} == {in_process}
+    if not in_thread:
+        assert threading.get_ident() not in {thread for _, thread in workers}
+
+
+@pytest.mark.parametrize("n_jobs", [0, 2])
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_progress_counts_weights_on_standard_error(
+    capsys: pytest.CaptureFixture[str], n_jobs: int, backend: str
+) -> None:
+    parallel_map(
+        square, [1, 2, 3], n_jobs=n_jobs, backend=backend, progress=True, weights=[10, 10, 5]
+    )
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "25/25" in shown.err

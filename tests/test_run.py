@@ -1,0 +1,772 @@
+from __future__ import annotations
+
+import copy
+import functools
+import pickle
+import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import MISSING, dataclass, field
+from enum import Enum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import ConfigTypeError, InterpolationResolutionError
+
+from conftest import TrackingDir, write
+from kedro_hydraflow import Run, RunCollection, iter_run_dirs
+from kedro_hydraflow.errors import (
+    ConfigError,
+    ImplError,
+    MissingKeyError,
+    OptionError,
+    RunLoadError,
+)
+
+CONFIG = """\
+model:
+  type: mlp
+  hidden_size: 64
+  layers: [1, 2]
+lr: 0.1
+seed: 42
+nothing: null
+unset: ???
+alias: ${model.type}
+label: ${model.type}-${seed}
+broken: ${nowhere}
+cfg_file: &anchor a.yaml
+"""
+
+
+@pytest.fixture
+def run_dir(tracking_dir: TrackingDir) -> Path:
+    directory = tracking_dir.add_run(
+        tracking_dir.add_experiment("train"),
+        "abc",
+        CONFIG,
+        {"loss": "1 0.5 0\n2 0.25 1\n", "val/acc.top1": "1 0.9 0\n", "a__b": "1 3 0\n"},
+    )
+    write(directory / "params/model.type", "mlp")
+    write(directory / "tags/mlflow.user", "alice")
+    for name in ("a.txt", "b.csv", "plots/c.txt"):
+        write(directory / "artifacts" / name, name)
+    return directory
+
+
+@pytest.fixture
+def run(run_dir: Path) -> Run[Any, Any]:
+    return Run(run_dir)
+
+
+def make_run(tmp_path: Path, config: str, **kwargs: Any) -> Run[Any, Any]:
+    write(tmp_path / "run" / "artifacts/.hydra/config.yaml", config)
+    return Run(tmp_path / "run", **kwargs)
+
+
+class Impl:
+    """An implementation with attributes that hide those of the run, a method among them."""
+
+    label_of_impl = "class attribute"
+
+    def __init__(self, artifacts_dir: Path) -> None:
+        self.artifacts_dir = artifacts_dir
+        self.seed = "of the implementation"
+        self.job_name = "of the implementation"
+
+    def status(self) -> str:
+        return "a method"
+
+
+# get -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("model.type", "mlp"),
+        ("model__type", "mlp"),
+        ("model", {"type": "mlp", "hidden_size": 64, "layers": [1, 2]}),
+        ("model.layers", [1, 2]),
+        ("model.layers[1]", 2),
+        ("model.layers.0", 1),
+        ("nothing", None),
+        ("alias", "mlp"),
+        ("label", "mlp-42"),
+        ("seed", 42),  # of the configuration, though the implementation has one too
+        ("label_of_impl", "class attribute"),
+        ("job_name", "of the implementation"),
+        ("status", "FINISHED"),  # of the info: that of the implementation is a method
+        ("run_id", "abc"),
+        ("experiment_id", "1"),
+        ("metrics.loss", 0.25),
+        ("metrics__loss", 0.25),
+        ("metrics.val/acc.top1", 0.9),
+        ("metrics.a__b", 3.0),
+        ("params.model.type", "mlp"),
+        ("tags.mlflow.user", "alice"),
+        ("metrics", {"loss": 0.25, "val/acc.top1": 0.9, "a__b": 3.0}),
+    ],
+)
+def test_get(run_dir: Path, key: str, expected: Any) -> None:
+    run = Run(run_dir, Impl)
+    assert run.get(key) == expected
+    assert run[key] == expected
+
+
+def test_get_gives_containers_of_omegaconf(run: Run[Any, Any]) -> None:
+    assert isinstance(run.get("model"), DictConfig)
+    assert isinstance(run.get("model.layers"), ListConfig)
+    assert run.get("model") is run.cfg.model
+
+
+class CallableImpl:
+    def __init__(self, artifacts_dir: Path) -> None:
+        self.cfg = self.info = self.run = "an attribute"
+
+    def __call__(self) -> None:
+        """Makes the implementation itself callable."""
+
+
+def test_get_gives_objects_even_if_they_are_callable(run_dir: Path) -> None:
+    run = Run(run_dir, CallableImpl)
+    assert run.get("impl") is run.impl
+    assert run.get("cfg") is run.cfg
+    assert run.get("info") is run.info
+    assert run.get("run") is run
+    assert run.get("run.speed", None) is None
+
+
+def test_the_configuration_wins_over_objects(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "impl: fast\ncfg: {a: 1}\n")
+    assert run.get("impl") == "fast"
+    assert run.get("cfg") == {"a": 1}
+
+
+@pytest.mark.parametrize("key", ["unknown", "model.unknown", "seed.unknown", "unset", "to_dict"])
+@pytest.mark.parametrize(
+    ("default", "expected"), [(None, None), (5, 5), (lambda run: run.get("seed") + 1, 43)]
+)
+def test_get_default(run: Run[Any, Any], key: str, default: Any, expected: Any) -> None:
+    assert run.get(key, default) == expected
+
+
+@pytest.mark.parametrize("key", ["_cfg", "_config", "_lock", "__class__", "model.layers.x"])
+def test_get_gives_no_internals(run: Run[Any, Any], key: str) -> None:
+    assert run.get(key, "default") == "default"
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("model.typ", "the nearest are 'model.type', "),
+        ("hidden_size", "the nearest are 'model.hidden_size'"),
+        ("job_nam", "the nearest are 'job_name'"),
+        ("artifacts_di", "the nearest are 'artifacts_dir'"),
+        ("metrics.los", "the nearest are 'metrics.loss'"),
+        ("zzz", "nothing is near"),
+    ],
+)
+def test_missing_key(run_dir: Path, key: str, nearest: str) -> None:
+    with pytest.raises(AttributeError) as raised:
+        Run(run_dir, Impl).get(key)
+    assert type(raised.value) is MissingKeyError
+    message = str(raised.value)
+    assert message.startswith(f"run abc: no such key: {key!r} in cfg, impl or info ({nearest}")
+    assert message.endswith("; give a default to allow for it")
+
+
+@pytest.mark.parametrize("key", ["broken", "broken.x"])
+def test_unresolvable_interpolation(run: Run[Any, Any], key: str) -> None:
+    message = f"run abc: cannot resolve the key '{key}': Interpolation key 'nowhere' not found"
+    for get in (run.get, run.get_data):
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            get(key, "a default does not hide it")
+    assert run.get("seed") == 42
+
+
+def test_unknown_resolver_concerns_its_key_alone(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "home: ${gone:HOME}\nlr: 0.1\npaths: ['${gone:X}']\n")
+    assert run.get("lr") == 0.1
+    with pytest.raises(ConfigError, match="key 'home': Unsupported interpolation type gone"):
+        run.get("home")
+    with pytest.raises(ConfigError, match="key 'paths': Unsupported interpolation type gone"):
+        run.get_data("paths")
+
+
+def test_get_data_is_plain_and_resolved(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "a: 1\nb: {c: '${a}', d: [1, '${a}']}\ne: {f: [2]}\n")
+    assert run.get_data("b") == {"c": 1, "d": [1, 1]}
+    assert type(run.get_data("b")["d"]) is list
+    assert type(run.get_data("e")) is dict
+    assert run.get_data("cfg") is run.cfg
+    assert run.get_data("x", None) is None
+
+
+def test_a_run_without_config_is_empty(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    assert run.cfg == {}
+    assert run.to_dict() == {}
+    assert run.get("lr", 1) == 1
+    assert run.info.job_name == ""
+
+
+def test_recorded_values_are_the_callers_own(run: Run[Any, Any]) -> None:
+    run.metrics["loss"] = -1.0
+    assert run.metrics["loss"] == 0.25
+
+
+@pytest.mark.parametrize("run_dir_type", [str, Path])
+def test_nothing_is_read_in_advance(tmp_path: Path, run_dir_type: Callable[[Path], Any]) -> None:
+    run = Run(run_dir_type(tmp_path / "gone"))
+    assert run.info.run_id == "gone"
+    assert repr(run) == "Run('gone')"
+    assert repr(Run(tmp_path / "gone", Impl)) == "Run[Impl]('gone')"
+    assert repr(Run(tmp_path / "gone", lambda path: path)) == "Run('gone')"
+
+
+def test_an_unreadable_config_is_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "a: [1\n")
+    for use in (lambda: run.cfg, lambda: run.get("a"), run.to_dict):
+        with pytest.raises(ConfigError) as raised:
+            use()
+        assert str(raised.value).startswith(f"{tmp_path / 'run/artifacts/.hydra/config.yaml'}: ")
+
+
+# impl ----------------------------------------------------------------------------------
+
+
+class OneParameter:
+    def __init__(self, artifacts_dir: Path) -> None:
+        self.arguments = (artifacts_dir,)
+
+
+class KeywordOnly:
+    def __init__(self, artifacts_dir: Path, *, cfg: Any = None, device: str = "cpu") -> None:
+        assert cfg is None
+        self.arguments = (artifacts_dir,)
+
+
+class TwoParameters:
+    def __init__(self, artifacts_dir: Path, cfg: Any, *, device: str = "cpu") -> None:
+        self.arguments = (artifacts_dir, cfg)
+
+
+class OptionalSecond:
+    def __init__(self, artifacts_dir: Path, cfg: Any = None) -> None:
+        self.arguments = (artifacts_dir, cfg)
+
+
+@dataclass
+class DataclassImpl:
+    artifacts_dir: Path
+    cfg: Any
+    seen: list[int] = field(default_factory=list, init=False)
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        return (self.artifacts_dir, self.cfg)
+
+
+class Factory:
+    """A callable object."""
+
+    def __call__(self, artifacts_dir: Path, cfg: Any) -> TwoParameters:
+        return TwoParameters(artifacts_dir, cfg)
+
+    def from_dir(self, artifacts_dir: Path) -> OneParameter:
+        return OneParameter(artifacts_dir)
+
+
+def with_extra(extra: int, artifacts_dir: Path, cfg: Any) -> TwoParameters:
+    return TwoParameters(artifacts_dir, cfg)
+
+
+def with_rest(artifacts_dir: Path, *rest: Any) -> TwoParameters:
+    return TwoParameters(artifacts_dir, *rest)
+
+
+@pytest.mark.parametrize(
+    ("factory", "takes_config"),
+    [
+        (OneParameter, False),
+        (KeywordOnly, False),
+        (TwoParameters, True),
+        (OptionalSecond, True),
+        (DataclassImpl, True),
+        (lambda path: OneParameter(path), False),
+        (lambda path, cfg: TwoParameters(path, cfg), True),
+        (lambda path, **options: OneParameter(path), False),
+        (with_rest, True),
+        (Factory(), True),
+        (Factory().from_dir, False),
+        (functools.partial(with_extra, 1), True),
+        (functools.partial(OptionalSecond, cfg="bound"), False),
+    ],
+)
+def test_impl_factory(run_dir: Path, factory: Callable[..., Any], takes_config: bool) -> None:
+    run = Run(run_dir, factory)
+    artifacts_dir, *rest = run.impl.arguments
+    assert artifacts_dir == run_dir / "artifacts"
+    if takes_config:
+        assert rest[0] is run.cfg
+    else:
+        assert rest in ([], ["bound"])
+    assert run.impl is run.impl
+
+
+@pytest.mark.parametrize("factory", [Path, str])
+def test_builtin_types_get_the_directory(run_dir: Path, factory: type) -> None:
+    assert Run(run_dir, factory).impl == factory(run_dir / "artifacts")
+
+
+@pytest.mark.parametrize("attribute", ["impl", "cfg"])
+def test_built_once_in_many_threads(run_dir: Path, attribute: str) -> None:
+    barrier = threading.Barrier(8)
+    built = []
+
+    def build(artifacts_dir: Path) -> object:
+        built.append(artifacts_dir)
+        return object()
+
+    run = Run(run_dir, build)
+
+    def use(_: int) -> Any:
+        barrier.wait()
+        return getattr(run, attribute)
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(use, range(8)))
+    assert all(result is results[0] for result in results)
+    assert len(built) == (1 if attribute == "impl" else 0)
+
+
+def test_a_failing_factory_names_the_run_and_is_retried(run_dir: Path) -> None:
+    attempts = []
+
+    def fails_once(artifacts_dir: Path) -> str:
+        attempts.append(artifacts_dir)
+        if len(attempts) == 1:
+            raise FileNotFoundError("weights.pt")
+        return "built"
+
+    run = Run(run_dir, fails_once)
+    with pytest.raises(ImplError) as raised:
+        run.get("weights", None)
+    assert isinstance(raised.value.__cause__, FileNotFoundError)
+    assert re.fullmatch(
+        rf"run abc: .*fails_once failed for {re.escape(str(run_dir / 'artifacts'))}: "
+        "FileNotFoundError: weights.pt",
+        str(raised.value),
+    )
+    assert run.impl == "built"
+
+
+def test_objects_do_not_need_a_working_factory(run_dir: Path) -> None:
+    run = Run(run_dir, lambda path: 1 / 0)
+    assert run.get("cfg") is run.cfg
+    assert run.get("seed") == 42
+
+
+# config_class --------------------------------------------------------------------------
+
+
+class Optimizer(Enum):
+    SGD = 1
+    ADAM = 2
+
+
+@dataclass
+class Training:
+    lr: float = 0.1
+    epochs: int = 10
+    optimizer: Optimizer = Optimizer.SGD
+
+
+@dataclass
+class Config:
+    training: Training = field(default_factory=Training)
+    seed: int = 1
+    data: Path | None = None
+    required: str = "???"
+
+
+# Evaluated by OmegaConf, which cannot read the new syntax on Python 3.10 with 2.3.
+Config.__annotations__.update(training=Training, seed=int, required=str)
+
+
+def test_config_class_merges_defaults_and_converts(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "training: {lr: 1, optimizer: ADAM}\n", config_class=Config)
+    assert run.get("training.lr") == 1.0
+    assert type(run.get("training.lr")) is float
+    assert run.get("training.epochs") == 10
+    assert run.get("training.optimizer") is Optimizer.ADAM
+    assert run.get("required", "missing") == "missing"
+    assert OmegaConf.get_type(run.cfg) is Config
+    assert run.to_dict()["seed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (
+            "training: {epochs: many}",
+            "Value 'many' of type 'str' could not be converted to Integer",
+        ),
+        ("training: {momentum: 1}", "Key 'momentum' not in 'Training'"),
+        ("seed: [1]", "seed"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("use", "error"),
+    [
+        (lambda run: run.get("training.lr"), ConfigError),
+        (lambda run: Run.load([run.info.run_dir], config_class=Config), RunLoadError),
+    ],
+)
+def test_config_class_names_file_and_key(
+    tmp_path: Path, config: str, reason: str, use: Callable[[Any], Any], error: type[Exception]
+) -> None:
+    run = make_run(tmp_path, config, config_class=Config)
+    with pytest.raises(error) as raised:
+        use(run)
+    message = str(raised.value)
+    assert f"{tmp_path / 'run/artifacts/.hydra/config.yaml'}: " in message
+    assert "the configuration does not fit Config: " in message
+    assert reason in message
+    assert "full_key: " in message
+
+
+def test_config_class_checks_updates(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "seed: 3\n", config_class=Config)
+    with pytest.raises(ValueError, match="could not be converted to Integer"):
+        run.update("seed", "many", force=True)
+    run.update("seed", "5", force=True)
+    assert run.get("seed") == 5
+
+
+# update --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "force", "expected"),
+    [
+        ("new", 1, False, {"new": 1}),
+        ("new.deep.key", "x", False, {"new": {"deep": {"key": "x"}}}),
+        ("model__width", 3, False, {"model": {"width": 3}}),
+        ("seed", 1, False, {"seed": 42}),
+        ("seed", 1, True, {"seed": 1}),
+        ("nothing", 1, False, {"nothing": None}),
+        ("unset", 1, False, {"unset": 1}),
+        ("broken", 1, True, {"broken": 1}),
+        ("new", [1, {"a": 2}], False, {"new": [1, {"a": 2}]}),
+        ("new", {"a": {"b": [1]}}, False, {"new": {"a": {"b": [1]}}}),
+        ("new", "${seed}", False, {"new": "${seed}"}),
+        ("new", lambda run: run.get("seed") * 2, False, {"new": 84}),
+        ("seed", lambda run: run.get("seed") * 2, True, {"seed": 84}),
+        ("seed", lambda run: 1 / 0, False, {"seed": 42}),  # not needed, so not called
+        (("seed", "new"), (1, 2), False, {"seed": 42, "new": 2}),
+        (("seed", "new"), (1, 2), True, {"seed": 1, "new": 2}),
+        (("a__b", "a.c"), lambda run: iter([1, 2]), False, {"a": {"b": 1, "c": 2}}),
+        (("seed", "lr"), lambda run: 1 / 0, False, {"seed": 42, "lr": 0.1}),
+        (("a", "a.b"), ({"b": 1}, 2), False, {"a": {"b": 1}}),
+        ("new", np.float64(0.5), False, {"new": 0.5}),
+        ("new", np.arange(3), False, {"new": [0, 1, 2]}),
+        ("new", None, False, {"new": None}),
+        ("new", Path("x/y"), False, {"new": Path("x/y")}),
+    ],
+)
+@pytest.mark.parametrize("built", [False, True])
+def test_update(
+    run: Run[Any, Any], key: Any, value: Any, force: bool, expected: dict[str, Any], built: bool
+) -> None:
+    before = run.to_dict(flatten=False)
+    if built:
+        assert run.cfg
+    run.update(key, value, force=force)
+    after = run.to_dict(flatten=False)
+    for name, value_after in expected.items():
+        if isinstance(value_after, dict) and name in before:
+            value_after = {**before[name], **value_after}
+        assert after.pop(name) == value_after
+        before.pop(name, None)
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        ("ab", TypeError, "expected an iterable of 2 values, found 'ab'"),
+        (lambda run: 5, TypeError, "expected an iterable of 2 values, found 5"),
+        ([1], OptionError, "expected 2 values for the keys 'a', 'b', found 1"),
+        ([1, 2, 3], OptionError, "expected 2 values for the keys 'a', 'b', found 3"),
+    ],
+)
+def test_update_refuses(
+    run: Run[Any, Any], value: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        run.update(("a", "b"), value)
+    assert run.get("a", None) is None  # nothing is half done
+
+
+def test_updates_of_numpy_numbers_stay_plain(run: Run[Any, Any]) -> None:
+    run.update("mean", lambda run: np.mean([1, 2]))
+    assert type(run.get("mean")) is float
+    assert type(run.cfg.mean) is float
+
+
+names = st.sampled_from(["a", "b", "c"])
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 5),
+    st.floats(allow_nan=False),
+    st.text("ab $?", max_size=3),
+    st.sampled_from(["${a}", "${a.b}", "${b}-${c}", "${nowhere}", "???", "1e3", "no"]),
+)
+data = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=8,
+)
+keys = st.lists(names, min_size=1, max_size=3).map(".".join)
+updates = st.lists(st.tuples(st.integers(0, 3), keys, data, st.booleans()), max_size=6)
+
+
+def select(cfg: DictConfig, key: str) -> Any:
+    """Return what `Run.get` has to give: nothing lies below a list by name."""
+    try:
+        return OmegaConf.select(cfg, key, default="missing")
+    except ConfigTypeError:
+        return "missing"
+    except (InterpolationResolutionError, RecursionError):
+        return "unresolvable"
+
+
+def get(run: Run[Any, Any], key: str) -> Any:
+    try:
+        return run.get(key, "missing")
+    except ConfigError:
+        return "unresolvable"
+
+
+def has_equal_text(left: Any, right: Any) -> bool:
+    return str(left) == str(right)  # equality resolves interpolations, text does not
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.dictionaries(names, data, max_size=3), updates, st.sampled_from(["deepcopy", "pickle"]))
+def test_updates_equal_omegaconf_and_reach_no_other_run(
+    config: dict[str, Any],
+    updates: list[tuple[int, str, Any, bool]],
+    way: str,
+) -> None:
+    text = OmegaConf.to_yaml(OmegaConf.create(config))
+    with TemporaryDirectory() as root:
+        run_dirs = [Path(root, name) for name in ("x", "y")]
+        for run_dir in run_dirs:
+            write(run_dir / "artifacts/.hydra/config.yaml", text)
+        runs = Run.load(run_dirs)  # which share what they read
+    copies = copy.deepcopy(runs) if way == "deepcopy" else pickle.loads(pickle.dumps(runs))
+    ours = [*runs, *copies]
+    theirs = [OmegaConf.create(config) for _ in ours]
+
+    for i, key, value, force in updates:
+        try:
+            if force or OmegaConf.select(theirs[i], key, default=MISSING) is MISSING:
+                OmegaConf.update(theirs[i], key, value, force_add=True)
+        except Exception:
+            return  # no result to compare with: a name below a list, say
+        ours[i].update(key, value, force=force)
+        for our, their in zip(ours, theirs, strict=True):
+            assert our.to_dict(flatten=False) == OmegaConf.to_container(their)
+            assert has_equal_text(get(our, key), select(their, key))
+    for our, their in zip(ours, theirs, strict=True):
+        assert has_equal_text(our.cfg, their)
+
+
+# the user's own changes of cfg ---------------------------------------------------------
+
+
+def test_changes_of_cfg_are_seen_everywhere(run: Run[Any, Any]) -> None:
+    run.cfg.model.type = "cnn"
+    for seen in (run, copy.deepcopy(run), copy.copy(run), pickle.loads(pickle.dumps(run))):
+        assert seen.get("model.type") == "cnn"
+        assert seen.get_data("model")["type"] == "cnn"
+        assert seen.to_dict()["model.type"] == "cnn"
+        assert RunCollection([seen]).to_frame("model.type").item() == "cnn"
+        assert RunCollection([seen]).to_frame()["model.type"].item() == "cnn"
+        assert seen.cfg == run.cfg
+
+
+@pytest.mark.parametrize(
+    "make_copy", [copy.copy, copy.deepcopy, lambda run: pickle.loads(pickle.dumps(run))]
+)
+@pytest.mark.parametrize("built", [False, True])
+def test_a_copy_is_independent(
+    run: Run[Any, Any], make_copy: Callable[[Any], Run[Any, Any]], built: bool
+) -> None:
+    if built:
+        assert run.cfg
+    copied = make_copy(run)
+    copied.update("seed", 1, force=True)
+    copied.update("model.layers", [9], force=True)
+    run.update("lr", 9, force=True)
+    assert (run.get("seed"), run.get("model.layers"), run.get("lr")) == (42, [1, 2], 9)
+    assert (copied.get("seed"), copied.get("model.layers"), copied.get("lr")) == (1, [9], 0.1)
+    assert copied.info.run_dir == run.info.run_dir
+
+
+def test_a_copy_builds_its_own_impl_and_keeps_what_was_read(run_dir: Path) -> None:
+    run = Run(run_dir, Impl)
+    assert run.impl
+    assert run.metrics["loss"] == 0.25
+    copied = copy.deepcopy(run)
+    pickled = pickle.loads(pickle.dumps(run))
+    (run_dir / "metrics/loss").unlink()
+    for other in (copied, pickled):
+        assert isinstance(other.impl, Impl)
+        assert other.impl is not run.impl
+        assert other.metrics["loss"] == 0.25
+
+
+C = TypeVar("C")
+I = TypeVar("I")  # noqa: E741
+
+
+class MyRun(Run[C, I]):
+    """A subclass with an attribute and a property."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.notes = ["a"]
+
+    @property
+    def doubled(self) -> int:
+        return 2 * int(self.get("seed"))
+
+
+def test_a_subclass_keeps_its_class_and_attributes(run_dir: Path) -> None:
+    run = MyRun[Config, Any](run_dir)  # typing sets an attribute on it
+    for copied in (copy.deepcopy(run), pickle.loads(pickle.dumps(run))):
+        assert type(copied) is MyRun
+        assert copied.get("doubled") == 84
+        copied.notes.append("b")
+        assert run.notes == ["a"]
+    assert type(MyRun.load(run_dir)) is MyRun
+    assert [type(run) for run in MyRun.load([run_dir])] == [MyRun]
+
+
+# to_dict, lit, to_frame, files ---------------------------------------------------------
+
+
+def test_to_dict(tmp_path: Path) -> None:
+    config = "a: 1\nb: {c: [1, {d: 2}], e: {}}\nf: ${a}\n3: x\n"
+    run = make_run(tmp_path, config)
+    assert run.to_dict() == {"a": 1, "b.c": [1, {"d": 2}], "f": "${a}", "3": "x"}
+    nested = run.to_dict(flatten=False)
+    assert nested == {"a": 1, "b": {"c": [1, {"d": 2}], "e": {}}, "f": "${a}", "3": "x"}
+    nested["b"]["c"][1]["d"] = 9
+    assert run.get("b.c[1].d") == 2
+
+
+def test_to_dict_refuses_what_is_no_mapping(run: Run[Any, Any]) -> None:
+    run.cfg = ListConfig([1, 2])
+    with pytest.raises(TypeError, match="expected a mapping as configuration, found list"):
+        run.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("key", "default", "dtype", "expected"),
+    [
+        ("model.type", MISSING, None, "mlp"),
+        ("seed", MISSING, pl.Float32, 42.0),
+        ("model.layers", MISSING, None, [1, 2]),
+        ("model", MISSING, None, {"type": "mlp", "hidden_size": 64, "layers": [1, 2]}),
+        ("nothing", MISSING, None, None),
+        ("other", 1.5, None, 1.5),
+        ("other", lambda run: run.get("seed") + 1, None, 43),
+        ("other", Path("a/b"), None, str(Path("a/b"))),
+    ],
+)
+def test_lit(run: Run[Any, Any], key: str, default: Any, dtype: Any, expected: Any) -> None:
+    frame = pl.DataFrame({"x": [1, 2]}).with_columns(run.lit(key, default, dtype=dtype))
+    assert frame[key].to_list() == [expected, expected]
+    assert dtype is None or frame[key].dtype == dtype
+
+
+def test_to_frame(run: Run[Any, Any]) -> None:
+    frame = run.to_frame(
+        lambda r: pl.DataFrame({"x": [r.get("seed"), 2]}),
+        "run_id",
+        "model.layers",
+        ("y", 3),
+        ("z", lambda r: r.get("lr")),
+        ("seed", 0),
+    )
+    assert frame.to_dict(as_series=False) == {
+        "x": [42, 2],
+        "run_id": ["abc", "abc"],
+        "model.layers": [[1, 2], [1, 2]],
+        "y": [3, 3],
+        "z": [0.1, 0.1],
+        "seed": [42, 42],
+    }
+    with pytest.raises(MissingKeyError, match="run abc: no such key: 'other'"):
+        run.to_frame(lambda r: frame, "other")
+
+
+def test_to_frame_impl(run_dir: Path) -> None:
+    run = Run(run_dir, Impl)
+    frame = run.to_frame_impl(lambda impl: pl.DataFrame({"x": [impl.seed]}), "lr")
+    assert frame.rows() == [("of the implementation", 0.1)]
+
+
+def test_chdir(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run_dir.parent)
+    run = Run("abc")  # relative, which would mean something else inside
+    with run.chdir() as directory:
+        assert Path.cwd() == directory == run_dir / "artifacts"
+        assert (directory / "a.txt").read_text() == "a.txt"
+    with pytest.raises(ZeroDivisionError), run.chdir("plots"):
+        assert 1 / (Path("c.txt").read_text() != "plots/c.txt")
+    assert Path.cwd() == run_dir.parent
+
+
+def test_chdir_needs_a_local_run() -> None:
+    run = Run("memory://somewhere/mlruns/1/abc")
+    with (
+        pytest.raises(OptionError, match="expected a run on the local filesystem, found memory:"),
+        run.chdir(),
+    ):
+        pass
+
+
+def test_paths(run: Run[Any, Any], run_dir: Path) -> None:
+    artifacts = run_dir / "artifacts"
+    assert run.path() == artifacts
+    assert run.path("plots/c.txt") == artifacts / "plots/c.txt"
+    assert sorted(p.name for p in run.iterdir()) == [".hydra", "a.txt", "b.csv", "plots"]
+    assert list(run.iterdir("plots")) == [artifacts / "plots/c.txt"]
+    assert list(run.glob("*.txt")) == [artifacts / "a.txt"]
+    assert sorted(run.glob("**/*.txt")) == [artifacts / "a.txt", artifacts / "plots/c.txt"]
+    assert list(run.glob("*", "plots")) == [artifacts / "plots/c.txt"]
+
+
+def test_every_kind_of_storage(run_dir: Path, publish: Callable[[Path], str]) -> None:
+    (published,) = iter_run_dirs(publish(run_dir.parent.parent))
+    run = Run.load(published)
+    for seen in (run, copy.deepcopy(run), pickle.loads(pickle.dumps(run))):
+        assert seen.get("model.type") == "mlp"
+        assert seen.get("job_name") == "train"
+        assert seen.get("metrics.loss") == 0.25
+        assert [p.name for p in seen.glob("*.txt")] == ["a.txt"]

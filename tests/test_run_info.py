@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from upath import UPath
+
+from conftest import TrackingDir
+from kedro_hydraflow import Run, RunInfo, iter_run_dirs
+from kedro_hydraflow.errors import MetadataError, StorageError
+from kedro_hydraflow.loading import scan_runs
+from kedro_hydraflow.run_info import FACTS
+
+
+def test_facts(tracking_dir: TrackingDir, publish: Callable[[Path], str]) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("train", "7"), "a", run_name="quiet-owl-1")
+    location = publish(tracking_dir.root)
+    (scanned,) = scan_runs(location).runs
+    info = RunInfo(next(iter_run_dirs(location)))
+    for each in (info, scanned):
+        assert {name: getattr(each, name) for name in FACTS} == {
+            "run_dir": UPath(location) / "7" / "a",
+            "run_id": "a",
+            "job_name": "train",
+            "experiment_id": "7",
+            "status": "FINISHED",
+            "run_name": "quiet-owl-1",
+            "start_time": datetime(2026, 11, 23, 0, 39, 29, 957000, tzinfo=timezone.utc),
+            "end_time": datetime(2026, 11, 23, 0, 39, 30, 23000, tzinfo=timezone.utc),
+            "lifecycle_stage": "active",
+        }
+        assert repr(each) == "RunInfo('a')"
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ({"status": 1}, {"status": "RUNNING"}),
+        ({"status": 2}, {"status": "SCHEDULED"}),
+        ({"status": 3}, {"status": "FINISHED"}),
+        ({"status": 4}, {"status": "FAILED"}),
+        ({"status": 5}, {"status": "KILLED"}),
+        ({"status": "KILLED"}, {"status": "KILLED"}),
+        ({"status": 9}, {"status": "9"}),
+        ({"end_time": None}, {"end_time": None}),
+        ({"start_time": 0}, {"start_time": datetime(1970, 1, 1, tzinfo=timezone.utc)}),
+        ({"run_name": ""}, {"run_name": None}),
+        ({"run_name": "null"}, {"run_name": "null"}),
+        ({"run_name": "a: b"}, {"run_name": "a: b"}),
+        ({"run_name": "1_000"}, {"run_name": "1_000"}),
+        ({"run_name": "é" * 90}, {"run_name": "é" * 90}),
+        ({"run_uuid": "a"}, {"status": "FINISHED"}),
+        ({"lifecycle_stage": "deleted"}, {"lifecycle_stage": "deleted"}),
+        ({"artifact_uri": "s3://bucket/it's: # odd"}, {"status": "FINISHED"}),
+        ({"user_id": "null"}, {"status": "FINISHED"}),
+    ],
+)
+def test_facts_are_the_same_from_a_scan_and_alone(
+    tracking_dir: TrackingDir, entries: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", **entries)
+    (scanned,) = scan_runs(tracking_dir.root, include_deleted=True).runs
+    alone = RunInfo(run_dir)
+    for name in FACTS:
+        assert getattr(alone, name) == getattr(scanned, name)
+    assert {name: getattr(alone, name) for name in expected} == expected
+
+
+def test_order_and_absence_of_entries_do_not_matter(tracking_dir: TrackingDir) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")
+    entries = {"status": 4, "other": {"nested": [1]}, "lifecycle_stage": "active"}
+    (run_dir / "meta.yaml").write_text(yaml.safe_dump(entries, sort_keys=False))
+    (scanned,) = scan_runs(tracking_dir.root).runs
+    for info in (RunInfo(run_dir), scanned):
+        assert (info.status, info.start_time, info.run_name) == ("FAILED", None, None)
+
+
+@pytest.mark.parametrize("text", ["soon", "1e400", "9" * 30])
+def test_bad_time_names_the_file(tracking_dir: TrackingDir, text: str) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", start_time=text)
+    with pytest.raises(MetadataError) as raised:
+        _ = RunInfo(run_dir).start_time
+    assert str(raised.value) == (
+        f"{run_dir / 'meta.yaml'}: expected start_time in milliseconds, found {text!r}"
+    )
+
+
+def test_unreadable_meta_is_an_error(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    run_dir = tracking_dir.add_run(experiment, "a")
+    for directory in (experiment, run_dir):
+        (directory / "meta.yaml").unlink()
+        (directory / "meta.yaml").symlink_to(directory / "meta.yaml")
+    info = RunInfo(run_dir)
+    for name in ("status", "job_name"):
+        with pytest.raises(StorageError, match=r"cannot read '.*meta.yaml'"):
+            getattr(info, name)
+
+
+def test_facts_stay_as_they_were_read(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    run_dir = tracking_dir.add_run(experiment, "a")
+    info, unread = RunInfo(run_dir), RunInfo(run_dir)
+    assert (info.status, info.job_name) == ("FINISHED", "train")
+    for directory in (experiment, run_dir):
+        (directory / "meta.yaml").write_text("name: eval\nstatus: 4\n")
+    for same in (info, copy.deepcopy(info), pickle.loads(pickle.dumps(info))):
+        assert (same.status, same.job_name) == ("FINISHED", "train")
+        assert same == info
+        assert hash(same) == hash(info)
+    assert (unread.status, unread.job_name) == ("FAILED", "eval")
+
+
+def test_runs_of_one_load_share_their_experiment(sweep: Path) -> None:
+    runs = Run.load(iter_run_dirs(sweep))
+    for loaded in (runs, pickle.loads(pickle.dumps(runs))):
+        assert len({id(run.info._experiment) for run in loaded}) == 3
