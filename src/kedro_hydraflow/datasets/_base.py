@@ -1,0 +1,140 @@
+"""What the datasets share: their common options, and that they only read."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar
+
+from kedro.io import AbstractDataset, DatasetError
+
+from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.storage import is_url, redact_url
+
+D = TypeVar("D")
+
+_DOTTED_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+
+
+class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
+    """A dataset of runs at a location, with the options that all of them have.
+
+    Making one does no I/O and imports nothing: Kedro, its plugins and kedro-viz make every
+    dataset of a catalog. Nothing is cached between loads, so that each load is up to date.
+    """
+
+    def __init__(
+        self,
+        *,
+        location_option: str,
+        location: str | os.PathLike[str],
+        impl: str | Callable[..., Any] | None,
+        config_class: str | type | None,
+        credentials: Mapping[str, Any] | None,
+        fs_args: Mapping[str, Any] | None,
+        metadata: Any,
+    ) -> None:
+        # Not named 'filepath': kedro-viz opens such an attribute without the credentials.
+        self._location = _check_location(location_option, location)
+        self._impl = _check_reference("impl", impl)
+        self._config_class = _check_reference("config_class", config_class)
+        self._storage_options = {
+            **_check_mapping("fs_args", fs_args),
+            **_check_mapping("credentials", credentials),
+        }
+        self.metadata = metadata
+
+    def save(self, data: NoReturn) -> None:  # noqa: ARG002 - Kedro's signature
+        """Refuse: runs are written by HydraFlow.
+
+        Raises:
+            DatasetError: Always.
+        """
+        raise DatasetError(f"{type(self).__name__} is a read only dataset type")
+
+    def _describe_common(self) -> dict[str, Any]:
+        return {"impl": _name(self._impl), "config_class": _name(self._config_class)}
+
+    @property
+    def _shown_location(self) -> str:
+        return redact_url(self._location) if is_url(self._location) else self._location
+
+    def _load_impl(self) -> Callable[..., Any] | None:
+        impl = import_object("impl", self._impl)
+        if impl is not None and not callable(impl):
+            raise OptionError(f"impl: expected a class or function, {self._impl!r} is {impl!r}")
+        return impl  # type: ignore[no-any-return]
+
+    def _load_config_class(self) -> type | None:
+        config_class = import_object("config_class", self._config_class)
+        if config_class is None or _is_structured(config_class):
+            return config_class  # type: ignore[no-any-return]
+        raise OptionError(
+            f"config_class: expected a dataclass, {self._config_class!r} is {config_class!r}"
+        )
+
+
+def import_object(option: str, reference: Any) -> Any:
+    """Return what a dotted path names; anything but text is returned as it is.
+
+    Raises:
+        OptionError: If there is no such module or name.
+    """
+    if not isinstance(reference, str):
+        return reference
+    module_name, _, name = reference.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as exc:
+        raise OptionError(
+            f"{option}: cannot import {reference!r} ({type(exc).__name__}: {exc}); expected "
+            "the dotted path of something that Python can import, such as my_project.analysis.Name"
+        ) from exc
+
+
+def is_importable_path(text: str) -> bool:
+    """Tell whether text is a dotted path into a package or module that exists."""
+    if _DOTTED_PATH.fullmatch(text) is None:
+        return False
+    return importlib.util.find_spec(text.partition(".")[0]) is not None
+
+
+def _check_location(option: str, location: Any) -> str:
+    if not isinstance(location, (str, os.PathLike)) or not os.fspath(location):
+        raise OptionError(f"{option}: expected a path or URL, found {location!r}")
+    return os.fspath(location)
+
+
+def _check_reference(option: str, reference: Any) -> Any:
+    if reference is None or callable(reference):
+        return reference
+    if isinstance(reference, str) and _DOTTED_PATH.fullmatch(reference):
+        return reference
+    raise OptionError(
+        f"{option}: expected a dotted path such as my_project.analysis.Name, found {reference!r}"
+    )
+
+
+def _check_mapping(option: str, value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        # The value is not shown: it may be a secret.
+        raise OptionError(f"{option}: expected a mapping, found a {type(value).__name__}")
+    return dict(value)
+
+
+def _is_structured(value: Any) -> bool:
+    return isinstance(value, type) and (
+        dataclasses.is_dataclass(value) or hasattr(value, "__attrs_attrs__")
+    )
+
+
+def _name(reference: Any) -> str | None:
+    if reference is None or isinstance(reference, str):
+        return reference
+    return f"{reference.__module__}.{getattr(reference, '__qualname__', type(reference).__name__)}"
