@@ -1,0 +1,24 @@
+"""The demo's pipeline: runs in, a leaderboard and two pictures out."""
+
+from kedro.pipeline import Node, Pipeline
+
+from digits.nodes import (
+    make_leaderboard,
+    plot_accuracy,
+    plot_confusion,
+    print_leaderboard,
+    select_best_run,
+)
+
+
+def create_pipeline() -> Pipeline:
+    """Return the pipeline."""
+    return Pipeline(
+        [
+            Node(make_leaderboard, ["sweep_runs", "params:ranking_metric"], "leaderboard"),
+            Node(print_leaderboard, ["leaderboard", "params:shown_runs"], None),
+            Node(plot_accuracy, "leaderboard", "accuracy_plot"),
+            Node(select_best_run, ["sweep_runs", "leaderboard"], "best_run"),
+            Node(plot_confusion, "best_run", "confusion_plot"),
+        ]
+    )

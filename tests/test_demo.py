@@ -1,0 +1,67 @@
+"""The demo, in a copy of the project, under each of Kedro's runners."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("project")
+    for name in ("conf", "examples"):
+        shutil.copytree(
+            ROOT / name, directory / name, ignore=shutil.ignore_patterns("reporting", "local")
+        )
+    (directory / "conf" / "local").mkdir()
+    for name in ("pyproject.toml", ".telemetry"):
+        shutil.copy(ROOT / name, directory)
+    return directory
+
+
+def kedro(project: Path, *arguments: str, cwd: str = ".") -> str:
+    return subprocess.run(
+        [sys.executable, "-m", "kedro", *arguments],
+        cwd=project / cwd,
+        env={**os.environ, "DO_NOT_TRACK": "1"},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=True,
+    ).stdout
+
+
+@pytest.mark.parametrize("runner", ["SequentialRunner", "ThreadRunner", "ParallelRunner"])
+def test_run(project: Path, runner: str) -> None:
+    reporting = project / "examples/data/reporting"
+    shutil.rmtree(reporting, ignore_errors=True)
+    pyproject = (project / "pyproject.toml").read_bytes()
+
+    output = kedro(project, "run", f"--runner={runner}")
+
+    with open(reporting / "leaderboard.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    accuracies = [float(row["accuracy"]) for row in rows]
+    assert len(rows) == 30  # all but the one that failed
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert rows[0]["run_id"] == "13f42e9535654d01a4143ddd9be02cb7"
+    assert rows[0]["n_weights"] == "4736"
+    assert "The best 10 of 30 runs" in output
+    assert (reporting / "accuracy.png").read_bytes().startswith(PNG)
+    assert (reporting / "confusion.png").read_bytes().startswith(PNG)
+    assert (project / "pyproject.toml").read_bytes() == pyproject
+
+
+def test_run_from_a_folder_inside_the_project(project: Path) -> None:
+    output = kedro(project, "run", cwd="examples/digits")
+    assert "Pipeline execution completed" in output
