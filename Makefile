@@ -37,8 +37,7 @@ format: $(VENV)/lint.stamp ## Put the code into the common format
 	$(BIN)/ruff format .
 
 bench: $(VENV)/test.stamp ## Time the package beside the floor and, where installed, hydraflow
-	$(BIN)/python benchmarks/generate.py --runs 10000 --kind sweep benchmarks/data/sweep-10000
-	$(BIN)/python benchmarks/compare.py benchmarks/data/sweep-10000
+	$(BIN)/python benchmarks/compare.py
 
 clean: ## Remove the environments and everything that was generated
 	rm -rf .venv .venv-* .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -7,9 +7,6 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from enum import Enum
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +15,7 @@ import pytest
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kedro_hydraflow import Collection
-from kedro_hydraflow.collection import make_array, make_series, matches, to_hashable
+from kedro_hydraflow.collection import matches
 from kedro_hydraflow.errors import MissingKeyError, OptionError
 
 
@@ -318,30 +315,6 @@ def test_unique(values: list[Any], expected: list[Any]) -> None:
     assert of(*values).n_unique("x") == len(expected)
 
 
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([1, 2], np.array([1, 2])),
-        ([1, 2.5], np.array([1.0, 2.5])),
-        (["a", "b"], np.array(["a", "b"])),
-        ([[1, 2], [3, 4]], np.array([[1, 2], [3, 4]])),
-        ([1, None], np.array([1, None], dtype=object)),
-        ([1, "a"], np.array([1, "a"], dtype=object)),
-    ],
-)
-def test_make_array(values: list[Any], expected: np.ndarray[Any, Any]) -> None:
-    array = make_array(values)
-    assert array.dtype == expected.dtype
-    assert array.tolist() == expected.tolist()
-
-
-def test_arrays_of_objects_are_the_callers_own() -> None:
-    shared = [{"a": [1]}, {"a": [1]}]
-    make_array(shared)[0]["a"].append(2)
-    make_array([[shared], [1, 2]])[0].append(3)
-    assert shared == [{"a": [1]}, {"a": [1]}]
-
-
 # order ---------------------------------------------------------------------------------
 
 
@@ -454,81 +427,6 @@ def test_to_frame_refuses_a_key_that_no_item_has(items: Collection[Item]) -> Non
         of(1, 2).to_frame("z")
 
 
-class Color(Enum):
-    RED = 1
-
-
-class Thing:
-    """Something that Polars has no type for."""
-
-
-NOW = datetime(2024, 1, 2, tzinfo=timezone.utc)
-THING = Thing()
-
-
-@pytest.mark.parametrize(
-    ("values", "dtype", "expected"),
-    [
-        ([1, None, 2], pl.Int64, None),
-        ([1, 2.5], pl.Float64, [1.0, 2.5]),
-        ([1] * 200 + [2.5], pl.Float64, [1.0] * 200 + [2.5]),
-        ([math.inf, 1], pl.Float64, [math.inf, 1.0]),
-        ([True, None], pl.Boolean, None),
-        (["a", None], pl.String, None),
-        ([1, "a", None, 1.5], pl.String, ["1", "a", None, "1.5"]),
-        ([b"a"], pl.Binary, None),
-        ([2**70, 1], pl.Int128, None),
-        ([2**200, 1], pl.Object, None),
-        ([1, b"a"], pl.Object, None),
-        ([NOW, None], pl.Datetime("us", "UTC"), None),
-        ([None, None], pl.Null, None),
-        ([], pl.Null, None),
-        ([[1], [], None], pl.List(pl.Int64), None),
-        ([[1], [2.5]], pl.List(pl.Float64), [[1.0], [2.5]]),
-        ([(1, 2)], pl.List(pl.Int64), [[1, 2]]),
-        ([{"a": 1}, None], pl.Struct({"a": pl.Int64}), None),
-        (
-            [{"a": 1}, {"b": "x"}],
-            pl.Struct({"a": pl.Int64, "b": pl.String}),
-            [{"a": 1, "b": None}, {"a": None, "b": "x"}],
-        ),
-        ([{"a": 1}, {"a": 2.5}], pl.Struct({"a": pl.Float64}), [{"a": 1.0}, {"a": 2.5}]),
-        ([{"a": 1}, 3], pl.Object, None),
-        ([{"a": 1}, {"a": {"b": 1}}], pl.Object, None),
-        ([{"a": 1}, {"a": [1]}], pl.Object, None),
-        ([[1], 2], pl.Object, None),
-        ([[1], [[2]]], pl.Object, None),
-        ([[2**200]], pl.Object, None),
-        ([{1: 2}], pl.Object, None),
-        ([Path("a/b"), None], pl.String, [str(Path("a/b")), None]),
-        ([[Path("a")], [Path("b")]], pl.List(pl.String), [["a"], ["b"]]),
-        ([{"p": Path("a")}], pl.Struct({"p": pl.String}), [{"p": "a"}]),
-        ([Color.RED, None], pl.String, ["RED", None]),
-        ([np.float64(1), 2], pl.Float64, [1.0, 2.0]),
-        ([np.array([1, 2]), None], pl.List(pl.Int64), [[1, 2], None]),
-        ([THING, None], pl.Object, None),
-        ([{1, 2}], pl.Object, None),
-    ],
-)
-def test_make_series(values: list[Any], dtype: Any, expected: list[Any] | None) -> None:
-    series = make_series("name", values)
-    assert series.name == "name"
-    assert series.dtype == dtype
-    assert series.to_list() == (values if expected is None else expected)
-
-
-def test_make_series_of_shared_lists() -> None:
-    shared, other = [1, 2], [3]
-    series = make_series("name", [shared, other, None, shared])
-    assert series.to_list() == [[1, 2], [3], None, [1, 2]]
-
-
-def test_columns_of_objects_are_the_callers_own() -> None:
-    shared = {"a": [1]}
-    make_series("name", [shared, 1])[0]["a"].append(2)
-    assert shared == {"a": [1]}
-
-
 def test_frames_of_configs_hold_plain_data() -> None:
     cfg = OmegaConf.create({"a": 1, "b": ["${a}", 2]})
     assert of(cfg, cfg).to_frame("x")["x"].to_list() == [{"a": 1, "b": [1, 2]}] * 2
@@ -580,35 +478,6 @@ def test_empty_refuses(use: Callable[[Any], Any], message: str) -> None:
 
 
 # group keys, copies --------------------------------------------------------------------
-
-
-class Unhashable:
-    __hash__ = None  # type: ignore[assignment]
-
-    def __str__(self) -> str:
-        return "its text"
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (1, 1),
-        (None, None),
-        ("a", "a"),
-        ([1, [2]], (1, (2,))),
-        (ListConfig([1, [2]]), (1, (2,))),
-        (np.array([1, 2]), (1, 2)),
-        ({"a": [1]}, (("a", (1,)),)),
-        (DictConfig({"a": [1]}), (("a", (1,)),)),
-        (float("nan"), math.nan),
-        (Unhashable(), "its text"),
-    ],
-)
-def test_to_hashable(value: Any, expected: Any) -> None:
-    hashable = to_hashable(value)
-    assert hashable == expected or hashable is expected
-    assert type(hashable) is type(expected)
-    hash(hashable)
 
 
 class MyCollection(Collection[Item]):

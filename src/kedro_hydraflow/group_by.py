@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import MISSING
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from kedro_hydraflow.columns import make_series
+
 if TYPE_CHECKING:
     from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 
@@ -70,8 +72,6 @@ class GroupBy(Generic[G, T]):
             same name replaces the former.
         """
         import polars as pl
-
-        from kedro_hydraflow.collection import make_series
 
         columns = {}
         for i, name in enumerate(self.by):

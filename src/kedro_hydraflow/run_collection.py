@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from typing_extensions import Self
 
-from kedro_hydraflow.collection import Collection, Default, make_series
+from kedro_hydraflow.collection import Collection, Default
+from kedro_hydraflow.columns import make_series
 from kedro_hydraflow.parallel import parallel_map
 from kedro_hydraflow.run import OBJECTS, Run, flatten_many, get_column
 

@@ -1,0 +1,146 @@
+"""Columns of any values: Polars series, NumPy arrays, groups and orders."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from enum import Enum
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import NDArray
+
+
+def make_series(name: str, values: list[Any]) -> pl.Series:
+    """Return a Polars series of any values.
+
+    Lists and mappings become List and Struct columns, paths and members of enumerations
+    text. Integers among floats become floats, and other mixtures of scalars text, as
+    Polars does it with ``strict=False``. What it has no type for is kept as objects.
+    """
+    import polars as pl
+
+    types = set(map(type, values))
+    if types <= _SCALARS:
+        positions = {}
+        distinct = values
+    else:  # runs share lists and mappings, and Polars takes its time over each
+        unique = {id(value): value for value in values}
+        positions = {key: i for i, key in enumerate(unique)}
+        distinct = list(map(_to_column_value, unique.values()))
+        types = set(map(type, distinct))
+    if _is_tabular(distinct, types):
+        try:
+            series = pl.Series(name, distinct, strict=False)
+        except (TypeError, ValueError, AttributeError, OverflowError, pl.exceptions.PolarsError):
+            pass  # bytes among numbers, objects of unknown types among others
+        else:
+            if len(distinct) == len(values):
+                return series
+            if series.dtype != pl.Object:
+                return series.gather([positions[id(value)] for value in values])
+    return pl.Series(name, list(map(_copy_data, values)), pl.Object)
+
+
+def make_array(values: list[Any]) -> NDArray[Any]:
+    """Return a NumPy array whose first axis is along the values, of objects if need be."""
+    types = set(map(type, values))
+    values = list(map(_copy_data, values))
+    if types == {str} or types <= _NUMERIC or types <= {list, tuple, np.ndarray}:
+        try:
+            return np.array(values)
+        except (ValueError, OverflowError):  # lists of different lengths
+            pass
+    array = np.empty(len(values), dtype=object)
+    for i, value in enumerate(values):
+        array[i] = value
+    return array
+
+
+def to_hashable(value: Any) -> Hashable:
+    """Return a value that can be a group's key: lists become tuples, mappings tuples of pairs."""
+    if type(value) in _SCALARS and value == value:
+        return cast("Hashable", value)
+    if isinstance(value, float) and math.isnan(value):
+        return math.nan  # the one that equals itself as a key
+    if OmegaConf.is_list(value):
+        return tuple(to_hashable(v) for v in value)
+    if isinstance(value, Hashable) and not OmegaConf.is_config(value):
+        return value
+    if isinstance(value, np.ndarray):
+        return tuple(value.tolist())
+    if isinstance(value, (DictConfig, Mapping)):
+        return tuple((to_hashable(k), to_hashable(v)) for k, v in value.items())
+    try:
+        return tuple(to_hashable(v) for v in value)
+    except TypeError:
+        return str(value)
+
+
+def sort_order(values: Sequence[Any], order: Iterable[int], *, reverse: bool = False) -> list[int]:
+    """Return indexes in the order of their values, stable, with None and NaN last."""
+    present: list[int] = []
+    absent: list[int] = []
+    for i in order:
+        value = values[i]
+        (absent if value is None or value != value else present).append(i)
+    present.sort(key=values.__getitem__, reverse=reverse)
+    return present + absent
+
+
+def _copy_data(value: Any) -> Any:
+    """Return a value that the user may modify: runs share plain lists and mappings."""
+    if type(value) is dict:
+        return {k: _copy_data(v) for k, v in value.items()}
+    if type(value) is list:
+        return list(map(_copy_data, value))
+    return value
+
+
+_SCALARS = frozenset({bool, int, float, str, bytes, type(None)})
+_NUMERIC = frozenset({bool, int, float})
+_INT128 = 2**127
+"""The first integer that is too large for the largest type of Polars."""
+
+
+def _to_column_value(value: Any) -> Any:
+    """Return a value with all paths and members of enumerations in it as text."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    if isinstance(value, PurePath) or hasattr(value, "storage_options"):  # a UPath
+        return str(value)
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if kind is list or kind is tuple:
+        return [_to_column_value(v) for v in value]
+    if kind is dict:
+        return {k: _to_column_value(v) for k, v in value.items()}
+    return value
+
+
+def _is_tabular(values: Iterable[Any], types: set[type]) -> bool:
+    """Tell whether a column can hold the values; Polars would turn the others into null."""
+    if dict in types:
+        if not types <= {dict, type(None)}:
+            return False
+        fields: dict[Any, list[Any]] = {}
+        for value in values:
+            for key, field in (value or {}).items():
+                fields.setdefault(key, []).append(field)
+        return all(
+            isinstance(k, str) and _is_tabular(v, set(map(type, v))) for k, v in fields.items()
+        )
+    if list in types:
+        if not types <= {list, type(None)}:
+            return False
+        items = [item for value in values if value is not None for item in value]
+        return _is_tabular(items, set(map(type, items)))
+    return int not in types or all(type(v) is not int or -_INT128 <= v < _INT128 for v in values)
