@@ -6,6 +6,10 @@ BIN := $(VENV)/bin
 PIP := python -m pip --disable-pip-version-check install --quiet
 export DO_NOT_TRACK := 1
 
+# The lower bounds in pyproject.toml.
+OLDEST := kedro==1.0.0 omegaconf==2.3.0 fsspec==2024.10.0 joblib==1.3.0 numpy==1.24.0 polars==1.20.0 \
+	pyyaml==6.0.1 tqdm==4.60.0 typing-extensions==4.12.0 universal-pathlib==0.3.3
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-oldest test-newest lint format bench clean
 
@@ -21,7 +25,7 @@ test: $(VENV)/test.stamp ## Run the tests, with branch coverage
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 test-oldest: ## Run the tests on Python 3.10 with the oldest supported packages
-	@$(call test-on,3.10,oldest,kedro==1.0.0 omegaconf==2.3.0)
+	@$(call test-on,3.10,oldest,$(OLDEST))
 
 test-newest: ## Run the tests on Python 3.13 with the newest packages
 	@$(call test-on,3.13,newest,--upgrade kedro omegaconf)

@@ -239,6 +239,9 @@ class FsspecStorage(Storage):
         def list_freshly() -> list[dict[str, Any]]:
             fs.invalidate_cache(path)
             listed: list[dict[str, Any]] = fs.ls(path, detail=True)
+            # Archives list nothing where there is nothing, or a file.
+            if not listed and path and fs.info(path)["type"] == "file":
+                raise NotADirectoryError(path)
             return listed
 
         with self._translating("list the directory", path):
