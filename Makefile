@@ -8,7 +8,7 @@ export DO_NOT_TRACK := 1
 
 # The lower bounds in pyproject.toml.
 OLDEST := kedro==1.0.0 omegaconf==2.3.0 fsspec==2024.10.0 joblib==1.3.0 numpy==1.24.0 polars==1.20.0 \
-	pyyaml==6.0.1 tqdm==4.60.0 typing-extensions==4.12.0 universal-pathlib==0.3.3
+	pyyaml==6.0.1 tqdm==4.60.0 typing-extensions==4.12.0 universal-pathlib==0.3.9
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-oldest test-newest lint format bench clean
