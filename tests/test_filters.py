@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ run: {speed: 3}
 """
 
 
+class Color(Enum):
+    RED = 1
+
+
 @pytest.fixture
 def run(tracking_dir: TrackingDir) -> Run[Any]:
     directory = tracking_dir.add_run(
@@ -32,8 +37,11 @@ def run(tracking_dir: TrackingDir) -> Run[Any]:
     )
     (directory / "params/lr").write_text("0.01")
     (directory / "params/name").write_text("0.10")
+    (directory / "params/odd").write_text("[")
     (directory / "tags/mlflow.user").write_text("root")
-    return Run(directory)
+    run = Run(directory)
+    run.update("color", Color.RED)
+    return run
 
 
 @pytest.mark.parametrize(
@@ -96,6 +104,9 @@ def run(tracking_dir: TrackingDir) -> Run[Any]:
         ("params.lr < 0.1", True),
         ("params.name == 0.1", True),
         ("params.name == '0.1'", False),
+        ("params.odd != 3", True),
+        ("start_time == null", False),
+        ("color == RED", True),
         ('tags."mlflow.user" = "root"', True),
         ("tags.`mlflow.user` = 'FINISHED and more'", False),
     ],
@@ -168,7 +179,12 @@ def test_a_key_that_no_run_has_is_an_error(sweep: Path) -> None:
     assert "filter 'model.typ == mlp': none of the 31 runs has the key 'model.typ'" in str(
         caught.value
     )
-    assert "'model.type'" in str(caught.value)
+    assert "'model.typ'; the nearest are 'model.type', 'model'" in str(caught.value)
+
+
+def test_incomparable_values_are_an_error_for_all_runs(sweep: Path) -> None:
+    with pytest.raises(FilterError, match="'mlp' \\(str\\), which '<' cannot compare with 3"):
+        apply_filters(load(sweep), [parse_filter("model.type < 3")])
 
 
 def test_all_filters_have_to_match(sweep: Path) -> None:

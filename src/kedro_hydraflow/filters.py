@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import MISSING, dataclass
-from datetime import date, datetime, timezone
+from datetime import datetime, timezone
 from enum import Enum
 from fnmatch import fnmatchcase
 from numbers import Real
@@ -17,7 +17,6 @@ from kedro_hydraflow.errors import (
     Failure,
     FilterError,
     KedroHydraflowError,
-    MissingKeyError,
 )
 from kedro_hydraflow.run_info import FACTS
 
@@ -183,17 +182,12 @@ def apply_filters(
             if met:
                 kept.append(run)
         if not known:
-            raise FilterError(f"filter {condition.text!r}: {_missing(runs, condition.key)}")
+            raise FilterError(
+                f"filter {condition.text!r}: none of the {len(runs)} runs has the key "
+                f"{condition.key!r}; {runs[0].describe_nearest_keys(condition.key)}"
+            )
         runs = runs._make(kept)
     return runs, failures
-
-
-def _missing(runs: RunCollection[Any], key: str) -> str:
-    try:
-        runs[0].get(key)
-    except MissingKeyError as exc:
-        return f"none of the {len(runs)} runs has the key {key!r}; {exc}"
-    return f"none of the {len(runs)} runs has the key {key!r}"
 
 
 def _equal(actual: Any, expected: Any) -> bool:
@@ -206,14 +200,19 @@ def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
     def compare_alike(actual: Any, expected: Any) -> bool:
         if actual is None:  # such as a metric or end time that is not there yet
             return False
-        for kind in (bool, Real, str, datetime):
-            if isinstance(actual, kind) and isinstance(expected, kind) and kind is not bool:
-                return compare(actual, expected)
-            if kind is bool and (isinstance(actual, bool) or isinstance(expected, bool)):
-                break
-        raise TypeError
+        kinds = [_get_kind(actual), _get_kind(expected)]
+        if kinds[0] is not kinds[1] or kinds[0] is None:
+            raise TypeError
+        return compare(actual, expected)
 
     return compare_alike
+
+
+def _get_kind(value: Any) -> type | None:
+    """Return what values have to be both to be put in order, None if they have no order."""
+    if isinstance(value, bool):
+        return None
+    return next((kind for kind in (Real, str, datetime) if isinstance(value, kind)), None)
 
 
 def _glob(actual: Any, pattern: str) -> bool:
@@ -256,8 +255,6 @@ def _to_time(value: Any) -> Any:
     """Return an ISO 8601 text, UTC unless it says otherwise, or milliseconds, as a time."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return datetime.fromtimestamp(value / 1000, tz=timezone.utc)
-    if isinstance(value, date):
-        value = value.isoformat()
     if isinstance(value, str):
         try:
             time = datetime.fromisoformat(value.replace("Z", "+00:00"))

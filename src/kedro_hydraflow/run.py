@@ -443,7 +443,10 @@ class Run(Generic[C, I]):
             return value
         if default is not MISSING:
             return default(self) if callable(default) else default
-        raise MissingKeyError(self._describe_missing(dotted))
+        raise MissingKeyError(
+            f"run {self.info.run_id}: no such key: {dotted!r} in cfg, impl or info "
+            f"({self.describe_nearest_keys(dotted)}); give a default to allow for it"
+        )
 
     def __getitem__(self, key: str) -> Any:
         return self.get(key)
@@ -503,14 +506,6 @@ class Run(Generic[C, I]):
         config = self._get_config() if self._cfg is None else plain.to_plain(self._cfg)
         yield from plain.iter_leaf_keys(config)
 
-    def flatten(self) -> dict[str, Any]:
-        """Return the value of everything in the configuration by dotted key.
-
-        Interpolations are resolved where that is possible, and else left as their text;
-        what is missing (``???``) is None. The values are shared: do not modify them.
-        """
-        return flatten_many([self])[0]
-
     def _flatten(self, config: Any, path: tuple[Any, ...]) -> dict[str, Any]:
         flat: dict[str, Any] = {}
         for name, value in config.items():
@@ -537,7 +532,8 @@ class Run(Generic[C, I]):
         except OmegaConfBaseException:
             return unresolved
 
-    def _describe_missing(self, key: str) -> str:
+    def describe_nearest_keys(self, key: str) -> str:
+        """Return a phrase that names the existing keys that are most like a missing one."""
         known = [*self.iter_keys(), *sorted(FACTS)]
         known += {k.rpartition(".")[0] for k in known} - {""}
         known += [k for k in getattr(self.impl, "__dict__", ()) if not k.startswith("_")]
@@ -545,11 +541,7 @@ class Run(Generic[C, I]):
         if kind in _RECORDED:
             known += [f"{kind}.{name}" for name in self._get_recorded(kind)]
         near = get_close_matches(key, known, n=3) or [k for k in known if k.endswith(f".{key}")][:3]
-        advice = f"the nearest are {', '.join(map(repr, near))}" if near else "nothing is near"
-        return (
-            f"run {self.info.run_id}: no such key: {key!r} in cfg, impl or info ({advice}); "
-            "give a default to allow for it"
-        )
+        return f"the nearest are {', '.join(map(repr, near))}" if near else "nothing is near"
 
     def _config_error(self, exc: ConfigError) -> ConfigError:
         return ConfigError(f"{self._show(CONFIG_FILE)}: {exc}")
@@ -699,7 +691,12 @@ def get_column(runs: Sequence[Run[Any, Any]], key: str, default: Any = MISSING) 
 
 
 def flatten_many(runs: Sequence[Run[Any, Any]]) -> list[dict[str, Any]]:
-    """Return what `Run.flatten` gives for each run; what runs share is flattened once."""
+    """Return the value of everything in each run's configuration by dotted key.
+
+    Interpolations are resolved where that is possible, and else left as their text; what is
+    missing (``???``) is None. The values are shared: do not modify them. What runs share is
+    flattened once.
+    """
     shared: dict[tuple[int, Any], dict[str, Any]] = {}
     rows = []
     for run in runs:
