@@ -240,10 +240,49 @@ def select_plain(config: PlainConfig, key: str) -> Any:
 
     The result is shared: do not modify it.
     """
-    node = _walk(config, key)
-    if type(node) in (dict, list) and _is_literal(node):
+    node = walk(config, key)
+    if type(node) in (dict, list) and is_literal(node):
         return node
     return _select(config, key, 0)
+
+
+def walk(config: PlainConfig, key: str) -> Any:
+    """Return what lies at a key as it is stored, MISSING, or `UNDECIDED` as `select` does."""
+    parts = split_key(key)
+    if parts is None:
+        return UNDECIDED
+    node: Any = config
+    for part in parts:
+        if type(node) is not dict:
+            return UNDECIDED
+        if part in node:
+            node = node[part]
+        elif all(type(k) is str for k in node):
+            return MISSING
+        else:  # OmegaConf 2.4 finds the key 1 as "1", 2.3 does not
+            return UNDECIDED
+    return node
+
+
+@lru_cache(maxsize=4096)
+def split_key(key: str) -> list[str] | None:
+    """Return the parts of a dotted key, None where OmegaConf has more to say about it."""
+    if "[" in key or "]" in key or "\\" in key:
+        return None
+    parts = key.split(".")
+    return parts if all(parts) else None
+
+
+def is_literal(node: Any) -> bool:
+    """Tell whether plain data stands for itself: no interpolation, nothing missing."""
+    kind = type(node)
+    if kind is str:
+        return "${" not in node and not node.endswith("???")
+    if kind is dict:
+        return all(map(is_literal, node.values()))
+    if kind is list:
+        return all(map(is_literal, node))
+    return kind in _SCALAR_TYPES or isinstance(node, Path)
 
 
 def update_plain(config: PlainConfig, key: str, value: Any) -> PlainConfig | None:
@@ -252,10 +291,10 @@ def update_plain(config: PlainConfig, key: str, value: Any) -> PlainConfig | Non
     Returns:
         The new configuration, or None where ``OmegaConf.update`` has to do it.
     """
-    parts = _split(key)
+    parts = split_key(key)
     if parts is None or not all(map(str.isidentifier, parts)):
         return None
-    if isinstance(value, (dict, list)) or not _is_literal(value):
+    if isinstance(value, (dict, list)) or not is_literal(value):
         return None
     new = node = config.copy()
     for part in parts[:-1]:
@@ -297,7 +336,7 @@ _MAX_INTERPOLATIONS = 10
 
 
 def _select(config: PlainConfig, key: str, depth: int) -> Any:
-    node = _walk(config, key)
+    node = walk(config, key)
     kind = type(node)
     if kind is str:
         if "${" in node:
@@ -312,44 +351,6 @@ def _select(config: PlainConfig, key: str, depth: int) -> Any:
     if kind is dict or kind is list:
         return UNDECIDED
     return node
-
-
-def _walk(config: PlainConfig, key: str) -> Any:
-    parts = _split(key)
-    if parts is None:
-        return UNDECIDED
-    node: Any = config
-    for part in parts:
-        if type(node) is not dict:
-            return UNDECIDED
-        if part in node:
-            node = node[part]
-        elif all(type(k) is str for k in node):
-            return MISSING
-        else:  # OmegaConf 2.4 finds the key 1 as "1", 2.3 does not
-            return UNDECIDED
-    return node
-
-
-@lru_cache(maxsize=4096)
-def _split(key: str) -> list[str] | None:
-    """Return the parts of a dotted key, None where OmegaConf has more to say about it."""
-    if "[" in key or "]" in key or "\\" in key:
-        return None
-    parts = key.split(".")
-    return parts if all(parts) else None
-
-
-def _is_literal(node: Any) -> bool:
-    """Tell whether plain data stands for itself: no interpolation, nothing missing."""
-    kind = type(node)
-    if kind is str:
-        return "${" not in node and not node.endswith("???")
-    if kind is dict:
-        return all(map(_is_literal, node.values()))
-    if kind is list:
-        return all(map(_is_literal, node))
-    return kind in _SCALAR_TYPES or isinstance(node, Path)
 
 
 # The complete loader -------------------------------------------------------------------

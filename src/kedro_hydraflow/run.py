@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeGuard, cast, overload
 
 import numpy as np
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import ConfigTypeError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import ConfigTypeError, OmegaConfBaseException
 from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow import config as plain
@@ -506,32 +506,6 @@ class Run(Generic[C, I]):
         config = self._get_config() if self._cfg is None else plain.to_plain(self._cfg)
         yield from plain.iter_leaf_keys(config)
 
-    def _flatten(self, config: Any, path: tuple[Any, ...]) -> dict[str, Any]:
-        flat: dict[str, Any] = {}
-        for name, value in config.items():
-            inner = (*path, name)
-            if type(value) is dict and value:
-                flat.update(self._flatten(value, inner))
-            else:
-                is_literal = plain._is_literal(value)
-                flat[".".join(map(str, inner))] = (
-                    value if is_literal else self._resolve(inner, value)
-                )
-        return flat
-
-    def _resolve(self, path: tuple[Any, ...], unresolved: Any) -> Any:
-        value: Any = self.cfg
-        try:
-            for name in path:
-                value = value[name]
-            return (
-                OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-            )
-        except MissingMandatoryValue:
-            return None
-        except OmegaConfBaseException:
-            return unresolved
-
     def describe_nearest_keys(self, key: str) -> str:
         """Return a phrase that names the existing keys that are most like a missing one."""
         known = [*self.iter_keys(), *sorted(FACTS)]
@@ -659,7 +633,7 @@ class Run(Generic[C, I]):
 def get_column(runs: Sequence[Run[Any, Any]], key: str, default: Any = MISSING) -> list[Any]:
     """Return what `Run.get_data` gives for each run, at a fraction of its time."""
     dotted = _dotted(key)
-    parts = plain._split(dotted)
+    parts = plain.split_key(dotted)
     column = []
     for run in runs:
         value: Any = plain.UNDECIDED
@@ -667,12 +641,12 @@ def get_column(runs: Sequence[Run[Any, Any]], key: str, default: Any = MISSING) 
             config = value = run._config or run._get_config()
             for part in parts:
                 if type(value) is not dict or part not in value:
-                    value = plain._walk(config, dotted)  # missing, or for OmegaConf to find
+                    value = plain.walk(config, dotted)  # missing, or for OmegaConf to find
                     break
                 value = value[part]
             else:
                 kind = type(value)
-                if kind not in _NUMBERS and not (kind is str and plain._is_literal(value)):
+                if kind not in _NUMBERS and not (kind is str and plain.is_literal(value)):
                     value = plain.select_plain(config, dotted)
         if value is plain.UNDECIDED:
             value = run._select(dotted)
@@ -688,31 +662,6 @@ def get_column(runs: Sequence[Run[Any, Any]], key: str, default: Any = MISSING) 
                 raise run._resolution_error(key, exc) from exc
         column.append(value)
     return column
-
-
-def flatten_many(runs: Sequence[Run[Any, Any]]) -> list[dict[str, Any]]:
-    """Return the value of everything in each run's configuration by dotted key.
-
-    Interpolations are resolved where that is possible, and else left as their text; what is
-    missing (``???``) is None. The values are shared: do not modify them. What runs share is
-    flattened once.
-    """
-    shared: dict[tuple[int, Any], dict[str, Any]] = {}
-    rows = []
-    for run in runs:
-        if run._cfg is not None:
-            rows.append(run._flatten(plain.to_plain(run._cfg), ()))
-            continue
-        row: dict[str, Any] = {}
-        for name, value in run._get_config().items():
-            flat = shared.get((id(value), name))
-            if flat is None:
-                flat = run._flatten({name: value}, ())
-                if type(value) is dict and plain._is_literal(value):
-                    shared[id(value), name] = flat
-            row.update(flat)
-        rows.append(row)
-    return rows
 
 
 def is_location(value: object) -> TypeGuard[Location]:

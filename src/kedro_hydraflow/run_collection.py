@@ -6,12 +6,15 @@ import copy
 from dataclasses import MISSING
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from omegaconf import OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from typing_extensions import Self
 
+from kedro_hydraflow import config as plain
 from kedro_hydraflow.collection import Collection, Default
 from kedro_hydraflow.columns import make_series
 from kedro_hydraflow.parallel import parallel_map
-from kedro_hydraflow.run import OBJECTS, Run, flatten_many, get_column
+from kedro_hydraflow.run import OBJECTS, Run, get_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -93,7 +96,7 @@ class RunCollection(Collection[R]):
     def _to_complete_frame(self, defaults: Mapping[str, Default]) -> pl.DataFrame:
         import polars as pl
 
-        rows = flatten_many(self._items)
+        rows = _flatten_configs(self._items)
         keys = dict.fromkeys(key for row in rows for key in row)
         columns = [self.to_series(key) for key in ("run_id", "job_name") if key not in keys]
         for key in keys:
@@ -189,3 +192,52 @@ class RunCollection(Collection[R]):
 def look_up(run: Run[Any, Any], key: str, default: Default = MISSING) -> Any:
     """Return ``run.get(key, default)``, of the run's own class."""
     return run.get(key, default)
+
+
+def _flatten_configs(runs: Sequence[Run[Any, Any]]) -> list[dict[str, Any]]:
+    """Return the value of everything in each run's configuration by dotted key.
+
+    Interpolations are resolved where that is possible, and else left as their text; what is
+    missing (``???``) is None. The values are shared: do not modify them. What runs share is
+    flattened once.
+    """
+    shared: dict[tuple[int, Any], dict[str, Any]] = {}
+    rows = []
+    for run in runs:
+        if run._cfg is not None:
+            rows.append(_flatten(run, plain.to_plain(run._cfg), ()))
+            continue
+        row: dict[str, Any] = {}
+        for name, value in run._get_config().items():
+            flat = shared.get((id(value), name))
+            if flat is None:
+                flat = _flatten(run, {name: value}, ())
+                if type(value) is dict and plain.is_literal(value):
+                    shared[id(value), name] = flat
+            row.update(flat)
+        rows.append(row)
+    return rows
+
+
+def _flatten(run: Run[Any, Any], config: Any, path: tuple[Any, ...]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        inner = (*path, name)
+        if type(value) is dict and value:
+            flat.update(_flatten(run, value, inner))
+        else:
+            resolved = value if plain.is_literal(value) else _resolve(run, inner, value)
+            flat[".".join(map(str, inner))] = resolved
+    return flat
+
+
+def _resolve(run: Run[Any, Any], path: tuple[Any, ...], unresolved: Any) -> Any:
+    value: Any = run.cfg
+    try:
+        for name in path:
+            value = value[name]
+        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    except MissingMandatoryValue:
+        return None
+    except OmegaConfBaseException:
+        return unresolved

@@ -14,7 +14,6 @@ import time
 import urllib.parse
 import urllib.request
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -30,8 +29,11 @@ from kedro_hydraflow.errors import (
     StorageError,
     describe,
 )
+from kedro_hydraflow.redaction import get_harmless, redact, redact_url
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+
     from upath import UPath
 
     AnyPath = Path | UPath
@@ -344,13 +346,13 @@ class FsspecStorage(Storage):
     def _make_error(self, action: str, path: str, exc: Exception) -> StorageError:
         if self._is_absence(exc):
             return NotFoundError(f"there is no {self.url(path)!r}")
-        reason = _redact(describe(exc), self._root.storage_options)
+        reason = redact(describe(exc), self._root.storage_options)
         if isinstance(exc, PermissionError) or _get_status(exc) in (401, 403):
             reason = f"access denied ({reason}); check `credentials`"
         return StorageError(f"cannot {action} {self.url(path)!r}: {reason}")
 
     def _harmless(self, exc: Exception) -> Exception | None:
-        return _harmless(exc, self._root.storage_options)
+        return get_harmless(exc, self._root.storage_options)
 
     def _is_absence(self, exc: Exception) -> bool:
         if isinstance(exc, KeyError):  # how some archives say that they have no such member
@@ -412,16 +414,6 @@ def file_uri_to_path(uri: str) -> str:
     return urllib.request.url2pathname(path)
 
 
-def redact_url(url: str) -> str:
-    """Return a URL, or a chain of them, without passwords and queries."""
-    return "::".join(_redact_link(link) for link in url.split("::"))
-
-
-def redact_text(text: str) -> str:
-    """Return text, with all URLs in it redacted."""
-    return re.sub(r"[A-Za-z][\w+.-]*://\S+", lambda match: redact_url(match[0]), text)
-
-
 def missing_filesystem(url: str, exc: ImportError) -> MissingPackageError:
     """Return the error that names the extra to install for a URL."""
     protocols = [link.partition(":")[0] for link in url.split("::")]
@@ -447,50 +439,6 @@ _EXTRAS = {
     "https": "http",
     "webdav": "webdav",
 }
-
-
-# Credentials ---------------------------------------------------------------------------
-
-_PASSWORD = re.compile(r"[^/@:]*:(?!\d*/)[^@]*@")
-_HTTP_USER = re.compile(r"[^/@]*@")  # a token, where abfs has a container and sftp a user
-_SECRET_OPTION = re.compile(r"pass|pw|secret|token|key|cred|sas|auth|connection", re.IGNORECASE)
-
-
-def _redact_link(link: str) -> str:
-    scheme, separator, rest = link.partition("://")
-    if not separator:
-        return link
-    rest = _PASSWORD.sub("", rest, count=1) if _PASSWORD.match(rest) else rest
-    rest = re.sub(r"[?#].*", "", rest, flags=re.DOTALL)
-    if scheme in ("http", "https") and _HTTP_USER.match(rest):
-        rest = _HTTP_USER.sub("", rest, count=1)
-    return f"{scheme}://{rest}"
-
-
-def _redact_options(text: str, options: Mapping[str, Any], is_secret: bool = False) -> str:
-    """Return text without the values of options that look like secrets."""
-    for name, value in options.items():
-        hidden = is_secret or _SECRET_OPTION.search(str(name)) is not None
-        if isinstance(value, Mapping):
-            text = _redact_options(text, value, hidden)
-        elif isinstance(value, str) and len(value) > 3 and hidden:
-            text = text.replace(value, "***")
-    return text
-
-
-def _redact(text: str, options: Mapping[str, Any]) -> str:
-    return _redact_options(redact_text(text), options)
-
-
-def _harmless(exc: Exception, options: Mapping[str, Any]) -> Exception | None:
-    """Return an exception as a cause to show, None if it may show credentials."""
-    error: BaseException | None = exc
-    while error is not None:
-        for text in (str(error), repr(error)):
-            if _redact(text, options) != text:
-                return None
-        error = error.__cause__ or error.__context__
-    return exc
 
 
 # Foreign errors ------------------------------------------------------------------------
@@ -560,8 +508,8 @@ def _make_upath(location: Any, storage_options: Mapping[str, Any] | None) -> UPa
         raise missing_filesystem(str(location), exc) from exc
     except (ValueError, TypeError) as exc:
         options = storage_options or {}
-        message = f"cannot open {redact_url(str(location))!r}: {_redact(describe(exc), options)}"
-        raise StorageError(message) from _harmless(exc, options)
+        message = f"cannot open {redact_url(str(location))!r}: {redact(describe(exc), options)}"
+        raise StorageError(message) from get_harmless(exc, options)
     return path
 
 

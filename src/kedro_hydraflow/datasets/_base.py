@@ -13,7 +13,8 @@ from typing import Any, NoReturn, TypeVar
 from kedro.io import AbstractDataset, DatasetError
 
 from kedro_hydraflow.errors import OptionError
-from kedro_hydraflow.storage import is_url, redact_url
+from kedro_hydraflow.redaction import redact_url
+from kedro_hydraflow.storage import is_url
 
 D = TypeVar("D")
 

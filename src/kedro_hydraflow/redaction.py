@@ -1,0 +1,59 @@
+"""Keeping credentials out of messages: passwords, tokens and queries in URLs, secret options."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_PASSWORD = re.compile(r"[^/@:]*:(?!\d*/)[^@]*@")
+_HTTP_USER = re.compile(r"[^/@]*@")  # a token, where abfs has a container and sftp a user
+_SECRET_OPTION = re.compile(r"pass|pw|secret|token|key|cred|sas|auth|connection", re.IGNORECASE)
+
+
+def redact_url(url: str) -> str:
+    """Return a URL, or a chain of them, without passwords and queries."""
+    return "::".join(_redact_link(link) for link in url.split("::"))
+
+
+def redact_text(text: str) -> str:
+    """Return text, with all URLs in it redacted."""
+    return re.sub(r"[A-Za-z][\w+.-]*://\S+", lambda match: redact_url(match[0]), text)
+
+
+def _redact_link(link: str) -> str:
+    scheme, separator, rest = link.partition("://")
+    if not separator:
+        return link
+    rest = _PASSWORD.sub("", rest, count=1) if _PASSWORD.match(rest) else rest
+    rest = re.sub(r"[?#].*", "", rest, flags=re.DOTALL)
+    if scheme in ("http", "https") and _HTTP_USER.match(rest):
+        rest = _HTTP_USER.sub("", rest, count=1)
+    return f"{scheme}://{rest}"
+
+
+def _redact_options(text: str, options: Mapping[str, Any], is_secret: bool = False) -> str:
+    """Return text without the values of options whose names are those of secrets."""
+    for name, value in options.items():
+        hidden = is_secret or _SECRET_OPTION.search(str(name)) is not None
+        if isinstance(value, Mapping):
+            text = _redact_options(text, value, hidden)
+        elif isinstance(value, str) and len(value) > 3 and hidden:
+            text = text.replace(value, "***")
+    return text
+
+
+def redact(text: str, options: Mapping[str, Any]) -> str:
+    """Return text without what may be a secret in URLs or in a filesystem's options."""
+    return _redact_options(redact_text(text), options)
+
+
+def get_harmless(exc: Exception, options: Mapping[str, Any]) -> Exception | None:
+    """Return an exception as a cause to show, None if it may show credentials."""
+    error: BaseException | None = exc
+    while error is not None:
+        for text in (str(error), repr(error)):
+            if redact(text, options) != text:
+                return None
+        error = error.__cause__ or error.__context__
+    return exc
