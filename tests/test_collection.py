@@ -499,3 +499,11 @@ def test_a_subclass_keeps_its_class() -> None:
         pickle.loads(pickle.dumps(items)),
     ):
         assert type(other) is MyCollection
+
+
+def test_a_type_error_of_the_item_is_its_own(items: Collection[Item]) -> None:
+    def get(item: Item, key: str, default: Any) -> Any:
+        raise TypeError("of the item")
+
+    with pytest.raises(TypeError, match="of the item"):
+        Collection(list(items), get).filter(x=1)

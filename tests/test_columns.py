@@ -98,12 +98,17 @@ def test_columns_of_objects_are_the_callers_own() -> None:
         ([[1, 2], [3, 4]], np.array([[1, 2], [3, 4]])),
         ([1, None], np.array([1, None], dtype=object)),
         ([1, "a"], np.array([1, "a"], dtype=object)),
+        ([2**63 + 1, -1], np.array([2**63 + 1, -1], dtype=object)),
     ],
 )
 def test_make_array(values: list[Any], expected: np.ndarray[Any, Any]) -> None:
     array = make_array(values)
     assert array.dtype == expected.dtype
     assert array.tolist() == expected.tolist()
+
+
+def test_mixed_lists_keep_their_values() -> None:
+    assert make_array([[1, "a"], [2, "b"]]).tolist() == [[1, "a"], [2, "b"]]
 
 
 def test_arrays_of_objects_are_the_callers_own() -> None:

@@ -151,6 +151,7 @@ def test_refuses_what_cannot_be_parsed(text: Any, problem: str) -> None:
         ("lr LIKE '0%'", "0.01 (float)"),
         ("model.classes > 3", "[1, 2] (list)"),
         ("start_time > yesterday", "(datetime)"),
+        ("start_time > 1e30", "(datetime)"),
     ],
 )
 def test_incomparable_names_filter_and_run(run: Run[Any], text: str, found: str) -> None:
@@ -215,5 +216,15 @@ def test_a_run_whose_implementation_fails_is_a_failure(sweep: Path) -> None:
     runs = Run.load(iter_run_dirs(sweep, "eval_*"), lambda artifacts_dir: 1 / 0)
     kept, failures = apply_filters(runs, [parse_filter("score > 1")])
     assert len(kept) == 0
-    assert [f.path for f in failures] == [run.info.run_id for run in runs]
-    assert "ZeroDivisionError: division by zero" in str(failures[0])
+    assert [f.path for f in failures] == [str(run.info.run_dir) for run in runs]
+    assert str(failures[0]).startswith("filter 'score > 1': run 2ca54cc607914e0780960fb8ff621108: ")
+    assert str(failures[0]).endswith("ZeroDivisionError: division by zero")
+
+
+@pytest.mark.parametrize("text", ["status == FINISHED", "metrics.accuracy > 0", "params.x == 1"])
+def test_what_was_recorded_is_filtered_without_the_implementation(sweep: Path, text: str) -> None:
+    runs = Run.load(iter_run_dirs(sweep), lambda artifacts_dir: 1 / 0)
+    runs[0].update("params.x", 1)
+    kept, failures = apply_filters(runs, [parse_filter(text)])
+    assert len(kept) > 0
+    assert failures == []

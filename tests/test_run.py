@@ -187,7 +187,7 @@ def test_missing_key(run_dir: Path, key: str, nearest: str) -> None:
 @pytest.mark.parametrize("key", ["broken", "broken.x"])
 def test_unresolvable_interpolation(run: Run[Any, Any], key: str) -> None:
     message = f"run abc: cannot resolve the key '{key}': Interpolation key 'nowhere' not found"
-    for get in (run.get, run.get_data):
+    for get in (run.get, run._get_data):
         with pytest.raises(ConfigError, match=re.escape(message)):
             get(key, "a default does not hide it")
     assert run.get("seed") == 42
@@ -199,16 +199,16 @@ def test_unknown_resolver_concerns_its_key_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="key 'home': Unsupported interpolation type gone"):
         run.get("home")
     with pytest.raises(ConfigError, match="key 'paths': Unsupported interpolation type gone"):
-        run.get_data("paths")
+        run._get_data("paths")
 
 
 def test_get_data_is_plain_and_resolved(tmp_path: Path) -> None:
     run = make_run(tmp_path, "a: 1\nb: {c: '${a}', d: [1, '${a}']}\ne: {f: [2]}\n")
-    assert run.get_data("b") == {"c": 1, "d": [1, 1]}
-    assert type(run.get_data("b")["d"]) is list
-    assert type(run.get_data("e")) is dict
-    assert run.get_data("cfg") is run.cfg
-    assert run.get_data("x", None) is None
+    assert run._get_data("b") == {"c": 1, "d": [1, 1]}
+    assert type(run._get_data("b")["d"]) is list
+    assert type(run._get_data("e")) is dict
+    assert run._get_data("cfg") is run.cfg
+    assert run._get_data("x", None) is None
 
 
 def test_a_run_without_config_is_empty(tmp_path: Path) -> None:
@@ -601,7 +601,7 @@ def test_changes_of_cfg_are_seen_everywhere(run: Run[Any, Any]) -> None:
     run.cfg.model.type = "cnn"
     for seen in (run, copy.deepcopy(run), copy.copy(run), pickle.loads(pickle.dumps(run))):
         assert seen.get("model.type") == "cnn"
-        assert seen.get_data("model")["type"] == "cnn"
+        assert seen._get_data("model")["type"] == "cnn"
         assert seen.to_dict()["model.type"] == "cnn"
         assert RunCollection([seen]).to_frame("model.type").item() == "cnn"
         assert RunCollection([seen]).to_frame()["model.type"].item() == "cnn"
@@ -770,3 +770,76 @@ def test_every_kind_of_storage(run_dir: Path, publish: Callable[[Path], str]) ->
         assert seen.get("job_name") == "train"
         assert seen.get("metrics.loss") == 0.25
         assert [p.name for p in seen.glob("*.txt")] == ["a.txt"]
+
+
+# A working directory that changes -------------------------------------------------------
+
+
+@pytest.fixture
+def relative_run(tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch) -> Run[Any]:
+    """A run at a relative path, which later means something else."""
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a", "x: 1\n", {"accuracy": "1 0.5 0\n"})
+    monkeypatch.chdir(tracking_dir.root.parent)
+    run = Run("mlruns/1/a")
+    monkeypatch.chdir("/")
+    return run
+
+
+def test_a_relative_run_is_read_from_where_it_was(relative_run: Run[Any]) -> None:
+    assert relative_run.info.run_dir == Path("mlruns/1/a")
+    assert relative_run.get("x") == 1
+    assert relative_run.metrics == {"accuracy": 0.5}
+    assert relative_run.info.job_name == "train"
+
+
+def test_a_pickled_relative_run_is_read_from_where_it_was(relative_run: Run[Any]) -> None:
+    assert pickle.loads(pickle.dumps(relative_run)).get("x") == 1
+
+
+def test_jobs_read_from_the_working_directory_of_the_call(
+    tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dirs = [f"mlruns/1/{i}" for i in range(70)]
+    for place in ("one", "two"):
+        inner = TrackingDir(tracking_dir.root / place / "mlruns")
+        experiment = inner.add_experiment("train")
+        for i in range(70):
+            inner.add_run(experiment, str(i), f"place: {place}\n")
+        monkeypatch.chdir(tracking_dir.root / place)
+        assert set(Run.load(run_dirs, n_jobs=2).to_list("place")) == {place}
+
+
+def test_the_current_directory_as_a_run(
+    tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", "x: 1\n")
+    monkeypatch.chdir(run_dir)
+    run = Run(".")
+    assert (run.get("x"), run.info.status, run.info.job_name) == (1, "FINISHED", "train")
+
+
+def test_lit_of_mixed_lists(tracking_dir: TrackingDir) -> None:
+    run = Run(tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", "x: [1, a]\n"))
+    frame = run.to_frame(lambda _: pl.DataFrame({"n": [1, 2]}), "x")
+    assert frame["x"].to_list() == [["1", "a"]] * 2
+
+
+@pytest.mark.parametrize("n_jobs", [None, 0, 2])
+def test_a_run_directory_that_is_not_there_is_logged(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture, n_jobs: int | None
+) -> None:
+    typo = str(tracking_dir.root / "typo")
+    if n_jobs is None:
+        assert Run(typo).cfg == {}
+    else:
+        assert Run.load([typo] * 40, n_jobs=n_jobs)[0].cfg == {}
+    assert caplog.messages[0] == f"there is no run directory {typo}; its configuration is empty"
+
+
+def test_a_run_without_configuration_is_not_logged(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", None)
+    assert Run(run_dir).cfg == {}
+    assert caplog.messages == []

@@ -127,7 +127,7 @@ def test_columns_equal_get(tmp_path: Path, key: str) -> None:
     config = "a[0]: 1\nb: [5, 6]\nc: {d: '${b[0]}'}\ne: ???\n1: one\nd.e: 2\nf: ${c}\n"
     write(tmp_path / "x/artifacts/.hydra/config.yaml", config)
     runs = Run.load([tmp_path / "x"])
-    assert runs.to_data(key, "missing") == runs.to_list(key, "missing")
+    assert runs._to_data(key, "missing") == runs.to_list(key, "missing")
 
 
 def test_values_have_the_types_of_get(runs: Runs) -> None:
@@ -407,3 +407,8 @@ def test_a_lookup_of_ones_own(runs: Runs) -> None:
     labels = RunCollection(runs, lambda run, key, default: f"{key}:{run.get(key, default)}")
     assert labels.to_frame("lr")["lr"].to_list() == ["lr:1", "lr:0.5", "lr:0.1"]
     assert labels[:1].to_list("lr") == ["lr:1"]
+
+
+def test_a_complete_frame_builds_no_implementation(sweep: Path) -> None:
+    runs = Run.load(iter_run_dirs(sweep), lambda artifacts_dir: 1 / 0)
+    assert runs.to_frame().columns[:2] == ["run_id", "job_name"]

@@ -358,3 +358,19 @@ def test_every_error_is_one_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             f"({type(error).__name__}: no); check `credentials`"
         )
         assert raised.value.__cause__ is error
+
+
+def test_two_hosts_share_a_filesystem_and_no_storage(
+    tracking_dir: TrackingDir, serve: Callable[[Path], WebServer]
+) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", "x: 1\n")
+    urls = [f"{serve(tracking_dir.root).url}/1/a" for _ in range(2)]
+    runs = Run.load(urls)
+    assert runs.to_list("x") == [1, 1]
+    assert [str(run.info.run_dir) for run in runs] == urls
+
+
+def test_a_path_below_another_root_is_refused() -> None:
+    storage, _ = locate("http://127.0.0.1:1/a")
+    with pytest.raises(OptionError, match="does not lie below"):
+        storage.path("http://127.0.0.1:2/a")

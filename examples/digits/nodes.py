@@ -41,25 +41,25 @@ def print_leaderboard(leaderboard: pl.DataFrame, shown: int) -> None:
         print(f"\nThe best {table.height} of {leaderboard.height} runs\n{table}\n")
 
 
-def plot_accuracy(leaderboard: pl.DataFrame) -> Figure:
-    """Return a picture of accuracy against learning rate, by model."""
+def plot_metric(leaderboard: pl.DataFrame, metric: str) -> Figure:
+    """Return a picture of a metric against learning rate, by model."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for (model,), runs in leaderboard.group_by("model.type", maintain_order=True):
-        color = _COLORS[str(model)]
+        color = _COLORS.get(str(model))
         axes.scatter(
-            runs["training.learning_rate"], runs["accuracy"], color=color, alpha=0.6, label=model
+            runs["training.learning_rate"], runs[metric], color=color, alpha=0.6, label=model
         )
         mean = (
             runs.group_by("training.learning_rate")
-            .agg(pl.col("accuracy").mean())
+            .agg(pl.col(metric).mean())
             .sort("training.learning_rate")
         )
-        axes.plot(mean["training.learning_rate"], mean["accuracy"], color=color)
+        axes.plot(mean["training.learning_rate"], mean[metric], color=color)
     axes.set(
         xscale="log",
         xlabel="learning rate",
-        ylabel="validation accuracy",
+        ylabel=f"validation {metric}",
         title=f"{leaderboard.height} finished runs, lines through the means",
     )
     axes.grid(alpha=0.3)
@@ -72,7 +72,7 @@ def select_best_run(runs: Runs, leaderboard: pl.DataFrame) -> Run[Any, TrainedMo
     return runs.get(run_id=leaderboard["run_id"][0])
 
 
-def plot_confusion(run: Run[Any, TrainedModel]) -> Figure:
+def plot_confusion(run: Run[Any, TrainedModel], metric: str) -> Figure:
     """Return a picture of the confusion matrix of a run."""
     matrix = run.impl.confusion_matrix
     figure = Figure(figsize=(5.5, 5), layout="constrained")
@@ -88,6 +88,6 @@ def plot_confusion(run: Run[Any, TrainedModel]) -> Figure:
         xlabel="predicted digit",
         ylabel="true digit",
         title=f"Run {run.info.run_id[:8]}: {run.get('model.type')}, "
-        f"accuracy {run.metrics['accuracy']:.3f}",
+        f"{metric} {run.metrics[metric]:.3f}",
     )
     return figure

@@ -4,8 +4,8 @@ from kedro.pipeline import Node, Pipeline
 
 from digits.nodes import (
     make_leaderboard,
-    plot_accuracy,
     plot_confusion,
+    plot_metric,
     print_leaderboard,
     select_best_run,
 )
@@ -17,8 +17,8 @@ def create_pipeline() -> Pipeline:
         [
             Node(make_leaderboard, ["sweep_runs", "params:ranking_metric"], "leaderboard"),
             Node(print_leaderboard, ["leaderboard", "params:shown_runs"], None),
-            Node(plot_accuracy, "leaderboard", "accuracy_plot"),
+            Node(plot_metric, ["leaderboard", "params:ranking_metric"], "accuracy_plot"),
             Node(select_best_run, ["sweep_runs", "leaderboard"], "best_run"),
-            Node(plot_confusion, "best_run", "confusion_plot"),
+            Node(plot_confusion, ["best_run", "params:ranking_metric"], "confusion_plot"),
         ]
     )

@@ -142,9 +142,10 @@ class Collection(Sequence[T], Generic[T]):
             values = [self._get(item, key, MISSING) for item in chosen]
             return [i for i, value in zip(candidates, values, strict=True) if wanted(value)]
         matching = []
+        values = self._look_up(chosen, key, MISSING)
         value = None
         try:
-            for i, value in zip(candidates, self._look_up(chosen, key, MISSING), strict=True):
+            for i, value in zip(candidates, values, strict=True):
                 if matches(value, wanted):
                     matching.append(i)
         except TypeError as exc:
@@ -204,7 +205,7 @@ class Collection(Sequence[T], Generic[T]):
         """
         return [self._get(item, key, default) for item in self._items]
 
-    def to_data(self, key: str, default: Default = MISSING) -> list[Any]:
+    def _to_data(self, key: str, default: Default = MISSING) -> list[Any]:
         """Return as `to_list` does, with lists and mappings as plain data: do not modify it."""
         return self._look_up(self._items, key, default)
 
@@ -216,13 +217,13 @@ class Collection(Sequence[T], Generic[T]):
 
         Values that have no common type of NumPy's give an array of objects.
         """
-        return make_array(self.to_data(key, default))
+        return make_array(self._to_data(key, default))
 
     def to_series(
         self, key: str, default: Default = MISSING, *, name: str | None = None
     ) -> pl.Series:
         """Return the values of a key as a Polars series, named like the key by default."""
-        return self._make_series(name or key, key, self.to_data(key, default))
+        return self._make_series(name or key, key, self._to_data(key, default))
 
     def _make_series(
         self,
@@ -250,7 +251,7 @@ class Collection(Sequence[T], Generic[T]):
 
     def _distinct(self, key: str, default: Default) -> list[Any]:
         distinct: dict[Hashable, Any] = {}
-        for value in self.to_data(key, default):
+        for value in self._to_data(key, default):
             distinct.setdefault(to_hashable(value), value)
         return list(distinct.values())
 
@@ -269,7 +270,7 @@ class Collection(Sequence[T], Generic[T]):
         if reverse:
             order.reverse()
         for key in reversed(keys):
-            values = self.to_data(key)
+            values = self._to_data(key)
             try:
                 order = sort_order(values, order, reverse=reverse)
             except TypeError as exc:
@@ -353,8 +354,8 @@ class Collection(Sequence[T], Generic[T]):
 
     def _column(self, key: str, default: Default) -> list[Any]:
         if default is not MISSING:
-            return self.to_data(key, default)
-        values = self.to_data(key, _ABSENT)
+            return self._to_data(key, default)
+        values = self._to_data(key, _ABSENT)
         present = [value for value in values if value is not _ABSENT]
         if values and not present:
             self._get(self._items[0], key, MISSING)  # its error says more
@@ -369,7 +370,7 @@ class Collection(Sequence[T], Generic[T]):
         The group's key is the value, or the tuple of the values of several keys. Lists
         become tuples in it, mappings tuples of pairs.
         """
-        columns = [list(map(to_hashable, self.to_data(key))) for key in by]
+        columns = [list(map(to_hashable, self._to_data(key))) for key in by]
         keys: Iterable[Hashable]
         if len(by) == 1:
             keys = columns[0]

@@ -53,9 +53,12 @@ def make_array(values: list[Any]) -> NDArray[Any]:
     values = list(map(_copy_data, values))
     if types == {str} or types <= _NUMERIC or types <= {list, tuple, np.ndarray}:
         try:
-            return np.array(values)
+            array = np.array(values)
         except (ValueError, OverflowError):  # lists of different lengths
             pass
+        else:
+            if _holds(array, values, types):
+                return array
     array = np.empty(len(values), dtype=object)
     for i, value in enumerate(values):
         array[i] = value
@@ -91,6 +94,19 @@ def sort_order(values: Sequence[Any], order: Iterable[int], *, reverse: bool = F
         (absent if value is None or value != value else present).append(i)
     present.sort(key=values.__getitem__, reverse=reverse)
     return present + absent
+
+
+def _holds(array: NDArray[Any], values: list[Any], types: set[type]) -> bool:
+    """Tell whether NumPy took the values as they are: not numbers as text, say."""
+    if types <= _NUMERIC:  # integers that are too large become floats or objects
+        return array.dtype.kind in ("f" if float in types else "biu")
+    return types == {str} or bool(array.tolist() == [_to_lists(value) for value in values])
+
+
+def _to_lists(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return list(map(_to_lists, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _copy_data(value: Any) -> Any:

@@ -52,7 +52,8 @@ UNDECIDED: Any = object()
 class ConfigReader:
     """Reads configurations, and remembers the pieces that runs of a sweep share.
 
-    One reader serves one load: what it remembers is gone with it.
+    One reader serves one load, or one batch of a load in another process: what it
+    remembers is gone with it.
     """
 
     def __init__(self) -> None:

@@ -87,7 +87,7 @@ class Filter:
             return getattr(run.info, attribute[1])
         if self.key in FACTS and run._select(self.key) is MISSING:
             return getattr(run.info, self.key)
-        return run.get_data(self.key, _ABSENT)
+        return run._get_data(self.key, _ABSENT)
 
     def _convert(self, actual: Any) -> Any:
         """Return the run's value in the form that filters compare."""
@@ -175,8 +175,11 @@ def apply_filters(
             except FilterError:
                 raise
             except KedroHydraflowError as exc:
+                storage, path = run.info._location
+                error = FilterError(f"filter {condition.text!r}: {exc}")
+                error.__cause__ = exc
+                failures.append(Failure(storage.url(path), error))
                 known = True
-                failures.append(Failure(str(run.info.run_id), exc))
                 continue
             known = known or met is not None
             if met:
@@ -253,12 +256,12 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 def _to_time(value: Any) -> Any:
     """Return an ISO 8601 text, UTC unless it says otherwise, or milliseconds, as a time."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return datetime.fromtimestamp(value / 1000, tz=timezone.utc)
-    if isinstance(value, str):
-        try:
+    try:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value / 1000, tz=timezone.utc)
+        if isinstance(value, str):
             time = datetime.fromisoformat(value.replace("Z", "+00:00"))
-        except ValueError:
-            return value
-        return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+            return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        pass  # no time, so that it cannot be compared with one
     return value

@@ -78,7 +78,7 @@ class GroupBy(Generic[G, T]):
             values = [self._get_value(key, i) for key in self.groups]
             columns[name] = make_series(name, values)
         for key in aggs:
-            columns[key] = make_series(key, [c.to_data(key, MISSING) for c in self.values()])
+            columns[key] = make_series(key, [c._to_data(key, MISSING) for c in self.values()])
         for name, function in named_aggs.items():
             columns[name] = make_series(name, [function(c) for c in self.values()])
         return pl.DataFrame(list(columns.values()))
@@ -88,5 +88,5 @@ class GroupBy(Generic[G, T]):
         value = group_key if len(self.by) == 1 else group_key[index]
         if isinstance(value, tuple):  # a list or a mapping, made hashable
             group = self.groups[group_key]
-            (value,) = group[:1].to_data(self.by[index])
+            (value,) = group[:1]._to_data(self.by[index])
         return value

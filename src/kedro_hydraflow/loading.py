@@ -19,7 +19,7 @@ from kedro_hydraflow.errors import (
     StorageError,
 )
 from kedro_hydraflow.parallel import parallel_map
-from kedro_hydraflow.run import CONFIG_FILE, ImplFactory, Run, read_config
+from kedro_hydraflow.run import CONFIG_FILE, ImplFactory, Run, read_config, warn_if_absent
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.run_info import ExperimentInfo, RunInfo
 from kedro_hydraflow.storage import Storage, locate
@@ -99,15 +99,15 @@ def scan_some_runs(
     include_deleted: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> list[RunInfo]:
-    """Return a few runs as `scan_runs` does, without looking at all of them."""
+    """Return a few runs that can be read, without looking at all of them."""
     storage, root = locate(tracking_dir, storage_options)
+    limit = max(count, _MIN_LOOK)
     runs: list[RunInfo] = []
     for experiment in find_experiments(storage, root, experiment_names).matching:
-        if len(runs) < count:
-            limit = max(count, _MIN_LOOK)
-            runs += find_runs(storage, [experiment], include_deleted=include_deleted, limit=limit)[
-                0
-            ]
+        if len(runs) >= count:
+            break
+        found, _ = find_runs(storage, [experiment], include_deleted=include_deleted, limit=limit)
+        runs += found
     return runs[:count]
 
 
@@ -330,6 +330,8 @@ def load_runs(
             storage, path = info._location
             failures.append(Failure(storage.url(path + _suffix(storage)), config))
         else:
+            if not config and not discovered:
+                warn_if_absent(*info._location)
             runs.append(run_class._make(info, impl_factory, config_class, config))
     return RunCollection(runs), failures
 

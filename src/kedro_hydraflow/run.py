@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -19,9 +20,16 @@ from omegaconf.errors import ConfigTypeError, OmegaConfBaseException
 from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow import config as plain
-from kedro_hydraflow.errors import ConfigError, ImplError, MissingKeyError, OptionError, describe
+from kedro_hydraflow.columns import make_series
+from kedro_hydraflow.errors import (
+    ConfigError,
+    ImplError,
+    MissingKeyError,
+    OptionError,
+    describe,
+)
 from kedro_hydraflow.run_info import FACTS, RunInfo
-from kedro_hydraflow.storage import locate
+from kedro_hydraflow.storage import LocalStorage, locate
 from kedro_hydraflow.stores import file_store
 
 if TYPE_CHECKING:
@@ -31,6 +39,8 @@ if TYPE_CHECKING:
     from kedro_hydraflow.run_collection import RunCollection
     from kedro_hydraflow.run_info import ExperimentInfo
     from kedro_hydraflow.storage import AnyPath, Location, Storage
+
+logger = logging.getLogger(__name__)
 
 C = TypeVar("C", default=Any)
 """The type of the configuration, for type checkers alone."""
@@ -248,15 +258,16 @@ class Run(Generic[C, I]):
         return dict(self._get_recorded("tags"))
 
     def _get_recorded(self, kind: str) -> dict[str, Any]:
-        if self._recorded is None:
-            self._recorded = {}
-        if kind not in self._recorded:
-            storage, path = self.info._location
-            if kind == "metrics":
-                self._recorded[kind] = dict(file_store.read_metrics(storage, path))
-            else:
-                self._recorded[kind] = dict(file_store.read_texts(storage, path, kind))
-        return self._recorded[kind]
+        with self._get_lock():
+            if self._recorded is None:
+                self._recorded = {}
+            if kind not in self._recorded:
+                storage, path = self.info._location
+                if kind == "metrics":
+                    self._recorded[kind] = dict(file_store.read_metrics(storage, path))
+                else:
+                    self._recorded[kind] = dict(file_store.read_texts(storage, path, kind))
+            return self._recorded[kind]
 
     @overload
     @classmethod
@@ -398,12 +409,13 @@ class Run(Generic[C, I]):
     def _set(self, key: str, value: Any) -> None:
         if isinstance(value, (np.generic, np.ndarray)):  # OmegaConf refuses them
             value = value.tolist()
-        if self._cfg is None and self._config_class is None:
-            config = plain.update_plain(self._get_config(), key, value)
-            if config is not None:
-                self._config = config
-                return
-        OmegaConf.update(cast("DictConfig", self.cfg), key, value, force_add=True)
+        with self._get_lock():
+            if self._cfg is None and self._config_class is None:
+                config = plain.update_plain(self._get_config(), key, value)
+                if config is not None:
+                    self._config = config
+                    return
+            OmegaConf.update(cast("DictConfig", self.cfg), key, value, force_add=True)
 
     def get(self, key: str, default: Any | Callable[[Self], Any] = MISSING) -> Any:
         """Return a value from the configuration, the implementation, the info or the run.
@@ -433,14 +445,16 @@ class Run(Generic[C, I]):
     def _get_outside_config(self, key: str, dotted: str, default: Any) -> Any:
         if dotted in OBJECTS:
             return self if dotted == "run" else getattr(self, dotted)
-        for place in (self.impl, self.info, self):
+        logged = self._get_logged(key, dotted)
+        # No attribute has a dot in its name, so that nobody else can have these keys.
+        places = (self.impl, self.info, self) if logged is None else ()
+        for place in places:
             if place is not None and not (place is self and dotted.startswith("_")):
                 value = getattr(place, dotted, MISSING)
                 if value is not MISSING and not callable(value):
                     return value
-        value = self._get_logged(key, dotted)
-        if value is not MISSING:
-            return value
+        if logged is not None and logged[1] in logged[0]:
+            return logged[0][logged[1]]
         if default is not MISSING:
             return default(self) if callable(default) else default
         raise MissingKeyError(
@@ -451,7 +465,7 @@ class Run(Generic[C, I]):
     def __getitem__(self, key: str) -> Any:
         return self.get(key)
 
-    def get_data(self, key: str, default: Any | Callable[[Self], Any] = MISSING) -> Any:
+    def _get_data(self, key: str, default: Any | Callable[[Self], Any] = MISSING) -> Any:
         """Return as `get` does, but a list or mapping as plain, resolved data.
 
         The result is shared with other runs: do not modify it. The `OBJECTS` stay objects.
@@ -481,19 +495,22 @@ class Run(Generic[C, I]):
     def _read_config(self) -> plain.PlainConfig:
         storage, path = self.info._location
         content = storage.read(storage.join(path, *CONFIG_FILE.split("/")))
+        if content is None:
+            warn_if_absent(storage, path)
         try:
             return read_config(content, plain.ConfigReader(), self._config_class)
         except ConfigError as exc:
             raise self._config_error(exc) from exc
 
-    def _get_logged(self, key: str, dotted: str) -> Any:
-        kind, _, name = key.partition(".")
-        if not name:
-            kind, _, name = dotted.partition(".")
-        if not name or kind not in _RECORDED:
-            return MISSING
-        logged = self._get_recorded(kind)
-        return logged.get(name, logged.get(dotted.partition(".")[2], MISSING))
+    def _get_logged(self, key: str, dotted: str) -> tuple[dict[str, Any], str] | None:
+        """Return what was logged of the kind that a key begins with, and the name in it."""
+        for spelling in (key, dotted):
+            kind, _, name = spelling.partition(".")
+            if name and kind in _RECORDED:
+                logged = self._get_recorded(kind)
+                if name in logged or spelling is dotted:
+                    return logged, name
+        return None
 
     def _get_lock(self) -> threading.RLock:
         with _creating_locks:
@@ -510,7 +527,7 @@ class Run(Generic[C, I]):
         """Return a phrase that names the existing keys that are most like a missing one."""
         known = [*self.iter_keys(), *sorted(FACTS)]
         known += {k.rpartition(".")[0] for k in known} - {""}
-        known += [k for k in getattr(self.impl, "__dict__", ()) if not k.startswith("_")]
+        known += [k for k in getattr(self._impl, "__dict__", ()) if not k.startswith("_")]
         kind = key.partition(".")[0]
         if kind in _RECORDED:
             known += [f"{kind}.{name}" for name in self._get_recorded(kind)]
@@ -545,12 +562,13 @@ class Run(Generic[C, I]):
         """
         import polars as pl
 
-        value = self.get_data(key, default)
-        if isinstance(value, dict):
-            return pl.lit(pl.Series([value], dtype=dtype)).first().alias(key)
-        if isinstance(value, os.PathLike) or hasattr(value, "storage_options"):
-            value = str(value)
-        return pl.lit(value, dtype, allow_object=True).alias(key)
+        value = self._get_data(key, default)
+        if type(value) in _SCALARS:
+            return pl.lit(value, dtype).alias(key)
+        series = make_series(key, [value])
+        if series.dtype == pl.Object:
+            return pl.lit(series[0], dtype, allow_object=True).alias(key)
+        return pl.lit(series if dtype is None else series.cast(dtype)).first().alias(key)
 
     def to_frame(
         self,
@@ -631,7 +649,7 @@ class Run(Generic[C, I]):
 
 
 def get_column(runs: Sequence[Run[Any, Any]], key: str, default: Any = MISSING) -> list[Any]:
-    """Return what `Run.get_data` gives for each run, at a fraction of its time."""
+    """Return what `Run._get_data` gives for each run, at a fraction of its time."""
     dotted = _dotted(key)
     parts = plain.split_key(dotted)
     column = []
@@ -669,6 +687,16 @@ def is_location(value: object) -> TypeGuard[Location]:
     return isinstance(value, (str, os.PathLike)) or hasattr(value, "storage_options")
 
 
+def warn_if_absent(storage: Storage, path: str) -> None:
+    """Log that there is no run directory, where a missing configuration makes one doubt it.
+
+    As in hydraflow, it is no error: the run has an empty configuration. On remote storage it
+    is not looked at, because that takes further requests.
+    """
+    if isinstance(storage, LocalStorage) and not storage.is_dir(path):
+        logger.warning("there is no run directory %s; its configuration is empty", path)
+
+
 def read_config(
     content: bytes | None, reader: plain.ConfigReader, config_class: type | None
 ) -> plain.PlainConfig:
@@ -701,6 +729,7 @@ def takes_config(factory: ImplFactory) -> bool:
 
 
 _NUMBERS = frozenset({int, float, bool, type(None)})
+_SCALARS = _NUMBERS | {str, bytes}
 _CONFIG_TYPES = (DictConfig, ListConfig)
 
 

@@ -98,7 +98,11 @@ class RunCollection(Collection[R]):
 
         rows = _flatten_configs(self._items)
         keys = dict.fromkeys(key for row in rows for key in row)
-        columns = [self.to_series(key) for key in ("run_id", "job_name") if key not in keys]
+        columns = [
+            make_series(key, [getattr(run.info, key) for run in self._items])
+            for key in ("run_id", "job_name")
+            if key not in keys
+        ]
         for key in keys:
             default = defaults.get(key)
             values = [row.get(key, MISSING) for row in rows]
@@ -114,7 +118,6 @@ class RunCollection(Collection[R]):
         n_jobs: int = 0,
         cfg: bool = True,
         impl: bool = True,
-        backend: str = "threading",
         progress: bool = False,
     ) -> Self:
         """Read the configurations and build the `impl` of all runs now.
@@ -126,7 +129,6 @@ class RunCollection(Collection[R]):
             n_jobs: 0 or 1: one after the other; N: in N threads; -1: in one for each core.
             cfg: Whether to read the configurations.
             impl: Whether to build the implementations.
-            backend: A backend of joblib that shares memory.
             progress: Whether to show a progress bar.
 
         Returns:
@@ -134,12 +136,12 @@ class RunCollection(Collection[R]):
         """
 
         def build(run: R) -> None:
-            if cfg:
+            if cfg and run._cfg is None:
                 run._get_config()
             if impl:
                 _ = run.impl
 
-        parallel_map(build, self._items, n_jobs=n_jobs, backend=backend, progress=progress)
+        parallel_map(build, self._items, n_jobs=n_jobs, backend="threading", progress=progress)
         return self
 
     @overload

@@ -143,22 +143,33 @@ class Storage(ABC):
 
 
 class LocalStorage(Storage):
-    """The local filesystem, read with the operating system's own calls."""
+    """The local filesystem, read with the operating system's own calls.
+
+    Args:
+        base: The directory that relative paths start from: the working directory may be
+            another one when a file is read, in another process or after ``chdir``.
+    """
 
     sep = os.sep
+
+    def __init__(self, base: str = "") -> None:
+        self._base = base
+
+    def _locate(self, path: str) -> str:
+        return os.path.join(self._base, path) if self._base else path
 
     @property
     @override
     def key(self) -> Hashable:
-        return "local"
+        return "local", self._base
 
     @override
     def list_dir(self, path: str, limit: int | None = None) -> list[Entry]:
         try:
-            with os.scandir(path or ".") as entries:
+            with os.scandir(self._locate(path) or ".") as entries:
                 return sorted(map(_make_entry, islice(entries, limit)))
         except (FileNotFoundError, NotADirectoryError) as exc:
-            if _is_below_broken_link(path):
+            if _is_below_broken_link(self._locate(path)):
                 raise StorageError(_describe_broken_link("list the directory", path)) from exc
             raise NotFoundError(f"there is no directory {path!r}") from exc
         except (OSError, ValueError) as exc:
@@ -170,10 +181,10 @@ class LocalStorage(Storage):
 
     def _read(self, path: str) -> bytes | StorageError | None:
         try:
-            with open(path, "rb", buffering=0) as file:
+            with open(self._locate(path), "rb", buffering=0) as file:
                 return file.read()
         except (FileNotFoundError, NotADirectoryError) as exc:
-            if _is_below_broken_link(path):
+            if _is_below_broken_link(self._locate(path)):
                 return _caused(StorageError(_describe_broken_link("read", path)), exc)
             return None
         except (OSError, ValueError) as exc:
@@ -182,7 +193,7 @@ class LocalStorage(Storage):
     @override
     def is_dir(self, path: str) -> bool:
         try:
-            return stat.S_ISDIR(os.stat(path or ".").st_mode)
+            return stat.S_ISDIR(os.stat(self._locate(path) or ".").st_mode)
         except (FileNotFoundError, NotADirectoryError):
             return False
         except (OSError, ValueError) as exc:
@@ -198,6 +209,8 @@ class LocalStorage(Storage):
 
     @override
     def split(self, path: str) -> tuple[str, str]:
+        if path in ("", os.curdir, os.pardir):
+            path = os.path.abspath(self._locate(path))
         return os.path.split(path)
 
     @override
@@ -232,7 +245,7 @@ class FsspecStorage(Storage):
     @property
     @override
     def key(self) -> Hashable:
-        return id(self._fs)
+        return id(self._fs), self._root.anchor  # one filesystem serves many hosts or buckets
 
     @override
     def list_dir(self, path: str, limit: int | None = None) -> list[Entry]:
@@ -280,7 +293,10 @@ class FsspecStorage(Storage):
 
     @override
     def read_many(self, paths: Sequence[str]) -> list[bytes | StorageError | None]:
-        contents = self._read_once(paths)
+        try:
+            contents = self._read_once(paths)
+        except StorageError as exc:  # it cannot even be opened
+            return [exc for _ in paths]
         for seconds in _RETRY_AFTER:
             again = [i for i, content in enumerate(contents) if _is_transient(content)]
             if not again:
@@ -319,6 +335,8 @@ class FsspecStorage(Storage):
         path = path.strip("/")
         base = self._root
         while not f"{path}/".startswith(prefix := f"{base.path.strip('/')}/".lstrip("/")):
+            if base.parent == base:
+                raise OptionError(f"{redact_url(path)!r} does not lie below {base}")
             base = base.parent
         relative = path[len(prefix) :]
         return base / relative if relative else base
@@ -377,20 +395,25 @@ def locate(
     """
     if isinstance(location, str):
         if location.startswith("file:"):
-            return _LOCAL, os.fspath(Path(file_uri_to_path(location)))
+            return _locate_locally(file_uri_to_path(location))
         if not is_url(location):
-            return _LOCAL, os.fspath(Path(location))  # without a slash at the end
+            return _locate_locally(location)
     elif isinstance(location, PurePath) or hasattr(location, "__fspath__"):
-        return _LOCAL, os.fspath(location)
+        return _locate_locally(os.fspath(location))
     elif not hasattr(location, "storage_options"):
         raise OptionError(f"expected a path or a URL, found {location!r}")
     path = _make_upath(location, storage_options)
     if path.protocol in ("file", "local"):
-        return _LOCAL, path.path
+        return _locate_locally(path.path)
     return FsspecStorage(path), path.path.rstrip("/")
 
 
 _LOCAL = LocalStorage()
+
+
+def _locate_locally(path: str) -> tuple[LocalStorage, str]:
+    path = os.fspath(Path(path))  # without a slash at the end
+    return _LOCAL if os.path.isabs(path) else LocalStorage(os.getcwd()), path
 
 
 def is_url(location: str) -> bool:
