@@ -507,3 +507,8 @@ def test_a_type_error_of_the_item_is_its_own(items: Collection[Item]) -> None:
 
     with pytest.raises(TypeError, match="of the item"):
         Collection(list(items), get).filter(x=1)
+
+
+@pytest.mark.parametrize("criterion", [range(2, 4), {2: "", 3: ""}.keys(), np.array([2, 3])])
+def test_any_collection_of_values_is_a_criterion(criterion: Any) -> None:
+    assert of(1, 2, 3).filter(x=criterion).to_list("x") == [2, 3]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,8 @@ THING = Thing()
         ([np.array([1, 2]), None], pl.List(pl.Int64), [[1, 2], None]),
         ([THING, None], pl.Object, None),
         ([{1, 2}], pl.Object, None),
+        ([Color.RED, [1]], pl.Object, ["RED", [1]]),
+        ([NOW, timedelta(1)], pl.Object, None),
     ],
 )
 def test_make_series(values: list[Any], dtype: Any, expected: list[Any] | None) -> None:

@@ -105,6 +105,16 @@ def run(tracking_dir: TrackingDir) -> Run[Any]:
         ("params.name == 0.1", True),
         ("params.name == '0.1'", False),
         ("params.odd != 3", True),
+        ("params.lr in [auto, 0.010]", True),
+        ("params.lr not in [auto, 0.02]", True),
+        ("experiment_id == 1", True),
+        ("experiment_id in [1, 2]", True),
+        ("experiment_id != 1", False),
+        ("attributes.experiment_id = 1", True),
+        ("metrics.val/loss == .nan", True),
+        ("metrics.val/loss != .nan", False),
+        ("model.type == '#fff'", False),
+        ("_lock == null", None),
         ("start_time == null", False),
         ("color == RED", True),
         ('tags."mlflow.user" = "root"', True),
@@ -131,6 +141,8 @@ def test_matches(run: Run[Any], text: str, expected: bool | None) -> None:
         ("a = 'x' and b = 'y'", "write each as an entry of its own"),
         ("a == x and b == y", "write each as an entry of its own"),
         ("a > 1 OR b > 2", "write each as an entry of its own"),
+        ("a == x && b == y", "write each as an entry of its own"),
+        ("color == #fff", "#fff is a comment in YAML; quote it"),
     ],
 )
 def test_refuses_what_cannot_be_parsed(text: Any, problem: str) -> None:
@@ -152,6 +164,9 @@ def test_refuses_what_cannot_be_parsed(text: Any, problem: str) -> None:
         ("model.classes > 3", "[1, 2] (list)"),
         ("start_time > yesterday", "(datetime)"),
         ("start_time > 1e30", "(datetime)"),
+        ("start_time == garbage", "(datetime)"),
+        ("start_time in [2020-13-01]", "(datetime)"),
+        ("start_time > 20200101", "(datetime)"),
     ],
 )
 def test_incomparable_names_filter_and_run(run: Run[Any], text: str, found: str) -> None:
@@ -196,6 +211,14 @@ def test_all_filters_have_to_match(sweep: Path) -> None:
         0.9777777777777777,
     ]
     assert len(kept) == len([a for a in kept.to_list("metrics.accuracy") if a > 0.97]) > 0
+
+
+@pytest.mark.parametrize("texts", [["only_here == 1", "seed > 1"], ["seed > 1", "only_here == 1"]])
+def test_the_order_of_filters_does_not_matter(sweep: Path, texts: list[str]) -> None:
+    runs = load(sweep)
+    runs.filter(seed=1)[0].update("only_here", 1)
+    kept, failures = apply_filters(runs, map(parse_filter, texts))
+    assert (len(kept), failures) == (0, [])
 
 
 def test_no_runs_no_complaint(sweep: Path) -> None:

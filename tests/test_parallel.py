@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
@@ -72,3 +74,20 @@ def test_progress_counts_weights_on_standard_error(
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "25/25" in shown.err
+
+
+def get_process_ids(n_items: int) -> list[int]:
+    return parallel_map(_get_process_id, range(n_items), n_jobs=2)
+
+
+def _get_process_id(_: int) -> int:
+    return os.getpid()
+
+
+def test_a_child_process_uses_threads() -> None:
+    """It would wait at its end for the workers that loky keeps."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        ids = pool.submit(get_process_ids, 4).result()
+    assert len(set(ids)) == 1
+    assert set(ids) != {os.getpid()}

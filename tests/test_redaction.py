@@ -22,6 +22,8 @@ from kedro_hydraflow.redaction import get_harmless, redact, redact_text, redact_
         ("zip://a::https://u:SECRET@host/b.zip?t=SECRET", "zip://a::https://host/b.zip"),
         ("zip://a?t=SECRET::s3://b/c", "zip://a::s3://b/c"),
         ("memory://b/x", "memory://b/x"),
+        ("sftp://user:SEC@RET@host/a", "sftp://host/a"),
+        ("webdav+https://SECRET@host/a", "webdav+https://host/a"),
     ],
 )
 def test_urls_are_redacted(url: str, shown: str | None) -> None:

@@ -843,3 +843,43 @@ def test_a_run_without_configuration_is_not_logged(
     run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", None)
     assert Run(run_dir).cfg == {}
     assert caplog.messages == []
+
+
+class Properties:
+    def __init__(self, artifacts_dir: Path) -> None:
+        self.artifacts_dir = artifacts_dir
+
+    @property
+    def score(self) -> float:
+        return float((self.artifacts_dir / "score.txt").read_text())
+
+    @property
+    def odd(self) -> float:
+        return self.artifacts_dir.no_such_attribute  # type: ignore[attr-defined,no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("key", "cause"), [("score", "FileNotFoundError"), ("odd", "AttributeError")]
+)
+def test_an_error_in_a_property_of_impl_names_the_run(
+    tracking_dir: TrackingDir, key: str, cause: str
+) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("e"), "a")
+    with pytest.raises(ImplError, match=rf"run a: Properties\.{key} failed: {cause}"):
+        Run(run_dir, Properties).get(key, 1)
+
+
+def test_cfg_may_be_replaced_by_a_mapping(tracking_dir: TrackingDir) -> None:
+    run = Run(tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", "x: 1\n"))
+    run.cfg = {"x": {"y": 2}}
+    assert run.get("x.y") == 2
+
+
+def test_a_config_class_that_omegaconf_refuses_is_named(tracking_dir: TrackingDir) -> None:
+    @dataclass
+    class Bad:
+        x: "NoSuchName"  # type: ignore[name-defined]  # noqa: F821, UP037
+
+    run = Run(tracking_dir.add_run(tracking_dir.add_experiment("e"), "a"), config_class=Bad)
+    with pytest.raises(ConfigError, match=r"Bad is no config_class for OmegaConf: .*NoSuchName"):
+        run.get("x")

@@ -412,3 +412,9 @@ def test_a_lookup_of_ones_own(runs: Runs) -> None:
 def test_a_complete_frame_builds_no_implementation(sweep: Path) -> None:
     runs = Run.load(iter_run_dirs(sweep), lambda artifacts_dir: 1 / 0)
     assert runs.to_frame().columns[:2] == ["run_id", "job_name"]
+
+
+def test_a_complete_frame_has_the_run_id_of_every_run(sweep: Path) -> None:
+    runs = Run.load(iter_run_dirs(sweep, "eval_*"))
+    runs[0].update("run_id", "mine")
+    assert runs.to_frame()["run_id"].to_list() == ["mine", runs[1].info.run_id]

@@ -9,7 +9,7 @@ from dataclasses import MISSING
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 import numpy as np
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from typing_extensions import Self
 
 from kedro_hydraflow.columns import make_array, make_series, sort_order, to_hashable
@@ -465,16 +465,16 @@ def matches(value: Any, criterion: Any) -> bool:
 
     Args:
         value: The value.
-        criterion: A predicate on the value; a list or set that holds it; a tuple
+        criterion: A predicate on the value; a list, set or range that holds it; a tuple
             ``(low, high)`` that includes it, ends included; or what it equals. A list
             equals a value that is a list itself. None lies in no range.
     """
     if callable(criterion):
         return bool(criterion(value))
-    if isinstance(criterion, ListConfig):
-        criterion = list(criterion)
+    if not isinstance(criterion, (tuple, set, Mapping, DictConfig)) and _is_iterable(criterion):
+        criterion = list(criterion)  # a ListConfig, range, array, …
     if not _is_iterable(value):
-        if isinstance(criterion, (list, set, frozenset)):
+        if isinstance(criterion, (list, set)):
             return value in criterion
         if isinstance(criterion, tuple) and len(criterion) == 2:
             return value is not None and bool(criterion[0] <= value <= criterion[1])

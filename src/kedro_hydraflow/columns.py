@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
 from enum import Enum
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, cast
@@ -44,7 +45,8 @@ def make_series(name: str, values: list[Any]) -> pl.Series:
                 return series
             if series.dtype != pl.Object:
                 return series.gather([positions[id(value)] for value in values])
-    return pl.Series(name, list(map(_copy_data, values)), pl.Object)
+    shown = [_copy_data(_to_column_value(value)) for value in values]
+    return pl.Series(name, shown, pl.Object)
 
 
 def make_array(values: list[Any]) -> NDArray[Any]:
@@ -120,6 +122,7 @@ def _copy_data(value: Any) -> Any:
 
 _SCALARS = frozenset({bool, int, float, str, bytes, type(None)})
 _NUMERIC = frozenset({bool, int, float})
+_TEMPORAL = frozenset({date, datetime, time, timedelta})
 _INT128 = 2**127
 """The first integer that is too large for the largest type of Polars."""
 
@@ -159,4 +162,6 @@ def _is_tabular(values: Iterable[Any], types: set[type]) -> bool:
             return False
         items = [item for value in values if value is not None for item in value]
         return _is_tabular(items, set(map(type, items)))
+    if len(types & _TEMPORAL) > 1:
+        return False
     return int not in types or all(type(v) is not int or -_INT128 <= v < _INT128 for v in values)

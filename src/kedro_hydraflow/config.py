@@ -197,6 +197,18 @@ def parse_scalar(text: str) -> Any:
     return _load_yaml(text)
 
 
+def parse_texts(text: str) -> Any:
+    """Return a piece of YAML with every scalar as its text, say ``["1", "1e-3"]``.
+
+    Raises:
+        ConfigError: If the text is not YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_TEXT_LOADER)
+    except yaml.YAMLError as exc:
+        raise ConfigError(_one_line(exc)) from exc
+
+
 def build_dictconfig(config: PlainConfig, config_class: type | None = None) -> DictConfig:
     """Return a new ``DictConfig``, merged onto ``config_class`` where one is given.
 
@@ -214,6 +226,11 @@ def build_dictconfig(config: PlainConfig, config_class: type | None = None) -> D
             raise ConfigError(_one_line(exc)) from exc
     try:
         schema = OmegaConf.structured(config_class)
+    except Exception as exc:  # a NameError for an annotation that cannot be resolved, say
+        raise ConfigError(
+            f"{config_class.__qualname__} is no config_class for OmegaConf: {_one_line(exc)}"
+        ) from exc
+    try:
         return cast("DictConfig", OmegaConf.merge(schema, OmegaConf.create(config)))
     except (OmegaConfBaseException, ValueError, TypeError, RecursionError) as exc:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import MISSING, dataclass
 from datetime import datetime, timezone
@@ -11,7 +12,7 @@ from numbers import Real
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kedro_hydraflow.config import parse_scalar
+from kedro_hydraflow.config import parse_scalar, parse_texts
 from kedro_hydraflow.errors import (
     ConfigError,
     Failure,
@@ -38,10 +39,10 @@ _FILTER = re.compile(
     \s* (?P<value> (?! [<>=!] ) .*? ) \s*""",
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
-_CONJUNCTION = re.compile(r"\s(?:and|or)\s", re.IGNORECASE)
+_CONJUNCTION = re.compile(r"\s(?:and|or|&&|\|\|)\s", re.IGNORECASE)
 _QUOTES = re.compile(r"[\"'`]")
 _ATTRIBUTE = re.compile(r"(?:attributes?|attr|run)\.(.+)")
-_LOGGED_TEXT = ("params.", "tags.")
+_MEMBERSHIP = ("==", "!=", "in", "not in")
 _PATTERN_OPERATORS = ("~", "like", "ilike")
 _ABSENT = object()
 
@@ -58,6 +59,8 @@ class Filter:
     """In lower case; ``=`` is ``==``."""
 
     value: Any
+    texts: Any
+    """The value with every scalar in it as text."""
 
     def matches(self, run: Run[Any, Any]) -> bool | None:
         """Tell whether a run meets the condition, None if it lacks the key.
@@ -68,6 +71,8 @@ class Filter:
         actual = self._look_up(run)
         if actual is _ABSENT:
             return None
+        if isinstance(actual, str) and self._is_text and self.operator in _MEMBERSHIP:
+            return self._has_text(actual) is (self.operator in ("==", "in"))
         try:
             return _COMPARE[self.operator](self._convert(actual), self._expected(actual))
         except TypeError:
@@ -76,6 +81,13 @@ class Filter:
                 f"({type(actual).__name__}), which {self.operator!r} cannot compare with "
                 f"{self.value!r} ({type(self.value).__name__})"
             ) from None
+
+    def finds_key(self, run: Run[Any, Any]) -> bool:
+        """Tell whether a run has the key, or may have it."""
+        try:
+            return self._look_up(run) is not _ABSENT
+        except KedroHydraflowError:
+            return True
 
     def _look_up(self, run: Run[Any, Any]) -> Any:
         """Return the run's value as ``Run.get`` does, but facts without building ``impl``.
@@ -95,15 +107,30 @@ class Filter:
             return str(actual)
         if isinstance(actual, Enum):
             return actual.name
-        if isinstance(actual, str) and self.key.startswith(_LOGGED_TEXT):
-            # MLflow keeps params as text: "0.1" meets a filter that says 0.1
-            values = self.value if isinstance(self.value, list) else [self.value]
-            if values and not any(isinstance(value, str) for value in values):
-                try:
-                    return parse_scalar(actual)
-                except ConfigError:
-                    return actual
+        if isinstance(actual, str) and self._is_logged and not isinstance(self.value, str):
+            return _parse_logged(actual)
         return actual
+
+    @property
+    def _is_logged(self) -> bool:
+        return self.key.startswith(("params.", "tags."))
+
+    @property
+    def _is_text(self) -> bool:
+        """Whether the key's values are text, such as IDs, whatever they look like in YAML."""
+        return self._is_logged or self.key in FACTS or _ATTRIBUTE.fullmatch(self.key) is not None
+
+    def _has_text(self, actual: str) -> bool:
+        """Tell whether the filter's value, or one in its list, is a text or what it stands for.
+
+        MLflow keeps params as text: ``0.10`` is meant by a filter that says ``0.1``.
+        """
+        is_list = self.operator in ("in", "not in")
+        texts, values = (self.texts, self.value) if is_list else ([self.texts], [self.value])
+        if actual in texts:
+            return True
+        others = [value for value in values if not isinstance(value, str)]
+        return self._is_logged and any(_equal(_parse_logged(actual), other) for other in others)
 
     def _expected(self, actual: Any) -> Any:
         """Return the filter's value, as a time where the run's value is one."""
@@ -134,16 +161,18 @@ def parse_filter(text: str) -> Filter:
     operator = " ".join((match["symbol"] or match["word"]).lower().split())
     operator = "==" if operator == "=" else operator
     source = match["value"]
+    if source.startswith("#"):
+        raise FilterError(f"filter {text!r}: {source} is a comment in YAML; quote it")
     if operator.endswith("in") and source[0] == "(" and source[-1] == ")":
         source = f"[{source[1:-1]}]"
     problem = None
     try:
-        value = parse_scalar(source)
+        value, texts = parse_scalar(source), parse_texts(source)
     except ConfigError as exc:
-        value = None
+        value = texts = None
         problem = f"the value {source!r} is not YAML: {exc}"
     if operator in _PATTERN_OPERATORS and not isinstance(value, str):
-        value, problem = source, None  # such as *.5, which YAML takes for an alias
+        value, texts, problem = source, source, None  # such as *.5, which YAML takes for an alias
     if operator in ("in", "not in") and not isinstance(value, list) and problem is None:
         problem = f"{operator!r} expects a list such as [a, b], found {value!r}"
     if _CONJUNCTION.search(source) and (problem or source[0] not in "\"'"):
@@ -152,7 +181,7 @@ def parse_filter(text: str) -> Filter:
             problem = "one filter is one condition; write each as an entry of its own"
     if problem:
         raise FilterError(f"filter {text!r}: {problem}")
-    return Filter(text, key, operator, value)
+    return Filter(text, key, operator, value, texts)
 
 
 def apply_filters(
@@ -165,6 +194,7 @@ def apply_filters(
     Raises:
         FilterError: If values cannot be compared, or if no run at all has the key.
     """
+    everyone = runs
     failures: list[Failure] = []
     for condition in filters:
         kept = []
@@ -184,18 +214,27 @@ def apply_filters(
             known = known or met is not None
             if met:
                 kept.append(run)
-        if not known:
+        if not known and not any(condition.finds_key(run) for run in everyone):
             raise FilterError(
-                f"filter {condition.text!r}: none of the {len(runs)} runs has the key "
+                f"filter {condition.text!r}: none of the {len(everyone)} runs has the key "
                 f"{condition.key!r}; {runs[0].describe_nearest_keys(condition.key)}"
             )
         runs = runs._make(kept)
     return runs, failures
 
 
+def _parse_logged(text: str) -> Any:
+    try:
+        return parse_scalar(text)
+    except ConfigError:
+        return text
+
+
 def _equal(actual: Any, expected: Any) -> bool:
     if isinstance(actual, bool) is not isinstance(expected, bool):
         return False
+    if isinstance(actual, float) and isinstance(expected, float) and math.isnan(actual):
+        return math.isnan(expected)
     return bool(actual == expected)
 
 
@@ -254,14 +293,24 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def _to_time(value: Any) -> Any:
-    """Return an ISO 8601 text, UTC unless it says otherwise, or milliseconds, as a time."""
+_MIN_MILLISECONDS = 10**11
+"""In 1973. A smaller number is not meant as a time in milliseconds: 20260101, say."""
+
+
+def _to_time(value: Any) -> datetime | None:
+    """Return an ISO 8601 text, UTC unless it says otherwise, or milliseconds, as a time.
+
+    Raises:
+        TypeError: If it is something else, and not None.
+    """
+    if value is None:
+        return None
     try:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if isinstance(value, int) and value >= _MIN_MILLISECONDS:
             return datetime.fromtimestamp(value / 1000, tz=timezone.utc)
         if isinstance(value, str):
             time = datetime.fromisoformat(value.replace("Z", "+00:00"))
             return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
     except (ValueError, OverflowError, OSError):
-        pass  # no time, so that it cannot be compared with one
-    return value
+        pass
+    raise TypeError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -57,7 +58,21 @@ def _map(
         return results
     from joblib import Parallel, delayed
 
+    if backend is None and _cannot_leave_processes():
+        backend = "threading"
     parallel: Any = Parallel(n_jobs=n_jobs, backend=backend)
     # What joblib calls after each finished task.
     parallel.print_progress = lambda: report(parallel.n_completed_tasks)
     return list(parallel(delayed(function)(item) for item in items))
+
+
+def _cannot_leave_processes() -> bool:
+    """Tell whether loky would start processes that keep this one from ending.
+
+    A child process, such as one of Kedro's ParallelRunner, waits at its end for the workers
+    that loky keeps for five minutes.
+    """
+    from joblib.parallel import get_active_backend
+
+    is_loky = type(get_active_backend()[0]).__name__ == "LokyBackend"
+    return is_loky and multiprocessing.parent_process() is not None

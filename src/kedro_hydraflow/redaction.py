@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_PASSWORD = re.compile(r"[^/@:]*:(?!\d*/)[^@]*@")
-_HTTP_USER = re.compile(r"[^/@]*@")  # a token, where abfs has a container and sftp a user
+_PASSWORD = re.compile(r"[^/@:]*:(?!\d*/)[^@]*@(?:[^/]*@)?")
+_HTTP_USER = re.compile(r"[^/]*@")  # a token, where abfs has a container and sftp a user
 _SECRET_OPTION = re.compile(r"pass|pw|secret|token|key|cred|sas|auth|connection", re.IGNORECASE)
 
 
@@ -27,7 +27,7 @@ def _redact_link(link: str) -> str:
         return link
     rest = _PASSWORD.sub("", rest, count=1) if _PASSWORD.match(rest) else rest
     rest = re.sub(r"[?#].*", "", rest, flags=re.DOTALL)
-    if scheme in ("http", "https") and _HTTP_USER.match(rest):
+    if scheme.rpartition("+")[2] in ("http", "https") and _HTTP_USER.match(rest):
         rest = _HTTP_USER.sub("", rest, count=1)
     return f"{scheme}://{rest}"
 

@@ -211,7 +211,8 @@ class Run(Generic[C, I]):
 
     @cfg.setter
     def cfg(self, value: C) -> None:
-        self._cfg = cast("DictConfig", value)
+        is_config = OmegaConf.is_config(value)
+        self._cfg = cast("DictConfig", value if is_config else OmegaConf.create(cast("Any", value)))
 
     @property
     def impl(self) -> I:
@@ -449,10 +450,11 @@ class Run(Generic[C, I]):
         # No attribute has a dot in its name, so that nobody else can have these keys.
         places = (self.impl, self.info, self) if logged is None else ()
         for place in places:
-            if place is not None and not (place is self and dotted.startswith("_")):
-                value = getattr(place, dotted, MISSING)
-                if value is not MISSING and not callable(value):
-                    return value
+            if place is None or (place is not self._impl and dotted.startswith("_")):
+                continue
+            value = self._get_attribute(place, dotted)
+            if value is not MISSING and not callable(value):
+                return value
         if logged is not None and logged[1] in logged[0]:
             return logged[0][logged[1]]
         if default is not MISSING:
@@ -461,6 +463,20 @@ class Run(Generic[C, I]):
             f"run {self.info.run_id}: no such key: {dotted!r} in cfg, impl or info "
             f"({self.describe_nearest_keys(dotted)}); give a default to allow for it"
         )
+
+    def _get_attribute(self, place: Any, name: str) -> Any:
+        """Return an attribute, MISSING without one; errors in that of an impl name the run."""
+        if place is not self._impl:
+            return getattr(place, name, MISSING)
+        try:
+            value = getattr(place, name, MISSING)
+            if value is MISSING and inspect.getattr_static(place, name, MISSING) is not MISSING:
+                value = getattr(place, name)  # a property that raises AttributeError itself
+        except Exception as exc:
+            raise ImplError(
+                f"run {self.info.run_id}: {type(place).__qualname__}.{name} failed: {describe(exc)}"
+            ) from exc
+        return value
 
     def __getitem__(self, key: str) -> Any:
         return self.get(key)

@@ -98,11 +98,12 @@ class RunCollection(Collection[R]):
 
         rows = _flatten_configs(self._items)
         keys = dict.fromkeys(key for row in rows for key in row)
-        columns = [
-            make_series(key, [getattr(run.info, key) for run in self._items])
-            for key in ("run_id", "job_name")
-            if key not in keys
-        ]
+        columns = []
+        for key in ("run_id", "job_name"):
+            pairs = zip(self._items, rows, strict=True)
+            values = [row[key] if key in row else getattr(run.info, key) for run, row in pairs]
+            columns.append(make_series(key, values))
+            keys.pop(key, None)
         for key in keys:
             default = defaults.get(key)
             values = [row.get(key, MISSING) for row in rows]

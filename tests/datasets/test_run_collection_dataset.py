@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import pickle
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from kedro.io import DataCatalog, DatasetError
+from upath import UPath
 
 from conftest import TrackingDir, write
 from kedro_hydraflow import HydraflowRunCollectionDataset, Run, RunCollection
@@ -63,11 +65,16 @@ def test_load(publish: Callable[[Path], str], sweep: Path) -> None:
         (f"{__name__}.is_eval", 2),
         ([f"{__name__}.is_eval"], 0),
         ("no.such.package", 0),
+        ("__main__.no_such_name.either", None),
     ],
 )
-def test_experiment_names(sweep: Path, experiment_names: Any, expected: int) -> None:
+def test_experiment_names(sweep: Path, experiment_names: Any, expected: int | None) -> None:
     dataset = HydraflowRunCollectionDataset(path=sweep, experiment_names=experiment_names)
-    assert len(dataset.load()) == expected
+    if expected is None:
+        with pytest.raises(DatasetError, match=r"write \['__main__"):
+            dataset.load()
+    else:
+        assert len(dataset.load()) == expected
 
 
 def test_no_matching_experiment_is_logged_with_those_there_are(
@@ -285,6 +292,20 @@ def test_preview(sweep: Path) -> None:
     assert preview["index"] == [0, 1, 2]
     assert [row[1] for row in preview["data"]] == ["eval_digits", "eval_digits", "train_digits_v1"]
     assert HydraflowRunCollectionDataset.preview.__annotations__["return"] == "TablePreview"
+
+
+def test_preview_is_strict_json(tracking_dir: TrackingDir) -> None:
+    config = "lr: .nan\nnames: {1: a}\nlayers: [1, .inf]\n"
+    tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", config)
+    dataset = from_catalog(path=str(tracking_dir.root))
+    json.dumps(dataset.preview(), allow_nan=False)
+    assert dataset.preview()["data"][0][2] == "nan"
+
+
+def test_a_upath_is_a_location() -> None:
+    dataset = HydraflowRunCollectionDataset(path=UPath("memory://nowhere/mlruns"))
+    assert "memory://nowhere/mlruns" in repr(dataset)
+    assert not dataset.exists()
 
 
 def test_preview_of_nothing(tracking_dir: TrackingDir) -> None:

@@ -97,6 +97,13 @@ def test_preview(sweep: Path) -> None:
     assert preview["cfg"]["model"]["type"] == "mlp"
 
 
+def test_preview_is_strict_json(tracking_dir: TrackingDir) -> None:
+    config = "lr: .nan\nnames: {!!binary YQ==: {1: a}}\n"
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", config)
+    preview = json.loads(from_catalog(filepath=str(run_dir)).preview(), parse_constant=pytest.fail)
+    assert preview["cfg"] == {"lr": "nan", "names": {"b'a'": {"1": "a"}}}
+
+
 def test_a_remote_location_is_not_shown_to_plugins_that_open_it() -> None:
     dataset = from_catalog(filepath="s3://bucket/mlruns/1/a", credentials={"key": "hush"})
     assert not hasattr(dataset, "_filepath")

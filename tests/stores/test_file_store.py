@@ -333,6 +333,14 @@ def test_what_vanishes_during_the_scan_is_left_out(
     assert find_run_ids(tracking_dir.root) == left
 
 
+def test_broken_links_with_ignored_names_are_ignored(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train", "1")
+    tracking_dir.add_run(experiment, "a")
+    for link in (tracking_dir.root / ".trash", experiment / "tags", experiment / ".#lock"):
+        link.symlink_to("nowhere")
+    assert find_run_ids(tracking_dir.root) == ["a"]
+
+
 def test_experiment_that_vanishes_before_it_is_listed_is_left_out(
     tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:

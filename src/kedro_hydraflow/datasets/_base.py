@@ -5,16 +5,23 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
+import math
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, TypeVar
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from kedro.io import AbstractDataset, DatasetError
 
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.redaction import redact_url
+from kedro_hydraflow.run import is_location
 from kedro_hydraflow.storage import is_url
+
+if TYPE_CHECKING:
+    from kedro_hydraflow.storage import Location
 
 D = TypeVar("D")
 
@@ -62,7 +69,8 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
 
     @property
     def _shown_location(self) -> str:
-        return redact_url(self._location) if is_url(self._location) else self._location
+        shown = str(self._location)
+        return redact_url(shown) if is_url(shown) else shown
 
     def _load_impl(self) -> Callable[..., Any] | None:
         impl = import_object("impl", self._impl)
@@ -101,13 +109,27 @@ def is_importable_path(text: str) -> bool:
     """Tell whether text is a dotted path into a package or module that exists."""
     if _DOTTED_PATH.fullmatch(text) is None:
         return False
-    return importlib.util.find_spec(text.partition(".")[0]) is not None
+    package = text.partition(".")[0]
+    return package in sys.modules or importlib.util.find_spec(package) is not None
 
 
-def _check_location(option: str, location: Any) -> str:
-    if not isinstance(location, (str, os.PathLike)) or not os.fspath(location):
-        raise OptionError(f"{option}: expected a path or URL, found {location!r}")
-    return os.fspath(location)
+def to_json(value: Any) -> Any:
+    """Return a value as JSON can hold it: kedro-viz sends previews to a browser."""
+    if isinstance(value, Mapping):
+        return {k.name if isinstance(k, Enum) else str(k): to_json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Enum):
+        return value.name
+    return value if isinstance(value, (str, int, float, type(None))) else str(value)
+
+
+def _check_location(option: str, location: Any) -> Location:
+    if is_location(location) and str(location):
+        return os.fspath(location) if isinstance(location, os.PathLike) else location
+    raise OptionError(f"{option}: expected a path or URL, found {location!r}")
 
 
 def _check_reference(option: str, reference: Any) -> Any:

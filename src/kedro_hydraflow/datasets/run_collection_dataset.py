@@ -7,7 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NewType
 
-from kedro_hydraflow.datasets._base import ReadOnlyDataset, import_object, is_importable_path
+from kedro_hydraflow.datasets._base import (
+    ReadOnlyDataset,
+    import_object,
+    is_importable_path,
+    to_json,
+)
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.filters import apply_filters, parse_filter
 from kedro_hydraflow.loading import (
@@ -50,6 +55,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
         config_class: A dataclass onto which configurations are merged, in a catalog by its
             dotted path.
         n_jobs: 0 or 1: read in this process; N: in N joblib jobs; -1: in one for each core.
+            Within Kedro's ParallelRunner the jobs are threads.
         progress: Whether to show a progress bar.
         on_error: What to do about experiments and runs that cannot be read. ``raise``
             names all of them in one error, ``warn`` logs each and leaves it out.
@@ -180,7 +186,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
             {
                 "index": list(range(frame.height)),
                 "columns": frame.columns,
-                "data": [[_to_json(value) for value in row] for row in frame.rows()],
+                "data": [[to_json(value) for value in row] for row in frame.rows()],
             }
         )
 
@@ -188,11 +194,14 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
         names = self._experiment_names
         if not isinstance(names, str) or not is_importable_path(names):
             return names
-        predicate = import_object("experiment_names", names)
+        advice = f"write [{names!r}] for an experiment of that name"
+        try:
+            predicate = import_object("experiment_names", names)
+        except OptionError as exc:
+            raise OptionError(f"{exc}; {advice}") from exc
         if not callable(predicate):
             raise OptionError(
-                f"experiment_names: expected a callable, {names!r} is {predicate!r}; "
-                f"write [{names!r}] for an experiment of that name"
+                f"experiment_names: expected a callable, {names!r} is {predicate!r}; {advice}"
             )
         return predicate  # type: ignore[no-any-return]
 
@@ -247,7 +256,3 @@ def _check_flag(option: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise OptionError(f"{option}: expected true or false, found {value!r}")
     return value
-
-
-def _to_json(value: Any) -> Any:
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, NewType
 
 from kedro_hydraflow.config import ConfigReader
-from kedro_hydraflow.datasets._base import ReadOnlyDataset
+from kedro_hydraflow.datasets._base import ReadOnlyDataset, to_json
 from kedro_hydraflow.errors import ConfigError, NotFoundError, TrackingDirectoryError
 from kedro_hydraflow.run import CONFIG_FILE, Run, read_config
 from kedro_hydraflow.run_info import META_FILE, RunInfo, read_metas
@@ -88,7 +88,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             for name in ("run_id", "job_name", "status", "run_name", "start_time", "end_time")
         }
         shown = {"info": facts, "cfg": run.to_dict(flatten=False)}
-        return JSONPreview(json.dumps(shown, default=str))
+        return JSONPreview(json.dumps(to_json(shown), allow_nan=False))
 
     def _load_run(self, impl: Callable[..., Any] | None) -> Run[Any, Any]:
         config_class = self._load_config_class()

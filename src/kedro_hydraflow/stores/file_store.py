@@ -80,7 +80,7 @@ def find_experiments(
     if not any(meta is not None for meta in metas):
         _check_not_elsewhere(storage, root, folders)
 
-    found = Experiments(failures=_get_broken_links(storage, root, entries))
+    found = Experiments(failures=_get_broken_links(storage, root, entries, _NOT_EXPERIMENTS))
     for path, meta in zip(folders, metas, strict=True):
         if meta is None:
             if _looks_like_experiment(storage, path):
@@ -133,7 +133,7 @@ def find_runs(
         if isinstance(entries, StorageError):
             failures.append(Failure(storage.url(experiment.path), entries))
             continue
-        failures += _get_broken_links(storage, experiment.path, entries)
+        failures += _get_broken_links(storage, experiment.path, entries, _NOT_RUNS)
         prefix = storage.join(experiment.path, "")
         found += [
             (experiment, prefix + entry.name)
@@ -175,12 +175,14 @@ def _read_run_meta(
     return meta
 
 
-def _get_broken_links(storage: Storage, path: str, entries: Sequence[Entry]) -> list[Failure]:
+def _get_broken_links(
+    storage: Storage, path: str, entries: Sequence[Entry], ignored: frozenset[str]
+) -> list[Failure]:
     error = StorageError("a symbolic link to something that is not there")
     return [
         Failure(storage.url(storage.join(path, entry.name)), error)
         for entry in entries
-        if entry.is_broken
+        if entry.is_broken and entry.name not in ignored and not entry.name.startswith(".")
     ]
 
 
