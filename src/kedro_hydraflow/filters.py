@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass
 from datetime import datetime, timezone
 from enum import Enum
 from fnmatch import fnmatchcase
+from functools import cached_property
 from numbers import Real
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -94,11 +95,8 @@ class Filter:
 
         An implementation may fail for the very runs that the filter is to leave out.
         """
-        attribute = _ATTRIBUTE.fullmatch(self.key)
-        if attribute and attribute[1] in FACTS and run._select(self.key) is MISSING:
-            return getattr(run.info, attribute[1])
-        if self.key in FACTS and run._select(self.key) is MISSING:
-            return getattr(run.info, self.key)
+        if self._fact is not None and run._select(self.key) is MISSING:
+            return getattr(run.info, self._fact)
         return run._get_data(self.key, _ABSENT)
 
     def _convert(self, actual: Any) -> Any:
@@ -115,10 +113,17 @@ class Filter:
     def _is_logged(self) -> bool:
         return self.key.startswith(("params.", "tags."))
 
+    @cached_property
+    def _fact(self) -> str | None:
+        """The attribute of `RunInfo` that the key names, also in MLflow's spelling."""
+        attribute = _ATTRIBUTE.fullmatch(self.key)
+        name = attribute[1] if attribute else self.key
+        return name if name in FACTS else None
+
     @property
     def _is_text(self) -> bool:
         """Whether the key's values are text, such as IDs, whatever they look like in YAML."""
-        return self._is_logged or self.key in FACTS or _ATTRIBUTE.fullmatch(self.key) is not None
+        return self._is_logged or self._fact is not None
 
     def _has_text(self, actual: str) -> bool:
         """Tell whether the filter's value, or one in its list, is a text or what it stands for.

@@ -169,11 +169,10 @@ def iter_experiment_dirs(
 
     The arguments and errors are those of `iter_run_dirs`.
     """
-    check_on_error(on_error)
-    storage, root = locate(tracking_dir, storage_options)
-    found = find_experiments(storage, root, experiment_names)
-    report(found.failures, len(found.matching) + len(found.failures), on_error, what="experiments")
-    for experiment in found.matching:
+    storage, experiments = _find_experiments(
+        tracking_dir, experiment_names, on_error, storage_options
+    )
+    for experiment in experiments:
         yield storage.path(experiment.path)
 
 
@@ -236,11 +235,21 @@ def get_experiment_names(
 
     The arguments and errors are those of `iter_run_dirs`.
     """
+    _, experiments = _find_experiments(tracking_dir, None, on_error, storage_options)
+    return [experiment.name for experiment in experiments]
+
+
+def _find_experiments(
+    tracking_dir: Location,
+    experiment_names: ExperimentFilter,
+    on_error: str,
+    storage_options: Mapping[str, Any] | None,
+) -> tuple[Storage, list[ExperimentInfo]]:
     check_on_error(on_error)
     storage, root = locate(tracking_dir, storage_options)
-    found = find_experiments(storage, root)
+    found = find_experiments(storage, root, experiment_names)
     report(found.failures, len(found.matching) + len(found.failures), on_error, what="experiments")
-    return [experiment.name for experiment in found.matching]
+    return storage, found.matching
 
 
 def load_run_dirs(

@@ -175,14 +175,8 @@ class Run(Generic[C, I]):
         return self.__deepcopy__({})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        run = self.__new__(type(self))
-        run.info = self.info
-        run.impl_factory = self.impl_factory
-        run._config_class = self._config_class
-        run._config = self._config
-        run._cfg = self._cfg if self._cfg is None else copy.deepcopy(self._cfg, memo)
-        run._impl = MISSING
-        run._lock = None
+        cfg = self._cfg if self._cfg is None else copy.deepcopy(self._cfg, memo)
+        run = self._make(self.info, self.impl_factory, self._config_class, self._config, cfg)
         run._recorded = self._recorded if self._recorded is None else dict(self._recorded)
         attributes = _get_attributes(self)
         if attributes is not None:

@@ -65,16 +65,19 @@ def test_load(publish: Callable[[Path], str], sweep: Path) -> None:
         (f"{__name__}.is_eval", 2),
         ([f"{__name__}.is_eval"], 0),
         ("no.such.package", 0),
-        ("__main__.no_such_name.either", None),
     ],
 )
-def test_experiment_names(sweep: Path, experiment_names: Any, expected: int | None) -> None:
+def test_experiment_names(sweep: Path, experiment_names: Any, expected: int) -> None:
     dataset = HydraflowRunCollectionDataset(path=sweep, experiment_names=experiment_names)
-    if expected is None:
-        with pytest.raises(DatasetError, match=r"write \['__main__"):
-            dataset.load()
-    else:
-        assert len(dataset.load()) == expected
+    assert len(dataset.load()) == expected
+
+
+def test_a_name_taken_for_a_callable_tells_how_to_write_it(sweep: Path) -> None:
+    dataset = HydraflowRunCollectionDataset(
+        path=sweep, experiment_names="__main__.no_such_name.either"
+    )
+    with pytest.raises(DatasetError, match=r"write \['__main__"):
+        dataset.load()
 
 
 def test_no_matching_experiment_is_logged_with_those_there_are(

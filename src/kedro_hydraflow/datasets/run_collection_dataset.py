@@ -26,6 +26,7 @@ from kedro_hydraflow.loading import (
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.storage import locate
+from kedro_hydraflow.stores.file_store import make_name_filter
 
 if TYPE_CHECKING:
     import os
@@ -121,7 +122,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
         )
         check_n_jobs(n_jobs)
         check_on_error(on_error)
-        self._experiment_names = _check_experiment_names(experiment_names)
+        make_name_filter(experiment_names)  # refuses what is none
+        self._experiment_names = experiment_names
         self._filters = [parse_filter(text) for text in _check_filters(filters)]
         self._n_jobs = n_jobs
         self._progress = _check_flag("progress", progress)
@@ -229,16 +231,6 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
             "n_jobs": self._n_jobs,
             "on_error": self._on_error,
         }
-
-
-def _check_experiment_names(names: Any) -> ExperimentFilter:
-    if names is None or isinstance(names, str) or callable(names):
-        return names  # type: ignore[no-any-return]
-    if isinstance(names, Sequence) and all(isinstance(name, str) for name in names):
-        return list(names)
-    raise OptionError(
-        f"experiment_names: expected a name or glob, a list of them, or a callable, found {names!r}"
-    )
 
 
 def _check_filters(filters: Any) -> list[str]:
