@@ -94,6 +94,15 @@ def write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _artifact_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep remote artifacts away from the user's cache, in child processes too."""
+    with pytest.MonkeyPatch.context() as environment:
+        cache_dir = tmp_path_factory.mktemp("cache")
+        environment.setenv("KEDRO_HYDRAFLOW_CACHE_DIR", str(cache_dir))
+        yield
+
+
 @pytest.fixture
 def tracking_dir(tmp_path: Path) -> TrackingDir:
     """An empty tracking directory to write runs into."""
@@ -178,4 +187,4 @@ def serve() -> Iterator[Callable[[Path], WebServer]]:
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry requests at once."""
-    monkeypatch.setattr("kedro_hydraflow.storage._RETRY_AFTER", (0, 0, 0))
+    monkeypatch.setattr("kedro_hydraflow.storage.bulk.WAIT", 0)

@@ -27,6 +27,7 @@ from kedro_hydraflow.errors import (
     ConfigError,
     ImplError,
     MissingKeyError,
+    NotFoundError,
     OptionError,
     RunLoadError,
 )
@@ -742,10 +743,10 @@ def test_chdir(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Path.cwd() == run_dir.parent
 
 
-def test_chdir_needs_a_local_run() -> None:
+def test_chdir_into_nothing_names_the_remote_place() -> None:
     run = Run("memory://somewhere/mlruns/1/abc")
     with (
-        pytest.raises(OptionError, match="expected a run on the local filesystem, found memory:"),
+        pytest.raises(NotFoundError, match="there is no 'memory://somewhere/mlruns/1/abc/art"),
         run.chdir(),
     ):
         pass

@@ -25,6 +25,10 @@ class StorageError(KedroHydraflowError, OSError):
     """A storage could not be read: denied, unreachable or broken, which is never "empty"."""
 
 
+class UnreachableError(StorageError):
+    """A storage did not answer, also when it was asked again."""
+
+
 class NotFoundError(StorageError, FileNotFoundError):
     """A tracking directory, run directory or artifact does not exist."""
 

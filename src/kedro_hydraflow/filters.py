@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import MISSING, dataclass
 from datetime import datetime, timezone
 from enum import Enum
@@ -20,10 +21,11 @@ from kedro_hydraflow.errors import (
     FilterError,
     KedroHydraflowError,
 )
+from kedro_hydraflow.run import read_outside_config
 from kedro_hydraflow.run_info import FACTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from kedro_hydraflow.run import Run
     from kedro_hydraflow.run_collection import RunCollection
@@ -82,6 +84,12 @@ class Filter:
                 f"({type(actual).__name__}), which {self.operator!r} cannot compare with "
                 f"{self.value!r} ({type(self.value).__name__})"
             ) from None
+
+    def prepare(self, runs: Sequence[Run[Any, Any]]) -> None:
+        """Read what the filter needs besides configurations, for all runs at once."""
+        with suppress(KedroHydraflowError):  # which `matches` raises for the runs concerned
+            if runs and runs[0]._select(self.key) is MISSING:
+                read_outside_config(runs, self._fact or self.key)
 
     def finds_key(self, run: Run[Any, Any]) -> bool:
         """Tell whether a run has the key, or may have it."""
@@ -204,6 +212,7 @@ def apply_filters(
     for condition in filters:
         kept = []
         known = not runs
+        condition.prepare(list(runs))
         for run in runs:
             try:
                 met = condition.matches(run)

@@ -17,16 +17,25 @@ from kedro_hydraflow.errors import (
     OptionError,
     RunLoadError,
     StorageError,
+    UnreachableError,
 )
 from kedro_hydraflow.parallel import parallel_map
-from kedro_hydraflow.run import CONFIG_FILE, ImplFactory, Run, read_config, warn_if_absent
+from kedro_hydraflow.run import (
+    CONFIG_FILE,
+    ImplFactory,
+    Run,
+    make_artifacts_dir,
+    read_config,
+    warn_if_absent,
+)
 from kedro_hydraflow.run_collection import RunCollection
-from kedro_hydraflow.run_info import ExperimentInfo, RunInfo
-from kedro_hydraflow.storage import Storage, locate
+from kedro_hydraflow.run_info import META_FILE, ExperimentInfo, RunInfo
+from kedro_hydraflow.storage import Entry, Storage, locate
 from kedro_hydraflow.stores.file_store import ExperimentFilter, find_experiments, find_runs
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from kedro_hydraflow.storage import AnyPath, Location
 
@@ -38,8 +47,11 @@ ON_ERROR = ("raise", "warn")
 """What to do about experiments and runs that cannot be read."""
 
 _MIN_BATCH = 32
-_MAX_BATCH = 1000
+_MAX_BATCH = 2000
 """Runs that one job reads at a time: enough to be worth shipping, and for progress to show."""
+
+_MAX_SHOWN = 100
+"""How many failures an error shows one by one."""
 
 _MIN_LOOK = 100
 """How many folders of an experiment are looked at to find a few runs."""
@@ -63,7 +75,7 @@ def scan_runs(
     tracking_dir: Location,
     experiment_names: ExperimentFilter = None,
     *,
-    include_deleted: bool = False,
+    include_deleted: bool | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> RunScan:
     """Return the runs below a tracking directory; one that is bad does not hide the others.
@@ -71,8 +83,8 @@ def scan_runs(
     Args:
         tracking_dir: The root of a file store: a path, a URL that fsspec knows, a ``UPath``.
         experiment_names: A name or glob, a list of them, or a predicate on the name.
-        include_deleted: Whether to include runs that were deleted in MLflow.
-        storage_options: Passed on to the fsspec filesystem of a URL.
+        include_deleted: As for `iter_run_dirs`.
+        storage_options: As for `iter_run_dirs`.
 
     Raises:
         NotFoundError: If there is no such directory.
@@ -96,7 +108,7 @@ def scan_some_runs(
     experiment_names: ExperimentFilter = None,
     *,
     count: int,
-    include_deleted: bool = False,
+    include_deleted: bool | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> list[RunInfo]:
     """Return a few runs that can be read, without looking at all of them."""
@@ -115,7 +127,7 @@ def iter_run_dirs(
     tracking_dir: Location,
     experiment_names: ExperimentFilter = None,
     *,
-    include_deleted: bool = False,
+    include_deleted: bool | None = None,
     on_error: str = "raise",
     storage_options: Mapping[str, Any] | None = None,
 ) -> Iterator[AnyPath]:
@@ -126,10 +138,15 @@ def iter_run_dirs(
             a ``UPath``.
         experiment_names: A name or glob, a list of them, or a predicate on the name. The
             "Default" experiment ``0`` is never included.
-        include_deleted: Whether to include runs that were deleted in MLflow.
+        include_deleted: Whether to include runs that were deleted in MLflow. By default
+            they are left out on the local filesystem, and not looked for on remote
+            storage: False leaves them out there too, for one more request a run.
         on_error: ``"raise"`` raises one error that names all experiments and runs that
             cannot be read, before the first directory is yielded; ``"warn"`` logs them.
-        storage_options: Passed on to the fsspec filesystem of a URL.
+        storage_options: Passed on to the fsspec filesystem of a URL, such as credentials;
+            but for ``engine``, which is ``"fsspec"`` or ``"obstore"``. Without it, obstore
+            reads from S3, Google Cloud Storage and Azure where it is installed and the
+            other options say all that it has to know.
 
     Yields:
         A ``pathlib.Path``, or a ``UPath`` on remote storage, sorted by the experiment's
@@ -145,6 +162,19 @@ def iter_run_dirs(
         >>> len(dirs)
         31
     """
+    for info in _find_runs(
+        tracking_dir, experiment_names, include_deleted, on_error, storage_options
+    ):
+        yield info.run_dir
+
+
+def _find_runs(
+    tracking_dir: Location,
+    experiment_names: ExperimentFilter,
+    include_deleted: bool | None,
+    on_error: str,
+    storage_options: Mapping[str, Any] | None,
+) -> list[RunInfo]:
     check_on_error(on_error)
     scan = scan_runs(
         tracking_dir,
@@ -154,8 +184,7 @@ def iter_run_dirs(
     )
     total = len(scan.runs) + len(scan.failures)
     report(scan.failures, total, on_error, what="runs and experiments")
-    for info in scan.runs:
-        yield info.run_dir
+    return scan.runs
 
 
 def iter_experiment_dirs(
@@ -180,19 +209,18 @@ def iter_artifacts_dirs(
     tracking_dir: Location,
     experiment_names: ExperimentFilter = None,
     *,
-    include_deleted: bool = False,
+    include_deleted: bool | None = None,
     on_error: str = "raise",
     storage_options: Mapping[str, Any] | None = None,
-) -> Iterator[AnyPath]:
-    """Yield the artifacts directory of each run that `iter_run_dirs` yields."""
-    for run_dir in iter_run_dirs(
-        tracking_dir,
-        experiment_names,
-        include_deleted=include_deleted,
-        on_error=on_error,
-        storage_options=storage_options,
+) -> Iterator[Path]:
+    """Yield the artifacts directory of each run that `iter_run_dirs` yields.
+
+    It is a local path, whatever the storage: see `Run.path`.
+    """
+    for info in _find_runs(
+        tracking_dir, experiment_names, include_deleted, on_error, storage_options
     ):
-        yield run_dir / "artifacts"
+        yield make_artifacts_dir(*info._location)
 
 
 def iter_artifact_paths(
@@ -200,10 +228,10 @@ def iter_artifact_paths(
     artifact_path: str,
     experiment_names: ExperimentFilter = None,
     *,
-    include_deleted: bool = False,
+    include_deleted: bool | None = None,
     on_error: str = "raise",
     storage_options: Mapping[str, Any] | None = None,
-) -> Iterator[AnyPath]:
+) -> Iterator[Path]:
     """Yield the path of one artifact in each run that `iter_run_dirs` yields.
 
     Args:
@@ -269,14 +297,9 @@ def load_run_dirs(
     storages: dict[Hashable, Storage] = {}
     experiments: dict[tuple[Storage, str], ExperimentInfo] = {}
     infos = []
-    failures = []
     for run_dir in run_dirs:
         storage, path = locate(run_dir, storage_options)
-        try:
-            storage = storages.setdefault(storage.key, storage)
-        except StorageError as exc:
-            failures.append(Failure(storage.url(path), exc))
-            continue
+        storage = storages.setdefault(storage.key, storage)
         parent = storage.split(path)[0]
         experiment = experiments.get((storage, parent))
         if experiment is None:
@@ -290,7 +313,7 @@ def load_run_dirs(
         progress=progress,
         config_class=config_class,
     )
-    report([*failures, *unreadable], len(failures) + len(infos), on_error)
+    report(unreadable, len(infos), on_error)
     return runs
 
 
@@ -333,7 +356,7 @@ def load_runs(
     runs = []
     failures = []
     for info, config in zip(infos, chain.from_iterable(read), strict=True):
-        if isinstance(config, _RemovedError):
+        if isinstance(config, _NoRunError):
             logger.warning("left out: %s", config)
         elif isinstance(config, Exception):
             storage, path = info._location
@@ -345,8 +368,8 @@ def load_runs(
     return RunCollection(runs), failures
 
 
-class _RemovedError(NotFoundError):
-    """A run was removed between the scan and the reading of its configuration."""
+class _NoRunError(NotFoundError):
+    """A folder that a scan found is not a run, or not any more."""
 
 
 class _ConfigLoader:
@@ -356,43 +379,70 @@ class _ConfigLoader:
         self._config_class = config_class
         self._discovered = discovered
         self._reader = ConfigReader()
+        self._outages: dict[Storage, UnreachableError] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _ConfigLoader, (self._config_class, self._discovered)
 
-    def __call__(
-        self, places: Sequence[tuple[Storage, str]]
-    ) -> list[PlainConfig | KedroHydraflowError]:
-        return [
-            self._parse(*place, content)
-            for place, content in zip(places, _read_configs(places), strict=True)
-        ]
+    def __call__(self, places: Sequence[tuple[Storage, str]]) -> list[_Loaded]:
+        configs: list[_Loaded] = [{}] * len(places)
+        groups: dict[Storage, list[int]] = {}
+        for i, (storage, _) in enumerate(places):
+            groups.setdefault(storage, []).append(i)
+        for storage, indexes in groups.items():
+            loaded = self._load(storage, [places[i][1] for i in indexes])
+            for i, config in zip(indexes, loaded, strict=True):
+                configs[i] = config
+        return configs
 
-    def _parse(
-        self, storage: Storage, path: str, content: bytes | StorageError | None
-    ) -> PlainConfig | KedroHydraflowError:
+    def _load(self, storage: Storage, paths: Sequence[str]) -> list[_Loaded]:
+        """Return the configurations of runs on one storage."""
+        outage = self._outages.get(storage)
+        if outage is not None:  # to notice it again would take a while for each batch
+            return [outage] * len(paths)
+        loaded: list[_Loaded] = [{}] * len(paths)
+        absent = []
+
+        def use(i: int, content: bytes | StorageError | None) -> None:
+            if content is None:
+                absent.append(i)
+            loaded[i] = self._parse(content)
+
+        suffix = _suffix(storage)
+        storage.read_each([path + suffix for path in paths], use)
+        last = loaded[-1]
+        if isinstance(last, UnreachableError):
+            self._outages[storage] = last
+        if self._discovered and absent:
+            listings = storage.list_many([paths[i] for i in absent])
+            for i, listing in zip(absent, listings, strict=True):
+                loaded[i] = _check_is_run(storage, paths[i], listing) or loaded[i]
+        return loaded
+
+    def _parse(self, content: bytes | StorageError | None) -> _Loaded:
         if isinstance(content, StorageError):
             return content
         try:
-            if content is None and self._discovered and not storage.is_dir(path):
-                return _RemovedError(f"{storage.url(path)} was removed since it was found")
             return read_config(content, self._reader, self._config_class)
-        except (ConfigError, StorageError) as exc:
+        except ConfigError as exc:
             return exc
 
 
-def _read_configs(places: Sequence[tuple[Storage, str]]) -> list[bytes | StorageError | None]:
-    """Read the configuration files of runs, those on one storage together."""
-    contents: list[bytes | StorageError | None] = [None] * len(places)
-    groups: dict[Storage, list[int]] = {}
-    for i, (storage, _) in enumerate(places):
-        groups.setdefault(storage, []).append(i)
-    for storage, indexes in groups.items():
-        suffix = _suffix(storage)
-        read = storage.read_many([places[i][1] + suffix for i in indexes])
-        for i, content in zip(indexes, read, strict=True):
-            contents[i] = content
-    return contents
+_Loaded = PlainConfig | KedroHydraflowError
+"""A configuration, or why there is none."""
+
+
+def _check_is_run(
+    storage: Storage, path: str, listing: list[Entry] | StorageError
+) -> StorageError | None:
+    """Return why a folder without a configuration is not taken for a run, None if it is one."""
+    if isinstance(listing, NotFoundError):
+        return _NoRunError(f"{storage.url(path)} was removed since it was found")
+    if isinstance(listing, StorageError):
+        return listing
+    if {"artifacts", META_FILE}.isdisjoint(entry.name for entry in listing):
+        return _NoRunError(f"{storage.url(path)} is not a run: no artifacts and no {META_FILE}")
+    return None
 
 
 def _suffix(storage: Storage) -> str:
@@ -431,7 +481,9 @@ def report(failures: Sequence[Failure], total: int, on_error: str, *, what: str 
         return
     summary = f"{len(failures)} of {total} {what} could not be read"
     if on_error == "raise":
-        lines = "".join(f"\n- {failure}" for failure in failures)
+        lines = "".join(f"\n- {failure}" for failure in failures[:_MAX_SHOWN])
+        if len(failures) > _MAX_SHOWN:
+            lines += f"\n- and {len(failures) - _MAX_SHOWN} more, in `failures` of this error"
         raise RunLoadError(f"{summary}; on_error='warn' would leave them out:{lines}", failures)
     for failure in failures:
         logger.warning("left out: %s", failure)

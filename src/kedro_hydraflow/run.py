@@ -20,15 +20,18 @@ from omegaconf.errors import ConfigTypeError, OmegaConfBaseException
 from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow import config as plain
+from kedro_hydraflow.artifacts import fetch, make_artifact_path
 from kedro_hydraflow.columns import make_series
 from kedro_hydraflow.errors import (
     ConfigError,
     ImplError,
     MissingKeyError,
     OptionError,
+    StorageError,
+    UnreachableError,
     describe,
 )
-from kedro_hydraflow.run_info import FACTS, RunInfo
+from kedro_hydraflow.run_info import FACTS, META_FACTS, RunInfo, read_facts
 from kedro_hydraflow.storage import LocalStorage, locate
 from kedro_hydraflow.stores import file_store
 
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.run_collection import RunCollection
     from kedro_hydraflow.run_info import ExperimentInfo
-    from kedro_hydraflow.storage import AnyPath, Location, Storage
+    from kedro_hydraflow.storage import Location, Storage
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +93,7 @@ class Run(Generic[C, I]):
 
     __slots__ = (
         "__weakref__",
+        "_artifacts_dir",
         "_cfg",
         "_config",
         "_config_class",
@@ -132,7 +136,9 @@ class Run(Generic[C, I]):
         self._cfg = cfg
         self._impl: Any = MISSING
         self._lock: threading.RLock | None = None
-        self._recorded: dict[str, dict[str, Any]] | None = None
+        self._artifacts_dir: Path | None = None
+        # All metrics, params or tags by kind, and single ones by key, as far as they are read.
+        self._recorded: dict[str, Any] | None = None
 
     @classmethod
     def _make(
@@ -177,6 +183,7 @@ class Run(Generic[C, I]):
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         cfg = self._cfg if self._cfg is None else copy.deepcopy(self._cfg, memo)
         run = self._make(self.info, self.impl_factory, self._config_class, self._config, cfg)
+        run._artifacts_dir = self._artifacts_dir
         run._recorded = self._recorded if self._recorded is None else dict(self._recorded)
         attributes = _get_attributes(self)
         if attributes is not None:
@@ -225,7 +232,7 @@ class Run(Generic[C, I]):
         return cast("I", self._impl)
 
     def _build_impl(self, factory: ImplFactory) -> Any:
-        arguments: tuple[Any, ...] = (self.info.run_dir / "artifacts",)
+        arguments: tuple[Any, ...] = (self.path(),)
         if takes_config(factory):
             arguments = (*arguments, self.cfg)
         try:
@@ -254,15 +261,15 @@ class Run(Generic[C, I]):
 
     def _get_recorded(self, kind: str) -> dict[str, Any]:
         with self._get_lock():
-            if self._recorded is None:
-                self._recorded = {}
-            if kind not in self._recorded:
+            recorded = self._recorded = self._recorded or {}
+            if kind not in recorded:
                 storage, path = self.info._location
                 if kind == "metrics":
-                    self._recorded[kind] = dict(file_store.read_metrics(storage, path))
+                    recorded[kind] = dict(file_store.read_metrics(storage, path))
                 else:
-                    self._recorded[kind] = dict(file_store.read_texts(storage, path, kind))
-            return self._recorded[kind]
+                    recorded[kind] = dict(file_store.read_texts(storage, path, kind))
+            values: dict[str, Any] = recorded[kind]
+            return values
 
     @overload
     @classmethod
@@ -440,17 +447,19 @@ class Run(Generic[C, I]):
     def _get_outside_config(self, key: str, dotted: str, default: Any) -> Any:
         if dotted in OBJECTS:
             return self if dotted == "run" else getattr(self, dotted)
-        logged = self._get_logged(key, dotted)
-        # No attribute has a dot in its name, so that nobody else can have these keys.
-        places = (self.impl, self.info, self) if logged is None else ()
+        if _is_logged(dotted):  # no attribute has a dot in its name
+            value = self._get_logged(key, dotted)
+            if value is not MISSING:
+                return value
+            places: tuple[Any, ...] = ()
+        else:
+            places = (self.impl, self.info, self)
         for place in places:
             if place is None or (place is not self._impl and dotted.startswith("_")):
                 continue
             value = self._get_attribute(place, dotted)
             if value is not MISSING and not callable(value):
                 return value
-        if logged is not None and logged[1] in logged[0]:
-            return logged[0][logged[1]]
         if default is not MISSING:
             return default(self) if callable(default) else default
         raise MissingKeyError(
@@ -512,15 +521,23 @@ class Run(Generic[C, I]):
         except ConfigError as exc:
             raise self._config_error(exc) from exc
 
-    def _get_logged(self, key: str, dotted: str) -> tuple[dict[str, Any], str] | None:
-        """Return what was logged of the kind that a key begins with, and the name in it."""
-        for spelling in (key, dotted):
+    def _get_logged(self, key: str, dotted: str) -> Any:
+        """Return a metric, param or tag, MISSING if none of that name was logged."""
+        for spelling in _get_spellings(key, dotted):
             kind, _, name = spelling.partition(".")
-            if name and kind in _RECORDED:
-                logged = self._get_recorded(kind)
-                if name in logged or spelling is dotted:
-                    return logged, name
-        return None
+            if kind not in (self._recorded or {}):
+                _read_logged([self], spelling)
+            recorded = self._recorded or {}
+            value = recorded[kind].get(name, MISSING) if kind in recorded else recorded[spelling]
+            if isinstance(value, Exception):
+                del recorded[spelling]  # it is read again the next time
+                if isinstance(value, StorageError) and not isinstance(value, UnreachableError):
+                    value = self._get_recorded(kind).get(name, MISSING)  # it may be a folder
+                else:
+                    raise value
+            if value is not MISSING:
+                return value
+        return MISSING
 
     def _get_lock(self) -> threading.RLock:
         with _creating_locks:
@@ -623,6 +640,8 @@ class Run(Generic[C, I]):
     def chdir(self, relative_dir: str = "") -> Generator[Path, None, None]:
         """Change to the artifacts directory, or a folder in it, and back at the end.
 
+        That of a remote run is fetched whole.
+
         Args:
             relative_dir: A folder in the artifacts directory.
 
@@ -630,30 +649,43 @@ class Run(Generic[C, I]):
             The directory, as an absolute path.
 
         Raises:
-            OptionError: If the run is not on the local filesystem.
+            NotFoundError: If there is no such folder.
         """
-        path = self.path(relative_dir)
-        if not isinstance(path, Path):
-            shown = self._show("artifacts")
-            raise OptionError(f"expected a run on the local filesystem, found {shown}")
         current = Path.cwd()
-        path = path.absolute()  # a relative one would mean something else in there
+        path = self.fetch(relative_dir).absolute()  # a relative one would mean another there
         try:
             os.chdir(path)
             yield path
         finally:
             os.chdir(current)
 
-    def path(self, relative_path: str = "") -> AnyPath:
-        """Return the path of an artifact, or of the artifacts directory."""
-        artifacts_dir = self.info.run_dir / "artifacts"
-        return artifacts_dir / relative_path if relative_path else artifacts_dir
+    def path(self, relative_path: str = "") -> Path:
+        """Return the path of an artifact, or of the artifacts directory.
 
-    def iterdir(self, relative_dir: str = "") -> Iterator[AnyPath]:
+        On remote storage, it is a local path all the same: a file is fetched when it is
+        opened. Only ``str(path)`` needs `fetch` first.
+        """
+        if self._artifacts_dir is None:
+            self._artifacts_dir = make_artifacts_dir(*self.info._location)
+        return self._artifacts_dir / relative_path if relative_path else self._artifacts_dir
+
+    def fetch(self, relative_path: str = "") -> Path:
+        """Return the local path of an artifact, a folder or all artifacts, fetched now.
+
+        Args:
+            relative_path: What to fetch, by default the whole artifacts directory.
+
+        Raises:
+            NotFoundError: If there is no such artifact.
+            StorageError: If it cannot be fetched.
+        """
+        return fetch(self.path(relative_path))
+
+    def iterdir(self, relative_dir: str = "") -> Iterator[Path]:
         """Yield what a folder in the artifacts directory holds."""
         yield from self.path(relative_dir).iterdir()
 
-    def glob(self, pattern: str, relative_dir: str = "") -> Iterator[AnyPath]:
+    def glob(self, pattern: str, relative_dir: str = "") -> Iterator[Path]:
         """Yield the artifacts that match a pattern, in a folder of the artifacts directory."""
         yield from self.path(relative_dir).glob(pattern)
 
@@ -662,7 +694,7 @@ def get_column(runs: Sequence[Run[Any, Any]], key: str, default: Any = MISSING) 
     """Return what `Run._get_data` gives for each run, at a fraction of its time."""
     dotted = _dotted(key)
     parts = plain.split_key(dotted)
-    column = []
+    column: list[Any] = []
     for run in runs:
         value: Any = plain.UNDECIDED
         if run._cfg is None and parts is not None:
@@ -679,6 +711,8 @@ def get_column(runs: Sequence[Run[Any, Any]], key: str, default: Any = MISSING) 
         if value is plain.UNDECIDED:
             value = run._select(dotted)
         if value is MISSING:
+            if not column:
+                read_outside_config(runs, key)
             value = run._get_outside_config(key, dotted, default)
             if dotted in OBJECTS:
                 column.append(value)
@@ -692,6 +726,55 @@ def get_column(runs: Sequence[Run[Any, Any]], key: str, default: Any = MISSING) 
     return column
 
 
+def read_outside_config(runs: Sequence[Run[Any, Any]], key: str) -> None:
+    """Read what `Run.get` needs for a key that no configuration has, for many runs at once.
+
+    Why it cannot be read for a run is raised when that run is asked for the key.
+    """
+    dotted = _dotted(key)
+    if dotted in META_FACTS:
+        read_facts([run.info for run in runs])
+    elif _is_logged(dotted):
+        unread = runs
+        for spelling in _get_spellings(key, dotted):
+            kind = spelling.partition(".")[0]
+            unread = [run for run in unread if not run._recorded or kind not in run._recorded]
+            unread = [run for run in unread if not run._recorded or spelling not in run._recorded]
+            _read_logged(unread, spelling)
+            unread = [run for run in unread if (run._recorded or {})[spelling] is MISSING]
+
+
+def _read_logged(runs: Sequence[Run[Any, Any]], key: str) -> None:
+    """Read one metric, param or tag of runs, by the key for `Run.get`."""
+    kind, _, name = key.partition(".")
+    groups: dict[Storage, list[Run[Any, Any]]] = {}
+    for run in runs:
+        groups.setdefault(run.info._location[0], []).append(run)
+    for storage, group in groups.items():
+        paths = [run.info._location[1] for run in group]
+        values = file_store.read_value(storage, paths, kind, name)
+        for run, value in zip(group, values, strict=True):
+            run._recorded = run._recorded or {}
+            run._recorded[key] = MISSING if value is None else value
+
+
+def _is_logged(key: str) -> bool:
+    """Tell whether a dotted key names a metric, param or tag."""
+    kind, _, name = key.partition(".")
+    return bool(name) and kind in _RECORDED
+
+
+def _get_spellings(key: str, dotted: str) -> list[str]:
+    """Return what a key may mean: ``__`` is a dot, unless the name itself has it."""
+    return [key, dotted] if key != dotted and _is_logged(key) else [dotted]
+
+
+def make_artifacts_dir(storage: Storage, run_dir: str) -> Path:
+    """Return the path of a run's artifacts directory."""
+    path = storage.join(run_dir, "artifacts")
+    return Path(path) if isinstance(storage, LocalStorage) else make_artifact_path(storage, path)
+
+
 def is_location(value: object) -> TypeGuard[Location]:
     """Tell whether a value names one run directory rather than many."""
     return isinstance(value, (str, os.PathLike)) or hasattr(value, "storage_options")
@@ -703,7 +786,7 @@ def warn_if_absent(storage: Storage, path: str) -> None:
     As in hydraflow, it is no error: the run has an empty configuration. On remote storage it
     is not looked at, because that takes further requests.
     """
-    if isinstance(storage, LocalStorage) and not storage.is_dir(path):
+    if not storage.is_remote and not storage.is_dir(path):
         logger.warning("there is no run directory %s; its configuration is empty", path)
 
 
@@ -753,7 +836,7 @@ def _rebuild_run(
     config_class: type | None,
     config: plain.PlainConfig | None,
     cfg: DictConfig | None,
-    recorded: dict[str, dict[str, Any]] | None,
+    recorded: dict[str, Any] | None,
     attributes: dict[str, Any] | None,
 ) -> R:
     info = RunInfo.make(storage, path, experiment, meta)

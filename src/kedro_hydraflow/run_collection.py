@@ -18,10 +18,9 @@ from kedro_hydraflow.run import OBJECTS, Run, get_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import polars as pl
-
-    from kedro_hydraflow.storage import AnyPath
 
 R = TypeVar("R", bound=Run[Any, Any])
 
@@ -181,12 +180,12 @@ class RunCollection(Collection[R]):
             [run.to_frame(function, *keys) for run in self._items], how="vertical_relaxed"
         )
 
-    def iterdir(self, relative_dir: str = "") -> Iterator[AnyPath]:
+    def iterdir(self, relative_dir: str = "") -> Iterator[Path]:
         """Yield what a folder in the artifacts directory of each run holds."""
         for run in self._items:
             yield from run.iterdir(relative_dir)
 
-    def glob(self, pattern: str, relative_dir: str = "") -> Iterator[AnyPath]:
+    def glob(self, pattern: str, relative_dir: str = "") -> Iterator[Path]:
         """Yield the artifacts of each run that match a pattern."""
         for run in self._items:
             yield from run.glob(pattern, relative_dir)

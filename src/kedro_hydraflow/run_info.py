@@ -99,6 +99,7 @@ class RunInfo:
 
     __slots__ = ("_experiment", "_meta", "_path", "_run_dir", "_storage")
 
+    _meta: dict[str, str] | MetadataError | StorageError | None
     _run_dir: AnyPath | None
 
     def __init__(self, run_dir: AnyPath, experiment: ExperimentInfo | None = None) -> None:
@@ -209,6 +210,11 @@ class RunInfo:
         """``active`` or ``deleted``; None if it is not recorded."""
         return self._fact("lifecycle_stage")
 
+    @property
+    def _is_known_as_deleted(self) -> bool:
+        """Whether it was deleted in MLflow, as far as that has been read."""
+        return isinstance(self._meta, dict) and self._meta.get("lifecycle_stage") == "deleted"
+
     def _get_experiment(self) -> ExperimentInfo:
         if self._experiment is None:
             self._experiment = ExperimentInfo(self._storage, self._storage.split(self._path)[0])
@@ -216,13 +222,12 @@ class RunInfo:
 
     def _fact(self, key: str) -> str | None:
         if self._meta is None:
-            (meta,) = read_metas(self._storage, [self._path])
-            if isinstance(meta, Exception):
-                raise meta
-            if meta == {}:
-                return None  # still being written: not remembered
-            self._meta = meta or {}
-        return self._meta.get(key) or None
+            read_facts([self])
+        meta = self._meta
+        if isinstance(meta, Exception):
+            self._meta = None  # it is read again the next time
+            raise meta
+        return None if meta is None else meta.get(key) or None
 
     def _time(self, key: str) -> datetime | None:
         text = self._fact(key)
@@ -245,17 +250,54 @@ FACTS = frozenset(
 """The public attributes of `RunInfo`."""
 
 
+META_FACTS = frozenset(_META_KEYS)
+"""Those that take the run's ``meta.yaml``."""
+
+
+def read_facts(infos: Sequence[RunInfo]) -> None:
+    """Read the ``meta.yaml`` of many runs at once, where it has not been read.
+
+    Why one cannot be read is raised when a fact of that run is asked for.
+    """
+    unknown: dict[Storage, list[RunInfo]] = {}
+    for info in infos:
+        if info._meta is None:
+            unknown.setdefault(info._storage, []).append(info)
+    for storage, group in unknown.items():
+        contents = _read_meta_files(storage, [info._path for info in group])
+        for info, content in zip(group, contents, strict=True):
+            if isinstance(content, StorageError):
+                info._meta = content
+            elif content != b"":  # one that is still being written is not remembered
+                path = storage.join(info._path, META_FILE)
+                info._meta = {} if content is None else parse_run_meta(storage, path, content)
+
+
 def read_metas(
     storage: Storage, directories: Sequence[str]
 ) -> list[dict[str, str] | MetadataError | StorageError | None]:
     """Return the entries of the ``meta.yaml`` in each directory.
 
-    MLflow does not write these files atomically. One that is empty is read again for a
-    quarter of a second.
-
     Returns:
         For each directory its entries, an empty mapping if the file stays empty, None if
         there is no file, or why it cannot be read.
+    """
+    contents = _read_meta_files(storage, directories)
+    return [
+        content
+        if content is None or isinstance(content, StorageError)
+        else parse_meta_file(storage, storage.join(directory, META_FILE), content)
+        for directory, content in zip(directories, contents, strict=True)
+    ]
+
+
+def _read_meta_files(
+    storage: Storage, directories: Sequence[str]
+) -> list[bytes | StorageError | None]:
+    """Return the content of the ``meta.yaml`` in each directory.
+
+    MLflow does not write these files atomically. One that is empty is read again for a
+    quarter of a second.
     """
     paths = [storage.join(directory, META_FILE) for directory in directories]
     contents = storage.read_many(paths)
@@ -266,12 +308,7 @@ def read_metas(
         time.sleep(seconds)
         for i, content in zip(empty, storage.read_many([paths[i] for i in empty]), strict=True):
             contents[i] = content
-    return [
-        content
-        if content is None or isinstance(content, StorageError)
-        else parse_meta_file(storage, path, content)
-        for path, content in zip(paths, contents, strict=True)
-    ]
+    return contents
 
 
 def parse_run_meta(storage: Storage, path: str, content: bytes) -> dict[str, str] | MetadataError:

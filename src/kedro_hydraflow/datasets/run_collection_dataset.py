@@ -60,7 +60,13 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
         progress: Whether to show a progress bar.
         on_error: What to do about experiments and runs that cannot be read. ``raise``
             names all of them in one error, ``warn`` logs each and leaves it out.
-        include_deleted: Whether to include runs that were deleted in MLflow.
+        include_deleted: Whether to include runs that were deleted in MLflow. By default
+            they are left out where that is known: on the local filesystem, and on remote
+            storage where filters need the run's facts. False leaves them out there too, for
+            one more request a run.
+        engine: What reads from S3, Google Cloud Storage and Azure: ``fsspec`` or
+            ``obstore``. By default obstore, where it is installed and the other options
+            say all that it has to know.
         credentials: Passed on to the fsspec filesystem of a URL.
         fs_args: Passed on to the fsspec filesystem of a URL.
         metadata: Anything; Kedro and this package ignore it.
@@ -106,7 +112,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
         n_jobs: int = 0,
         progress: bool = False,
         on_error: str = "raise",
-        include_deleted: bool = False,
+        include_deleted: bool | None = None,
+        engine: str | None = None,
         credentials: Mapping[str, Any] | None = None,
         fs_args: Mapping[str, Any] | None = None,
         metadata: Any = None,
@@ -116,6 +123,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
             location=path,
             impl=impl,
             config_class=config_class,
+            engine=engine,
             credentials=credentials,
             fs_args=fs_args,
             metadata=metadata,
@@ -128,7 +136,9 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
         self._n_jobs = n_jobs
         self._progress = _check_flag("progress", progress)
         self._on_error = on_error
-        self._include_deleted = _check_flag("include_deleted", include_deleted)
+        self._include_deleted = (
+            None if include_deleted is None else _check_flag("include_deleted", include_deleted)
+        )
 
     def load(self) -> RunCollection[Any]:
         """Return the runs, freshly read, sorted by experiment name and run directory.
@@ -155,6 +165,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
             discovered=True,
         )
         selected, undecided = apply_filters(runs, self._filters)
+        if self._include_deleted is None:
+            selected = selected.filter(lambda run: not run.info._is_known_as_deleted)
         failures = [*scan.failures, *unreadable, *undecided]
         total = len(scan.runs) + len(scan.failures)
         report(failures, total, self._on_error, what="runs and experiments")

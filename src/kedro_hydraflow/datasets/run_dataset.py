@@ -29,6 +29,9 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         impl: A class or function that makes ``run.impl``, in a catalog by its dotted path.
         config_class: A dataclass onto which the configuration is merged, in a catalog by
             its dotted path.
+        engine: What reads from S3, Google Cloud Storage and Azure: ``fsspec`` or
+            ``obstore``. By default obstore, where it is installed and the other options
+            say all that it has to know.
         credentials: Passed on to the fsspec filesystem of a URL.
         fs_args: Passed on to the fsspec filesystem of a URL.
         metadata: Anything; Kedro and this package ignore it.
@@ -58,6 +61,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         filepath: str | os.PathLike[str],
         impl: str | Callable[..., Any] | None = None,
         config_class: str | type | None = None,
+        engine: str | None = None,
         credentials: Mapping[str, Any] | None = None,
         fs_args: Mapping[str, Any] | None = None,
         metadata: Any = None,
@@ -67,6 +71,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             location=filepath,
             impl=impl,
             config_class=config_class,
+            engine=engine,
             credentials=credentials,
             fs_args=fs_args,
             metadata=metadata,

@@ -107,7 +107,7 @@ def find_runs(
     storage: Storage,
     experiments: Sequence[ExperimentInfo],
     *,
-    include_deleted: bool = False,
+    include_deleted: bool | None = None,
     limit: int | None = None,
 ) -> tuple[list[RunInfo], list[Failure]]:
     """Return the runs of experiments, and what cannot be read.
@@ -118,7 +118,9 @@ def find_runs(
     Args:
         storage: What holds the experiments.
         experiments: Where to look.
-        include_deleted: Whether to include runs that were deleted in MLflow.
+        include_deleted: Whether to include runs that were deleted in MLflow. To tell them
+            apart takes the ``meta.yaml`` of each run. None: no, but on remote storage,
+            where that is a request for each run, they are not told apart.
         limit: How many folders to look at, by default all.
 
     Returns:
@@ -142,6 +144,8 @@ def find_runs(
         ]
 
     found = found[:limit]
+    if storage.is_remote and include_deleted is not False:
+        return [RunInfo.make(storage, path, experiment) for experiment, path in found], failures
     suffix = storage.sep + META_FILE
     contents = storage.read_many([path + suffix for _, path in found])
     runs = []
@@ -218,6 +222,37 @@ def read_metrics(storage: Storage, run_dir: str) -> dict[str, float]:
         if value is not None:
             metrics[key] = value
     return metrics
+
+
+def read_value(
+    storage: Storage, run_dirs: Sequence[str], kind: str, name: str
+) -> list[float | str | MetadataError | StorageError | None]:
+    """Return one metric (the latest value), param or tag of many runs, read all at once.
+
+    Args:
+        storage: What holds the runs.
+        run_dirs: The run directories.
+        kind: ``metrics``, ``params`` or ``tags``.
+        name: The metric, param or tag.
+
+    Returns:
+        For each run the value, None without one, or why it cannot be read.
+    """
+    parts = name.split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\0" in name:
+        return [None] * len(run_dirs)
+    paths = [storage.join(run_dir, kind, *parts) for run_dir in run_dirs]
+    parse = _parse_latest if kind == "metrics" else _decode
+
+    def parse_value(
+        path: str, content: bytes | StorageError | None
+    ) -> float | str | MetadataError | StorageError | None:
+        try:
+            return parse(storage, path, content) if isinstance(content, bytes) else content
+        except MetadataError as exc:
+            return exc
+
+    return [*map(parse_value, paths, storage.read_many(paths))]
 
 
 def read_texts(storage: Storage, run_dir: str, kind: str) -> dict[str, str]:

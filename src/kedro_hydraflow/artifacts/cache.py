@@ -1,0 +1,132 @@
+"""The cache of artifacts: where it is, how large it may grow, and who may change it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kedro_hydraflow.errors import OptionError, StorageError, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CACHE_DIR_VARIABLE = "KEDRO_HYDRAFLOW_CACHE_DIR"
+"""The environment variable for the cache's place, by default the user's cache directory."""
+
+CACHE_SIZE_VARIABLE = "KEDRO_HYDRAFLOW_CACHE_SIZE"
+"""The environment variable for the cache's size, such as ``500MB``."""
+
+_DEFAULT_CACHE_SIZE = "10GB"
+
+MINUTE = 60.0
+
+_IN_USE = 60 * MINUTE
+"""Seconds after its last use for which a run's copies are not removed."""
+
+
+def get_cache_dir() -> str:
+    """Return the directory of the cache, an absolute path."""
+    directory = os.environ.get(CACHE_DIR_VARIABLE)
+    if directory:
+        return os.path.abspath(os.path.expanduser(directory))
+    from platformdirs import user_cache_path
+
+    return str(user_cache_path("kedro-hydraflow", appauthor=False) / "artifacts")
+
+
+def get_cache_size() -> int:
+    """Return how many bytes the cache may hold.
+
+    Raises:
+        OptionError: If the environment variable is no size.
+    """
+    text = os.environ.get(CACHE_SIZE_VARIABLE) or _DEFAULT_CACHE_SIZE
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]?)(I?)B?", text.strip().upper())
+    if match is None:
+        raise OptionError(
+            f"{CACHE_SIZE_VARIABLE}: expected a size such as '20GB' or '500MB', found {text!r}"
+        )
+    number, prefix, is_binary = match.groups()
+    base = 1024 if is_binary else 1000
+    return int(float(number) * base ** " KMGT".index(prefix or " "))
+
+
+@contextmanager
+def lock_run(run_cache: str) -> Iterator[None]:
+    """Keep all other threads and processes from changing the copies of one run.
+
+    Raises:
+        StorageError: Also for what the local filesystem refuses in the meantime.
+    """
+    from filelock import FileLock  # 20 ms that most processes do not need
+
+    try:
+        os.makedirs(os.path.dirname(run_cache), exist_ok=True)
+        with FileLock(f"{run_cache}.lock"):  # a new one each time: threads share none
+            yield
+    except StorageError:
+        raise
+    except OSError as exc:
+        raise make_cache_error(run_cache, exc) from exc
+
+
+def make_cache_error(run_cache: str, exc: OSError) -> StorageError:
+    """Return the error for a cache that cannot be written."""
+    return StorageError(
+        f"cannot keep artifacts in the cache directory {os.path.dirname(run_cache)!r}: "
+        f"{describe(exc)}; the environment variables {CACHE_DIR_VARIABLE} and "
+        f"{CACHE_SIZE_VARIABLE} set its place and its size"
+    )
+
+
+def mark_used(run_cache: str) -> None:
+    """Keep the copies of a run from being removed for an hour."""
+    with lock_run(run_cache):  # they might be removed just now
+        os.makedirs(run_cache, exist_ok=True)
+        os.utime(run_cache)
+
+
+def make_room(cache_dir: str, cache_size: int) -> None:
+    """Remove the runs' copies that were not used for longest, while the cache is too large.
+
+    Whoever comes first looks at it, once a minute.
+    """
+    looked = Path(cache_dir, "looked-at")
+    with suppress(OSError):  # another process removes some too
+        if looked.exists() and abs(time.time() - looked.stat().st_mtime) < MINUTE:
+            return
+        looked.touch()
+        names = [name for name in os.listdir(cache_dir) if re.fullmatch("run-[0-9a-f]{32}", name)]
+        sizes = {path: _measure(path) for path in (os.path.join(cache_dir, n) for n in names)}
+        for run_cache in sorted(sizes, key=os.path.getmtime):
+            if sum(sizes.values()) <= cache_size:
+                break
+            if _remove_unused(run_cache):
+                del sizes[run_cache]
+
+
+def _measure(run_cache: str) -> int:
+    return sum(
+        os.lstat(os.path.join(folder, name)).st_size
+        for folder, _, names in os.walk(run_cache)
+        for name in names
+    )
+
+
+def _remove_unused(run_cache: str) -> bool:
+    """Remove a run's copies unless someone used them lately or holds their lock."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(f"{run_cache}.lock", timeout=0):
+            if time.time() - os.path.getmtime(run_cache) < _IN_USE:
+                return False
+            shutil.rmtree(run_cache)
+    except Timeout:
+        return False
+    return True

@@ -1,0 +1,163 @@
+"""What the errors of filesystems and their clients mean: absent, denied, or worth a retry.
+
+No two clients agree. s3fs raises the builtin errors with botocore's ClientError as cause,
+and a plain OSError for 401; gcsfs a plain OSError for 403 and an HttpError for 401; adlfs the
+HttpResponseError of the Azure SDK; HTTP the ClientResponseError of aiohttp; obstore errors
+of its own, whose text has the status. None of these packages is imported here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+from kedro_hydraflow.errors import MissingPackageError, describe
+from kedro_hydraflow.redaction import redact_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+_TRANSIENT_ERRORS = frozenset(
+    {
+        "ClientConnectionError",  # aiohttp
+        "ClientPayloadError",
+        "ConnectionLost",  # asyncssh
+        "EOFError",
+        "FSTimeoutError",  # fsspec
+        "HTTPClientError",  # botocore: connections and timeouts
+        "IncompleteRead",  # http.client
+        "IncompleteReadError",  # asyncio, botocore
+        "NetworkError",  # httpx
+        "ProtocolError",  # urllib3
+        "ProxyError",  # gcsfs: a 502
+        "RemoteProtocolError",  # httpx
+        "ResponseStreamingError",  # botocore
+        "SSHException",  # paramiko
+        "ServiceRequestError",  # Azure
+        "ServiceResponseError",
+        "TimeoutException",  # httpx
+    }
+)
+"""Errors of connections, by name."""
+
+_DENIED_ERRORS = frozenset(
+    {
+        "AuthenticationException",  # paramiko
+        "ClientAuthenticationError",  # Azure
+        "CredentialRetrievalError",  # botocore
+        "DefaultCredentialsError",  # Google
+        "HostKeyNotVerifiable",  # asyncssh
+        "NoCredentialsError",  # botocore
+        "PartialCredentialsError",
+        "PermissionDenied",  # asyncssh
+        "PermissionDeniedError",  # obstore
+        "PermissionError",
+        "RefreshError",  # Google
+        "SFTPPermissionDenied",  # asyncssh
+        "UnauthenticatedError",  # obstore
+    }
+)
+
+
+def is_absence(exc: BaseException, *, in_archive: bool = False) -> bool:
+    """Tell whether an error says that there is no such file or folder."""
+    if in_archive and isinstance(exc, KeyError):  # how some archives say it
+        return True
+    return isinstance(exc, (FileNotFoundError, NotADirectoryError)) or get_status(exc) == 404
+
+
+def is_denial(exc: BaseException) -> bool:
+    """Tell whether an error says that the credentials are wrong, absent or not enough."""
+    if get_status(exc) in (401, 403) or _get_names(exc) & _DENIED_ERRORS:
+        return True
+    return str(exc).startswith("Forbidden: ")  # gcsfs
+
+
+def is_transient(exc: BaseException) -> bool:
+    """Tell whether a request that failed so may succeed when it is made again."""
+    if is_denial(exc) or isinstance(exc, (FileNotFoundError, NotADirectoryError)):
+        return False
+    status = get_status(exc)
+    if status is not None:
+        return status in _TRANSIENT_STATUSES
+    if any(
+        isinstance(link, (ConnectionError, TimeoutError, asyncio.TimeoutError))
+        for link in _iter_chain(exc)
+    ):
+        return True
+    names = _get_names(exc)
+    if "GenericError" in names and "obstore" in type(exc).__module__:
+        return True  # without a status, it is a connection that failed
+    return bool(names & _TRANSIENT_ERRORS)
+
+
+def get_status(exc: BaseException) -> int | None:
+    """Return the HTTP status in an error or its causes, None if there is none."""
+    for link in _iter_chain(exc):
+        response = getattr(link, "response", None)
+        if isinstance(response, dict):  # of botocore
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if isinstance(status, int):
+                return status
+        for owner in (link, response):
+            for name in ("status", "status_code", "code"):
+                status = getattr(owner, name, None)
+                if isinstance(status, int) and 100 <= status < 600:
+                    return status
+        if "obstore" in type(link).__module__:
+            found = re.search(r"\bstatus(?: code)?:? (\d{3})\b", str(link))
+            if found is not None:
+                return int(found[1])
+    return None
+
+
+def describe_foreign(exc: BaseException) -> str:
+    """Return an error's type and text, without what obstore adds: dumps of XML and of Rust."""
+    text = describe(exc).partition("\n\nDebug source")[0]
+    answer = re.search(r"<Error>.*", text, re.DOTALL)
+    if answer is None:
+        return text
+    said = re.findall(r"<(?:Code|Message)>([^<]*)<", answer[0])
+    return f"{type(exc).__name__}: {': '.join(said)}"
+
+
+def missing_filesystem(url: str, exc: ImportError) -> MissingPackageError:
+    """Return the error that names the extra to install for a URL."""
+    protocols = [link.partition(":")[0] for link in url.split("::")]
+    extras = [_EXTRAS[p] for p in (p.partition("+")[0] for p in protocols) if p in _EXTRAS]
+    advice = f"pip install 'kedro-hydraflow[{','.join(extras)}]'" if extras else "install it"
+    return MissingPackageError(
+        f"reading {redact_url(url)!r} needs a package that is not installed ({exc}): {advice}"
+    )
+
+
+_EXTRAS = {
+    "s3": "s3",
+    "s3a": "s3",
+    "gs": "gcs",
+    "gcs": "gcs",
+    "az": "azure",
+    "abfs": "azure",
+    "abfss": "azure",
+    "adl": "azure",
+    "sftp": "sftp",
+    "ssh": "sftp",
+    "http": "http",
+    "https": "http",
+    "webdav": "webdav",
+}
+
+
+def _iter_chain(exc: BaseException) -> Iterator[BaseException]:
+    """Yield an error and its explicit causes."""
+    link: BaseException | None = exc
+    while link is not None:
+        yield link
+        link = link.__cause__
+
+
+def _get_names(exc: BaseException) -> set[str]:
+    return {cls.__name__ for link in _iter_chain(exc) for cls in type(link).__mro__}

@@ -1,0 +1,212 @@
+"""Any filesystem of fsspec as a client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from kedro_hydraflow.storage.base import Entry
+from kedro_hydraflow.storage.foreign_errors import is_absence
+from kedro_hydraflow.storage.remote import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from upath import UPath
+
+logger = logging.getLogger(__name__)
+
+_CONCURRENCY = 64
+_THREADS = {"webdav": 16}
+"""For filesystems that are not asynchronous, how many threads use one at once. Most of their
+connections take one at a time: several threads on one of paramiko block each other."""
+
+_WITH_TIMEOUTS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https"})
+_TIMEOUT = 60.0
+_CONNECT_TIMEOUT = 10.0
+_READ_TIMEOUT = 30.0
+"""Seconds without a sign of life from the server."""
+
+_VERSION_FIELDS = (
+    "ETag",
+    "etag",
+    "generation",
+    "LastModified",
+    "last_modified",
+    "modified",
+    "mtime",
+    "created",
+    "CRC",
+    "date_time",
+)
+"""Fields of a listing that change with a file's content, of which filesystems have some."""
+
+
+class FsspecClient(Client):
+    """A filesystem of fsspec, of this package's own: with no cache of listings."""
+
+    def __init__(self, root: UPath) -> None:
+        import fsspec
+
+        options = tune(root.protocol, root.storage_options)
+        fs: Any = fsspec.filesystem(root.protocol, **options)
+        self._fs = fs
+        self._is_http = root.protocol in ("http", "https")
+        self.timeout = None if root.protocol in _WITH_TIMEOUTS else _TIMEOUT
+        self._is_async = getattr(fs, "async_impl", False) and not fs.asynchronous
+        self._threads: ThreadPoolExecutor | None = None
+        self.concurrency = _THREADS.get(root.protocol, 1)
+        if self._is_async:
+            self.concurrency = _get_pool_size(options)
+        elif hasattr(fs, "ftp"):  # paramiko, which has no timeout of its own
+            fs.ftp.get_channel().settimeout(_READ_TIMEOUT)
+
+    async def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        if self._is_async:
+            return await getattr(self._fs, f"_{method}")(*args, **kwargs)
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self.concurrency)
+        call = partial(getattr(self._fs, method), *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    @override
+    async def list_dir(self, path: str) -> list[Entry]:
+        self._fs.invalidate_cache(path)
+        try:
+            listed = await self._call("ls", path, detail=True)
+        except Exception as exc:
+            if self._is_http and is_absence(exc):
+                raise OSError(_NO_LISTING.format("404 Not Found")) from exc
+            raise
+        if self._is_http:
+            return _read_links(path, listed)
+        here = path.strip("/")
+        entries = list(_iter_entries(here, listed))
+        if not entries and path and await self._is_file(here, listed):
+            raise NotADirectoryError(path)
+        return entries
+
+    async def _is_file(self, path: str, listed: list[dict[str, Any]]) -> bool:
+        """Tell whether an empty listing is that of a file: archives list nothing there."""
+        if not listed:
+            info = await self._call("info", path)
+            return bool(info["type"] == "file")
+        return any(e["type"] == "file" and e["name"].strip("/") == path for e in listed)
+
+    @override
+    async def read(self, path: str) -> bytes:
+        return bytes(await self._call("cat_file", path))
+
+    @override
+    async def fetch(self, path: str, target: str) -> None:
+        await self._call("get_file", path, target)
+        if not os.path.exists(target):  # what some do with a folder
+            raise FileNotFoundError(path)
+
+
+_NO_LISTING = (
+    "this server answered with {}: there is no such directory, or it does not list directories, "
+    "which finding runs takes. A single run can be read by its URL all the same"
+)
+
+
+def _iter_entries(here: str, listed: Iterable[dict[str, Any]]) -> Iterable[Entry]:
+    for info in listed:
+        parent, _, name = info["name"].strip("/").rpartition("/")
+        if parent == here and name:
+            if info["type"] == "directory":
+                yield Entry(name, is_dir=True)
+            else:
+                yield Entry(name, is_dir=False, size=info.get("size"), version=_get_version(info))
+
+
+def _get_version(info: Mapping[str, Any]) -> str | None:
+    known = [f"{info[name]}" for name in _VERSION_FIELDS if info.get(name) is not None]
+    return " ".join([*known, str(info.get("size"))]) if known else None
+
+
+def _read_links(path: str, listed: Iterable[dict[str, Any]]) -> list[Entry]:
+    """Return the entries of the page that a web server makes of a directory."""
+    entries = []
+    here = path.rstrip("/")
+    for info in listed:
+        parent, _, name = info["name"].rstrip("/").rpartition("/")
+        if parent == here and name and not name.startswith("?"):
+            entries.append(Entry(urllib.parse.unquote(name), info["type"] == "directory"))
+    if not entries:
+        raise OSError(_NO_LISTING.format("a page without links to anything in it"))
+    return entries
+
+
+def tune(protocol: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a filesystem's options for reading many small files, now and as they are.
+
+    What the user set stays as it is. The links of a chained URL are tuned too.
+    """
+    tuned = dict(options)
+    if "target_protocol" in tuned:
+        target_options = tuned.get("target_options") or {}
+        tuned["target_options"] = tune(tuned["target_protocol"], target_options)
+    if protocol in ("s3", "s3a"):
+        return _merge(
+            {
+                # One GET for a file, without a HEAD to see whether it takes several.
+                "max_concurrency": 1,
+                "use_listings_cache": False,
+                "config_kwargs": {
+                    "max_pool_connections": _CONCURRENCY,
+                    # s3fs and this package retry already.
+                    "retries": {"total_max_attempts": 1},
+                },
+            },
+            tuned,
+        )
+    if protocol in ("gs", "gcs"):
+        _warn_about_emulator(tuned)
+        return _merge({"use_listings_cache": False, "requests_timeout": _make_timeout()}, tuned)
+    if protocol in ("az", "abfs", "abfss", "adl"):
+        timeouts = {"connection_timeout": _CONNECT_TIMEOUT, "read_timeout": _READ_TIMEOUT}
+        return _merge({"use_listings_cache": False, **timeouts}, tuned)
+    if protocol in ("http", "https"):
+        return _merge({"client_kwargs": {"timeout": _make_timeout()}}, tuned)
+    return tuned
+
+
+def _make_timeout() -> Any:
+    """Return aiohttp's timeouts: not for a whole transfer, which may be large."""
+    from aiohttp import ClientTimeout
+
+    return ClientTimeout(None, sock_connect=_CONNECT_TIMEOUT, sock_read=_READ_TIMEOUT)
+
+
+def _merge(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return defaults with a user's options over them, one mapping into the other."""
+    merged = {**defaults, **options}
+    for name, value in defaults.items():
+        if isinstance(value, dict) and isinstance(options.get(name), dict):
+            merged[name] = _merge(value, options[name])
+    return merged
+
+
+def _get_pool_size(options: Mapping[str, Any]) -> int:
+    """Return how many connections there are; more requests would wait, and time out, for one."""
+    config = options.get("config_kwargs") or {}
+    return int(config.get("max_pool_connections", _CONCURRENCY))
+
+
+def _warn_about_emulator(options: Mapping[str, Any]) -> None:
+    endpoint = options.get("endpoint_url") or os.environ.get("STORAGE_EMULATOR_HOST")
+    probing = os.environ.get("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "true").lower()
+    if endpoint and probing in ("true", "1"):
+        logger.warning(
+            "gcsfs asks an endpoint of your own for features of Google's that it may not have, "
+            "which takes seconds for each bucket; set GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT=false "
+            "before Python starts"
+        )

@@ -1,0 +1,302 @@
+"""Storages that are not the local filesystem: one way to ask them, whatever the client."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from typing_extensions import override
+
+from kedro_hydraflow.errors import (
+    NotFoundError,
+    OptionError,
+    StorageError,
+    UnreachableError,
+)
+from kedro_hydraflow.redaction import get_harmless, redact, redact_url
+from kedro_hydraflow.storage.base import Entry, Storage
+from kedro_hydraflow.storage.bulk import NotTriedError, run_requests
+from kedro_hydraflow.storage.foreign_errors import (
+    describe_foreign,
+    is_absence,
+    is_denial,
+    is_transient,
+    missing_filesystem,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
+
+    from upath import UPath
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+_ARCHIVES = frozenset({"zip", "tar", "libarchive"})
+_IN_PROCESS = frozenset({"", "file", "local", "memory", "data"}) | _ARCHIVES
+"""Protocols that take no network themselves."""
+
+
+class Client(ABC):
+    """What talks to one kind of storage. Paths are those of `UPath.path`.
+
+    The methods raise whatever the package behind them raises.
+    """
+
+    concurrency: int
+    """How many requests may be in flight at once."""
+
+    timeout: float | None = None
+    """Seconds for one small request, where the package behind has no timeouts of its own."""
+
+    @abstractmethod
+    async def list_dir(self, path: str) -> list[Entry]:
+        """Return what a folder holds, in any order, from the storage and no cache.
+
+        Raises:
+            FileNotFoundError: If there is no such folder.
+        """
+
+    @abstractmethod
+    async def read(self, path: str) -> bytes:
+        """Return the content of a file."""
+
+    @abstractmethod
+    async def fetch(self, path: str, target: str) -> None:
+        """Copy a file to a local path, piece by piece."""
+
+
+class RemoteStorage(Storage):
+    """What lies below one URL. Connects on first use.
+
+    Args:
+        root: The URL, with the options of its filesystem.
+        make_client: Makes the client from the root.
+    """
+
+    def __init__(self, root: UPath, make_client: Callable[[UPath], Client]) -> None:
+        self._root = root
+        self._make_client = make_client
+        self._client: tuple[int, Client] | None = None
+        protocols = set(_iter_protocols(root.protocol, root.storage_options))
+        self.is_process_local = "memory" in protocols
+        self.is_remote = not protocols <= _IN_PROCESS
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteStorage, (self._root, self._make_client)
+
+    @property
+    @override
+    def key(self) -> Hashable:
+        from fsspec.utils import tokenize
+
+        options = tokenize(dict(self._root.storage_options))
+        return self._root.protocol, self._root.anchor, options, self._make_client
+
+    @override
+    def list_dir(self, path: str, limit: int | None = None) -> list[Entry]:
+        (listing,) = self.list_many([path], limit)
+        if isinstance(listing, StorageError):
+            raise listing
+        return listing
+
+    @override
+    def list_many(
+        self, paths: Sequence[str], limit: int | None = None
+    ) -> list[list[Entry] | StorageError]:
+        listings: list[list[Entry] | StorageError] = [[] for _ in paths]
+
+        def use(i: int, listing: list[Entry] | Exception) -> None:
+            if isinstance(listing, Exception):
+                listings[i] = self._make_error("list the directory", paths[i], listing)
+            else:
+                listings[i] = sorted(listing)
+
+        self._ask(lambda client: client.list_dir, paths, use)
+        return listings
+
+    @override
+    def read_many(self, paths: Sequence[str]) -> list[bytes | StorageError | None]:
+        contents: list[bytes | StorageError | None] = [None] * len(paths)
+        self.read_each(paths, contents.__setitem__)
+        return contents
+
+    @override
+    def read_each(
+        self, paths: Sequence[str], use: Callable[[int, bytes | StorageError | None], None]
+    ) -> None:
+        def settle(i: int, content: bytes | Exception) -> None:
+            if not isinstance(content, Exception):
+                use(i, content)
+            elif self._is_absence(content):
+                use(i, None)
+            else:
+                use(i, self._make_error("read", paths[i], content))
+
+        self._ask(lambda client: client.read, paths, settle)
+
+    @override
+    def fetch_many(self, files: Sequence[tuple[str, str]]) -> list[StorageError | None]:
+        errors: list[StorageError | None] = [None] * len(files)
+
+        def use(i: int, result: Exception | None) -> None:
+            if result is not None:
+                errors[i] = self._make_error("fetch", files[i][0], result)
+
+        def get_fetch(client: Client) -> Callable[[tuple[str, str]], Awaitable[None]]:
+            return lambda file: client.fetch(*file)
+
+        self._ask(get_fetch, files, use, are_small=False)
+        return errors
+
+    def _ask(
+        self,
+        get_method: Callable[[Client], Callable[[A], Awaitable[T]]],
+        arguments: Sequence[A],
+        use: Callable[[int, T | Exception], None],
+        *,
+        are_small: bool = True,
+    ) -> None:
+        """Call a method of the client for each argument, and use its results as they come."""
+        try:
+            client = self._connect()
+        except StorageError as exc:
+            for i in range(len(arguments)):
+                use(i, exc)
+            return
+        timeout = client.timeout if are_small else None
+        run_requests(
+            get_method(client), arguments, use=use, concurrency=client.concurrency, timeout=timeout
+        )
+
+    def _connect(self) -> Client:
+        if self._client is None or self._client[0] != os.getpid():  # none survives a fork
+            try:
+                client = self._make_client(self._root)
+            except ImportError as exc:
+                raise missing_filesystem(str(self._root), exc) from exc
+            except Exception as exc:
+                error = self._make_error("open", self._root.path, exc)
+                raise error from error.__cause__
+            self._client = os.getpid(), client
+        return self._client[1]
+
+    @override
+    def is_dir(self, path: str) -> bool:
+        try:
+            self.list_dir(path)
+        except NotFoundError:
+            return False
+        return True
+
+    @override
+    def path(self, path: str) -> UPath:
+        path = path.strip("/")
+        base = self._root
+        while not f"{path}/".startswith(prefix := f"{base.path.strip('/')}/".lstrip("/")):
+            if base.parent == base:
+                raise OptionError(f"{redact_url(path)!r} does not lie below {base}")
+            base = base.parent
+        relative = path[len(prefix) :]
+        return base / relative if relative else base
+
+    @override
+    def join(self, path: str, *names: str) -> str:
+        return "/".join((path.rstrip("/"), *names)) if path else "/".join(names)
+
+    @override
+    def split(self, path: str) -> tuple[str, str]:
+        parent, _, name = path.rstrip("/").rpartition("/")
+        return parent, name
+
+    @override
+    def url(self, path: str) -> str:
+        root_url, root_path = self._shown_root
+        path = path.strip("/")
+        if path.startswith(root_path) and "::" not in root_url:
+            return redact_url(root_url + path[len(root_path) :])
+        return redact_url(_add_host(str(self.path(path)), self._root.storage_options))
+
+    @cached_property
+    def _shown_root(self) -> tuple[str, str]:
+        """The URL and the path of the root; to make them takes longer than to read a file."""
+        root_url = _add_host(str(self._root), self._root.storage_options).rstrip("/")
+        path = self._root.path.strip("/")
+        return (f"{root_url}/", f"{path}/") if path else (f"{root_url}/", "")
+
+    @override
+    def identity(self, path: str) -> str:
+        return f"{self.url(path)} {self._places}"
+
+    @cached_property
+    def _places(self) -> str:
+        return " ".join(_iter_places(self._root.storage_options))
+
+    def _is_absence(self, exc: Exception) -> bool:
+        """Tell whether a client says that it has no such path, not that it cannot be opened."""
+        return not isinstance(exc, StorageError) and is_absence(
+            exc, in_archive=self._root.protocol in _ARCHIVES
+        )
+
+    def _make_error(self, action: str, path: str, exc: Exception) -> StorageError:
+        """Return our error for one of a client, with it as the cause if it shows no secret."""
+        if isinstance(exc, StorageError):
+            return exc
+        options = self._root.storage_options
+        reason = redact(describe_foreign(exc), options)
+        error: StorageError
+        if isinstance(exc, NotTriedError) or is_transient(exc):
+            error = UnreachableError(f"cannot {action} {self.url(path)!r}: {reason}")
+        elif self._is_absence(exc):
+            error = NotFoundError(f"there is no {self.url(path)!r}")
+        elif is_denial(exc):
+            advice = f"access denied ({reason}); check `credentials`"
+            error = StorageError(f"cannot {action} {self.url(path)!r}: {advice}")
+        else:
+            error = StorageError(f"cannot {action} {self.url(path)!r}: {reason}")
+        error.__cause__ = get_harmless(exc, options)
+        return error
+
+
+def _iter_protocols(protocol: str, options: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the protocol of each link of a chained URL."""
+    yield protocol
+    if "target_protocol" in options:
+        yield from _iter_protocols(options["target_protocol"], options.get("target_options") or {})
+
+
+def _add_host(url: str, options: Mapping[str, Any]) -> str:
+    """Return a URL with the host that its options name, where UPath leaves it out."""
+    scheme, separator, path = url.partition("://")
+    if separator and path.startswith("/"):
+        if "base_url" in options:  # WebDAV
+            return f"{scheme}+{options['base_url'].rstrip('/')}{path}"
+        if "host" in options:
+            port = f":{options['port']}" if "port" in options else ""
+            return f"{scheme}://{options['host']}{port}{path}"
+    return url
+
+
+_PLACES = ("account_host", "account_name", "endpoint", "endpoint_url", "fo", "username")
+_ENVIRONMENT = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AZURE_STORAGE_ACCOUNT_NAME",
+    "STORAGE_EMULATOR_HOST",
+)
+
+
+def _iter_places(options: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what tells apart two servers that have the same URLs."""
+    for name in _PLACES:
+        if isinstance(options.get(name), str):
+            yield f"{name}={redact_url(options[name])}"
+    for part in str(options.get("connection_string", "")).split(";"):
+        if part.startswith(("AccountName=", "BlobEndpoint=")):
+            yield redact_url(part)
+    for name in ("client_kwargs", "target_options"):
+        if isinstance(options.get(name), dict):
+            yield from _iter_places(options[name])
+    yield from (f"{name}={os.environ[name]}" for name in _ENVIRONMENT if name in os.environ)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from kedro_hydraflow.storage import bulk
+from kedro_hydraflow.storage.bulk import NotTriedError, run_requests
+
+
+class Server:
+    """Answers requests, some of them only after failing."""
+
+    def __init__(self, failures: dict[int, list[Exception]] | None = None) -> None:
+        self.failures = failures or {}
+        self.requests: list[int] = []
+        self.in_flight = 0
+        self.most_in_flight = 0
+
+    async def answer(self, request: int) -> str:
+        self.requests.append(request)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        await asyncio.sleep(0)
+        self.in_flight -= 1
+        if self.failures.get(request):
+            raise self.failures[request].pop(0)
+        return f"answer {request}"
+
+
+def ask(server: Any, n: int, concurrency: int = 4, timeout: float | None = None) -> list[Any]:
+    results: list[Any] = [None] * n
+    run_requests(
+        server.answer,
+        range(n),
+        use=results.__setitem__,
+        concurrency=concurrency,
+        timeout=timeout,
+    )
+    return results
+
+
+def test_results_are_in_order_and_concurrency_is_bounded() -> None:
+    server = Server()
+    assert ask(server, 20) == [f"answer {i}" for i in range(20)]
+    assert server.most_in_flight == 4
+    assert ask(server, 0) == []
+
+
+def test_transient_failures_are_tried_again(no_waiting: None) -> None:
+    server = Server({3: [ConnectionResetError()] * (bulk.MAX_ATTEMPTS - 1)})
+    assert ask(server, 5) == [f"answer {i}" for i in range(5)]
+    assert server.requests.count(3) == bulk.MAX_ATTEMPTS
+    assert server.requests.count(4) == 1
+
+
+def test_what_fails_for_good_is_the_result(no_waiting: None) -> None:
+    server = Server({1: [PermissionError("no")], 2: [TimeoutError("late")] * 99})
+    results = ask(server, 4, concurrency=1)
+    assert results[0] == "answer 0"
+    assert isinstance(results[1], PermissionError)
+    assert server.requests.count(1) == 1
+    assert isinstance(results[2], TimeoutError)
+    assert server.requests.count(2) == bulk.MAX_ATTEMPTS
+
+
+def test_after_an_outage_nothing_more_is_tried(no_waiting: None) -> None:
+    server = Server({i: [ConnectionRefusedError("down")] * 99 for i in range(10, 1000)})
+    results = ask(server, 1000)
+    assert results[:10] == [f"answer {i}" for i in range(10)]
+    assert all(isinstance(r, (ConnectionRefusedError, NotTriedError)) for r in results[10:])
+    assert sum(isinstance(r, NotTriedError) for r in results) >= 980
+    assert str(results[-1]) == "not tried after others had failed: ConnectionRefusedError: down"
+    assert len(server.requests) <= 10 + 2 * 4 * bulk.MAX_ATTEMPTS
+
+
+def test_one_that_always_fails_is_no_outage(no_waiting: None) -> None:
+    server = Server({5: [TimeoutError()] * 99})
+    results = ask(server, 200)
+    assert isinstance(results[5], TimeoutError)
+    assert results[6:] == [f"answer {i}" for i in range(6, 200)]
+
+
+def test_no_attempt_begins_after_the_time_is_up(
+    monkeypatch: pytest.MonkeyPatch, no_waiting: None
+) -> None:
+    monkeypatch.setattr(bulk, "GIVE_UP_AFTER", 0)
+    server = Server({0: [TimeoutError()] * 99})
+    assert isinstance(ask(server, 1)[0], TimeoutError)
+    assert server.requests == [0]
+
+
+def test_a_request_that_hangs_times_out(no_waiting: None) -> None:
+    class Hanging:
+        requests = 0
+
+        async def answer(self, request: int) -> None:
+            self.requests += 1
+            await asyncio.sleep(60)
+
+    server = Hanging()
+    (result,) = ask(server, 1, timeout=0.01)
+    assert isinstance(result, TimeoutError)
+    assert str(result) == "no answer in 0.01 s"
+    assert server.requests == bulk.MAX_ATTEMPTS
