@@ -6,29 +6,46 @@ BIN := $(VENV)/bin
 PIP := python -m pip --disable-pip-version-check install --quiet
 export DO_NOT_TRACK := 1
 
+# Apart from the others, for which clients and engines are installed changes what is tested.
+SERVERS := .venv-integration
+AZURITE := .cache/azurite/node_modules/.bin/azurite-blob
+
 # The lower bounds in pyproject.toml.
 OLDEST := kedro==1.0.0 omegaconf==2.3.0 fsspec==2024.10.0 joblib==1.3.0 numpy==1.24.0 polars==1.20.0 \
-	pyyaml==6.0.1 tqdm==4.60.0 typing-extensions==4.12.0 universal-pathlib==0.3.9
+	pyyaml==6.0.1 tqdm==4.60.0 typing-extensions==4.12.0 universal-pathlib==0.3.9 \
+	filelock==3.13.0 platformdirs==4.0.0 tenacity==8.2.3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-newest lint format bench clean
+.PHONY: help demo demo-s3 test test-oldest test-newest integration lint format bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo.stamp ## Rank the runs of the example sweep in a Kedro pipeline, and draw pictures
 	$(BIN)/kedro run
 	@echo "The leaderboard and the pictures are in examples/data/reporting:"
 	@ls examples/data/reporting
 
+demo-s3: $(VENV)/demo-s3.stamp ## Do the same with the sweep in a bucket, on an S3 server of this machine
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/on_s3.py kedro run --env s3
+	@echo "The leaderboard and the pictures are in examples/data/reporting:"
+	@ls examples/data/reporting
+
 test: $(VENV)/test.stamp ## Run the tests, with branch coverage
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest -m "not integration" --cov --cov-report=term
 
 test-oldest: ## Run the tests on Python 3.10 with the oldest supported packages
 	@$(call test-on,3.10,oldest,$(OLDEST))
 
 test-newest: ## Run the tests on Python 3.13 with the newest packages
 	@$(call test-on,3.13,newest,--upgrade kedro omegaconf)
+
+integration: $(SERVERS)/stamp $(AZURITE) ## Run the tests against real S3, GCS, Azure, SFTP and web servers
+	@PATH="$$PATH:/usr/sbin"; for pair in nginx:nginx-light sshd:openssh-server; do \
+		command -v "$${pair%:*}" > /dev/null || \
+			echo "$${pair%:*} is missing: apt-get install $${pair#*:} (on Debian)"; \
+	done
+	$(SERVERS)/bin/python -m pytest -m integration --timeout 300 --timeout-method thread tests/integration
 
 lint: $(VENV)/lint.stamp ## Check style (ruff), types (mypy) and the direction of imports
 	$(BIN)/ruff check .
@@ -52,6 +69,16 @@ $(VENV)/%.stamp: pyproject.toml | $(BIN)/python
 	$(BIN)/$(PIP) --editable . --group $*
 	@touch $@
 
+$(SERVERS)/stamp: pyproject.toml
+	[ -x $(SERVERS)/bin/python ] || $(PYTHON) -m venv $(SERVERS)
+	$(SERVERS)/bin/$(PIP) --upgrade 'pip>=25.1'
+	$(SERVERS)/bin/$(PIP) --editable '.[azure,gcs,http,obstore,s3,sftp,webdav]' --group integration
+	@touch $@
+
+# Without npm the tests on Azure are skipped, or fail where REQUIRE_SERVERS=1 is set.
+$(AZURITE):
+	-npm install --silent --no-fund --no-audit --prefix .cache/azurite 'azurite@^3.35'
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/$(PIP) --upgrade 'pip>=25.1'
@@ -69,5 +96,5 @@ define test-on
 	.venv-$(2)/bin/$(PIP) --upgrade 'pip>=25.1'; \
 	.venv-$(2)/bin/$(PIP) --editable . --group test $(3); \
 	.venv-$(2)/bin/python -m pip list 2>/dev/null | grep -iE '^(kedro|omegaconf|polars|fsspec|joblib) '; \
-	.venv-$(2)/bin/python -m pytest
+	.venv-$(2)/bin/python -m pytest -m "not integration"
 endef
