@@ -440,10 +440,14 @@ def test_each_file_is_read_once(sweep: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert len(read) == len(set(read)) == 3 + 31 + 31
 
 
+@pytest.mark.parametrize(("as_given", "expected"), [(list, 3), (iter, 0)])
 def test_experiment_of_given_runs_is_read_once(
-    sweep: Path, monkeypatch: pytest.MonkeyPatch
+    sweep: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    as_given: Callable[[Any], Any],
+    expected: int,
 ) -> None:
-    runs = Run.load(iter_run_dirs(sweep))
+    runs = Run.load(as_given(iter_run_dirs(sweep)))
     read: list[str] = []
     read_many = LocalStorage.read_many
 
@@ -453,7 +457,7 @@ def test_experiment_of_given_runs_is_read_once(
 
     monkeypatch.setattr(LocalStorage, "read_many", count)
     assert set(runs.to_list("job_name")) == set(NAMES)
-    assert len(read) == 3
+    assert len(read) == expected
 
 
 # HTTP ----------------------------------------------------------------------------------

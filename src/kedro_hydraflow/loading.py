@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,7 +35,7 @@ from kedro_hydraflow.storage import Entry, Storage, locate
 from kedro_hydraflow.stores.file_store import ExperimentFilter, find_experiments, find_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from kedro_hydraflow.storage import AnyPath, Location
@@ -130,8 +131,8 @@ def iter_run_dirs(
     include_deleted: bool | None = None,
     on_error: str = "raise",
     storage_options: Mapping[str, Any] | None = None,
-) -> Iterator[AnyPath]:
-    """Yield the run directories below a tracking directory.
+) -> RunDirs:
+    """Return the run directories below a tracking directory.
 
     Args:
         tracking_dir: The root of an MLflow file store: a path, a URL that fsspec knows, or
@@ -148,9 +149,9 @@ def iter_run_dirs(
             reads from S3, Google Cloud Storage and Azure where it is installed and the
             other options say all that it has to know.
 
-    Yields:
-        A ``pathlib.Path``, or a ``UPath`` on remote storage, sorted by the experiment's
-        name, then by the run's directory.
+    Returns:
+        An iterator of run directories, each a ``pathlib.Path``, or a ``UPath`` on remote
+        storage; sorted by the experiment's name, then by the run's directory.
 
     Raises:
         NotFoundError: If there is no such directory.
@@ -162,29 +163,30 @@ def iter_run_dirs(
         >>> len(dirs)
         31
     """
-    for info in _find_runs(
-        tracking_dir, experiment_names, include_deleted, on_error, storage_options
-    ):
-        yield info.run_dir
+
+    def find() -> Iterator[RunInfo]:
+        check_on_error(on_error)
+        scan = scan_runs(
+            tracking_dir,
+            experiment_names,
+            include_deleted=include_deleted,
+            storage_options=storage_options,
+        )
+        total = len(scan.runs) + len(scan.failures)
+        report(scan.failures, total, on_error, what="runs and experiments")
+        yield from scan.runs
+
+    return RunDirs(find())
 
 
-def _find_runs(
-    tracking_dir: Location,
-    experiment_names: ExperimentFilter,
-    include_deleted: bool | None,
-    on_error: str,
-    storage_options: Mapping[str, Any] | None,
-) -> list[RunInfo]:
-    check_on_error(on_error)
-    scan = scan_runs(
-        tracking_dir,
-        experiment_names,
-        include_deleted=include_deleted,
-        storage_options=storage_options,
-    )
-    total = len(scan.runs) + len(scan.failures)
-    report(scan.failures, total, on_error, what="runs and experiments")
-    return scan.runs
+class RunDirs(Iterator["AnyPath"]):
+    """An iterator of run directories; `Run.load` takes what is known of the runs instead."""
+
+    def __init__(self, infos: Iterator[RunInfo]) -> None:
+        self.infos = infos
+
+    def __next__(self) -> AnyPath:
+        return next(self.infos).run_dir
 
 
 def iter_experiment_dirs(
@@ -217,9 +219,14 @@ def iter_artifacts_dirs(
 
     It is a local path, whatever the storage: see `Run.path`.
     """
-    for info in _find_runs(
-        tracking_dir, experiment_names, include_deleted, on_error, storage_options
-    ):
+    run_dirs = iter_run_dirs(
+        tracking_dir,
+        experiment_names,
+        include_deleted=include_deleted,
+        on_error=on_error,
+        storage_options=storage_options,
+    )
+    for info in run_dirs.infos:
         yield make_artifacts_dir(*info._location)
 
 
@@ -294,6 +301,28 @@ def load_run_dirs(
     """Return the runs of given directories: what ``Run.load`` does with many."""
     check_on_error(on_error)
     check_n_jobs(n_jobs)
+    discovered = False
+    if isinstance(run_dirs, RunDirs):
+        infos, discovered = list(run_dirs.infos), True
+    else:
+        infos = _make_infos(run_dirs, storage_options)
+    runs, unreadable = load_runs(
+        infos,
+        impl_factory,
+        run_class=run_class,
+        n_jobs=n_jobs,
+        progress=progress,
+        config_class=config_class,
+        discovered=discovered,
+    )
+    report(unreadable, len(infos), on_error)
+    return runs
+
+
+def _make_infos(
+    run_dirs: Iterable[Location], storage_options: Mapping[str, Any] | None
+) -> list[RunInfo]:
+    """Return what is known of runs by their directories; they share storages and experiments."""
     storages: dict[Hashable, Storage] = {}
     experiments: dict[tuple[Storage, str], ExperimentInfo] = {}
     infos = []
@@ -305,16 +334,7 @@ def load_run_dirs(
         if experiment is None:
             experiment = experiments[storage, parent] = ExperimentInfo(storage, parent)
         infos.append(RunInfo.make(storage, path, experiment))
-    runs, unreadable = load_runs(
-        infos,
-        impl_factory,
-        run_class=run_class,
-        n_jobs=n_jobs,
-        progress=progress,
-        config_class=config_class,
-    )
-    report(unreadable, len(infos), on_error)
-    return runs
+    return infos
 
 
 def load_runs(

@@ -525,7 +525,7 @@ class Run(Generic[C, I]):
         """Return a metric, param or tag, MISSING if none of that name was logged."""
         for spelling in _get_spellings(key, dotted):
             kind, _, name = spelling.partition(".")
-            if kind not in (self._recorded or {}):
+            if {kind, spelling}.isdisjoint(self._recorded or {}):
                 _read_logged([self], spelling)
             recorded = self._recorded or {}
             value = recorded[kind].get(name, MISSING) if kind in recorded else recorded[spelling]

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 T = TypeVar("T")
 
+MAX_CONCURRENCY = 64
+"""How many requests are in flight at once, unless a client or its options say less."""
+
 MAX_ATTEMPTS = 8
 """How often a request is made that fails for a transient reason."""
 

@@ -8,7 +8,6 @@ of its own, whose text has the status. None of these packages is imported here.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ _TRANSIENT_ERRORS = frozenset(
     {
         "ClientConnectionError",  # aiohttp
         "ClientPayloadError",
+        "ConnectionError",  # botocore, requests
         "ConnectionLost",  # asyncssh
         "EOFError",
         "FSTimeoutError",  # fsspec
@@ -38,10 +38,11 @@ _TRANSIENT_ERRORS = frozenset(
         "SSHException",  # paramiko
         "ServiceRequestError",  # Azure
         "ServiceResponseError",
+        "TimeoutError",
         "TimeoutException",  # httpx
     }
 )
-"""Errors of connections, by name."""
+"""Errors of connections, by name; those of Python go by the names of their base classes."""
 
 _DENIED_ERRORS = frozenset(
     {
@@ -80,18 +81,14 @@ def is_transient(exc: BaseException) -> bool:
     """Tell whether a request that failed so may succeed when it is made again."""
     if is_denial(exc) or isinstance(exc, (FileNotFoundError, NotADirectoryError)):
         return False
+    names = _get_names(exc)
+    if names & _TRANSIENT_ERRORS:  # some have a code that is no status
+        return True
     status = get_status(exc)
     if status is not None:
         return status in _TRANSIENT_STATUSES
-    if any(
-        isinstance(link, (ConnectionError, TimeoutError, asyncio.TimeoutError))
-        for link in _iter_chain(exc)
-    ):
-        return True
-    names = _get_names(exc)
-    if "GenericError" in names and "obstore" in type(exc).__module__:
-        return True  # without a status, it is a connection that failed
-    return bool(names & _TRANSIENT_ERRORS)
+    # An error of obstore without a status is a connection that failed.
+    return "GenericError" in names and "obstore" in type(exc).__module__
 
 
 def get_status(exc: BaseException) -> int | None:

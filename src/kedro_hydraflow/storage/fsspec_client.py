@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from kedro_hydraflow.storage.base import Entry
-from kedro_hydraflow.storage.foreign_errors import is_absence
+from kedro_hydraflow.storage.bulk import MAX_CONCURRENCY
+from kedro_hydraflow.storage.foreign_errors import get_status, is_absence
 from kedro_hydraflow.storage.remote import Client
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CONCURRENCY = 64
 _THREADS = {"webdav": 16}
 """For filesystems that are not asynchronous, how many threads use one at once. Most of their
 connections take one at a time: several threads on one of paramiko block each other."""
@@ -65,6 +65,8 @@ class FsspecClient(Client):
         self.concurrency = _THREADS.get(root.protocol, 1)
         if self._is_async:
             self.concurrency = _get_pool_size(options)
+            if hasattr(fs, "retries"):  # s3fs: each of its attempts would be made many times
+                fs.retries = 1
         elif hasattr(fs, "ftp"):  # paramiko, which has no timeout of its own
             fs.ftp.get_channel().settimeout(_READ_TIMEOUT)
 
@@ -82,8 +84,10 @@ class FsspecClient(Client):
         try:
             listed = await self._call("ls", path, detail=True)
         except Exception as exc:
-            if self._is_http and is_absence(exc):
-                raise OSError(_NO_LISTING.format("404 Not Found")) from exc
+            answers = {403: "403 Forbidden", 404: "404 Not Found"}
+            status = 404 if is_absence(exc) else get_status(exc)
+            if self._is_http and status in answers:
+                raise OSError(_NO_LISTING.format(answers[status])) from exc
             raise
         if self._is_http:
             return _read_links(path, listed)
@@ -161,8 +165,8 @@ def tune(protocol: str, options: Mapping[str, Any]) -> dict[str, Any]:
                 "max_concurrency": 1,
                 "use_listings_cache": False,
                 "config_kwargs": {
-                    "max_pool_connections": _CONCURRENCY,
-                    # s3fs and this package retry already.
+                    "max_pool_connections": MAX_CONCURRENCY,
+                    # This package retries.
                     "retries": {"total_max_attempts": 1},
                 },
             },
@@ -198,7 +202,7 @@ def _merge(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str,
 def _get_pool_size(options: Mapping[str, Any]) -> int:
     """Return how many connections there are; more requests would wait, and time out, for one."""
     config = options.get("config_kwargs") or {}
-    return int(config.get("max_pool_connections", _CONCURRENCY))
+    return int(config.get("max_pool_connections", MAX_CONCURRENCY))
 
 
 def _warn_about_emulator(options: Mapping[str, Any]) -> None:

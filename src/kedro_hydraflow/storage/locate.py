@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import OptionError, StorageError, describe
 from kedro_hydraflow.redaction import get_harmless, redact, redact_url
+from kedro_hydraflow.storage import obstore_client
 from kedro_hydraflow.storage.foreign_errors import missing_filesystem
 from kedro_hydraflow.storage.fsspec_client import FsspecClient
 from kedro_hydraflow.storage.local import LocalStorage
-from kedro_hydraflow.storage.obstore_client import ObstoreClient, can_serve, check_options
 from kedro_hydraflow.storage.remote import RemoteStorage
 
 if TYPE_CHECKING:
@@ -67,12 +67,12 @@ def _choose_client(root: UPath, engine: str | None) -> Callable[[UPath], Client]
         raise OptionError(f"engine: expected 'fsspec' or 'obstore', found {engine!r}")
     if engine == "obstore":
         try:
-            check_options(root.protocol, root.storage_options)
+            obstore_client.check_options(root.protocol, root.storage_options)
         except ImportError as exc:
             raise missing_filesystem("obstore", exc) from exc
-        return ObstoreClient
-    if engine is None and can_serve(root.protocol, root.storage_options):
-        return ObstoreClient
+        return obstore_client.connect
+    if engine is None and obstore_client.can_serve(root.protocol, root.storage_options):
+        return obstore_client.connect
     return FsspecClient
 
 

@@ -8,6 +8,7 @@ it is only chosen unasked where the options say them.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -18,6 +19,8 @@ from typing_extensions import override
 
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.storage.base import Entry
+from kedro_hydraflow.storage.bulk import MAX_CONCURRENCY
+from kedro_hydraflow.storage.fsspec_client import FsspecClient
 from kedro_hydraflow.storage.remote import Client
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
     from upath import UPath
 
-_CONCURRENCY = 64
+logger = logging.getLogger(__name__)
 
 _IGNORED = frozenset(
     {
@@ -44,6 +47,20 @@ _IGNORED = frozenset(
     }
 )
 """Options of fsspec's filesystems that make no difference here."""
+
+
+_process: int | None = None
+"""The process in which obstore was used first. In one forked from it, it would hang."""
+
+
+def connect(root: UPath) -> Client:
+    """Return a client of obstore, or of fsspec in a process where obstore cannot work."""
+    global _process
+    if _process not in (None, os.getpid()):
+        logger.debug("obstore does not work in a forked process; reading with fsspec")
+        return FsspecClient(root)
+    _process = os.getpid()
+    return ObstoreClient(root)
 
 
 class ObstoreClient(Client):
@@ -144,9 +161,9 @@ class _Options:
             "connect_timeout": "10s",
             "read_timeout": "30s",
             "timeout": "1day",  # of a whole transfer, which may be large
-            "pool_max_idle_per_host": str(_CONCURRENCY),
+            "pool_max_idle_per_host": str(MAX_CONCURRENCY),
         }
-        self.concurrency = _CONCURRENCY
+        self.concurrency = MAX_CONCURRENCY
         self.is_complete = False
 
     def take(self, name: str) -> Any:
