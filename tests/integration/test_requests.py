@@ -1,0 +1,185 @@
+"""How many requests reach an S3 server, and which: 2,000 runs in two experiments."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from behind_proxy import (
+    EXPERIMENTS,
+    FAILED,
+    N_FEW,
+    RUNS_EACH,
+    WEIGHTS,
+    Bucket,
+    Site,
+    make_run_id,
+    serve_sweep,
+)
+from kedro_hydraflow import HydraflowRunCollectionDataset, Run, RunCollection, iter_run_dirs
+
+pytestmark = pytest.mark.integration
+
+FSSPEC: dict[str, Any] = {"engine": "fsspec"}
+OBSTORE: dict[str, Any] = {"engine": "obstore"}
+
+N_RUNS = RUNS_EACH * len(EXPERIMENTS)
+CONFIG = "artifacts/.hydra/config.yaml"
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Bucket]:
+    with serve_sweep() as bucket:
+        yield bucket
+
+
+@pytest.fixture
+def site(bucket: Bucket) -> Iterator[Site]:
+    with bucket.behind() as site:
+        yield site
+
+
+@pytest.fixture(params=[FSSPEC, OBSTORE], ids=["fsspec", "obstore"])
+def engine(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The storage option that chooses the client."""
+    engine: dict[str, Any] = request.param
+    return engine
+
+
+def load_with_run(site: Site, engine: dict[str, Any], **kwargs: Any) -> RunCollection[Any]:
+    options = site.options | engine
+    return Run.load(iter_run_dirs(site.url, storage_options=options, **kwargs))
+
+
+def load_with_dataset(site: Site, engine: dict[str, Any], **kwargs: Any) -> RunCollection[Any]:
+    return HydraflowRunCollectionDataset(
+        path=site.url, credentials=site.options, fs_args=engine, **kwargs
+    ).load()
+
+
+def get_paths(site: Site) -> Counter[str]:
+    """Return how often each file was read, by its path below the tracking directory."""
+    root = "/team/mlruns/"
+    return Counter(
+        request.target.removeprefix(root).partition("?")[0]
+        for request in site.proxy.requests()
+        if request.kind == "GET"
+    )
+
+
+def list_paths(name: str, experiments: tuple[str, ...] = tuple(EXPERIMENTS)) -> Counter[str]:
+    """Return a file of each run, once."""
+    return Counter(
+        f"{experiment}/{make_run_id(experiment, number)}/{name}"
+        for experiment in experiments
+        for number in range(RUNS_EACH)
+    )
+
+
+EXPERIMENT_METAS = Counter(f"{experiment}/meta.yaml" for experiment in EXPERIMENTS)
+
+
+@pytest.mark.parametrize("load", [load_with_run, load_with_dataset])
+@pytest.mark.parametrize("engine", [{}, FSSPEC, OBSTORE], ids=["default", "fsspec", "obstore"])
+def test_five_lists_and_one_get_for_each_config(site, engine, load):
+    runs = load(site, engine)
+
+    assert len(runs) == N_RUNS
+    assert site.proxy.counts() == {"LIST": 5, "GET": N_RUNS + 2}
+    assert get_paths(site) == list_paths(CONFIG) + EXPERIMENT_METAS
+
+
+@pytest.mark.parametrize("load", [load_with_run, load_with_dataset])
+def test_the_engine_makes_all_requests(site, load):
+    load(site, OBSTORE, experiment_names="train_small")
+    agents = {request.agent.lower() for request in site.proxy.requests()}
+    assert len(agents) == 1
+    assert not any("boto" in agent for agent in agents)
+
+    site.proxy.reset()
+    load(site, FSSPEC, experiment_names="train_small")
+    assert all("boto" in request.agent.lower() for request in site.proxy.requests())
+
+
+def test_each_load_lists_anew(site, engine):
+    for _ in range(2):
+        site.proxy.reset()
+        dirs = iter_run_dirs(site.few_url, storage_options=site.options | engine)
+        assert len(Run.load(dirs)) == N_FEW
+        assert site.proxy.counts() == {"LIST": 2, "GET": N_FEW + 1}
+
+
+def test_an_experiment_filter_reads_nothing_of_the_others(site, engine):
+    runs = load_with_run(site, engine, experiment_names="train_l*")
+
+    assert len(runs) == RUNS_EACH
+    assert site.proxy.counts() == {"LIST": 3, "GET": RUNS_EACH + 2}
+    assert get_paths(site) == list_paths(CONFIG, ("202",)) + EXPERIMENT_METAS
+    listings = [r.target for r in site.proxy.requests() if r.kind == "LIST"]
+    assert not any("101" in target for target in listings)
+
+
+def test_leaving_out_deleted_runs_reads_each_meta_once(site, engine):
+    runs = load_with_dataset(site, engine, include_deleted=False)
+
+    assert len(runs) == N_RUNS
+    assert site.proxy.counts() == {"LIST": 5, "GET": 2 * N_RUNS + 2}
+    assert get_paths(site) == list_paths(CONFIG) + list_paths("meta.yaml") + EXPERIMENT_METAS
+
+
+def test_a_filter_by_status_reads_each_meta_once(site, engine):
+    runs = load_with_dataset(site, engine, filters=["status == FINISHED"])
+
+    assert len(runs) == N_RUNS - FAILED * len(EXPERIMENTS)
+    paths = get_paths(site)
+    configs = Counter({path: n for path, n in paths.items() if path.endswith(CONFIG)})
+    assert paths - configs == list_paths("meta.yaml") + EXPERIMENT_METAS
+    assert configs <= list_paths(CONFIG)
+    assert site.proxy.counts() == {"LIST": 5, "GET": paths.total()}
+
+
+def test_a_metric_is_read_without_listing(site, engine):
+    runs = load_with_run(site, engine, experiment_names="train_small")
+    site.proxy.reset()
+
+    frame = runs.to_frame("run_id", "metrics.accuracy")
+
+    assert frame["metrics.accuracy"].to_list() == [n / RUNS_EACH for n in range(RUNS_EACH)]
+    assert site.proxy.counts() == {"GET": RUNS_EACH}
+    assert get_paths(site) == list_paths("metrics/accuracy", ("101",))
+
+
+def test_as_many_requests_are_in_flight_as_connections(bucket, engine):
+    # So slow that the client has the time to send as many as it wants, on any machine.
+    with bucket.behind(latency=0.3) as site:
+        load_with_run(site, engine, experiment_names="train_small")
+        assert 32 <= site.proxy.max_in_flight() <= 64
+        assert 32 <= site.proxy.max_connections() <= 64
+
+
+def test_a_pool_size_given_by_the_user_wins(site):
+    site.options["config_kwargs"] = {"max_pool_connections": 7}
+
+    runs = load_with_run(site, FSSPEC, experiment_names="train_small")
+
+    assert len(runs) == RUNS_EACH
+    assert site.proxy.max_connections() <= 7
+    assert site.options["config_kwargs"] == {"max_pool_connections": 7}
+
+
+def test_an_artifact_is_fetched_once(site, engine, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("KEDRO_HYDRAFLOW_CACHE_DIR", str(tmp_path))
+    run = Run(site.run_url(0), storage_options=site.options | engine)
+    path = run.path("weights.npz")
+    assert np.array_equal(np.load(path)["w"], WEIGHTS)
+    assert site.proxy.counts() == {"LIST": 1, "GET": 1}
+
+    site.proxy.reset()
+    assert np.array_equal(np.load(path)["w"], WEIGHTS)
+    assert np.array_equal(np.load(run.path("weights.npz"))["w"], WEIGHTS)
+    assert site.proxy.counts() == {}

