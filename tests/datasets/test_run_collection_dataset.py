@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -241,6 +242,56 @@ def test_constructing_does_no_io() -> None:
         path="s3://no-such-bucket/mlruns", impl="no_such.Name", credentials={"key": "a"}
     )
     assert "no-such-bucket" in repr(dataset)
+
+
+def test_a_catalog_works_without_the_packages_that_only_one_entry_needs(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("s3fs", "obstore"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
+    catalog = DataCatalog.from_config(
+        {
+            "here": {
+                "type": "kedro_hydraflow.HydraflowRunCollectionDataset",
+                "path": str(sweep),
+            },
+            "there": {
+                "type": "kedro_hydraflow.HydraflowRunCollectionDataset",
+                "path": "s3://team/mlruns",
+                "credentials": "dev_s3",
+            },
+        },
+        {"dev_s3": {"key": "K", "secret": "SECRET-1"}},
+    )
+    assert len(catalog.load("here")) == 31
+    there = catalog["there"]
+    assert (
+        "SECRET"
+        not in f"{there!r} {there!s} {there._describe()} {pickle.loads(pickle.dumps(there))!r}"
+    )
+    with pytest.raises(DatasetError, match=r"pip install 'kedro-hydraflow\[s3\]'"):
+        catalog.load("there")
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_deleted_runs_are_left_out_where_they_are_known(
+    tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch, remote: bool
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a", "lr: 1")
+    tracking_dir.add_run(experiment, "b", "lr: 1", lifecycle_stage="deleted")
+    monkeypatch.setattr(LocalStorage, "is_remote", remote)
+
+    def load(**options: Any) -> list[str]:
+        dataset = HydraflowRunCollectionDataset(path=tracking_dir.root, **options)
+        return dataset.load().to_list("run_id")
+
+    assert load() == (["a", "b"] if remote else ["a"])
+    assert load(filters=["status == FINISHED"]) == ["a"]
+    assert load(include_deleted=False) == ["a"]
+    assert load(include_deleted=True) == ["a", "b"]
+    assert load(include_deleted=True, filters=["status == FINISHED"]) == ["a", "b"]
 
 
 def test_missing_directory(tmp_path: Path) -> None:

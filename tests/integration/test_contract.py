@@ -203,6 +203,8 @@ def test_one_run_by_url(place: Place) -> None:
     assert run.cfg == local.cfg
     assert run.get("model.type") == local.get("model.type")
     assert run.get("nothing", 5) == 5
+    assert run.get("metrics.train/loss") == local.get("metrics.train/loss")
+    assert run.get("metrics.nothing", None) is None
     assert (run.info.run_id, run.info.job_name, run.info.status) == (
         RUN_ID,
         local.info.job_name,
