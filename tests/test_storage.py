@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import sys
 import zipfile
 from collections.abc import Callable
@@ -148,6 +149,12 @@ def test_bad_archive(
         list(iter_run_dirs(f"zip://mlruns::{archive}"))
     with pytest.raises(RunLoadError, match="1 of 1 runs could not be read"):
         Run.load([f"zip://mlruns/1/a::{archive}"])
+
+
+@pytest.mark.parametrize("link", ["zip://", "zip://*", "zip"])
+def test_root_of_an_archive(sweep: Path, tmp_path: Path, link: str) -> None:
+    archive = shutil.make_archive(str(tmp_path / "runs"), "zip", sweep)
+    assert len(Run.load(iter_run_dirs(f"{link}::{archive}"))) == 31
 
 
 # Listing and reading -------------------------------------------------------------------

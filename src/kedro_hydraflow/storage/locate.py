@@ -50,6 +50,7 @@ def locate(
             return _locate_locally(_file_uri_to_path(location))
         if not is_url(location):
             return _locate_locally(location)
+        location = _WHOLE_ARCHIVE.sub(r"\1://::", location)
     elif isinstance(location, PurePath) or hasattr(location, "__fspath__"):
         return _locate_locally(os.fspath(location))
     elif not hasattr(location, "storage_options"):
@@ -75,6 +76,9 @@ def _choose_client(root: UPath, engine: str | None) -> Callable[[UPath], Client]
         return obstore_client.connect
     return FsspecClient
 
+
+_WHOLE_ARCHIVE = re.compile(r"^(zip|tar|libarchive)(://\*)?::")
+"""Spellings of the root of an archive that fsspec takes elsewhere."""
 
 _LOCAL = LocalStorage()
 
