@@ -26,10 +26,10 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.storage import (
     Entry,
     LocalStorage,
-    RemoteStorage,
     locate,
 )
 from kedro_hydraflow.storage.foreign_errors import is_transient
+from kedro_hydraflow.storage.remote import RemoteStorage
 
 ODD_NAMES = ["100%25 done", "two words", "a::b", "[x]", "é日本", "#1?", "it's", "a+b=c&d", "a;b"]
 

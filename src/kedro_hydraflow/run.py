@@ -20,7 +20,6 @@ from omegaconf.errors import ConfigTypeError, OmegaConfBaseException
 from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow import config as plain
-from kedro_hydraflow.artifacts import fetch, make_artifact_path
 from kedro_hydraflow.columns import make_series
 from kedro_hydraflow.errors import (
     ConfigError,
@@ -679,6 +678,8 @@ class Run(Generic[C, I]):
             NotFoundError: If there is no such artifact.
             StorageError: If it cannot be fetched.
         """
+        from kedro_hydraflow.artifacts import fetch
+
         return fetch(self.path(relative_path))
 
     def iterdir(self, relative_dir: str = "") -> Iterator[Path]:
@@ -772,7 +773,11 @@ def _get_spellings(key: str, dotted: str) -> list[str]:
 def make_artifacts_dir(storage: Storage, run_dir: str) -> Path:
     """Return the path of a run's artifacts directory."""
     path = storage.join(run_dir, "artifacts")
-    return Path(path) if isinstance(storage, LocalStorage) else make_artifact_path(storage, path)
+    if isinstance(storage, LocalStorage):
+        return Path(path)
+    from kedro_hydraflow.artifacts import make_artifact_path
+
+    return make_artifact_path(storage, path)
 
 
 def is_location(value: object) -> TypeGuard[Location]:

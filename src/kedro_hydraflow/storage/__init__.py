@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from kedro_hydraflow.storage.base import Entry, Storage
 from kedro_hydraflow.storage.local import LocalStorage
 from kedro_hydraflow.storage.locate import ENGINES, is_url, locate
-from kedro_hydraflow.storage.remote import RemoteStorage
 
 if TYPE_CHECKING:
     from kedro_hydraflow.storage.base import AnyPath as AnyPath
@@ -21,7 +20,6 @@ __all__ = [
     "ENGINES",
     "Entry",
     "LocalStorage",
-    "RemoteStorage",
     "Storage",
     "is_url",
     "locate",

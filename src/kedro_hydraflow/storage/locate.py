@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import urllib.request
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.errors import OptionError, StorageError, describe
-from kedro_hydraflow.redaction import get_harmless, redact, redact_url
-from kedro_hydraflow.storage import obstore_client
-from kedro_hydraflow.storage.foreign_errors import missing_filesystem
-from kedro_hydraflow.storage.fsspec_client import FsspecClient
+from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.storage.local import LocalStorage
-from kedro_hydraflow.storage.remote import RemoteStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from upath import UPath
+    from collections.abc import Mapping
 
     from kedro_hydraflow.storage.base import Location, Storage
-    from kedro_hydraflow.storage.remote import Client
 
 ENGINES = ("fsspec", "obstore")
 """What can talk to an object store."""
@@ -55,26 +46,15 @@ def locate(
         return _locate_locally(os.fspath(location))
     elif not hasattr(location, "storage_options"):
         raise OptionError(f"expected a path or a URL, found {location!r}")
+    # Imported here, for asyncio and more stand behind it.
+    from kedro_hydraflow.storage.connect import make_root, make_storage
+
     options = dict(storage_options or {})
     engine = options.pop("engine", None)
-    root = _make_upath(location, options)
+    root = make_root(location, options)
     if root.protocol in ("file", "local"):
         return _locate_locally(root.path)
-    return RemoteStorage(root, _choose_client(root, engine)), root.path.rstrip("/")
-
-
-def _choose_client(root: UPath, engine: str | None) -> Callable[[UPath], Client]:
-    if engine not in (None, *ENGINES):
-        raise OptionError(f"engine: expected 'fsspec' or 'obstore', found {engine!r}")
-    if engine == "obstore":
-        try:
-            obstore_client.check_options(root.protocol, root.storage_options)
-        except ImportError as exc:
-            raise missing_filesystem("obstore", exc) from exc
-        return obstore_client.connect
-    if engine is None and obstore_client.can_serve(root.protocol, root.storage_options):
-        return obstore_client.connect
-    return FsspecClient
+    return make_storage(root, engine), root.path.rstrip("/")
 
 
 _WHOLE_ARCHIVE = re.compile(r"^(zip|tar|libarchive)(://\*)?::")
@@ -102,24 +82,10 @@ def is_url(location: str) -> bool:
 
 def _file_uri_to_path(uri: str) -> str:
     """Return the path of a ``file:`` URI; percent escapes are decoded."""
+    from urllib.request import url2pathname  # 50 ms that others do not need
+
     path = uri.removeprefix("file:")
     if path.startswith("//"):
         host, slash, rest = path[2:].partition("/")
         path = slash + rest if host in ("", "localhost") else path
-    return urllib.request.url2pathname(path)
-
-
-def _make_upath(location: Any, storage_options: Mapping[str, Any]) -> UPath:
-    from upath import UPath
-
-    if isinstance(location, UPath) and storage_options.items() <= location.storage_options.items():
-        return location
-    try:
-        path: UPath = UPath(location, **storage_options)
-    except ImportError as exc:
-        raise missing_filesystem(str(location), exc) from exc
-    except (ValueError, TypeError) as exc:
-        shown = redact_url(str(location))
-        message = f"cannot open {shown!r}: {redact(describe(exc), storage_options)}"
-        raise StorageError(message) from get_harmless(exc, storage_options)
-    return path
+    return url2pathname(path)

@@ -1,0 +1,68 @@
+"""From a URL to the storage behind it, and to the client that talks to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kedro_hydraflow.errors import MissingPackageError, OptionError, StorageError, describe
+from kedro_hydraflow.redaction import get_harmless, redact, redact_url
+from kedro_hydraflow.storage import obstore_client
+from kedro_hydraflow.storage.foreign_errors import missing_filesystem
+from kedro_hydraflow.storage.fsspec_client import FsspecClient
+from kedro_hydraflow.storage.locate import ENGINES
+from kedro_hydraflow.storage.remote import RemoteStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from upath import UPath
+
+    from kedro_hydraflow.storage.remote import Client
+
+
+def make_storage(root: UPath, engine: str | None) -> RemoteStorage:
+    """Return the storage below a URL.
+
+    Raises:
+        OptionError: If the engine cannot serve it.
+        MissingPackageError: If the engine is not installed.
+    """
+    return RemoteStorage(root, _choose_client(root, engine))
+
+
+def _choose_client(root: UPath, engine: str | None) -> Callable[[UPath], Client]:
+    if engine not in (None, *ENGINES):
+        raise OptionError(f"engine: expected one of {ENGINES}, found {engine!r}")
+    if engine == "obstore":
+        try:
+            obstore_client.check_options(root.protocol, root.storage_options)
+        except ImportError as exc:
+            raise MissingPackageError(
+                f"engine: obstore is not installed ({exc}): pip install 'kedro-hydraflow[obstore]'"
+            ) from exc
+        return obstore_client.connect
+    if engine is None and obstore_client.can_serve(root.protocol, root.storage_options):
+        return obstore_client.connect
+    return FsspecClient
+
+
+def make_root(location: Any, storage_options: Mapping[str, Any]) -> UPath:
+    """Return a URL with the options of its filesystem.
+
+    Raises:
+        MissingPackageError: If the package for the URL's protocol is not installed.
+        StorageError: If no filesystem is known for the protocol.
+    """
+    from upath import UPath
+
+    if isinstance(location, UPath) and storage_options.items() <= location.storage_options.items():
+        return location
+    try:
+        path: UPath = UPath(location, **storage_options)
+    except ImportError as exc:
+        raise missing_filesystem(str(location), exc) from exc
+    except (ValueError, TypeError) as exc:
+        shown = redact_url(str(location))
+        message = f"cannot open {shown!r}: {redact(describe(exc), storage_options)}"
+        raise StorageError(message) from get_harmless(exc, storage_options)
+    return path
