@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := python -m pip --disable-pip-version-check install --quiet
 export DO_NOT_TRACK := 1
+DOCUMENTS ?= 100000
 
 # Apart from the others, for which clients and engines are installed changes what is tested.
 SERVERS := .venv-integration
@@ -16,7 +17,7 @@ OLDEST := kedro==1.0.0 omegaconf==2.3.0 fsspec==2025.3.2 joblib==1.3.0 numpy==1.
 	filelock==3.13.0 platformdirs==4.0.0 tenacity==8.2.3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-s3 test test-oldest test-newest integration lint format bench clean
+.PHONY: help demo demo-s3 test test-oldest test-newest integration fuzz lint format bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +47,9 @@ integration: $(SERVERS)/stamp $(AZURITE) ## Run the tests against real S3, GCS, 
 			echo "$${pair%:*} is missing: apt-get install $${pair#*:} (on Debian)"; \
 	done
 	$(SERVERS)/bin/python -m pytest -m integration --timeout 300 --timeout-method thread tests/integration
+
+fuzz: $(VENV)/test.stamp ## Compare what we read from YAML with OmegaConf, for 100,000 documents
+	$(BIN)/python -m tests.fuzz --documents $(DOCUMENTS)
 
 lint: $(VENV)/lint.stamp ## Check style (ruff), types (mypy) and the direction of imports
 	$(BIN)/ruff check .

@@ -1,0 +1,448 @@
+"""YAML bytes as plain data, exactly as ``OmegaConf.load`` would give it.
+
+Reading has two ways that give the same result:
+
+- Hydra writes ``config.yaml`` with ``OmegaConf.save``: block mappings, one entry a line.
+  One regular expression finds the parts of many lines, and their margins tell how they
+  are nested. The runs of a sweep differ in a few lines only: a text is cut at its
+  top-level keys, and each distinct piece is read once (`ConfigReader`).
+- Everything else goes to OmegaConf's own YAML loader, if possible only the piece that
+  holds it.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from kedro_hydraflow.errors import ConfigError
+
+PlainConfig = dict[Any, Any]
+"""A configuration as plain data. Shared between runs: do not modify."""
+
+MAX_BYTES = 64 * 2**20
+"""Larger configurations are refused: no Hydra application writes them."""
+
+MAX_NODES = 1_000_000
+"""The complete loader refuses more YAML nodes, aliases expanded. (OmegaConf 2.4 refuses
+10,000 unless told otherwise, 2.3 has no limit.)"""
+
+MAX_ALIAS_RATIO = 100
+"""Aliases may not multiply a configuration of more than 1,000 nodes by more than this.
+(That is the rule of OmegaConf 2.4; 2.3 has none.)"""
+
+MAX_DEPTH = 50
+"""Deeper nesting is refused. OmegaConf itself ends in a RecursionError some 20 levels
+later, and the C parser crashes the process at some 100,000."""
+
+
+class ConfigReader:
+    """Reads configurations, and remembers what the runs of a sweep share.
+
+    One reader serves one load, or one batch of a load in another process: what it
+    remembers is gone with it. Threads may share it.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: dict[str, PlainConfig | None] = {}
+        self._lines: dict[str, _Line] = {}
+        self._names: dict[str, str] = {}
+
+    def read(self, data: bytes) -> PlainConfig:
+        """Return the mapping that ``OmegaConf.load`` gives for these bytes, as plain data.
+
+        Args:
+            data: The content of a ``.hydra/config.yaml``. Empty means an empty mapping.
+
+        Raises:
+            ConfigError: If OmegaConf could not load it either, if it is not a mapping,
+                or if it exceeds `MAX_BYTES`, `MAX_NODES`, `MAX_ALIAS_RATIO` or `MAX_DEPTH`.
+        """
+        if len(data) > MAX_BYTES:
+            raise ConfigError(f"expected at most {MAX_BYTES:,} bytes, found {len(data):,}")
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError as exc:
+            raise ConfigError(f"expected UTF-8 text: {exc}") from exc
+        if "\r" in text:  # as a file opened in text mode gives it
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        config = self._read_pieces(text)
+        return _load_completely(text) if config is None else config
+
+    def _read_pieces(self, text: str) -> PlainConfig | None:
+        """Return the mapping, or None where the complete loader has to read the text."""
+        if not text.endswith("\n"):  # a block scalar at the end reads differently then
+            return None
+        config: PlainConfig = {}
+        size = 0
+        for piece in _PIECE.split(text[:-1]):
+            entries = self._pieces.get(piece, _UNREAD)
+            if entries is _UNREAD:
+                entries = self._pieces[piece] = self._read_piece(piece)
+            if entries is None:
+                return None
+            config.update(entries)
+            size += len(entries)
+        # Less if a key occurs twice, be it as 1 and "1", which OmegaConf 2.4 refuses.
+        return config if size == len(config) == len(set(map(str, config))) else None
+
+    def _read_piece(self, piece: str) -> PlainConfig | None:
+        if len(self._pieces) >= _MAX_PIECES:  # the next runs may share other pieces
+            self._pieces, self._lines, self._names = {}, {}, {}
+        try:
+            return _nest(self._read_lines(piece))
+        except (_UnusualError, RecursionError):  # the latter deep in the caller's stack
+            return _load_piece(piece)
+
+    def _read_lines(self, piece: str) -> list[_Line]:
+        """Return the lines of a piece, most of them as met in the first that began alike.
+
+        To remember a line costs half as much as to read it. It pays where it comes again.
+        """
+        known = self._lines
+        if piece.partition("\n")[0] not in known:
+            lines = _parse_lines(piece, self._names)
+            if len(known) < _MAX_LINES:
+                known.update(zip(piece.split("\n"), lines, strict=True))
+            return lines
+        texts = piece.split("\n")
+        found = [known.get(text) for text in texts]  # once: another thread may add to them
+        others = [text for text, line in zip(texts, found, strict=True) if line is None]
+        parsed = iter(_parse_lines("\n".join(others), self._names) if others else ())
+        return [line or next(parsed) for line in found]
+
+
+# The complete loader -------------------------------------------------------------------
+
+
+def _path(loader: Any, node: yaml.Node) -> Path:
+    return Path(*loader.construct_sequence(node))
+
+
+def _windows_path(loader: Any, node: yaml.Node) -> Path:
+    """A path that was written on Windows, readable everywhere (OmegaConf: only there)."""
+    return Path(PureWindowsPath(*loader.construct_sequence(node)).as_posix())
+
+
+def _make_loader() -> Any:
+    """Return OmegaConf's own YAML loader with our limits.
+
+    It is pure Python in OmegaConf 2.3. The C parser is ten times faster, but it accepts
+    other texts, say tabs where the pure parser refuses them.
+    """
+    loader: Any
+    try:
+        from omegaconf._yaml import get_yaml_loader
+    except ImportError:
+        loader = _make_loader_23()
+    else:
+        loader = get_yaml_loader(max_yaml_expanded_nodes=MAX_NODES)
+    for module in ("pathlib", "pathlib._local"):
+        tag = f"tag:yaml.org,2002:python/object/apply:{module}."
+        loader.add_constructor(f"{tag}Path", _path)
+        loader.add_constructor(f"{tag}PosixPath", _path)
+        loader.add_constructor(f"{tag}WindowsPath", _windows_path)
+    return loader
+
+
+def _make_loader_23() -> Any:
+    """Return the loader of OmegaConf 2.3 with the limits that 2.4 has."""
+    from omegaconf import _utils
+
+    class Loader(_utils.get_yaml_loader()):  # type: ignore[misc, attr-defined, unused-ignore]
+        def construct_document(self, node: Any) -> Any:
+            counted: dict[Any, int] = {}
+            count = _count_nodes(node, counted)
+            if count > MAX_NODES or (count > 1000 and count > MAX_ALIAS_RATIO * len(counted)):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"aliases expand it to {count:,} nodes", node.start_mark
+                )
+            return super().construct_document(node)
+
+    return Loader
+
+
+def _count_nodes(node: Any, counted: dict[Any, int]) -> int:
+    if node not in counted:
+        counted[node] = 0  # while it is visited: it may refer to itself
+        children = node.value if isinstance(node, yaml.CollectionNode) else ()
+        if isinstance(node, yaml.MappingNode):
+            children = [child for pair in node.value for child in pair]
+        counted[node] = 1 + sum(_count_nodes(child, counted) for child in children)
+    return counted[node]
+
+
+_LOADER = _make_loader()
+TEXT_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+"""Gives every scalar as its text."""
+
+
+def _load_completely(text: str) -> PlainConfig:
+    loaded = load_yaml(text)
+    if type(loaded) is str:  # a document that is only a text is YAML again
+        loaded = load_yaml(loaded)
+        if type(loaded) is str:
+            loaded = {loaded: None}
+    if loaded is None:
+        return {}
+    if type(loaded) is not dict:
+        raise ConfigError(f"expected a mapping at the top, found {type(loaded).__name__}")
+    return _accept(loaded)
+
+
+def _load_piece(piece: str) -> PlainConfig | None:
+    """Return what the complete loader gives for a part of a text, None if that may differ.
+
+    A part that begins with a key, and is complete by itself, means the same within the
+    text, unless it refers to another part.
+    """
+    if "&" in piece or not _KEY.match(piece):
+        return None
+    try:
+        loaded = load_yaml(f"{piece}\n")
+        return _accept(loaded) if type(loaded) is dict else None
+    except ConfigError:
+        return None
+
+
+def _accept(loaded: PlainConfig) -> PlainConfig:
+    """Return loaded data if OmegaConf takes it.
+
+    It refuses dates, sets, empty keys and malformed interpolations.
+    """
+    try:
+        if not _is_plain(loaded):
+            OmegaConf.create(loaded)
+    except RecursionError as exc:
+        raise ConfigError("the configuration refers to itself") from exc
+    except Exception as exc:
+        raise ConfigError(one_line(exc)) from exc
+    return loaded
+
+
+def load_yaml(text: str) -> Any:
+    """Return what OmegaConf's YAML loader gives for a text.
+
+    Raises:
+        ConfigError: If the text is not YAML, or nested too deeply.
+    """
+    check_depth(text)
+    try:
+        return yaml.load(text, Loader=_LOADER)
+    except RecursionError as exc:
+        raise ConfigError("the configuration is nested too deeply or refers to itself") from exc
+    except Exception as exc:  # constructors raise anything: a KeyError for "!!bool x"
+        raise ConfigError(one_line(exc) or type(exc).__name__) from exc
+
+
+def _is_plain(node: Any) -> bool:
+    """Tell whether OmegaConf takes loaded data just as it is."""
+    kind = type(node)
+    if kind is dict:
+        if not all(map(_is_plain, node.values())):
+            return False
+        # OmegaConf 2.4 refuses the keys 1 and "1" in one mapping.
+        return _KEY_TYPES.issuperset(map(type, node)) and len(set(map(str, node))) == len(node)
+    if kind is list:
+        return all(map(_is_plain, node))
+    if kind is str:
+        return "${" not in node or _is_valid_interpolation(node)
+    return kind in SCALAR_TYPES or isinstance(node, Path)
+
+
+_KEY_TYPES = frozenset({str, int, float, bool, bytes})
+SCALAR_TYPES = frozenset({int, float, bool, bytes, type(None)})
+
+
+@lru_cache(maxsize=4096)
+def _is_valid_interpolation(text: str) -> bool:
+    try:
+        OmegaConf.create({"value": text})
+    except Exception:  # also a RecursionError
+        return False
+    return True
+
+
+_OPENING = re.compile(r"[\[{]|[-?:]\s")
+
+
+def check_depth(text: str) -> None:
+    """Refuse deep nesting before the composer, which recurses in C, can see it."""
+    if sum(1 for _ in _OPENING.finditer(text)) < MAX_DEPTH:
+        return
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=TEXT_LOADER):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > MAX_DEPTH:
+                    raise ConfigError(f"nested deeper than {MAX_DEPTH} levels")
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+    except yaml.YAMLError:
+        return  # the loader says it better
+
+
+def one_line(exc: BaseException) -> str:
+    """Return an error's message without line breaks."""
+    return " ".join(str(exc).split())
+
+
+# The reader for what OmegaConf.save writes ---------------------------------------------
+
+_PIECE = re.compile(r"\n(?=[^\s-])")
+_KEY = re.compile(r"""(?:\w[^:#\n]*|'[^'\n]*'|"[^"\n]*"):(?: |$)""", re.MULTILINE)
+_LINE = re.compile(
+    r"""
+    ^ (\ *) ((?:-\ )*)
+    (?: (?: ([A-Za-z_][\w./-]{0,255}) | (0|[1-9]\d{0,17}|'(?!\d)[\ -&(-~]{0,255}') )
+        : (?:\ |$) )?
+    (?: (-?(?:0|[1-9]\d{0,255}) (?:\.\d+)? (?:e[+-]\d+)?) $ | (.*) $ )
+    """,
+    re.VERBOSE | re.ASCII | re.MULTILINE,
+)
+"""Any line: its margin, dashes, name or other key, and a number or the rest."""
+
+_SCALAR = re.compile(
+    r"""
+      (?P<word>[A-Za-z_/](?:[\w./+=,()@-]|:(?=[\w/])|\ (?=[\w./+=,()@-]))*)
+    | '(?P<text>[\ -&(-~]*)'
+    | (?P<other>[^\s&*!|>%@`#].*)
+    """,
+    re.VERBOSE | re.ASCII,
+)
+"""A value, or an item of a list, that is complete on its line and no number."""
+
+_KEYWORDS = {
+    form(word): value
+    for value, words in ((True, "true yes on"), (False, "false no off"), (None, "null"))
+    for word in words.split()
+    for form in (str.lower, str.title, str.upper)
+}
+_MAX_PIECES = 2_000
+_MAX_LINES = 1_000
+_MAX_NAMES = 1_000
+_MAX_SCALAR = 1_000
+
+_Key = str | int | None
+_Line = tuple[str, str, _Key, Any]
+"""Margin, dashes, key (None for a list's item that is a scalar), value."""
+
+_NEXT_LINES: Any = object()
+_UNREAD: Any = object()
+
+
+class _UnusualError(Exception):
+    """Only the complete loader can tell what a piece means."""
+
+
+def _parse_lines(text: str, names: dict[str, str]) -> list[_Line]:
+    """Return what each line holds by itself; ``names`` gives equal keys as one object.
+
+    Raises:
+        _UnusualError: If a line is not a key, an item of a list, or both, with a scalar
+            that is complete.
+    """
+    share = names.setdefault if len(names) < _MAX_NAMES else names.get
+    lines: list[_Line] = []
+    for margin, dashes, name, other_key, number, scalar in _LINE.findall(text):
+        key: _Key = None
+        if name:
+            if name in _KEYWORDS:
+                raise _UnusualError
+            key = share(name, name)
+        elif other_key:
+            key = other_key[1:-1] if other_key.startswith("'") else int(other_key)
+        elif not (dashes and (number or scalar)):
+            raise _UnusualError
+        value: Any = _NEXT_LINES
+        if number:
+            value = float(number) if "." in number or "e" in number else int(number)
+        elif scalar:
+            value = _read_scalar(scalar)
+        lines.append((margin, dashes, key, value))
+    return lines
+
+
+@lru_cache(maxsize=4096)
+def _read_scalar(text: str) -> Any:
+    match = _SCALAR.fullmatch(text)
+    if match is None or len(text) > _MAX_SCALAR:
+        raise _UnusualError
+    kind = match.lastgroup
+    if kind == "word":
+        return _KEYWORDS.get(text, text)
+    if kind == "text":
+        return match["text"]
+    if not text.isprintable():
+        raise _UnusualError
+    try:
+        (value,) = load_yaml(f"- {text}")
+    except ConfigError:
+        raise _UnusualError from None
+    if value not in ([], {}) and (isinstance(value, (dict, list)) or not _is_plain(value)):
+        raise _UnusualError
+    return value
+
+
+def _nest(lines: list[_Line]) -> PlainConfig:
+    """Return the mapping that the lines of a piece make.
+
+    Raises:
+        _UnusualError: If their margins do not fit together, or a key occurs twice.
+    """
+    lines.reverse()  # the next one is the last, and taken off when it is read
+    mapping = _nest_mapping(lines, "", 1)
+    if lines:
+        raise _UnusualError
+    return mapping
+
+
+def _nest_mapping(lines: list[_Line], margin: str, depth: int) -> PlainConfig:
+    mapping: PlainConfig = {}
+    while lines:
+        own_margin, dashes, key, value = lines[-1]
+        if own_margin != margin or dashes:
+            break
+        lines.pop()
+        if key in mapping:
+            raise _UnusualError
+        mapping[key] = _nest_value(lines, margin, depth) if value is _NEXT_LINES else value
+    return mapping
+
+
+def _nest_list(lines: list[_Line], margin: str, depth: int) -> list[Any]:
+    items: list[Any] = []
+    while lines:
+        own_margin, dashes, key, value = lines[-1]
+        if own_margin != margin or not dashes:
+            break
+        if key is None and dashes == "- ":
+            lines.pop()
+            items.append(value)
+        else:  # what follows the dash is the first line of a mapping or list
+            lines[-1] = (margin + "  ", dashes[2:], key, value)
+            items.append(_nest_block(lines, depth + 1))
+    return items
+
+
+def _nest_value(lines: list[_Line], margin: str, depth: int) -> Any:
+    """Return the value of a key that is alone on its line."""
+    if lines:
+        next_margin, dashes, _, _ = lines[-1]
+        if next_margin > margin or (dashes and next_margin == margin):
+            return _nest_block(lines, depth + 1)
+    return None
+
+
+def _nest_block(lines: list[_Line], depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise _UnusualError
+    margin, dashes, _, _ = lines[-1]
+    nest = _nest_list if dashes else _nest_mapping
+    return nest(lines, margin, depth)

@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from tests.conftest import SWEEP
+from tests.fuzz.documents import (
+    DOCUMENTS,
+    REAL,
+    WORDS,
+    describe,
+    dump,
+    find_difference,
+    load_reference,
+)
+
+from kedro_hydraflow import yaml_reader
+from kedro_hydraflow.config import build_dictconfig
+from kedro_hydraflow.errors import ConfigError
+from kedro_hydraflow.yaml_reader import ConfigReader
+
+CHECKED = settings(
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def assert_reads_alike(data: bytes) -> None:
+    """Check a new reader, what it remembers, and one that read similar documents before."""
+    new, used = ConfigReader(), ConfigReader()
+    for text in REAL:
+        used.read(text.encode())
+    difference = find_difference(data, new, new, used)
+    assert difference is None, difference
+
+
+@pytest.mark.parametrize("kind", DOCUMENTS)
+@CHECKED
+@given(data=st.data())
+def test_read_as_omegaconf(kind: str, data: st.DataObject) -> None:
+    assert_reads_alike(data.draw(DOCUMENTS[kind]))
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_read_scalar_in_every_place(word: str) -> None:
+    for data in (
+        {"key": word},
+        {word: 1},
+        {"a": {word: {word: word}}},
+        {"key": [word, {word: word}, [word, [word]]], "z": 1},
+    ):
+        try:
+            created = OmegaConf.create(data)
+        except Exception:
+            continue
+        assert_reads_alike(OmegaConf.to_yaml(created).encode())
+    for text in (f"a: {word}\n", f"a: 0\n{word}: 1\n", f"a:\n- {word}\n- {word}: {word}\nb: 1\n"):
+        assert_reads_alike(text.encode())
+
+
+def test_read_with_remembered_lines_of_other_runs() -> None:
+    reader = ConfigReader()
+    for path in sorted(SWEEP.glob("*/*/artifacts/.hydra/config.yaml")):
+        data = path.read_bytes()
+        found = build_dictconfig(reader.read(data))
+        assert describe(found) == describe(OmegaConf.load(path))
+
+
+# Limits ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: " + "[" * 100_000,
+        "a: " + "{" * 100_000,
+        "[" * 100_000 + "]" * 100_000,
+        "a: " + "[" * 60 + "]" * 60,
+        "- " * 100_000 + "1",
+        "a:\n" + "- " * 60 + "1\n",
+        "a:\n  " + "- " * 60 + "b: 1\n",
+        "? " * 100_000,
+        ": " * 100_000,
+        "? - : - " * 30_000,
+        "".join(f"{' ' * i}a:\n" for i in range(60)),
+        "".join(f"{' ' * i}a:\n" for i in range(1_000)),
+        "".join(f"{' ' * i}-\n" for i in range(1_000)),
+        "a: &a [*a]\n",
+        "a: &a {b: *a}\n",
+        "'" + "[" * 100_000 + "'\n",
+        'a: "' + "${x:" * 10_000 + '"\n',
+    ],
+    ids=lambda text: f"{text[:12]!r}-{len(text)}",
+)
+def test_deep_nesting_is_an_error(text: str) -> None:
+    with pytest.raises(ConfigError):
+        ConfigReader().read(text.encode())
+
+
+def test_tuples_beside_an_escaped_mark_for_a_missing_value() -> None:
+    assert_reads_alike(b"a:\n  x: \\???\n  y: !!pairs [a: 1]\n")
+
+
+def test_mapping_that_merges_itself() -> None:
+    assert_reads_alike(b"a: &a\n  <<: *a\n  x: 1\n")  # OmegaConf 2.3 reads it
+
+
+def test_nesting_up_to_the_limit() -> None:
+    depth = yaml_reader.MAX_DEPTH - 2
+    block = "".join(f"{' ' * i}a:\n" for i in range(depth)) + f"{' ' * depth}b: 1\n"
+    flow = "a: " + "{a: " * (depth - 1) + "{b: 1}" + "}" * (depth - 1) + "\n"
+    assert_reads_alike(block.encode())
+    assert ConfigReader().read(block.encode()) == ConfigReader().read(flow.encode())
+
+
+def bomb(levels: int, width: int) -> str:
+    lines = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * width)}]" for i in range(1, levels)]
+    return "\n".join(["a0: &a0 [x, y]", *lines, ""])
+
+
+def merge_bomb(levels: int, width: int) -> str:
+    lines = [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * width)}]}}" for i in range(1, levels)]
+    return "\n".join(["a0: &a0 {x: 1, y: 2}", *lines, ""])
+
+
+@pytest.mark.parametrize("text", [bomb(30, 10), bomb(6, 9), merge_bomb(30, 10), merge_bomb(7, 9)])
+def test_alias_bombs_are_an_error(text: str) -> None:
+    with pytest.raises(ConfigError):
+        ConfigReader().read(text.encode())
+
+
+def test_size_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml_reader, "MAX_BYTES", 10)
+    with pytest.raises(ConfigError, match="at most 10 bytes, found 12"):
+        ConfigReader().read(b"abc: 1234567")
+
+
+def test_more_nodes_than_omegaconf_allows() -> None:
+    data = "".join(f"k{i}: {{a: {i}}}\n" for i in range(3_000)).encode()
+    assert ConfigReader().read(data)["k2999"] == {"a": 2999}
+
+
+def test_recursion_error_never_escapes(tmp_path: Path) -> None:
+    text = "".join(f"{' ' * i}a:\n" for i in range(40)) + f"{' ' * 40}b: 1\n"
+
+    def at(depth: int) -> Any:
+        if depth:
+            return at(depth - 1)
+        return build_dictconfig(ConfigReader().read(text.encode()))
+
+    with pytest.raises(ConfigError):
+        at(600)
+
+
+# Intended differences --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["pathlib", "pathlib._local"])
+@pytest.mark.parametrize("name", ["Path", "PosixPath", "WindowsPath"])
+def test_paths_written_by_any_python_and_system(module: str, name: str) -> None:
+    text = f"p: !!python/object/apply:{module}.{name}\n- data\n- x.csv\nq: 1\n"
+    assert ConfigReader().read(text.encode()) == {"p": Path("data/x.csv"), "q": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("- 1\n", "list"), ("3\n", "int"), ("'1'\n", "int"), ("[]", "list")]
+)
+def test_root_must_be_a_mapping(text: str, found: str) -> None:
+    with pytest.raises(ConfigError, match=f"expected a mapping at the top, found {found}"):
+        ConfigReader().read(text.encode())
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "{}\n", "null\n", "---\n"])
+def test_empty_is_an_empty_mapping(text: str) -> None:
+    assert ConfigReader().read(text.encode()) == {}
+
+
+# The short way ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def completely_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts that went to the complete loader."""
+    texts: list[str] = []
+    for name in ("_load_completely", "_load_piece"):
+        monkeypatch.setattr(yaml_reader, name, record(texts, getattr(yaml_reader, name)))
+    return texts
+
+
+def record(texts: list[str], function: Any) -> Any:
+    def call(text: str) -> Any:
+        texts.append(text)
+        return function(text)
+
+    return call
+
+
+def test_real_sweep_needs_no_complete_loader(completely_read: list[str]) -> None:
+    reader = ConfigReader()
+    for path in SWEEP.glob("*/*/artifacts/.hydra/config.yaml"):
+        reader.read(path.read_bytes())
+    assert completely_read == []
+
+
+ORDINARY = {
+    "seed": 1,
+    "note": None,
+    "name": "v2: wider sweep, 2 epochs",
+    "empty": "",
+    "model": {
+        "_target_": "package.models.ResNet",
+        "hidden-sizes": [64, 32],
+        "kernel": [[3, 3], [1, 1]],
+        "dropout": 0.1,
+        "eps": 1e-08,
+        "act": "relu",
+        "pretrained": False,
+        "layers": [{"type": "conv", "size": [3, 3]}, {"type": "pool", "args": {}}, [], None],
+        "ckpt": "s3://bucket/models/resnet-18.pt",
+        "out": "${data.classes}",
+        "todo": "???",
+        "items": ["???", "-1", -1, "on", "1e3", "it's", "a, b", "é 日本語", "true"],
+    },
+    "data": {
+        "classes": 10,
+        "path": "/data/x/y",
+        "labels": {0: "cat", 1: "dog"},
+        "ids": {"cat": 0, "null": 2},
+        "run_dir": "${oc.env:HOME}/runs",
+        "split": {"train": 0.8, "val": 0.1, "test": 0.1},
+        "limit": 10**30,
+        "inf": float("inf"),
+        "url": "sqlite:///mlflow.db",
+    },
+}
+
+
+def test_ordinary_configs_need_no_complete_loader(completely_read: list[str]) -> None:
+    data = dump(ORDINARY)
+    found = ConfigReader().read(data)
+    assert completely_read == []
+    assert describe(build_dictconfig(found)) == describe(OmegaConf.create(ORDINARY))
+
+
+def test_only_the_unusual_part_goes_to_the_complete_loader(completely_read: list[str]) -> None:
+    prompt = "You are a helpful assistant.\n\nAnswer in one sentence: " + "please " * 30
+    reader = ConfigReader()
+    for seed in range(3):
+        data = dump({**ORDINARY, "seed": seed, "prompts": {"a key": prompt}, "z": 1})
+        assert describe(build_dictconfig(reader.read(data))) == describe(load_reference(data))
+    assert [text.split(":")[0] for text in completely_read] == ["prompts"]
+
+
+def test_shared_parts_are_the_same_objects() -> None:
+    reader = ConfigReader()
+    first = reader.read(dump({"seed": 1, "model": {"type": "mlp"}}))
+    second = reader.read(dump({"seed": 2, "model": {"type": "mlp"}}))
+    assert first["model"] is second["model"]
+    assert (first["seed"], second["seed"]) == (1, 2)
+
+
+def test_keys_are_the_same_objects() -> None:
+    reader = ConfigReader()
+    first, second = (
+        next(iter(reader.read(dump({"model": {"learning_rate": rate}}))["model"]))
+        for rate in (0.1, 0.2)
+    )
+    assert first is second
+
+
+@pytest.fixture
+def small_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_MAX_PIECES", "_MAX_LINES", "_MAX_NAMES"):
+        monkeypatch.setattr(yaml_reader, name, 5)
+
+
+def make_documents(count: int) -> list[dict[str, Any]]:
+    return [
+        {"a": {"x": i, f"y{i}": i % 3, "z": [i, {"u": 0.5}]}, f"b{i}": "w", "seed": i}
+        for i in range(count)
+    ]
+
+
+@pytest.mark.usefixtures("small_memory")
+def test_what_is_remembered_is_bounded() -> None:
+    reader = ConfigReader()
+    for data in make_documents(50):
+        assert reader.read(dump(data)) == data
+    assert len(reader._pieces) <= 5
+    assert len(reader._lines) <= 5 + 6  # those of one more piece
+    assert len(reader._names) <= 5 + 6
+
+
+@pytest.mark.usefixtures("small_memory")
+def test_threads_share_a_reader() -> None:
+    reader = ConfigReader()
+    documents = make_documents(300)
+    texts = [dump(data) for data in documents]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            assert list(pool.map(reader.read, texts)) == documents
+
+
+def test_no_recursion_error_deep_in_the_stack() -> None:
+    data = "".join(f"{' ' * i}a:\n" for i in range(40)).encode()
+
+    def at(depth: int) -> Any:
+        return at(depth - 1) if depth else ConfigReader().read(data)
+
+    with contextlib.suppress(ConfigError):  # how much it needs depends on the Python
+        at(sys.getrecursionlimit() - len(inspect.stack(0)) - 60)
