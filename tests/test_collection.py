@@ -512,3 +512,10 @@ def test_a_type_error_of_the_item_is_its_own(items: Collection[Item]) -> None:
 @pytest.mark.parametrize("criterion", [range(2, 4), {2: "", 3: ""}.keys(), np.array([2, 3])])
 def test_any_collection_of_values_is_a_criterion(criterion: Any) -> None:
     assert of(1, 2, 3).filter(x=criterion).to_list("x") == [2, 3]
+
+
+def test_the_values_of_a_criterion_are_listed_once() -> None:
+    assert of(1, 2, 3, 1).filter(x=iter([3, 1])).to_list("x") == [1, 3, 1]
+    assert of(0, 1, 10**12).filter(x=range(1, 10**15)).to_list("x") == [1, 10**12]
+    assert of(1.0, 1.5, "1", None).filter(x=range(1, 9)).to_list("x") == [1.0]
+    assert of([1, 2], [2, 1], 1).filter(x=range(1, 3)).to_list("x") == [[1, 2], 1]

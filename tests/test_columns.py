@@ -3,12 +3,15 @@ from __future__ import annotations
 import math
 from datetime import datetime, timedelta, timezone
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from omegaconf import DictConfig, ListConfig
 
 from kedro_hydraflow.columns import make_array, make_series, to_hashable
@@ -53,6 +56,28 @@ THING = Thing()
             [{"a": 1, "b": None}, {"a": None, "b": "x"}],
         ),
         ([{"a": 1}, {"a": 2.5}], pl.Struct({"a": pl.Float64}), [{"a": 1.0}, {"a": 2.5}]),
+        ([[[1, 2], []], [], [[3], None]], pl.List(pl.List(pl.Int64)), None),
+        ([[None], []], pl.List(pl.Null), None),
+        ([[1, "a"], [2.5]], pl.List(pl.String), [["1", "a"], ["2.5"]]),
+        ([[1]] * 200 + [[2.5, "a"]], pl.List(pl.String), [["1"]] * 200 + [["2.5", "a"]]),
+        ([{}, {}], pl.Struct({}), None),
+        ([{}, {"a": []}], pl.Struct({"a": pl.List(pl.Null)}), [{"a": None}, {"a": []}]),
+        (
+            [{"a": 1}] * 200 + [{"a": 2.5, "b": [1]}],
+            pl.Struct({"a": pl.Float64, "b": pl.List(pl.Int64)}),
+            [{"a": 1.0, "b": None}] * 200 + [{"a": 2.5, "b": [1]}],
+        ),
+        (
+            [{"a": {"b": [{"c": 1}]}}, {"a": {"b": []}}, {"a": None}],
+            pl.Struct({"a": pl.Struct({"b": pl.List(pl.Struct({"c": pl.Int64}))})}),
+            None,
+        ),
+        (
+            [[{"a": 1}, {"b": "x"}]],
+            pl.List(pl.Struct({"a": pl.Int64, "b": pl.String})),
+            [[{"a": 1, "b": None}, {"a": None, "b": "x"}]],
+        ),
+        ([[{"a": 1}, 2]], pl.Object, None),
         ([{"a": 1}, 3], pl.Object, None),
         ([{"a": 1}, {"a": {"b": 1}}], pl.Object, None),
         ([{"a": 1}, {"a": [1]}], pl.Object, None),
@@ -134,6 +159,8 @@ class Unhashable:
         (None, None),
         ("a", "a"),
         ([1, [2]], (1, (2,))),
+        ((1, [2]), (1, (2,))),
+        ({"a": [], "b": {}}, (("a", ()), ("b", ()))),
         (ListConfig([1, [2]]), (1, (2,))),
         (np.array([1, 2]), (1, 2)),
         ({"a": [1]}, (("a", (1,)),)),
@@ -147,3 +174,45 @@ def test_to_hashable(value: Any, expected: Any) -> None:
     assert hashable == expected or hashable is expected
     assert type(hashable) is type(expected)
     hash(hashable)
+
+
+# No text, number or list gets lost in a column, whatever else is in it.
+
+numbers = st.integers(-5, 5) | st.floats(allow_nan=False) | st.booleans()
+scalars = st.none() | numbers | st.text("a1$", max_size=3) | st.sampled_from([2**63, 2**64, 2**200])
+names = st.sampled_from("abc")
+
+
+def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3)
+
+
+columns = st.one_of(
+    st.lists(st.recursive(scalars, nested, max_leaves=6), max_size=4),
+    st.lists(st.none() | st.lists(st.none() | numbers, max_size=3), max_size=4),
+    st.lists(st.none() | st.dictionaries(names, st.none() | numbers, max_size=3), max_size=4),
+    st.lists(st.lists(st.dictionaries(names, st.lists(scalars, max_size=2)), max_size=2)),
+)
+
+
+def holds(dtype: Any, got: Any, value: Any) -> bool:
+    """Tell whether a column of a type gave a value back as far as the type allows."""
+    if value is None or dtype == pl.Object:
+        return bool(got == value)
+    if isinstance(dtype, pl.List):
+        return len(got) == len(value) and all(map(partial(holds, dtype.inner), got, value))
+    if isinstance(dtype, pl.Struct):
+        return value.keys() <= got.keys() and all(
+            holds(field.dtype, got[field.name], value.get(field.name)) for field in dtype.fields
+        )
+    if dtype == pl.String:
+        return type(got) is str and (got == value or type(value) is not str)
+    return bool(got == (float(value) if dtype.is_float() else value))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(columns)
+def test_series_hold_all_values(values: list[Any]) -> None:
+    series = make_series("name", values)
+    assert len(series) == len(values)
+    assert all(map(partial(holds, series.dtype), series.to_list(), values))

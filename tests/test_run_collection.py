@@ -1,18 +1,27 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass
+from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
 import pytest
-from omegaconf import DictConfig
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from conftest import TrackingDir, write
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
+from kedro_hydraflow import config as plain
+from kedro_hydraflow.columns import make_array, make_series
 from kedro_hydraflow.errors import ConfigError, MissingKeyError, OptionError
 
 Runs = RunCollection[Run[Any, Any]]
@@ -418,3 +427,308 @@ def test_a_complete_frame_has_the_run_id_of_every_run(sweep: Path) -> None:
     runs = Run.load(iter_run_dirs(sweep, "eval_*"))
     runs[0].update("run_id", "mine")
     assert runs.to_frame()["run_id"].to_list() == ["mine", runs[1].info.run_id]
+
+
+def test_a_complete_frame_keeps_configurations_plain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = "a: 1\nb: {c: '${a}', d: '${b.c}', unset: '???'}\nlist: [1, 2]\n"
+    write(tmp_path / "x/artifacts/.hydra/config.yaml", config)
+    write(tmp_path / "y/artifacts/.hydra/config.yaml", f"{config}text: a${{a}}\nall: ${{b}}\n")
+    runs = Run.load([tmp_path / "x", tmp_path / "y"])
+    built = []
+    build = plain.build_dictconfig
+    monkeypatch.setattr(plain, "build_dictconfig", lambda *args: built.append(args) or build(*args))
+    assert runs[:1].to_frame().row(0)[2:] == (1, 1, 1, None, [1, 2])
+    assert not built
+    assert runs[1:].to_frame()["text"].to_list() == ["a1"]
+    assert len(built) == 1
+    assert all(run._cfg is None for run in runs)
+
+
+# every method gives what its definition says -------------------------------------------
+
+names = st.sampled_from(["a", "b", "c.d"]) | st.just(1)
+numbers = st.integers(-3, 3) | st.sampled_from([True, False, 0.5, 1.0, 2**63, 2**200])
+texts = st.sampled_from(["", "a", "b", "1", "true", "null", "$a", "a???"])
+interpolations = st.sampled_from(
+    ["${a}", "${a.b}", "${b}", "${b.a}", "${c}", "x${a}", "${nowhere}", "${gone:X}", "???"]
+)
+scalars = st.none() | numbers | st.floats() | texts
+anything = st.recursive(
+    st.sampled_from([scalars, interpolations]).flatmap(lambda kind: kind),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=6,
+)
+alike = st.sampled_from([numbers, st.floats() | st.none(), texts, st.lists(numbers, max_size=2)])
+"""Values that can mostly be sorted and compared with each other."""
+
+configs = st.one_of(
+    st.lists(st.dictionaries(names, anything, max_size=3), max_size=4),
+    alike.flatmap(
+        lambda kind: st.lists(
+            st.fixed_dictionaries({"a": kind, "b": st.sampled_from(["${a}", 1, None])}),
+            max_size=6,
+        )
+    ),
+)
+keys = st.sampled_from(["a"] * 5 + ["b"] * 3 + ["a.b", "b.a", "c.d", "1", "run_id"])
+criteria = st.one_of(
+    scalars,
+    st.lists(scalars | st.lists(numbers, max_size=2), max_size=3),
+    st.sets(numbers | texts, max_size=3),
+    st.tuples(st.integers(-3, 0), st.integers(-1, 3)),
+    st.tuples(texts, texts),
+    st.just(range(-1, 2)),
+    st.dictionaries(names, scalars, max_size=2),
+    st.sampled_from([lambda value: value is None, lambda value: value == 1]),
+)
+property_test = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@contextmanager
+def written(configs: list[dict[Any, Any]]) -> Iterator[tuple[Runs, Runs]]:
+    """Give the runs of these configurations twice: a `get` builds DictConfigs, which are kept."""
+    with TemporaryDirectory() as root:
+        for i, config in enumerate(configs):
+            text = OmegaConf.to_yaml(OmegaConf.create(config))
+            write(Path(root, f"run{i}/artifacts/.hydra/config.yaml"), text)
+        run_dirs = [Path(root, f"run{i}") for i in range(len(configs))]
+        yield Run.load(run_dirs), Run.load(run_dirs)
+
+
+def outcome(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+    """Return the text of a result, in which NaN is like NaN, or the name of the error."""
+    try:
+        result = function(*args, **kwargs)
+    except (ConfigError, MissingKeyError, OptionError) as exc:
+        return type(exc).__name__
+    if isinstance(result, RunCollection):
+        result = [run.info.run_id for run in result]
+    if isinstance(result, pl.Series):
+        result = (result.dtype, result.to_list())
+    return repr(result)
+
+
+def value_of(run: Run[Any, Any], key: str, default: Any = MISSING) -> Any:
+    value = run.get(key, default)
+    try:
+        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    except OmegaConfBaseException as exc:
+        raise ConfigError(key) from exc
+
+
+def values_of(runs: Runs, key: str, default: Any = MISSING) -> list[Any]:
+    return [value_of(run, key, default) for run in runs]
+
+
+@property_test
+@given(configs, keys, anything)
+def test_values_by_definition(configs: list[Any], key: str, default: Any) -> None:
+    with written(configs) as (runs, others):
+        for args in ((key,), (key, default)):
+            wanted = outcome(values_of, others, *args)
+            assert outcome(runs._to_data, *args) == wanted
+            if wanted[0] == "[":
+                wanted_values = values_of(others, *args)
+                assert outcome(runs.to_series, *args) == outcome(make_series, key, wanted_values)
+                assert outcome(runs.to_numpy, *args) == outcome(make_array, wanted_values)
+        assert outcome(runs.to_list, key, default) == outcome(
+            lambda: [run.get(key, default) for run in others]
+        )
+
+
+def meets(value: Any, criterion: Any) -> bool:
+    if callable(criterion):
+        return bool(criterion(value))
+    if isinstance(value, (list, dict)):
+        return bool(value == (list(criterion) if type(criterion) in (tuple, range) else criterion))
+    if isinstance(criterion, (list, set, range)):
+        return any(value is one or value == one for one in criterion)
+    if isinstance(criterion, tuple):
+        return value is not None and criterion[0] <= value <= criterion[1]
+    return bool(value == criterion)
+
+
+def filtered(runs: Runs, criteria: list[tuple[str, Any]]) -> list[str]:
+    kept = list(runs)
+    for key, criterion in criteria:
+        look_up = Run.get if callable(criterion) else value_of
+        found = [(run, look_up(run, key)) for run in kept]
+        try:
+            kept = [run for run, value in found if meets(value, criterion)]
+        except TypeError as exc:
+            raise OptionError from exc
+    return [run.info.run_id for run in kept]
+
+
+@property_test
+@given(configs, st.lists(st.tuples(keys, criteria), max_size=3))
+def test_filter_by_definition(configs: list[Any], criteria: list[tuple[str, Any]]) -> None:
+    with written(configs) as (runs, others):
+        wanted = outcome(filtered, others, criteria)
+        assert outcome(runs.filter, *criteria) == wanted
+        if len(criteria) == 1 and wanted[0] == "[":
+            rest = [run_id for run_id in runs.to_list("run_id") if repr(run_id) not in wanted]
+            assert runs.exclude(*criteria).to_list("run_id") == rest
+
+
+def is_absent(value: Any) -> bool:
+    return value is None or value != value
+
+
+def is_in_order(first: list[Any], second: list[Any], reverse: bool) -> bool:
+    """Tell whether two neighbours, the values of keys and the position, are sorted."""
+    for one, other in zip(first, second, strict=True):
+        if is_absent(one) or is_absent(other):
+            if not (is_absent(one) and is_absent(other)):
+                return is_absent(other)
+        elif one != other:
+            return bool(one > other) if reverse else bool(one < other)
+    raise AssertionError
+
+
+@property_test
+@given(configs, st.lists(keys, min_size=1, max_size=2), st.booleans())
+def test_sort_by_definition(configs: list[Any], keys: list[str], reverse: bool) -> None:
+    with written(configs) as (runs, others):
+        assume(outcome(lambda: [values_of(others, key) for key in keys])[0] == "[")
+        columns = [*(values_of(others, key) for key in keys), range(len(runs))]
+        try:
+            for values in columns:
+                present = [value for value in values if not is_absent(value)]
+                assert all(isinstance(x < y, bool) for x in present for y in present)
+        except TypeError:
+            return  # whether those that cannot be compared meet depends on the algorithm
+        assume("nan" not in repr([value for value in columns[0] if type(value) is list]))
+        order = [int(run_id[3:]) for run_id in runs.sort(*keys, reverse=reverse).to_list("run_id")]
+        assert sorted(order) == list(range(len(runs)))
+        rows = [[column[i] for column in columns] for i in order]
+        assert all(is_in_order(*pair, reverse) for pair in pairwise(rows))
+
+
+def as_key(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(as_key, value))
+    if isinstance(value, dict):
+        return tuple((key, as_key(item)) for key, item in value.items())
+    return math.nan if value != value else value
+
+
+def grouped(runs: Runs, by: list[str]) -> list[tuple[Any, list[str]]]:
+    groups: list[tuple[Any, list[str]]] = []
+    columns = [list(map(as_key, values_of(runs, key))) for key in by]
+    for run, values in zip(runs, zip(*columns, strict=True), strict=True):
+        key = values[0] if len(by) == 1 else values
+        found = [ids for known, ids in groups if known is key or known == key]
+        if not found:
+            groups.append((key, []))
+            found = [groups[-1][1]]
+        found[0].append(run.info.run_id)
+    return groups
+
+
+@property_test
+@given(configs, st.lists(keys, min_size=1, max_size=2))
+def test_group_by_by_definition(configs: list[Any], by: list[str]) -> None:
+    with written(configs) as (runs, others):
+        wanted = outcome(grouped, others, by)
+        assert wanted == outcome(
+            lambda: [(key, runs.to_list("run_id")) for key, runs in runs.group_by(*by).items()]
+        )
+        if wanted[0] != "[":
+            return
+        groups = grouped(others, by)
+        frame = runs.group_by(*by).agg("run_id", n=len)
+        if "run_id" not in by:
+            assert frame["run_id"].to_list() == [ids for _, ids in groups]
+        assert frame["n"].to_list() == [len(ids) for _, ids in groups]
+        first = [int(ids[0][3:]) for _, ids in groups]
+        for key in set(by) - {"run_id"}:
+            values = values_of(others, key)
+            wanted = outcome(make_series, key, [values[i] for i in first])
+            assert outcome(frame.get_column, key) == wanted
+
+
+@property_test
+@given(configs, keys)
+def test_unique_by_definition(configs: list[Any], key: str) -> None:
+    with written(configs) as (runs, others):
+        assume(outcome(values_of, others, key)[0] == "[")
+        distinct: list[Any] = []
+        for value in values_of(others, key):
+            known = [as_key(one) for one in distinct]
+            if as_key(value) not in known:
+                distinct.append(value)
+        assert runs.n_unique(key) == len(distinct)
+        unique = runs.unique(key).tolist()
+        assert len(unique) == len(distinct)
+        assert all(as_key(value) in list(map(as_key, unique)) for value in distinct)
+        numbers = [value for value in unique if isinstance(value, (int, float))]
+        if len(numbers) == len(unique):
+            present = [value for value in numbers if value == value]
+            assert numbers[: len(present)] == sorted(present)
+
+
+@property_test
+@given(configs, st.lists(keys, max_size=4))
+def test_to_frame_by_definition(configs: list[Any], keys: list[str]) -> None:
+    with written(configs) as (runs, others):
+        values = {}
+        absent = object()
+        try:
+            for key in keys:
+                column = values_of(others, key, absent)
+                if column and all(value is absent for value in column):
+                    raise MissingKeyError
+                values[key] = [None if value is absent else value for value in column]
+        except (ConfigError, MissingKeyError) as exc:
+            with pytest.raises(type(exc)):
+                runs.to_frame(*keys)
+            return
+        frame = runs.to_frame(*keys) if keys else pl.DataFrame()
+        assert frame.columns == list(values)
+        for key, column in values.items():
+            assert outcome(frame.get_column, key) == outcome(make_series, key, column)
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """Return what the keys of a configuration hold, as OmegaConf resolves it."""
+    flat: dict[str, Any] = {}
+
+    def visit(mapping: dict[Any, Any], path: tuple[Any, ...]) -> None:
+        for name, value in mapping.items():
+            if isinstance(value, dict) and value:
+                visit(value, (*path, name))
+                continue
+            node: Any = cfg
+            try:
+                for part in (*path, name):
+                    node = node[part]
+                node = (
+                    OmegaConf.to_container(node, resolve=True)
+                    if OmegaConf.is_config(node)
+                    else node
+                )
+            except MissingMandatoryValue:
+                node = None
+            except OmegaConfBaseException:
+                node = value
+            flat[".".join(map(str, (*path, name)))] = node
+
+    visit(OmegaConf.to_container(cfg), ())
+    return flat
+
+
+@property_test
+@given(configs)
+def test_a_complete_frame_by_definition(configs: list[Any]) -> None:
+    with written(configs) as (runs, others):
+        rows = [resolved(run.cfg) for run in others]
+        frame = runs.to_frame()
+        columns = dict.fromkeys(key for row in rows for key in row)
+        assert frame.columns == ["run_id", "job_name", *columns]
+        for key in columns:
+            series = make_series(key, [row.get(key) for row in rows])
+            assert outcome(frame.get_column, key) == outcome(lambda series=series: series)
+        assert all(run._cfg is None for run in runs)

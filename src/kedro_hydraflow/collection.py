@@ -12,7 +12,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from typing_extensions import Self
 
-from kedro_hydraflow.columns import make_array, make_series, sort_order, to_hashable
+from kedro_hydraflow.columns import SCALARS, make_array, make_series, sort_order, to_hashable
 from kedro_hydraflow.errors import MissingKeyError, OptionError
 from kedro_hydraflow.group_by import GroupBy
 from kedro_hydraflow.parallel import parallel_map
@@ -142,6 +142,7 @@ class Collection(Sequence[T], Generic[T]):
             values = [self._get(item, key, MISSING) for item in chosen]
             return [i for i, value in zip(candidates, values, strict=True) if wanted(value)]
         matching = []
+        wanted = _as_list(wanted)  # once, not for each value
         values = self._look_up(chosen, key, MISSING)
         value = None
         try:
@@ -471,10 +472,9 @@ def matches(value: Any, criterion: Any) -> bool:
     """
     if callable(criterion):
         return bool(criterion(value))
-    if not isinstance(criterion, (tuple, set, Mapping, DictConfig)) and _is_iterable(criterion):
-        criterion = list(criterion)  # a ListConfig, range, array, …
+    criterion = _as_list(criterion)
     if not _is_iterable(value):
-        if isinstance(criterion, (list, set)):
+        if isinstance(criterion, (list, set, range)):
             return value in criterion
         if isinstance(criterion, tuple) and len(criterion) == 2:
             return value is not None and bool(criterion[0] <= value <= criterion[1])
@@ -484,7 +484,16 @@ def matches(value: Any, criterion: Any) -> bool:
     return list(value) == (list(criterion) if _is_iterable(criterion) else criterion)
 
 
+def _as_list(criterion: Any) -> Any:
+    """Return a criterion as `matches` tests it: a ListConfig, array or iterator as a list."""
+    if isinstance(criterion, (list, tuple, set, range, Mapping, DictConfig)):
+        return criterion
+    return list(criterion) if _is_iterable(criterion) else criterion
+
+
 def _is_iterable(value: Any) -> bool:
+    if type(value) in SCALARS:  # asking whether it is an Iterable takes longer
+        return False
     return isinstance(value, Iterable) and not isinstance(value, (str, bytes))
 
 

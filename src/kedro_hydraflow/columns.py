@@ -27,7 +27,7 @@ def make_series(name: str, values: list[Any]) -> pl.Series:
     import polars as pl
 
     types = set(map(type, values))
-    if types <= _SCALARS:
+    if types <= SCALARS:
         positions = {}
         distinct = values
     else:  # runs share lists and mappings, and Polars takes its time over each
@@ -69,8 +69,13 @@ def make_array(values: list[Any]) -> NDArray[Any]:
 
 def to_hashable(value: Any) -> Hashable:
     """Return a value that can be a group's key: lists become tuples, mappings tuples of pairs."""
-    if type(value) in _SCALARS and value == value:
+    kind = type(value)
+    if kind in SCALARS and value == value:
         return cast("Hashable", value)
+    if kind is list or kind is tuple:
+        return tuple(map(to_hashable, value))
+    if kind is dict:
+        return tuple((to_hashable(k), to_hashable(v)) for k, v in value.items())
     if isinstance(value, float) and math.isnan(value):
         return math.nan  # the one that equals itself as a key
     if OmegaConf.is_list(value):
@@ -120,7 +125,9 @@ def _copy_data(value: Any) -> Any:
     return value
 
 
-_SCALARS = frozenset({bool, int, float, str, bytes, type(None)})
+SCALARS = frozenset({bool, int, float, str, bytes, type(None)})
+"""The types of values that hold no others."""
+
 _NUMERIC = frozenset({bool, int, float})
 _TEMPORAL = frozenset({date, datetime, time, timedelta})
 _INT128 = 2**127
@@ -130,7 +137,7 @@ _INT128 = 2**127
 def _to_column_value(value: Any) -> Any:
     """Return a value with all paths and members of enumerations in it as text."""
     kind = type(value)
-    if kind in _SCALARS:
+    if kind in SCALARS:
         return value
     if isinstance(value, PurePath) or hasattr(value, "storage_options"):  # a UPath
         return str(value)

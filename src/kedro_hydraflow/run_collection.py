@@ -209,11 +209,14 @@ def _flatten_configs(runs: Sequence[Run[Any, Any]]) -> list[dict[str, Any]]:
         if run._cfg is not None:
             rows.append(_flatten(run, plain.to_plain(run._cfg), ()))
             continue
+        config = run._get_config()
+        # The DictConfig that it may need is not kept: it is large and slows lookups down.
+        reader = Run._make(run.info, None, run._config_class, config)
         row: dict[str, Any] = {}
-        for name, value in run._get_config().items():
+        for name, value in config.items():
             flat = shared.get((id(value), name))
             if flat is None:
-                flat = _flatten(run, {name: value}, ())
+                flat = _flatten(reader, {name: value}, ())
                 if type(value) is dict and plain.is_literal(value):
                     shared[id(value), name] = flat
             row.update(flat)
@@ -234,7 +237,13 @@ def _flatten(run: Run[Any, Any], config: Any, path: tuple[Any, ...]) -> dict[str
 
 
 def _resolve(run: Run[Any, Any], path: tuple[Any, ...], unresolved: Any) -> Any:
-    value: Any = run.cfg
+    if run._cfg is None:
+        key = ".".join(map(str, path))
+        if plain.split_key(key) == list(path):  # no name has a dot in it or is a number
+            value: Any = plain.select(run._get_config(), key)
+            if value is not plain.UNDECIDED:
+                return None if value is MISSING else value
+    value = run.cfg
     try:
         for name in path:
             value = value[name]
