@@ -6,9 +6,9 @@ import random
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from typing_extensions import Self
 
@@ -80,12 +80,12 @@ class Collection(Sequence[T], Generic[T]):
         """Return an item, a part of the collection, or the values of a key as a series."""
         if isinstance(index, str):
             return self.to_series(index)
-        if isinstance(index, (int, np.integer)):
-            return self._items[index]
+        if isinstance(index, Integral):  # a number of NumPy is one
+            return self._items[int(index)]
         if isinstance(index, slice):
             return self._make(self._items[index])
-        positions = list(index)
-        if any(isinstance(i, (bool, np.bool_)) for i in positions):
+        positions = list(cast("Iterable[int]", index))
+        if any(type(i).__name__ in ("bool", "bool_") for i in positions):  # or NumPy's
             raise OptionError("expected integers as index, found truth values; use filter(mask)")
         return self._make([self._items[i] for i in positions])
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from enum import Enum
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def make_series(name: str, values: list[Any]) -> pl.Series:
 
 def make_array(values: list[Any]) -> NDArray[Any]:
     """Return a NumPy array whose first axis is along the values, of objects if need be."""
+    import numpy as np
+
     types = set(map(type, values))
     values = list(map(_copy_data, values))
     if types == {str} or types <= _NUMERIC or types <= {list, tuple, np.ndarray}:
@@ -65,6 +67,12 @@ def make_array(values: list[Any]) -> NDArray[Any]:
     for i, value in enumerate(values):
         array[i] = value
     return array
+
+
+def is_numpy(value: Any) -> bool:
+    """Tell whether a value is an array or a number of NumPy, without importing it."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, (numpy.generic, numpy.ndarray))
 
 
 def to_hashable(value: Any) -> Hashable:
@@ -82,7 +90,7 @@ def to_hashable(value: Any) -> Hashable:
         return tuple(to_hashable(v) for v in value)
     if isinstance(value, Hashable) and not OmegaConf.is_config(value):
         return value
-    if isinstance(value, np.ndarray):
+    if is_numpy(value):
         return tuple(value.tolist())
     if isinstance(value, (DictConfig, Mapping)):
         return tuple((to_hashable(k), to_hashable(v)) for k, v in value.items())
@@ -111,7 +119,7 @@ def _holds(array: NDArray[Any], values: list[Any], types: set[type]) -> bool:
 
 
 def _to_lists(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
+    if is_numpy(value):
         return value.tolist()
     return list(map(_to_lists, value)) if isinstance(value, (list, tuple)) else value
 
@@ -143,7 +151,7 @@ def _to_column_value(value: Any) -> Any:
         return str(value)
     if isinstance(value, Enum):
         return value.name
-    if isinstance(value, (np.generic, np.ndarray)):
+    if is_numpy(value):
         return value.tolist()
     if kind is list or kind is tuple:
         return [_to_column_value(v) for v in value]

@@ -14,13 +14,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeGuard, cast, overload
 
-import numpy as np
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigTypeError, OmegaConfBaseException
 from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow import config as plain
-from kedro_hydraflow.columns import make_series
+from kedro_hydraflow.columns import is_numpy, make_series
 from kedro_hydraflow.errors import (
     ConfigError,
     ImplError,
@@ -408,7 +407,7 @@ class Run(Generic[C, I]):
                 self._set(k, v)
 
     def _set(self, key: str, value: Any) -> None:
-        if isinstance(value, (np.generic, np.ndarray)):  # OmegaConf refuses them
+        if is_numpy(value):  # OmegaConf refuses it
             value = value.tolist()
         with self._get_lock():
             if self._cfg is None and self._config_class is None:
