@@ -434,7 +434,7 @@ def test_a_complete_frame_keeps_configurations_plain(
 ) -> None:
     config = "a: 1\nb: {c: '${a}', d: '${b.c}', unset: '???'}\nlist: [1, 2]\n"
     write(tmp_path / "x/artifacts/.hydra/config.yaml", config)
-    write(tmp_path / "y/artifacts/.hydra/config.yaml", f"{config}text: a${{a}}\na.dot: ${{a}}\n")
+    write(tmp_path / "y/artifacts/.hydra/config.yaml", f"{config}text: a${{a}}\nz.dot: ${{a}}\n")
     runs = Run.load([tmp_path / "x", tmp_path / "y"])
     built = []
     build = plain.build_dictconfig
