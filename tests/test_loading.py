@@ -6,6 +6,7 @@ import pickle
 import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 
 import fsspec
 import joblib
+import polars as pl
 import pytest
 from upath import UPath
 
@@ -26,6 +28,8 @@ from kedro_hydraflow import (
     iter_artifacts_dirs,
     iter_experiment_dirs,
     iter_run_dirs,
+    iter_runs,
+    parallel,
 )
 from kedro_hydraflow.errors import (
     ConfigError,
@@ -34,6 +38,7 @@ from kedro_hydraflow.errors import (
     RunLoadError,
     StorageError,
     TrackingDirectoryError,
+    UnreachableError,
 )
 from kedro_hydraflow.loading import _ConfigLoader, load_runs, scan_runs
 from kedro_hydraflow.storage import LocalStorage
@@ -458,6 +463,303 @@ def test_experiment_of_given_runs_is_read_once(
     monkeypatch.setattr(LocalStorage, "read_many", count)
     assert set(runs.to_list("job_name")) == set(NAMES)
     assert len(read) == expected
+
+
+# Whether jobs pay ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many batches went to jobs each time; of small loads, 10 runs are the sample."""
+    started: list[int] = []
+    map_in_jobs = parallel._map_in_jobs
+
+    def spy(function: Any, items: Any, *args: Any) -> Any:
+        started.append(len(items))
+        return map_in_jobs(function, items, *args)
+
+    monkeypatch.setattr(parallel, "_map_in_jobs", spy)
+    monkeypatch.setattr("kedro_hydraflow.loading._SAMPLE", 10)
+    return started
+
+
+def add_runs(tracking_dir: TrackingDir, n_runs: int, make_config: Callable[[int], str]) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for i in range(n_runs):
+        tracking_dir.add_run(experiment, f"r{i:03}", f"i: {i}\n{make_config(i)}")
+
+
+def make_shared_config(i: int) -> str:
+    return "shared:\n" + "".join(f"  k{k}: {k}\n" for k in range(20))
+
+
+def make_distinct_config(i: int) -> str:
+    return f"own_{i}:\n" + "".join(f"  k{k}: {i + k / 100}\n" for k in range(20))
+
+
+@pytest.mark.parametrize(
+    ("make_config", "cost_of_jobs", "in_jobs"),
+    [
+        # 90 runs are left after the sample, each at 10, and at 1 for each value of its own.
+        (make_shared_config, 90 * (10 + 1 + 2), True),
+        (make_shared_config, 90 * (10 + 1 + 2) + 1, False),
+        (make_distinct_config, 90 * (10 + 1 + 20), True),
+        (make_distinct_config, 90 * (10 + 1 + 20) + 1, False),
+    ],
+)
+def test_one_job_for_each_core_stays_here_where_jobs_do_not_pay(
+    tracking_dir: TrackingDir,
+    monkeypatch: pytest.MonkeyPatch,
+    jobs: list[int],
+    make_config: Callable[[int], str],
+    cost_of_jobs: int,
+    in_jobs: bool,
+) -> None:
+    monkeypatch.setattr("kedro_hydraflow.loading._COST_OF_JOBS", cost_of_jobs)
+    add_runs(tracking_dir, 100, make_config)
+    runs = Run.load(iter_run_dirs(tracking_dir.root), n_jobs=-1)
+    assert runs.to_list("i") == [*range(100)]
+    assert bool(jobs) == in_jobs
+
+
+@pytest.mark.parametrize(
+    ("n_jobs", "backend", "n_batches"),
+    [(-1, None, []), (-1, "loky", []), (-1, "threading", [2]), (2, None, [2]), (2, "loky", [2])],
+)
+def test_given_number_of_jobs_and_given_backend_are_obeyed(
+    tracking_dir: TrackingDir,
+    monkeypatch: pytest.MonkeyPatch,
+    jobs: list[int],
+    n_jobs: int,
+    backend: str | None,
+    n_batches: list[int],
+) -> None:
+    monkeypatch.setattr("kedro_hydraflow.loading._MIN_BATCH", 20)
+    monkeypatch.setattr("joblib.effective_n_jobs", lambda _: 2)
+    add_runs(tracking_dir, 40, make_shared_config)
+    with surrounding(backend):
+        runs = Run.load(iter_run_dirs(tracking_dir.root), n_jobs=n_jobs)
+    assert runs.to_list("i") == [*range(40)]
+    assert jobs == n_batches
+
+
+def test_config_class_and_requests_make_jobs_pay_earlier(
+    tracking_dir: TrackingDir,
+    monkeypatch: pytest.MonkeyPatch,
+    serve: Callable[[Path], WebServer],
+    jobs: list[int],
+) -> None:
+    monkeypatch.setattr("kedro_hydraflow.loading._COST_OF_JOBS", 90 * 100)
+    add_runs(tracking_dir, 100, lambda _: "")
+    for location, config_class, pays in [
+        (str(tracking_dir.root), None, False),
+        (str(tracking_dir.root), Numbered, True),
+        (serve(tracking_dir.root).url, None, True),
+    ]:
+        jobs.clear()
+        runs = Run.load(iter_run_dirs(location), n_jobs=-1, config_class=config_class)
+        assert runs.to_list("i") == [*range(100)]
+        assert bool(jobs) == pays
+
+
+def test_unreachable_storage_is_not_asked_again_by_jobs(
+    tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch, jobs: list[int]
+) -> None:
+    monkeypatch.setattr("kedro_hydraflow.loading._COST_OF_JOBS", 0)
+    add_runs(tracking_dir, 100, make_shared_config)
+    read: list[list[str]] = []
+
+    def read_each(self: LocalStorage, paths: list[str], use: Any) -> None:
+        read.append(paths)
+        for i, path in enumerate(paths):
+            use(i, UnreachableError(f"cannot read {path!r}"))
+
+    monkeypatch.setattr(LocalStorage, "read_each", read_each)
+    with pytest.raises(RunLoadError, match="100 of 100 runs"):
+        Run.load(iter_run_dirs(tracking_dir.root), n_jobs=-1)
+    assert [len(paths) for paths in read] == [10]
+    assert jobs == []
+
+
+@dataclass
+class Numbered:
+    i: int = 0
+
+
+def test_progress_counts_the_sample_too(
+    tracking_dir: TrackingDir,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    jobs: list[int],
+) -> None:
+    monkeypatch.setattr("kedro_hydraflow.loading._COST_OF_JOBS", 0)
+    add_runs(tracking_dir, 100, make_shared_config)
+    Run.load(iter_run_dirs(tracking_dir.root), n_jobs=-1, progress=True)
+    assert jobs
+    assert "100/100" in capsys.readouterr().err
+
+
+# A batch at a time -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", [None, "train_*"])
+@pytest.mark.parametrize("batch_size", [1, 7, 31, 1000])
+def test_batches_together_are_what_load_gives(
+    sweep: Path, publish: Callable[[Path], str], batch_size: int, names: str | None
+) -> None:
+    location = publish(sweep)
+    runs = Run.load(iter_run_dirs(location, names), ModelDir)
+    batches = list(iter_runs(location, names, ModelDir, batch_size=batch_size))
+    assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
+    together = [run for batch in batches for run in batch]
+    assert [describe(run) for run in together] == [describe(run) for run in runs]
+    assert [run.impl.path for run in together] == [run.path() for run in runs]
+
+
+class ModelDir:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+
+@pytest.mark.parametrize("include_deleted", [None, False, True])
+def test_batches_leave_out_what_is_deleted_or_no_run(
+    tracking_dir: TrackingDir, publish: Callable[[Path], str], include_deleted: bool | None
+) -> None:
+    for name in ("a", "b"):
+        experiment = tracking_dir.add_experiment(name, name)
+        for i in range(5):
+            stage = "deleted" if i == 2 else "active"
+            tracking_dir.add_run(experiment, f"r{i}", f"i: {i}", lifecycle_stage=stage)
+        shutil.copytree(experiment / "r0", experiment / "models" / "m-1")
+        write(experiment / "notes" / "todo.txt", "nothing")
+    location = publish(tracking_dir.root)
+    batches = iter_runs(location, batch_size=2, include_deleted=include_deleted)
+    ids = [run.info.run_id for runs in batches for run in runs]
+    expected = Run.load(iter_run_dirs(location, include_deleted=include_deleted))
+    assert ids == expected.to_list("run_id")
+    assert len(ids) == (10 if include_deleted else 8)
+
+
+def test_batches_read_ahead_of_nothing_and_hold_nothing(
+    tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_runs(tracking_dir, 40, make_distinct_config)
+    read: list[list[str]] = []
+    read_many = LocalStorage.read_many
+
+    def count(self: LocalStorage, paths: list[str]) -> Any:
+        read.append(paths)
+        return read_many(self, paths)
+
+    monkeypatch.setattr(LocalStorage, "read_many", count)
+    batches = iter_runs(tracking_dir.root, batch_size=10)
+    assert read == []
+    for number in range(1, 5):
+        runs = next(batches)
+        assert [len(paths) for paths in read] == [1] + [10, 10] * number
+        batch = weakref.ref(runs)
+        del runs
+        assert batch() is None
+    assert list(batches) == []
+
+
+def test_batch_with_bad_runs_is_an_error_or_leaves_them_out(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for i in range(9):
+        tracking_dir.add_run(experiment, f"r{i}", "- 1" if i == 4 else f"i: {i}")
+    write(experiment / "r5/meta.yaml", "- 1")
+    batches = iter_runs(tracking_dir.root, batch_size=3)
+    assert next(batches).to_list("i") == [0, 1, 2]
+    with pytest.raises(RunLoadError, match="2 of 3 runs could not be read") as raised:
+        next(batches)
+    assert [Path(failure.path).relative_to(experiment) for failure in raised.value.failures] == [
+        Path("r5"), Path("r4/artifacts/.hydra/config.yaml"),
+    ]  # fmt: skip
+    batches = iter_runs(tracking_dir.root, batch_size=3, on_error="warn")
+    assert [runs.to_list("i") for runs in batches] == [[0, 1, 2], [3], [6, 7, 8]]
+    assert "2 of 3 runs could not be read and left out" in caplog.text
+
+
+def test_batches_report_bad_experiments_first(tracking_dir: TrackingDir) -> None:
+    add_runs(tracking_dir, 3, make_shared_config)
+    write(tracking_dir.add_experiment("bad", "2") / "meta.yaml", "- 1")
+    with pytest.raises(RunLoadError, match="1 of 2 experiments"):
+        next(iter_runs(tracking_dir.root))
+    assert [len(runs) for runs in iter_runs(tracking_dir.root, on_error="warn")] == [3]
+
+
+def test_batches_of_what_is_not_there(tracking_dir: TrackingDir) -> None:
+    tracking_dir.add_experiment("train")
+    assert list(iter_runs(tracking_dir.root)) == []
+    assert list(iter_runs(tracking_dir.root, "none")) == []
+    with pytest.raises(NotFoundError, match="nowhere"):
+        next(iter_runs(tracking_dir.root / "nowhere"))
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 1.5, True, "all", None])
+def test_bad_batch_size(batch_size: Any) -> None:
+    with pytest.raises(OptionError) as raised:
+        iter_runs("nowhere", batch_size=batch_size)
+    assert str(raised.value) == f"batch_size: expected a positive integer, found {batch_size!r}"
+
+
+def test_progress_moves_with_each_batch(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in iter_runs(sweep, batch_size=10, progress=True):
+        pass
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "31/31" in shown.err
+
+
+MIXED = ["lr: 1\nn: null\nsizes: [1]\n", "lr: 0.5\nn: 2\nsizes: [0.5]\nextra: x\n"]
+"""Configurations that make other types of columns, and other columns."""
+
+
+def test_batches_are_written_with_a_schema(tracking_dir: TrackingDir, tmp_path: Path) -> None:
+    """As docs/scaling.md shows it."""
+    experiment = tracking_dir.add_experiment("train")
+    for i, config in enumerate(MIXED):
+        tracking_dir.add_run(experiment, f"r{i}", config)
+    schema: dict[str, Any] = {
+        "run_id": pl.String,
+        "lr": pl.Float64,
+        "n": pl.Int64,
+        "sizes": pl.List(pl.Float64),
+        "extra": pl.String,
+    }
+    for number, runs in enumerate(iter_runs(tracking_dir.root, batch_size=1)):
+        frame = runs.to_frame(*schema, defaults=dict.fromkeys(schema)).cast(schema)
+        frame.write_parquet(tmp_path / f"{number:05}.parquet")
+    assert pl.scan_parquet(tmp_path / "*.parquet").collect().to_dict(as_series=False) == {
+        "run_id": ["r0", "r1"],
+        "lr": [1.0, 0.5],
+        "n": [None, 2],
+        "sizes": [[1.0], [0.5]],
+        "extra": [None, "x"],
+    }
+    (bad,) = iter_runs(tracking_dir.root, batch_size=10)
+    with pytest.raises(pl.exceptions.InvalidOperationError, match="conversion from"):
+        bad.to_frame("run_id").cast({"run_id": pl.Int64})
+
+
+def test_batches_of_all_columns_are_put_together_by_their_common_types(
+    tracking_dir: TrackingDir, tmp_path: Path
+) -> None:
+    """As docs/scaling.md shows it."""
+    experiment = tracking_dir.add_experiment("train")
+    for i, config in enumerate(MIXED):
+        tracking_dir.add_run(experiment, f"r{i}", config)
+    for number, runs in enumerate(iter_runs(tracking_dir.root, batch_size=1)):
+        runs.to_frame().write_parquet(tmp_path / f"{number:05}.parquet")
+    parts = [pl.scan_parquet(path) for path in sorted(tmp_path.glob("*.parquet"))]
+    frame = pl.concat(parts, how="diagonal_relaxed").collect()
+    together = Run.load(iter_run_dirs(tracking_dir.root)).to_frame()
+    assert frame.select(together.columns).equals(together)
+    assert frame.schema == together.schema
+    with pytest.raises(pl.exceptions.PolarsError):
+        pl.scan_parquet(tmp_path / "*.parquet").collect()
 
 
 # HTTP ----------------------------------------------------------------------------------

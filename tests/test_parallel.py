@@ -91,3 +91,57 @@ def test_a_child_process_uses_threads() -> None:
         ids = pool.submit(get_process_ids, 4).result()
     assert len(set(ids)) == 1
     assert set(ids) != {os.getpid()}
+
+
+@pytest.mark.parametrize("is_worth", [False, True])
+def test_first_item_tells_whether_jobs_are_worth_it(
+    capsys: pytest.CaptureFixture[str], is_worth: bool
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def is_worth_jobs(result: tuple[int, int]) -> bool:
+        asked.append(result)
+        return is_worth
+
+    here = (os.getpid(), threading.get_ident())
+    results = parallel_map(
+        get_worker, range(5), n_jobs=-1, progress=True, is_worth_jobs=is_worth_jobs
+    )
+    assert asked == [here] == results[:1]
+    assert "5/5" in capsys.readouterr().err
+    if joblib.effective_n_jobs(-1) > 1:
+        assert all((result == here) is not is_worth for result in results[1:])
+
+
+@pytest.mark.parametrize(
+    ("n_jobs", "surrounding", "backend"),
+    [(2, None, None), (0, None, None), (-1, "threading", None), (-1, None, "threading")],
+)
+def test_nobody_asks_where_somebody_chose(
+    n_jobs: int, surrounding: str | None, backend: str | None
+) -> None:
+    context: Any = joblib.parallel_config(backend=surrounding) if surrounding else nullcontext()
+
+    def is_worth_jobs(_: int) -> bool:
+        raise AssertionError("not asked")
+
+    with context:
+        results = parallel_map(
+            square, range(5), n_jobs=n_jobs, backend=backend, is_worth_jobs=is_worth_jobs
+        )
+    assert results == [0, 1, 4, 9, 16]
+
+
+def test_nothing_is_worth_no_jobs() -> None:
+    assert parallel_map(square, [], n_jobs=-1, is_worth_jobs=lambda _: True) == []
+    assert parallel_map(square, [3], n_jobs=-1, is_worth_jobs=lambda _: True) == [9]
+
+
+def test_a_child_process_stays_alone_where_it_may() -> None:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        assert len(pool.submit(get_worker_ids, 4).result()) == 1
+
+
+def get_worker_ids(n_items: int) -> set[tuple[int, int]]:
+    return {*parallel_map(get_worker, range(n_items), n_jobs=-1, is_worth_jobs=lambda _: True)}

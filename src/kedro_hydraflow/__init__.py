@@ -13,6 +13,7 @@ from kedro_hydraflow.loading import (
     iter_artifacts_dirs,
     iter_experiment_dirs,
     iter_run_dirs,
+    iter_runs,
 )
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import RunCollection
@@ -37,6 +38,7 @@ __all__ = [
     "iter_artifacts_dirs",
     "iter_experiment_dirs",
     "iter_run_dirs",
+    "iter_runs",
 ]
 
 

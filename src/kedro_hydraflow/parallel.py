@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+from contextlib import contextmanager
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -21,6 +22,7 @@ def parallel_map(
     backend: str | None = None,
     progress: bool = False,
     weights: Sequence[int] | None = None,
+    is_worth_jobs: Callable[[R], bool] | None = None,
 ) -> list[R]:
     """Return the function's result for each item, in order.
 
@@ -33,29 +35,63 @@ def parallel_map(
             ``joblib.parallel_config``, else loky processes.
         progress: Whether to show a progress bar (tqdm) on standard error.
         weights: How far the bar moves for each item, by default by 1.
+        is_worth_jobs: Where `may_stay_here`, the first item is done in this process, and
+            this tells by its result whether the others are worth to start processes.
     """
-    if not progress:
-        return _map(function, items, n_jobs, backend, lambda _: None)
+    weights = [1] * len(items) if weights is None else weights
+    reached = list(accumulate(weights, initial=0))
+    results: list[R] = []
+    with progress_bar(reached[-1], show=progress) as move_to:
+
+        def do_here(some: Sequence[T]) -> None:
+            for item in some:
+                results.append(function(item))
+                move_to(reached[len(results)])
+
+        if is_worth_jobs is not None and may_stay_here(n_jobs, backend):
+            do_here(items[:1])
+            if not results or _cannot_leave_processes() or not is_worth_jobs(results[0]):
+                n_jobs = 0
+        left = items[len(results) :]
+        if n_jobs in (0, 1) or len(left) < 2:
+            do_here(left)
+            return results
+        n_done = len(results)
+        return results + _map_in_jobs(
+            function, left, n_jobs, backend, lambda n: move_to(reached[n_done + n])
+        )
+
+
+@contextmanager
+def progress_bar(total: int, *, show: bool) -> Iterator[Callable[[int], object]]:
+    """Show a bar on standard error; the block calls what it gets with the number reached."""
+    if not show:
+        yield lambda _: None
+        return
     from tqdm.auto import tqdm
 
-    reached = list(accumulate([1] * len(items) if weights is None else weights, initial=0))
-    with tqdm(total=reached[-1], unit="run") as bar:
-        return _map(function, items, n_jobs, backend, lambda n: bar.update(reached[n] - bar.n))
+    with tqdm(total=total, unit="run") as bar:
+        yield lambda reached: bar.update(reached - bar.n)
 
 
-def _map(
+def may_stay_here(n_jobs: int | None, backend: str | None) -> bool:
+    """Tell whether a number of jobs leaves it to us: -1, unless a backend was chosen.
+
+    With ``joblib.parallel_config(backend="dask")``, say, -1 is the cluster. loky is what
+    joblib takes where nothing is chosen.
+    """
+    if n_jobs != -1 or backend is not None:
+        return False
+    return _is_loky_active()
+
+
+def _map_in_jobs(
     function: Callable[[T], R],
     items: Sequence[T],
     n_jobs: int | None,
     backend: str | None,
     report: Callable[[int], object],
 ) -> list[R]:
-    if n_jobs in (0, 1) or len(items) < 2:
-        results = []
-        for item in items:
-            results.append(function(item))
-            report(len(results))
-        return results
     from joblib import Parallel, delayed
 
     if backend is None and _cannot_leave_processes():
@@ -72,7 +108,10 @@ def _cannot_leave_processes() -> bool:
     A child process, such as one of Kedro's ParallelRunner, waits at its end for the workers
     that loky keeps for five minutes.
     """
+    return multiprocessing.parent_process() is not None and _is_loky_active()
+
+
+def _is_loky_active() -> bool:
     from joblib.parallel import get_active_backend
 
-    is_loky = type(get_active_backend()[0]).__name__ == "LokyBackend"
-    return is_loky and multiprocessing.parent_process() is not None
+    return type(get_active_backend()[0]).__name__ == "LokyBackend"

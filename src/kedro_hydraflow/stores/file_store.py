@@ -46,6 +46,9 @@ ExperimentFilter = str | Sequence[str] | Callable[[str], bool] | None
 """Which experiments: a name or glob, several of them, a predicate on the name, or all."""
 
 _NOT_EXPERIMENTS = frozenset({"0", ".trash", "models"})
+_LISTED_AT_ONCE = 64
+"""Experiments whose listings are in memory together; remotely, asked for together."""
+
 _NOT_RUNS = frozenset({"tags", "datasets", "traces", "models"})
 
 
@@ -126,30 +129,60 @@ def find_runs(
     Returns:
         The runs in the order of the experiments, then of their directories.
     """
-    found: list[tuple[ExperimentInfo, str]] = []
-    failures: list[Failure] = []
-    listings = storage.list_many([experiment.path for experiment in experiments], limit)
-    for experiment, entries in zip(experiments, listings, strict=True):
-        if isinstance(entries, NotFoundError):
-            continue
-        if isinstance(entries, StorageError):
-            failures.append(Failure(storage.url(experiment.path), entries))
-            continue
-        failures += _get_broken_links(storage, experiment.path, entries, _NOT_RUNS)
-        prefix = storage.join(experiment.path, "")
-        found += [
-            (experiment, prefix + entry.name)
-            for entry in entries
-            if entry.is_dir and entry.name not in _NOT_RUNS
-        ]
+    folders, failures = list_run_folders(storage, experiments, limit)
+    found = [(experiment, name) for experiment, names in folders for name in names]
+    runs, unreadable = read_runs(storage, found[:limit], include_deleted=include_deleted)
+    return runs, [*failures, *unreadable]
 
-    found = found[:limit]
+
+def list_run_folders(
+    storage: Storage, experiments: Sequence[ExperimentInfo], limit: int | None = None
+) -> tuple[list[tuple[ExperimentInfo, list[str]]], list[Failure]]:
+    """Return the names of the folders in experiments that may be runs, and what failed.
+
+    Args:
+        storage: What holds the experiments.
+        experiments: Where to look.
+        limit: How many folders of each experiment are enough, by default all.
+    """
+    folders: list[tuple[ExperimentInfo, list[str]]] = []
+    failures: list[Failure] = []
+    for i in range(0, len(experiments), _LISTED_AT_ONCE):
+        group = experiments[i : i + _LISTED_AT_ONCE]
+        listings = storage.list_many([experiment.path for experiment in group], limit)
+        for experiment, entries in zip(group, listings, strict=True):
+            if isinstance(entries, NotFoundError):
+                continue  # removed since it was found
+            if isinstance(entries, StorageError):
+                failures.append(Failure(storage.url(experiment.path), entries))
+                continue
+            failures += _get_broken_links(storage, experiment.path, entries, _NOT_RUNS)
+            names = [e.name for e in entries if e.is_dir and e.name not in _NOT_RUNS]
+            folders.append((experiment, names))
+    return folders, failures
+
+
+def read_runs(
+    storage: Storage,
+    folders: Sequence[tuple[ExperimentInfo, str]],
+    *,
+    include_deleted: bool | None = None,
+) -> tuple[list[RunInfo], list[Failure]]:
+    """Return those of the folders that are runs, as `find_runs` does, and what failed.
+
+    Args:
+        storage: What holds the experiments.
+        folders: Experiments, and names of folders in them.
+        include_deleted: As for `find_runs`.
+    """
+    places = [(e, f"{e.path}{storage.sep}{name}") for e, name in folders]
     if storage.is_remote and include_deleted is not False:
-        return [RunInfo.make(storage, path, experiment) for experiment, path in found], failures
+        return [RunInfo.make(storage, path, experiment) for experiment, path in places], []
     suffix = storage.sep + META_FILE
-    contents = storage.read_many([path + suffix for _, path in found])
+    contents = storage.read_many([path + suffix for _, path in places])
     runs = []
-    for (experiment, path), content in zip(found, contents, strict=True):
+    failures = []
+    for (experiment, path), content in zip(places, contents, strict=True):
         try:
             meta = _read_run_meta(storage, path, content)
         except (StorageError, MetadataError) as exc:
