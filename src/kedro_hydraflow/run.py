@@ -317,7 +317,8 @@ class Run(Generic[C, I]):
             run_dir: A run directory, or an iterable of them.
             impl_factory: As for `Run`.
             n_jobs: For many runs: 0 or 1 reads them in this process, N in N jobs, -1 in
-                one job for each core. The jobs run on the backend of the surrounding
+                one job for each core where that pays, which a count of what the first
+                runs have in common decides. The jobs run on the backend of the surrounding
                 ``joblib.parallel_config``, by default in loky processes. The result does
                 not depend on it.
             progress: Whether to show a progress bar for many runs.

@@ -55,7 +55,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
         impl: A class or function that makes ``run.impl``, in a catalog by its dotted path.
         config_class: A dataclass onto which configurations are merged, in a catalog by its
             dotted path.
-        n_jobs: 0 or 1: read in this process; N: in N joblib jobs; -1: in one for each core.
+        n_jobs: 0 or 1: read in this process; N: in N joblib jobs; -1: in one for each core
+            where that pays.
             Within Kedro's ParallelRunner the jobs are threads.
         progress: Whether to show a progress bar.
         on_error: What to do about experiments and runs that cannot be read. ``raise``
