@@ -19,7 +19,7 @@ from omegaconf.errors import ConfigTypeError, OmegaConfBaseException
 from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow import config as plain
-from kedro_hydraflow.columns import is_numpy, make_series
+from kedro_hydraflow.columns import SCALARS, is_numpy, make_series
 from kedro_hydraflow.errors import (
     ConfigError,
     ImplError,
@@ -530,10 +530,9 @@ class Run(Generic[C, I]):
             value = recorded[kind].get(name, MISSING) if kind in recorded else recorded[spelling]
             if isinstance(value, Exception):
                 del recorded[spelling]  # it is read again the next time
-                if isinstance(value, StorageError) and not isinstance(value, UnreachableError):
-                    value = self._get_recorded(kind).get(name, MISSING)  # it may be a folder
-                else:
+                if isinstance(value, UnreachableError) or not isinstance(value, StorageError):
                     raise value
+                value = self._get_recorded(kind).get(name, MISSING)  # it may be a folder
             if value is not MISSING:
                 return value
         return MISSING
@@ -589,7 +588,7 @@ class Run(Generic[C, I]):
         import polars as pl
 
         value = self._get_data(key, default)
-        if type(value) in _SCALARS:
+        if type(value) in SCALARS:
             return pl.lit(value, dtype).alias(key)
         series = make_series(key, [value])
         if series.dtype == pl.Object:
@@ -827,7 +826,6 @@ def takes_config(factory: ImplFactory) -> bool:
 
 
 _NUMBERS = frozenset({int, float, bool, type(None)})
-_SCALARS = _NUMBERS | {str, bytes}
 _CONFIG_TYPES = (DictConfig, ListConfig)
 
 

@@ -55,11 +55,8 @@ COLUMNS = ("run_id", "job_name", "model.type", "training.learning_rate", "seed")
 
 @pytest.fixture(scope="session")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
-    with pytest.MonkeyPatch.context() as patch:
-        # For the whole session: jobs in processes keep the environment they started with.
-        patch.setenv("KEDRO_HYDRAFLOW_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        with Places(tmp_path_factory.mktemp("places")) as places:
-            yield places
+    with Places(tmp_path_factory.mktemp("places")) as places:
+        yield places
 
 
 def _mark(name: str) -> Any:

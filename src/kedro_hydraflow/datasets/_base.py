@@ -18,7 +18,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.run import is_location
-from kedro_hydraflow.storage import ENGINES, is_url
+from kedro_hydraflow.storage import check_engine, is_url
 
 if TYPE_CHECKING:
     from kedro_hydraflow.storage import Location
@@ -51,8 +51,7 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
         self._location = _check_location(location_option, location)
         self._impl = _check_reference("impl", impl)
         self._config_class = _check_reference("config_class", config_class)
-        if engine not in (None, *ENGINES):
-            raise OptionError(f"engine: expected one of {ENGINES}, found {engine!r}")
+        check_engine(engine)
         self._storage_options = {
             **_check_mapping("fs_args", fs_args),
             **_check_mapping("credentials", credentials),

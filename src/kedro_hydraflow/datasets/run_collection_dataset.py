@@ -56,8 +56,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
         config_class: A dataclass onto which configurations are merged, in a catalog by its
             dotted path.
         n_jobs: 0 or 1: read in this process; N: in N joblib jobs; -1: in one for each core
-            where that pays.
-            Within Kedro's ParallelRunner the jobs are threads.
+            where that pays. Within Kedro's ParallelRunner the jobs are threads.
         progress: Whether to show a progress bar.
         on_error: What to do about experiments and runs that cannot be read. ``raise``
             names all of them in one error, ``warn`` logs each and leaves it out.

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 from kedro_hydraflow.storage.base import Entry, Storage
 from kedro_hydraflow.storage.local import LocalStorage
-from kedro_hydraflow.storage.locate import ENGINES, is_url, locate
+from kedro_hydraflow.storage.locate import check_engine, is_url, locate
 
 if TYPE_CHECKING:
     from kedro_hydraflow.storage.base import AnyPath as AnyPath
     from kedro_hydraflow.storage.base import Location as Location
 
 __all__ = [
-    "ENGINES",
     "Entry",
     "LocalStorage",
     "Storage",
+    "check_engine",
     "is_url",
     "locate",
 ]

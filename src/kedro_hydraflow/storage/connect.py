@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.errors import MissingPackageError, OptionError, StorageError, describe
+from kedro_hydraflow.errors import MissingPackageError, StorageError, describe
 from kedro_hydraflow.redaction import get_harmless, redact, redact_url
 from kedro_hydraflow.storage import obstore_client
 from kedro_hydraflow.storage.foreign_errors import missing_filesystem
 from kedro_hydraflow.storage.fsspec_client import FsspecClient
-from kedro_hydraflow.storage.locate import ENGINES
+from kedro_hydraflow.storage.locate import check_engine
 from kedro_hydraflow.storage.remote import RemoteStorage
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ def make_storage(root: UPath, engine: str | None) -> RemoteStorage:
 
 
 def _choose_client(root: UPath, engine: str | None) -> Callable[[UPath], Client]:
-    if engine not in (None, *ENGINES):
-        raise OptionError(f"engine: expected one of {ENGINES}, found {engine!r}")
+    check_engine(engine)
     if engine == "obstore":
         try:
             obstore_client.check_options(root.protocol, root.storage_options)

@@ -19,6 +19,12 @@ ENGINES = ("fsspec", "obstore")
 """What can talk to an object store."""
 
 
+def check_engine(engine: str | None) -> None:
+    """Refuse anything but `ENGINES`, and None, which leaves the choice open."""
+    if engine not in (None, *ENGINES):
+        raise OptionError(f"engine: expected one of {ENGINES}, found {engine!r}")
+
+
 def locate(
     location: Location, storage_options: Mapping[str, Any] | None = None
 ) -> tuple[Storage, str]:
