@@ -67,8 +67,10 @@ class ObstoreClient(Client):
     """The buckets of one object store."""
 
     def __init__(self, root: UPath) -> None:
+        from obstore import store
+
         self._options = _translate(root.protocol, root.storage_options)
-        self._store_class = _get_store_class(root.protocol)
+        self._store_class = getattr(store, _STORES[root.protocol][0])
         self._stores: dict[str, Any] = {}
         self.concurrency = self._options.concurrency
 
@@ -124,7 +126,7 @@ def can_serve(protocol: str, options: Mapping[str, Any]) -> bool:
 
     That takes options which name the credentials, and for S3 the region or an endpoint.
     """
-    if protocol not in _TRANSLATORS:
+    if protocol not in _STORES:
         return False
     try:
         import obstore  # noqa: F401
@@ -143,9 +145,9 @@ def check_options(protocol: str, options: Mapping[str, Any]) -> None:
     """
     import obstore  # noqa: F401
 
-    if protocol not in _TRANSLATORS:
+    if protocol not in _STORES:
         raise OptionError(
-            f"engine: obstore reads {', '.join(sorted(_TRANSLATORS))}, found {protocol!r}; "
+            f"engine: obstore reads {', '.join(sorted(_STORES))}, found {protocol!r}; "
             "leave the engine out"
         )
     _translate(protocol, options)
@@ -200,7 +202,7 @@ class _Options:
 
 
 def _translate(protocol: str, options: Mapping[str, Any]) -> _Options:
-    return _TRANSLATORS[protocol](_Options(options)).finish()
+    return _STORES[protocol][1](_Options(options)).finish()
 
 
 def _translate_s3(options: _Options) -> _Options:
@@ -296,20 +298,13 @@ _CONNECTION_PARTS = {
 }
 """Parts of an Azure connection string."""
 
-_TRANSLATORS: dict[str, Callable[[_Options], _Options]] = {
-    "s3": _translate_s3,
-    "s3a": _translate_s3,
-    "gs": _translate_gcs,
-    "gcs": _translate_gcs,
-    "az": _translate_azure,
-    "abfs": _translate_azure,
-    "abfss": _translate_azure,
+_STORES: dict[str, tuple[str, Callable[[_Options], _Options]]] = {
+    "s3": ("S3Store", _translate_s3),
+    "s3a": ("S3Store", _translate_s3),
+    "gs": ("GCSStore", _translate_gcs),
+    "gcs": ("GCSStore", _translate_gcs),
+    "az": ("AzureStore", _translate_azure),
+    "abfs": ("AzureStore", _translate_azure),
+    "abfss": ("AzureStore", _translate_azure),
 }
-
-
-def _get_store_class(protocol: str) -> Any:
-    from obstore import store
-
-    if protocol in ("s3", "s3a"):
-        return store.S3Store
-    return store.GCSStore if protocol in ("gs", "gcs") else store.AzureStore
+"""The class of obstore for each protocol, and how to put down the options for it."""
