@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from omegaconf import ListConfig, OmegaConf
 from tests.conftest import write
@@ -27,14 +27,6 @@ from tests.fuzz.documents import (
 from kedro_hydraflow import Run, config
 from kedro_hydraflow.config import ConfigReader, build_dictconfig, parse_meta, parse_scalar
 from kedro_hydraflow.errors import ConfigError, MetadataError, MissingKeyError
-
-CHECKED = settings(
-    derandomize=True,
-    database=None,
-    deadline=None,
-    max_examples=60,
-    suppress_health_check=list(HealthCheck),
-)
 
 # Selecting -------------------------------------------------------------------------------
 
@@ -128,7 +120,6 @@ def select_run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@CHECKED
 @given(key=select_keys)
 @example(key="a__b")
 @example(key="a.l[-1]")
@@ -172,7 +163,6 @@ def test_every_selectable_value(select_run_dir: Path) -> None:
             assert outcome(run.get, key) == expected, key
 
 
-@CHECKED
 @given(configs, st.lists(keys, min_size=1, max_size=3))
 def test_select_in_any_config(data: Any, parts: list[Any]) -> None:
     plain = ConfigReader().read(dump(data))
@@ -204,7 +194,6 @@ update_keys = st.lists(
 ).map(".".join)
 
 
-@CHECKED
 @given(update_keys, scalars | st.sampled_from([[1], {"a": 1}, Color.RED, 1.0 + 2j]))
 def test_update_as_omegaconf(key: str, value: Any) -> None:
     plain = ConfigReader().read(SELECT_CONFIG.encode())
@@ -269,7 +258,6 @@ def test_names_are_text(name: str) -> None:
     assert parse_meta(yaml.safe_dump({"name": name}).encode()) == {"name": name}
 
 
-@CHECKED
 @given(metas, st.booleans())
 def test_parse_what_mlflow_writes(meta: dict[str, Any], allow_unicode: bool) -> None:
     text = yaml.safe_dump(meta, default_flow_style=False, allow_unicode=allow_unicode)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigTypeError, InterpolationResolutionError
@@ -564,7 +564,6 @@ def has_equal_text(left: Any, right: Any) -> bool:
     return str(left) == str(right)  # equality resolves interpolations, text does not
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.dictionaries(names, data, max_size=3), updates, st.sampled_from(["deepcopy", "pickle"]))
 def test_updates_equal_omegaconf_and_reach_no_other_run(
     config: dict[str, Any],

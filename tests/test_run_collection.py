@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -484,7 +484,6 @@ criteria = st.one_of(
     st.dictionaries(names, scalars, max_size=2),
     st.sampled_from([lambda value: value is None, lambda value: value == 1]),
 )
-property_test = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @contextmanager
@@ -523,7 +522,6 @@ def values_of(runs: Runs, key: str, default: Any = MISSING) -> list[Any]:
     return [value_of(run, key, default) for run in runs]
 
 
-@property_test
 @given(configs, keys, anything)
 def test_values_by_definition(configs: list[Any], key: str, default: Any) -> None:
     with written(configs) as (runs, others):
@@ -563,7 +561,6 @@ def filtered(runs: Runs, criteria: list[tuple[str, Any]]) -> list[str]:
     return [run.info.run_id for run in kept]
 
 
-@property_test
 @given(configs, st.lists(st.tuples(keys, criteria), max_size=3))
 def test_filter_by_definition(configs: list[Any], criteria: list[tuple[str, Any]]) -> None:
     with written(configs) as (runs, others):
@@ -589,7 +586,6 @@ def is_in_order(first: list[Any], second: list[Any], reverse: bool) -> bool:
     raise AssertionError
 
 
-@property_test
 @given(configs, st.lists(keys, min_size=1, max_size=2), st.booleans())
 def test_sort_by_definition(configs: list[Any], keys: list[str], reverse: bool) -> None:
     with written(configs) as (runs, others):
@@ -629,7 +625,6 @@ def grouped(runs: Runs, by: list[str]) -> list[tuple[Any, list[str]]]:
     return groups
 
 
-@property_test
 @given(configs, st.lists(keys, min_size=1, max_size=2))
 def test_group_by_by_definition(configs: list[Any], by: list[str]) -> None:
     with written(configs) as (runs, others):
@@ -651,7 +646,6 @@ def test_group_by_by_definition(configs: list[Any], by: list[str]) -> None:
             assert outcome(frame.get_column, key) == wanted
 
 
-@property_test
 @given(configs, keys)
 def test_unique_by_definition(configs: list[Any], key: str) -> None:
     with written(configs) as (runs, others):
@@ -671,7 +665,6 @@ def test_unique_by_definition(configs: list[Any], key: str) -> None:
             assert numbers[: len(present)] == sorted(present)
 
 
-@property_test
 @given(configs, st.lists(keys, max_size=4))
 def test_to_frame_by_definition(configs: list[Any], keys: list[str]) -> None:
     with written(configs) as (runs, others):
@@ -721,7 +714,6 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     return flat
 
 
-@property_test
 @given(configs)
 def test_a_complete_frame_by_definition(configs: list[Any]) -> None:
     with written(configs) as (runs, others):

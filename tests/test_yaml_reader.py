@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from tests.conftest import SWEEP
@@ -27,14 +27,6 @@ from kedro_hydraflow.config import build_dictconfig
 from kedro_hydraflow.errors import ConfigError
 from kedro_hydraflow.yaml_reader import ConfigReader
 
-CHECKED = settings(
-    derandomize=True,
-    database=None,
-    deadline=None,
-    max_examples=60,
-    suppress_health_check=list(HealthCheck),
-)
-
 
 def assert_reads_alike(data: bytes) -> None:
     """Check a new reader, what it remembers, and one that read similar documents before."""
@@ -46,7 +38,6 @@ def assert_reads_alike(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", DOCUMENTS)
-@CHECKED
 @given(data=st.data())
 def test_read_as_omegaconf(kind: str, data: st.DataObject) -> None:
     assert_reads_alike(data.draw(DOCUMENTS[kind]))

@@ -169,7 +169,7 @@ def _is_tabular(values: Iterable[Any], types: set[type]) -> bool:
         for value in values:
             for key, field in (value or {}).items():
                 fields.setdefault(key, []).append(field)
-        return all(
+        return bool(fields) and all(  # a struct without a field does not tell {} from null
             isinstance(k, str) and _is_tabular(v, set(map(type, v))) for k, v in fields.items()
         )
     if list in types:
