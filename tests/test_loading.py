@@ -42,6 +42,7 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.loading import _ConfigLoader, load_runs, scan_runs
 from kedro_hydraflow.storage import LocalStorage
+from kedro_hydraflow.stores import open_store
 
 NAMES = ["eval_digits", "train_digits_v1", "train_digits_v2"]
 
@@ -439,7 +440,7 @@ def test_each_file_is_read_once(sweep: Path, monkeypatch: pytest.MonkeyPatch) ->
         return read_many(self, paths)
 
     monkeypatch.setattr(LocalStorage, "read_many", count)
-    runs, _ = load_runs(scan_runs(sweep).runs, run_class=Run)
+    runs, _ = load_runs(scan_runs(open_store(sweep)).runs, run_class=Run)
     assert {run.info.status for run in runs} == {"FINISHED", "FAILED"}
     assert {run.info.job_name for run in runs} == set(NAMES)
     assert len(read) == len(set(read)) == 3 + 31 + 31

@@ -16,12 +16,13 @@ from kedro_hydraflow import Run, RunInfo, iter_run_dirs
 from kedro_hydraflow.errors import MetadataError, StorageError
 from kedro_hydraflow.loading import scan_runs
 from kedro_hydraflow.run_info import FACTS
+from kedro_hydraflow.stores import open_store
 
 
 def test_facts(tracking_dir: TrackingDir, publish: Callable[[Path], str]) -> None:
     tracking_dir.add_run(tracking_dir.add_experiment("train", "7"), "a", run_name="quiet-owl-1")
     location = publish(tracking_dir.root)
-    (scanned,) = scan_runs(location).runs
+    (scanned,) = scan_runs(open_store(location)).runs
     info = RunInfo(next(iter_run_dirs(location)))
     for each in (info, scanned):
         assert {name: getattr(each, name) for name in FACTS} == {
@@ -65,7 +66,7 @@ def test_facts_are_the_same_from_a_scan_and_alone(
     tracking_dir: TrackingDir, entries: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", **entries)
-    (scanned,) = scan_runs(tracking_dir.root, include_deleted=True).runs
+    (scanned,) = scan_runs(open_store(tracking_dir.root), include_deleted=True).runs
     alone = RunInfo(run_dir)
     for name in FACTS:
         assert getattr(alone, name) == getattr(scanned, name)
@@ -76,7 +77,7 @@ def test_order_and_absence_of_entries_do_not_matter(tracking_dir: TrackingDir) -
     run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")
     entries = {"status": 4, "other": {"nested": [1]}, "lifecycle_stage": "active"}
     (run_dir / "meta.yaml").write_text(yaml.safe_dump(entries, sort_keys=False))
-    (scanned,) = scan_runs(tracking_dir.root).runs
+    (scanned,) = scan_runs(open_store(tracking_dir.root)).runs
     for info in (RunInfo(run_dir), scanned):
         assert (info.status, info.start_time, info.run_name) == ("FAILED", None, None)
 
@@ -86,9 +87,7 @@ def test_bad_time_names_the_file(tracking_dir: TrackingDir, text: str) -> None:
     run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", start_time=text)
     with pytest.raises(MetadataError) as raised:
         _ = RunInfo(run_dir).start_time
-    assert str(raised.value) == (
-        f"{run_dir / 'meta.yaml'}: expected start_time in milliseconds, found {text!r}"
-    )
+    assert str(raised.value) == (f"{run_dir}: expected start_time in milliseconds, found {text!r}")
 
 
 def test_unreadable_meta_is_an_error(tracking_dir: TrackingDir) -> None:

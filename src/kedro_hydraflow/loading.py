@@ -32,15 +32,10 @@ from kedro_hydraflow.run import (
     warn_if_absent,
 )
 from kedro_hydraflow.run_collection import RunCollection
-from kedro_hydraflow.run_info import META_FILE, ExperimentInfo, RunInfo
+from kedro_hydraflow.run_info import ExperimentInfo, RunInfo
 from kedro_hydraflow.storage import Entry, Storage, locate
-from kedro_hydraflow.stores.file_store import (
-    ExperimentFilter,
-    find_experiments,
-    find_runs,
-    list_run_folders,
-    read_runs,
-)
+from kedro_hydraflow.stores import ExperimentFilter, Store, open_store
+from kedro_hydraflow.stores.meta_file import META_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -93,70 +88,73 @@ class RunScan:
 
 
 def scan_runs(
-    tracking_dir: Location,
+    store: Store,
     experiment_names: ExperimentFilter = None,
     *,
     include_deleted: bool | None = None,
-    storage_options: Mapping[str, Any] | None = None,
 ) -> RunScan:
-    """Return the runs below a tracking directory; one that is bad does not hide the others.
+    """Return the runs of a store; one that is bad does not hide the others.
 
     Args:
-        tracking_dir: The root of a file store: a path, a URL that fsspec knows, a ``UPath``.
+        store: What tracks them.
         experiment_names: A name or glob, a list of them, or a predicate on the name.
         include_deleted: As for `iter_run_dirs`.
-        storage_options: As for `iter_run_dirs`.
 
     Raises:
-        NotFoundError: If there is no such directory.
-        TrackingDirectoryError: If it is not the tracking directory of a file store.
-        StorageError: If it cannot be listed.
+        StorageError: If the experiments cannot be listed.
     """
-    storage, root = locate(tracking_dir, storage_options)
-    experiments = find_experiments(storage, root, experiment_names)
-    scan = RunScan(
+    experiments = store.find_experiments(experiment_names)
+    names, failures = store.list_runs(experiments.matching)
+    runs, unreadable = store.read_runs(_flatten(names), include_deleted=include_deleted)
+    return RunScan(
+        runs,
         experiments=[experiment.name for experiment in experiments.matching],
         other_experiments=sorted(experiments.other_names),
-        failures=list(experiments.failures),
+        failures=[*experiments.failures, *failures, *unreadable],
     )
-    scan.runs, failures = find_runs(storage, experiments.matching, include_deleted=include_deleted)
-    scan.failures += failures
-    return scan
 
 
 def scan_some_runs(
-    tracking_dir: Location,
+    store: Store,
     experiment_names: ExperimentFilter = None,
     *,
     count: int,
     include_deleted: bool | None = None,
-    storage_options: Mapping[str, Any] | None = None,
 ) -> list[RunInfo]:
     """Return a few runs that can be read, without looking at all of them."""
-    storage, root = locate(tracking_dir, storage_options)
     limit = max(count, _MIN_LOOK)
     runs: list[RunInfo] = []
-    for experiment in find_experiments(storage, root, experiment_names).matching:
+    for experiment in store.find_experiments(experiment_names).matching:
         if len(runs) >= count:
             break
-        found, _ = find_runs(storage, [experiment], include_deleted=include_deleted, limit=limit)
+        names, _ = store.list_runs([experiment], limit)
+        found, _ = store.read_runs(_flatten(names)[:limit], include_deleted=include_deleted)
         runs += found
     return runs[:count]
 
 
+def _flatten(
+    names: Sequence[tuple[ExperimentInfo, list[str]]],
+) -> list[tuple[ExperimentInfo, str]]:
+    return [(experiment, name) for experiment, inner in names for name in inner]
+
+
 def iter_run_dirs(
-    tracking_dir: Location,
+    tracking_dir: Location | None = None,
     experiment_names: ExperimentFilter = None,
     *,
     include_deleted: bool | None = None,
     on_error: str = "raise",
+    tracking_uri: str | None = None,
+    artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> RunDirs:
     """Return the run directories below a tracking directory.
 
     Args:
-        tracking_dir: The root of an MLflow file store: a path, a URL that fsspec knows, or
-            a ``UPath``.
+        tracking_dir: Where the runs are: a path, a URL that fsspec knows, or a ``UPath``. It is
+            a directory such as ``mlruns``, of MLflow's file store, of an SQLite database in
+            it or beside it, or of artifacts alone; or the file of an SQLite database.
         experiment_names: A name or glob, a list of them, or a predicate on the name. The
             "Default" experiment ``0`` is never included.
         include_deleted: Whether to include runs that were deleted in MLflow. By default
@@ -164,6 +162,11 @@ def iter_run_dirs(
             storage: False leaves them out there too, for one more request a run.
         on_error: ``"raise"`` raises one error that names all experiments and runs that
             cannot be read, before the first directory is yielded; ``"warn"`` logs them.
+        tracking_uri: Instead of ``tracking_dir``, as for ``mlflow.set_tracking_uri``:
+            ``sqlite:///`` and the path of a database, the URL of a tracking server (which
+            needs the extra ``mlflow``), or a directory.
+        artifact_root: Where a database's or server's artifacts are now, if they are neither
+            where they were recorded nor beside the database.
         storage_options: Passed on to the fsspec filesystem of a URL, such as credentials;
             but for ``engine``, which is ``"fsspec"`` or ``"obstore"``. Without it, obstore
             reads from S3, Google Cloud Storage and Azure where it is installed and the
@@ -175,7 +178,7 @@ def iter_run_dirs(
 
     Raises:
         NotFoundError: If there is no such directory.
-        TrackingDirectoryError: If it is not the tracking directory of a file store.
+        TrackingDirectoryError: If it is not a tracking directory, or two stores claim it.
         RunLoadError: If ``on_error`` is ``"raise"`` and something cannot be read.
 
     Examples:
@@ -186,12 +189,13 @@ def iter_run_dirs(
 
     def find() -> Iterator[RunInfo]:
         check_on_error(on_error)
-        scan = scan_runs(
+        store = open_store(
             tracking_dir,
-            experiment_names,
-            include_deleted=include_deleted,
+            tracking_uri=tracking_uri,
+            artifact_root=artifact_root,
             storage_options=storage_options,
         )
+        scan = scan_runs(store, experiment_names, include_deleted=include_deleted)
         total = len(scan.runs) + len(scan.failures)
         report(scan.failures, total, on_error, what="runs and experiments")
         yield from scan.runs
@@ -210,29 +214,36 @@ class RunDirs(Iterator["AnyPath"]):
 
 
 def iter_experiment_dirs(
-    tracking_dir: Location,
+    tracking_dir: Location | None = None,
     experiment_names: ExperimentFilter = None,
     *,
     on_error: str = "raise",
+    tracking_uri: str | None = None,
+    artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Iterator[AnyPath]:
     """Yield the experiment directories below a tracking directory, sorted by name.
 
     The arguments and errors are those of `iter_run_dirs`.
     """
-    storage, experiments = _find_experiments(
-        tracking_dir, experiment_names, on_error, storage_options
+    store = open_store(
+        tracking_dir,
+        tracking_uri=tracking_uri,
+        artifact_root=artifact_root,
+        storage_options=storage_options,
     )
-    for experiment in experiments:
-        yield storage.path(experiment.path)
+    for experiment in _find_experiments(store, experiment_names, on_error):
+        yield experiment.directory
 
 
 def iter_artifacts_dirs(
-    tracking_dir: Location,
+    tracking_dir: Location | None = None,
     experiment_names: ExperimentFilter = None,
     *,
     include_deleted: bool | None = None,
     on_error: str = "raise",
+    tracking_uri: str | None = None,
+    artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Iterator[Path]:
     """Yield the artifacts directory of each run that `iter_run_dirs` yields.
@@ -244,6 +255,8 @@ def iter_artifacts_dirs(
         experiment_names,
         include_deleted=include_deleted,
         on_error=on_error,
+        tracking_uri=tracking_uri,
+        artifact_root=artifact_root,
         storage_options=storage_options,
     )
     for info in run_dirs.infos:
@@ -251,12 +264,14 @@ def iter_artifacts_dirs(
 
 
 def iter_artifact_paths(
-    tracking_dir: Location,
+    tracking_dir: Location | None,
     artifact_path: str,
     experiment_names: ExperimentFilter = None,
     *,
     include_deleted: bool | None = None,
     on_error: str = "raise",
+    tracking_uri: str | None = None,
+    artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Iterator[Path]:
     """Yield the path of one artifact in each run that `iter_run_dirs` yields.
@@ -268,6 +283,8 @@ def iter_artifact_paths(
         experiment_names: As for `iter_run_dirs`.
         include_deleted: As for `iter_run_dirs`.
         on_error: As for `iter_run_dirs`.
+        tracking_uri: As for `iter_run_dirs`.
+        artifact_root: As for `iter_run_dirs`.
         storage_options: As for `iter_run_dirs`.
     """
     for artifacts_dir in iter_artifacts_dirs(
@@ -275,36 +292,41 @@ def iter_artifact_paths(
         experiment_names,
         include_deleted=include_deleted,
         on_error=on_error,
+        tracking_uri=tracking_uri,
+        artifact_root=artifact_root,
         storage_options=storage_options,
     ):
         yield artifacts_dir / artifact_path
 
 
 def get_experiment_names(
-    tracking_dir: Location,
+    tracking_dir: Location | None = None,
     *,
     on_error: str = "raise",
+    tracking_uri: str | None = None,
+    artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Return the names of the experiments below a tracking directory, sorted.
 
     The arguments and errors are those of `iter_run_dirs`.
     """
-    _, experiments = _find_experiments(tracking_dir, None, on_error, storage_options)
-    return [experiment.name for experiment in experiments]
+    store = open_store(
+        tracking_dir,
+        tracking_uri=tracking_uri,
+        artifact_root=artifact_root,
+        storage_options=storage_options,
+    )
+    return [experiment.name for experiment in _find_experiments(store, None, on_error)]
 
 
 def _find_experiments(
-    tracking_dir: Location,
-    experiment_names: ExperimentFilter,
-    on_error: str,
-    storage_options: Mapping[str, Any] | None,
-) -> tuple[Storage, list[ExperimentInfo]]:
+    store: Store, experiment_names: ExperimentFilter, on_error: str
+) -> list[ExperimentInfo]:
     check_on_error(on_error)
-    storage, root = locate(tracking_dir, storage_options)
-    found = find_experiments(storage, root, experiment_names)
+    found = store.find_experiments(experiment_names)
     report(found.failures, len(found.matching) + len(found.failures), on_error, what="experiments")
-    return storage, found.matching
+    return found.matching
 
 
 def load_run_dirs(
@@ -323,7 +345,8 @@ def load_run_dirs(
     check_n_jobs(n_jobs)
     discovered = False
     if isinstance(run_dirs, RunDirs):
-        infos, discovered = list(run_dirs.infos), True
+        infos = list(run_dirs.infos)
+        discovered = bool(infos) and infos[0]._get_store().finds_folders
     else:
         infos = _make_infos(run_dirs, storage_options)
     runs, unreadable = load_runs(
@@ -358,7 +381,7 @@ def _make_infos(
 
 
 def iter_runs(
-    tracking_dir: Location,
+    tracking_dir: Location | None = None,
     experiment_names: ExperimentFilter = None,
     impl_factory: Callable[[Path], I] | Callable[[Path, C], I] | None = None,
     *,
@@ -368,6 +391,8 @@ def iter_runs(
     progress: bool = False,
     on_error: str = "raise",
     config_class: type[C] | None = None,
+    tracking_uri: str | None = None,
+    artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Iterator[RunCollection[Run[C, I]]]:
     """Return the runs below a tracking directory a batch at a time, for more than memory holds.
@@ -388,6 +413,8 @@ def iter_runs(
             before the first batch, runs instead of the batch that they belong to.
             ``"warn"`` logs them and leaves them out.
         config_class: As for `Run`.
+        tracking_uri: As for `iter_run_dirs`.
+        artifact_root: As for `iter_run_dirs`.
         storage_options: As for `iter_run_dirs`.
 
     Returns:
@@ -408,24 +435,28 @@ def iter_runs(
     run_class: type[Run[C, I]] = Run
 
     def read() -> Iterator[RunCollection[Run[C, I]]]:
-        storage, experiments = _find_experiments(
-            tracking_dir, experiment_names, on_error, storage_options
+        store = open_store(
+            tracking_dir,
+            tracking_uri=tracking_uri,
+            artifact_root=artifact_root,
+            storage_options=storage_options,
         )
-        folders, failures = list_run_folders(storage, experiments)
-        total = sum(len(names) for _, names in folders)
+        experiments = _find_experiments(store, experiment_names, on_error)
+        names, failures = store.list_runs(experiments)
+        total = sum(len(inner) for _, inner in names)
         report(failures, total + len(failures), on_error, what="runs and experiments")
         n_done = 0
 
         def load(batch: list[tuple[ExperimentInfo, str]]) -> RunCollection[Run[C, I]]:
             nonlocal n_done
-            infos, failures = read_runs(storage, batch, include_deleted=include_deleted)
+            infos, failures = store.read_runs(batch, include_deleted=include_deleted)
             runs, unreadable = load_runs(
                 infos,
                 impl_factory,
                 run_class=run_class,
                 n_jobs=n_jobs,
                 config_class=config_class,
-                discovered=True,
+                discovered=store.finds_folders,
             )
             report([*failures, *unreadable], len(batch), on_error)
             n_done += len(batch)
@@ -434,16 +465,16 @@ def iter_runs(
 
         with progress_bar(total, show=progress) as move_to:
             # Nothing here holds a batch while the next one is read.
-            yield from filter(None, map(load, _cut(folders, batch_size)))
+            yield from filter(None, map(load, _cut(names, batch_size)))
 
     return read()
 
 
 def _cut(
-    folders: Sequence[tuple[ExperimentInfo, list[str]]], batch_size: int
+    names: Sequence[tuple[ExperimentInfo, list[str]]], batch_size: int
 ) -> Iterator[list[tuple[ExperimentInfo, str]]]:
-    """Yield the folders in batches that may reach over several experiments."""
-    flat = ((experiment, name) for experiment, names in folders for name in names)
+    """Yield the runs in batches that may reach over several experiments."""
+    flat = ((experiment, name) for experiment, inner in names for name in inner)
     while batch := list(islice(flat, batch_size)):
         yield batch
 

@@ -29,9 +29,17 @@ from kedro_hydraflow.errors import (
     UnreachableError,
     describe,
 )
-from kedro_hydraflow.run_info import FACTS, META_FACTS, RunInfo, read_facts
+from kedro_hydraflow.run_info import (
+    FACTS,
+    LOGGED_KINDS,
+    META_FACTS,
+    RunInfo,
+    read_facts,
+    read_histories,
+    read_logged,
+    rebuild_info,
+)
 from kedro_hydraflow.storage import LocalStorage, locate
-from kedro_hydraflow.stores import file_store
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,6 +48,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.run_collection import RunCollection
     from kedro_hydraflow.run_info import ExperimentInfo
     from kedro_hydraflow.storage import Location, Storage
+    from kedro_hydraflow.stores import Point
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +68,6 @@ CONFIG_FILE = "artifacts/.hydra/config.yaml"
 
 OBJECTS = frozenset({"cfg", "impl", "info", "run"})
 """The keys that stand for a whole object, whatever attributes the others have."""
-
-_RECORDED = ("metrics", "params", "tags")
 
 _creating_locks = threading.Lock()
 
@@ -97,7 +104,6 @@ class Run(Generic[C, I]):
         "_config_class",
         "_impl",
         "_lock",
-        "_recorded",
         "impl_factory",
         "info",
     )
@@ -135,8 +141,6 @@ class Run(Generic[C, I]):
         self._impl: Any = MISSING
         self._lock: threading.RLock | None = None
         self._artifacts_dir: Path | None = None
-        # All metrics, params or tags by kind, and single ones by key, as far as they are read.
-        self._recorded: dict[str, Any] | None = None
 
     @classmethod
     def _make(
@@ -167,11 +171,11 @@ class Run(Generic[C, I]):
             info._path,
             info._experiment,
             info._meta,
+            info._logged,
             self.impl_factory,
             self._config_class,
             self._config if cfg is None else None,
             cfg,
-            self._recorded,
             _get_attributes(self),
         )
 
@@ -182,7 +186,6 @@ class Run(Generic[C, I]):
         cfg = self._cfg if self._cfg is None else copy.deepcopy(self._cfg, memo)
         run = self._make(self.info, self.impl_factory, self._config_class, self._config, cfg)
         run._artifacts_dir = self._artifacts_dir
-        run._recorded = self._recorded if self._recorded is None else dict(self._recorded)
         attributes = _get_attributes(self)
         if attributes is not None:
             run.__dict__.update(copy.deepcopy(attributes, memo))
@@ -245,29 +248,42 @@ class Run(Generic[C, I]):
     @property
     def metrics(self) -> dict[str, float]:
         """The latest value of each metric: that of the largest step, then timestamp."""
-        return dict(self._get_recorded("metrics"))
+        return dict(self._get_logged("metrics"))
 
     @property
     def params(self) -> dict[str, str]:
         """The params that were logged to MLflow, as text."""
-        return dict(self._get_recorded("params"))
+        return dict(self._get_logged("params"))
 
     @property
     def tags(self) -> dict[str, str]:
         """The tags of the MLflow run, as text."""
-        return dict(self._get_recorded("tags"))
+        return dict(self._get_logged("tags"))
 
-    def _get_recorded(self, kind: str) -> dict[str, Any]:
-        with self._get_lock():
-            recorded = self._recorded = self._recorded or {}
-            if kind not in recorded:
-                storage, path = self.info._location
-                if kind == "metrics":
-                    recorded[kind] = dict(file_store.read_metrics(storage, path))
-                else:
-                    recorded[kind] = dict(file_store.read_texts(storage, path, kind))
-            values: dict[str, Any] = recorded[kind]
-            return values
+    def metric_history(self, name: str) -> pl.DataFrame:
+        """Return all values of a metric, sorted by step, then timestamp.
+
+        Args:
+            name: The metric, such as ``train/loss``.
+
+        Returns:
+            A frame with the columns ``step`` (Int64), ``timestamp`` (Datetime in UTC, to the
+            millisecond) and ``value`` (Float64); without rows if there is no such metric.
+
+        Raises:
+            MetadataError: If what records it has another format.
+            StorageError: If it cannot be read.
+        """
+        return make_history_frame([self], [name]).drop("run_id", "metric")
+
+    def _get_logged(self, kind: str) -> dict[str, Any]:
+        """Return all metrics, params or tags by name."""
+        read_logged([self.info], kind)
+        values = (self.info._logged or {})[kind]
+        if isinstance(values, Exception):
+            self.info._forget_logged(kind)
+            raise values
+        return cast("dict[str, Any]", values)
 
     @overload
     @classmethod
@@ -447,7 +463,7 @@ class Run(Generic[C, I]):
         if dotted in OBJECTS:
             return self if dotted == "run" else getattr(self, dotted)
         if _is_logged(dotted):  # no attribute has a dot in its name
-            value = self._get_logged(key, dotted)
+            value = self._get_logged_value(key, dotted)
             if value is not MISSING:
                 return value
             places: tuple[Any, ...] = ()
@@ -520,20 +536,21 @@ class Run(Generic[C, I]):
         except ConfigError as exc:
             raise self._config_error(exc) from exc
 
-    def _get_logged(self, key: str, dotted: str) -> Any:
+    def _get_logged_value(self, key: str, dotted: str) -> Any:
         """Return a metric, param or tag, MISSING if none of that name was logged."""
         for spelling in _get_spellings(key, dotted):
             kind, _, name = spelling.partition(".")
-            if {kind, spelling}.isdisjoint(self._recorded or {}):
-                _read_logged([self], spelling)
-            recorded = self._recorded or {}
-            value = recorded[kind].get(name, MISSING) if kind in recorded else recorded[spelling]
-            if isinstance(value, Exception):
-                del recorded[spelling]  # it is read again the next time
+            read_logged([self.info], spelling)
+            logged = self.info._logged or {}
+            value = logged.get(spelling)
+            if isinstance(logged.get(kind), dict):
+                value = logged[kind].get(name)
+            elif isinstance(value, Exception):
+                self.info._forget_logged(spelling)
                 if isinstance(value, UnreachableError) or not isinstance(value, StorageError):
                     raise value
-                value = self._get_recorded(kind).get(name, MISSING)  # it may be a folder
-            if value is not MISSING:
+                value = self._get_logged(kind).get(name)  # it may be a folder
+            if value is not None:
                 return value
         return MISSING
 
@@ -554,8 +571,8 @@ class Run(Generic[C, I]):
         known += {k.rpartition(".")[0] for k in known} - {""}
         known += [k for k in getattr(self._impl, "__dict__", ()) if not k.startswith("_")]
         kind = key.partition(".")[0]
-        if kind in _RECORDED:
-            known += [f"{kind}.{name}" for name in self._get_recorded(kind)]
+        if kind in LOGGED_KINDS:
+            known += [f"{kind}.{name}" for name in self._get_logged(kind)]
         near = get_close_matches(key, known, n=3) or [k for k in known if k.endswith(f".{key}")][:3]
         return f"the nearest are {', '.join(map(repr, near))}" if near else "nothing is near"
 
@@ -734,39 +751,54 @@ def read_outside_config(runs: Sequence[Run[Any, Any]], key: str) -> None:
     dotted = _dotted(key)
     if dotted in META_FACTS:
         read_facts([run.info for run in runs])
+    elif dotted in LOGGED_KINDS:
+        read_logged([run.info for run in runs], dotted)
     elif _is_logged(dotted):
-        unread = runs
+        infos = [run.info for run in runs]
         for spelling in _get_spellings(key, dotted):
-            kind = spelling.partition(".")[0]
-            unread = [run for run in unread if not run._recorded or kind not in run._recorded]
-            unread = [run for run in unread if not run._recorded or spelling not in run._recorded]
-            _read_logged(unread, spelling)
-            unread = [run for run in unread if (run._recorded or {})[spelling] is MISSING]
-
-
-def _read_logged(runs: Sequence[Run[Any, Any]], key: str) -> None:
-    """Read one metric, param or tag of runs, by the key for `Run.get`."""
-    kind, _, name = key.partition(".")
-    groups: dict[Storage, list[Run[Any, Any]]] = {}
-    for run in runs:
-        groups.setdefault(run.info._location[0], []).append(run)
-    for storage, group in groups.items():
-        paths = [run.info._location[1] for run in group]
-        values = file_store.read_value(storage, paths, kind, name)
-        for run, value in zip(group, values, strict=True):
-            run._recorded = run._recorded or {}
-            run._recorded[key] = MISSING if value is None else value
+            read_logged(infos, spelling)
+            infos = [info for info in infos if (info._logged or {}).get(spelling) is None]
 
 
 def _is_logged(key: str) -> bool:
     """Tell whether a dotted key names a metric, param or tag."""
     kind, _, name = key.partition(".")
-    return bool(name) and kind in _RECORDED
+    return bool(name) and kind in LOGGED_KINDS
 
 
 def _get_spellings(key: str, dotted: str) -> list[str]:
     """Return what a key may mean: ``__`` is a dot, unless the name itself has it."""
     return [key, dotted] if key != dotted and _is_logged(key) else [dotted]
+
+
+def make_history_frame(runs: Sequence[Run[Any, Any]], names: Sequence[str]) -> pl.DataFrame:
+    """Return all values of metrics of runs as one long frame, in the order of both.
+
+    Its columns are ``run_id``, ``metric`` and those of ``Run.metric_history``.
+    """
+    import polars as pl
+
+    run_ids: list[str] = []
+    metrics: list[str] = []
+    points: list[Point] = []
+    histories = [read_histories([run.info for run in runs], name) for name in names]
+    for run, *of_run in zip(runs, *histories, strict=True):
+        for name, history in zip(names, of_run, strict=True):
+            if isinstance(history, Exception):
+                raise history
+            run_ids += [run.info.run_id] * len(history)
+            metrics += [name] * len(history)
+            points += history
+    steps, timestamps, values = zip(*points, strict=True) if points else ((), (), ())
+    return pl.DataFrame(
+        [
+            pl.Series("run_id", run_ids, pl.String),
+            pl.Series("metric", metrics, pl.String),
+            pl.Series("step", steps, pl.Int64),
+            pl.Series("timestamp", timestamps, pl.Int64).cast(pl.Datetime("ms", "UTC")),
+            pl.Series("value", values, pl.Float64),
+        ]
+    )
 
 
 def make_artifacts_dir(storage: Storage, run_dir: str) -> Path:
@@ -835,16 +867,15 @@ def _rebuild_run(
     path: str,
     experiment: ExperimentInfo | None,
     meta: dict[str, str] | None,
+    logged: dict[str, Any] | None,
     impl_factory: ImplFactory | None,
     config_class: type | None,
     config: plain.PlainConfig | None,
     cfg: DictConfig | None,
-    recorded: dict[str, Any] | None,
     attributes: dict[str, Any] | None,
 ) -> R:
-    info = RunInfo.make(storage, path, experiment, meta)
+    info = rebuild_info(storage, path, experiment, meta, logged)
     run = run_class._make(info, impl_factory, config_class, config, cfg)
-    run._recorded = recorded
     if attributes is not None:
         run.__dict__.update(attributes)
     return run

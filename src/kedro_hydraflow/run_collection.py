@@ -14,7 +14,7 @@ from kedro_hydraflow import config as plain
 from kedro_hydraflow.collection import Collection, Default
 from kedro_hydraflow.columns import make_series
 from kedro_hydraflow.parallel import parallel_map
-from kedro_hydraflow.run import OBJECTS, Run, get_column
+from kedro_hydraflow.run import OBJECTS, Run, get_column, make_history_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -179,6 +179,28 @@ class RunCollection(Collection[R]):
         return pl.concat(
             [run.to_frame(function, *keys) for run in self._items], how="vertical_relaxed"
         )
+
+    def metric_histories(self, *names: str) -> pl.DataFrame:
+        """Return all values of metrics of all runs as one long frame.
+
+        Args:
+            *names: The metrics, such as ``train/loss``.
+
+        Returns:
+            A frame with the columns ``run_id``, ``metric`` and those of `Run.metric_history`,
+            in the order of the runs, then of the names. Runs without a metric have no rows.
+
+        Raises:
+            MetadataError: If what records a metric has another format.
+            StorageError: If it cannot be read.
+
+        Examples:
+            >>> from kedro_hydraflow import Run, iter_run_dirs
+            >>> runs = Run.load(iter_run_dirs("examples/data/mlruns", "eval_*"))
+            >>> runs.metric_histories("train/loss").columns
+            ['run_id', 'metric', 'step', 'timestamp', 'value']
+        """
+        return make_history_frame(self._items, names)
 
     def iterdir(self, relative_dir: str = "") -> Iterator[Path]:
         """Yield what a folder in the artifacts directory of each run holds."""

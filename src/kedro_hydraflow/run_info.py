@@ -2,85 +2,95 @@
 
 from __future__ import annotations
 
-import re
-import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.config import parse_meta
 from kedro_hydraflow.errors import MetadataError, StorageError
 from kedro_hydraflow.storage import Storage, locate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from kedro_hydraflow.storage import AnyPath
-
-META_FILE = "meta.yaml"
+    from kedro_hydraflow.stores.base import Point, Store
 
 STATUSES = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
 """``RunStatus`` of MLflow's ``service.proto``, by the number that the file store writes."""
 
-_META_KEYS = ("end_time", "lifecycle_stage", "run_name", "start_time", "status")
-
-_USUAL_META = re.compile(
-    rb"artifact_uri: [\w/.](?:[\w/.:%@+-]*[\w/])?\n"
-    rb"end_time: (?P<end_time>\d+|null)\n"
-    rb"entry_point_name: ''\n"
-    rb"experiment_id: (?:'\w+'|\w+)\n"
-    rb"lifecycle_stage: (?P<lifecycle_stage>\w+)\n"
-    rb"run_id: \w+\n"
-    rb"run_name: (?P<run_name>\w(?:[\w.-]*\w)?)\n"
-    rb"(?:run_uuid: \w+\n)?"
-    rb"source_name: ''\n"
-    rb"source_type: \d\n"
-    rb"source_version: ''\n"
-    rb"start_time: (?P<start_time>\d+)\n"
-    rb"status: (?P<status>\d)\n"
-    rb"tags: \[\]\n"
-    rb"user_id: \w(?:[\w.-]*\w)?\n"
-)
-"""What MLflow writes for nearly every run; matched at a tenth of the time of parsing it."""
-
-_EMPTY_META_RETRIES = (0.01, 0.05, 0.2)
-"""Seconds to wait before an empty ``meta.yaml``, one that is being written, is read again."""
+LOGGED_KINDS = ("metrics", "params", "tags")
+"""What an application logs to MLflow besides artifacts."""
 
 
 class ExperimentInfo:
-    """One experiment: its directory and, read on first use, its name.
+    """One experiment: its directory, what tracks it and, read on first use, its name.
 
     The runs of one load share it, so that the name is read once.
+
+    Args:
+        storage: What holds the directory.
+        path: The experiment's directory, as the storage names it.
+        name: The experiment's name, where it is known already.
+        store: What tracks it. None looks for that on first use.
+        experiment_id: Its ID, by default the name of its directory.
     """
 
-    __slots__ = ("_name", "_storage", "path")
+    __slots__ = ("_experiment_id", "_name", "_storage", "_store", "path")
 
-    path: str
-    """The experiment's directory, as the storage names it."""
-
-    def __init__(self, storage: Storage, path: str, name: str | None = None) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        path: str,
+        name: str | None = None,
+        store: Store | None = None,
+        experiment_id: str | None = None,
+    ) -> None:
         self._storage = storage
         self.path = path
         self._name = name
+        self._store = store
+        self._experiment_id = experiment_id
 
     @property
     def experiment_id(self) -> str:
-        """The name of the experiment's directory."""
-        return self._storage.split(self.path)[1]
+        """The experiment's ID in MLflow, empty if nothing tells it."""
+        if self._experiment_id is None:
+            return self._storage.split(self.path)[1]
+        return self._experiment_id
+
+    @property
+    def directory(self) -> AnyPath:
+        """The directory: a ``pathlib.Path``, or a ``UPath`` on remote storage."""
+        return self._storage.path(self.path)
 
     @property
     def name(self) -> str:
-        """The experiment's name, empty if nothing recorded it."""
+        """The experiment's name, empty if nothing recorded it, of one that a store found."""
+        return self._name or ""
+
+    def get_store(self, run_dir: str) -> Store:
+        """Return what tracks the experiment; it is found by looking at one of its runs."""
+        if self._store is None:
+            # Against the direction of the other imports, for who starts with one directory.
+            from kedro_hydraflow.stores import find_store
+
+            self._store = find_store(self._storage, run_dir)
+        return self._store
+
+    def get_name(self, run_dir: str) -> str:
+        """Return the experiment's name, empty if nothing recorded it."""
         if self._name is None:
-            (meta,) = read_metas(self._storage, [self.path])
-            if isinstance(meta, Exception):
-                raise meta
-            if meta == {}:
-                return ""  # still being written: not remembered
-            self._name = (meta or {}).get("name", "")
-        return self._name
+            # An empty one is not remembered: it may be about to be written.
+            self._name = self.get_store(run_dir).read_experiment_name(self, run_dir) or None
+        return self._name or ""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ExperimentInfo, (self._storage, self.path, self._name)
+        return ExperimentInfo, (
+            self._storage,
+            self.path,
+            self._name,
+            self._store,
+            self._experiment_id,
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ExperimentInfo:
         return self
@@ -89,17 +99,23 @@ class ExperimentInfo:
 class RunInfo:
     """Facts about one run. They do not change once they are read.
 
-    The directory is known from the start. Everything else is read on first use from the
-    ``meta.yaml`` of the run or of its experiment, and stays as it was read.
+    The directory is known from the start. Everything else is read on first use from what
+    tracked the run, and stays as it was read.
 
     Args:
         run_dir: The run directory: a ``pathlib.Path``, or a ``UPath`` on remote storage.
         experiment: The experiment, where it is known already.
     """
 
-    __slots__ = ("_experiment", "_meta", "_path", "_run_dir", "_storage")
+    __slots__ = ("_experiment", "_logged", "_meta", "_path", "_run_dir", "_storage")
 
     _meta: dict[str, str] | MetadataError | StorageError | None
+    """Entries as in a ``meta.yaml``, whatever the store; why they cannot be read; or unread."""
+
+    _logged: dict[str, Any] | None
+    """All metrics, params or tags by kind (``metrics``), and single ones by key
+    (``metrics.accuracy``), as far as they are read."""
+
     _run_dir: AnyPath | None
 
     def __init__(self, run_dir: AnyPath, experiment: ExperimentInfo | None = None) -> None:
@@ -117,6 +133,7 @@ class RunInfo:
         self._path = path
         self._experiment = experiment
         self._meta = meta
+        self._logged = None
         self._run_dir = None  # made on first use: a load of many runs works with text paths
 
     @classmethod
@@ -149,7 +166,13 @@ class RunInfo:
         return hash(self.run_dir)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RunInfo.make, (self._storage, self._path, self._experiment, self._meta)
+        return rebuild_info, (
+            self._storage,
+            self._path,
+            self._experiment,
+            self._meta,
+            self._logged,
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RunInfo:
         return self
@@ -175,13 +198,13 @@ class RunInfo:
     def job_name(self) -> str:
         """The Hydra job name, which HydraFlow uses as the MLflow experiment's name.
 
-        Empty if the run directory does not lie in an experiment with a ``meta.yaml``.
+        Empty if nothing recorded it.
         """
-        return self._get_experiment().name
+        return self._get_experiment().get_name(self._path)
 
     @property
     def experiment_id(self) -> str:
-        """The MLflow experiment ID, which is the name of the experiment's directory."""
+        """The MLflow experiment ID."""
         return self._get_experiment().experiment_id
 
     @property
@@ -215,10 +238,18 @@ class RunInfo:
         """Whether it was deleted in MLflow, as far as that has been read."""
         return isinstance(self._meta, dict) and self._meta.get("lifecycle_stage") == "deleted"
 
+    def _forget_logged(self, key: str) -> None:
+        """Have something that could not be read be read again the next time."""
+        if self._logged is not None:
+            self._logged.pop(key, None)
+
     def _get_experiment(self) -> ExperimentInfo:
         if self._experiment is None:
             self._experiment = ExperimentInfo(self._storage, self._storage.split(self._path)[0])
         return self._experiment
+
+    def _get_store(self) -> Store:
+        return self._get_experiment().get_store(self._path)
 
     def _fact(self, key: str) -> str | None:
         if self._meta is None:
@@ -237,8 +268,7 @@ class RunInfo:
             return datetime.fromtimestamp(int(text) / 1000, tz=timezone.utc)
         except (ValueError, OverflowError, OSError) as exc:
             raise MetadataError(
-                f"{self._storage.url(self._storage.join(self._path, META_FILE))}: "
-                f"expected {key} in milliseconds, found {text!r}"
+                f"{self._storage.url(self._path)}: expected {key} in milliseconds, found {text!r}"
             ) from exc
 
 
@@ -249,86 +279,63 @@ FACTS = frozenset(
 )
 """The public attributes of `RunInfo`."""
 
+META_FACTS = frozenset({"end_time", "lifecycle_stage", "run_name", "start_time", "status"})
+"""Those that what tracked the run has to be asked for."""
 
-META_FACTS = frozenset(_META_KEYS)
-"""Those that take the run's ``meta.yaml``."""
 
+def read_facts(infos: Iterable[RunInfo]) -> None:
+    """Read the facts of many runs at once, where they have not been read.
 
-def read_facts(infos: Sequence[RunInfo]) -> None:
-    """Read the ``meta.yaml`` of many runs at once, where it has not been read.
-
-    Why one cannot be read is raised when a fact of that run is asked for.
+    Why they cannot be read is raised when a fact of that run is asked for.
     """
-    unknown: dict[Storage, list[RunInfo]] = {}
+    for store, group in _group([info for info in infos if info._meta is None]):
+        store.read_facts(group)
+
+
+def read_logged(infos: Iterable[RunInfo], key: str) -> None:
+    """Read what was logged for many runs at once, where it has not been read.
+
+    Args:
+        infos: The runs.
+        key: All of a kind (``metrics``), or one of it (``metrics.accuracy``). For each run
+            ``_logged`` then has under it the values by name, or the one value; None without
+            one, or why it cannot be read.
+    """
+    kind, _, name = key.partition(".")
+    unread = [info for info in infos if {kind, key}.isdisjoint(info._logged or ())]
+    for store, group in _group(unread):
+        values: Sequence[Any]
+        values = store.read_values(group, kind, name) if name else store.read_all(group, kind)
+        for info, value in zip(group, values, strict=True):
+            info._logged = info._logged or {}
+            info._logged[key] = value
+
+
+def read_histories(
+    infos: Sequence[RunInfo], name: str
+) -> list[list[Point] | MetadataError | StorageError]:
+    """Return all values of a metric of each run, sorted, or why they cannot be read."""
+    found: dict[int, list[Point] | MetadataError | StorageError] = {}
+    for store, group in _group(infos):
+        found.update(zip(map(id, group), store.read_histories(group, name), strict=True))
+    return [found[id(info)] for info in infos]
+
+
+def _group(infos: Iterable[RunInfo]) -> Iterable[tuple[Store, list[RunInfo]]]:
+    groups: dict[Store, list[RunInfo]] = {}
     for info in infos:
-        if info._meta is None:
-            unknown.setdefault(info._storage, []).append(info)
-    for storage, group in unknown.items():
-        contents = _read_meta_files(storage, [info._path for info in group])
-        for info, content in zip(group, contents, strict=True):
-            if isinstance(content, StorageError):
-                info._meta = content
-            elif content != b"":  # one that is still being written is not remembered
-                path = storage.join(info._path, META_FILE)
-                info._meta = {} if content is None else parse_run_meta(storage, path, content)
+        groups.setdefault(info._get_store(), []).append(info)
+    return groups.items()
 
 
-def read_metas(
-    storage: Storage, directories: Sequence[str]
-) -> list[dict[str, str] | MetadataError | StorageError | None]:
-    """Return the entries of the ``meta.yaml`` in each directory.
-
-    Returns:
-        For each directory its entries, an empty mapping if the file stays empty, None if
-        there is no file, or why it cannot be read.
-    """
-    contents = _read_meta_files(storage, directories)
-    return [
-        content
-        if content is None or isinstance(content, StorageError)
-        else parse_meta_file(storage, storage.join(directory, META_FILE), content)
-        for directory, content in zip(directories, contents, strict=True)
-    ]
-
-
-def _read_meta_files(
-    storage: Storage, directories: Sequence[str]
-) -> list[bytes | StorageError | None]:
-    """Return the content of the ``meta.yaml`` in each directory.
-
-    MLflow does not write these files atomically. One that is empty is read again for a
-    quarter of a second.
-    """
-    paths = [storage.join(directory, META_FILE) for directory in directories]
-    contents = storage.read_many(paths)
-    for seconds in _EMPTY_META_RETRIES:
-        empty = [i for i, content in enumerate(contents) if content == b""]
-        if not empty:
-            break
-        time.sleep(seconds)
-        for i, content in zip(empty, storage.read_many([paths[i] for i in empty]), strict=True):
-            contents[i] = content
-    return contents
-
-
-def parse_run_meta(storage: Storage, path: str, content: bytes) -> dict[str, str] | MetadataError:
-    """Return what `RunInfo` needs of a run's ``meta.yaml``, or why it cannot be read."""
-    usual = _USUAL_META.fullmatch(content)
-    if usual is not None:
-        return {key: text.decode() for key, text in usual.groupdict().items()}
-    meta = parse_meta_file(storage, path, content)
-    if isinstance(meta, MetadataError):
-        return meta
-    return {key: meta[key] for key in _META_KEYS if key in meta}
-
-
-def parse_meta_file(storage: Storage, path: str, content: bytes) -> dict[str, str] | MetadataError:
-    """Return the entries of a ``meta.yaml``, none if it is empty, or why it cannot be read."""
-    if not content:
-        return {}
-    try:
-        return parse_meta(content)
-    except MetadataError as exc:
-        error = MetadataError(f"{storage.url(path)}: {exc}")
-        error.__cause__ = exc
-        return error
+def rebuild_info(
+    storage: Storage,
+    path: str,
+    experiment: ExperimentInfo | None,
+    meta: dict[str, str] | None,
+    logged: dict[str, Any] | None,
+) -> RunInfo:
+    """Return the facts of a run that was pickled."""
+    info = RunInfo.make(storage, path, experiment, meta)
+    info._logged = logged
+    return info

@@ -20,7 +20,7 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.loading import load_runs, scan_runs
 from kedro_hydraflow.storage import LocalStorage
-from kedro_hydraflow.stores.file_store import make_name_filter
+from kedro_hydraflow.stores import make_name_filter, open_store
 
 BAD_METAS = {
     "not UTF-8": (b"name: \xff\n", "expected UTF-8 text"),
@@ -83,7 +83,7 @@ def test_names_are_raw_text(tracking_dir: TrackingDir, name: str) -> None:
     (run,) = Run.load(iter_run_dirs(tracking_dir.root, name))
     assert (run.info.job_name, run.info.run_name) == (name, name)
     assert Run(run_dir).info.job_name == name
-    assert scan_runs(tracking_dir.root).runs[0].run_name == name
+    assert scan_runs(open_store(tracking_dir.root)).runs[0].run_name == name
 
 
 def test_deleted_experiment_is_left_out(tracking_dir: TrackingDir) -> None:
@@ -147,7 +147,7 @@ def complete_later(path: Path) -> Callable[[], None]:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kedro_hydraflow.run_info._EMPTY_META_RETRIES", (0.02,) * 500)
+    monkeypatch.setattr("kedro_hydraflow.stores.meta_file._EMPTY_META_RETRIES", (0.02,) * 500)
 
 
 def test_empty_experiment_meta_is_read_again(tracking_dir: TrackingDir, patient: None) -> None:
@@ -171,7 +171,7 @@ def test_empty_run_meta_is_read_again(tracking_dir: TrackingDir, patient: None) 
 def test_emptiness_is_not_remembered(
     tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kedro_hydraflow.run_info._EMPTY_META_RETRIES", (0,))
+    monkeypatch.setattr("kedro_hydraflow.stores.meta_file._EMPTY_META_RETRIES", (0,))
     experiment = tracking_dir.add_experiment("train")
     run_dir = tracking_dir.add_run(experiment, "a")
     metas = {path: path.read_bytes() for path in (experiment / "meta.yaml", run_dir / "meta.yaml")}
@@ -182,7 +182,7 @@ def test_emptiness_is_not_remembered(
     assert [(i.status, i.start_time, i.job_name) for i in infos] == [(None, None, "")] * 2
 
     (experiment / "meta.yaml").write_bytes(metas[experiment / "meta.yaml"])
-    infos += scan_runs(tracking_dir.root).runs
+    infos += scan_runs(open_store(tracking_dir.root)).runs
     assert infos[-1].status is None
 
     (run_dir / "meta.yaml").write_bytes(metas[run_dir / "meta.yaml"])
@@ -361,7 +361,7 @@ def test_run_that_vanishes_after_the_scan_is_logged_and_left_out(
     experiment = tracking_dir.add_experiment("train")
     for i in range(40):
         tracking_dir.add_run(experiment, f"r{i:02}", config=None if i == 5 else f"i: {i}")
-    scan = scan_runs(tracking_dir.root)
+    scan = scan_runs(open_store(tracking_dir.root))
     shutil.rmtree(experiment / "r20")
     runs, failures = load_runs(scan.runs, run_class=Run, n_jobs=n_jobs, discovered=True)
     assert failures == []
@@ -416,20 +416,16 @@ def test_directory_above_is_refused_with_the_one_to_give(tracking_dir: TrackingD
     assert str(raised.value).endswith(f"give {tracking_dir.root}")
 
 
-def test_artifacts_of_a_database_are_refused(tmp_path: Path) -> None:
-    write(tmp_path / "mlruns/1/0d5e1560/artifacts/.hydra/config.yaml", "lr: 1")
-    message = r"not the tracking directory of an MLflow file store. Runs tracked in a database"
-    with pytest.raises(TrackingDirectoryError, match=message):
-        find_run_ids(tmp_path / "mlruns")
-
-
 def test_artifacts_of_a_database_beside_a_file_store_are_logged(
     tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
 ) -> None:
     tracking_dir.add_run(tracking_dir.add_experiment("train", "803221"), "a")
     write(tracking_dir.root / "1/0d5e1560/artifacts/x", "")
     assert find_run_ids(tracking_dir.root) == ["a"]
-    assert caplog.messages == [f"{tracking_dir.root / '1'}: no meta.yaml, so its runs are unknown"]
+    assert caplog.messages == [
+        f"{tracking_dir.root / '1'}: left out, as it has no meta.yaml; if a database or a server "
+        "tracks its runs, give that as tracking_uri"
+    ]
 
 
 def test_other_directory_is_refused(tmp_path: Path) -> None:
@@ -438,7 +434,8 @@ def test_other_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrackingDirectoryError) as raised:
         find_run_ids(tmp_path)
     assert str(raised.value) == (
-        f"{tmp_path} is not a tracking directory: expected <experiment_id>/meta.yaml in it, "
+        f"{tmp_path} is not a tracking directory: expected <experiment_id>/meta.yaml or "
+        "<experiment_id>/<run_id>/artifacts in it, or mlflow.db beside it; "
         "found the directories 'a', 'b', 'c', 'd', 'e' and others"
     )
 

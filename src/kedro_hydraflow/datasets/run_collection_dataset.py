@@ -26,12 +26,12 @@ from kedro_hydraflow.loading import (
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.storage import locate
-from kedro_hydraflow.stores.file_store import make_name_filter
+from kedro_hydraflow.stores import make_name_filter, open_store
 
 if TYPE_CHECKING:
     import os
 
-    from kedro_hydraflow.stores.file_store import ExperimentFilter
+    from kedro_hydraflow.stores import ExperimentFilter
 
 logger = logging.getLogger(__name__)
 
@@ -149,11 +149,9 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
         """
         impl = self._load_impl()
         config_class = self._load_config_class()
+        store = open_store(self._location, storage_options=self._storage_options)
         scan = scan_runs(
-            self._location,
-            self._load_experiment_names(),
-            include_deleted=self._include_deleted,
-            storage_options=self._storage_options,
+            store, self._load_experiment_names(), include_deleted=self._include_deleted
         )
         runs, unreadable = load_runs(
             scan.runs,
@@ -162,7 +160,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
             n_jobs=self._n_jobs,
             progress=self._progress,
             config_class=config_class,
-            discovered=True,
+            discovered=store.finds_folders,
         )
         selected, undecided = apply_filters(runs, self._filters)
         if self._include_deleted is None:
@@ -188,11 +186,10 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
             nrows: How many runs at most. Filters are not applied.
         """
         some = scan_some_runs(
-            self._location,
+            open_store(self._location, storage_options=self._storage_options),
             self._load_experiment_names(),
             count=nrows,
             include_deleted=self._include_deleted,
-            storage_options=self._storage_options,
         )
         runs, _ = load_runs(some, run_class=Run, config_class=self._load_config_class())
         frame = runs.to_frame()

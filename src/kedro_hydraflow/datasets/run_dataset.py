@@ -9,8 +9,9 @@ from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.datasets._base import ReadOnlyDataset, to_json
 from kedro_hydraflow.errors import ConfigError, NotFoundError, TrackingDirectoryError
 from kedro_hydraflow.run import CONFIG_FILE, Run, read_config
-from kedro_hydraflow.run_info import META_FILE, RunInfo, read_metas
+from kedro_hydraflow.run_info import RunInfo
 from kedro_hydraflow.storage import Storage, locate
+from kedro_hydraflow.stores.meta_file import META_FILE, read_metas
 
 if TYPE_CHECKING:
     import os

@@ -15,183 +15,309 @@ it, and where real directories differ from it:
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.errors import (
-    Failure,
-    MetadataError,
-    NotFoundError,
-    OptionError,
-    StorageError,
-    TrackingDirectoryError,
+from typing_extensions import override
+
+from kedro_hydraflow.errors import Failure, MetadataError, NotFoundError, StorageError
+from kedro_hydraflow.run_info import ExperimentInfo, RunInfo
+from kedro_hydraflow.stores.base import (
+    DEFAULT_EXPERIMENT_ID,
+    ExperimentFilter,
+    Experiments,
+    Point,
+    Store,
+    make_name_filter,
 )
-from kedro_hydraflow.run_info import (
+from kedro_hydraflow.stores.job_name import read_job_name
+from kedro_hydraflow.stores.meta_file import (
     META_FILE,
-    ExperimentInfo,
-    RunInfo,
     parse_run_meta,
+    read_meta_files,
     read_metas,
 )
+from kedro_hydraflow.stores.metric_file import parse_latest, parse_points, sort_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from kedro_hydraflow.storage import Entry, Storage
 
 logger = logging.getLogger(__name__)
 
-ExperimentFilter = str | Sequence[str] | Callable[[str], bool] | None
-"""Which experiments: a name or glob, several of them, a predicate on the name, or all."""
-
-_NOT_EXPERIMENTS = frozenset({"0", ".trash", "models"})
-_LISTED_AT_ONCE = 64
-"""Experiments whose listings are in memory together; remotely, asked for together."""
+NOT_EXPERIMENTS = frozenset({DEFAULT_EXPERIMENT_ID, ".trash", "models"})
+"""Folders of a tracking directory."""
 
 _NOT_RUNS = frozenset({"tags", "datasets", "traces", "models"})
 
-
-@dataclass
-class Experiments:
-    """The experiments of a tracking directory that match a filter."""
-
-    matching: list[ExperimentInfo] = field(default_factory=list)
-    """Sorted by name, then by directory."""
-
-    other_names: list[str] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+_LISTED_AT_ONCE = 64
+"""Experiments whose listings are in memory together; remotely, asked for together."""
 
 
-def find_experiments(
-    storage: Storage, root: str, experiment_names: ExperimentFilter = None
-) -> Experiments:
-    """Return the experiments below a tracking directory.
+class FileStore(Store):
+    """The file store of MLflow.
+
+    Args:
+        storage: What holds it.
+        root: The tracking directory.
+        listing: What the tracking directory holds, where it was just listed.
+    """
+
+    finds_folders = True
+
+    def __init__(self, storage: Storage, root: str, listing: Listing | None = None) -> None:
+        self._storage = storage
+        self._root = root
+        self._listing = listing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FileStore) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FileStore, (self._storage, self._root)
+
+    @property
+    def _key(self) -> tuple[Any, ...]:
+        return self._storage.key, self._root
+
+    @property
+    @override
+    def where(self) -> str:
+        return self._storage.url(self._root)
+
+    @override
+    def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
+        storage = self._storage
+        matches = make_name_filter(experiment_names)
+        listing = self._listing or Listing(storage, self._root)
+        self._listing = None  # the next time it may be another one
+
+        found = Experiments(
+            failures=_get_broken_links(storage, self._root, listing.entries, NOT_EXPERIMENTS)
+        )
+        for path, meta in listing.metas.items():
+            if meta is None:
+                if listing.may_hold_runs(path):
+                    logger.warning(
+                        "%s: left out, as it has no %s; if a database or a server tracks its "
+                        "runs, give that as tracking_uri",
+                        storage.url(path),
+                        META_FILE,
+                    )
+            elif isinstance(meta, Exception):
+                found.failures.append(Failure(storage.url(path), meta))
+            elif not meta.get("name"):
+                error = MetadataError(
+                    f"{storage.url(storage.join(path, META_FILE))}: expected the experiment's "
+                    f"name, found {'an empty file' if not meta else 'no entry of that kind'}"
+                )
+                found.failures.append(Failure(storage.url(path), error))
+            elif meta.get("lifecycle_stage") == "deleted":
+                continue
+            elif matches(meta["name"]):
+                found.matching.append(ExperimentInfo(storage, path, meta["name"], self))
+            else:
+                found.other_names.append(meta["name"])
+        found.matching.sort(key=lambda experiment: (experiment.name, experiment.experiment_id))
+        return found
+
+    @override
+    def list_runs(
+        self, experiments: Sequence[ExperimentInfo], limit: int | None = None
+    ) -> tuple[list[tuple[ExperimentInfo, list[str]]], list[Failure]]:
+        storage = self._storage
+        folders: list[tuple[ExperimentInfo, list[str]]] = []
+        failures: list[Failure] = []
+        for i in range(0, len(experiments), _LISTED_AT_ONCE):
+            group = experiments[i : i + _LISTED_AT_ONCE]
+            listings = storage.list_many([experiment.path for experiment in group], limit)
+            for experiment, entries in zip(group, listings, strict=True):
+                if isinstance(entries, NotFoundError):
+                    continue  # removed since it was found
+                if isinstance(entries, StorageError):
+                    failures.append(Failure(storage.url(experiment.path), entries))
+                    continue
+                failures += _get_broken_links(storage, experiment.path, entries, _NOT_RUNS)
+                names = [e.name for e in entries if e.is_dir and e.name not in _NOT_RUNS]
+                folders.append((experiment, names))
+        return folders, failures
+
+    @override
+    def read_runs(
+        self,
+        names: Sequence[tuple[ExperimentInfo, str]],
+        *,
+        include_deleted: bool | None = None,
+    ) -> tuple[list[RunInfo], list[Failure]]:
+        # A run is a folder with a `meta.yaml` or, where a database has it, with `artifacts`.
+        storage = self._storage
+        places = [(e, f"{e.path}{storage.sep}{name}") for e, name in names]
+        if storage.is_remote and include_deleted is not False:
+            return [RunInfo.make(storage, path, experiment) for experiment, path in places], []
+        suffix = storage.sep + META_FILE
+        contents = storage.read_many([path + suffix for _, path in places])
+        runs = []
+        failures = []
+        for (experiment, path), content in zip(places, contents, strict=True):
+            try:
+                meta = _read_run_meta(storage, path, content)
+            except (StorageError, MetadataError) as exc:
+                failures.append(Failure(storage.url(path), exc))
+                continue
+            if meta is None or (meta.get("lifecycle_stage") == "deleted" and not include_deleted):
+                continue
+            runs.append(RunInfo.make(storage, path, experiment, meta or None))
+        return runs, failures
+
+    @override
+    def read_experiment_name(self, experiment: ExperimentInfo, run_dir: str) -> str:
+        (meta,) = read_metas(self._storage, [experiment.path])
+        if isinstance(meta, Exception):
+            raise meta
+        if meta is None:  # runs whose experiment a database or a server has
+            return read_job_name(self._storage, run_dir)
+        return meta.get("name", "")
+
+    @override
+    def read_facts(self, infos: Sequence[RunInfo]) -> None:
+        storage = self._storage
+        contents = read_meta_files(storage, [info._path for info in infos])
+        for info, content in zip(infos, contents, strict=True):
+            if isinstance(content, StorageError):
+                info._meta = content
+            elif content != b"":  # one that is still being written is not remembered
+                path = storage.join(info._path, META_FILE)
+                info._meta = {} if content is None else parse_run_meta(storage, path, content)
+
+    @override
+    def read_values(
+        self, infos: Sequence[RunInfo], kind: str, name: str
+    ) -> list[float | str | MetadataError | StorageError | None]:
+        parse = parse_latest if kind == "metrics" else _decode
+        return self._read_files(infos, kind, name, parse)
+
+    @override
+    def read_histories(
+        self, infos: Sequence[RunInfo], name: str
+    ) -> list[list[Point] | MetadataError | StorageError]:
+        histories = self._read_files(infos, "metrics", name, parse_points)
+        return [
+            sorted(history, key=sort_key) if isinstance(history, list) else history or []
+            for history in histories
+        ]
+
+    def _read_files(
+        self,
+        infos: Sequence[RunInfo],
+        kind: str,
+        name: str,
+        parse: Callable[[Storage, str, bytes], Any],
+    ) -> list[Any]:
+        """Return what is in the file of a metric, param or tag of each run, None without one."""
+        parts = name.split("/")
+        if any(part in ("", ".", "..") for part in parts) or "\0" in name:
+            return [None] * len(infos)
+        paths = [self._storage.join(info._path, kind, *parts) for info in infos]
+        contents = self._storage.read_many(paths)
+        return [
+            _try_parse(parse, self._storage, path, content)
+            if isinstance(content, bytes)
+            else content
+            for path, content in zip(paths, contents, strict=True)
+        ]
+
+    @override
+    def read_all(
+        self, infos: Sequence[RunInfo], kind: str
+    ) -> list[dict[str, Any] | MetadataError | StorageError]:
+        storage = self._storage
+        found: list[dict[str, Any] | MetadataError | StorageError] = [{} for _ in infos]
+        parse: Callable[[Storage, str, bytes], Any]
+        parse = parse_latest if kind == "metrics" else _decode
+        files = self._list_files(infos, kind, found)
+        contents = storage.read_many([path for _, _, path in files])
+        for (i, key, path), content in zip(files, contents, strict=True):
+            values = found[i]
+            if content is None or not isinstance(values, dict):
+                continue
+            if isinstance(content, StorageError):
+                found[i] = content
+                continue
+            value = _try_parse(parse, storage, path, content)
+            if isinstance(value, MetadataError):
+                found[i] = value
+            elif value is not None:
+                values[key] = value
+        return found
+
+    def _list_files(
+        self,
+        infos: Sequence[RunInfo],
+        kind: str,
+        failures: list[Any],
+    ) -> list[tuple[int, str, str]]:
+        """Return the run's position, key and path of every file of a kind, sorted.
+
+        A folder that cannot be listed goes to ``failures``, by the run's position.
+        """
+        storage = self._storage
+        files: list[tuple[int, str, str]] = []
+        folders = [(i, "", storage.join(info._path, kind)) for i, info in enumerate(infos)]
+        while folders:
+            listings = storage.list_many([path for _, _, path in folders])
+            inner = []
+            for (i, prefix, folder), entries in zip(folders, listings, strict=True):
+                if isinstance(entries, NotFoundError):
+                    continue
+                if isinstance(entries, StorageError):
+                    failures[i] = entries
+                    continue
+                for entry in entries:
+                    path = storage.join(folder, entry.name)
+                    if entry.is_dir:
+                        inner.append((i, f"{prefix}{entry.name}/", path))
+                    else:
+                        files.append((i, f"{prefix}{entry.name}", path))
+            folders = inner
+        files.sort()
+        return files
+
+
+class Listing:
+    """What a tracking directory holds: folders, and the ``meta.yaml`` in each.
+
+    Args:
+        storage: What holds the directory.
+        root: The tracking directory.
 
     Raises:
         NotFoundError: If there is no such directory.
-        TrackingDirectoryError: If it is not the tracking directory of a file store.
         StorageError: If it cannot be listed.
     """
-    matches = make_name_filter(experiment_names)
-    entries = storage.list_dir(root)
-    _check_not_inside(storage, root, entries)
-    folders = [
-        storage.join(root, e.name) for e in entries if e.is_dir and e.name not in _NOT_EXPERIMENTS
-    ]
-    metas = read_metas(storage, folders)
-    if not any(meta is not None for meta in metas):
-        _check_not_elsewhere(storage, root, folders)
 
-    found = Experiments(failures=_get_broken_links(storage, root, entries, _NOT_EXPERIMENTS))
-    for path, meta in zip(folders, metas, strict=True):
-        if meta is None:
-            if _looks_like_experiment(storage, path):
-                logger.warning("%s: no %s, so its runs are unknown", storage.url(path), META_FILE)
-        elif isinstance(meta, Exception):
-            found.failures.append(Failure(storage.url(path), meta))
-        elif not meta.get("name"):
-            error = MetadataError(
-                f"{storage.url(storage.join(path, META_FILE))}: expected the experiment's name, "
-                f"found {'an empty file' if not meta else 'no entry of that kind'}"
-            )
-            found.failures.append(Failure(storage.url(path), error))
-        elif meta.get("lifecycle_stage") == "deleted":
-            continue
-        elif matches(meta["name"]):
-            found.matching.append(ExperimentInfo(storage, path, meta["name"]))
-        else:
-            found.other_names.append(meta["name"])
-    found.matching.sort(key=lambda experiment: (experiment.name, experiment.experiment_id))
-    return found
+    def __init__(self, storage: Storage, root: str) -> None:
+        self._storage = storage
+        self.root = root
+        self.entries = storage.list_dir(root)
+        folders = [
+            storage.join(root, entry.name)
+            for entry in self.entries
+            if entry.is_dir and entry.name not in NOT_EXPERIMENTS
+        ]
+        self.metas = dict(zip(folders, read_metas(storage, folders), strict=True))
+        """By folder its entries, why they cannot be read, or None without the file."""
 
+    @property
+    def has_experiments(self) -> bool:
+        """Whether any folder is an experiment of a file store."""
+        return any(meta is not None for meta in self.metas.values())
 
-def find_runs(
-    storage: Storage,
-    experiments: Sequence[ExperimentInfo],
-    *,
-    include_deleted: bool | None = None,
-    limit: int | None = None,
-) -> tuple[list[RunInfo], list[Failure]]:
-    """Return the runs of experiments, and what cannot be read.
-
-    A run is a folder with a ``meta.yaml`` or, where that was moved into a database, with
-    ``artifacts``. What was removed since the experiments were found is not a failure.
-
-    Args:
-        storage: What holds the experiments.
-        experiments: Where to look.
-        include_deleted: Whether to include runs that were deleted in MLflow. To tell them
-            apart takes the ``meta.yaml`` of each run. None: no, but on remote storage,
-            where that is a request for each run, they are not told apart.
-        limit: How many folders to look at, by default all.
-
-    Returns:
-        The runs in the order of the experiments, then of their directories.
-    """
-    folders, failures = list_run_folders(storage, experiments, limit)
-    found = [(experiment, name) for experiment, names in folders for name in names]
-    runs, unreadable = read_runs(storage, found[:limit], include_deleted=include_deleted)
-    return runs, [*failures, *unreadable]
-
-
-def list_run_folders(
-    storage: Storage, experiments: Sequence[ExperimentInfo], limit: int | None = None
-) -> tuple[list[tuple[ExperimentInfo, list[str]]], list[Failure]]:
-    """Return the names of the folders in experiments that may be runs, and what failed.
-
-    Args:
-        storage: What holds the experiments.
-        experiments: Where to look.
-        limit: How many folders of each experiment are enough, by default all.
-    """
-    folders: list[tuple[ExperimentInfo, list[str]]] = []
-    failures: list[Failure] = []
-    for i in range(0, len(experiments), _LISTED_AT_ONCE):
-        group = experiments[i : i + _LISTED_AT_ONCE]
-        listings = storage.list_many([experiment.path for experiment in group], limit)
-        for experiment, entries in zip(group, listings, strict=True):
-            if isinstance(entries, NotFoundError):
-                continue  # removed since it was found
-            if isinstance(entries, StorageError):
-                failures.append(Failure(storage.url(experiment.path), entries))
-                continue
-            failures += _get_broken_links(storage, experiment.path, entries, _NOT_RUNS)
-            names = [e.name for e in entries if e.is_dir and e.name not in _NOT_RUNS]
-            folders.append((experiment, names))
-    return folders, failures
-
-
-def read_runs(
-    storage: Storage,
-    folders: Sequence[tuple[ExperimentInfo, str]],
-    *,
-    include_deleted: bool | None = None,
-) -> tuple[list[RunInfo], list[Failure]]:
-    """Return those of the folders that are runs, as `find_runs` does, and what failed.
-
-    Args:
-        storage: What holds the experiments.
-        folders: Experiments, and names of folders in them.
-        include_deleted: As for `find_runs`.
-    """
-    places = [(e, f"{e.path}{storage.sep}{name}") for e, name in folders]
-    if storage.is_remote and include_deleted is not False:
-        return [RunInfo.make(storage, path, experiment) for experiment, path in places], []
-    suffix = storage.sep + META_FILE
-    contents = storage.read_many([path + suffix for _, path in places])
-    runs = []
-    failures = []
-    for (experiment, path), content in zip(places, contents, strict=True):
-        try:
-            meta = _read_run_meta(storage, path, content)
-        except (StorageError, MetadataError) as exc:
-            failures.append(Failure(storage.url(path), exc))
-            continue
-        if meta is None or (meta.get("lifecycle_stage") == "deleted" and not include_deleted):
-            continue
-        runs.append(RunInfo.make(storage, path, experiment, meta or None))
-    return runs, failures
+    def may_hold_runs(self, path: str) -> bool:
+        """Tell whether a folder without ``meta.yaml``, if it is still there, may hold runs."""
+        return self._storage.split(path)[1].isdecimal() and self._storage.is_dir(path)
 
 
 def _read_run_meta(
@@ -223,82 +349,13 @@ def _get_broken_links(
     ]
 
 
-def make_name_filter(experiment_names: ExperimentFilter) -> Callable[[str], bool]:
-    """Return a predicate on experiment names. A pattern also matches as the plain name.
-
-    Raises:
-        OptionError: If it is not what `ExperimentFilter` says.
-    """
-    if experiment_names is None:
-        return lambda _: True
-    if callable(experiment_names):
-        return experiment_names
-    patterns = (experiment_names,) if isinstance(experiment_names, str) else experiment_names
-    if not isinstance(patterns, Sequence) or not all(isinstance(p, str) for p in patterns):
-        raise OptionError(
-            "experiment_names: expected a name or glob, a list of them, or a callable, "
-            f"found {experiment_names!r}"
-        )
-    return lambda name: any(name == p or fnmatchcase(name, p) for p in patterns)
-
-
-def read_metrics(storage: Storage, run_dir: str) -> dict[str, float]:
-    """Return the latest value of each metric: that of the largest step, then timestamp.
-
-    Raises:
-        MetadataError: If a file has a line that is not ``timestamp value step …``.
-        StorageError: If a file cannot be read.
-    """
-    metrics = {}
-    for key, path, content in _read_tree(storage, run_dir, "metrics"):
-        value = _parse_latest(storage, path, content)
-        if value is not None:
-            metrics[key] = value
-    return metrics
-
-
-def read_value(
-    storage: Storage, run_dirs: Sequence[str], kind: str, name: str
-) -> list[float | str | MetadataError | StorageError | None]:
-    """Return one metric (the latest value), param or tag of many runs, read all at once.
-
-    Args:
-        storage: What holds the runs.
-        run_dirs: The run directories.
-        kind: ``metrics``, ``params`` or ``tags``.
-        name: The metric, param or tag.
-
-    Returns:
-        For each run the value, None without one, or why it cannot be read.
-    """
-    parts = name.split("/")
-    if any(part in ("", ".", "..") for part in parts) or "\0" in name:
-        return [None] * len(run_dirs)
-    paths = [storage.join(run_dir, kind, *parts) for run_dir in run_dirs]
-    parse = _parse_latest if kind == "metrics" else _decode
-
-    def parse_value(
-        path: str, content: bytes | StorageError | None
-    ) -> float | str | MetadataError | StorageError | None:
-        try:
-            return parse(storage, path, content) if isinstance(content, bytes) else content
-        except MetadataError as exc:
-            return exc
-
-    return [*map(parse_value, paths, storage.read_many(paths))]
-
-
-def read_texts(storage: Storage, run_dir: str, kind: str) -> dict[str, str]:
-    """Return the params or tags of a run (``kind``): raw text, perhaps empty or many lines.
-
-    Raises:
-        MetadataError: If a file is not UTF-8.
-        StorageError: If a file cannot be read.
-    """
-    return {
-        key: _decode(storage, path, content)
-        for key, path, content in _read_tree(storage, run_dir, kind)
-    }
+def _try_parse(
+    parse: Callable[[Storage, str, bytes], Any], storage: Storage, path: str, content: bytes
+) -> Any:
+    try:
+        return parse(storage, path, content)
+    except MetadataError as exc:
+        return exc
 
 
 def _decode(storage: Storage, path: str, content: bytes) -> str:
@@ -306,106 +363,3 @@ def _decode(storage: Storage, path: str, content: bytes) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise MetadataError(f"{storage.url(path)}: expected UTF-8 text: {exc}") from exc
-
-
-def _read_tree(storage: Storage, run_dir: str, kind: str) -> list[tuple[str, str, bytes]]:
-    """Return the key, path and content of every file below a folder, sorted by key."""
-    files: list[tuple[str, str]] = []
-    folders = [("", storage.join(run_dir, kind))]
-    while folders:
-        prefix, folder = folders.pop()
-        try:
-            entries = storage.list_dir(folder)
-        except NotFoundError:
-            continue
-        for entry in entries:
-            path = storage.join(folder, entry.name)
-            if entry.is_dir:
-                folders.append((f"{prefix}{entry.name}/", path))
-            else:
-                files.append((f"{prefix}{entry.name}", path))
-    files.sort()
-    contents = []
-    for content in storage.read_many([path for _, path in files]):
-        if isinstance(content, StorageError):
-            raise content
-        contents.append(content)
-    return [
-        (key, path, content)
-        for (key, path), content in zip(files, contents, strict=True)
-        if content is not None
-    ]
-
-
-def _parse_latest(storage: Storage, path: str, content: bytes) -> float | None:
-    """Return the value with the largest (step, timestamp, value), None if there is no line.
-
-    A line is ``timestamp value step``, without the step in old files, with the name and
-    digest of a dataset behind it in new ones. The last line may be half written.
-    """
-    lines = content.decode("utf-8", errors="replace").split("\n")
-    unfinished = lines.pop()
-    if len(unfinished.split()) >= 3:
-        lines.append(unfinished)
-    latest: tuple[int, int, float] | None = None
-    for number, line in enumerate(lines, 1):
-        fields = line.split()
-        if not fields:
-            continue
-        try:
-            value = float(fields[1])
-            point = (int(fields[2]) if len(fields) > 2 else 0, int(fields[0]), value)
-        except (IndexError, ValueError) as exc:
-            if line is unfinished:
-                continue
-            raise MetadataError(
-                f"{storage.url(path)}, line {number}: expected 'timestamp value step', "
-                f"found {line[:80]!r}"
-            ) from exc
-        if latest is None or _order(point) > _order(latest):
-            latest = point
-    return None if latest is None else latest[2]
-
-
-def _order(point: tuple[int, int, float]) -> tuple[int, int, bool, float]:
-    """Order points; at the same step and time NaN comes before every number."""
-    step, timestamp, value = point
-    return step, timestamp, not math.isnan(value), value
-
-
-def _check_not_inside(storage: Storage, root: str, entries: Sequence[Entry]) -> None:
-    """Refuse a directory that lies in a tracking directory."""
-    if any(entry.name == META_FILE for entry in entries):
-        raise TrackingDirectoryError(
-            f"{storage.url(root)} is an experiment or a run, it has a {META_FILE} itself; "
-            "give the tracking directory above it"
-        )
-
-
-def _check_not_elsewhere(storage: Storage, root: str, folders: Sequence[str]) -> None:
-    """Refuse a directory that holds folders, but no experiment of a file store."""
-    where = storage.url(root)
-    names = [storage.split(path)[1] for path in folders]
-    if "mlruns" in names:
-        raise TrackingDirectoryError(
-            f"{where} has no experiment in it, but a directory 'mlruns'; "
-            f"give {storage.url(storage.join(root, 'mlruns'))}"
-        )
-    if any(_looks_like_experiment(storage, path) for path in folders):
-        raise TrackingDirectoryError(
-            f"{where}: no <experiment_id>/{META_FILE} in it, so this is not the tracking "
-            "directory of an MLflow file store. Runs tracked in a database or by a server "
-            "leave such a directory of artifacts; they cannot be found through it"
-        )
-    others = [name for name in names if not name.startswith(".")]
-    if others:
-        raise TrackingDirectoryError(
-            f"{where} is not a tracking directory: expected <experiment_id>/{META_FILE} in it, "
-            f"found the directories {', '.join(map(repr, others[:5]))}"
-            f"{' and others' if len(others) > 5 else ''}"
-        )
-
-
-def _looks_like_experiment(storage: Storage, path: str) -> bool:
-    """Tell whether a folder without ``meta.yaml``, if it is still there, may hold runs."""
-    return storage.split(path)[1].isdecimal() and storage.is_dir(path)

@@ -1,0 +1,69 @@
+"""The experiment's name as Hydra recorded it, for runs whose experiment nothing else names.
+
+HydraFlow names the MLflow experiment after ``hydra.job.name``, which Hydra writes to
+``.hydra/hydra.yaml``. Where that is an interpolation, the log file that Hydra names after the
+job has the resolved name. An application that names its experiment itself leaves no trace of
+the name, and a renamed experiment keeps the old job name.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from kedro_hydraflow.config import parse_texts
+from kedro_hydraflow.errors import ConfigError, StorageError, UnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kedro_hydraflow.storage import Storage
+
+HYDRA_FILE = "artifacts/.hydra/hydra.yaml"
+
+_JOB_NAME = re.compile(
+    rb"^  job:[ \t]*\r?\n(?:    .*\n)*?    name:(?P<text>.*(?:\n {5,}.*)*)", re.MULTILINE
+)
+"""``hydra.job.name`` as OmegaConf writes it, at a hundredth of the time of parsing the file."""
+
+
+def read_job_name(storage: Storage, run_dir: str) -> str:
+    """Return the job name of a run, empty if it is not recorded.
+
+    Raises:
+        StorageError: If it cannot be read.
+    """
+    (name,) = read_job_names(storage, [run_dir])
+    if isinstance(name, StorageError):
+        raise name
+    return name
+
+
+def read_job_names(storage: Storage, run_dirs: Sequence[str]) -> list[str | StorageError]:
+    """Return the job name of each run, empty if it is not recorded, or why it cannot be read."""
+    contents = storage.read_many([storage.join(d, *HYDRA_FILE.split("/")) for d in run_dirs])
+    names: list[str | StorageError] = [
+        content if isinstance(content, StorageError) else _find_name(content or b"")
+        for content in contents
+    ]
+    interpolated = [i for i, name in enumerate(names) if isinstance(name, str) and "${" in name]
+    listings = storage.list_many([storage.join(run_dirs[i], "artifacts") for i in interpolated])
+    for i, entries in zip(interpolated, listings, strict=True):
+        if isinstance(entries, UnreachableError):
+            names[i] = entries
+        else:
+            found = [] if isinstance(entries, StorageError) else entries
+            logs = [e.name for e in found if e.name.endswith(".log") and not e.is_dir]
+            names[i] = logs[0].removesuffix(".log") if len(logs) == 1 else ""
+    return names
+
+
+def _find_name(content: bytes) -> str:
+    match = _JOB_NAME.search(content)
+    if match is None:
+        return ""
+    try:
+        name = parse_texts(match["text"].decode("utf-8", errors="replace"))
+    except ConfigError:
+        return ""
+    return name if isinstance(name, str) and name != "null" else ""

@@ -1,0 +1,146 @@
+"""Where the artifacts of runs are now, by what a database or a server recorded.
+
+A recorded location is wrong after a copy or a move. What lies in place counts, and the
+recorded one is followed only when nothing is in place. A run's place is, in this order:
+
+1. below the artifact root that the user gives, ``<root>/<experiment_id>/<run_id>`` or
+   ``<root>/<run_id>``; nothing else is looked at then;
+2. the end of its recorded location below a directory where the tracking data is: for
+   ``/old/place/mlruns/1/<run_id>`` that is ``mlruns/1/<run_id>`` or ``1/<run_id>``;
+3. there in ``mlruns`` or ``mlartifacts``, MLflow's own defaults;
+4. the recorded location.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kedro_hydraflow.errors import NotFoundError
+from kedro_hydraflow.storage import is_url, locate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from kedro_hydraflow.storage import Location, Storage
+
+_DEFAULT_ROOTS = ("mlruns", "mlartifacts")
+
+PROXIED = "mlflow-artifacts:"
+"""The scheme of locations that only a tracking server can resolve."""
+
+
+class _Folder(NamedTuple):
+    """A folder that may hold runs."""
+
+    storage: Storage
+    path: str
+    names: frozenset[str] | None
+    """What it holds; None if it is trusted to hold every run."""
+
+
+class RunLocator:
+    """Finds the directories of runs.
+
+    Args:
+        neighbors: Local directories below which artifacts may lie.
+        artifact_root: Where the artifacts are now, if the user says so.
+        storage_options: As for `locate`.
+        open_proxied: Gives the storage and path of a location with the scheme `PROXIED`.
+    """
+
+    def __init__(
+        self,
+        neighbors: Sequence[str] = (),
+        artifact_root: Location | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        open_proxied: Callable[[str], tuple[Storage, str]] | None = None,
+    ) -> None:
+        self._neighbors = neighbors
+        self._artifact_root = artifact_root
+        self._storage_options = storage_options
+        self._open_proxied = open_proxied
+        self._located: dict[str, tuple[Storage, str]] = {}
+        self._folders: dict[tuple[str, str], list[_Folder]] = {}
+
+    def find_experiment(self, experiment_id: str, location: str) -> tuple[Storage, str]:
+        """Return an experiment's directory by its recorded ``artifact_location``.
+
+        Raises:
+            StorageError: If it cannot be told what is in place.
+        """
+        storage, path, _ = self._get_folders(experiment_id, location)[0]
+        return storage, path
+
+    def find(self, experiment_id: str, run_id: str, uri: str) -> tuple[Storage, str]:
+        """Return a run's directory by its recorded ``artifact_uri``; it may not exist.
+
+        Raises:
+            StorageError: If it cannot be told what is in place.
+        """
+        recorded = uri.removesuffix("/artifacts").removesuffix(f"/{run_id}")
+        folders = self._get_folders(experiment_id, recorded)
+        for storage, path, names in folders:
+            if names is None or run_id in names:
+                return storage, storage.join(path, run_id)
+        storage, path, _ = folders[-1]
+        return storage, storage.join(path, run_id)
+
+    def _get_folders(self, experiment_id: str, recorded: str) -> list[_Folder]:
+        """Return the folders to look into for the runs that were recorded in one folder."""
+        key = (experiment_id, recorded)
+        if key not in self._folders:
+            self._folders[key] = list(self._list_folders(experiment_id, recorded))
+        return self._folders[key]
+
+    def _list_folders(self, experiment_id: str, recorded: str) -> Iterator[_Folder]:
+        """Yield the folders to look into, at least one, in their order."""
+        if self._artifact_root is not None:
+            storage, root = self._locate(self._artifact_root)
+            inner = storage.join(root, experiment_id)
+            yield _Folder(storage, inner if _list_names(storage, inner) else root, None)
+            return
+        for path in self._list_candidates(experiment_id, recorded):
+            storage, path = self._locate(path)
+            names = _list_names(storage, path)
+            if names:
+                yield _Folder(storage, path, names)
+        if not recorded.startswith(PROXIED):
+            storage, path = self._locate(recorded)
+            yield _Folder(storage, path, None if storage.is_remote else _list_names(storage, path))
+        elif self._open_proxied is not None:
+            yield _Folder(*self._open_proxied(recorded), None)
+        else:  # a database without its server, and nothing is there
+            storage, path = self._locate(self._neighbors[0])
+            yield _Folder(storage, storage.join(path, "mlartifacts", experiment_id), frozenset())
+
+    def _list_candidates(self, experiment_id: str, recorded: str) -> list[str]:
+        parts = [part for part in _get_path(recorded).split("/") if part not in ("", ".")]
+        ends = [parts[i:] for i in range(len(parts))] if ".." not in parts else []
+        ends += [[root, experiment_id] for root in _DEFAULT_ROOTS]
+        paths = [os.path.join(near, *end) for near in self._neighbors for end in ends]
+        return [path for path in dict.fromkeys(paths) if os.path.isdir(path)]
+
+    def _locate(self, location: Location) -> tuple[Storage, str]:
+        if isinstance(location, str) and not is_url(location) and self._neighbors:
+            # MLflow records './mlruns/1' relative to where it ran, which is where its database is.
+            location = os.path.join(self._neighbors[0], location)
+        text = str(location)
+        if text not in self._located:
+            self._located[text] = locate(location, self._storage_options)
+        return self._located[text]
+
+
+def _get_path(uri: str) -> str:
+    """Return the path of a location, without scheme and host."""
+    if not is_url(uri) and not uri.startswith(PROXIED):
+        return uri.replace("\\", "/")
+    rest = uri.partition(":")[2]
+    return rest.removeprefix("//").partition("/")[2] if rest.startswith("//") else rest
+
+
+def _list_names(storage: Storage, path: str) -> frozenset[str]:
+    try:
+        return frozenset(entry.name for entry in storage.list_dir(path))
+    except NotFoundError:
+        return frozenset()

@@ -1,0 +1,296 @@
+"""The database of MLflow, where it is SQLite: ``mlflow.db``, the default of new versions.
+
+The tables and columns are those of ``mlflow/store/tracking/dbmodels/models.py``:
+
+- ``experiments(experiment_id, name, lifecycle_stage)``;
+- ``runs(run_uuid, name, status, start_time, end_time, lifecycle_stage, artifact_uri,
+  experiment_id)``;
+- ``params`` and ``tags(key, value, run_uuid)``;
+- ``metrics`` and ``latest_metrics(key, value, timestamp, step, is_nan, run_uuid)``. NaN is the
+  value 0 with ``is_nan``; infinities are the largest float, for MLflow stores no others.
+
+The database is opened for reading alone, so that it can be read while runs are written to it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sqlite3
+import sys
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from typing_extensions import override
+
+from kedro_hydraflow.errors import (
+    MetadataError,
+    NotFoundError,
+    StorageError,
+    TrackingDirectoryError,
+)
+from kedro_hydraflow.run_info import ExperimentInfo, RunInfo
+from kedro_hydraflow.stores.base import (
+    DEFAULT_EXPERIMENT_ID,
+    ExperimentFilter,
+    Experiments,
+    Point,
+    Store,
+    make_name_filter,
+)
+from kedro_hydraflow.stores.locations import RunLocator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from kedro_hydraflow.errors import Failure
+    from kedro_hydraflow.storage import Location
+
+_TIMEOUT = 60.0
+"""Seconds to wait for one who writes. MLflow's transactions take milliseconds."""
+
+_FACTS = "status, name, start_time, end_time, lifecycle_stage"
+_META_KEYS = ("status", "run_name", "start_time", "end_time", "lifecycle_stage")
+
+_WANTED = "run_uuid IN (SELECT value FROM json_each(?))"
+
+_LARGEST = sys.float_info.max
+"""What MLflow writes for infinity."""
+
+
+class SqliteStore(Store):
+    """An MLflow database in an SQLite file.
+
+    Args:
+        path: The file.
+        root: A directory that holds artifacts, besides the one where the file is.
+        artifact_root: Where the artifacts are now, if not where they were recorded, and not
+            beside the database.
+        storage_options: As for `locate`, for artifacts on remote storage.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        root: str | None = None,
+        artifact_root: Location | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._path = os.path.abspath(path)
+        self._arguments = (self._path, root, artifact_root, storage_options)
+        folder = os.path.dirname(self._path)
+        neighbors = [folder] if root is None else [folder, os.path.abspath(root)]
+        self._locator = RunLocator(neighbors, artifact_root, storage_options)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SqliteStore) and self._arguments == other._arguments
+
+    def __hash__(self) -> int:
+        return hash(self._path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SqliteStore, self._arguments
+
+    @property
+    @override
+    def where(self) -> str:
+        return self._path
+
+    def count_runs(self) -> int:
+        """Return how many runs there are, deleted ones included."""
+        with self._open() as query:
+            ((count,),) = query("SELECT count(*) FROM runs")
+            return int(count)
+
+    def iter_run_ids(self) -> Iterator[str]:
+        """Yield the IDs of all runs, deleted ones included."""
+        with self._open() as query:
+            for (run_id,) in query("SELECT run_uuid FROM runs"):
+                yield run_id
+
+    @override
+    def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
+        matches = make_name_filter(experiment_names)
+        found = Experiments()
+        with self._open() as query:
+            rows = list(
+                query(
+                    "SELECT CAST(experiment_id AS TEXT), name, artifact_location FROM experiments "
+                    "WHERE lifecycle_stage != 'deleted' ORDER BY name, experiment_id"
+                )
+            )
+        for experiment_id, name, location in rows:
+            if experiment_id == DEFAULT_EXPERIMENT_ID:
+                continue
+            if matches(name):
+                storage, path = self._locator.find_experiment(experiment_id, location or "")
+                found.matching.append(ExperimentInfo(storage, path, name, self, experiment_id))
+            else:
+                found.other_names.append(name)
+        return found
+
+    @override
+    def list_runs(
+        self, experiments: Sequence[ExperimentInfo], limit: int | None = None
+    ) -> tuple[list[tuple[ExperimentInfo, list[str]]], list[Failure]]:
+        select = "SELECT run_uuid FROM runs WHERE experiment_id = ? ORDER BY run_uuid LIMIT ?"
+        found = []
+        with self._open() as query:
+            for experiment in experiments:
+                rows = query(select, (experiment.experiment_id, -1 if limit is None else limit))
+                found.append((experiment, [run_id for (run_id,) in rows]))
+        return found, []
+
+    @override
+    def read_runs(
+        self,
+        names: Sequence[tuple[ExperimentInfo, str]],
+        *,
+        include_deleted: bool | None = None,
+    ) -> tuple[list[RunInfo], list[Failure]]:
+        rows = {}
+        with self._open() as query:
+            select = f"SELECT run_uuid, artifact_uri, {_FACTS} FROM runs WHERE {_WANTED}"
+            for run_id, uri, *facts in query(select, (_list(run_id for _, run_id in names),)):
+                rows[run_id] = uri, _make_meta(facts)
+        runs = []
+        for experiment, run_id in names:
+            uri, meta = rows.get(run_id, ("", None))
+            if meta is None:
+                continue  # removed since it was listed
+            if meta.get("lifecycle_stage") == "deleted" and not include_deleted:
+                continue
+            storage, path = self._locator.find(experiment.experiment_id, run_id, uri or "")
+            runs.append(RunInfo.make(storage, path, experiment, meta))
+        return runs, []
+
+    @override
+    def read_experiment_name(self, experiment: ExperimentInfo, run_dir: str) -> str:
+        run_id = experiment._storage.split(run_dir)[1]
+        select = (
+            "SELECT e.name FROM experiments AS e JOIN runs USING (experiment_id) WHERE run_uuid = ?"
+        )
+        with self._open() as query:
+            for (name,) in query(select, (run_id,)):
+                return str(name)
+        return ""
+
+    @override
+    def read_facts(self, infos: Sequence[RunInfo]) -> None:
+        select = f"SELECT run_uuid, {_FACTS} FROM runs WHERE {_WANTED}"
+        with self._open() as query:
+            rows = {
+                run_id: _make_meta(facts) for run_id, *facts in query(select, (_list_ids(infos),))
+            }
+        for info in infos:
+            info._meta = rows.get(info.run_id, {})
+
+    @override
+    def read_values(
+        self, infos: Sequence[RunInfo], kind: str, name: str
+    ) -> list[float | str | MetadataError | StorageError | None]:
+        table, columns, decode = _KINDS[kind]
+        select = f"SELECT run_uuid, {columns} FROM {table} WHERE key = ? AND {_WANTED}"
+        with self._open() as query:
+            rows = query(select, (name, _list_ids(infos)))
+            values = {run_id: decode(*value) for run_id, *value in rows}
+        return [values.get(info.run_id) for info in infos]
+
+    @override
+    def read_all(self, infos: Sequence[RunInfo], kind: str) -> list[dict[str, Any]]:
+        table, columns, decode = _KINDS[kind]
+        select = f"SELECT run_uuid, key, {columns} FROM {table} WHERE {_WANTED} ORDER BY key"
+        found: dict[str, dict[str, Any]] = {info.run_id: {} for info in infos}
+        with self._open() as query:
+            for run_id, key, *value in query(select, (_list_ids(infos),)):
+                found[run_id][key] = decode(*value)
+        return [found[info.run_id] for info in infos]
+
+    @override
+    def read_histories(self, infos: Sequence[RunInfo], name: str) -> list[list[Point]]:
+        select = (
+            "SELECT run_uuid, step, timestamp, value, is_nan FROM metrics "
+            f"WHERE key = ? AND {_WANTED} ORDER BY step, timestamp, is_nan DESC, value"
+        )
+        found: dict[str, list[Point]] = {info.run_id: [] for info in infos}
+        with self._open() as query:
+            rows = query(select, (name, _list_ids(infos)))
+            for run_id, step, timestamp, value, is_nan in rows:
+                found[run_id].append(Point(step, timestamp, _decode_metric(value, is_nan)))
+        return [found[info.run_id] for info in infos]
+
+    @contextmanager
+    def _open(self) -> Iterator[Callable[..., Iterable[tuple[Any, ...]]]]:
+        """Open the database, and yield what runs a query in one transaction.
+
+        Raises:
+            TrackingDirectoryError: If it is not a database of MLflow.
+            StorageError: If it cannot be read.
+        """
+        try:
+            with closing(_connect(self._path)) as connection:
+                connection.execute("BEGIN")
+                yield connection.execute
+        except sqlite3.OperationalError as exc:
+            if "no such" in str(exc):
+                raise TrackingDirectoryError(
+                    f"{self._path} is not a database of MLflow, or one of an old version "
+                    f"({exc}); `mlflow db upgrade` brings those up to date"
+                ) from exc
+            raise StorageError(f"cannot read the database {self._path!r}: {exc}") from exc
+        except sqlite3.DatabaseError as exc:
+            raise TrackingDirectoryError(
+                f"{self._path} cannot be read as a database of MLflow: {exc}"
+            ) from exc
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    if not os.path.isfile(path):
+        raise NotFoundError(f"there is no database {path!r}")
+    uri = f"file:{quote(path)}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, timeout=_TIMEOUT, isolation_level=None)
+    try:
+        connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.OperationalError as exc:
+        connection.close()
+        # With a write-ahead log SQLite wants to write beside the file, but not where it cannot.
+        if os.access(os.path.dirname(path), os.W_OK) or "locked" in str(exc):
+            raise
+        return sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
+    return connection
+
+
+def _decode_metric(value: float, is_nan: int) -> float:
+    if is_nan:
+        return math.nan
+    return math.copysign(math.inf, value) if abs(value) >= _LARGEST else value
+
+
+def _decode_text(value: str | None) -> str:
+    return "" if value is None else value
+
+
+_KINDS: dict[str, tuple[str, str, Callable[..., Any]]] = {
+    "metrics": ("latest_metrics", "value, is_nan", _decode_metric),
+    "params": ("params", "value", _decode_text),
+    "tags": ("tags", "value", _decode_text),
+}
+"""The table of each kind, the columns of its values, and what decodes them."""
+
+
+def _make_meta(facts: Sequence[Any]) -> dict[str, str]:
+    return {key: str(v) for key, v in zip(_META_KEYS, facts, strict=True) if v is not None}
+
+
+def _list_ids(infos: Iterable[RunInfo]) -> str:
+    return _list(info.run_id for info in infos)
+
+
+def _list(run_ids: Iterable[str]) -> str:
+    """Return IDs as `_WANTED` takes them: as one argument, however many there are."""
+    return json.dumps(list(run_ids))
