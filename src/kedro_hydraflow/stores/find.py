@@ -56,9 +56,14 @@ def open_store(
         TrackingDirectoryError: If the directory is not one of runs, or two stores claim it.
         StorageError: If it cannot be read.
     """
-    if (tracking_dir is None) == (tracking_uri is None):
+    if tracking_dir is None and tracking_uri is None:
         raise OptionError(
-            "expected either a tracking directory or a tracking_uri, not both or none"
+            "expected a path or a URL, found None: a tracking directory or a tracking_uri"
+        )
+    if tracking_dir is not None and tracking_uri is not None:
+        raise OptionError(
+            "expected a tracking directory or a tracking_uri, found both: the one is looked into, "
+            "the other is taken as it is"
         )
     if tracking_dir is None or str(tracking_dir).startswith("sqlite:"):
         return _open_uri(tracking_uri or str(tracking_dir), artifact_root, storage_options)
