@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 PIP := python -m pip --disable-pip-version-check install --quiet
 export DO_NOT_TRACK := 1
 DOCUMENTS ?= 100000
+ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 
 # Apart from the others, for which clients and engines are installed changes what is tested.
 SERVERS := .venv-integration
@@ -33,7 +34,7 @@ demo-s3: $(VENV)/demo-s3.stamp ## Do the same with the sweep in a bucket, on an 
 	@ls examples/data/reporting
 
 test: $(VENV)/test.stamp ## Run the tests, with branch coverage
-	$(BIN)/python -m pytest -m "not integration" --cov --cov-report=term
+	$(BIN)/python -m pytest $(ON_ALL_CORES) -m "not integration" --cov --cov-report=term
 
 test-oldest: ## Run the tests on Python 3.10 with the oldest supported packages
 	@$(call test-on,3.10,oldest,$(OLDEST))
@@ -100,5 +101,5 @@ define test-on
 	.venv-$(2)/bin/$(PIP) --upgrade 'pip>=25.1'; \
 	.venv-$(2)/bin/$(PIP) --editable . --group test $(3); \
 	.venv-$(2)/bin/python -m pip list 2>/dev/null | grep -iE '^(kedro|omegaconf|polars|fsspec|joblib) '; \
-	.venv-$(2)/bin/python -m pytest -m "not integration"
+	.venv-$(2)/bin/python -m pytest $(ON_ALL_CORES) -m "not integration"
 endef
