@@ -21,6 +21,8 @@ META_FILE = "meta.yaml"
 STATUSES = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
 """``RunStatus`` of MLflow's ``service.proto``, by the number that the file store writes."""
 
+_ENDED = frozenset({"3", "4", "5"})
+
 _META_KEYS = ("end_time", "lifecycle_stage", "run_name", "start_time", "status")
 
 _USUAL_META = re.compile(
@@ -44,6 +46,13 @@ _USUAL_META = re.compile(
 
 _EMPTY_META_RETRIES = (0.01, 0.05, 0.2)
 """Seconds to wait before an empty ``meta.yaml``, one that is being written, is read again."""
+
+
+def is_settled(meta: object) -> bool:
+    """Tell whether a run's ``meta.yaml`` says that it has ended, and was not deleted."""
+    if not isinstance(meta, dict):
+        return False
+    return meta.get("status") in _ENDED and meta.get("lifecycle_stage") == "active"
 
 
 class ExperimentInfo:

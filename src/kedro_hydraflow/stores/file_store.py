@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import (
     Failure,
@@ -29,10 +29,12 @@ from kedro_hydraflow.errors import (
     StorageError,
     TrackingDirectoryError,
 )
+from kedro_hydraflow.index import NO_INDEX, SETTLED, Index
 from kedro_hydraflow.run_info import (
     META_FILE,
     ExperimentInfo,
     RunInfo,
+    is_settled,
     parse_run_meta,
     read_metas,
 )
@@ -64,7 +66,10 @@ class Experiments:
 
 
 def find_experiments(
-    storage: Storage, root: str, experiment_names: ExperimentFilter = None
+    storage: Storage,
+    root: str,
+    experiment_names: ExperimentFilter = None,
+    index: Index = NO_INDEX,
 ) -> Experiments:
     """Return the experiments below a tracking directory.
 
@@ -79,7 +84,7 @@ def find_experiments(
     folders = [
         storage.join(root, e.name) for e in entries if e.is_dir and e.name not in _NOT_EXPERIMENTS
     ]
-    metas = read_metas(storage, folders)
+    metas = _read_experiment_metas(storage, folders, index)
     if not any(meta is not None for meta in metas):
         _check_not_elsewhere(storage, root, folders)
 
@@ -106,12 +111,37 @@ def find_experiments(
     return found
 
 
+def _read_experiment_metas(
+    storage: Storage, folders: Sequence[str], index: Index
+) -> list[dict[str, str] | MetadataError | StorageError | None]:
+    """Return as `read_metas` does, from the index where it has to trust that names stay."""
+    if not index.has_to_trust(storage):
+        return read_metas(storage, folders)
+    metas: list[Any] = [*index.get("experiment", storage, folders, META_FILE)]
+    unknown = [i for i, meta in enumerate(metas) if meta is None]
+    for i, meta in zip(unknown, read_metas(storage, [folders[i] for i in unknown]), strict=True):
+        metas[i] = meta
+    index.put(
+        "experiment",
+        storage,
+        [
+            (folders[i], SETTLED, metas[i])
+            for i in unknown
+            if isinstance(metas[i], dict)
+            and metas[i].get("name")
+            and metas[i].get("lifecycle_stage") == "active"
+        ],
+    )
+    return metas
+
+
 def find_runs(
     storage: Storage,
     experiments: Sequence[ExperimentInfo],
     *,
     include_deleted: bool | None = None,
     limit: int | None = None,
+    index: Index = NO_INDEX,
 ) -> tuple[list[RunInfo], list[Failure]]:
     """Return the runs of experiments, and what cannot be read.
 
@@ -125,13 +155,16 @@ def find_runs(
             apart takes the ``meta.yaml`` of each run. None: no, but on remote storage,
             where that is a request for each run, they are not told apart.
         limit: How many folders to look at, by default all.
+        index: What is known of runs.
 
     Returns:
         The runs in the order of the experiments, then of their directories.
     """
     folders, failures = list_run_folders(storage, experiments, limit)
     found = [(experiment, name) for experiment, names in folders for name in names]
-    runs, unreadable = read_runs(storage, found[:limit], include_deleted=include_deleted)
+    runs, unreadable = read_runs(
+        storage, found[:limit], include_deleted=include_deleted, index=index
+    )
     return runs, [*failures, *unreadable]
 
 
@@ -167,6 +200,7 @@ def read_runs(
     folders: Sequence[tuple[ExperimentInfo, str]],
     *,
     include_deleted: bool | None = None,
+    index: Index = NO_INDEX,
 ) -> tuple[list[RunInfo], list[Failure]]:
     """Return those of the folders that are runs, as `find_runs` does, and what failed.
 
@@ -174,24 +208,47 @@ def read_runs(
         storage: What holds the experiments.
         folders: Experiments, and names of folders in them.
         include_deleted: As for `find_runs`.
+        index: What is known of runs.
     """
     places = [(e, f"{e.path}{storage.sep}{name}") for e, name in folders]
     if storage.is_remote and include_deleted is not False:
         return [RunInfo.make(storage, path, experiment) for experiment, path in places], []
-    suffix = storage.sep + META_FILE
-    contents = storage.read_many([path + suffix for _, path in places])
     runs = []
     failures = []
-    for (experiment, path), content in zip(places, contents, strict=True):
-        try:
-            meta = _read_run_meta(storage, path, content)
-        except (StorageError, MetadataError) as exc:
-            failures.append(Failure(storage.url(path), exc))
+    metas = _read_run_metas(storage, [path for _, path in places], index)
+    for (experiment, path), meta in zip(places, metas, strict=True):
+        if isinstance(meta, Exception):
+            failures.append(Failure(storage.url(path), meta))
             continue
         if meta is None or (meta.get("lifecycle_stage") == "deleted" and not include_deleted):
             continue
         runs.append(RunInfo.make(storage, path, experiment, meta or None))
     return runs, failures
+
+
+def _read_run_metas(
+    storage: Storage, paths: Sequence[str], index: Index
+) -> list[dict[str, str] | StorageError | MetadataError | None]:
+    """Return for each folder what `_read_run_meta` does, or why it cannot be read."""
+    metas: list[Any] = [*index.get("facts", storage, paths, META_FILE)]
+    unknown = [i for i, meta in enumerate(metas) if meta is None]
+    stamps: dict[int, str | None] = {}
+
+    def use(n: int, content: bytes | StorageError | None, stamp: str | None) -> None:
+        metas[unknown[n]] = content
+        stamps[unknown[n]] = stamp
+
+    suffix = storage.sep + META_FILE
+    storage.read_each([paths[i] + suffix for i in unknown], use)
+    for i in unknown:
+        try:
+            metas[i] = _read_run_meta(storage, paths[i], metas[i])
+        except (StorageError, MetadataError) as exc:
+            metas[i] = exc
+        if index.has_to_trust(storage) and is_settled(metas[i]):
+            stamps[i] = SETTLED
+    index.put("facts", storage, [(paths[i], stamps[i], metas[i]) for i in unknown])
+    return metas
 
 
 def _read_run_meta(
