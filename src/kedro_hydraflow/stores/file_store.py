@@ -129,7 +129,7 @@ def _read_experiment_metas(
             for i in unknown
             if isinstance(metas[i], dict)
             and metas[i].get("name")
-            and metas[i].get("lifecycle_stage") == "active"
+            and metas[i].get("lifecycle_stage") != "deleted"
         ],
     )
     return metas
