@@ -574,9 +574,10 @@ def _remember_configs(
 ) -> None:
     """Let the index know what was read, with what the storage told about each file before."""
     for storage, positions in _group_by_storage(infos).items():
+        told = stamps
         if index.has_to_trust(storage):
-            stamps = [SETTLED if is_settled(info._meta) else None for info in infos]
-        runs = [(infos[i]._path, stamps[i], configs[i]) for i in positions]
+            told = [SETTLED if is_settled(info._meta) else None for info in infos]
+        runs = [(infos[i]._path, told[i], configs[i]) for i in positions]
         index.put("config", storage, runs)
 
 
