@@ -34,6 +34,7 @@ KEYS = ("run_id", "model.type", "training.learning_rate", "seed")
 
 FLOOR = "list and read, no parsing"
 OURS = "kedro-hydraflow"
+WARM = "kedro-hydraflow, index warm, new process"
 PARALLEL = "kedro-hydraflow, n_jobs=2"
 HYDRAFLOW = "hydraflow"
 MLFLOW = "mlflow.search_runs"
@@ -73,7 +74,9 @@ def measure_floor(root: str) -> tuple[Measured, None]:
     return measured | {"runs": len(contents)}, None
 
 
-def measure_ours(root: str, n_jobs: int = 0) -> tuple[Measured, pl.DataFrame]:
+def measure_ours(
+    root: str, n_jobs: int = 0, index: bool | str = False
+) -> tuple[Measured, pl.DataFrame]:
     """Make the frame, then copy the collection as Kedro's MemoryDataset and runners do."""
     import copy
     import pickle
@@ -86,7 +89,7 @@ def measure_ours(root: str, n_jobs: int = 0) -> tuple[Measured, pl.DataFrame]:
         from kedro_hydraflow import Run, iter_run_dirs
     measured["version"] = f"{kedro_hydraflow.__version__}, polars {pl.__version__}"
     with measuring(measured):
-        runs = Run.load(iter_run_dirs(root), n_jobs=n_jobs)
+        runs = Run.load(iter_run_dirs(root), n_jobs=n_jobs, index=index)
         frame = runs.to_frame(*KEYS)
     with timed(measured, "deepcopy"):
         copy.deepcopy(runs)
@@ -95,6 +98,17 @@ def measure_ours(root: str, n_jobs: int = 0) -> tuple[Measured, pl.DataFrame]:
     with timed(measured, "loads"):
         pickle.loads(pickled)
     return measured | {"runs": len(runs), "pickled": len(pickled)}, frame
+
+
+def measure_warm(root: str) -> tuple[Measured, pl.DataFrame]:
+    """Make the frame from the index that another process has filled."""
+    with tempfile.TemporaryDirectory() as index:
+        fill = (
+            "import sys; from kedro_hydraflow import Run, iter_run_dirs; "
+            "Run.load(iter_run_dirs(sys.argv[1]), index=sys.argv[2])"
+        )
+        subprocess.run([sys.executable, "-c", fill, root, index], check=True)
+        return measure_ours(root, index=index)
 
 
 def measure_parallel(root: str) -> tuple[Measured, pl.DataFrame]:
@@ -135,6 +149,7 @@ def measure_mlflow(root: str) -> tuple[Measured, pl.DataFrame]:
 CONTENDERS: dict[str, Callable[[str], tuple[Measured, pl.DataFrame | None]]] = {
     FLOOR: measure_floor,
     OURS: measure_ours,
+    WARM: measure_warm,
     PARALLEL: measure_parallel,
     HYDRAFLOW: measure_hydraflow,
     MLFLOW: measure_mlflow,

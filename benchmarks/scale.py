@@ -88,7 +88,7 @@ def measure_at_once(root: str, names: Sequence[str], target: Path) -> Measured:
 
     measured: Measured = {}
     with measuring(measured):
-        runs = Run.load(iter_run_dirs(root, names))
+        runs = Run.load(iter_run_dirs(root, names), index=False)
         runs.to_frame(*KEYS).write_parquet(target / "all.parquet")
     return measured
 
@@ -99,7 +99,7 @@ def measure_in_batches(root: str, names: Sequence[str], target: Path) -> Measure
 
     measured: Measured = {}
     with measuring(measured):
-        for number, runs in enumerate(iter_runs(root, names)):
+        for number, runs in enumerate(iter_runs(root, names, index=False)):
             runs.to_frame(*KEYS).write_parquet(target / f"{number:05}.parquet")
     return measured
 

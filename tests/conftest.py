@@ -13,8 +13,12 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, settings
 
+from kedro_hydraflow.index import Index, open_index
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from kedro_hydraflow.index import IndexOption
 
 ROOT = Path(__file__).parent.parent
 SWEEP = ROOT / "examples" / "data" / "mlruns"
@@ -104,6 +108,21 @@ def write(path: Path, text: str) -> None:
     """Write a file and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_index() -> Iterator[None]:
+    """Let tests read what they write; those of the index give its directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kedro_hydraflow.loading.open_index", open_given_index)
+        patch.setattr(
+            "kedro_hydraflow.datasets.run_collection_dataset.open_index", open_given_index
+        )
+        yield
+
+
+def open_given_index(option: IndexOption) -> Index:
+    return open_index(False if option is None else option)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -76,7 +76,7 @@ class FolderStorage(Storage):
         version = f"{status.st_mtime_ns}-{status.st_size}" if self.tells_versions else None
         return Entry(file.name, is_dir=False, size=status.st_size, version=version)
 
-    def read_many(self, paths: Sequence[str]) -> list[bytes | StorageError | None]:
+    def read_each(self, paths: Sequence[str], use: Any) -> None:
         raise NotImplementedError
 
     def fetch_many(self, files: Sequence[tuple[str, str]]) -> list[StorageError | None]:

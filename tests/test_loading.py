@@ -409,7 +409,7 @@ def test_jobs_run_on_the_surrounding_backend(
 
 class TracingLoader(_ConfigLoader):
     def __reduce__(self) -> tuple[Any, ...]:
-        return TracingLoader, (self._config_class, self._discovered)
+        return TracingLoader, (self.config_class, self._discovered)
 
     def __call__(self, places: Any) -> Any:
         trace = f"trace-{os.getpid()}-{threading.get_ident()}"
@@ -433,13 +433,13 @@ def test_progress_goes_to_standard_error(
 def test_each_file_is_read_once(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A scan knows the facts, so that filters on them read nothing again."""
     read: list[str] = []
-    read_many = LocalStorage.read_many
+    read_each = LocalStorage.read_each
 
-    def count(self: LocalStorage, paths: list[str]) -> Any:
+    def count(self: LocalStorage, paths: list[str], use: Any) -> None:
         read.extend(paths)
-        return read_many(self, paths)
+        read_each(self, paths, use)
 
-    monkeypatch.setattr(LocalStorage, "read_many", count)
+    monkeypatch.setattr(LocalStorage, "read_each", count)
     runs, _ = load_runs(scan_runs(open_store(sweep)).runs, run_class=Run)
     assert {run.info.status for run in runs} == {"FINISHED", "FAILED"}
     assert {run.info.job_name for run in runs} == set(NAMES)
@@ -455,13 +455,13 @@ def test_experiment_of_given_runs_is_read_once(
 ) -> None:
     runs = Run.load(as_given(iter_run_dirs(sweep)))
     read: list[str] = []
-    read_many = LocalStorage.read_many
+    read_each = LocalStorage.read_each
 
-    def count(self: LocalStorage, paths: list[str]) -> Any:
+    def count(self: LocalStorage, paths: list[str], use: Any) -> None:
         read.extend(paths)
-        return read_many(self, paths)
+        read_each(self, paths, use)
 
-    monkeypatch.setattr(LocalStorage, "read_many", count)
+    monkeypatch.setattr(LocalStorage, "read_each", count)
     assert set(runs.to_list("job_name")) == set(NAMES)
     assert len(read) == expected
 
@@ -568,16 +568,17 @@ def test_unreachable_storage_is_not_asked_again_by_jobs(
 ) -> None:
     monkeypatch.setattr("kedro_hydraflow.loading._COST_OF_JOBS", 0)
     add_runs(tracking_dir, 100, make_shared_config)
+    run_dirs = [*iter_run_dirs(tracking_dir.root)]
     read: list[list[str]] = []
 
     def read_each(self: LocalStorage, paths: list[str], use: Any) -> None:
         read.append(paths)
         for i, path in enumerate(paths):
-            use(i, UnreachableError(f"cannot read {path!r}"))
+            use(i, UnreachableError(f"cannot read {path!r}"), None)
 
     monkeypatch.setattr(LocalStorage, "read_each", read_each)
     with pytest.raises(RunLoadError, match="100 of 100 runs"):
-        Run.load(iter_run_dirs(tracking_dir.root), n_jobs=-1)
+        Run.load(run_dirs, n_jobs=-1)
     assert [len(paths) for paths in read] == [10]
     assert jobs == []
 
@@ -646,13 +647,13 @@ def test_batches_read_ahead_of_nothing_and_hold_nothing(
 ) -> None:
     add_runs(tracking_dir, 40, make_distinct_config)
     read: list[list[str]] = []
-    read_many = LocalStorage.read_many
+    read_each = LocalStorage.read_each
 
-    def count(self: LocalStorage, paths: list[str]) -> Any:
+    def count(self: LocalStorage, paths: list[str], use: Any) -> None:
         read.append(paths)
-        return read_many(self, paths)
+        read_each(self, paths, use)
 
-    monkeypatch.setattr(LocalStorage, "read_many", count)
+    monkeypatch.setattr(LocalStorage, "read_each", count)
     batches = iter_runs(tracking_dir.root, batch_size=10)
     assert read == []
     for number in range(1, 5):

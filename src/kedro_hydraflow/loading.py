@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kedro_hydraflow.config import ConfigReader, PlainConfig
@@ -20,6 +20,7 @@ from kedro_hydraflow.errors import (
     StorageError,
     UnreachableError,
 )
+from kedro_hydraflow.index import NO_INDEX, SETTLED, Index, check_index, open_index
 from kedro_hydraflow.parallel import may_stay_here, parallel_map, progress_bar
 from kedro_hydraflow.run import (
     CONFIG_FILE,
@@ -32,7 +33,7 @@ from kedro_hydraflow.run import (
     warn_if_absent,
 )
 from kedro_hydraflow.run_collection import RunCollection
-from kedro_hydraflow.run_info import ExperimentInfo, RunInfo
+from kedro_hydraflow.run_info import ExperimentInfo, RunInfo, is_settled, read_facts
 from kedro_hydraflow.storage import Entry, Storage, locate
 from kedro_hydraflow.stores import ExperimentFilter, Store, open_store
 from kedro_hydraflow.stores.meta_file import META_FILE
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.storage import AnyPath, Location
 
 logger = logging.getLogger(__name__)
@@ -187,30 +189,38 @@ def iter_run_dirs(
         31
     """
 
-    def find() -> Iterator[RunInfo]:
+    def find(index: Index) -> Iterator[RunInfo]:
         check_on_error(on_error)
         store = open_store(
             tracking_dir,
             tracking_uri=tracking_uri,
             artifact_root=artifact_root,
             storage_options=storage_options,
+            index=index,
         )
         scan = scan_runs(store, experiment_names, include_deleted=include_deleted)
         total = len(scan.runs) + len(scan.failures)
         report(scan.failures, total, on_error, what="runs and experiments")
         yield from scan.runs
 
-    return RunDirs(find())
+    return RunDirs(find)
 
 
 class RunDirs(Iterator["AnyPath"]):
     """An iterator of run directories; `Run.load` takes what is known of the runs instead."""
 
-    def __init__(self, infos: Iterator[RunInfo]) -> None:
-        self.infos = infos
+    def __init__(self, find: Callable[[Index], Iterator[RunInfo]]) -> None:
+        self._find = find
+        self._infos: Iterator[RunInfo] | None = None
+
+    def iter_infos(self, index: Index = NO_INDEX) -> Iterator[RunInfo]:
+        """Return what is left. The index is used where nobody has taken a directory yet."""
+        if self._infos is None:
+            self._infos = self._find(index)
+        return self._infos
 
     def __next__(self) -> AnyPath:
-        return next(self.infos).run_dir
+        return next(self.iter_infos()).run_dir
 
 
 def iter_experiment_dirs(
@@ -259,7 +269,7 @@ def iter_artifacts_dirs(
         artifact_root=artifact_root,
         storage_options=storage_options,
     )
-    for info in run_dirs.infos:
+    for info in run_dirs.iter_infos():
         yield make_artifacts_dir(*info._location)
 
 
@@ -338,15 +348,17 @@ def load_run_dirs(
     progress: bool,
     on_error: str,
     config_class: type | None,
+    index: IndexOption,
     storage_options: Mapping[str, Any] | None,
 ) -> RunCollection[R]:
     """Return the runs of given directories: what ``Run.load`` does with many."""
     check_on_error(on_error)
     check_n_jobs(n_jobs)
+    check_index(index)
+    opened = open_index(index)
     discovered = False
     if isinstance(run_dirs, RunDirs):
-        infos = list(run_dirs.infos)
-        discovered = bool(infos) and infos[0]._get_store().finds_folders
+        infos, discovered = list(run_dirs.iter_infos(opened)), True
     else:
         infos = _make_infos(run_dirs, storage_options)
     runs, unreadable = load_runs(
@@ -357,6 +369,7 @@ def load_run_dirs(
         progress=progress,
         config_class=config_class,
         discovered=discovered,
+        index=opened,
     )
     report(unreadable, len(infos), on_error)
     return runs
@@ -391,6 +404,7 @@ def iter_runs(
     progress: bool = False,
     on_error: str = "raise",
     config_class: type[C] | None = None,
+    index: IndexOption = None,
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -413,6 +427,7 @@ def iter_runs(
             before the first batch, runs instead of the batch that they belong to.
             ``"warn"`` logs them and leaves them out.
         config_class: As for `Run`.
+        index: As for ``Run.load``; it is asked for one batch at a time.
         tracking_uri: As for `iter_run_dirs`.
         artifact_root: As for `iter_run_dirs`.
         storage_options: As for `iter_run_dirs`.
@@ -432,14 +447,17 @@ def iter_runs(
     check_on_error(on_error)
     check_n_jobs(n_jobs)
     check_batch_size(batch_size)
+    check_index(index)
     run_class: type[Run[C, I]] = Run
 
     def read() -> Iterator[RunCollection[Run[C, I]]]:
+        opened = open_index(index)
         store = open_store(
             tracking_dir,
             tracking_uri=tracking_uri,
             artifact_root=artifact_root,
             storage_options=storage_options,
+            index=opened,
         )
         experiments = _find_experiments(store, experiment_names, on_error)
         names, failures = store.list_runs(experiments)
@@ -456,7 +474,8 @@ def iter_runs(
                 run_class=run_class,
                 n_jobs=n_jobs,
                 config_class=config_class,
-                discovered=store.finds_folders,
+                discovered=True,
+                index=opened,
             )
             report([*failures, *unreadable], len(batch), on_error)
             n_done += len(batch)
@@ -488,6 +507,7 @@ def load_runs(
     progress: bool = False,
     config_class: type | None = None,
     discovered: bool = False,
+    index: Index = NO_INDEX,
 ) -> tuple[RunCollection[R], list[Failure]]:
     """Return runs with their configurations read, and those that could not be read.
 
@@ -502,34 +522,23 @@ def load_runs(
         config_class: As for `Run`.
         discovered: Whether the runs come from `scan_runs`. One whose directory is gone by
             now was removed in between: it is logged and left out.
+        index: What is known of runs.
     """
     check_n_jobs(n_jobs)
-    places = [info._location for info in infos]
-    storages = {storage for storage, _ in places}
-    backend = "threading" if any(s.is_process_local for s in storages) else None
-    n_sample = min(_SAMPLE, len(places)) if may_stay_here(n_jobs, backend) else 0
-
-    def is_worth_jobs(sample: Sequence[_Loaded]) -> bool:
-        if isinstance(sample[-1], UnreachableError):
-            return False  # only the loader of this process knows that the storage is down
-        cost = _COST_OF_RUN + _count_distinct_values(sample) / n_sample
-        cost += _COST_OF_REQUEST * any(s.is_remote for s in storages)
-        cost += _COST_OF_CONFIG_CLASS * (config_class is not None)
-        return (len(places) - n_sample) * cost >= _COST_OF_JOBS
-
-    batches = _make_batches(places, n_sample, n_jobs)
-    read = parallel_map(
-        _ConfigLoader(config_class, discovered),
-        batches,
-        n_jobs=n_jobs,
-        backend=backend,
-        progress=progress,
-        weights=[len(batch) for batch in batches],
-        is_worth_jobs=is_worth_jobs,
+    loader = _ConfigLoader(config_class, discovered)
+    if config_class is not None:  # merged with it, which takes longer than to read them
+        index = NO_INDEX
+    configs = _recall_configs(infos, index, discovered)
+    unknown = [i for i, config in enumerate(configs) if config is None]
+    read, stamps = _read_configs(
+        [infos[i]._location for i in unknown], loader, n_jobs, progress, len(infos) - len(unknown)
     )
+    for i, config in zip(unknown, read, strict=True):
+        configs[i] = config
+    _remember_configs([infos[i] for i in unknown], read, stamps, index)
     runs = []
     failures = []
-    for info, config in zip(infos, chain.from_iterable(read), strict=True):
+    for info, config in zip(infos, configs, strict=True):
         if isinstance(config, _NoRunError):
             logger.warning("left out: %s", config)
         elif isinstance(config, Exception):
@@ -542,6 +551,97 @@ def load_runs(
     return RunCollection(runs), failures
 
 
+def _recall_configs(infos: Sequence[RunInfo], index: Index, discovered: bool) -> list[Any]:
+    """Return what the index knows of the configuration of each run.
+
+    Where it has to trust that nothing changed, the facts of the runs are recalled with it;
+    and those of the others are read, since only who has ended can be remembered.
+    """
+    configs: list[Any] = [None] * len(infos)
+    for storage, positions in _group_by_storage(infos).items():
+        if index.has_to_trust(storage):
+            if not discovered:
+                continue  # no listing has told that they are still there
+            _recall_facts(storage, [infos[i] for i in positions], index)
+        paths = [infos[i]._path for i in positions]
+        known = index.get("config", storage, paths, CONFIG_FILE)
+        for i, config in zip(positions, known, strict=True):
+            configs[i] = config
+    return configs
+
+
+def _recall_facts(storage: Storage, infos: Sequence[RunInfo], index: Index) -> None:
+    infos = [info for info in infos if info._meta is None]
+    known = index.get("facts", storage, [info._path for info in infos], META_FILE)
+    for info, facts in zip(infos, known, strict=True):
+        info._meta = facts
+    new = [info for info in infos if info._meta is None]
+    read_facts(new)
+    index.put(
+        "facts",
+        storage,
+        [(info._path, SETTLED, info._meta) for info in new if is_settled(info._meta)],
+    )
+
+
+def _remember_configs(
+    infos: Sequence[RunInfo],
+    configs: Sequence[_Loaded],
+    stamps: Sequence[str | None],
+    index: Index,
+) -> None:
+    """Let the index know what was read, with what the storage told about each file before."""
+    for storage, positions in _group_by_storage(infos).items():
+        told = stamps
+        if index.has_to_trust(storage):
+            told = [SETTLED if is_settled(info._meta) else None for info in infos]
+        runs = [(infos[i]._path, told[i], configs[i]) for i in positions]
+        index.put("config", storage, runs)
+
+
+def _group_by_storage(infos: Sequence[RunInfo]) -> dict[Storage, list[int]]:
+    groups: dict[Storage, list[int]] = {}
+    for i, info in enumerate(infos):
+        groups.setdefault(info._storage, []).append(i)
+    return groups
+
+
+def _read_configs(
+    places: Sequence[tuple[Storage, str]],
+    loader: _ConfigLoader,
+    n_jobs: int,
+    progress: bool,
+    done: int,
+) -> tuple[list[_Loaded], list[str | None]]:
+    """Return the configurations of runs, here or from jobs, and their stamps."""
+    storages = {storage for storage, _ in places}
+    backend = "threading" if any(s.is_process_local for s in storages) else None
+    n_sample = min(_SAMPLE, len(places)) if may_stay_here(n_jobs, backend) else 0
+
+    def is_worth_jobs(batch: _LoadedBatch) -> bool:
+        sample, _ = batch
+        if isinstance(sample[-1], UnreachableError):
+            return False  # only the loader of this process knows that the storage is down
+        cost = _COST_OF_RUN + _count_distinct_values(sample) / n_sample
+        cost += _COST_OF_REQUEST * any(s.is_remote for s in storages)
+        cost += _COST_OF_CONFIG_CLASS * (loader.config_class is not None)
+        return (len(places) - n_sample) * cost >= _COST_OF_JOBS
+
+    batches = _make_batches(places, n_sample, n_jobs)
+    read = parallel_map(
+        loader,
+        batches,
+        n_jobs=n_jobs,
+        backend=backend,
+        progress=progress,
+        weights=[len(batch) for batch in batches],
+        done=done,
+        is_worth_jobs=is_worth_jobs,
+    )
+    configs = [config for batch, _ in read for config in batch]
+    return configs, [stamp for _, batch in read for stamp in batch]
+
+
 class _NoRunError(NotFoundError):
     """A folder that a scan found is not a run, or not any more."""
 
@@ -550,37 +650,41 @@ class _ConfigLoader:
     """Reads the configurations of a batch of runs, in this process or in a job."""
 
     def __init__(self, config_class: type | None, discovered: bool) -> None:
-        self._config_class = config_class
+        self.config_class = config_class
         self._discovered = discovered
         self._reader = ConfigReader()
         self._outages: dict[Storage, UnreachableError] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _ConfigLoader, (self._config_class, self._discovered)
+        return _ConfigLoader, (self.config_class, self._discovered)
 
-    def __call__(self, places: Sequence[tuple[Storage, str]]) -> list[_Loaded]:
+    def __call__(self, places: Sequence[tuple[Storage, str]]) -> _LoadedBatch:
         configs: list[_Loaded] = [{}] * len(places)
+        stamps: list[str | None] = [None] * len(places)
         groups: dict[Storage, list[int]] = {}
         for i, (storage, _) in enumerate(places):
             groups.setdefault(storage, []).append(i)
         for storage, indexes in groups.items():
             loaded = self._load(storage, [places[i][1] for i in indexes])
-            for i, config in zip(indexes, loaded, strict=True):
+            for i, config, stamp in zip(indexes, *loaded, strict=True):
                 configs[i] = config
-        return configs
+                stamps[i] = stamp
+        return configs, stamps
 
-    def _load(self, storage: Storage, paths: Sequence[str]) -> list[_Loaded]:
+    def _load(self, storage: Storage, paths: Sequence[str]) -> _LoadedBatch:
         """Return the configurations of runs on one storage."""
+        stamps: list[str | None] = [None] * len(paths)
         outage = self._outages.get(storage)
         if outage is not None:  # to notice it again would take a while for each batch
-            return [outage] * len(paths)
+            return [outage] * len(paths), stamps
         loaded: list[_Loaded] = [{}] * len(paths)
         absent = []
 
-        def use(i: int, content: bytes | StorageError | None) -> None:
+        def use(i: int, content: bytes | StorageError | None, stamp: str | None) -> None:
             if content is None:
                 absent.append(i)
             loaded[i] = self._parse(content)
+            stamps[i] = stamp
 
         suffix = _suffix(storage)
         storage.read_each([path + suffix for path in paths], use)
@@ -591,19 +695,22 @@ class _ConfigLoader:
             listings = storage.list_many([paths[i] for i in absent])
             for i, listing in zip(absent, listings, strict=True):
                 loaded[i] = _check_is_run(storage, paths[i], listing) or loaded[i]
-        return loaded
+        return loaded, stamps
 
     def _parse(self, content: bytes | StorageError | None) -> _Loaded:
         if isinstance(content, StorageError):
             return content
         try:
-            return read_config(content, self._reader, self._config_class)
+            return read_config(content, self._reader, self.config_class)
         except ConfigError as exc:
             return exc
 
 
 _Loaded = PlainConfig | KedroHydraflowError
 """A configuration, or why there is none."""
+
+_LoadedBatch = tuple[list[_Loaded], list[str | None]]
+"""The configurations of some runs, and what `Storage.stat_many` told before they were read."""
 
 
 def _check_is_run(

@@ -22,6 +22,7 @@ def parallel_map(
     backend: str | None = None,
     progress: bool = False,
     weights: Sequence[int] | None = None,
+    done: int = 0,
     is_worth_jobs: Callable[[R], bool] | None = None,
 ) -> list[R]:
     """Return the function's result for each item, in order.
@@ -35,13 +36,14 @@ def parallel_map(
             ``joblib.parallel_config``, else loky processes.
         progress: Whether to show a progress bar (tqdm) on standard error.
         weights: How far the bar moves for each item, by default by 1.
+        done: Where the bar begins.
         is_worth_jobs: Where `may_stay_here`, the first item is done in this process, and
             this tells by its result whether the others are worth to start processes.
     """
     weights = [1] * len(items) if weights is None else weights
-    reached = list(accumulate(weights, initial=0))
+    reached = list(accumulate(weights, initial=done))
     results: list[R] = []
-    with progress_bar(reached[-1], show=progress) as move_to:
+    with progress_bar(reached[-1], show=progress, done=done) as move_to:
 
         def do_here(some: Sequence[T]) -> None:
             for item in some:
@@ -63,14 +65,14 @@ def parallel_map(
 
 
 @contextmanager
-def progress_bar(total: int, *, show: bool) -> Iterator[Callable[[int], object]]:
+def progress_bar(total: int, *, show: bool, done: int = 0) -> Iterator[Callable[[int], object]]:
     """Show a bar on standard error; the block calls what it gets with the number reached."""
     if not show:
         yield lambda _: None
         return
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, unit="run") as bar:
+    with tqdm(total=total, initial=done, unit="run") as bar:
         yield lambda reached: bar.update(reached - bar.n)
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     import polars as pl
     from polars._typing import PolarsDataType
 
+    from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.run_collection import RunCollection
     from kedro_hydraflow.run_info import ExperimentInfo
     from kedro_hydraflow.storage import Location, Storage
@@ -296,6 +297,7 @@ class Run(Generic[C, I]):
         progress: bool = False,
         on_error: str = "raise",
         config_class: type[C] | None = None,
+        index: IndexOption = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> Self: ...
 
@@ -310,6 +312,7 @@ class Run(Generic[C, I]):
         progress: bool = False,
         on_error: str = "raise",
         config_class: type[C] | None = None,
+        index: IndexOption = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> RunCollection[Self]: ...
 
@@ -323,6 +326,7 @@ class Run(Generic[C, I]):
         progress: bool = False,
         on_error: str = "raise",
         config_class: type[C] | None = None,
+        index: IndexOption = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> Self | RunCollection[Self]:
         """Load one run, or many.
@@ -341,6 +345,12 @@ class Run(Generic[C, I]):
             on_error: For many runs: ``"raise"`` raises one error that names every run
                 that failed, ``"warn"`` logs each of them and leaves it out.
             config_class: As for `Run`.
+            index: For many runs: where to remember what is read, so that the next load
+                reads only what is new or changed. By default in the user's cache directory,
+                for runs on the local filesystem. A directory keeps it there. True and a
+                directory remember runs on remote storage too: those that have ended, as if
+                nobody changed them any more. False remembers nothing. Not used with
+                ``config_class``. See ``docs/scaling.md``.
             storage_options: As for `Run`.
 
         Returns:
@@ -364,6 +374,7 @@ class Run(Generic[C, I]):
             progress=progress,
             on_error=on_error,
             config_class=config_class,
+            index=index,
             storage_options=storage_options,
         )
 

@@ -17,8 +17,17 @@ if TYPE_CHECKING:
 STATUSES = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
 """``RunStatus`` of MLflow's ``service.proto``, by the number that the file store writes."""
 
+_ENDED = frozenset({"3", "4", "5", "FINISHED", "FAILED", "KILLED"})
+
 LOGGED_KINDS = ("metrics", "params", "tags")
 """What an application logs to MLflow besides artifacts."""
+
+
+def is_settled(meta: object) -> bool:
+    """Tell whether a run's ``meta.yaml`` says that it has ended, and was not deleted."""
+    if not isinstance(meta, dict):
+        return False
+    return meta.get("status") in _ENDED and meta.get("lifecycle_stage") == "active"
 
 
 class ExperimentInfo:

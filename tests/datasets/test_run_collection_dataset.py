@@ -377,13 +377,13 @@ def test_preview_looks_at_few_of_many_runs(
             tracking_dir.add_experiment(name, experiment.name)
         tracking_dir.add_run(experiment, f"run{number}", f"seed: {number}\n")
     read: list[str] = []
-    original = LocalStorage.read_many
+    original = LocalStorage.read_each
 
-    def read_many(self: LocalStorage, paths: Sequence[str]) -> Any:
+    def read_each(self: LocalStorage, paths: Sequence[str], use: Any) -> None:
         read.extend(paths)
-        return original(self, paths)
+        original(self, paths, use)
 
-    monkeypatch.setattr(LocalStorage, "read_many", read_many)
+    monkeypatch.setattr(LocalStorage, "read_each", read_each)
     assert len(from_catalog(path=str(tracking_dir.root)).preview(nrows=3)["data"]) == 3
     assert len(read) == 2 + 75 + 3  # names, meta.yaml of one experiment's runs, configurations
 

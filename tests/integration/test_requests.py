@@ -51,9 +51,11 @@ def engine(request: pytest.FixtureRequest) -> dict[str, Any]:
     return engine
 
 
-def load_with_run(site: Site, engine: dict[str, Any], **kwargs: Any) -> RunCollection[Any]:
+def load_with_run(
+    site: Site, engine: dict[str, Any], index: Any = None, **kwargs: Any
+) -> RunCollection[Any]:
     options = site.options | engine
-    return Run.load(iter_run_dirs(site.url, storage_options=options, **kwargs))
+    return Run.load(iter_run_dirs(site.url, storage_options=options, **kwargs), index=index)
 
 
 def load_with_dataset(site: Site, engine: dict[str, Any], **kwargs: Any) -> RunCollection[Any]:
@@ -141,6 +143,33 @@ def test_a_filter_by_status_reads_each_meta_once(site, engine):
     assert paths - configs == list_paths("meta.yaml") + EXPERIMENT_METAS
     assert configs <= list_paths(CONFIG)
     assert site.proxy.counts() == {"LIST": 5, "GET": paths.total()}
+
+
+@pytest.mark.parametrize("load", [load_with_run, load_with_dataset])
+def test_what_the_index_knows_takes_the_lists_alone(site, engine, load, tmp_path: Path):
+    runs = load(site, engine, index=tmp_path)
+
+    assert len(runs) == N_RUNS
+    assert site.proxy.counts() == {"LIST": 5, "GET": 2 * N_RUNS + 2}
+    assert get_paths(site) == list_paths(CONFIG) + list_paths("meta.yaml") + EXPERIMENT_METAS
+
+    site.proxy.reset()
+    known = load(site, engine, index=tmp_path)
+
+    assert known.to_list("seed") == runs.to_list("seed")
+    assert known.to_list("status") == runs.to_list("status")
+    assert site.proxy.counts() == {"LIST": 5}
+
+
+def test_filters_by_facts_of_known_runs_take_the_lists_alone(site, engine, tmp_path: Path):
+    load_with_run(site, engine, index=tmp_path)
+    for kwargs in ({}, {"include_deleted": False}):
+        site.proxy.reset()
+        runs = load_with_dataset(
+            site, engine, index=tmp_path, filters=["status == FINISHED"], **kwargs
+        )
+        assert len(runs) == N_RUNS - FAILED * len(EXPERIMENTS)
+        assert site.proxy.counts() == {"LIST": 5}
 
 
 def test_a_metric_is_read_without_listing(site, engine):

@@ -32,7 +32,8 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
     """A dataset of runs at a location, with the options that all of them have.
 
     Making one does no I/O and imports nothing: Kedro, its plugins and kedro-viz make every
-    dataset of a catalog. Nothing is cached between loads, so that each load is up to date.
+    dataset of a catalog. Nothing is cached between loads but what the index can
+    validate, so that each load is up to date.
     """
 
     def __init__(

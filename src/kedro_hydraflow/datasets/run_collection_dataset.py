@@ -15,6 +15,7 @@ from kedro_hydraflow.datasets._base import (
 )
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.filters import apply_filters, parse_filter
+from kedro_hydraflow.index import check_index, open_index
 from kedro_hydraflow.loading import (
     check_n_jobs,
     check_on_error,
@@ -31,6 +32,7 @@ from kedro_hydraflow.stores import make_name_filter, open_store
 if TYPE_CHECKING:
     import os
 
+    from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.stores import ExperimentFilter
 
 logger = logging.getLogger(__name__)
@@ -64,6 +66,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
             they are left out where that is known: on the local filesystem, and on remote
             storage where filters need the run's facts. False leaves them out there too, for
             one more request a run.
+        index: Where to remember what is read for the next load, as for ``Run.load``: true,
+            false, or a directory.
         engine: What reads from S3, Google Cloud Storage and Azure: ``fsspec`` or
             ``obstore``. By default obstore, where it is installed and the other options
             say all that it has to know.
@@ -113,6 +117,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
         progress: bool = False,
         on_error: str = "raise",
         include_deleted: bool | None = None,
+        index: IndexOption = None,
         engine: str | None = None,
         credentials: Mapping[str, Any] | None = None,
         fs_args: Mapping[str, Any] | None = None,
@@ -130,10 +135,12 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
         )
         check_n_jobs(n_jobs)
         check_on_error(on_error)
+        check_index(index)
         make_name_filter(experiment_names)  # refuses what is none
         self._experiment_names = experiment_names
         self._filters = [parse_filter(text) for text in _check_filters(filters)]
         self._n_jobs = n_jobs
+        self._index = index
         self._progress = _check_flag("progress", progress)
         self._on_error = on_error
         self._include_deleted = (
@@ -149,7 +156,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
         """
         impl = self._load_impl()
         config_class = self._load_config_class()
-        store = open_store(self._location, storage_options=self._storage_options)
+        index = open_index(self._index)
+        store = open_store(self._location, storage_options=self._storage_options, index=index)
         scan = scan_runs(
             store, self._load_experiment_names(), include_deleted=self._include_deleted
         )
@@ -160,7 +168,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
             n_jobs=self._n_jobs,
             progress=self._progress,
             config_class=config_class,
-            discovered=store.finds_folders,
+            discovered=True,
+            index=index,
         )
         selected, undecided = apply_filters(runs, self._filters)
         if self._include_deleted is None:
@@ -239,6 +248,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
             **self._describe_common(),
             "n_jobs": self._n_jobs,
             "on_error": self._on_error,
+            "index": None if self._index is None else str(self._index),
         }
 
 

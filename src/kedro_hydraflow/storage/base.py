@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     AnyPath = Path | UPath
     Location = str | os.PathLike[str] | UPath
+    UseContent = Callable[[int, bytes | StorageError | None, str | None], None]
 
 
 class Entry(NamedTuple):
@@ -43,6 +44,9 @@ class Storage(ABC):
 
     is_process_local = False
     """Whether only this process sees what is there."""
+
+    can_stat = False
+    """Whether `stat_many` and `read_each` can tell that a file has not changed."""
 
     @property
     @abstractmethod
@@ -76,21 +80,33 @@ class Storage(ABC):
             return exc
 
     @abstractmethod
-    def read_many(self, paths: Sequence[str]) -> list[bytes | StorageError | None]:
-        """Return the content of each file: None if there is none, or why it cannot be read."""
-
-    def read_each(
-        self, paths: Sequence[str], use: Callable[[int, bytes | StorageError | None], None]
-    ) -> None:
-        """Read files as `read_many` does, and use each one as soon as it is there.
+    def read_each(self, paths: Sequence[str], use: UseContent) -> None:
+        """Read files, and use each one as soon as it is there.
 
         Args:
             paths: The files.
-            use: Called with the position of a path and its content, in any order and
+            use: Called with the position of a path; its content, None if there is no file,
+                or why it cannot be read; and what `stat_many` gave before. In any order and
                 perhaps in another thread, but never twice at a time. It must not read.
         """
-        for i, content in enumerate(self.read_many(paths)):
-            use(i, content)
+
+    def read_many(self, paths: Sequence[str]) -> list[bytes | StorageError | None]:
+        """Return the content of each file: None if there is none, or why it cannot be read."""
+        contents: list[bytes | StorageError | None] = [None] * len(paths)
+
+        def use(i: int, content: bytes | StorageError | None, _: str | None) -> None:
+            contents[i] = content
+
+        self.read_each(paths, use)
+        return contents
+
+    def stat_many(self, paths: Sequence[str]) -> list[str | None]:
+        """Return for each file a text that is another one whenever its content changes.
+
+        None where that cannot be told: there is no such file, it was changed so lately that
+        the next change may leave no trace, or the storage does not say.
+        """
+        return [None] * len(paths)
 
     @abstractmethod
     def fetch_many(self, files: Sequence[tuple[str, str]]) -> list[StorageError | None]:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from upath import UPath
 
+    from kedro_hydraflow.storage.base import UseContent
+
 A = TypeVar("A")
 T = TypeVar("T")
 
@@ -118,22 +120,14 @@ class RemoteStorage(Storage):
         return listings
 
     @override
-    def read_many(self, paths: Sequence[str]) -> list[bytes | StorageError | None]:
-        contents: list[bytes | StorageError | None] = [None] * len(paths)
-        self.read_each(paths, contents.__setitem__)
-        return contents
-
-    @override
-    def read_each(
-        self, paths: Sequence[str], use: Callable[[int, bytes | StorageError | None], None]
-    ) -> None:
+    def read_each(self, paths: Sequence[str], use: UseContent) -> None:
         def settle(i: int, content: bytes | Exception) -> None:
             if not isinstance(content, Exception):
-                use(i, content)
+                use(i, content, None)
             elif self._is_absence(content):
-                use(i, None)
+                use(i, None, None)
             else:
-                use(i, self._make_error("read", paths[i], content))
+                use(i, self._make_error("read", paths[i], content), None)
 
         self._ask(lambda client: client.read, paths, settle)
 

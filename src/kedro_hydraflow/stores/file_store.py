@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from kedro_hydraflow.errors import Failure, MetadataError, NotFoundError, StorageError
-from kedro_hydraflow.run_info import ExperimentInfo, RunInfo
+from kedro_hydraflow.index import NO_INDEX, SETTLED, Index
+from kedro_hydraflow.run_info import ExperimentInfo, RunInfo, is_settled
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
     ExperimentFilter,
@@ -61,14 +62,22 @@ class FileStore(Store):
         storage: What holds it.
         root: The tracking directory.
         listing: What the tracking directory holds, where it was just listed.
+        index: What is known of runs.
     """
 
     finds_folders = True
 
-    def __init__(self, storage: Storage, root: str, listing: Listing | None = None) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        root: str,
+        listing: Listing | None = None,
+        index: Index = NO_INDEX,
+    ) -> None:
         self._storage = storage
         self._root = root
         self._listing = listing
+        self._index = index
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FileStore) and self._key == other._key
@@ -92,7 +101,7 @@ class FileStore(Store):
     def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
         storage = self._storage
         matches = make_name_filter(experiment_names)
-        listing = self._listing or Listing(storage, self._root)
+        listing = self._listing or Listing(storage, self._root, self._index)
         self._listing = None  # the next time it may be another one
 
         found = Experiments(
@@ -157,15 +166,12 @@ class FileStore(Store):
         places = [(e, f"{e.path}{storage.sep}{name}") for e, name in names]
         if storage.is_remote and include_deleted is not False:
             return [RunInfo.make(storage, path, experiment) for experiment, path in places], []
-        suffix = storage.sep + META_FILE
-        contents = storage.read_many([path + suffix for _, path in places])
         runs = []
         failures = []
-        for (experiment, path), content in zip(places, contents, strict=True):
-            try:
-                meta = _read_run_meta(storage, path, content)
-            except (StorageError, MetadataError) as exc:
-                failures.append(Failure(storage.url(path), exc))
+        metas = _read_run_metas(storage, [path for _, path in places], self._index)
+        for (experiment, path), meta in zip(places, metas, strict=True):
+            if isinstance(meta, Exception):
+                failures.append(Failure(storage.url(path), meta))
                 continue
             if meta is None or (meta.get("lifecycle_stage") == "deleted" and not include_deleted):
                 continue
@@ -292,13 +298,14 @@ class Listing:
     Args:
         storage: What holds the directory.
         root: The tracking directory.
+        index: What is known of experiments.
 
     Raises:
         NotFoundError: If there is no such directory.
         StorageError: If it cannot be listed.
     """
 
-    def __init__(self, storage: Storage, root: str) -> None:
+    def __init__(self, storage: Storage, root: str, index: Index = NO_INDEX) -> None:
         self._storage = storage
         self.root = root
         self.entries = storage.list_dir(root)
@@ -307,7 +314,9 @@ class Listing:
             for entry in self.entries
             if entry.is_dir and entry.name not in NOT_EXPERIMENTS
         ]
-        self.metas = dict(zip(folders, read_metas(storage, folders), strict=True))
+        self.metas = dict(
+            zip(folders, _read_experiment_metas(storage, folders, index), strict=True)
+        )
         """By folder its entries, why they cannot be read, or None without the file."""
 
     @property
@@ -318,6 +327,55 @@ class Listing:
     def may_hold_runs(self, path: str) -> bool:
         """Tell whether a folder without ``meta.yaml``, if it is still there, may hold runs."""
         return self._storage.split(path)[1].isdecimal() and self._storage.is_dir(path)
+
+
+def _read_experiment_metas(
+    storage: Storage, folders: Sequence[str], index: Index
+) -> list[dict[str, str] | MetadataError | StorageError | None]:
+    """Return as `read_metas` does, from the index where it has to trust that names stay."""
+    if not index.has_to_trust(storage):
+        return read_metas(storage, folders)
+    metas: list[Any] = [*index.get("experiment", storage, folders, META_FILE)]
+    unknown = [i for i, meta in enumerate(metas) if meta is None]
+    for i, meta in zip(unknown, read_metas(storage, [folders[i] for i in unknown]), strict=True):
+        metas[i] = meta
+    index.put(
+        "experiment",
+        storage,
+        [
+            (folders[i], SETTLED, metas[i])
+            for i in unknown
+            if isinstance(metas[i], dict)
+            and metas[i].get("name")
+            and metas[i].get("lifecycle_stage") != "deleted"
+        ],
+    )
+    return metas
+
+
+def _read_run_metas(
+    storage: Storage, paths: Sequence[str], index: Index
+) -> list[dict[str, str] | StorageError | MetadataError | None]:
+    """Return for each folder what `_read_run_meta` does, or why it cannot be read."""
+    metas: list[Any] = [*index.get("facts", storage, paths, META_FILE)]
+    unknown = [i for i, meta in enumerate(metas) if meta is None]
+    stamps: dict[int, str | None] = {}
+
+    def use(n: int, content: bytes | StorageError | None, stamp: str | None) -> None:
+        metas[unknown[n]] = content
+        stamps[unknown[n]] = stamp
+
+    suffix = storage.sep + META_FILE
+    storage.read_each([paths[i] + suffix for i in unknown], use)
+    for i in unknown:
+        try:
+            metas[i] = _read_run_meta(storage, paths[i], metas[i])
+        except (StorageError, MetadataError) as exc:
+            metas[i] = exc
+        if index.has_to_trust(storage) and is_settled(metas[i]):
+            stamps[i] = SETTLED
+    index.put("facts", storage, [(paths[i], stamps[i], metas[i]) for i in unknown])
+    return metas
 
 
 def _read_run_meta(

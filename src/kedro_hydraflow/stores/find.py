@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import OptionError, TrackingDirectoryError
+from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.storage import LocalStorage, Storage, locate
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore, may_hold_artifacts
@@ -32,6 +33,7 @@ def open_store(
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    index: Index = NO_INDEX,
 ) -> Store:
     """Return what tracks the runs of a tracking directory, or at a tracking URI.
 
@@ -49,6 +51,7 @@ def open_store(
         artifact_root: Where a database's or server's artifacts are now, if they are neither
             where they were recorded nor beside the database.
         storage_options: As for `locate`.
+        index: What is known of runs, for a file store.
 
     Raises:
         OptionError: If not one of both is given, or it is neither a path nor a URL.
@@ -66,11 +69,11 @@ def open_store(
             "the other is taken as it is"
         )
     if tracking_dir is None or str(tracking_dir).startswith("sqlite:"):
-        return _open_uri(tracking_uri or str(tracking_dir), artifact_root, storage_options)
+        return _open_uri(tracking_uri or str(tracking_dir), artifact_root, storage_options, index)
     storage, root = locate(tracking_dir, storage_options)
     if root.endswith(_DATABASE_SUFFIXES) and not storage.is_dir(root):
         return _open_database(storage, root, artifact_root, storage_options)
-    store = _look(storage, root, artifact_root, storage_options)
+    store = _look(storage, root, artifact_root, storage_options, index)
     if artifact_root is not None and isinstance(store, (FileStore, ArtifactsStore)):
         raise OptionError(
             f"artifact_root: {storage.url(root)} holds the artifacts itself; an artifact_root "
@@ -99,7 +102,10 @@ def find_store(storage: Storage, run_dir: str) -> Store:
 
 
 def _open_uri(
-    uri: str, artifact_root: Location | None, storage_options: Mapping[str, Any] | None
+    uri: str,
+    artifact_root: Location | None,
+    storage_options: Mapping[str, Any] | None,
+    index: Index,
 ) -> Store:
     scheme = _get_scheme(uri)
     if scheme == "sqlite":
@@ -108,7 +114,7 @@ def _open_uri(
         if artifact_root is not None:
             raise OptionError("artifact_root: a file store holds the artifacts itself")
         storage, root = locate(uri)
-        return FileStore(storage, root, Listing(storage, root))
+        return FileStore(storage, root, Listing(storage, root, index), index)
     from kedro_hydraflow.stores.server_store import open_server
 
     return open_server(uri, artifact_root, storage_options)
@@ -154,11 +160,12 @@ def _look(
     root: str,
     artifact_root: Location | None,
     storage_options: Mapping[str, Any] | None,
+    index: Index,
 ) -> Store:
     """Return what tracks the runs of a directory."""
-    listing = Listing(storage, root)
+    listing = Listing(storage, root, index)
     _check_not_inside(storage, root, listing)
-    file_store = FileStore(storage, root, listing)
+    file_store = FileStore(storage, root, listing, index)
     database = None
     if isinstance(storage, LocalStorage):
         local = storage.identity(root)

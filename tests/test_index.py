@@ -1,0 +1,538 @@
+"""What the index remembers, and that nothing that happens to its file does harm."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from kedro_hydraflow import index as module
+from kedro_hydraflow.config import ConfigReader
+from kedro_hydraflow.errors import ConfigError, OptionError
+from kedro_hydraflow.index import FILE_NAME, SETTLED, Index, check_index, open_index
+from kedro_hydraflow.storage import LocalStorage, Storage, locate
+
+MODEL = {"type": "mlp", "layers": [64, 32], "dropout": 0.1, "bias": True, "init": None}
+
+
+class Stamps(LocalStorage):
+    """Where files have the stamps that a test gives them."""
+
+    def __init__(self, stamp: str | None = "stamp") -> None:
+        super().__init__()
+        self.stamp = stamp
+
+    def stat_many(self, paths: Any) -> list[str | None]:
+        return [self.stamp] * len(paths)
+
+
+def make_paths(count: int, root: str = "/mlruns/1") -> list[str]:
+    return [f"{root}/run{i}" for i in range(count)]
+
+
+def make_configs(count: int) -> list[Any]:
+    return [{"seed": i, "model": MODEL, f"own{i}": {"i": i}} for i in range(count)]
+
+
+def put(
+    index: Index, configs: list[Any], paths: list[str] | None = None, stamp: str | None = "stamp"
+) -> None:
+    paths = paths or make_paths(len(configs))
+    runs = [(path, stamp, config) for path, config in zip(paths, configs, strict=True)]
+    index.put("config", Stamps(), runs)
+
+
+def get(
+    index: Index, count: int, stamp: str | None = "stamp", paths: list[str] | None = None
+) -> list[Any]:
+    return index.get("config", Stamps(stamp), paths or make_paths(count), "config.yaml")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """The directory of an index that knows 300 runs."""
+    put(open_index(tmp_path / "index"), make_configs(300))
+    return tmp_path / "index"
+
+
+# What comes back ------------------------------------------------------------------------
+
+
+def test_what_was_put_comes_back_in_order(directory: Path) -> None:
+    index = open_index(directory)
+    known = get(index, 301)
+    assert [repr(config) for config in known] == [*map(repr, make_configs(300)), "None"]
+
+
+def test_runs_share_what_they_shared(directory: Path) -> None:
+    index = open_index(directory)
+    known = get(index, 300)
+    assert len({id(config["model"]) for config in known}) == 1
+
+
+def test_what_is_shared_is_stored_once(directory: Path) -> None:
+    with sqlite3.connect(directory / FILE_NAME) as connection:
+        blocks = connection.execute("SELECT json FROM blocks").fetchall()
+    connection.close()
+    assert b"".join(text for (text,) in blocks).count(b'"mlp"') == 1
+
+
+def test_order_of_runs_does_not_matter_and_one_that_occurs_twice_is_known_once(
+    directory: Path,
+) -> None:
+    paths = make_paths(3)
+    known = get(open_index(directory), 3, paths=[paths[2], paths[0], paths[2]])
+    assert [config and config["seed"] for config in known] == [None, 0, 2]
+
+
+def test_another_stamp_is_another_run(directory: Path) -> None:
+    index = open_index(directory)
+    assert get(index, 2, "stamp2") == [None, None]
+    assert get(index, 2, None) == [None, None]
+
+
+def test_another_kind_or_folder_is_another_run(directory: Path) -> None:
+    index = open_index(directory)
+    assert index.get("facts", Stamps(), make_paths(1), "meta.yaml") == [None]
+    assert get(index, 1, paths=make_paths(1, "/mlruns/2")) == [None]
+
+
+def test_the_latest_counts(directory: Path) -> None:
+    index = open_index(directory)
+    put(index, [{"a": 1}], stamp="newer")
+    assert get(index, 1) == [None]
+    assert get(index, 1, "newer") == [{"a": 1}]
+
+
+def test_without_a_stamp_nothing_is_remembered(tmp_path: Path) -> None:
+    index = open_index(tmp_path)
+    put(index, [{"a": 1}], stamp=None)
+    assert get(index, 1, "None") == [None]
+
+
+def test_errors_are_not_remembered(tmp_path: Path) -> None:
+    index = open_index(tmp_path)
+    put(index, [ConfigError("bad"), {"a": 1}])
+    assert get(index, 2) == [None, {"a": 1}]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"a": b"bytes"},
+        {"a": [Path("x")]},
+        {"a": {1: "x"}},
+        {1: "x"},
+        {True: "x"},
+        {"a": (1, 2)},
+        {"a": {"b": [{None: 1}]}},
+        {"a": "\ud83d\ude00"},
+        {"\ud800": 1},
+        {"a": 10**5000},
+    ],
+    ids=lambda config: ascii(config) if 10**5000 not in config.values() else "huge",
+)
+def test_what_json_cannot_give_back_is_left_out(tmp_path: Path, config: Any) -> None:
+    index = open_index(tmp_path)
+    put(index, [{"b": 1}, config, {"c": 2}])
+    assert get(index, 3) == [{"b": 1}, None, {"c": 2}]
+
+
+def test_names_that_are_not_ascii_are_left_out(tmp_path: Path) -> None:
+    paths = [f"/mlruns/1/{name}" for name in ("ä", "\udcff", "run1")]
+    index = open_index(tmp_path)
+    put(index, make_configs(3), paths)
+    known = get(index, 3, paths=paths)
+    assert known == [None, None, make_configs(3)[2]]
+
+
+_KEYS = st.text(max_size=5) | st.integers(-3, 10) | st.booleans() | st.binary(max_size=3)
+_SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.binary(max_size=5)
+    | st.builds(Path, st.sampled_from(["a", "/b/c"]))
+)
+_VALUES = st.recursive(
+    _SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_KEYS, inner, max_size=4),
+    max_leaves=15,
+)
+
+
+def write_yaml(config: dict[Any, Any]) -> bytes:
+    try:
+        return OmegaConf.to_yaml(OmegaConf.create(config)).encode()
+    except Exception:  # OmegaConf takes it not
+        return b"{}"
+
+
+def read_yaml(reader: ConfigReader, text: bytes) -> dict[Any, Any]:
+    try:
+        return reader.read(text)
+    except ConfigError:
+        return {}
+
+
+_SAVED = st.dictionaries(_KEYS, _VALUES, max_size=5).map(write_yaml)
+_WRITTEN = st.sampled_from(
+    ["a: &x {b: 1}\nc: *x\n", "a: .nan\nb: -0.0\n", "a: 0x1F\n1: 2\n", 'a: "\\ud83d\\ude00"\n']
+).map(str.encode)
+
+
+@given(st.lists(_SAVED | _WRITTEN, max_size=5))
+@example([b"a: 1\n", b"a: true\n", b"a: 1.0\n", b"a: '1'\n", b"a: -0.0\n", b"a: 0.0\n"])
+def test_what_a_reader_gives_comes_back_exactly_or_not(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[bytes]
+) -> None:
+    reader = ConfigReader()
+    configs = [read_yaml(reader, text) for text in texts]
+    directory = tmp_path_factory.mktemp("index")
+    index = open_index(directory)
+    put(index, configs)
+    index = open_index(directory)
+    known = get(index, len(configs))
+    for config, found in zip(configs, known, strict=True):
+        assert found is None or repr(found) == repr(config)
+
+
+# What happens to the file -----------------------------------------------------------------
+
+
+def check_harmless(directory: Path, caplog: pytest.LogCaptureFixture) -> list[Any]:
+    """Check that a load gives what is right or nothing, in at most one line of the log."""
+    caplog.clear()
+    with caplog.at_level(logging.DEBUG, "kedro_hydraflow"):
+        index = open_index(directory)
+        known = get(index, 300)
+        put(index, make_configs(300))
+    right = make_configs(300)
+    assert all(found in (None, config) for found, config in zip(known, right, strict=True))
+    assert len(caplog.records) <= 1
+    return known
+
+
+def check_recovers(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Check that after at most two loads everything is known again."""
+    check_harmless(directory, caplog)
+    check_harmless(directory, caplog)
+    assert check_harmless(directory, caplog) == make_configs(300)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database\n" * 99, bytes(40_000), b"SQLite"])
+def test_another_file_in_its_place(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / FILE_NAME).write_bytes(content)
+    assert check_harmless(tmp_path, caplog) == [None] * 300
+    check_recovers(tmp_path, caplog)
+
+
+def test_the_database_of_another_program_is_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        connection.execute("CREATE TABLE entries (mine TEXT)")
+    connection.close()
+    content = (tmp_path / FILE_NAME).read_bytes()
+    check_recovers(tmp_path, caplog)
+    assert (tmp_path / f"{FILE_NAME}.unusable").read_bytes() == content
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+def test_a_truncated_file(directory: Path, kept: float, caplog: pytest.LogCaptureFixture) -> None:
+    path = directory / FILE_NAME
+    os.truncate(path, int(path.stat().st_size * kept))
+    check_recovers(directory, caplog)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_overwritten_bytes(directory: Path, seed: int, caplog: pytest.LogCaptureFixture) -> None:
+    path = directory / FILE_NAME
+    rng = random.Random(seed)
+    content = bytearray(path.read_bytes())
+    for _ in range(rng.choice([1, 10, 100])):
+        start = rng.randrange(len(content))
+        content[start : start + 4] = rng.randbytes(4)[: len(content) - start]
+    path.write_bytes(content)
+    for _ in range(3):  # a row that its index has lost may be read again each time
+        check_harmless(directory, caplog)
+
+
+def test_changed_digits_are_noticed(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = directory / FILE_NAME
+    content = path.read_bytes()
+    assert b'"mlp"' in content
+    path.write_bytes(content.replace(b"mlp", b"cnn"))
+    assert check_harmless(directory, caplog) == [None] * 300
+    assert check_harmless(directory, caplog) == make_configs(300)
+
+
+def test_a_directory_in_its_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / FILE_NAME).mkdir()
+    assert check_harmless(tmp_path, caplog) == [None] * 300
+    assert check_harmless(tmp_path, caplog) == [None] * 300
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    assert check_harmless(tmp_path / "file" / "index", caplog) == [None] * 300
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"the index {tmp_path / 'file' / 'index' / FILE_NAME} is not used" in caplog.text
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_index_is_read(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (directory / FILE_NAME).chmod(0o400)
+    directory.chmod(0o500)
+    assert check_harmless(directory, caplog) == make_configs(300)
+
+
+def test_a_failure_in_the_default_place_is_quiet(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KEDRO_HYDRAFLOW_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    with caplog.at_level(logging.DEBUG, "kedro_hydraflow"):
+        put(open_index(None), make_configs(1))
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]
+
+
+@pytest.mark.parametrize("lock", ["EXCLUSIVE", "IMMEDIATE"])
+def test_a_locked_file(
+    directory: Path,
+    lock: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_TIMEOUT", 0.01)
+    other = sqlite3.connect(directory / FILE_NAME, isolation_level=None)
+    other.execute(f"BEGIN {lock}")
+    known = check_harmless(directory, caplog)
+    other.close()
+    assert known == ([None] * 300 if lock == "EXCLUSIVE" else make_configs(300))
+    assert "database is locked" in caplog.text
+    assert check_harmless(directory, caplog) == make_configs(300)
+
+
+def test_a_full_disk(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = module._connect
+
+    def connect_to_full_disk(path: str) -> sqlite3.Connection:
+        connection = connect(path)
+        connection.execute("PRAGMA max_page_count = 8")
+        return connection
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_connect", connect_to_full_disk)
+        put(open_index(tmp_path), make_configs(300))
+    assert "full" in caplog.text
+    assert check_harmless(tmp_path, caplog) == [None] * 300
+    assert check_harmless(tmp_path, caplog) == make_configs(300)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such limits")
+def test_files_that_may_not_grow(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    code = """
+import resource
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+index = open_index(sys.argv[1])
+put(index, make_configs(5000))
+assert get(open_index(sys.argv[1]), 300) == make_configs(300)
+"""
+    process = run_python(code, directory)
+    process.communicate()
+    assert process.returncode == 0
+    assert check_harmless(directory, caplog) == make_configs(300)
+
+
+def run_python(code: str, *arguments: object) -> subprocess.Popen[str]:
+    tests = str(Path(__file__).parent)
+    return subprocess.Popen(
+        [sys.executable, "-c", f"from test_index import *\n{code}", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([tests, *filter(None, sys.path)])},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_two_processes_at_once(tmp_path: Path) -> None:
+    code = """
+for i in range(int(sys.argv[2]), 300, 2):
+    put(open_index(sys.argv[1]), [make_configs(300)[i]], [make_paths(300)[i]])
+"""
+    processes = [run_python(code, tmp_path, first) for first in (0, 1)]
+    for process in processes:
+        process.communicate()
+        assert process.returncode == 0
+    index = open_index(tmp_path)
+    assert get(index, 300) == make_configs(300)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
+def test_a_process_killed_while_it_writes(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = """
+connection = module._connect(os.path.join(sys.argv[1], FILE_NAME))
+connection.execute("PRAGMA cache_size = 1")  # so that it writes into the file before the end
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("UPDATE blocks SET json = zeroblob(30000)")
+connection.execute("UPDATE blocks SET checksum = 0")
+print("written", flush=True)
+signal.pause()
+"""
+    process = run_python(code, directory)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "written\n"
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert (directory / f"{FILE_NAME}-journal").stat().st_size > 0
+    assert check_harmless(directory, caplog) == make_configs(300)
+    assert caplog.text == ""
+
+
+# Its size, place and option -----------------------------------------------------------------
+
+
+def test_it_begins_anew_after_some_time(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    today = module._today()
+    monkeypatch.setattr(module, "_today", lambda: today + module.MAX_DAYS + 1)
+    index = open_index(directory)
+    put(index, [{"a": 1}])
+    assert get(index, 2) == [{"a": 1}, None]
+    put(index, make_configs(300))
+    assert get(index, 300) == make_configs(300)
+
+
+def test_its_size_is_bounded(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_BYTES", 30_000)
+    today = module._today()
+    index = open_index(directory)
+    put(index, [{"a": 1}])  # it began today: what it knows is kept, and nothing added
+    assert get(index, 300) == make_configs(300)
+    monkeypatch.setattr(module, "_today", lambda: today + 1)
+    put(index, [{"a": 1}])
+    assert get(index, 2) == [{"a": 1}, None]
+    put(index, [{"a": 2}])
+    assert get(index, 2) == [{"a": 2}, None]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes mean nothing there")
+def test_it_is_for_this_user_alone(directory: Path) -> None:
+    assert (directory / FILE_NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_no_secret_is_stored(tmp_path: Path) -> None:
+    options = {"username": "me", "password": "hunter2"}
+    storage, path = locate("ftp://me:hunter2@host/mlruns/1/run0", options)
+    index = open_index(tmp_path)
+    index.put("config", storage, [(path, SETTLED, {"a": 1})])
+    assert index.get("config", storage, [path], "config.yaml") == [{"a": 1}]
+    content = (tmp_path / FILE_NAME).read_bytes()
+    assert b"run0" in content
+    assert b"hunter2" not in content
+
+
+@pytest.mark.parametrize(
+    ("location", "option", "is_covered"),
+    [
+        ("/mlruns", None, True),
+        ("/mlruns", True, True),
+        ("/mlruns", False, False),
+        ("s3://bucket/mlruns", None, False),
+        ("s3://bucket/mlruns", True, True),
+        ("s3://bucket/mlruns", "folder", True),
+        ("s3://bucket/mlruns", False, False),
+        ("memory://bucket/mlruns", True, False),
+        ("zip://mlruns::/a.zip", True, False),
+    ],
+)
+def test_where_it_remembers(location: str, option: Any, is_covered: bool) -> None:
+    storage: Storage = locate(location)[0]
+    assert open_index(option).covers(storage) is is_covered
+    assert open_index(option).has_to_trust(storage) is (is_covered and storage.is_remote)
+
+
+# Its blocks -----------------------------------------------------------------------------------
+
+
+def get_sizes(directory: Path) -> list[int]:
+    connection = sqlite3.connect(directory / FILE_NAME)
+    sizes = [size for (size,) in connection.execute("SELECT runs FROM blocks ORDER BY runs")]
+    connection.close()
+    return sizes
+
+
+def test_few_runs_do_not_take_to_write_many_again(directory: Path) -> None:
+    for i in range(300, 340):
+        put(open_index(directory), [make_configs(340)[i]], [make_paths(340)[i]])
+    assert sum(get_sizes(directory)) == 340
+    assert len(get_sizes(directory)) <= 5
+    known = get(open_index(directory), 340)
+    assert known == make_configs(340)
+    assert len({id(config["model"]) for config in known}) <= 5
+
+
+def test_what_is_all_known_better_replaces_the_old(directory: Path) -> None:
+    put(open_index(directory), make_configs(300), stamp="newer")
+    assert get_sizes(directory) == [300]
+    assert get(open_index(directory), 300, "newer") == make_configs(300)
+
+
+def test_a_batch_reads_its_own_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCK_SIZE", 10)
+    paths = [f"/mlruns/1/run{i:03}" for i in range(100)]
+    for start in range(0, 100, 20):
+        put(open_index(tmp_path), make_configs(20), paths[start : start + 20])
+    assert get_sizes(tmp_path) == [10] * 10
+    decoded = []
+    decode = module._decode
+    monkeypatch.setattr(module, "_decode", lambda text: decoded.append(1) or decode(text))
+    assert get(open_index(tmp_path), 20, paths=paths[40:60]) == make_configs(20)
+    assert len(decoded) == 2
+
+
+def test_without_an_index_nothing_is_known(tmp_path: Path) -> None:
+    index = open_index(False)  # noqa: FBT003 - as in a catalog
+    put(index, make_configs(2))
+    assert get(index, 2) == [None, None]
+
+
+def test_the_default_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEDRO_HYDRAFLOW_CACHE_DIR", str(tmp_path / "cache"))
+    for option in (None, True):
+        index = open_index(option)
+        put(index, make_configs(1))
+    assert (tmp_path / "cache" / FILE_NAME).exists()
+    monkeypatch.delenv("KEDRO_HYDRAFLOW_CACHE_DIR")
+    assert Path(module.get_default_dir()).parts[-2:] == ("kedro-hydraflow", "index")
+
+
+@pytest.mark.parametrize("option", [None, True, False, "folder", Path("folder")])
+def test_options_that_are_taken(option: Any) -> None:
+    check_index(option)
+
+
+@pytest.mark.parametrize("option", [1, "", b"folder", ["folder"]])
+def test_options_that_are_refused(option: Any) -> None:
+    with pytest.raises(OptionError, match="index: expected true, false or a directory"):
+        check_index(option)
