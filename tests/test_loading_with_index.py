@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 import yaml
 
@@ -182,12 +183,13 @@ def test_only_what_is_not_known_goes_to_jobs(
 
     monkeypatch.setattr(loading, "_read_configs", read)
     for expected in (80, 100, 100):
-        runs = Run.load(
-            iter_run_dirs(tracking_dir.root),
-            n_jobs=n_jobs,
-            index=tmp_path / "index",
-            progress=True,
-        )
+        with joblib.parallel_config(backend="threading"):  # processes would have their own clock
+            runs = Run.load(
+                iter_run_dirs(tracking_dir.root),
+                n_jobs=n_jobs,
+                index=tmp_path / "index",
+                progress=True,
+            )
         assert runs.to_list("seed") == [*range(expected)]
         assert f"{expected}/{expected}" in capsys.readouterr().err
         for i in range(80, 100) if expected == 80 else ():
