@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, NewType
 
 from kedro_hydraflow.config import ConfigReader
-from kedro_hydraflow.datasets._base import ReadOnlyDataset, to_json
+from kedro_hydraflow.datasets._base import ReadOnlyDataset, check_location, show_location, to_json
 from kedro_hydraflow.errors import ConfigError, NotFoundError, TrackingDirectoryError
 from kedro_hydraflow.run import CONFIG_FILE, Run, read_config
 from kedro_hydraflow.run_info import META_FILE, RunInfo, read_metas
@@ -67,8 +67,6 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         metadata: Any = None,
     ) -> None:
         super().__init__(
-            location_option="filepath",
-            location=filepath,
             impl=impl,
             config_class=config_class,
             engine=engine,
@@ -76,6 +74,8 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             fs_args=fs_args,
             metadata=metadata,
         )
+        # Not named 'filepath': kedro-viz opens such an attribute without the credentials.
+        self._location = check_location("filepath", filepath)
 
     def load(self) -> Run[Any, Any]:
         """Return the run, with its configuration freshly read.
@@ -113,7 +113,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         return storage.is_dir(path)
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._shown_location, **self._describe_common()}
+        return {"filepath": show_location(self._location), **self._describe_common()}
 
 
 def _check_run_dir(storage: Storage, path: str) -> None:
