@@ -115,9 +115,7 @@ def _no_index() -> Iterator[None]:
     """Let tests read what they write; those of the index give its directory."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kedro_hydraflow.loading.open_index", open_given_index)
-        patch.setattr(
-            "kedro_hydraflow.datasets.run_collection_dataset.open_index", open_given_index
-        )
+        patch.setattr("kedro_hydraflow.datasets._search.open_index", open_given_index)
         yield
 
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass
 from itertools import pairwise
@@ -23,6 +24,7 @@ from kedro_hydraflow import Run, RunCollection, iter_run_dirs
 from kedro_hydraflow import config as plain
 from kedro_hydraflow.columns import make_array, make_series
 from kedro_hydraflow.errors import ConfigError, MissingKeyError, OptionError
+from kedro_hydraflow.storage import LocalStorage
 
 Runs = RunCollection[Run[Any, Any]]
 
@@ -725,3 +727,124 @@ def test_a_complete_frame_by_definition(configs: list[Any]) -> None:
             series = make_series(key, [row.get(key) for row in rows])
             assert outcome(frame.get_column, key) == outcome(lambda series=series: series)
         assert all(run._cfg is None for run in runs)
+
+
+# Best first ------------------------------------------------------------------------------
+
+
+def make_scored(scores: dict[str, Any]) -> Runs:
+    """Return runs, which are not on disk, with scores in their configurations by run ID."""
+    runs = []
+    for run_id, score in scores.items():
+        run: Run[Any, Any] = Run(f"nowhere/1/{run_id}")
+        run.cfg = OmegaConf.create({} if score is MISSING else {"score": score})
+        runs.append(run)
+    return RunCollection(runs)
+
+
+def get_ids(runs: Runs) -> list[str]:
+    return [run.info.run_id for run in runs]
+
+
+@given(
+    scores=st.dictionaries(
+        st.text("abc", min_size=1),
+        st.sampled_from([MISSING, None, math.nan, -math.inf, math.inf, 2**60 + 1])
+        | st.integers(-2, 2)
+        | st.floats(-2, 2),
+    ),
+    n=st.integers(0, 5),
+    mode=st.sampled_from(["max", "min"]),
+    seed=st.integers(),
+)
+def test_top_is_what_its_definition_says(
+    scores: dict[str, Any], n: int, mode: str, seed: int
+) -> None:
+    def rank(run_id: str) -> tuple[Any, ...]:
+        score = scores[run_id]
+        if score is MISSING or score is None or math.isnan(score):
+            return (1, 0, run_id)
+        return (0, -score if mode == "max" else score, run_id)
+
+    assume(not scores or any(rank(run_id)[0] == 0 for run_id in scores))
+    expected = sorted(scores, key=rank)[:n]
+    runs = make_scored(scores)
+    for some in (runs, runs.shuffle(seed) if runs else runs):
+        assert get_ids(some.top(n, by="score", mode=mode)) == expected
+        assert get_ids(some.top(n, by=lambda r: r.get("score", None), mode=mode)) == expected
+        if expected:
+            assert some.best(by="score", mode=mode).info.run_id == expected[0]
+
+
+def test_top_by_a_metric_and_a_default(runs: Runs) -> None:
+    assert get_ids(runs.top(5, by="metrics.loss")) == ["c", "b", "a"]
+    assert get_ids(runs.top(2, by="metrics.loss", mode="min", default=1.5)) == ["b", "a"]
+    assert get_ids(runs.top(1, by="metrics.loss", default=lambda run: 9)) == ["a"]
+    assert get_ids(runs.top(2, by=lambda run: run.impl.accuracy)) == ["a", "b"]
+    assert type(runs.top(1, by="lr")) is RunCollection
+    assert runs.best(by="lr", mode="min") is runs[2]
+
+
+def test_the_best_is_the_latest_where_the_key_is_a_time(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for run_id, milliseconds in (("a", 1000), ("b", 3000), ("c", 2000)):
+        tracking_dir.add_run(experiment, run_id, start_time=milliseconds)
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    assert get_ids(runs.top(3, by="start_time")) == ["b", "c", "a"]
+    with pytest.raises(OptionError, match=r"cannot compare the values of .*lambda"):
+        runs.top(1, by=lambda run: 1 if run.info.run_id == "a" else run.info.start_time)
+
+
+def test_top_of_nothing() -> None:
+    assert len(make_scored({}).top(3, by="score")) == 0
+    with pytest.raises(OptionError, match="there is no run that could be the best by 'score'"):
+        make_scored({}).best(by="score")
+
+
+@pytest.mark.parametrize(
+    ("by", "message"),
+    [
+        ("lrr", r"none of the 3 runs has a number as 'lrr'; the nearest are 'lr'"),
+        (
+            "model.type",
+            r"cannot rank runs by 'model.type': expected a number or a time, run a has "
+            r"'mlp' \(str\)",
+        ),
+        (lambda run: run.info.run_id == "a", r"by .*<lambda>: expected .* True \(bool\)"),
+        (lambda run: math.nan, r"none of the 3 runs has a number as .* \(3 have NaN\)"),
+    ],
+)
+def test_what_cannot_be_ranked_says_why(runs: Runs, by: Any, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        runs.best(by=by)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n": -1}, "n: expected how many runs, 0 or more, found -1"),
+        ({"n": True}, "n: expected how many runs, 0 or more, found True"),
+        ({"n": 1.0}, "n: expected how many runs, 0 or more, found 1.0"),
+        ({"mode": "largest"}, "mode: expected 'max' or 'min', found 'largest'"),
+        ({"by": len, "default": 1}, "default: it is for a key; a callable returns its own default"),
+    ],
+)
+def test_bad_options_of_top(runs: Runs, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=re.escape(message)):
+        runs.top(**{"n": 1, "by": "lr", **options})
+
+
+def test_top_reads_a_metric_of_all_runs_at_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = Run.load(iter_run_dirs(root))
+    calls: list[int] = []
+    original = LocalStorage.read_many
+
+    def read_many(self: LocalStorage, paths: Sequence[str]) -> Any:
+        calls.append(len(paths))
+        return original(self, paths)
+
+    monkeypatch.setattr(LocalStorage, "read_many", read_many)
+    assert runs.best(by="metrics.loss").info.run_id == "c"
+    assert calls == [3]

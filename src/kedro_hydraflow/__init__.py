@@ -20,13 +20,18 @@ from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.run_info import RunInfo
 
 if TYPE_CHECKING:
-    from kedro_hydraflow.datasets import HydraflowRunCollectionDataset, HydraflowRunDataset
+    from kedro_hydraflow.datasets import (
+        HydraflowArtifactDataset,
+        HydraflowRunCollectionDataset,
+        HydraflowRunDataset,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Collection",
     "GroupBy",
+    "HydraflowArtifactDataset",
     "HydraflowRunCollectionDataset",
     "HydraflowRunDataset",
     "KedroHydraflowError",
@@ -44,7 +49,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import the datasets, and Kedro with them, when they are first asked for."""
-    if name in ("HydraflowRunCollectionDataset", "HydraflowRunDataset"):
+    if name in __all__:  # the other names are here already
         from kedro_hydraflow import datasets
 
         return getattr(datasets, name)

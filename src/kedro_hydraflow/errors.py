@@ -53,6 +53,10 @@ class ImplError(KedroHydraflowError, RuntimeError):
     """An ``impl_factory`` raised while it built a run's implementation."""
 
 
+class ArtifactError(KedroHydraflowError, RuntimeError):
+    """A Kedro dataset could not load a run's artifact, or the artifacts do not fit together."""
+
+
 class FilterError(KedroHydraflowError, ValueError):
     """A filter expression cannot be parsed, or cannot be applied to a run."""
 

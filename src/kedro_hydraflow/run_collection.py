@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from dataclasses import MISSING
+from datetime import datetime
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from omegaconf import OmegaConf
@@ -12,7 +14,8 @@ from typing_extensions import Self
 
 from kedro_hydraflow import config as plain
 from kedro_hydraflow.collection import Collection, Default
-from kedro_hydraflow.columns import make_series
+from kedro_hydraflow.columns import make_series, sort_order
+from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.parallel import parallel_map
 from kedro_hydraflow.run import OBJECTS, Run, get_column, make_history_frame
 
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 R = TypeVar("R", bound=Run[Any, Any])
+
+MODES = ("max", "min")
+"""Whether the largest value is the best one, or the smallest."""
 
 
 class RunCollection(Collection[R]):
@@ -70,6 +76,92 @@ class RunCollection(Collection[R]):
 
             return pl.Series(name, values, pl.Object)
         return super()._make_series(name, key, values)
+
+    def top(
+        self,
+        n: int,
+        by: str | Callable[[R], Any],
+        *,
+        mode: str = "max",
+        default: Default = MISSING,
+    ) -> Self:
+        """Return the ``n`` best runs, the best one first, or all if there are fewer.
+
+        Runs with equal values are in the order of their IDs, whatever their order here.
+        Those without a value, or with NaN, come after all others, by their IDs too.
+
+        Args:
+            n: How many.
+            by: The key of a number or a time, or a callable that takes a run and returns
+                one, or None for a run without a value.
+            mode: ``"max"`` if the largest value is the best one, ``"min"`` if the smallest.
+            default: For runs that lack the key; if callable, called with the run.
+
+        Raises:
+            OptionError: If a value is something else than a number or time, or if there are
+                runs and none of them has one.
+
+        Examples:
+            >>> from kedro_hydraflow import Run, iter_run_dirs
+            >>> runs = Run.load(iter_run_dirs("examples/data/mlruns", "train_*"))
+            >>> runs.top(3, by="metrics.accuracy").to_list("training.learning_rate")
+            [0.01, 0.03, 0.03]
+        """
+        if not isinstance(n, Integral) or isinstance(n, bool) or n < 0:
+            raise OptionError(f"n: expected how many runs, 0 or more, found {n!r}")
+        check_mode(mode)
+        values = self._get_ranked_values(by, default)
+        if values and all(value is None or value != value for value in values):
+            raise self._no_value_error(by, values)
+        order = sorted(range(len(self)), key=lambda i: _get_identity(self._items[i]))
+        try:
+            order = sort_order(values, order, reverse=mode == "max")
+        except TypeError as exc:
+            raise OptionError(f"cannot compare the values of {_show_by(by)}: {exc}") from exc
+        return self._make([self._items[i] for i in order[: int(n)]])
+
+    def best(
+        self, by: str | Callable[[R], Any], *, mode: str = "max", default: Default = MISSING
+    ) -> R:
+        """Return the best run: the first one of `top`, which explains the arguments.
+
+        Raises:
+            OptionError: As `top` does, and if there are no runs.
+
+        Examples:
+            >>> from kedro_hydraflow import Run, iter_run_dirs
+            >>> runs = Run.load(iter_run_dirs("examples/data/mlruns", "train_*"))
+            >>> runs.best(by="metrics.accuracy")
+            Run('13f42e9535654d01a4143ddd9be02cb7')
+        """
+        if not self._items:
+            raise OptionError(f"there is no run that could be the best by {_show_by(by)}")
+        return self.top(1, by, mode=mode, default=default)[0]
+
+    def _get_ranked_values(self, by: str | Callable[[R], Any], default: Default) -> list[Any]:
+        """Return a number, time or None for each run."""
+        if not callable(by):
+            values = self._to_data(by, None if default is MISSING else default)
+        elif default is MISSING:
+            values = [by(run) for run in self._items]
+        else:
+            raise OptionError("default: it is for a key; a callable returns its own default")
+        for run, value in zip(self._items, values, strict=True):
+            is_ranked = isinstance(value, (Real, datetime)) and not isinstance(value, bool)
+            if value is not None and not is_ranked:
+                raise OptionError(
+                    f"cannot rank runs by {_show_by(by)}: expected a number or a time, "
+                    f"run {run.info.run_id} has {value!r} ({type(value).__name__})"
+                )
+        return values
+
+    def _no_value_error(self, by: str | Callable[[R], Any], values: list[Any]) -> OptionError:
+        n_nan = sum(value is not None for value in values)
+        found = f" ({n_nan} have NaN)" if n_nan else ""
+        near = "" if callable(by) or n_nan else f"; {self._items[0].describe_nearest_keys(by)}"
+        return OptionError(
+            f"none of the {len(self)} runs has a number as {_show_by(by)}{found}{near}"
+        )
 
     def to_frame(
         self,
@@ -213,9 +305,24 @@ class RunCollection(Collection[R]):
             yield from run.glob(pattern, relative_dir)
 
 
+def check_mode(mode: str) -> None:
+    """Refuse anything but `MODES`."""
+    if mode not in MODES:
+        raise OptionError(f"mode: expected 'max' or 'min', found {mode!r}")
+
+
 def look_up(run: Run[Any, Any], key: str, default: Default = MISSING) -> Any:
     """Return ``run.get(key, default)``, of the run's own class."""
     return run.get(key, default)
+
+
+def _get_identity(run: Run[Any, Any]) -> tuple[str, str]:
+    """Return what tells a run from all others, its ID first."""
+    return run.info.run_id, run.info._location[1]
+
+
+def _show_by(by: str | Callable[[Any], Any]) -> str:
+    return repr(by) if isinstance(by, str) else getattr(by, "__qualname__", repr(by))
 
 
 def _flatten_configs(runs: Sequence[Run[Any, Any]]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import pytest
 from kedro.io import DataCatalog, DatasetError
 
 from conftest import TrackingDir
-from kedro_hydraflow import HydraflowRunDataset, Run
+from kedro_hydraflow import HydraflowRunCollectionDataset, HydraflowRunDataset, Run
 
 TYPE = "kedro_hydraflow.HydraflowRunDataset"
 RUN = "803221166256626715/5b59290f35f943c8863522a4cd371131"
@@ -114,3 +115,178 @@ def test_a_remote_location_is_not_shown_to_plugins_that_open_it() -> None:
 def test_filepath_is_checked() -> None:
     with pytest.raises(DatasetError, match="filepath: expected a path or URL, found 3"):
         from_catalog(filepath=3)
+
+
+# One of the runs below a tracking directory ----------------------------------------------
+
+BEST = "13f42e9535654d01a4143ddd9be02cb7"
+
+
+def load_id(**config: Any) -> str:
+    return from_catalog(**config).load().info.run_id
+
+
+def test_the_best_run(publish: Callable[[Path], str], sweep: Path) -> None:
+    run = from_catalog(
+        path=publish(sweep), best_by="metrics.accuracy", impl=f"{__name__}.count_artifacts"
+    ).load()
+    assert run.info.run_id == BEST
+    assert run.impl == {"mlp": 4}
+
+
+def test_the_worst_of_some(sweep: Path) -> None:
+    options: dict[str, Any] = {
+        "experiment_names": "train_*",
+        "filters": ["status == FINISHED", "model.type == mlp"],
+    }
+    runs = HydraflowRunCollectionDataset(path=sweep, **options).load()
+    expected = runs.best(by="metrics.accuracy", mode="min").info.run_id
+    found = load_id(path=str(sweep), best_by="metrics.accuracy", mode="min", **options)
+    assert found == expected != BEST
+
+
+@pytest.mark.parametrize("run_id", [BEST, BEST[:4], BEST[:31]])
+def test_by_the_id_or_its_beginning(
+    publish: Callable[[Path], str], sweep: Path, run_id: str
+) -> None:
+    assert load_id(path=publish(sweep), run_id=run_id) == BEST
+
+
+def test_by_the_only_one_that_meets_the_filters(sweep: Path) -> None:
+    run_id = load_id(path=str(sweep), filters=["status == FAILED"])
+    assert Run.load(next(sweep.glob(f"*/{run_id}"))).info.status == "FAILED"
+
+
+@pytest.fixture
+def six(tracking_dir: TrackingDir) -> TrackingDir:
+    experiment = tracking_dir.add_experiment("train")
+    for number, run_id in enumerate(["abcd", "abcde", "abcdf", "b", "c", "d"]):
+        metrics = {"loss": f"1 {number} 0\n"}
+        config = f"lr: {number}\nseed: 1\nnote: {{a: {number}}}\n"
+        tracking_dir.add_run(experiment, run_id, config, metrics)
+    return tracking_dir
+
+
+def test_a_whole_id_counts_more_than_a_beginning(six: TrackingDir) -> None:
+    assert load_id(path=str(six.root), run_id="abcd") == "abcd"
+    assert load_id(path=str(six.root), run_id="b") == "b"
+
+
+def test_other_runs_are_not_read_for_an_id(six: TrackingDir) -> None:
+    (six.root / "1/d/artifacts/.hydra/config.yaml").write_text("a: [1\n")
+    assert load_id(path=str(six.root), run_id="c") == "c"
+    with pytest.raises(DatasetError, match=r"1 of 6 runs .*on_error='warn' would leave them out"):
+        load_id(path=str(six.root), best_by="lr")
+    assert load_id(path=str(six.root), best_by="lr", on_error="warn") == "c"
+
+
+def test_several_runs_are_counted_and_told_apart(six: TrackingDir) -> None:
+    with pytest.raises(DatasetError) as caught:
+        load_id(path=str(six.root), experiment_names=["train"], filters=["seed == 1"])
+    text = str(caught.value)
+    assert (
+        f"expected one run, found 6 in {six.root} with experiment_names: ['train'], "
+        "filters: ['seed == 1']; give filters, best_by or run_id to choose one:\n"
+        "- abcd: lr=0, note.a=0\n- abcde: lr=1, note.a=1\n"
+    ) in text
+    assert text.endswith("\n- and 1 more")
+
+
+def test_several_runs_with_an_id_that_begins_so(six: TrackingDir) -> None:
+    for run_id in ("xyz12", "xyz13"):
+        six.add_run(six.root / "1", run_id)
+    with pytest.raises(DatasetError, match=r"expected one run, found 2 .* give a longer run_id"):
+        load_id(path=str(six.root), run_id="xyz1")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"filters": ["lr > 9"]}, r"there is no run in .* with filters: \['lr > 9'\]"),
+        ({"run_id": "abce"}, "there is no run in .* with run_id: 'abce'$"),
+        ({"run_id": "abc"}, r"run_id: 'abc' \(it stands for a longer one from 4 characters on\)"),
+        ({"best_by": "accuracy"}, "none of the 6 runs has a number as 'accuracy'; nothing is near"),
+        ({"best_by": "lrr"}, "none of the 6 runs has a number as 'lrr'; the nearest are 'lr'"),
+        ({"experiment_names": "eval", "best_by": "lr"}, "no run in .* experiment_names: 'eval'"),
+    ],
+)
+def test_no_run(six: TrackingDir, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        load_id(path=str(six.root), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "expected either filepath, .*, or path, .*; found none of them"),
+        ({"filepath": "a", "path": "b"}, "expected either filepath, .*, or path, .*; found several of them"),
+        ({"path": 3}, "path: expected a path or URL, found 3"),
+        (
+            {"path": "b", "run_id": 12345678},
+            "run_id: expected text, found 12345678; in YAML, quote",
+        ),
+        ({"path": "b", "run_id": ""}, "run_id: expected text, found ''"),
+        ({"path": "b", "best_by": ["a"]}, r"best_by: expected text, found \['a'\]"),
+        ({"path": "b", "best_by": "a", "mode": "top"}, "mode: expected 'max' or 'min'"),
+        ({"path": "b", "best_by": "a", "run_id": "c"}, "best_by: there is nothing to choose from"),
+        ({"path": "b", "filters": "a == 1"}, "filters: expected a list"),
+        ({"path": "b", "on_error": "skip"}, "on_error: expected 'raise' or 'warn'"),
+        *(
+            ({"filepath": "a", **option}, rf"{next(iter(option))}: only with path, a tracking")
+            for option in (
+                {"experiment_names": "e"},
+                {"filters": ["a == 1"]},
+                {"run_id": "a"},
+                {"best_by": "a"},
+                {"mode": "min"},
+                {"n_jobs": 2},
+                {"progress": True},
+                {"on_error": "warn"},
+                {"include_deleted": False},
+            )
+        ),
+    ],
+)
+def test_options_that_do_not_go_together(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        from_catalog(**options)
+
+
+def test_deleted_runs_are_not_the_best(six: TrackingDir) -> None:
+    six.add_run(six.root / "1", "deleted", "lr: 9\n", lifecycle_stage="deleted")
+    path = str(six.root)
+    assert load_id(path=path, best_by="lr") == "d"
+    assert load_id(path=path, best_by="lr", include_deleted=True) == "deleted"
+
+
+def test_exists_where_a_run_is_to_be_found(publish: Callable[[Path], str], sweep: Path) -> None:
+    location = publish(sweep)
+    assert from_catalog(path=location, best_by="metrics.accuracy").exists()
+    assert from_catalog(path=location, run_id=BEST).exists()
+    assert not from_catalog(path=location, run_id="abcdef").exists()
+    assert not from_catalog(path=inside(location, "nowhere"), run_id=BEST).exists()
+
+
+def test_preview_of_the_best_run(sweep: Path) -> None:
+    preview = from_catalog(path=str(sweep), best_by="metrics.accuracy").preview()
+    assert json.loads(preview)["info"]["run_id"] == BEST
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda d: pickle.loads(pickle.dumps(d))])
+def test_a_copy_finds_the_same_run(sweep: Path, duplicate: Callable[[Any], Any]) -> None:
+    dataset = from_catalog(
+        path=str(sweep), experiment_names=["train_*"], best_by="metrics.accuracy", mode="max"
+    )
+    copied = duplicate(dataset)
+    assert repr(copied) == repr(dataset)
+    assert "best_by='metrics.accuracy', mode='max'" in repr(dataset)
+    assert copied.load().info.run_id == BEST
+
+
+def test_config_round_trip(sweep: Path) -> None:
+    options = {"path": str(sweep), "filters": ["status == FAILED"], "on_error": "warn"}
+    config = from_catalog(**options)._init_config()
+    assert options.items() <= config.items()
+    again = DataCatalog.from_config({"run": config})["run"]
+    assert again._init_config() == config
+    assert again.load().info.status == "FAILED"

@@ -28,6 +28,7 @@ from polars.testing import assert_frame_equal
 
 from conftest import ROOT, SWEEP, TrackingDir, write
 from kedro_hydraflow import (
+    HydraflowArtifactDataset,
     HydraflowRunCollectionDataset,
     HydraflowRunDataset,
     Run,
@@ -625,6 +626,59 @@ def test_server_that_does_not_list_says_so(place: Place, use: Use) -> None:
         use(place.sweep_url, run_url(place), place.options)
     assert "does not list directories" in str(raised.value)
     assert place.sweep_url in str(raised.value)
+
+
+# Datasets of artifacts -------------------------------------------------------------------
+
+
+@on("local", "memory", "zip", "s3-moto", "s3-obstore", "sftp-sshfs", "http")
+def test_dataset_of_artifacts(place: Place) -> None:
+    options: dict[str, Any] = {
+        "artifact": MATRIX,
+        "dataset": "json.JSONDataset",
+        "experiment_names": "train_digits_v1",
+        "missing": "skip",
+    }
+    dataset = HydraflowArtifactDataset(path=place.sweep_url, credentials=place.options, **options)
+    expected = HydraflowArtifactDataset(path=SWEEP, **options).load()
+    loaded = by_pickle(dataset.load())
+    assert list(loaded) == list(expected)
+    assert 0 < len(loaded) < 31
+    run_id = next(iter(loaded))
+    assert loaded[run_id]() == expected[run_id]()
+
+
+@on("local", "memory", "zip", "s3-moto", "s3-obstore", "sftp-sshfs", "http")
+def test_dataset_of_artifacts_in_one_frame(place: Place, tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for number in range(5):
+        run_dir = tracking_dir.add_run(experiment, f"run{number}", f"lr: {number}")
+        if number:
+            write(run_dir / "artifacts/tables/loss.csv", f"epoch,loss\n1,0.{number}\n2,0.1\n")
+    url = place.publish(tracking_dir.root)
+    options: dict[str, Any] = {
+        "artifact": "tables/loss.csv",
+        "dataset": {"type": "polars.EagerPolarsDataset", "file_format": "csv"},
+        "concat": True,
+        "keys": ["run_id", "lr"],
+    }
+    dataset = HydraflowArtifactDataset(
+        path=url, credentials=place.options, missing="skip", **options
+    )
+    frame = dataset.load()
+    assert frame.columns == ["run_id", "lr", "epoch", "loss"]
+    assert frame["lr"].to_list() == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert frame["loss"].to_list() == [0.1, 0.1, 0.2, 0.1, 0.3, 0.1, 0.4, 0.1]
+    with pytest.raises(DatasetError, match=r"1 of 5 runs have no artifact 'tables/loss.csv'"):
+        HydraflowArtifactDataset(path=url, credentials=place.options, **options).load()
+
+
+@listing
+def test_dataset_of_the_best_run(place: Place, local_runs: RunCollection[Any]) -> None:
+    dataset = HydraflowRunDataset(
+        path=place.sweep_url, best_by="metrics.accuracy", credentials=place.options
+    )
+    assert dataset.load().info.run_id == local_runs.best(by="metrics.accuracy").info.run_id
 
 
 # Kedro's runners -----------------------------------------------------------------------

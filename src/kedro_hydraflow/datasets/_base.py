@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NewType, NoReturn, TypeVar
 
 from kedro.io import AbstractDataset, DatasetError
 
@@ -21,15 +21,20 @@ from kedro_hydraflow.run import is_location
 from kedro_hydraflow.storage import check_engine, is_url
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from kedro_hydraflow.storage import Location
 
 D = TypeVar("D")
+
+TablePreview = NewType("TablePreview", dict[str, Any])
+"""A table as kedro-viz shows it: ``index``, ``columns`` and ``data``. It goes by the name."""
 
 _DOTTED_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
-    """A dataset of runs at a location, with the options that all of them have.
+    """A dataset of runs, with the options that all of them have.
 
     Making one does no I/O and imports nothing: Kedro, its plugins and kedro-viz make every
     dataset of a catalog. Nothing is cached between loads but what the index can
@@ -39,17 +44,13 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
     def __init__(
         self,
         *,
-        location_option: str,
-        location: str | os.PathLike[str],
-        impl: str | Callable[..., Any] | None,
-        config_class: str | type | None,
+        impl: str | Callable[..., Any] | None = None,
+        config_class: str | type | None = None,
         engine: str | None,
         credentials: Mapping[str, Any] | None,
         fs_args: Mapping[str, Any] | None,
         metadata: Any,
     ) -> None:
-        # Not named 'filepath': kedro-viz opens such an attribute without the credentials.
-        self._location = _check_location(location_option, location)
         self._impl = _check_reference("impl", impl)
         self._config_class = _check_reference("config_class", config_class)
         check_engine(engine)
@@ -70,11 +71,6 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
 
     def _describe_common(self) -> dict[str, Any]:
         return {"impl": _name(self._impl), "config_class": _name(self._config_class)}
-
-    @property
-    def _shown_location(self) -> str:
-        shown = str(self._location)
-        return redact_url(shown) if is_url(shown) else shown
 
     def _load_impl(self) -> Callable[..., Any] | None:
         impl = import_object("impl", self._impl)
@@ -117,6 +113,17 @@ def is_importable_path(text: str) -> bool:
     return package in sys.modules or importlib.util.find_spec(package) is not None
 
 
+def to_table(frame: pl.DataFrame) -> TablePreview:
+    """Return a frame as kedro-viz shows it."""
+    return TablePreview(
+        {
+            "index": list(range(frame.height)),
+            "columns": frame.columns,
+            "data": [[to_json(value) for value in row] for row in frame.rows()],
+        }
+    )
+
+
 def to_json(value: Any) -> Any:
     """Return a value as JSON can hold it: kedro-viz sends previews to a browser."""
     if isinstance(value, Mapping):
@@ -130,10 +137,24 @@ def to_json(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, type(None))) else str(value)
 
 
-def _check_location(option: str, location: Any) -> Location:
+def check_location(option: str, location: Any) -> Location:
+    """Return a path or URL, and refuse anything else."""
     if is_location(location) and str(location):
         return os.fspath(location) if isinstance(location, os.PathLike) else location
     raise OptionError(f"{option}: expected a path or URL, found {location!r}")
+
+
+def show_location(location: Location) -> str:
+    """Return a path or URL for messages, without credentials."""
+    shown = str(location)
+    return redact_url(shown) if is_url(shown) else shown
+
+
+def check_flag(option: str, value: Any) -> bool:
+    """Return a truth value, and refuse anything else."""
+    if not isinstance(value, bool):
+        raise OptionError(f"{option}: expected true or false, found {value!r}")
+    return value
 
 
 def _check_reference(option: str, reference: Any) -> Any:

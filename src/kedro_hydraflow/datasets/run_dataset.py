@@ -6,27 +6,64 @@ import json
 from typing import TYPE_CHECKING, Any, NewType
 
 from kedro_hydraflow.config import ConfigReader
-from kedro_hydraflow.datasets._base import ReadOnlyDataset, to_json
-from kedro_hydraflow.errors import ConfigError, NotFoundError, TrackingDirectoryError
+from kedro_hydraflow.datasets._base import ReadOnlyDataset, check_location, show_location, to_json
+from kedro_hydraflow.datasets._search import RunSearch
+from kedro_hydraflow.errors import ConfigError, NotFoundError, OptionError, TrackingDirectoryError
 from kedro_hydraflow.run import CONFIG_FILE, Run, read_config
+from kedro_hydraflow.run_collection import check_mode
 from kedro_hydraflow.run_info import RunInfo
 from kedro_hydraflow.storage import Storage, locate
 from kedro_hydraflow.stores.meta_file import META_FILE, read_metas
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from kedro_hydraflow.index import IndexOption
+    from kedro_hydraflow.run_collection import RunCollection
+    from kedro_hydraflow.storage import Location
+    from kedro_hydraflow.stores import ExperimentFilter
 
 JSONPreview = NewType("JSONPreview", str)
 """A document as kedro-viz shows it. It goes by the name."""
 
 
+_MIN_PREFIX = 4
+"""How many characters of a run ID may stand for the whole of it."""
+
+_MAX_SHOWN = 5
+"""How many runs, and how many values of each, the error for too many runs shows."""
+
+
 class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
     """One HydraFlow run, as a ``Run``.
+
+    It is either the run in a directory, ``filepath``, or the one run below a tracking
+    directory, ``path``, or at a ``tracking_uri``, that the other options leave: the best one
+    by ``best_by``, the one with ``run_id``, or the only one that meets ``filters``.
 
     Args:
         filepath: The run directory (``mlruns/<experiment_id>/<run_id>``): a path, in a
             catalog relative to the project, or a URL that fsspec knows.
+        path: The tracking directory (``mlruns``) to find the run in, as for
+            `HydraflowRunCollectionDataset`. All options up to ``index`` go with it or with
+            ``tracking_uri``, not with ``filepath``.
+        tracking_uri: Instead of ``path``, as for `HydraflowRunCollectionDataset`.
+        artifact_root: As for `HydraflowRunCollectionDataset`.
+        experiment_names: As for `HydraflowRunCollectionDataset`, as are the five options
+            from ``n_jobs`` on.
+        filters: As for `HydraflowRunCollectionDataset`.
+        run_id: The run's ID, or the first characters of it, at least 4, that no other run's
+            ID begins with.
+        best_by: The key of a number or a time, such as ``metrics.accuracy``: the best run is
+            taken. Of runs with equal values, the one whose ID comes first.
+        mode: For ``best_by``: ``max`` if the largest value is the best one, ``min`` if the
+            smallest.
+        n_jobs: In how many joblib jobs to read the runs that ``run_id`` leaves.
+        progress: Whether to show a progress bar.
+        on_error: ``raise`` or ``warn``.
+        include_deleted: Whether the run may be one that was deleted in MLflow.
+        index: Where to remember what is read.
         impl: A class or function that makes ``run.impl``, in a catalog by its dotted path.
         config_class: A dataclass onto which the configuration is merged, in a catalog by
             its dotted path.
@@ -39,19 +76,31 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
 
     Raises:
         OptionError: If an argument has a value that cannot be used.
+        FilterError: If a filter cannot be parsed.
 
     Examples:
         In a catalog::
 
             best_run:
               type: kedro_hydraflow.HydraflowRunDataset
-              filepath: mlruns/935292330156410202/27d8a8d315344af5a5f844501f50c18b
+              path: mlruns
+              experiment_names: train_*
+              best_by: metrics.accuracy
               impl: my_project.analysis.ModelLoader
+
+            one_run:
+              type: kedro_hydraflow.HydraflowRunDataset
+              filepath: mlruns/935292330156410202/27d8a8d315344af5a5f844501f50c18b
 
         In Python:
 
         >>> from kedro_hydraflow import HydraflowRunDataset
-        >>> run_dir = "examples/data/mlruns/803221166256626715/5b59290f35f943c8863522a4cd371131"
+        >>> root = "examples/data/mlruns"
+        >>> HydraflowRunDataset(path=root, best_by="metrics.accuracy").load()
+        Run('13f42e9535654d01a4143ddd9be02cb7')
+        >>> HydraflowRunDataset(path=root, run_id="5b59290f").load()
+        Run('5b59290f35f943c8863522a4cd371131')
+        >>> run_dir = f"{root}/803221166256626715/5b59290f35f943c8863522a4cd371131"
         >>> HydraflowRunDataset(filepath=run_dir).load()
         Run('5b59290f35f943c8863522a4cd371131')
     """
@@ -59,7 +108,20 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
     def __init__(
         self,
         *,
-        filepath: str | os.PathLike[str],
+        filepath: str | os.PathLike[str] | None = None,
+        path: str | os.PathLike[str] | None = None,
+        tracking_uri: str | None = None,
+        artifact_root: str | os.PathLike[str] | None = None,
+        experiment_names: ExperimentFilter = None,
+        filters: Sequence[str] | None = None,
+        run_id: str | None = None,
+        best_by: str | None = None,
+        mode: str = "max",
+        n_jobs: int = 0,
+        progress: bool = False,
+        on_error: str = "raise",
+        include_deleted: bool | None = None,
+        index: IndexOption = None,
         impl: str | Callable[..., Any] | None = None,
         config_class: str | type | None = None,
         engine: str | None = None,
@@ -68,8 +130,6 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         metadata: Any = None,
     ) -> None:
         super().__init__(
-            location_option="filepath",
-            location=filepath,
             impl=impl,
             config_class=config_class,
             engine=engine,
@@ -77,18 +137,67 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             fs_args=fs_args,
             metadata=metadata,
         )
+        given = [v for v in (filepath, path, tracking_uri) if v is not None]
+        if len(given) != 1:
+            raise OptionError(
+                "expected either filepath, a run directory, or path, a tracking directory, or a "
+                f"tracking_uri; found {'several of them' if given else 'none of them'}"
+            )
+        self._run_id = _check_text("run_id", run_id)
+        self._best_by = _check_text("best_by", best_by)
+        check_mode(mode)
+        self._mode = mode
+        # Not named 'filepath': kedro-viz opens such an attribute without the credentials.
+        self._source: Location | RunSearch
+        if filepath is not None:
+            self._source = check_location("filepath", filepath)
+            _refuse_given(
+                artifact_root=artifact_root is not None,
+                experiment_names=experiment_names is not None,
+                filters=filters is not None,
+                run_id=run_id is not None,
+                best_by=best_by is not None,
+                mode=mode != "max",
+                n_jobs=n_jobs != 0,
+                progress=progress is not False,
+                on_error=on_error != "raise",
+                include_deleted=include_deleted is not None,
+                index=index is not None,
+            )
+            return
+        if run_id is not None and best_by is not None:
+            raise OptionError("best_by: there is nothing to choose from with run_id; give one")
+        self._source = RunSearch(
+            path=path,
+            tracking_uri=tracking_uri,
+            artifact_root=artifact_root,
+            experiment_names=experiment_names,
+            filters=filters,
+            n_jobs=n_jobs,
+            progress=progress,
+            on_error=on_error,
+            include_deleted=include_deleted,
+            index=index,
+            storage_options=self._storage_options,
+        )
 
     def load(self) -> Run[Any, Any]:
         """Return the run, with its configuration freshly read.
 
         Raises:
-            DatasetError: If there is no such run, or its configuration cannot be read.
+            DatasetError: If there is no such run, there are several, or its configuration
+                cannot be read.
         """
-        return self._load_run(self._load_impl())
+        if isinstance(self._source, RunSearch):
+            return self._find_run(self._source)
+        return self._load_run(self._source, self._load_impl())
 
     def preview(self) -> JSONPreview:
         """Return the run's facts and configuration as JSON."""
-        run = self._load_run(None)
+        if isinstance(self._source, RunSearch):
+            run = self._find_run(self._source)
+        else:
+            run = self._load_run(self._source, None)
         facts = {
             name: getattr(run.info, name)
             for name in ("run_id", "job_name", "status", "run_name", "start_time", "end_time")
@@ -96,9 +205,49 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         shown = {"info": facts, "cfg": run.to_dict(flatten=False)}
         return JSONPreview(json.dumps(to_json(shown), allow_nan=False))
 
-    def _load_run(self, impl: Callable[..., Any] | None) -> Run[Any, Any]:
+    def _find_run(self, search: RunSearch) -> Run[Any, Any]:
+        runs = search.load(
+            self._load_impl(),
+            self._load_config_class(),
+            is_wanted=None if self._run_id is None else self._may_be_meant,
+        )
+        if self._run_id is not None:  # a whole ID may be the beginning of another
+            runs = runs.filter(lambda run: run.info.run_id == self._run_id) or runs
+        if not runs:
+            raise OptionError(f"there is no run in {self._show_options()}")
+        if self._best_by is not None:
+            return runs.best(by=self._best_by, mode=self._mode)
+        if len(runs) > 1:
+            advice = "a longer run_id" if self._run_id else "filters, best_by or run_id"
+            raise OptionError(
+                f"expected one run, found {len(runs)} in {self._show_options()}; "
+                f"give {advice} to choose one:{_list_differences(runs)}"
+            )
+        return runs[0]
+
+    def _may_be_meant(self, info: RunInfo) -> bool:
+        wanted = self._run_id or ""
+        return info.run_id == wanted or (
+            len(wanted) >= _MIN_PREFIX and info.run_id.startswith(wanted)
+        )
+
+    def _show_options(self) -> str:
+        """Return where the run is looked for, and what it has to meet."""
+        described = self._describe()
+        options = [
+            f"{name}: {described[name]!r}"
+            for name in ("experiment_names", "filters", "run_id")
+            if described[name] is not None
+        ]
+        where = described.get("path") or described["tracking_uri"]
+        shown = f"{where}{' with ' if options else ''}{', '.join(options)}"
+        if self._run_id is not None and len(self._run_id) < _MIN_PREFIX:
+            shown += f" (it stands for a longer one from {_MIN_PREFIX} characters on)"
+        return shown
+
+    def _load_run(self, run_dir: Location, impl: Callable[..., Any] | None) -> Run[Any, Any]:
         config_class = self._load_config_class()
-        storage, path = locate(self._location, self._storage_options)
+        storage, path = locate(run_dir, self._storage_options)
         config_path = storage.join(path, *CONFIG_FILE.split("/"))
         content = storage.read(config_path)
         if content is None:
@@ -110,11 +259,57 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         return Run._make(RunInfo.make(storage, path), impl, config_class, config)
 
     def _exists(self) -> bool:
-        storage, path = locate(self._location, self._storage_options)
-        return storage.is_dir(path)
+        """Tell whether there is such a directory and, below it, a run with ``run_id``.
+
+        Filters are not applied.
+        """
+        if not isinstance(self._source, RunSearch):
+            storage, path = locate(self._source, self._storage_options)
+            return storage.is_dir(path)
+        if self._run_id is None or not self._source.exists():
+            return self._source.exists()
+        return any(map(self._may_be_meant, self._source.scan().runs))
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._shown_location, **self._describe_common()}
+        if not isinstance(self._source, RunSearch):
+            return {"filepath": show_location(self._source), **self._describe_common()}
+        return {
+            **self._source.describe(),
+            "run_id": self._run_id,
+            "best_by": self._best_by,
+            "mode": None if self._best_by is None else self._mode,
+            **self._describe_common(),
+        }
+
+
+def _refuse_given(**is_given: bool) -> None:
+    """Refuse options that only a search for the run has a use for."""
+    names = [name for name, given in is_given.items() if given]
+    if names:
+        raise OptionError(
+            f"{', '.join(names)}: only with path, a tracking directory to find the run in; "
+            "filepath names the directory of one run"
+        )
+
+
+def _check_text(option: str, value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and value):
+        return value
+    raise OptionError(f"{option}: expected text, found {value!r}; in YAML, quote it")
+
+
+def _list_differences(runs: RunCollection[Run[Any, Any]]) -> str:
+    """Return a line for each of a few runs, with values that tell them apart."""
+    some = runs[:_MAX_SHOWN]
+    columns = [(c.name, c.to_list()) for c in some.to_frame().iter_columns()]
+    telling = [(k, v) for k, v in columns if k != "run_id" and len(set(map(repr, v))) > 1]
+    lines = [
+        f"\n- {run.info.run_id}: {', '.join(f'{k}={v[i]!r}' for k, v in telling[:_MAX_SHOWN])}"
+        for i, run in enumerate(some)
+    ]
+    if len(runs) > len(some):
+        lines.append(f"\n- and {len(runs) - len(some)} more")
+    return "".join(lines)
 
 
 def _check_run_dir(storage: Storage, path: str) -> None:

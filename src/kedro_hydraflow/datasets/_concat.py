@@ -1,0 +1,75 @@
+"""One frame of many, with values of the runs that they come from."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from kedro_hydraflow.datasets._base import TablePreview, to_json, to_table
+from kedro_hydraflow.errors import ArtifactError, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+
+
+def is_frame(value: Any) -> bool:
+    """Tell whether a value is a frame of Polars or pandas."""
+    import polars as pl
+
+    return isinstance(value, pl.DataFrame) or _is_pandas(value)
+
+
+def concat_frames(values: pl.DataFrame, frames: Sequence[Any]) -> Any:
+    """Return one frame of many, of Polars or pandas as they are.
+
+    Args:
+        values: The columns to put in front. Each row is for one frame, and is repeated for
+            all rows of it.
+        frames: The frames, at least one. A column that some lack is null there.
+
+    Raises:
+        ArtifactError: If they do not fit together.
+    """
+    rows = [i for i, frame in enumerate(frames) for _ in range(len(frame))]
+    try:
+        if _is_pandas(frames[0]):
+            return _concat_pandas(values, frames, rows)
+        return _concat_polars(values, frames, rows)
+    except Exception as exc:
+        raise ArtifactError(
+            f"cannot put {len(frames)} frames together into one: {describe(exc)}"
+        ) from exc
+
+
+def preview_frame(frame: Any, nrows: int) -> TablePreview:
+    """Return the first rows of a frame as kedro-viz shows them."""
+    if _is_pandas(frame):
+        return TablePreview(to_json(frame.head(nrows).to_dict(orient="split")))
+    return to_table(frame.head(nrows))
+
+
+def _concat_polars(values: pl.DataFrame, frames: Sequence[Any], rows: list[int]) -> Any:
+    import polars as pl
+
+    columns = []
+    for column in values.iter_columns():
+        cells = column.to_list()  # for a column of objects cannot be gathered
+        columns.append(pl.Series(column.name, [cells[i] for i in rows], column.dtype))
+    return pl.DataFrame([*columns, *pl.concat(frames, how="diagonal_relaxed").iter_columns()])
+
+
+def _concat_pandas(values: pl.DataFrame, frames: Sequence[Any], rows: list[int]) -> Any:
+    import pandas as pd
+
+    frame = pd.concat(frames, ignore_index=True)
+    for position, column in enumerate(values.iter_columns()):
+        cells = column.to_list()
+        frame.insert(position, column.name, pd.Series([cells[i] for i in rows], frame.index))
+    return frame
+
+
+def _is_pandas(value: Any) -> bool:
+    pandas = sys.modules.get("pandas")  # whoever has a frame of it has imported it
+    return pandas is not None and isinstance(value, pandas.DataFrame)

@@ -1,0 +1,414 @@
+"""One artifact of many runs, as a Kedro dataset."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kedro.io.core import VERSION_KEY, VERSIONED_FLAG_KEY, parse_dataset_definition
+
+from kedro_hydraflow.datasets._base import ReadOnlyDataset, TablePreview, check_flag, to_table
+from kedro_hydraflow.datasets._concat import concat_frames, is_frame, preview_frame
+from kedro_hydraflow.datasets._search import RunSearch
+from kedro_hydraflow.errors import (
+    ArtifactError,
+    Failure,
+    NotFoundError,
+    OptionError,
+    UnreachableError,
+    describe,
+)
+from kedro_hydraflow.loading import report
+from kedro_hydraflow.parallel import parallel_map
+
+if TYPE_CHECKING:
+    import os
+
+    import polars as pl
+    from kedro.io import AbstractDataset
+
+    from kedro_hydraflow.index import IndexOption
+    from kedro_hydraflow.run import Run
+    from kedro_hydraflow.run_collection import RunCollection
+    from kedro_hydraflow.stores import ExperimentFilter
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+MISSING_POLICIES = ("raise", "skip")
+"""What to do about runs that lack the artifact."""
+
+_THREADS = 64
+"""How many runs' artifacts are asked for at once on remote storage."""
+
+_MAX_SHOWN = 20
+"""How many runs without the artifact the error names."""
+
+
+class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
+    """One artifact of each run below a tracking directory, through any Kedro dataset.
+
+    Loading gives a mapping from run IDs to functions that load the artifact, as a
+    ``PartitionedDataset`` does, or with ``concat`` one frame of the runs' frames. On remote
+    storage, artifacts are fetched into the cache, and the dataset gets the local path.
+
+    Args:
+        path: Where the runs are, as for `HydraflowRunCollectionDataset`.
+        tracking_uri: Instead of ``path``, as for `HydraflowRunCollectionDataset`.
+        artifact_root: As for `HydraflowRunCollectionDataset`.
+        artifact: The artifact's path in the artifacts directory, of a file or a folder.
+        dataset: What loads it: the type of a Kedro dataset, or a mapping with ``type`` and
+            the dataset's own options. It cannot be versioned.
+        filepath_arg: The option of that dataset that takes the path.
+        concat: Whether to load all artifacts, frames of pandas or Polars, into one frame. Its
+            rows are numbered anew, and null where a column is only in other runs' frames.
+        keys: For ``concat``: what ``Run.get`` takes, to put in front as columns. By default
+            ``[run_id]``. A run that lacks a key has null there.
+        missing: What to do about runs without the artifact: ``raise`` names them in one error,
+            ``skip`` leaves them out.
+        experiment_names: As for `HydraflowRunCollectionDataset`, as are the others from here.
+        filters: Conditions ``KEY OP VALUE`` that runs have to meet.
+        n_jobs: In how many joblib jobs to read the runs' configurations.
+        progress: Whether to show progress bars.
+        on_error: What to do about runs and, with ``concat``, artifacts that cannot be read:
+            ``raise`` or ``warn``.
+        include_deleted: Whether to include runs that were deleted in MLflow.
+        index: Where to remember what is read of runs; artifacts have a cache of their own.
+        engine: What reads from S3, Google Cloud Storage and Azure.
+        credentials: For the filesystem of the tracking directory, not for ``dataset``.
+        fs_args: For the filesystem of the tracking directory, not for ``dataset``.
+        metadata: Anything; Kedro and this package ignore it.
+
+    Raises:
+        OptionError: If an argument has a value that cannot be used.
+        FilterError: If a filter cannot be parsed.
+
+    Examples:
+        In a catalog::
+
+            learning_curves:
+              type: kedro_hydraflow.HydraflowArtifactDataset
+              path: s3://ml-team/mlruns
+              filters: ["status == FINISHED"]
+              artifact: metrics.csv
+              dataset:
+                type: pandas.CSVDataset
+                load_args: {sep: ";"}
+              concat: true
+              keys: [run_id, model.type, training.learning_rate]
+              credentials: dev_s3
+
+        In Python:
+
+        >>> from kedro_hydraflow import HydraflowArtifactDataset
+        >>> dataset = HydraflowArtifactDataset(
+        ...     path="examples/data/mlruns",
+        ...     artifact="confusion_matrix.json",
+        ...     dataset="json.JSONDataset",
+        ...     filters=["status == FINISHED"],
+        ... )
+        >>> load_by_run_id = dataset.load()
+        >>> len(load_by_run_id)
+        30
+        >>> load_by_run_id["13f42e9535654d01a4143ddd9be02cb7"]()[0][:3]
+        [52, 0, 0]
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        tracking_uri: str | None = None,
+        artifact_root: str | os.PathLike[str] | None = None,
+        artifact: str,
+        dataset: str | type[AbstractDataset[Any, Any]] | Mapping[str, Any],
+        filepath_arg: str = "filepath",
+        concat: bool = False,
+        keys: Sequence[str] | None = None,
+        missing: str = "raise",
+        experiment_names: ExperimentFilter = None,
+        filters: Sequence[str] | None = None,
+        n_jobs: int = 0,
+        progress: bool = False,
+        on_error: str = "raise",
+        include_deleted: bool | None = None,
+        index: IndexOption = None,
+        engine: str | None = None,
+        credentials: Mapping[str, Any] | None = None,
+        fs_args: Mapping[str, Any] | None = None,
+        metadata: Any = None,
+    ) -> None:
+        super().__init__(engine=engine, credentials=credentials, fs_args=fs_args, metadata=metadata)
+        self._search = RunSearch(
+            path=path,
+            tracking_uri=tracking_uri,
+            artifact_root=artifact_root,
+            experiment_names=experiment_names,
+            filters=filters,
+            n_jobs=n_jobs,
+            progress=progress,
+            on_error=on_error,
+            include_deleted=include_deleted,
+            index=index,
+            storage_options=self._storage_options,
+        )
+        self._artifact = _check_artifact(artifact)
+        self._dataset = _check_dataset(dataset, filepath_arg)
+        self._filepath_arg = filepath_arg
+        self._concat = check_flag("concat", concat)
+        self._keys = _check_keys(keys, concat)
+        if missing not in MISSING_POLICIES:
+            raise OptionError(f"missing: expected 'raise' or 'skip', found {missing!r}")
+        self._missing = missing
+        self._progress = progress
+        self._on_error = on_error
+
+    def load(self) -> Any:
+        """Return functions that load the artifact, by run ID, or one frame with ``concat``.
+
+        The runs are in the order of `HydraflowRunCollectionDataset`. Each call of a function
+        loads the artifact anew; the functions can be pickled.
+
+        Raises:
+            DatasetError: If runs cannot be read, lack the artifact and are not to be skipped
+                or, with ``concat``, if artifacts cannot be loaded or are no frames.
+        """
+        load_artifact = self._load_dataset()  # before anything is read, for it may be wrong
+        runs = self._leave_out_missing(self._search.load())
+        if self._concat:
+            return self._load_frame(runs, load_artifact)
+        loaders = {run.info.run_id: ArtifactLoader(run, load_artifact) for run in runs}
+        if len(loaders) < len(runs):
+            raise OptionError(
+                f"{len(runs)} runs in {self._search.shown_location} have {len(loaders)} run IDs: "
+                "some were copied; choose among them with experiment_names or filters"
+            )
+        return loaders
+
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """Return a table: where a few runs have the artifact, or a few rows of one run's frame.
+
+        Args:
+            nrows: How many rows at most. Filters are not applied.
+        """
+        runs = self._search.load_some(nrows).filter(self._has_artifact)
+        if not self._concat or not runs:
+            return to_table(runs.to_frame("run_id", artifact=self._get_url))
+        run = runs[:1]
+        frame = self._check_frame(run[0], self._load_dataset()(run[0]))
+        return preview_frame(concat_frames(self._look_up_keys(run, None), [frame]), nrows)
+
+    def _load_dataset(self) -> LoadArtifact:
+        dataset_class, options = parse_dataset_definition(self._dataset)
+        name = _get_name(dataset_class)
+        if VERSION_KEY in options:
+            raise OptionError(f"dataset: {name} is versioned, artifacts of runs are not")
+        try:
+            inspect.signature(dataset_class).bind(**options, **{self._filepath_arg: ""})
+        except TypeError as exc:
+            raise OptionError(
+                f"dataset: {name} does not take these options, with the path as "
+                f"filepath_arg={self._filepath_arg!r}: {exc}"
+            ) from exc
+        return LoadArtifact(self._artifact, dataset_class, options, self._filepath_arg)
+
+    def _leave_out_missing(self, runs: RunCollection[Run[Any, Any]]) -> RunCollection[Any]:
+        present = self._for_each(self._has_artifact, runs)
+        runs, present = self._leave_out_failures(runs, present)
+        lacking = runs.filter([not has for has in present])
+        if not lacking:
+            return runs
+        summary = f"{len(lacking)} of {len(runs)} runs have no artifact {self._artifact!r}"
+        if self._missing == "raise":
+            lines = [f"\n- {self._get_url(run)}" for run in lacking[:_MAX_SHOWN]]
+            if len(lacking) > _MAX_SHOWN:
+                lines.append(f"\n- and {len(lacking) - _MAX_SHOWN} more")
+            raise NotFoundError(f"{summary}; missing='skip' would leave them out:{''.join(lines)}")
+        logger.info("%s: %s and are left out", self._search.shown_location, summary)
+        return runs.filter(present)
+
+    def _load_frame(self, runs: RunCollection[Any], load_artifact: LoadArtifact) -> Any:
+        if any(run.info._location[0].is_remote for run in runs):
+            fetched = self._for_each(lambda run: run.fetch(self._artifact), runs)
+            runs, _ = self._leave_out_failures(runs, fetched)
+        runs, loaded = self._leave_out_failures(
+            runs, self._for_each(load_artifact, runs, n_threads=1)
+        )
+        if not runs:
+            raise NotFoundError(
+                f"no run in {self._search.shown_location} has an artifact {self._artifact!r} to "
+                "make a frame of"
+            )
+        frames = list(map(self._check_frame, runs, loaded))
+        return concat_frames(self._look_up_keys(runs), frames)
+
+    def _look_up_keys(self, runs: RunCollection[Any], default: Any = MISSING) -> pl.DataFrame:
+        import polars as pl
+
+        if not self._keys:  # without any, there would be all
+            return pl.DataFrame()
+        return runs.to_frame(*((key, default) for key in self._keys))
+
+    def _check_frame(self, run: Run[Any, Any], value: Any) -> Any:
+        if not is_frame(value):
+            raise OptionError(
+                "concat: expected a dataset that loads frames of pandas or Polars; "
+                f"{self._get_dataset_name()} gives a {type(value).__name__} for "
+                f"{self._get_url(run)}"
+            )
+        for key in self._keys:
+            if key in value.columns:
+                raise OptionError(
+                    f"keys: {self._get_url(run)} has a column {key!r} itself; leave the key out"
+                )
+        return value
+
+    def _for_each(
+        self, function: Callable[[Run[Any, Any]], T], runs: RunCollection[Any], n_threads: int = 0
+    ) -> list[T | Failure]:
+        """Return what a function gives for each run, or why it cannot."""
+
+        def attempt(run: Run[Any, Any]) -> T | Failure:
+            try:
+                return function(run)
+            except UnreachableError:
+                raise  # the others would wait as long
+            except (OSError, ArtifactError) as exc:
+                return Failure(self._get_url(run), exc)
+
+        is_remote = any(run.info._location[0].is_remote for run in runs)
+        return parallel_map(
+            attempt,
+            runs,
+            n_jobs=n_threads or (_THREADS if is_remote else 1),
+            backend="threading",
+            progress=self._progress,
+        )
+
+    def _leave_out_failures(
+        self, runs: RunCollection[Any], results: list[T | Failure]
+    ) -> tuple[RunCollection[Any], list[T]]:
+        """Return the runs for which there are results, and these; report the others."""
+        failures = [result for result in results if isinstance(result, Failure)]
+        report(failures, len(runs), self._on_error, what="artifacts")
+        kept = [result for result in results if not isinstance(result, Failure)]
+        return runs.filter([not isinstance(result, Failure) for result in results]), kept
+
+    def _has_artifact(self, run: Run[Any, Any]) -> bool:
+        return run.path(self._artifact).exists()
+
+    def _get_url(self, run: Run[Any, Any]) -> str:
+        storage, path = run.info._location
+        return storage.url(storage.join(path, "artifacts", *self._artifact.split("/")))
+
+    def _get_dataset_name(self) -> str:
+        return _get_name(self._dataset["type"])
+
+    def _exists(self) -> bool:
+        return self._search.exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            **self._search.describe(),
+            "artifact": self._artifact,
+            "dataset": self._get_dataset_name(),  # the options may hold credentials
+            "concat": self._concat,
+            "keys": self._keys or None,
+            "missing": self._missing,
+        }
+
+
+@dataclass(frozen=True)
+class LoadArtifact:
+    """Loads an artifact of a run through a Kedro dataset."""
+
+    artifact: str
+    dataset_class: type[AbstractDataset[Any, Any]]
+    options: Mapping[str, Any] = field(repr=False)
+    filepath_arg: str
+
+    def __call__(self, run: Run[Any, Any]) -> Any:
+        """Return what the dataset loads, freshly."""
+        path = str(run.fetch(self.artifact))
+        options = copy.deepcopy(dict(self.options))  # some datasets change theirs
+        try:
+            return self.dataset_class(**options, **{self.filepath_arg: path}).load()
+        except Exception as exc:
+            raise ArtifactError(
+                f"run {run.info.run_id}: {_get_name(self.dataset_class)} cannot load "
+                f"{self.artifact!r}: {describe(exc)}"
+            ) from exc
+
+
+@dataclass(frozen=True)
+class ArtifactLoader:
+    """What a node calls to load the artifact of one run."""
+
+    run: Run[Any, Any]
+    load_artifact: LoadArtifact
+
+    def __call__(self) -> Any:
+        """Return the artifact, freshly loaded.
+
+        Raises:
+            ArtifactError: If the dataset cannot load it.
+            StorageError: If it cannot be fetched, or is no longer there.
+        """
+        return self.load_artifact(self.run)
+
+
+def _check_artifact(artifact: Any) -> str:
+    if not isinstance(artifact, str) or not artifact:
+        raise OptionError(f"artifact: expected a path such as metrics.csv, found {artifact!r}")
+    if set(artifact) & set("*?"):
+        raise OptionError(
+            f"artifact: expected the path of one artifact, found the pattern {artifact!r}"
+        )
+    path = posixpath.normpath(artifact)
+    if path.startswith("/") or path.split("/")[0] in ("", ".", ".."):
+        raise OptionError(
+            f"artifact: expected a path in the artifacts directory, found {artifact!r}"
+        )
+    return path
+
+
+def _check_dataset(dataset: Any, filepath_arg: Any) -> dict[str, Any]:
+    """Return the definition of a dataset as a mapping, without importing it."""
+    if not isinstance(filepath_arg, str):
+        raise OptionError(f"filepath_arg: expected the name of an option, found {filepath_arg!r}")
+    definition = dict(dataset) if isinstance(dataset, Mapping) else {"type": dataset}
+    dataset_type = definition.get("type")
+    if not (isinstance(dataset_type, str) and dataset_type) and not isinstance(dataset_type, type):
+        raise OptionError(  # the options are not shown: they may hold secrets
+            "dataset: expected the type of a Kedro dataset, such as pandas.CSVDataset, or a "
+            f"mapping with the type and its options, found {type(dataset).__name__} "
+            f"with type {dataset_type!r}"
+        )
+    if definition.get(VERSIONED_FLAG_KEY) or VERSION_KEY in definition:
+        raise OptionError("dataset: it cannot be versioned, for the artifacts of runs are not")
+    if filepath_arg in definition:
+        raise OptionError(f"dataset: {filepath_arg!r} is the path of the artifact; leave it out")
+    return definition
+
+
+def _check_keys(keys: Any, concat: bool) -> list[str]:
+    if keys is None:
+        return ["run_id"] if concat else []
+    if not concat:
+        raise OptionError("keys: only with concat, whose frame has them as columns")
+    is_list = isinstance(keys, Sequence) and not isinstance(keys, str)
+    if not is_list or not all(isinstance(k, str) for k in keys) or len(set(keys)) < len(keys):
+        raise OptionError(f"keys: expected a list of different keys, found {keys!r}")
+    return list(keys)
+
+
+def _get_name(dataset_type: str | type) -> str:
+    if isinstance(dataset_type, str):
+        return dataset_type
+    return f"{dataset_type.__module__}.{dataset_type.__qualname__}"

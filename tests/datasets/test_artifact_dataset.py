@@ -1,0 +1,538 @@
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from kedro.io import AbstractDataset, DataCatalog, DatasetError, SharedMemoryDataCatalog
+from kedro.pipeline import node, pipeline
+from kedro.runner import ParallelRunner, SequentialRunner, ThreadRunner
+from polars.testing import assert_frame_equal
+
+from conftest import TrackingDir, WebServer, write
+from kedro_hydraflow import HydraflowArtifactDataset, Run
+from kedro_hydraflow.errors import ArtifactError, NotFoundError, OptionError
+
+TYPE = "kedro_hydraflow.HydraflowArtifactDataset"
+
+
+class TableDataset(AbstractDataset[pl.DataFrame, pl.DataFrame]):
+    """Loads a CSV file; what it lacks of a dataset of kedro-datasets is beside the point."""
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        separator: str = ",",
+        options: dict[str, Any] | None = None,
+        credentials: dict[str, Any] | None = None,
+    ) -> None:
+        self._filepath = filepath
+        self._separator = separator
+        if options is not None:
+            options.pop("used")  # as some datasets do
+
+    def load(self) -> pl.DataFrame:
+        assert os.path.isfile(self._filepath)
+        return pl.read_csv(self._filepath, separator=self._separator)
+
+    def save(self, data: pl.DataFrame) -> None:
+        raise NotImplementedError
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath}
+
+
+class TextDataset(AbstractDataset[str, str]):
+    """Takes the path as `where`, of a file or a folder."""
+
+    def __init__(self, where: str) -> None:
+        self._where = Path(where)
+
+    def load(self) -> str:
+        if self._where.is_dir():
+            return " ".join(sorted(path.name for path in self._where.iterdir()))
+        return self._where.read_text()
+
+    def save(self, data: str) -> None:
+        raise NotImplementedError
+
+    def _describe(self) -> dict[str, Any]:
+        return {}
+
+
+class VersionedDataset(TableDataset):
+    versioned = True
+
+
+TABLE = f"{__name__}.TableDataset"
+TEXT = f"{__name__}.TextDataset"
+
+
+@pytest.fixture
+def root(tracking_dir: TrackingDir) -> Path:
+    """Three runs with a metrics.csv, and an older one without."""
+    train = tracking_dir.add_experiment("train", "1")
+    for number, run_id in enumerate(["a", "b", "c"], 1):
+        run_dir = tracking_dir.add_run(train, run_id, f"lr: {number}\nname: run {number}\n")
+        rows = "".join(f"{epoch},{number / 10}\n" for epoch in range(number))
+        write(run_dir / "artifacts/metrics.csv", f"epoch,loss\n{rows}")
+        write(run_dir / "artifacts/notes/short.txt", f"note of {run_id}")
+    tracking_dir.add_run(tracking_dir.add_experiment("old", "2"), "z", "lr: 0.5\n")
+    return tracking_dir.root
+
+
+def make(path: Any, **options: Any) -> HydraflowArtifactDataset:
+    config = {
+        "type": TYPE,
+        "path": str(path),
+        "artifact": "metrics.csv",
+        "dataset": TABLE,
+        "experiment_names": "train",
+        **options,
+    }
+    dataset = DataCatalog.from_config({"metrics": config})["metrics"]
+    assert isinstance(dataset, HydraflowArtifactDataset)
+    return dataset
+
+
+EXPECTED = pl.DataFrame(
+    {
+        "run_id": ["a", "b", "b", "c", "c", "c"],
+        "lr": [1, 2, 2, 3, 3, 3],
+        "epoch": [0, 0, 1, 0, 1, 2],
+        "loss": [0.1, 0.2, 0.2, 0.3, 0.3, 0.3],
+    }
+)
+
+
+# A function for each run -----------------------------------------------------------------
+
+
+def test_load_gives_a_function_for_each_run(publish: Callable[[Path], str], root: Path) -> None:
+    loaded = make(publish(root)).load()
+    assert list(loaded) == ["a", "b", "c"]
+    assert_frame_equal(loaded["b"](), EXPECTED[1:3, 2:])
+
+
+def test_each_call_loads_anew(root: Path) -> None:
+    load = make(root).load()["a"]
+    assert load() is not load()
+    write(root / "1/a/artifacts/metrics.csv", "epoch,loss\n7,7.0\n")
+    assert load()["epoch"].to_list() == [7]
+    (root / "1/a/artifacts/metrics.csv").unlink()
+    with pytest.raises(NotFoundError, match=r"there is no '.*/1/a/artifacts/metrics.csv'"):
+        load()
+
+
+def test_functions_can_be_pickled(root: Path) -> None:
+    loaded = make(root, dataset={"type": TABLE, "credentials": {"key": "hush"}}).load()
+    assert_frame_equal(pickle.loads(pickle.dumps(loaded))["b"](), loaded["b"]())
+    assert "hush" not in repr(loaded)
+
+
+def test_nothing_is_loaded_before_it_is_asked_for(root: Path) -> None:
+    write(root / "1/b/artifacts/metrics.csv", "")
+    loaded = make(root).load()
+    assert loaded["a"]().height == 1
+    with pytest.raises(
+        ArtifactError, match=rf"run b: {TABLE} cannot load 'metrics.csv': (.|\n)*empty"
+    ):
+        loaded["b"]()
+
+
+def test_options_of_the_dataset(root: Path) -> None:
+    options = {"separator": "\n", "options": {"used": 1}}
+    loaded = make(root, dataset={"type": TABLE, **options}).load()
+    assert loaded["a"]().columns == loaded["a"]().columns == ["epoch,loss"]
+    assert options == {"separator": "\n", "options": {"used": 1}}
+    dataset = HydraflowArtifactDataset(path=root, artifact="metrics.csv", dataset=TableDataset)
+    assert make(root, dataset={"type": TableDataset}).load().keys() == {"a", "b", "c"}
+    assert repr(dataset).endswith(f"dataset='{TABLE}', concat=False, missing='raise')")
+
+
+@pytest.mark.parametrize(
+    ("artifact", "expected"), [("notes/short.txt", "note of a"), ("./notes/", "short.txt")]
+)
+def test_a_file_or_folder_for_another_argument(
+    publish: Callable[[Path], str], root: Path, artifact: str, expected: str
+) -> None:
+    dataset = make(publish(root), artifact=artifact, dataset=TEXT, filepath_arg="where")
+    assert dataset.load()["a"]() == expected
+
+
+def test_options_of_the_search(root: Path) -> None:
+    assert list(make(root, filters=["lr > 1"], n_jobs=2).load()) == ["b", "c"]
+    assert make(root, experiment_names="nothing").load() == {}
+
+
+def test_copies_of_a_run_are_refused(root: Path, tracking_dir: TrackingDir) -> None:
+    copied = tracking_dir.add_run(tracking_dir.add_experiment("train", "3"), "a")
+    write(copied / "artifacts/metrics.csv", "epoch\n1\n")
+    with pytest.raises(DatasetError, match=r"4 runs in .* have 3 run IDs: some were copied"):
+        make(root).load()
+
+
+# Runs without the artifact ---------------------------------------------------------------
+
+
+def test_missing_artifacts_are_named_in_one_error(
+    publish: Callable[[Path], str], root: Path
+) -> None:
+    (root / "1/b/artifacts/metrics.csv").unlink()
+    with pytest.raises(DatasetError) as caught:
+        make(publish(root), experiment_names=None).load()
+    assert isinstance(caught.value.__cause__, NotFoundError)
+    text = str(caught.value)
+    assert "2 of 4 runs have no artifact 'metrics.csv'; missing='skip' would leave them out" in text
+    lines = [line for line in text.split("\n") if line.startswith("- ")]
+    assert ["2/z/artifacts/metrics.csv" in lines[0], "1/b/artifacts/metrics.csv" in lines[1]] == [
+        True,
+        True,
+    ]
+
+
+def test_many_missing_artifacts_are_not_all_named(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for number in range(25):
+        tracking_dir.add_run(experiment, f"run{number}")
+    with pytest.raises(DatasetError) as caught:
+        make(tracking_dir.root).load()
+    lines = str(caught.value).split("\n")
+    assert len([line for line in lines if line.startswith("- ")]) == 21
+    assert lines[-1] == "- and 5 more"
+
+
+def test_missing_artifacts_can_be_skipped(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    options: dict[str, Any] = {"experiment_names": None, "missing": "skip"}
+    assert list(make(root, **options).load()) == ["a", "b", "c"]
+    assert f"{root}: 1 of 4 runs have no artifact 'metrics.csv' and are left out" in caplog.messages
+    assert make(root, **options, concat=True).load().height == 6
+    assert make(root, experiment_names="old", missing="skip").load() == {}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_cannot_be_looked_at_is_not_missing(root: Path) -> None:
+    (root / "1/b/artifacts/notes").chmod(0)
+    with pytest.raises(DatasetError, match="1 of 3 artifacts could not be read"):
+        make(root, artifact="notes/short.txt", dataset=TEXT, filepath_arg="where").load()
+
+
+# One frame -------------------------------------------------------------------------------
+
+
+def test_concat(publish: Callable[[Path], str], root: Path) -> None:
+    location = publish(root)
+    frame = make(location, concat=True, keys=["run_id", "lr"]).load()
+    assert_frame_equal(frame, EXPECTED)
+    assert_frame_equal(make(location, concat=True).load(), EXPECTED.drop("lr"))
+    assert_frame_equal(make(location, concat=True, keys=[]).load(), EXPECTED[:, 2:])
+
+
+def test_concat_of_different_columns_and_types(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for run_id, config, table in (
+        ("a", "x: 1\ny: 1\nz: [1]\nw: {}\n", "n,m\n1,1\n2,2\n"),
+        ("b", "x: 0.5\ny: text\nz: [2, 3]\nw: [1]\n", "n,k\n1.5,x\n"),
+        ("c", "x: 2\ny: null\nz: []\nonly: 1\nw: 1\n", "m\n"),
+    ):
+        run_dir = tracking_dir.add_run(experiment, run_id, config)
+        write(run_dir / "artifacts/metrics.csv", table)
+    keys = ["x", "y", "z", "only", "w", "info"]
+    frame = make(tracking_dir.root, concat=True, keys=keys).load()
+    assert frame.columns == [*keys, "n", "m", "k"]
+    assert frame.drop("w", "info").rows() == [
+        (1.0, "1", [1], None, 1.0, "1", None),
+        (1.0, "1", [1], None, 2.0, "2", None),
+        (0.5, "text", [2, 3], None, 1.5, None, "x"),
+    ]
+    assert frame["w"].to_list() == [{}, {}, [1]]
+    assert [info.run_id for info in frame["info"]] == ["a", "a", "b"]
+
+
+def test_concat_of_pandas_frames(root: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    options: dict[str, Any] = {
+        "dataset": {"type": "pandas.CSVDataset", "load_args": {"dtype": {"epoch": "int8"}}},
+        "concat": True,
+        "keys": ["run_id", "lr", "name", "started"],
+    }
+    config = root / "1/b/artifacts/.hydra/config.yaml"
+    write(config, "lr: 0.5\nname: 2\nstarted: 3\n")
+    frame = make(root, **options).load()
+    assert isinstance(frame, pd.DataFrame)
+    assert list(frame.columns) == [*options["keys"], "epoch", "loss"]
+    assert list(frame.index) == list(range(6))
+    assert frame["run_id"].tolist() == EXPECTED["run_id"].to_list()
+    assert frame["lr"].tolist() == [1.0, 0.5, 0.5, 3.0, 3.0, 3.0]
+    assert frame["name"].tolist() == ["run 1", "2", "2", "run 3", "run 3", "run 3"]
+    assert frame["started"].isna().tolist() == [True, False, False, True, True, True]
+    assert str(frame["epoch"].dtype) == "int8"
+    preview = make(root, **options).preview(nrows=2)
+    assert preview["columns"] == [*options["keys"], "epoch", "loss"]
+    assert preview["data"] == [["a", 1, "run 1", None, 0, 0.1]]
+    json.dumps(preview, allow_nan=False)
+
+
+def test_concat_fetches_an_artifact_once(root: Path, serve: Callable[[Path], WebServer]) -> None:
+    web = serve(root.parent)
+    dataset = make(f"{web.url}/mlruns", concat=True, keys=["run_id", "lr"])
+    assert_frame_equal(dataset.load(), EXPECTED)
+    fetched = [path for path in web.requests if path.endswith("metrics.csv")]
+    assert sorted(fetched) == [f"/mlruns/1/{run_id}/artifacts/metrics.csv" for run_id in "abc"]
+    listed = [path for path in web.requests if path.endswith("/artifacts/")]
+    assert len(listed) == 3
+
+
+def test_functions_fetch_when_they_are_called(
+    root: Path, serve: Callable[[Path], WebServer]
+) -> None:
+    web = serve(root.parent)
+    loaded = make(f"{web.url}/mlruns").load()
+    assert not [path for path in web.requests if path.endswith("metrics.csv")]
+    assert_frame_equal(pickle.loads(pickle.dumps(loaded))["a"](), EXPECTED[:1, 2:])
+
+
+def test_a_denied_artifact_is_not_missing(
+    root: Path, serve: Callable[[Path], WebServer], no_waiting: None
+) -> None:
+    web = serve(root.parent)
+    web.answers = {"/1/b/artifacts/": [403] * 3, "/1/b/artifacts": [403] * 3}
+    web.answers["b/artifacts/metrics.csv"] = [403] * 3
+    with pytest.raises(DatasetError, match=r"1 of 3 artifacts could not be read(.|\n)*denied"):
+        make(f"{web.url}/mlruns", missing="skip").load()
+
+
+def test_a_server_that_is_down_is_not_asked_for_each_run(
+    root: Path, serve: Callable[[Path], WebServer], no_waiting: None
+) -> None:
+    web = serve(root.parent)
+    web.answers = {"metrics.csv": [503] * 100}
+    with pytest.raises(DatasetError, match=r"cannot fetch '.*metrics.csv': .*503"):
+        make(f"{web.url}/mlruns", concat=True, on_error="warn").load()
+
+
+def test_on_error_is_for_artifacts_too(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(root / "1/b/artifacts/metrics.csv", "")
+    write(root / "1/c/artifacts/metrics.csv", "")
+    with pytest.raises(DatasetError) as caught:
+        make(root, concat=True).load()
+    text = str(caught.value)
+    assert "2 of 3 artifacts could not be read; on_error='warn' would leave them out" in text
+    for run_id in "bc":
+        assert f"\n- run {run_id}: {TABLE} cannot load 'metrics.csv'" in text
+    frame = make(root, concat=True, keys=["run_id", "lr"], on_error="warn").load()
+    assert_frame_equal(frame, EXPECTED[:1])
+    assert "2 of 3 artifacts could not be read and left out" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"dataset": TEXT, "filepath_arg": "where"},
+            r"concat: expected a dataset that loads frames .* gives a str for .*/1/a/artifacts/",
+        ),
+        ({"keys": ["epoch"]}, r"keys: .*/1/a/artifacts/metrics.csv has a column 'epoch' itself"),
+        ({"keys": ["lrr"]}, r"no such key: 'lrr' .*the nearest are 'lr'"),
+        ({"experiment_names": "nothing"}, "no run in .* has an artifact 'metrics.csv' to make"),
+    ],
+)
+def test_what_makes_no_frame(root: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        make(root, concat=True, **{"keys": ["lr"], **options}).load()
+
+
+class MixedDataset(TextDataset):
+    def load(self) -> Any:
+        number = int(super().load()[-2])
+        return pl.DataFrame({"x": [number if number % 2 else [number]]})
+
+
+def test_frames_that_do_not_fit_together(root: Path) -> None:
+    dataset = make(root, dataset=f"{__name__}.MixedDataset", filepath_arg="where", concat=True)
+    with pytest.raises(DatasetError, match="cannot put 3 frames together into one: SchemaError"):
+        dataset.load()
+
+
+# What every dataset is -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("path", 3, "path: expected a path or URL, found 3"),
+        ("artifact", "", "artifact: expected a path such as metrics.csv, found ''"),
+        ("artifact", 3, "artifact: expected a path such as metrics.csv, found 3"),
+        ("artifact", "*.csv", "artifact: expected the path of one artifact, found the pattern"),
+        ("artifact", "../a", "artifact: expected a path in the artifacts directory, found '../a'"),
+        ("artifact", "/a", "artifact: expected a path in the artifacts directory, found '/a'"),
+        ("artifact", ".", "artifact: expected a path in the artifacts directory, found '.'"),
+        ("dataset", 3, "dataset: expected the type of a Kedro dataset, such as pandas.CSVDataset"),
+        ("dataset", {"credentials": "hush"}, "found dict with type None"),
+        ("dataset", {"type": TABLE, "versioned": True}, "dataset: it cannot be versioned"),
+        ("dataset", {"type": TABLE, "version": 1}, "dataset: it cannot be versioned"),
+        ("dataset", {"type": TABLE, "filepath": "a"}, "'filepath' is the path of the artifact"),
+        ("filepath_arg", 3, "filepath_arg: expected the name of an option, found 3"),
+        ("concat", "yes", "concat: expected true or false, found 'yes'"),
+        ("keys", ["a"], "keys: only with concat"),
+        ("missing", "warn", "missing: expected 'raise' or 'skip', found 'warn'"),
+        ("filters", "a == 1", "filters: expected a list of 'KEY OP VALUE'"),
+        ("on_error", "skip", "on_error: expected 'raise' or 'warn', found 'skip'"),
+        ("engine", "boto", "engine: expected one of"),
+    ],
+)
+def test_bad_options_say_which_and_what(option: str, value: Any, message: str) -> None:
+    options = {"path": "mlruns", "artifact": "a", "dataset": TABLE, option: value}
+    with pytest.raises(OptionError) as caught:
+        HydraflowArtifactDataset(**options)
+    assert message in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("keys", ["run_id", [1], ["a", "a"]])
+def test_bad_keys(keys: Any) -> None:
+    with pytest.raises(OptionError, match="keys: expected a list of different keys, found"):
+        HydraflowArtifactDataset(path="mlruns", artifact="a", dataset=TABLE, concat=True, keys=keys)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dataset": "nobody.NoDataset"}, "No module named 'nobody'"),
+        ({"dataset": "pathlib.Path"}, "all dataset types must extend 'AbstractDataset'"),
+        ({"dataset": f"{__name__}.VersionedDataset"}, "dataset: .*VersionedDataset is versioned"),
+        ({"dataset": {"type": TABLE, "sep": ";"}}, r"does not take these options, .*'sep'"),
+        ({"filepath_arg": "where"}, r"TableDataset does not take these options, .*'where'"),
+        ({"dataset": "MemoryDataset"}, "does not take these options, .*'filepath'"),
+    ],
+)
+def test_a_wrong_dataset_shows_at_load(root: Path, options: Any, message: str) -> None:
+    dataset = make(root, **options)
+    with pytest.raises(DatasetError, match=message):
+        dataset.load()
+
+
+def test_constructing_does_no_io_and_shows_no_secret() -> None:
+    dataset = make(
+        "s3://no-such-bucket/mlruns",
+        dataset={"type": "no_such.Dataset", "credentials": {"key": "hush"}},
+        credentials={"key": "hush"},
+    )
+    assert "no-such-bucket" in repr(dataset)
+    assert "hush" not in f"{dataset!r} {dataset} {dataset._describe()}"
+
+
+def test_credentials_are_not_for_the_inner_dataset(root: Path) -> None:
+    make(root, dataset=TEXT, filepath_arg="where", credentials={"key": "hush"}).load()["a"]()
+
+
+def test_is_read_only(root: Path) -> None:
+    with pytest.raises(DatasetError) as caught:
+        make(root).save(1)  # type: ignore[arg-type]
+    assert str(caught.value) == "HydraflowArtifactDataset is a read only dataset type"
+
+
+def test_exists_and_release(publish: Callable[[Path], str], root: Path) -> None:
+    dataset = make(publish(root))
+    assert dataset.exists()
+    dataset.release()
+    assert not make(root / "nowhere").exists()
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda d: pickle.loads(pickle.dumps(d))])
+@pytest.mark.parametrize("dataset", [TABLE, {"type": TableDataset, "separator": ","}])
+def test_a_copy_loads_the_same(root: Path, dataset: Any, duplicate: Callable[[Any], Any]) -> None:
+    original = make(root, dataset=dataset, concat=True, keys=["run_id", "lr"])
+    copied = duplicate(original)
+    assert repr(copied) == repr(original)
+    assert_frame_equal(copied.load(), EXPECTED)
+
+
+def test_config_round_trip(root: Path) -> None:
+    options = {"path": str(root), "concat": True, "missing": "skip", "dataset": {"type": TABLE}}
+    config = make(**options)._init_config()
+    assert options.items() <= config.items()
+    again = DataCatalog.from_config({"metrics": config})["metrics"]
+    assert again._init_config() == config
+    assert_frame_equal(again.load(), EXPECTED.drop("lr"))
+
+
+def test_preview(root: Path) -> None:
+    preview = make(root, experiment_names=None).preview(nrows=3)
+    assert preview["columns"] == ["run_id", "artifact"]
+    assert preview["data"] == [
+        [run_id, f"{root}/1/{run_id}/artifacts/metrics.csv"] for run_id in "ab"
+    ]
+    assert HydraflowArtifactDataset.preview.__annotations__["return"] == "TablePreview"
+
+
+def test_preview_of_a_frame(root: Path) -> None:
+    preview = make(root, concat=True, keys=["lr", "absent"]).preview(nrows=1)
+    assert preview == {
+        "index": [0],
+        "columns": ["lr", "absent", "epoch", "loss"],
+        "data": [[1, None, 0, 0.1]],
+    }
+    empty = make(root, concat=True, experiment_names="nothing").preview()
+    assert empty == {"index": [], "columns": ["run_id", "artifact"], "data": []}
+
+
+def add_up(frame: pl.DataFrame, loaded: dict[str, Callable[[], Any]], best: Run) -> str:
+    total = sum(load()["loss"].sum() for load in loaded.values())
+    return f"{frame['loss'].sum():.1f} {total:.1f} {best.info.run_id}"
+
+
+def pass_on(value: Any) -> Any:
+    return value
+
+
+class ResultDataset(AbstractDataset[str, str]):
+    def __init__(self, filepath: str) -> None:
+        self._filepath = Path(filepath)
+
+    def load(self) -> str:
+        return self._filepath.read_text()
+
+    def save(self, data: str) -> None:
+        self._filepath.write_text(data)
+
+    def _describe(self) -> dict[str, Any]:
+        return {}
+
+
+@pytest.mark.parametrize("runner_class", [SequentialRunner, ThreadRunner, ParallelRunner])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_runners(
+    runner_class: type, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Polars hangs in a process that was forked from one that has used it.
+    monkeypatch.setenv("KEDRO_MP_CONTEXT", "spawn")
+    common = {"type": TYPE, "path": str(root), "artifact": "metrics.csv", "dataset": TABLE}
+    best = {"type": "kedro_hydraflow.HydraflowRunDataset", "path": str(root), "best_by": "lr"}
+    catalog_class = SharedMemoryDataCatalog if runner_class is ParallelRunner else DataCatalog
+    catalog = catalog_class.from_config(
+        {
+            "frame": {**common, "concat": True, "missing": "skip"},
+            "loaders": {**common, "experiment_names": "train"},
+            "best": best,
+            "result": {"type": f"{__name__}.ResultDataset", "filepath": str(tmp_path / "result")},
+        }
+    )
+    steps = pipeline(
+        [
+            node(pass_on, "loaders", "same_loaders"),
+            node(add_up, ["frame", "same_loaders", "best"], "result"),
+        ]
+    )
+    options = {} if runner_class is SequentialRunner else {"max_workers": 2}
+    runner_class(**options).run(steps, catalog)
+    assert catalog["result"].load() == "1.4 1.4 c"
