@@ -121,9 +121,7 @@ def write_runs(connection: sqlite3.Connection, directory: Path, n_runs: int) -> 
             for k in range(N_KEYS)
         ]
         connection.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, 1, 0)", metrics)
-        connection.executemany(
-            "INSERT INTO latest_metrics VALUES (?1, ?2, ?3, 1, 0, ?4)", metrics
-        )
+        connection.executemany("INSERT INTO latest_metrics VALUES (?1, ?2, ?3, 1, 0, ?4)", metrics)
         for table, kind in (("params", "param"), ("tags", "tag")):
             rows = [
                 (f"{kind}_{k:03}", f"value {(number * 7 + k) % 1000}", run_id)

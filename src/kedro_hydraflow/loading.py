@@ -29,7 +29,7 @@ from kedro_hydraflow.run import (
     Run,
     make_artifacts_dir,
     read_config,
-    warn_if_absent,
+    warn_of_absent,
 )
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.run_info import ExperimentInfo, RunInfo
@@ -529,6 +529,7 @@ def load_runs(
     )
     runs = []
     failures = []
+    empty = []
     for info, config in zip(infos, chain.from_iterable(read), strict=True):
         if isinstance(config, _NoRunError):
             logger.warning("left out: %s", config)
@@ -537,8 +538,9 @@ def load_runs(
             failures.append(Failure(storage.url(path + _suffix(storage)), config))
         else:
             if not config and not discovered:
-                warn_if_absent(*info._location)
+                empty.append(info)
             runs.append(run_class._make(info, impl_factory, config_class, config))
+    warn_of_absent(empty)
     return RunCollection(runs), failures
 
 

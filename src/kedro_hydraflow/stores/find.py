@@ -88,7 +88,7 @@ def find_store(storage: Storage, run_dir: str) -> Store:
             above = os.path.dirname(os.path.dirname(local))
             for directory in (above, os.path.dirname(above)):
                 database = _find_database(directory)
-                if database is not None and run_id in database.iter_run_ids():
+                if database is not None and database.has_run(run_id):
                     return database
     return FileStore(storage, folder)
 
@@ -182,17 +182,17 @@ def _find_database(
 ) -> SqliteStore | None:
     """Return the database in a directory, None without one or if no run is in it."""
     path = os.path.join(directory, DATABASE_FILE)
-    if not os.path.isfile(path):
+    if not os.path.isfile(path) or os.path.getsize(path) == 0:
         return None
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
 
     store = SqliteStore(path, root, artifact_root, storage_options)
-    return store if store.count_runs() else None
+    return store if store.has_runs() else None
 
 
 def _check_is_superset(database: SqliteStore, storage: Storage, listing: Listing) -> None:
     """Refuse a file store that has runs which the database beside it has not."""
-    known = set(database.iter_run_ids())
+    known = set(database.list_run_ids())
     experiments = [path for path, meta in listing.metas.items() if meta is not None]
     unknown = [
         storage.join(path, entry.name)
@@ -212,8 +212,8 @@ def _check_is_superset(database: SqliteStore, storage: Storage, listing: Listing
         raise TrackingDirectoryError(
             f"two stores claim {storage.url(listing.root)}: it is a file store with runs of its "
             f"own ({storage.url(only_here[0])}{' and others' if len(only_here) > 1 else ''}), and "
-            f"{database.where} is a database of {len(known)} runs. Choose one by its tracking_uri: "
-            f"{storage.url(listing.root)} or sqlite:///{database.where}"
+            f"{database.where} is a database of {len(known)} runs. Give {database.where} for the "
+            f"database, or {storage.url(listing.root)} as tracking_uri for the file store"
         )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
 
 from kedro_hydraflow.errors import NotFoundError
 from kedro_hydraflow.storage import is_url, locate
@@ -98,7 +99,7 @@ class RunLocator:
         if self._artifact_root is not None:
             storage, root = self._locate(self._artifact_root)
             inner = storage.join(root, experiment_id)
-            yield _Folder(storage, inner if _list_names(storage, inner) else root, None)
+            yield _Folder(storage, inner if storage.is_dir(inner) else root, None)
             return
         for path in self._list_candidates(experiment_id, recorded):
             storage, path = self._locate(path)
@@ -135,8 +136,9 @@ def _get_path(uri: str) -> str:
     """Return the path of a location, without scheme and host."""
     if not is_url(uri) and not uri.startswith(PROXIED):
         return uri.replace("\\", "/")
-    rest = uri.partition(":")[2]
-    return rest.removeprefix("//").partition("/")[2] if rest.startswith("//") else rest
+    scheme, _, rest = uri.partition(":")
+    path = rest[2:].partition("/")[2] if rest.startswith("//") else rest
+    return unquote(path) if scheme == "file" else path
 
 
 def _list_names(storage: Storage, path: str) -> frozenset[str]:

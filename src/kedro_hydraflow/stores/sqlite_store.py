@@ -98,17 +98,20 @@ class SqliteStore(Store):
     def where(self) -> str:
         return self._path
 
-    def count_runs(self) -> int:
-        """Return how many runs there are, deleted ones included."""
+    def has_runs(self) -> bool:
+        """Tell whether there is any run, be it a deleted one."""
         with self._open() as query:
-            ((count,),) = query("SELECT count(*) FROM runs")
-            return int(count)
+            return any(query("SELECT 1 FROM runs LIMIT 1"))
 
-    def iter_run_ids(self) -> Iterator[str]:
-        """Yield the IDs of all runs, deleted ones included."""
+    def has_run(self, run_id: str) -> bool:
+        """Tell whether there is a run of this ID, be it a deleted one."""
         with self._open() as query:
-            for (run_id,) in query("SELECT run_uuid FROM runs"):
-                yield run_id
+            return any(query("SELECT 1 FROM runs WHERE run_uuid = ?", (run_id,)))
+
+    def list_run_ids(self) -> list[str]:
+        """Return the IDs of all runs, deleted ones included."""
+        with self._open() as query:
+            return [run_id for (run_id,) in query("SELECT run_uuid FROM runs")]
 
     @override
     def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
@@ -118,7 +121,7 @@ class SqliteStore(Store):
             rows = list(
                 query(
                     "SELECT CAST(experiment_id AS TEXT), name, artifact_location FROM experiments "
-                    "WHERE lifecycle_stage != 'deleted' ORDER BY name, experiment_id"
+                    "WHERE lifecycle_stage IS NOT 'deleted' ORDER BY name, experiment_id"
                 )
             )
         for experiment_id, name, location in rows:
@@ -135,13 +138,13 @@ class SqliteStore(Store):
     def list_runs(
         self, experiments: Sequence[ExperimentInfo], limit: int | None = None
     ) -> tuple[list[tuple[ExperimentInfo, list[str]]], list[Failure]]:
-        select = "SELECT run_uuid FROM runs WHERE experiment_id = ? ORDER BY run_uuid LIMIT ?"
-        found = []
-        with self._open() as query:
-            for experiment in experiments:
-                rows = query(select, (experiment.experiment_id, -1 if limit is None else limit))
-                found.append((experiment, [run_id for (run_id,) in rows]))
-        return found, []
+        run_ids: dict[str, list[str]] = {e.experiment_id: [] for e in experiments}
+        select = "SELECT CAST(experiment_id AS TEXT), run_uuid FROM runs ORDER BY run_uuid"
+        with self._open() as query:  # once, for no index has the experiment's ID
+            for experiment_id, run_id in query(select):
+                if experiment_id in run_ids:
+                    run_ids[experiment_id].append(run_id)
+        return [(e, run_ids[e.experiment_id][:limit]) for e in experiments], []
 
     @override
     def read_runs(
@@ -201,12 +204,12 @@ class SqliteStore(Store):
     @override
     def read_all(self, infos: Sequence[RunInfo], kind: str) -> list[dict[str, Any]]:
         table, columns, decode = _KINDS[kind]
-        select = f"SELECT run_uuid, key, {columns} FROM {table} WHERE {_WANTED} ORDER BY key"
+        select = f"SELECT run_uuid, key, {columns} FROM {table} WHERE {_WANTED}"
         found: dict[str, dict[str, Any]] = {info.run_id: {} for info in infos}
         with self._open() as query:
             for run_id, key, *value in query(select, (_list_ids(infos),)):
                 found[run_id][key] = decode(*value)
-        return [found[info.run_id] for info in infos]
+        return [dict(sorted(found[info.run_id].items())) for info in infos]
 
     @override
     def read_histories(self, infos: Sequence[RunInfo], name: str) -> list[list[Point]]:
@@ -234,12 +237,14 @@ class SqliteStore(Store):
                 connection.execute("BEGIN")
                 yield connection.execute
         except sqlite3.OperationalError as exc:
-            if "no such" in str(exc):
+            if "no such table" in str(exc) or "no such column" in str(exc):
                 raise TrackingDirectoryError(
                     f"{self._path} is not a database of MLflow, or one of an old version "
                     f"({exc}); `mlflow db upgrade` brings those up to date"
                 ) from exc
-            raise StorageError(f"cannot read the database {self._path!r}: {exc}") from exc
+            raise StorageError(
+                f"cannot read the database {self._path!r}: {_explain(exc, self._path)}"
+            ) from exc
         except sqlite3.DatabaseError as exc:
             raise TrackingDirectoryError(
                 f"{self._path} cannot be read as a database of MLflow: {exc}"
@@ -249,20 +254,38 @@ class SqliteStore(Store):
 def _connect(path: str) -> sqlite3.Connection:
     if not os.path.isfile(path):
         raise NotFoundError(f"there is no database {path!r}")
-    uri = f"file:{quote(path)}?mode=ro"
+    uri = f"file:{quote(os.fsencode(path))}?mode=ro"
     connection = sqlite3.connect(uri, uri=True, timeout=_TIMEOUT, isolation_level=None)
     try:
         connection.execute("PRAGMA schema_version").fetchone()
-    except sqlite3.OperationalError as exc:
+    except sqlite3.DatabaseError as exc:
         connection.close()
-        # With a write-ahead log SQLite wants to write beside the file, but not where it cannot.
-        if os.access(os.path.dirname(path), os.W_OK) or "locked" in str(exc):
+        # SQLite writes beside a file that is in the mode of a write-ahead log. Where it may not,
+        # the file is read as one that nobody writes to.
+        is_denied = isinstance(exc, sqlite3.OperationalError) and "locked" not in str(exc)
+        if not is_denied or _find_journal(path):
             raise
         return sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
-    except sqlite3.DatabaseError:
-        connection.close()
-        raise
     return connection
+
+
+def _find_journal(path: str) -> str | None:
+    """Return the file that the database needs besides its own, None if it is complete."""
+    files = (f"{path}-wal", f"{path}-journal")
+    return next((file for file in files if os.path.exists(file) and os.path.getsize(file)), None)
+
+
+def _explain(exc: sqlite3.OperationalError, path: str) -> str:
+    """Return what SQLite says and, where that does not tell it, what to do."""
+    if "locked" in str(exc):
+        return f"{exc}: another program has been writing to it for {_TIMEOUT:g} seconds"
+    journal = _find_journal(path)
+    if journal is not None:
+        return (
+            f"{exc}: {journal} is left of a program that was interrupted, or still writes; open "
+            "the database once with MLflow or the command sqlite3, where they may write"
+        )
+    return str(exc)
 
 
 def _decode_metric(value: float, is_nan: int) -> float:
