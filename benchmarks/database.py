@@ -21,13 +21,13 @@ import subprocess
 import sys
 import uuid
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compare import HERE, MISSING_PACKAGE, measuring, timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     Measured = dict[str, Any]
 

@@ -72,7 +72,7 @@ def test_a_real_sweep() -> None:
     run = runs[0]
     assert run.path("model/weights.npz").is_file()
     assert set(run.metrics) == {"accuracy", "train/loss", "val/accuracy"}
-    assert run.params == {"model.type": "mlp", "training.learning_rate": "0.1"}
+    assert run.params == {"model.type": "mlp", "training.learning_rate": "0.01"}
     history = run.metric_history("train/loss")
     assert history["step"].to_list() == sorted(history["step"])
     assert history["value"][-1] == run.metrics["train/loss"]
@@ -456,7 +456,7 @@ def test_sweep_goes_on_while_it_is_read(database: Database, mode: str) -> None:
 
     def write_runs() -> None:
         try:
-            for number in range(150):
+            for number in range(60):
                 database.add_run(1, f"{number:03}", metrics={"loss": [(0, 0, float(number))]})
         except Exception as exc:
             errors.append(exc)
@@ -472,7 +472,7 @@ def test_sweep_goes_on_while_it_is_read(database: Database, mode: str) -> None:
     sweep.join()
     assert errors == []
     assert counts == sorted(counts)
-    assert load(database).to_frame("metrics.loss").height == 150
+    assert load(database).to_frame("metrics.loss").height == 60
 
 
 @contextmanager
@@ -520,9 +520,9 @@ def test_what_is_in_the_log_alone_is_not_overlooked() -> None:
         with pytest.raises(StorageError) as raised:
             find_run_ids(copy)
         assert str(raised.value) == (
-            f"cannot read the database '{copy}': unable to open database file: {copy}-wal is left of "
-            "a program that was interrupted, or still writes; open the database once with MLflow or "
-            "the command sqlite3, where they may write"
+            f"cannot read the database '{copy}': unable to open database file: {copy}-wal is left "
+            "of a program that was interrupted, or still writes; open the database once with MLflow "
+            "or the command sqlite3, where they may write"
         )
 
 
