@@ -521,8 +521,8 @@ def test_what_is_in_the_log_alone_is_not_overlooked() -> None:
             find_run_ids(copy)
         assert str(raised.value) == (
             f"cannot read the database '{copy}': unable to open database file: {copy}-wal is left "
-            "of a program that was interrupted, or still writes; open the database once with MLflow "
-            "or the command sqlite3, where they may write"
+            "of a program that was interrupted, or still writes; open the database once with "
+            "MLflow or the command sqlite3, where they may write"
         )
 
 

@@ -60,10 +60,10 @@ def open_store(
         raise OptionError(
             "expected either a tracking directory or a tracking_uri, not both or none"
         )
-    if tracking_dir is None or str(tracking_dir).startswith("sqlite:"):
+    if tracking_dir is None or _get_scheme(str(tracking_dir)) == "sqlite":
         return _open_uri(tracking_uri or str(tracking_dir), artifact_root, storage_options)
     storage, root = locate(tracking_dir, storage_options)
-    if root.endswith(_DATABASE_SUFFIXES) and not storage.is_dir(root):
+    if _is_database(storage, root):
         return _open_database(storage, root, artifact_root, storage_options)
     store = _look(storage, root, artifact_root, storage_options)
     if artifact_root is not None and isinstance(store, (FileStore, ArtifactsStore)):
@@ -111,7 +111,14 @@ def _open_uri(
 
 def _get_scheme(uri: str) -> str:
     match = re.match(r"([A-Za-z][\w+.-]+):", uri)  # of two letters or more: C:\ is a drive
-    return match[1].lower() if match else ""
+    return match[1].lower().removesuffix("+pysqlite") if match else ""
+
+
+def _is_database(storage: Storage, path: str) -> bool:
+    """Tell whether a path is to be opened as a database rather than listed as a directory."""
+    if isinstance(storage, LocalStorage) and os.path.isfile(storage.identity(path)):
+        return True
+    return path.endswith(_DATABASE_SUFFIXES) and not storage.is_dir(path)
 
 
 def _open_sqlite(
@@ -120,7 +127,7 @@ def _open_sqlite(
     """Return the store of a URI as SQLAlchemy has it: ``sqlite:///relative.db``."""
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
 
-    match = re.fullmatch(r"sqlite(?:\+\w+)?:///(?P<path>[^?]+)(?:\?.*)?", uri, re.IGNORECASE)
+    match = re.fullmatch(r"sqlite(?:\+pysqlite)?:///(?P<path>[^?]+)(?:\?.*)?", uri, re.IGNORECASE)
     if match is None:
         raise OptionError(
             f"tracking_uri: expected sqlite:/// and the path of a file, found {redact_url(uri)!r}"
