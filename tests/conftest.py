@@ -1,9 +1,13 @@
-"""What the tests share: the example sweep, and a writer of tracking directories."""
+"""What the tests share: the example sweeps, and writers of tracking directories and databases."""
 
 from __future__ import annotations
 
+import math
 import shutil
+import sqlite3
+import sys
 import threading
+from contextlib import closing
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 SWEEP = ROOT / "examples" / "data" / "mlruns"
 """A real sweep: 31 runs in three experiments, one of them FAILED."""
+
+DATABASE_SWEEP = ROOT / "examples" / "data" / "sqlite"
+"""Another one, in a database: 7 runs in three experiments, one of them FAILED."""
 
 # What passes does not depend on luck: `--hypothesis-profile=default` tries other examples.
 settings.register_profile(
@@ -104,6 +111,95 @@ class TrackingDir:
         return directory
 
 
+class Database:
+    """Writes an MLflow database, with the tables that MLflow made."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(DATABASE_SWEEP / "mlflow.db")) as example:
+            select = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type != 'table'"
+            self.execute(*(sql for (sql,) in example.execute(select)))
+        self.add_experiment("Default", 0)
+
+    def execute(self, *statements: str | tuple[str, tuple[Any, ...]]) -> None:
+        """Run statements, each alone or with its arguments, in one transaction."""
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            connection.execute("PRAGMA synchronous = OFF")
+            for statement in statements:
+                connection.execute(*((statement,) if isinstance(statement, str) else statement))
+
+    def insert(self, table: str, **columns: Any) -> None:
+        """Insert a row."""
+        marks = ", ".join("?" * len(columns))
+        sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"
+        self.execute((sql, tuple(columns.values())))
+
+    def add_experiment(self, name: str, experiment_id: int = 1, **columns: Any) -> int:
+        """Insert an experiment and return its ID."""
+        row = {
+            "artifact_location": f"/somewhere/else/mlruns/{experiment_id}",
+            "lifecycle_stage": "active",
+            "creation_time": 1795394369654,
+            "last_update_time": 1795394369654,
+        }
+        self.insert("experiments", experiment_id=experiment_id, name=name, **{**row, **columns})
+        return experiment_id
+
+    def add_run(
+        self,
+        experiment_id: int,
+        run_id: str,
+        *,
+        metrics: dict[str, list[tuple[int, int, float]]] | None = None,
+        params: dict[str, str] | None = None,
+        tags: dict[str, str | None] | None = None,
+        **columns: Any,
+    ) -> str:
+        """Insert a run and return its ID.
+
+        Args:
+            experiment_id: The experiment's ID.
+            run_id: The run's ID.
+            metrics: The steps, timestamps and values of metrics by key.
+            params: The params.
+            tags: The tags.
+            **columns: Replaces columns of ``runs``.
+        """
+        row = {
+            "name": "upset-turtle-765",
+            "source_type": "UNKNOWN",
+            "status": "FINISHED",
+            "start_time": 1795394369957,
+            "end_time": 1795394370023,
+            "lifecycle_stage": "active",
+            "artifact_uri": f"/somewhere/else/mlruns/{experiment_id}/{run_id}/artifacts",
+        }
+        row = {"run_uuid": run_id, "experiment_id": experiment_id, **row, **columns}
+        self.insert("runs", **row)
+        for key, points in (metrics or {}).items():
+            self.add_metric(run_id, key, points)
+        for table, values in (("params", params), ("tags", tags)):
+            for key, value in (values or {}).items():
+                self.insert(table, key=key, value=value, run_uuid=run_id)
+        return run_id
+
+    def add_metric(self, run_id: str, key: str, points: list[tuple[int, int, float]]) -> None:
+        """Insert the values of a metric as MLflow stores them, and the latest one."""
+        rows = []
+        for step, timestamp, value in points:
+            is_nan = math.isnan(value)
+            largest = sys.float_info.max
+            stored = 0.0 if is_nan else min(max(value, -largest), largest)
+            rows.append((step, timestamp, stored, is_nan))
+        table, latest = "INSERT OR IGNORE INTO metrics", "INSERT INTO latest_metrics"
+        columns = "(key, run_uuid, step, timestamp, value, is_nan) VALUES (?, ?, ?, ?, ?, ?)"
+        self.execute(
+            *((f"{table} {columns}", (key, run_id, *row)) for row in rows),
+            (f"{latest} {columns}", (key, run_id, *max(rows, key=lambda row: row[:3]))),
+        )
+
+
 def write(path: Path, text: str) -> None:
     """Write a file and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,6 +232,12 @@ def _artifact_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def tracking_dir(tmp_path: Path) -> TrackingDir:
     """An empty tracking directory to write runs into."""
     return TrackingDir(tmp_path / "mlruns")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    """An empty database to write runs into: ``mlflow.db`` beside `tracking_dir`."""
+    return Database(tmp_path / "mlflow.db")
 
 
 @pytest.fixture

@@ -409,7 +409,7 @@ def test_jobs_run_on_the_surrounding_backend(
 
 class TracingLoader(_ConfigLoader):
     def __reduce__(self) -> tuple[Any, ...]:
-        return TracingLoader, (self.config_class, self._discovered)
+        return TracingLoader, (self.config_class, self._are_folders)
 
     def __call__(self, places: Any) -> Any:
         trace = f"trace-{os.getpid()}-{threading.get_ident()}"

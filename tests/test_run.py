@@ -832,9 +832,14 @@ def test_a_run_directory_that_is_not_there_is_logged(
     typo = str(tracking_dir.root / "typo")
     if n_jobs is None:
         assert Run(typo).cfg == {}
+        expected = f"there is no run directory {typo}; its configuration is empty"
     else:
         assert Run.load([typo] * 40, n_jobs=n_jobs)[0].cfg == {}
-    assert caplog.messages[0] == f"there is no run directory {typo}; its configuration is empty"
+        expected = (
+            "there are no run directories for 40 runs; their configurations are empty. The first "
+            f"is {typo}"
+        )
+    assert caplog.messages == [expected]
 
 
 def test_a_run_without_configuration_is_not_logged(

@@ -30,7 +30,7 @@ from kedro_hydraflow.run import (
     Run,
     make_artifacts_dir,
     read_config,
-    warn_if_absent,
+    warn_of_absent,
 )
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.run_info import ExperimentInfo, RunInfo, is_settled, read_facts
@@ -520,12 +520,13 @@ def load_runs(
         n_jobs: As for ``Run.load``.
         progress: As for ``Run.load``.
         config_class: As for `Run`.
-        discovered: Whether the runs come from `scan_runs`. One whose directory is gone by
-            now was removed in between: it is logged and left out.
+        discovered: Whether the runs were just found by a store. If it finds folders, one that
+            is gone by now was removed in between: it is logged and left out.
         index: What is known of runs.
     """
     check_n_jobs(n_jobs)
-    loader = _ConfigLoader(config_class, discovered)
+    are_folders = discovered and bool(infos) and infos[0]._get_store().finds_folders
+    loader = _ConfigLoader(config_class, are_folders)
     if config_class is not None:  # merged with it, which takes longer than to read them
         index = NO_INDEX
     configs = _recall_configs(infos, index, discovered)
@@ -538,6 +539,7 @@ def load_runs(
     _remember_configs([infos[i] for i in unknown], read, stamps, index)
     runs = []
     failures = []
+    empty = []
     for info, config in zip(infos, configs, strict=True):
         if isinstance(config, _NoRunError):
             logger.warning("left out: %s", config)
@@ -545,9 +547,10 @@ def load_runs(
             storage, path = info._location
             failures.append(Failure(storage.url(path + _suffix(storage)), config))
         else:
-            if not config and not discovered:
-                warn_if_absent(*info._location)
+            if not config and not are_folders:
+                empty.append(info)
             runs.append(run_class._make(info, impl_factory, config_class, config))
+    warn_of_absent(empty)
     return RunCollection(runs), failures
 
 
@@ -649,14 +652,14 @@ class _NoRunError(NotFoundError):
 class _ConfigLoader:
     """Reads the configurations of a batch of runs, in this process or in a job."""
 
-    def __init__(self, config_class: type | None, discovered: bool) -> None:
+    def __init__(self, config_class: type | None, are_folders: bool) -> None:
         self.config_class = config_class
-        self._discovered = discovered
+        self._are_folders = are_folders
         self._reader = ConfigReader()
         self._outages: dict[Storage, UnreachableError] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _ConfigLoader, (self.config_class, self._discovered)
+        return _ConfigLoader, (self.config_class, self._are_folders)
 
     def __call__(self, places: Sequence[tuple[Storage, str]]) -> _LoadedBatch:
         configs: list[_Loaded] = [{}] * len(places)
@@ -691,7 +694,7 @@ class _ConfigLoader:
         last = loaded[-1]
         if isinstance(last, UnreachableError):
             self._outages[storage] = last
-        if self._discovered and absent:
+        if self._are_folders and absent:
             listings = storage.list_many([paths[i] for i in absent])
             for i, listing in zip(absent, listings, strict=True):
                 loaded[i] = _check_is_run(storage, paths[i], listing) or loaded[i]

@@ -541,7 +541,7 @@ class Run(Generic[C, I]):
         storage, path = self.info._location
         content = storage.read(storage.join(path, *CONFIG_FILE.split("/")))
         if content is None:
-            warn_if_absent(storage, path)
+            warn_of_absent([self.info])
         try:
             return read_config(content, plain.ConfigReader(), self._config_class)
         except ConfigError as exc:
@@ -551,8 +551,10 @@ class Run(Generic[C, I]):
         """Return a metric, param or tag, MISSING if none of that name was logged."""
         for spelling in _get_spellings(key, dotted):
             kind, _, name = spelling.partition(".")
-            read_logged([self.info], spelling)
             logged = self.info._logged or {}
+            if spelling not in logged and kind not in logged:
+                read_logged([self.info], spelling)
+                logged = self.info._logged or {}
             value = logged.get(spelling)
             if isinstance(logged.get(kind), dict):
                 value = logged[kind].get(name)
@@ -723,6 +725,7 @@ def get_column(runs: Sequence[Run[Any, Any]], key: str, default: Any = MISSING) 
     dotted = _dotted(key)
     parts = plain.split_key(dotted)
     column: list[Any] = []
+    is_read = False
     for run in runs:
         value: Any = plain.UNDECIDED
         if run._cfg is None and parts is not None:
@@ -739,8 +742,9 @@ def get_column(runs: Sequence[Run[Any, Any]], key: str, default: Any = MISSING) 
         if value is plain.UNDECIDED:
             value = run._select(dotted)
         if value is MISSING:
-            if not column:
+            if not is_read:
                 read_outside_config(runs, key)
+                is_read = True
             value = run._get_outside_config(key, dotted, default)
             if dotted in OBJECTS:
                 column.append(value)
@@ -827,14 +831,35 @@ def is_location(value: object) -> TypeGuard[Location]:
     return isinstance(value, (str, os.PathLike)) or hasattr(value, "storage_options")
 
 
-def warn_if_absent(storage: Storage, path: str) -> None:
-    """Log that there is no run directory, where a missing configuration makes one doubt it.
+def warn_of_absent(infos: Iterable[RunInfo]) -> None:
+    """Log once which of these runs without a configuration have no run directory either.
 
-    As in hydraflow, it is no error: the run has an empty configuration. On remote storage it
-    is not looked at, because that takes further requests.
+    As in hydraflow, it is no error: they have empty configurations. On remote storage it is
+    not looked at, because that takes further requests.
     """
-    if not storage.is_remote and not storage.is_dir(path):
-        logger.warning("there is no run directory %s; its configuration is empty", path)
+    absent = [i for i in infos if not i._storage.is_remote and not i._storage.is_dir(i._path)]
+    if not absent:
+        return
+    storage, path = absent[0]._location
+    store = absent[0]._get_experiment()._store
+    hint = ""
+    if store is not None and not store.finds_folders:
+        hint = (
+            f"; it was recorded there, and is not beside {store.where} either: give the directory "
+            "or URL that holds the artifacts now as artifact_root"
+        )
+    if len(absent) == 1:
+        logger.warning(
+            "there is no run directory %s; its configuration is empty%s", storage.url(path), hint
+        )
+    else:
+        logger.warning(
+            "there are no run directories for %d runs; their configurations are empty. The first "
+            "is %s%s",
+            len(absent),
+            storage.url(path),
+            hint,
+        )
 
 
 def read_config(

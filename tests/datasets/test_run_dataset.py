@@ -219,7 +219,10 @@ def test_no_run(six: TrackingDir, options: dict[str, Any], message: str) -> None
     ("options", "message"),
     [
         ({}, "expected either filepath, .*, or path, .*; found none of them"),
-        ({"filepath": "a", "path": "b"}, "expected either filepath, .*, or path, .*; found several of them"),
+        (
+            {"filepath": "a", "path": "b"},
+            "expected either filepath, .*, or path, .*; found several of them",
+        ),
         ({"path": 3}, "path: expected a path or URL, found 3"),
         (
             {"path": "b", "run_id": 12345678},

@@ -67,7 +67,7 @@ class ArtifactsStore(Store):
 
     @property
     def _key(self) -> tuple[Any, ...]:
-        return self._storage, self._root
+        return self._storage.key, self._root
 
     @property
     @override

@@ -68,10 +68,10 @@ def open_store(
             "expected a tracking directory or a tracking_uri, found both: the one is looked into, "
             "the other is taken as it is"
         )
-    if tracking_dir is None or str(tracking_dir).startswith("sqlite:"):
+    if tracking_dir is None or _get_scheme(str(tracking_dir)) == "sqlite":
         return _open_uri(tracking_uri or str(tracking_dir), artifact_root, storage_options, index)
     storage, root = locate(tracking_dir, storage_options)
-    if root.endswith(_DATABASE_SUFFIXES) and not storage.is_dir(root):
+    if _is_database(storage, root):
         return _open_database(storage, root, artifact_root, storage_options)
     store = _look(storage, root, artifact_root, storage_options, index)
     if artifact_root is not None and isinstance(store, (FileStore, ArtifactsStore)):
@@ -96,7 +96,7 @@ def find_store(storage: Storage, run_dir: str) -> Store:
             above = os.path.dirname(os.path.dirname(local))
             for directory in (above, os.path.dirname(above)):
                 database = _find_database(directory)
-                if database is not None and run_id in database.iter_run_ids():
+                if database is not None and database.has_run(run_id):
                     return database
     return FileStore(storage, folder)
 
@@ -122,7 +122,18 @@ def _open_uri(
 
 def _get_scheme(uri: str) -> str:
     match = re.match(r"([A-Za-z][\w+.-]+):", uri)  # of two letters or more: C:\ is a drive
-    return match[1].lower() if match else ""
+    return match[1].lower().removesuffix("+pysqlite") if match else ""
+
+
+def _is_database(storage: Storage, path: str) -> bool:
+    """Tell whether a path is to be opened as a database rather than listed as a directory."""
+    if path.endswith(_DATABASE_SUFFIXES):
+        return not storage.is_dir(path)
+    local = storage.identity(path)
+    if not isinstance(storage, LocalStorage) or not os.path.isfile(local):
+        return False
+    with open(local, "rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
 
 
 def _open_sqlite(
@@ -131,7 +142,7 @@ def _open_sqlite(
     """Return the store of a URI as SQLAlchemy has it: ``sqlite:///relative.db``."""
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
 
-    match = re.fullmatch(r"sqlite(?:\+\w+)?:///(?P<path>[^?]+)(?:\?.*)?", uri, re.IGNORECASE)
+    match = re.fullmatch(r"sqlite(?:\+pysqlite)?:///(?P<path>[^?]+)(?:\?.*)?", uri, re.IGNORECASE)
     if match is None:
         raise OptionError(
             f"tracking_uri: expected sqlite:/// and the path of a file, found {redact_url(uri)!r}"
@@ -194,17 +205,17 @@ def _find_database(
 ) -> SqliteStore | None:
     """Return the database in a directory, None without one or if no run is in it."""
     path = os.path.join(directory, DATABASE_FILE)
-    if not os.path.isfile(path):
+    if not os.path.isfile(path) or os.path.getsize(path) == 0:
         return None
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
 
     store = SqliteStore(path, root, artifact_root, storage_options)
-    return store if store.count_runs() else None
+    return store if store.has_runs() else None
 
 
 def _check_is_superset(database: SqliteStore, storage: Storage, listing: Listing) -> None:
     """Refuse a file store that has runs which the database beside it has not."""
-    known = set(database.iter_run_ids())
+    known = set(database.list_run_ids())
     experiments = [path for path, meta in listing.metas.items() if meta is not None]
     unknown = [
         storage.join(path, entry.name)
@@ -224,8 +235,8 @@ def _check_is_superset(database: SqliteStore, storage: Storage, listing: Listing
         raise TrackingDirectoryError(
             f"two stores claim {storage.url(listing.root)}: it is a file store with runs of its "
             f"own ({storage.url(only_here[0])}{' and others' if len(only_here) > 1 else ''}), and "
-            f"{database.where} is a database of {len(known)} runs. Choose one by its tracking_uri: "
-            f"{storage.url(listing.root)} or sqlite:///{database.where}"
+            f"{database.where} is a database of {len(known)} runs. Give {database.where} for the "
+            f"database, or {storage.url(listing.root)} as tracking_uri for the file store"
         )
 
 

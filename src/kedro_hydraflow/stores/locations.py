@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
 
 from kedro_hydraflow.errors import NotFoundError
 from kedro_hydraflow.storage import is_url, locate
@@ -31,12 +32,11 @@ PROXIED = "mlflow-artifacts:"
 
 
 class _Folder(NamedTuple):
-    """A folder that may hold runs."""
+    """A local folder and what it holds."""
 
     storage: Storage
     path: str
-    names: frozenset[str] | None
-    """What it holds; None if it is trusted to hold every run."""
+    names: frozenset[str]
 
 
 class RunLocator:
@@ -60,8 +60,8 @@ class RunLocator:
         self._artifact_root = artifact_root
         self._storage_options = storage_options
         self._open_proxied = open_proxied
-        self._located: dict[str, tuple[Storage, str]] = {}
         self._folders: dict[tuple[str, str], list[_Folder]] = {}
+        self._recorded: dict[tuple[str, str], tuple[Storage, str]] = {}
 
     def find_experiment(self, experiment_id: str, location: str) -> tuple[Storage, str]:
         """Return an experiment's directory by its recorded ``artifact_location``.
@@ -69,8 +69,9 @@ class RunLocator:
         Raises:
             StorageError: If it cannot be told what is in place.
         """
-        storage, path, _ = self._get_folders(experiment_id, location)[0]
-        return storage, path
+        for storage, path, _ in self._get_folders(experiment_id, location):
+            return storage, path
+        return self._get_recorded(experiment_id, location)
 
     def find(self, experiment_id: str, run_id: str, uri: str) -> tuple[Storage, str]:
         """Return a run's directory by its recorded ``artifact_uri``; it may not exist.
@@ -79,40 +80,46 @@ class RunLocator:
             StorageError: If it cannot be told what is in place.
         """
         recorded = uri.removesuffix("/artifacts").removesuffix(f"/{run_id}")
-        folders = self._get_folders(experiment_id, recorded)
-        for storage, path, names in folders:
-            if names is None or run_id in names:
+        for storage, path, names in self._get_folders(experiment_id, recorded):
+            if run_id in names:
                 return storage, storage.join(path, run_id)
-        storage, path, _ = folders[-1]
+        storage, path = self._get_recorded(experiment_id, recorded)
         return storage, storage.join(path, run_id)
 
     def _get_folders(self, experiment_id: str, recorded: str) -> list[_Folder]:
-        """Return the folders to look into for the runs that were recorded in one folder."""
+        """Return the folders in place, for runs that were recorded in one folder."""
         key = (experiment_id, recorded)
         if key not in self._folders:
-            self._folders[key] = list(self._list_folders(experiment_id, recorded))
+            folders = self._list_folders(experiment_id, recorded)
+            self._folders[key] = [folder for folder in folders if folder.names]
         return self._folders[key]
 
     def _list_folders(self, experiment_id: str, recorded: str) -> Iterator[_Folder]:
-        """Yield the folders to look into, at least one, in their order."""
+        if self._artifact_root is None:
+            for path in self._list_candidates(experiment_id, recorded):
+                storage, path = locate(path)
+                yield _Folder(storage, path, _list_names(storage, path))
+
+    def _get_recorded(self, experiment_id: str, recorded: str) -> tuple[Storage, str]:
+        """Return where runs are that are not in place; it is looked up only then."""
+        key = (experiment_id, recorded)
+        if key not in self._recorded:
+            self._recorded[key] = self._locate(experiment_id, recorded)
+        return self._recorded[key]
+
+    def _locate(self, experiment_id: str, recorded: str) -> tuple[Storage, str]:
         if self._artifact_root is not None:
-            storage, root = self._locate(self._artifact_root)
+            storage, root = locate(self._artifact_root, self._storage_options)
             inner = storage.join(root, experiment_id)
-            yield _Folder(storage, inner if _list_names(storage, inner) else root, None)
-            return
-        for path in self._list_candidates(experiment_id, recorded):
-            storage, path = self._locate(path)
-            names = _list_names(storage, path)
-            if names:
-                yield _Folder(storage, path, names)
-        if not recorded.startswith(PROXIED):
-            storage, path = self._locate(recorded)
-            yield _Folder(storage, path, None if storage.is_remote else _list_names(storage, path))
-        elif self._open_proxied is not None:
-            yield _Folder(*self._open_proxied(recorded), None)
-        else:  # a database without its server, and nothing is there
-            storage, path = self._locate(self._neighbors[0])
-            yield _Folder(storage, storage.join(path, "mlartifacts", experiment_id), frozenset())
+            return storage, inner if storage.is_dir(inner) else root
+        if recorded.startswith(PROXIED):
+            if self._open_proxied is not None:
+                return self._open_proxied(recorded)
+            recorded = f"mlartifacts/{experiment_id}"  # a database without its server
+        if self._neighbors and not is_url(recorded):
+            # MLflow records './mlruns/1' relative to where it ran, which is where its database is.
+            recorded = os.path.join(self._neighbors[0], recorded)
+        return locate(recorded, self._storage_options)
 
     def _list_candidates(self, experiment_id: str, recorded: str) -> list[str]:
         parts = [part for part in _get_path(recorded).split("/") if part not in ("", ".")]
@@ -121,22 +128,14 @@ class RunLocator:
         paths = [os.path.join(near, *end) for near in self._neighbors for end in ends]
         return [path for path in dict.fromkeys(paths) if os.path.isdir(path)]
 
-    def _locate(self, location: Location) -> tuple[Storage, str]:
-        if isinstance(location, str) and not is_url(location) and self._neighbors:
-            # MLflow records './mlruns/1' relative to where it ran, which is where its database is.
-            location = os.path.join(self._neighbors[0], location)
-        text = str(location)
-        if text not in self._located:
-            self._located[text] = locate(location, self._storage_options)
-        return self._located[text]
-
 
 def _get_path(uri: str) -> str:
     """Return the path of a location, without scheme and host."""
     if not is_url(uri) and not uri.startswith(PROXIED):
         return uri.replace("\\", "/")
-    rest = uri.partition(":")[2]
-    return rest.removeprefix("//").partition("/")[2] if rest.startswith("//") else rest
+    scheme, _, rest = uri.partition(":")
+    path = rest[2:].partition("/")[2] if rest.startswith("//") else rest
+    return unquote(path) if scheme == "file" else path
 
 
 def _list_names(storage: Storage, path: str) -> frozenset[str]:

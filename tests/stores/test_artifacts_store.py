@@ -1,0 +1,226 @@
+"""Artifacts alone: a bucket, or a directory, of which nothing else is at hand."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from conftest import DATABASE_SWEEP, write
+from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
+from kedro_hydraflow.storage import LocalStorage
+from kedro_hydraflow.storage.remote import RemoteStorage
+from kedro_hydraflow.stores import open_store
+
+
+def run_id(number: int) -> str:
+    return f"{number:032x}"
+
+
+def put(
+    folder: Path, number: int, name: str | None = "train", *, log: str | None = None, seed: int = 0
+) -> Path:
+    """Write the artifacts of a run; ``name`` is the YAML text of its job name."""
+    artifacts = folder / run_id(number) / "artifacts"
+    artifacts.mkdir(parents=True)
+    if name is not None:
+        text = f"hydra:\n  job:\n    chdir: null\n    name: {name}\n    override_dirname: ''\n"
+        write(artifacts / ".hydra/hydra.yaml", text)
+        write(artifacts / ".hydra/config.yaml", f"seed: {seed}")
+    if log is not None:
+        write(artifacts / log, "")
+    return artifacts.parent
+
+
+def find_run_ids(location: Any, *args: Any, **kwargs: Any) -> list[str]:
+    return [run_dir.name for run_dir in iter_run_dirs(location, *args, **kwargs)]
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Path:
+    return tmp_path / "bucket"
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[str]:
+    name = f"bucket-{tmp_path.name}"
+    yield name
+    if fsspec.filesystem("memory").exists(f"/{name}"):
+        fsspec.filesystem("memory").rm(f"/{name}", recursive=True)
+
+
+# Names ---------------------------------------------------------------------------------
+
+
+def test_a_real_sweep(tmp_path: Path, memory: str) -> None:
+    fsspec.filesystem("memory").put(str(DATABASE_SWEEP / "mlruns"), f"/{memory}", recursive=True)
+    runs = Run.load(iter_run_dirs(f"memory://{memory}"))
+    of_database = Run.load(iter_run_dirs(DATABASE_SWEEP))
+    keys = ("run_id", "job_name", "experiment_id", "seed", "model.type")
+    assert runs.to_frame(*keys).equals(of_database.to_frame(*keys))
+    assert len(find_run_ids(f"memory://{memory}", "train_*")) == 5
+
+
+def test_facts_are_unknown_and_nothing_is_logged(bucket: Path) -> None:
+    put(bucket / "1", 1)
+    (run,) = Run.load(iter_run_dirs(bucket))
+    info = run.info
+    assert (info.job_name, info.experiment_id, info.run_id) == ("train", "1", run_id(1))
+    assert (info.status, info.run_name, info.start_time, info.end_time) == (None,) * 4
+    assert info.lifecycle_stage is None
+    assert (run.metrics, run.params, run.tags) == ({}, {}, {})
+    assert run.metric_history("loss").is_empty()
+    assert run.get("metrics.loss", None) is None
+    runs = Run.load(iter_run_dirs(bucket))
+    frame = runs.to_frame("seed", "status", "metrics.loss", defaults={"metrics.loss": None})
+    assert frame.rows() == [(0, None, None)]
+    assert Run(info.run_dir).info.job_name == "train"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("train_v2", "train_v2"),
+        ("'1e3'", "1e3"),
+        ("1e3", "1e3"),
+        ('"a\\tb"', "a\tb"),
+        ("'it''s'", "it's"),
+        ("'two words'", "two words"),
+        ("日本 é", "日本 é"),
+        ("'a: b # c'", "a: b # c"),
+    ],
+)
+def test_odd_names(bucket: Path, text: str, name: str) -> None:
+    put(bucket / "1", 1, text)
+    assert get_experiment_names(bucket) == [name]
+    assert find_run_ids(bucket, name) == [run_id(1)]
+
+
+def test_interpolated_name_is_that_of_the_log(bucket: Path) -> None:
+    put(bucket / "1", 1, "train_${model.type}", log="train_mlp.log")
+    put(bucket / "2", 2, "${hydra.job.other}", log=None)
+    assert get_experiment_names(bucket) == ["", "train_mlp"]
+    assert find_run_ids(bucket, "train_mlp") == [run_id(1)]
+
+
+def test_experiments_without_a_name(bucket: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put(bucket / "1", 1)
+    put(bucket / "2", 2, None)
+    put(bucket / "2", 3, None)
+    assert find_run_ids(bucket) == [run_id(2), run_id(3), run_id(1)]
+    assert caplog.messages == []
+    assert find_run_ids(bucket, "train") == [run_id(1)]
+    assert caplog.messages == [
+        f"{bucket}/2: no run in it records a job name, so that experiment_names cannot tell what "
+        "it is; a tracking_uri could"
+    ]
+
+
+def test_nested_runs_have_the_name_of_others(bucket: Path) -> None:
+    for number in range(100):
+        put(bucket / "1", number, "train" if number == 70 else None)
+    assert get_experiment_names(bucket) == ["train"]
+    assert len(find_run_ids(bucket, "train")) == 100
+
+
+# Where the runs are --------------------------------------------------------------------
+
+
+def test_what_is_skipped(bucket: Path) -> None:
+    put(bucket / "0", 1)
+    put(bucket / "1", 2)
+    put(bucket / "models", 3)
+    (bucket / "1/models/m-0123/artifacts").mkdir(parents=True)
+    (bucket / "1" / "notes").mkdir()
+    (bucket / "3" / "notes").mkdir(parents=True)
+    write(bucket / "1" / run_id(9), "a file")
+    write(bucket / "readme.txt", "")
+    assert find_run_ids(bucket) == [run_id(2)]
+
+
+def test_runs_without_an_experiment_level(bucket: Path) -> None:
+    put(bucket, 1, "train")
+    put(bucket, 2, "eval")
+    put(bucket, 3, "train")
+    runs = Run.load(iter_run_dirs(bucket))
+    assert runs.to_frame("job_name", "run_id", "experiment_id").rows() == [
+        ("eval", run_id(2), ""),
+        ("train", run_id(1), ""),
+        ("train", run_id(3), ""),
+    ]
+    assert find_run_ids(bucket, "train") == [run_id(1), run_id(3)]
+
+
+def test_workspaces(bucket: Path) -> None:
+    put(bucket / "1", 1, "train")
+    put(bucket / "workspaces/team-a/2", 2, "train")
+    put(bucket / "workspaces/team-b/3", 3, "eval")
+    put(bucket / "workspaces/team-b/0", 4, "eval")
+    assert get_experiment_names(bucket) == ["eval", "train", "train"]
+    assert find_run_ids(bucket, "train") == [run_id(1), run_id(2)]
+    assert find_run_ids(bucket / "workspaces/team-b") == [run_id(3)]
+
+
+def test_folder_without_artifacts_is_left_out(
+    bucket: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(bucket / "1", 1)
+    (bucket / "1" / run_id(2)).mkdir()
+    assert [run.info.run_id for run in Run.load(iter_run_dirs(bucket))] == [run_id(1)]
+    assert caplog.messages == [
+        f"left out: {bucket}/1/{run_id(2)} is not a run: no artifacts and no meta.yaml"
+    ]
+
+
+def test_stores_are_equal_and_travel(bucket: Path) -> None:
+    put(bucket / "1", 1)
+    store = open_store(bucket)
+    assert store == open_store(bucket) == pickle.loads(pickle.dumps(store))
+    assert len({store, open_store(bucket)}) == 1
+    assert store.where == str(bucket)
+    runs = pickle.loads(pickle.dumps(Run.load(iter_run_dirs(bucket))))
+    assert runs.to_frame("job_name", ("metrics.x", None)).rows() == [("train", None)]
+
+
+# Requests ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_runs", [1, 30])
+def test_requests_to_storage(
+    bucket: Path, memory: str, n_runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(n_runs):
+        put(bucket / "1", number)
+        put(bucket / "2", 100 + number)
+    fsspec.filesystem("memory").put(str(bucket), f"/{memory}", recursive=True)
+    listed, read = [], []
+    list_dir, read_many = RemoteStorage.list_dir, RemoteStorage.read_many
+
+    def count_listing(self: RemoteStorage, path: str, limit: int | None = None) -> Any:
+        listed.append(path)
+        return list_dir(self, path, limit)
+
+    def count_reading(self: RemoteStorage, paths: Any) -> Any:
+        read.extend(paths)
+        return read_many(self, paths)
+
+    monkeypatch.setattr(RemoteStorage, "list_dir", count_listing)
+    monkeypatch.setattr(RemoteStorage, "read_many", count_reading)
+    assert len(find_run_ids(f"memory://{memory}")) == 2 * n_runs
+    assert len([path for path in read if path.endswith("hydra.yaml")]) == 2
+    assert len(read) == 2 + 2  # and the meta.yaml that experiments of a file store have
+
+
+def test_unreadable_hydra_file_is_reported(bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_dir = put(bucket / "1", 1)
+    path = run_dir / "artifacts/.hydra/hydra.yaml"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(Exception, match=r"1 of 2 runs and experiments could not be read"):
+        find_run_ids(bucket)
+    assert find_run_ids(bucket, on_error="warn") == [run_id(1)]
+    assert isinstance(open_store(bucket)._storage, LocalStorage)

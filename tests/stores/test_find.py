@@ -1,0 +1,243 @@
+"""From what users give to the store that tracks the runs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from conftest import DATABASE_SWEEP, Database, TrackingDir, write
+from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
+from kedro_hydraflow.errors import (
+    NotFoundError,
+    OptionError,
+    TrackingDirectoryError,
+)
+from kedro_hydraflow.stores import open_store
+from kedro_hydraflow.stores.artifacts_store import ArtifactsStore
+from kedro_hydraflow.stores.file_store import FileStore
+from kedro_hydraflow.stores.sqlite_store import SqliteStore
+
+RUN_ID = "8789b6db86fc4cde9444c88819007b9e"
+
+
+def find_run_ids(*args: Any, **kwargs: Any) -> list[str]:
+    return [run_dir.name for run_dir in iter_run_dirs(*args, **kwargs)]
+
+
+def add_runs(database: Database, *run_ids: str) -> None:
+    """Add runs to experiment 1 of a database, with artifacts in ``mlruns`` beside it."""
+    for run_id in run_ids:
+        database.add_run(1, run_id)
+        folder = database.path.parent / f"mlruns/1/{run_id}/artifacts"
+        write(folder / ".hydra/config.yaml", "seed: 1")
+
+
+# Databases -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["", "mlflow.db", "mlruns"])
+@pytest.mark.parametrize("kind", [Path, str])
+def test_where_a_database_is(place: str, kind: type) -> None:
+    location = kind(DATABASE_SWEEP / place)
+    assert isinstance(open_store(location), SqliteStore)
+    runs = Run.load(iter_run_dirs(location))
+    assert len(runs.to_frame("seed", "metrics.accuracy").drop_nulls()) == 7
+
+
+def test_database_uris(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    database.add_experiment("train")
+    add_runs(database, "a")
+    monkeypatch.chdir(database.path.parent)
+    for uri in (
+        f"sqlite:///{database.path}",
+        "sqlite:///mlflow.db",
+        "sqlite:///./mlflow.db?timeout=30",
+        "SQLITE:///mlflow.db",
+        "sqlite+pysqlite:///mlflow.db",
+    ):
+        assert find_run_ids(tracking_uri=uri) == ["a"]
+        assert find_run_ids(uri) == ["a"]
+    assert find_run_ids("mlflow.db") == find_run_ids(".") == find_run_ids("mlruns") == ["a"]
+    for uri in ("sqlite://", "sqlite:///", "sqlite:mlflow.db"):
+        with pytest.raises(OptionError, match=r"expected sqlite:/// and the path of a file"):
+            find_run_ids(tracking_uri=uri)
+
+
+def test_one_of_tracking_dir_and_tracking_uri(database: Database) -> None:
+    with pytest.raises(OptionError, match=r"found None: a tracking directory or a tracking_uri"):
+        find_run_ids()
+    with pytest.raises(OptionError, match=r"a tracking directory or a tracking_uri, found both"):
+        find_run_ids(tracking_dir=database.path, tracking_uri="sqlite:///x.db")
+
+
+@pytest.mark.parametrize(
+    "name", ["a?b#c", "100%", "a%20b", "two words", "é 日本", "it's", "a&mode=rw"]
+)
+def test_odd_paths(tmp_path: Path, name: str) -> None:
+    database = Database(tmp_path / name / f"{name}.db")
+    database.add_experiment("train")
+    add_runs(database, "a")
+    assert Run.load(iter_run_dirs(database.path))[0]["seed"] == 1
+    shutil.move(database.path, database.path.with_name("mlflow.db"))
+    (run,) = Run.load(iter_run_dirs(tmp_path / name / "mlruns"))
+    assert (run["seed"], Run(run.info.run_dir).info.job_name) == (1, "train")
+    if "?" not in name:
+        shutil.move(tmp_path / name / "mlflow.db", tmp_path / name / f"{name}.db")
+        assert find_run_ids(tracking_uri=f"sqlite:///{tmp_path}/{name}/{name}.db") == ["a"]
+
+
+def test_database_of_any_name(database: Database) -> None:
+    database.add_experiment("train")
+    add_runs(database, "a")
+    path = database.path.rename(database.path.with_name("tracking"))
+    assert find_run_ids(path) == ["a"]
+
+
+def test_link_to_a_database(database: Database, tmp_path: Path) -> None:
+    database.add_experiment("train")
+    add_runs(database, "a")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/mlflow.db").symlink_to(database.path)
+    assert find_run_ids(tmp_path / "elsewhere") == ["a"]
+
+
+def test_remote_database_is_refused(tmp_path: Path) -> None:
+    name = tmp_path.name
+    fsspec.filesystem("memory").pipe(f"/{name}/mlflow.db", b"")
+    with pytest.raises(OptionError, match=r"mlflow.db: a database is read on the local filesystem"):
+        find_run_ids(f"memory://{name}/mlflow.db")
+
+
+# One directory -------------------------------------------------------------------------
+
+
+def test_one_run_of_a_database(database: Database, tracking_dir: TrackingDir) -> None:
+    database.add_experiment("train")
+    add_runs(database, "a", "b")
+    database.add_metric("a", "loss", [(0, 0, 0.5)])
+    run_dir = tracking_dir.root / "1/a"
+    info = Run(run_dir).info
+    assert (info.job_name, info.status, Run(run_dir).metrics) == (
+        "train",
+        "FINISHED",
+        {"loss": 0.5},
+    )
+    shutil.move(database.path, tracking_dir.root)
+    assert Run(run_dir).info.job_name == "train"
+    runs = Run.load([run_dir, tracking_dir.root / "1/b"])
+    assert runs.to_frame("job_name", "metrics.loss").rows() == [("train", 0.5), ("train", None)]
+
+
+def test_one_run_that_the_database_beside_it_does_not_have(
+    database: Database, tracking_dir: TrackingDir
+) -> None:
+    database.add_run(database.add_experiment("train"), "b")
+    write(
+        tracking_dir.root / "1/a/artifacts/.hydra/hydra.yaml", "hydra:\n  job:\n    name: other\n"
+    )
+    info = Run(tracking_dir.root / "1/a").info
+    assert (info.job_name, info.status) == ("other", None)
+
+
+def test_one_run_of_a_file_store_does_not_ask_the_database(
+    database: Database, tracking_dir: TrackingDir
+) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("files"), "a", status=4)
+    database.path.write_bytes(b"not a database")
+    assert (Run(run_dir).info.job_name, Run(run_dir).info.status) == ("files", "FAILED")
+
+
+# Who claims a directory ----------------------------------------------------------------
+
+
+def test_database_without_runs_is_no_claimant(
+    database: Database, tracking_dir: TrackingDir
+) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("files"), "a")
+    assert isinstance(open_store(tracking_dir.root), FileStore)
+    database.path.write_bytes(b"")
+    assert find_run_ids(tracking_dir.root) == ["a"]
+
+
+def test_migrated_file_store_counts_as_the_database(
+    database: Database, tracking_dir: TrackingDir
+) -> None:
+    experiment = tracking_dir.add_experiment("files")
+    database.add_experiment("database")
+    for run_id in "ab":
+        tracking_dir.add_run(experiment, run_id)
+        database.add_run(1, run_id)
+    assert get_experiment_names(tracking_dir.root) == ["database"]
+    add_runs(database, "c")  # a run that was tracked since, without meta.yaml
+    assert find_run_ids(tracking_dir.root) == ["a", "b", "c"]
+    write(tracking_dir.root / "1/notes/readme.txt", "a folder that is no run")
+    assert isinstance(open_store(tracking_dir.root), SqliteStore)
+
+
+def test_file_store_that_grew_after_its_migration(
+    database: Database, tracking_dir: TrackingDir
+) -> None:
+    experiment = tracking_dir.add_experiment("files")
+    database.add_experiment("database")
+    for run_id in "abcd":
+        tracking_dir.add_run(experiment, run_id)
+    for run_id in "ab":
+        database.add_run(1, run_id)
+    with pytest.raises(TrackingDirectoryError) as raised:
+        find_run_ids(tracking_dir.root)
+    assert str(raised.value) == (
+        f"two stores claim {tracking_dir.root}: it is a file store with runs of its own "
+        f"({tracking_dir.root}/1/c and others), and {database.path} is a database of 2 runs. Give "
+        f"{database.path} for the database, or {tracking_dir.root} as tracking_uri for the file "
+        "store"
+    )
+    assert find_run_ids(database.path) == ["a", "b"]
+    assert find_run_ids(tracking_uri=str(tracking_dir.root)) == ["a", "b", "c", "d"]
+    assert find_run_ids(tracking_uri=tracking_dir.root.as_uri()) == ["a", "b", "c", "d"]
+
+
+def test_nobody_claims_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "data/notes").mkdir(parents=True)
+    with pytest.raises(TrackingDirectoryError) as raised:
+        find_run_ids(tmp_path / "data")
+    assert str(raised.value) == (
+        f"{tmp_path}/data is not a tracking directory: expected <experiment_id>/meta.yaml or "
+        "<experiment_id>/<run_id>/artifacts in it, or mlflow.db beside it; found the directories "
+        "'notes'"
+    )
+
+
+def test_nothing_but_artifacts(tmp_path: Path) -> None:
+    (tmp_path / f"bucket/1/{RUN_ID}/artifacts").mkdir(parents=True)
+    assert isinstance(open_store(tmp_path / "bucket"), ArtifactsStore)
+    with pytest.raises(OptionError, match=r"bucket holds the artifacts itself; an artifact_root"):
+        open_store(tmp_path / "bucket", artifact_root=tmp_path)
+
+
+def test_damaged_database_beside_a_directory_is_an_error(
+    database: Database, tracking_dir: TrackingDir
+) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("files"), "a")
+    database.path.write_bytes(b"not a database, but more than nothing" * 100)
+    with pytest.raises(TrackingDirectoryError, match=r"mlflow.db cannot be read as a database"):
+        find_run_ids(tracking_dir.root)
+    assert find_run_ids(tracking_uri=str(tracking_dir.root)) == ["a"]
+
+
+def test_file_store_has_no_artifact_root(tracking_dir: TrackingDir) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("files"), "a")
+    for options in (
+        {"tracking_dir": tracking_dir.root},
+        {"tracking_uri": str(tracking_dir.root)},
+    ):
+        with pytest.raises(OptionError, match=r"artifact_root"):
+            find_run_ids(**options, artifact_root="/somewhere")
+
+
+def test_missing_directory(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"there is no directory"):
+        find_run_ids(tmp_path / "gone")

@@ -1,0 +1,189 @@
+"""Where the artifacts of a database's runs are, wherever they were recorded."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from conftest import DATABASE_SWEEP, Database, write
+from kedro_hydraflow import Run, iter_experiment_dirs, iter_run_dirs
+from kedro_hydraflow.errors import MissingPackageError
+
+A, B = "a" * 32, "b" * 32
+
+
+def put(folder: Path | str, run_id: str, seed: int) -> None:
+    """Write the artifacts of a run."""
+    write(Path(folder) / run_id / "artifacts/.hydra/config.yaml", f"seed: {seed}")
+
+
+def record(database: Database, location: str, *run_ids: str, number: int = 1) -> None:
+    """Record runs whose artifacts are in a location of the experiment."""
+    database.add_experiment(f"train_{number}", number, artifact_location=location)
+    for run_id in run_ids:
+        database.add_run(number, run_id, artifact_uri=f"{location}/{run_id}/artifacts")
+
+
+def get_seeds(database: Database, **options: Any) -> list[int | None]:
+    return [run.get("seed", None) for run in Run.load(iter_run_dirs(database.path, **options))]
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[str]:
+    """The name of a bucket in memory."""
+    name = f"bucket-{tmp_path.name}"
+    yield name
+    if fsspec.filesystem("memory").exists(f"/{name}"):
+        fsspec.filesystem("memory").rm(f"/{name}", recursive=True)
+
+
+# Beside the database -------------------------------------------------------------------
+
+RECORDED = {
+    "absolute": ("/gone/project/mlruns/1", "mlruns/1"),
+    "file URI": ("file:///gone/project/mlruns/1", "mlruns/1"),
+    "percent-encoded": ("file:///gone/my%20project/all%20runs/1", "all runs/1"),
+    "not encoded": ("/gone/100%25/all%20runs/1", "all%20runs/1"),
+    "Windows": ("file:///C:/Users/me/mlruns/1", "mlruns/1"),
+    "Windows path": ("C:\\Users\\me\\mlruns\\1", "mlruns/1"),
+    "relative": ("./mlruns/1", "mlruns/1"),
+    "relative without a dot": ("mlruns/1", "mlruns/1"),
+    "server's folder": ("/gone/mlartifacts/1", "mlartifacts/1"),
+    "proxied": ("mlflow-artifacts:/1", "mlartifacts/1"),
+    "proxied with a host": ("mlflow-artifacts://host:5000/1", "mlartifacts/1"),
+    "moved to mlruns": ("/gone/store/1", "mlruns/1"),
+    "custom name": ("/gone/store/1", "store/1"),
+    "several custom names": ("/gone/team/store/1", "team/store/1"),
+    "no experiment ID": ("/gone/my-artifacts", "my-artifacts"),
+    "bucket": ("s3://bucket/mlruns/1", "mlruns/1"),
+    "bucket's folder": ("s3://bucket/team/store/1", "store/1"),
+    "its own folder": ("/gone/store/1", "1"),
+    "odd": ("/gone/../store/1", "mlruns/1"),
+}
+
+
+@pytest.mark.parametrize(("location", "place"), RECORDED.values(), ids=RECORDED)
+def test_artifacts_lie_beside_the_database(
+    database: Database, tmp_path: Path, location: str, place: str
+) -> None:
+    record(database, location, A)
+    put(tmp_path / place, A, 7)
+    (run,) = Run.load(iter_run_dirs(database.path))
+    assert (run["seed"], run.info.run_dir) == (7, tmp_path / place / A)
+    assert list(iter_experiment_dirs(database.path)) == [tmp_path / place]
+
+
+def test_artifacts_lie_in_the_given_directory(database: Database, tmp_path: Path) -> None:
+    record(database, "/gone/mlruns/1", A)
+    put(tmp_path / "other/1", A, 7)
+    (run,) = Run.load(iter_run_dirs(tmp_path / "other"))
+    assert run["seed"] == 7
+
+
+def test_what_lies_in_place_wins(
+    database: Database, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    recorded = tmp_path_factory.mktemp("old") / "mlruns/1"
+    record(database, str(recorded), A, B)
+    put(recorded, A, 1)
+    put(recorded, B, 2)
+    assert get_seeds(database) == [1, 2]
+    put(tmp_path / "mlruns/1", A, 7)
+    assert get_seeds(database) == [7, 2]
+
+
+def test_copied_sweep_is_its_own(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(DATABASE_SWEEP, copy)
+    runs = Run.load(iter_run_dirs(copy))
+    assert all(run.info.run_dir.is_relative_to(copy) for run in runs)
+    assert None not in runs.to_frame("seed")["seed"].to_list()
+
+
+def test_location_relative_to_the_database(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(database, "./mlruns/1", A)
+    put(tmp_path / "mlruns/1", A, 7)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert get_seeds(database) == [7]
+    monkeypatch.chdir(tmp_path)
+    (run,) = Run.load(iter_run_dirs("mlflow.db"))
+    monkeypatch.chdir("/")
+    assert run.path(".hydra/config.yaml").is_file()
+
+
+def test_runs_of_one_experiment_in_two_locations(database: Database, tmp_path: Path) -> None:
+    record(database, str(tmp_path / "first/1"), A)
+    uri = (tmp_path / "second/é 1").as_uri()
+    database.add_run(1, B, artifact_uri=f"{uri}/{B}/artifacts")
+    put(tmp_path / "first/1", A, 1)
+    put(tmp_path / "second/é 1", B, 2)
+    assert get_seeds(database) == [1, 2]
+
+
+# In storage ----------------------------------------------------------------------------
+
+
+def test_recorded_location_is_followed(database: Database, memory: str) -> None:
+    record(database, f"memory://{memory}/1", A)
+    path = f"/{memory}/1/{A}/artifacts/.hydra/config.yaml"
+    fsspec.filesystem("memory").pipe(path, b"seed: 7")
+    assert get_seeds(database) == [7]
+
+
+def test_bucket_without_its_package_is_an_error(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(database, "s3://bucket/mlruns/1", A, B)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    put(tmp_path / "mlruns/1", A, 7)
+    with pytest.raises(MissingPackageError, match=r"kedro-hydraflow\[s3\]"):
+        get_seeds(database)
+    put(tmp_path / "mlruns/1", B, 8)
+    assert get_seeds(database) == [7, 8]  # nothing has to be read from there
+
+
+def test_proxied_artifacts_without_their_server(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    record(database, "mlflow-artifacts:/1", A, B)
+    assert get_seeds(database) == [None, None]
+    (message,) = caplog.messages
+    assert message.startswith("there are no run directories for 2 runs")
+
+
+@pytest.mark.parametrize("level", ["", "1/"])
+@pytest.mark.parametrize("kind", ["path", "str", "memory"])
+def test_artifact_root(
+    database: Database, tmp_path: Path, memory: str, level: str, kind: str
+) -> None:
+    record(database, "s3://bucket/1", A)
+    put(tmp_path / "mlruns/1", A, 1)  # not looked at
+    root = tmp_path / "moved"
+    put(root / level, A, 7)
+    location: Any = {"path": root, "str": str(root), "memory": f"memory://{memory}"}[kind]
+    if kind == "memory":
+        fsspec.filesystem("memory").put(str(root), f"/{memory}", recursive=True)
+    (run,) = Run.load(iter_run_dirs(database.path, artifact_root=location))
+    assert run["seed"] == 7
+    (run,) = Run.load(
+        iter_run_dirs(tracking_uri=f"sqlite:///{database.path}", artifact_root=location)
+    )
+    assert run["seed"] == 7
+    assert run.path(".hydra/config.yaml").read_text() == "seed: 7"
+
+
+def test_artifact_root_of_many_experiments(database: Database, tmp_path: Path) -> None:
+    for number, run_id in ((1, A), (2, B)):
+        record(database, f"s3://bucket/{number}", run_id, number=number)
+        put(tmp_path / f"moved/{number}", run_id, number)
+    assert get_seeds(database, artifact_root=tmp_path / "moved") == [1, 2]
