@@ -159,6 +159,11 @@ def test_build_with_config_class() -> None:
     assert (cfg.seed, cfg.lr) == (3, 0.1)
 
 
+def test_an_escaped_text_stays_escaped() -> None:
+    plain = {"a": r"\???", "b": {"c": [r"\???", "???"], 1: "???"}, "d": "${a}"}
+    assert to_plain(build_dictconfig(plain)) == plain
+
+
 @pytest.mark.parametrize("plain", [{"seed": "x"}, {"other": 1}])
 def test_build_refuses_what_does_not_fit(plain: Any) -> None:
     with pytest.raises(ConfigError, match="does not fit Schema"):

@@ -119,7 +119,18 @@ def build_dictconfig(config: PlainConfig, config_class: type | None = None) -> D
 
 def to_plain(config: DictConfig) -> PlainConfig:
     """Return a ``DictConfig`` as plain data, with interpolations left as they are."""
-    return cast("PlainConfig", OmegaConf.to_container(config, resolve=False))
+    data = OmegaConf.to_container(config, resolve=False)
+    _escape_missing(config, data)
+    return cast("PlainConfig", data)
+
+
+def _escape_missing(config: Any, data: Any) -> None:
+    r"""Put ``\???`` into the data of a config again, of which OmegaConf 2.4 makes ``???``."""
+    for key, value in data.items() if type(data) is dict else enumerate(data):
+        if type(value) in (dict, list):
+            _escape_missing(config[key], value)
+        elif value == "???" and not OmegaConf.is_missing(config, key):
+            data[key] = r"\???"
 
 
 @lru_cache(maxsize=4096)
