@@ -7,11 +7,14 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kedro_hydraflow import Collection
@@ -519,3 +522,18 @@ def test_the_values_of_a_criterion_are_listed_once() -> None:
     assert of(0, 1, 10**12).filter(x=range(1, 10**15)).to_list("x") == [1, 10**12]
     assert of(1.0, 1.5, "1", None).filter(x=range(1, 9)).to_list("x") == [1.0]
     assert of([1, 2], [2, 1], 1).filter(x=range(1, 3)).to_list("x") == [[1, 2], 1]
+
+
+@given(
+    st.lists(st.sampled_from([1, True, 1.0, 0, "a", b"a", None, math.nan, float("nan"), 2**70])),
+    st.lists(
+        st.sampled_from([1, 0.0, "a", "b", None, math.nan, [1], (1,), {"a": 1}, {1}, Path("a")]),
+    ),
+)
+def test_a_list_holds_what_is_in_it(wanted: list[Any], values: list[Any]) -> None:
+    items = Collection([{"v": value} for value in values], get=lambda item, key, _: item[key])
+    expected = [item for item in items if matches(item["v"], wanted)]
+    assert [id(item) for item in items.filter(v=wanted)] == [id(item) for item in expected]
+    for criterion in ([*wanted, [1]], [*wanted, Path("a")]):
+        expected = [item for item in items if matches(item["v"], criterion)]
+        assert list(map(id, items.filter(v=criterion))) == list(map(id, expected))

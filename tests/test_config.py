@@ -2,190 +2,34 @@ from __future__ import annotations
 
 import copy
 import io
-from dataclasses import MISSING, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import assume, example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import ListConfig, OmegaConf
-from tests.conftest import write
 from tests.fuzz.documents import (
     SPECIAL,
     WORDS,
     Color,
-    configs,
     describe,
-    dump,
-    keys,
     long_texts,
     scalars,
 )
+from tests.test_selecting import PARTS, SELECT_CONFIG
 
-from kedro_hydraflow import Run, config
-from kedro_hydraflow.config import ConfigReader, build_dictconfig, parse_meta, parse_scalar
-from kedro_hydraflow.errors import ConfigError, MetadataError, MissingKeyError
-
-# Selecting -------------------------------------------------------------------------------
-
-SELECT_CONFIG = r"""
-a:
-  b: 1
-  c: ${a.b}
-  d: ${.b}
-  e: ${..x}
-  l: [1, '${a.b}', {k: v}, '???', [2, 3]]
-  none: null
-  miss: ???
-  empty: {}
-x: text
-i1: ${x}
-i2: ${i1}
-to_missing: ${a.miss}
-to_nothing: ${nowhere}
-to_dict: ${a}
-to_list: ${a.l}
-to_item: ${a.l[0]}
-text: pre-${x}-post
-nested: ${a.${name}}
-name: b
-cycle1: ${cycle2}
-cycle2: ${cycle1}
-self: ${self}
-env: ${oc.env:HYDRAFLOW_TEST_VALUE}
-env_default: ${oc.env:HYDRAFLOW_NOT_SET,fallback}
-env_missing: ${oc.env:HYDRAFLOW_NOT_SET}
-decode: ${oc.decode:'[1, 2]'}
-unknown: ${no_such_resolver:1}
-escaped: \${x}
-escaped_missing: \???
-ends: what???
-1: one
-'2': two
-true: t
-1.5: f
-a b: spaced
-é: accent
-'': nothing
-'x.y': dotted
-'[z]': bracket
-list: [10, 20]
-p: !!python/object/apply:pathlib.PosixPath [m, n]
-bytes: !!binary aGk=
-null_text: 'null'
-"""
-NAMES = """
-    a b c d e l none miss empty x i1 i2 to_missing to_nothing to_dict to_list to_item text
-    nested name cycle1 cycle2 self env env_default env_missing decode unknown escaped
-    escaped_missing ends 1 2 true True 1.5 é list p bytes 0 -1 -3 3 5 k null x.y [z] ~ $ ${x}
-    \\ a\\.b =
-"""
-PARTS = [*NAMES.split(), "", "a b", " "]
-select_keys = st.lists(st.sampled_from(PARTS), min_size=1, max_size=4).flatmap(
-    lambda parts: st.lists(
-        st.sampled_from([".{}", ".{}", ".{}", "[{}]", "..{}", "{}", ".{}.", "[{}", "{}]"]),
-        min_size=len(parts),
-        max_size=len(parts),
-    ).map(lambda forms: "".join(map(str.format, forms, parts)).removeprefix("."))
+from kedro_hydraflow import config
+from kedro_hydraflow.config import (
+    ConfigReader,
+    build_dictconfig,
+    parse_meta,
+    parse_scalar,
+    to_plain,
 )
-
-
-def outcome(function: Any, *args: Any, **options: Any) -> Any:
-    try:
-        value = function(*args, **options)
-    except Exception:
-        return "error"
-    return MISSING if value is MISSING else describe(value)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def environment() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HYDRAFLOW_TEST_VALUE", "from env")
-        patch.delenv("HYDRAFLOW_NOT_SET", raising=False)
-        yield
-
-
-def write_run(directory: Path, text: str) -> Run:
-    write(directory / "artifacts/.hydra/config.yaml", text)
-    return Run(directory)
-
-
-@pytest.fixture(scope="module")
-def select_run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("run")
-    write_run(directory, SELECT_CONFIG)
-    return directory
-
-
-@given(key=select_keys)
-@example(key="a__b")
-@example(key="a.l[-1]")
-@example(key="to_dict.b")
-def test_select_as_omegaconf(select_run_dir: Path, key: str) -> None:
-    dotted = key.replace("__", ".")
-    assume(dotted not in ("info", "cfg", "impl") and not dotted.startswith(("tags", "params")))
-    run = Run(select_run_dir)
-    cfg = OmegaConf.load(select_run_dir / "artifacts/.hydra/config.yaml")
-    expected = outcome(OmegaConf.select, cfg, dotted, default=MISSING)
-    plain = run._get_config()
-
-    assert outcome(config.select, plain, dotted) in (expected, describe(config.UNDECIDED))
-    if expected == "error":  # MissingKeyError: an index that is no number, say list.x
-        with pytest.raises((ConfigError, MissingKeyError)) as error:
-            run.get(key)
-        assert repr(dotted) in str(error.value)
-    elif expected is MISSING:
-        with pytest.raises(AttributeError):
-            run.get(key)
-    else:
-        assert outcome(run.get, key) == expected
-
-    data = outcome(lambda: to_data(OmegaConf.select(cfg, dotted, default=MISSING)))
-    found = outcome(config.select_plain, plain, dotted)
-    assert found in (data, describe(config.UNDECIDED))
-
-
-def to_data(value: Any) -> Any:
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
-def test_every_selectable_value(select_run_dir: Path) -> None:
-    cfg = OmegaConf.load(select_run_dir / "artifacts/.hydra/config.yaml")
-    for part in PARTS:
-        for key in (part, f"a.{part}"):
-            expected = outcome(OmegaConf.select, cfg, key, default=MISSING)
-            run = Run(select_run_dir)
-            if expected is MISSING:
-                expected = "error"
-            assert outcome(run.get, key) == expected, key
-
-
-@given(configs, st.lists(keys, min_size=1, max_size=3))
-def test_select_in_any_config(data: Any, parts: list[Any]) -> None:
-    plain = ConfigReader().read(dump(data))
-    key = ".".join(str(part) for part in parts)
-    cfg = build_dictconfig(plain)
-    expected = outcome(OmegaConf.select, cfg, key, default=MISSING)
-    assert outcome(config.select, plain, key) in (expected, describe(config.UNDECIDED))
-    data = outcome(lambda: to_data(OmegaConf.select(cfg, key, default=MISSING)))
-    assert outcome(config.select_plain, plain, key) in (data, describe(config.UNDECIDED))
-
-
-def test_resolver_that_was_removed_is_named(tmp_path: Path) -> None:
-    run = write_run(tmp_path, "home: ${oc.env:HOME}\nlr: 0.1\nsub:\n  home: ${home}\n")
-    OmegaConf.clear_resolver("oc.env")  # as Kedro's OmegaConfigLoader does
-    try:
-        assert run.get("lr") == 0.1
-        for key in ("home", "sub.home"):
-            with pytest.raises(ConfigError, match=rf"'{key}'.*oc\.env"):
-                run.get(key)
-        assert run.get("lr") == 0.1
-    finally:
-        OmegaConf.clear_resolvers()
-
+from kedro_hydraflow.errors import ConfigError, MetadataError
+from kedro_hydraflow.selecting import Selector
 
 # Updating --------------------------------------------------------------------------------
 
@@ -213,7 +57,7 @@ def test_plain_update_is_used(key: str) -> None:
     plain = ConfigReader().read(SELECT_CONFIG.encode())
     updated = config.update_plain(plain, key, 5)
     assert updated is not None
-    assert config.select(updated, key) == 5
+    assert Selector().select(updated, key) == 5
     assert updated["list"] is plain["list"]
 
 
@@ -313,6 +157,11 @@ class Schema:
 def test_build_with_config_class() -> None:
     cfg = build_dictconfig({"seed": 3}, Schema)
     assert (cfg.seed, cfg.lr) == (3, 0.1)
+
+
+def test_an_escaped_text_stays_escaped() -> None:
+    plain = {"a": r"\???", "b": {"c": [r"\???", "???"], 1: "???"}, "d": "${a}"}
+    assert to_plain(build_dictconfig(plain)) == plain
 
 
 @pytest.mark.parametrize("plain", [{"seed": "x"}, {"other": 1}])

@@ -21,7 +21,6 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from conftest import TrackingDir, write
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
-from kedro_hydraflow import config as plain
 from kedro_hydraflow.columns import make_array, make_series
 from kedro_hydraflow.errors import ConfigError, MissingKeyError, OptionError
 from kedro_hydraflow.storage import LocalStorage
@@ -438,14 +437,67 @@ def test_a_complete_frame_keeps_configurations_plain(
     write(tmp_path / "x/artifacts/.hydra/config.yaml", config)
     write(tmp_path / "y/artifacts/.hydra/config.yaml", f"{config}text: a${{a}}\nz.dot: ${{a}}\n")
     runs = Run.load([tmp_path / "x", tmp_path / "y"])
-    built = []
-    build = plain.build_dictconfig
-    monkeypatch.setattr(plain, "build_dictconfig", lambda *args: built.append(args) or build(*args))
+    built = count_dictconfigs(monkeypatch)
     assert runs[:1].to_frame().row(0)[2:] == (1, 1, 1, None, [1, 2])
     assert runs[:1].to_frame(defaults={"b.unset": 5})["b.unset"].to_list() == [None]
-    assert not built
     assert runs[1:].to_frame().row(0)[-2:] == ("a1", 1)
-    assert len(built) == 1
+    assert not built
+    assert all(run._cfg is None for run in runs)
+
+
+def count_dictconfigs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return a list to which is added what every DictConfig from now on is built of."""
+    built: list[Any] = []
+    create = OmegaConf.create
+
+    def count(content: Any, *args: Any, **options: Any) -> Any:
+        built.append(content)
+        return create(content, *args, **options)
+
+    monkeypatch.setattr(OmegaConf, "create", count)
+    return built
+
+
+@pytest.mark.parametrize(
+    ("text", "n_built"),
+    [
+        ("plain", 0),
+        ("${i}", 0),
+        ("${a.b}-${..i}", 0),
+        ("${a.${name}}", 0),
+        ("${chain}", 0),
+        ("${a}", 0),
+        ("${a.l[0]}", 0),
+        ("${oc.env:HOME}/${i}", 1),  # a small one for all runs, of the resolver alone
+        ("${oc.select:i}", 1),  # the whole one of the first run, changed for each
+        ("a\\${i}", 1),
+    ],
+)
+def test_how_many_dictconfigs_many_runs_take(
+    text: str, n_built: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed = {"a": {"b": 1, "l": ["x"]}, "name": "b", "chain": "${a.b}!"}
+    runs = RunCollection([Run(f"no/such/run{i}") for i in range(20)])
+    for i, run in enumerate(runs):
+        run._config = {**fixed, "i": i, "m": {"key": text}}
+    monkeypatch.setenv("HOME", "/home")
+    built = count_dictconfigs(monkeypatch)
+    for key in ("m.key", "m"):
+        for function in (
+            lambda: runs.to_frame(key),  # noqa: B023 - they are called now
+            lambda: runs.to_numpy(key),  # noqa: B023
+            lambda: runs.filter((key, [1])),  # noqa: B023
+            lambda: runs.group_by(key),  # noqa: B023
+            lambda: runs.unique(key),  # noqa: B023
+            runs.to_frame,
+        ):
+            function()
+            assert len(built) == n_built
+            built.clear()
+    if text != "${a}":  # a mapping is a DictConfig of the run's own, and cannot be sorted by
+        runs.sort("m.key")
+        runs.to_list("m.key")
+        assert len(built) == 2 * n_built
     assert all(run._cfg is None for run in runs)
 
 

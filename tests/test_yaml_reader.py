@@ -303,6 +303,36 @@ def test_threads_share_a_reader() -> None:
             assert list(pool.map(reader.read, texts)) == documents
 
 
+def test_the_pieces_of_a_sweep_are_read_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = {"type": "mlp", "sizes": [1, 2], "init": {"gain": 1.0, "name": "${model.type}/x"}}
+    documents = [
+        {"model": model, "training": {"lr": lr, "resume": None}, "seed": seed, "debug": False}
+        for lr in (0.1, 1e-05)
+        for seed in range(20)
+    ]
+    loaded: list[str] = []
+    load_yaml = yaml_reader.load_yaml
+    monkeypatch.setattr(
+        yaml_reader, "load_yaml", lambda text: loaded.append(text) or load_yaml(text)
+    )
+    yaml_reader._read_scalar.cache_clear()
+    pieces: list[str] = []
+    read_piece = ConfigReader._read_piece
+
+    def count(self: ConfigReader, piece: str) -> Any:
+        pieces.append(piece)
+        return read_piece(self, piece)
+
+    monkeypatch.setattr(ConfigReader, "_read_piece", count)
+    reader = ConfigReader()
+    for data in documents:
+        assert reader.read(OmegaConf.to_yaml(OmegaConf.create(data)).encode()) == data
+    assert loaded == ["- ${model.type}/x"]  # an unusual scalar, once for all runs
+    assert len(pieces) == len(set(pieces)) == 1 + 2 + 20 + 1
+
+
 def test_no_recursion_error_deep_in_the_stack() -> None:
     data = "".join(f"{' ' * i}a:\n" for i in range(40)).encode()
 

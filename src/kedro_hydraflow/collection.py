@@ -143,11 +143,17 @@ class Collection(Sequence[T], Generic[T]):
             return [i for i, value in zip(candidates, values, strict=True) if wanted(value)]
         matching = []
         wanted = _as_list(wanted)  # once, not for each value
+        is_list = isinstance(wanted, list) and SCALARS.issuperset(map(type, wanted))
+        scalars = frozenset(wanted) if is_list else None  # has the same scalars as the list
         values = self._look_up(chosen, key, MISSING)
         value = None
         try:
             for i, value in zip(candidates, values, strict=True):
-                if matches(value, wanted):
+                if scalars is not None and type(value) in SCALARS:
+                    found = value in scalars
+                else:
+                    found = matches(value, wanted)
+                if found:
                     matching.append(i)
         except TypeError as exc:
             raise OptionError(f"cannot compare {key} {value!r} with {wanted!r}: {exc}") from exc

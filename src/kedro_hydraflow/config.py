@@ -1,4 +1,4 @@
-"""Stored configurations as plain data: selecting, updating, building a ``DictConfig``.
+"""Stored configurations as plain data: updating, building a ``DictConfig``.
 
 A configuration is held as nested ``dict`` and ``list`` objects that are **never
 modified**: many runs share the same parts. A ``DictConfig`` is built only when somebody
@@ -9,7 +9,6 @@ asks for one, because that costs a hundred times more than reading the value.
 from __future__ import annotations
 
 import re
-from dataclasses import MISSING
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -28,9 +27,6 @@ from kedro_hydraflow.yaml_reader import (
 )
 from kedro_hydraflow.yaml_reader import ConfigReader as ConfigReader
 from kedro_hydraflow.yaml_reader import PlainConfig as PlainConfig
-
-UNDECIDED: Any = object()
-"""What `select` returns when only OmegaConf can tell the value."""
 
 
 def parse_meta(data: bytes) -> dict[str, str]:
@@ -123,46 +119,18 @@ def build_dictconfig(config: PlainConfig, config_class: type | None = None) -> D
 
 def to_plain(config: DictConfig) -> PlainConfig:
     """Return a ``DictConfig`` as plain data, with interpolations left as they are."""
-    return cast("PlainConfig", OmegaConf.to_container(config, resolve=False))
+    data = OmegaConf.to_container(config, resolve=False)
+    _escape_missing(config, data)
+    return cast("PlainConfig", data)
 
 
-def select(config: PlainConfig, key: str) -> Any:
-    """Return what ``OmegaConf.select(cfg, key, default=MISSING)`` gives, where that is plain.
-
-    Returns:
-        The value, ``dataclasses.MISSING``, or `UNDECIDED` where a container, an
-        interpolation that is more than ``${a.b}``, or an unusual key is involved.
-    """
-    return _select(config, key, 0)
-
-
-def select_plain(config: PlainConfig, key: str) -> Any:
-    """Return as `select` does, but a list or mapping without interpolations as plain data.
-
-    The result is shared: do not modify it.
-    """
-    node = walk(config, key)
-    if type(node) in (dict, list) and is_literal(node):
-        return node
-    return _select(config, key, 0)
-
-
-def walk(config: PlainConfig, key: str) -> Any:
-    """Return what lies at a key as it is stored, MISSING, or `UNDECIDED` as `select` does."""
-    parts = split_key(key)
-    if parts is None:
-        return UNDECIDED
-    node: Any = config
-    for part in parts:
-        if type(node) is not dict:
-            return UNDECIDED
-        if part in node:
-            node = node[part]
-        elif set(map(type, node)) <= {str}:
-            return MISSING
-        else:  # OmegaConf 2.4 finds the key 1 as "1", 2.3 does not
-            return UNDECIDED
-    return node
+def _escape_missing(config: Any, data: Any) -> None:
+    r"""Put ``\???`` into the data of a config again, of which OmegaConf 2.4 makes ``???``."""
+    for key, value in data.items() if type(data) is dict else enumerate(data):
+        if type(value) in (dict, list):
+            _escape_missing(config[key], value)
+        elif value == "???" and not OmegaConf.is_missing(config, key):
+            data[key] = r"\???"
 
 
 @lru_cache(maxsize=4096)
@@ -199,7 +167,7 @@ def update_plain(config: PlainConfig, key: str, value: Any) -> PlainConfig | Non
         return None
     new = node = config.copy()
     for part in parts[:-1]:
-        child = node.get(part, _EMPTY)
+        child = node.get(part, {})
         if type(child) is not dict:
             return None
         node[part] = child.copy()
@@ -227,28 +195,3 @@ _META_LINE = re.compile(
     re.ASCII | re.MULTILINE,
 )
 """The lines that nearly all of these files consist of, at a tenth of the parser's time."""
-
-
-# Selecting -----------------------------------------------------------------------------
-
-_EMPTY: PlainConfig = {}
-_INTERPOLATION = re.compile(r"\$\{([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\}", re.ASCII)
-_MAX_INTERPOLATIONS = 10
-
-
-def _select(config: PlainConfig, key: str, depth: int) -> Any:
-    node = walk(config, key)
-    kind = type(node)
-    if kind is str:
-        if "${" in node:
-            match = _INTERPOLATION.fullmatch(node)
-            if match is None or depth == _MAX_INTERPOLATIONS:
-                return UNDECIDED
-            value = _select(config, match[1], depth + 1)
-            return UNDECIDED if value is MISSING else value  # OmegaConf has the message
-        if node.endswith("???"):
-            return MISSING if node == "???" else UNDECIDED
-        return node
-    if kind is dict or kind is list:
-        return UNDECIDED
-    return node

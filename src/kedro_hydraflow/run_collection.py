@@ -18,6 +18,7 @@ from kedro_hydraflow.columns import make_series, sort_order
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.parallel import parallel_map
 from kedro_hydraflow.run import OBJECTS, Run, get_column, make_history_frame
+from kedro_hydraflow.selecting import UNDECIDED, Selector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -64,11 +65,26 @@ class RunCollection(Collection[R]):
         return collection
 
     def _look_up(self, items: Sequence[R], key: str, default: Default) -> list[Any]:
-        if self._get is not look_up or any(
-            c.get is not Run.get for c in {type(run) for run in items}
-        ):
+        if not self._gets_as_run(items):
             return super()._look_up(items, key, default)
         return get_column(items, key, default)
+
+    def _gets_as_run(self, items: Sequence[R]) -> bool:
+        """Tell whether a key is looked up as `Run.get` does, and not a subclass or function."""
+        return self._get is look_up and all(
+            kind.get is Run.get for kind in {type(run) for run in items}
+        )
+
+    def to_list(self, key: str, default: Default = MISSING) -> list[Any]:
+        """Return the value of a key for each run, as ``Run.get`` gives it.
+
+        Args:
+            key: The key.
+            default: For runs that lack the key; if callable, called with the run.
+        """
+        if not self._gets_as_run(self._items):
+            return super().to_list(key, default)
+        return get_column(self._items, key, default, as_data=False)
 
     def _make_series(self, name: str, key: str, values: list[Any]) -> pl.Series:
         if key in OBJECTS and all(run._select(key) is MISSING for run in self._items):
@@ -333,19 +349,17 @@ def _flatten_configs(runs: Sequence[Run[Any, Any]]) -> list[dict[str, Any]]:
     flattened once.
     """
     shared: dict[tuple[int, Any], dict[str, Any]] = {}
+    selector = Selector()
     rows = []
     for run in runs:
         if run._cfg is not None:
-            rows.append(_flatten(run, plain.to_plain(run._cfg), ()))
+            rows.append(_flatten(run, plain.to_plain(run._cfg), (), selector))
             continue
-        config = run._get_config()
-        # The DictConfig that it may need is not kept: it is large and slows lookups down.
-        reader = Run._make(run.info, None, run._config_class, config)
         row: dict[str, Any] = {}
-        for name, value in config.items():
+        for name, value in run._get_config().items():
             flat = shared.get((id(value), name))
             if flat is None:
-                flat = _flatten(reader, {name: value}, ())
+                flat = _flatten(run, {name: value}, (), selector)
                 if type(value) is dict and plain.is_literal(value):
                     shared[id(value), name] = flat
             row.update(flat)
@@ -353,31 +367,32 @@ def _flatten_configs(runs: Sequence[Run[Any, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _flatten(run: Run[Any, Any], config: Any, path: tuple[Any, ...]) -> dict[str, Any]:
+def _flatten(
+    run: Run[Any, Any], config: Any, path: tuple[Any, ...], selector: Selector
+) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in config.items():
         inner = (*path, name)
         if type(value) is dict and value:
-            flat.update(_flatten(run, value, inner))
+            flat.update(_flatten(run, value, inner, selector))
         else:
-            resolved = value if plain.is_literal(value) else _resolve(run, inner, value)
+            resolved = value if plain.is_literal(value) else _resolve(run, inner, value, selector)
             flat[".".join(map(str, inner))] = resolved
     return flat
 
 
-def _resolve(run: Run[Any, Any], path: tuple[Any, ...], unresolved: Any) -> Any:
-    if run._cfg is None:
-        key = ".".join(map(str, path))
-        if plain.split_key(key) == list(path):  # no name has a dot in it or is a number
-            value: Any = plain.select(run._get_config(), key)
-            if value is not plain.UNDECIDED:
-                return None if value is MISSING else value
-    value = run.cfg
-    try:
-        for name in path:
-            value = value[name]
-        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-    except MissingMandatoryValue:
-        return None
-    except OmegaConfBaseException:
-        return unresolved
+def _resolve(run: Run[Any, Any], path: tuple[Any, ...], unresolved: Any, selector: Selector) -> Any:
+    if run._cfg is None and run._config_class is None:
+        value = selector.resolve(run._get_config(), path)
+        if value is not UNDECIDED:
+            return None if value is MISSING else value
+    with run._lent_cfg(selector) as cfg:
+        node: Any = cfg
+        try:
+            for name in path:
+                node = node[name]
+            return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        except MissingMandatoryValue:
+            return None
+        except OmegaConfBaseException:
+            return unresolved
