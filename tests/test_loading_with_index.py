@@ -323,3 +323,26 @@ def test_given_remote_directories_are_read(
 
 def test_the_option_is_described() -> None:
     assert "index='folder'" in repr(HydraflowRunCollectionDataset(path="mlruns", index="folder"))
+
+
+def test_what_ended_remote_runs_logged_is_remembered(
+    tracking_dir: TrackingDir, tmp_path: Path, serve: Callable[[Path], WebServer]
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    values = {"run0": "1 0.5 0\n", "run1": "1 nan 0\n", "run2": "1 0.25 0\n"}
+    for name, line in values.items():
+        tracking_dir.add_run(experiment, name, metrics={"loss": line})
+    tracking_dir.add_run(experiment, "run3")
+    replace_meta(experiment / "run2", status=1)
+    server = serve(tracking_dir.root.parent)
+
+    def load() -> Any:
+        return Run.load(iter_run_dirs(f"{server.url}/mlruns"), index=tmp_path / "index")
+
+    for _ in range(2):
+        assert repr(load().to_list("metrics.loss", None)) == "[0.5, nan, 0.25, None]"
+    counts = [count(server, f"{name}/metrics/loss") for name in ("run0", "run1", "run2", "run3")]
+    assert counts == [1, 1, 2, 1]
+    for _ in range(2):
+        assert repr(load()[1].metrics) == "{'loss': nan}"
+    assert count(server, "run1/metrics/loss") == 2

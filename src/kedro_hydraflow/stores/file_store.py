@@ -202,8 +202,11 @@ class FileStore(Store):
     def read_values(
         self, infos: Sequence[RunInfo], kind: str, name: str
     ) -> list[float | str | MetadataError | StorageError | None]:
-        parse = parse_latest if kind == "metrics" else _decode
-        return self._read_files(infos, kind, name, parse)
+        def read(some: Sequence[RunInfo]) -> list[Any]:
+            parse = parse_latest if kind == "metrics" else _decode
+            return self._read_files(some, kind, name, parse)
+
+        return self._recall(f"{kind}.{name}", infos, read)
 
     @override
     def read_histories(
@@ -236,10 +239,39 @@ class FileStore(Store):
             for path, content in zip(paths, contents, strict=True)
         ]
 
+    def _recall(
+        self, key: str, infos: Sequence[RunInfo], read: Callable[[Sequence[RunInfo]], list[Any]]
+    ) -> list[Any]:
+        """Return what was logged under a key, from the index for remote runs that have ended.
+
+        Local files are read as fast as it is told whether they have changed.
+        """
+        if not self._index.has_to_trust(self._storage):
+            return read(infos)
+        values: list[Any] = [None] * len(infos)
+        known = self._index.get(key, self._storage, [info._path for info in infos], "")
+        unknown = [i for i, entry in enumerate(known) if entry is None]
+        for i, entry in enumerate(known):
+            if entry is not None:
+                values[i] = entry["value"]
+        for i, value in zip(unknown, read([infos[i] for i in unknown]), strict=True):
+            values[i] = value
+        learnt = [
+            (infos[i]._path, SETTLED, {"value": values[i]})
+            for i in unknown
+            if is_settled(infos[i]._meta) and not isinstance(values[i], Exception)
+        ]
+        self._index.put(key, self._storage, learnt)
+        return values
+
     @override
     def read_all(
         self, infos: Sequence[RunInfo], kind: str
     ) -> list[dict[str, Any] | MetadataError | StorageError]:
+        return self._recall(kind, infos, lambda some: self._read_trees(some, kind))
+
+    def _read_trees(self, infos: Sequence[RunInfo], kind: str) -> list[Any]:
+        """Return what is in all files of a kind of each run, or why that cannot be read."""
         storage = self._storage
         found: list[dict[str, Any] | MetadataError | StorageError] = [{} for _ in infos]
         parse: Callable[[Storage, str, bytes], Any]
