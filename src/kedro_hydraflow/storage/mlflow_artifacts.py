@@ -12,6 +12,7 @@ makes fsspec and ``UPath`` know them.
 
 from __future__ import annotations
 
+import base64
 import configparser
 import io
 import os
@@ -213,13 +214,12 @@ def make_artifacts_root(
 
 def _make_headers(login: tuple[str, str | None] | None) -> dict[str, str]:
     """Return what MLflow's own client would send."""
-    from aiohttp import BasicAuth
-
     headers = {}
     username, password = login or _read_login()
     token = os.environ.get("MLFLOW_TRACKING_TOKEN")
     if username:
-        headers["Authorization"] = BasicAuth(username, password or "", "utf-8").encode()
+        text = f"{username}:{password or ''}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(text).decode()}"
     elif token:
         headers["Authorization"] = f"Bearer {token}"
     workspace = os.environ.get("MLFLOW_WORKSPACE", "").strip()
