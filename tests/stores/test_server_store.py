@@ -13,6 +13,7 @@ import pytest
 from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
 from kedro_hydraflow.errors import (
     MissingPackageError,
+    OptionError,
     RunLoadError,
     StorageError,
     UnreachableError,
@@ -287,3 +288,22 @@ def test_proxied_locations():
     other, _ = store._open_proxied("mlflow-artifacts://other:81/")
     assert own.path("").storage_options["password"] == "s3cret"
     assert "password" not in other.path("").storage_options
+
+
+def test_a_database_takes_the_whole_of_mlflow(client, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    with pytest.raises(MissingPackageError) as caught:
+        get_experiment_names(tracking_uri="postgresql://ann:s3cret@db.example/mlflow")
+    assert "the database 'postgresql://db.example/mlflow'" in str(caught.value)
+    assert "not mlflow-skinny alone" in str(caught.value)
+    assert "pip install mlflow" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_scheme_that_mlflow_does_not_know(client, monkeypatch):
+    def refuse(uri: str) -> None:
+        raise ValueError(f"unknown scheme of {uri}")
+
+    monkeypatch.setattr(sys.modules["mlflow"], "MlflowClient", refuse)
+    with pytest.raises(OptionError, match="MLflow cannot open 'odd://h/': ValueError: unknown"):
+        get_experiment_names(tracking_uri="odd://ann:s3cret@h/")

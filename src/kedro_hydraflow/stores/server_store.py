@@ -352,7 +352,7 @@ class ServerStore(Store):
             engine = sqlalchemy.create_engine(self._uri)
         except ImportError as exc:
             raise MissingPackageError(f"{needed} its driver ({exc}): install that") from exc
-        except sqlalchemy.exc.ArgumentError as exc:
+        except (sqlalchemy.exc.ArgumentError, ValueError) as exc:
             raise OptionError(
                 f"tracking_uri: {self.where!r} is no URL of a database: {self._hide(describe(exc))}"
             ) from self._get_cause(exc)
@@ -372,7 +372,7 @@ class ServerStore(Store):
 
     def _make_error(self, action: str, exc: Exception) -> StorageError:
         get_status = getattr(exc, "get_http_status_code", None)
-        status = get_status() if get_status else 500
+        status = get_status() if get_status else 0
         if status in (401, 403):
             return self._make_denial(status)
         kind = UnreachableError if status == 429 or status >= 500 else StorageError
