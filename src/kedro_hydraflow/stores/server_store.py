@@ -359,8 +359,9 @@ class ServerStore(Store):
         try:
             is_mlflow = sqlalchemy.inspect(engine).has_table("experiments")
         except sqlalchemy.exc.SQLAlchemyError as exc:
+            text = self._hide(describe(exc)).partition("\n")[0]
             raise UnreachableError(
-                f"the database {self.where!r} cannot be read: {self._hide(describe(exc))}"
+                f"the database {self.where!r} cannot be read: {text}"
             ) from self._get_cause(exc)
         finally:
             engine.dispose()
