@@ -24,6 +24,9 @@ from typing import Any
 AZURITE = Path(__file__).parent.parent / ".cache" / "azurite"
 """Where ``make integration`` installs azurite with npm."""
 
+HYDRAFLOW = Path(__file__).parent.parent / ".venv-hydraflow" / "bin" / "python"
+"""The interpreter of the environment with MLflow and HydraFlow that ``make integration`` makes."""
+
 BUCKET = "team"
 PRIVATE_BUCKET = "private"
 """A bucket that `seaweedfs` does not let the user of its options into."""
@@ -31,6 +34,8 @@ PRIVATE_BUCKET = "private"
 REGION = "us-east-1"
 
 _SECONDS_TO_START = 30
+_SECONDS_FOR_MLFLOW = 180
+"""MLflow's server imports for seconds of a whole core."""
 
 
 class MissingServerError(RuntimeError):
@@ -430,6 +435,98 @@ def _write_below(folder: Path) -> Callable[[str, bytes], None]:
     return write
 
 
+# MLflow ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def mlflow_server(database: Path, s3: Server, *flags: str, password: str = "") -> Iterator[str]:
+    """Run a tracking server, whose artifacts are on S3; gives its URL.
+
+    Args:
+        database: The SQLite file. Several servers can have the same.
+        s3: What has the artifacts.
+        *flags: Where on it they are, and who serves them.
+        password: That of the user ``admin``, if there are to be users.
+    """
+    port = get_free_port()
+    env = {**get_mlflow_env(s3), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    command = [
+        *(*_find_mlflow(), "server", "--host", "127.0.0.1", "--port", str(port)),
+        *("--workers", "1", "--backend-store-uri", f"sqlite:///{database}", *flags),
+    ]
+    if password:
+        config = database.with_name("auth.ini")
+        config.write_text(
+            f"""
+            [mlflow]
+            default_permission = READ
+            database_uri = sqlite:///{database.with_name("auth.db")}
+            admin_username = admin
+            admin_password = {password}
+            authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+            auth_cache_ttl_seconds = 600
+            """.replace("\n            ", "\n")
+        )
+        env |= {"MLFLOW_AUTH_CONFIG_PATH": str(config), "MLFLOW_FLASK_SERVER_SECRET_KEY": "key"}
+        command += ["--app-name", "basic-auth"]
+    with _running(command, port, env=env, ready_url="/health", seconds=_SECONDS_FOR_MLFLOW):
+        yield f"http://127.0.0.1:{port}"
+
+
+def migrate_to_database(tracking_dir: Path, database: Path) -> None:
+    """Have MLflow put the runs of a file store into a new database."""
+    command = [
+        *(*_find_mlflow(), "migrate-filestore", "--no-progress"),
+        *("--source", str(tracking_dir), "--target", f"sqlite:///{database}"),
+    ]
+    run_with_hydraflow(command, database.parent)
+
+
+def run_with_hydraflow(
+    command: list[str], folder: Path, env: Mapping[str, str] | None = None, *, check: bool = True
+) -> None:
+    """Run a command of HydraFlow's environment in a folder.
+
+    Raises:
+        ServerError: If it fails, unless that is expected.
+    """
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if check and done.returncode:
+        raise ServerError(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}")
+
+
+def find_hydraflow() -> str:
+    """Return the interpreter that has HydraFlow.
+
+    Raises:
+        MissingServerError: If there is none.
+    """
+    if not HYDRAFLOW.exists():
+        raise MissingServerError(f"{HYDRAFLOW} is missing: `make integration` takes Python 3.13")
+    return str(HYDRAFLOW)
+
+
+def _find_mlflow() -> list[str]:
+    return [find_hydraflow(), "-m", "mlflow"]
+
+
+def get_mlflow_env(s3: Server) -> dict[str, str]:
+    """Return how MLflow is told about an S3 server."""
+    return {
+        "AWS_ACCESS_KEY_ID": s3.options["key"],
+        "AWS_SECRET_ACCESS_KEY": s3.options["secret"],
+        "AWS_DEFAULT_REGION": REGION,
+        "MLFLOW_S3_ENDPOINT_URL": f"http://{s3.endpoint}",
+    }
+
+
 # Processes -------------------------------------------------------------------------------
 
 _GUARD = """
@@ -453,6 +550,7 @@ def _running(
     *,
     env: Mapping[str, str] | None = None,
     ready_url: str | None = None,
+    seconds: float = _SECONDS_TO_START,
 ) -> Iterator[None]:
     """Run a command from when it listens on a port to the end of the block.
 
@@ -462,6 +560,7 @@ def _running(
         env: Added to the environment.
         ready_url: A path that it answers over HTTP when it is ready, None where listening
             is enough.
+        seconds: How long it may take.
 
     Raises:
         ServerError: If it ends, or does not listen in time.
@@ -477,7 +576,7 @@ def _running(
         )
         assert guard.stdin is not None
         try:
-            deadline = time.monotonic() + _SECONDS_TO_START
+            deadline = time.monotonic() + seconds
             while not _is_ready(port, ready_url):
                 if guard.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)

@@ -145,6 +145,7 @@ _EXTRAS = {
     "http": "http",
     "https": "http",
     "webdav": "webdav",
+    "mlflow": "mlflow",
 }
 
 

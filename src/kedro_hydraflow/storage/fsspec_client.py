@@ -28,7 +28,9 @@ _THREADS = {"webdav": 16}
 """For filesystems that are not asynchronous, how many threads use one at once. Most of their
 connections take one at a time: several threads on one of paramiko block each other."""
 
-_WITH_TIMEOUTS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https"})
+_WITH_TIMEOUTS = frozenset(
+    {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "mlflow"}
+)
 _TIMEOUT = 60.0
 _CONNECT_TIMEOUT = 10.0
 _READ_TIMEOUT = 30.0

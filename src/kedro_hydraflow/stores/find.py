@@ -115,9 +115,9 @@ def _open_uri(
             raise OptionError("artifact_root: a file store holds the artifacts itself")
         storage, root = locate(uri)
         return FileStore(storage, root, Listing(storage, root, index), index)
-    from kedro_hydraflow.stores.server_store import open_server
+    from kedro_hydraflow.stores.server_store import ServerStore
 
-    return open_server(uri, artifact_root, storage_options)
+    return ServerStore(uri, artifact_root, storage_options)
 
 
 def _get_scheme(uri: str) -> str:

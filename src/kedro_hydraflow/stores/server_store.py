@@ -1,22 +1,460 @@
-"""A tracking server, or a database other than SQLite, through MLflow's own client."""
+"""A tracking server, or a database other than SQLite, through MLflow's own client.
+
+``mlflow`` is imported here alone, and only when runs are asked for. For a server
+``mlflow-skinny`` is enough. Before MLflow's client, which asks a server that is down again for
+minutes, one request of our own sees whether an MLflow server answers at all.
+
+A search brings runs with all that was logged for them; only the histories of metrics take
+requests of their own.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
-from kedro_hydraflow.errors import MissingPackageError
+from typing_extensions import override
+
+from kedro_hydraflow.errors import (
+    Failure,
+    KedroHydraflowError,
+    MetadataError,
+    MissingPackageError,
+    OptionError,
+    StorageError,
+    TrackingDirectoryError,
+    UnreachableError,
+    describe,
+)
+from kedro_hydraflow.redaction import get_harmless, redact, redact_url
+from kedro_hydraflow.run_info import LOGGED_KINDS, ExperimentInfo, RunInfo
+from kedro_hydraflow.storage import locate
+from kedro_hydraflow.stores.base import (
+    DEFAULT_EXPERIMENT_ID,
+    ExperimentFilter,
+    Experiments,
+    Point,
+    Store,
+    make_name_filter,
+)
+from kedro_hydraflow.stores.locations import RunLocator
+from kedro_hydraflow.stores.metric_file import sort_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from kedro_hydraflow.storage import Location
-    from kedro_hydraflow.stores.base import Store
+    from kedro_hydraflow.storage import Location, Storage
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+_PAGE = 1000
+"""Experiments or runs that one request asks for."""
+
+_THREADS = 8
+"""Requests at a time. MLflow keeps 10 connections to a server."""
+
+_PROBE = "/api/2.0/mlflow/experiments/search"
+_PROBE_TIMEOUT = 20
+_PROBE_RETRIES = 2
+"""For the first request, unless MLflow's own variables say how patient to be."""
+
+_META_KEYS = ("status", "run_name", "start_time", "end_time", "lifecycle_stage")
+
+_LARGEST = sys.float_info.max
+"""What MLflow's databases hold for infinity."""
+
+_DATABASES = ("postgresql", "postgres", "mysql", "mssql", "oracle")
 
 
-def open_server(
-    uri: str, artifact_root: Location | None, storage_options: Mapping[str, Any] | None
-) -> Store:
-    """Return the store at a tracking URI."""
-    raise MissingPackageError(
-        f"tracking_uri: {uri!r} cannot be opened", artifact_root, storage_options
-    )
+class ServerStore(Store):
+    """What MLflow's client finds at a tracking URI.
+
+    Args:
+        uri: The tracking URI: ``http(s)://…``, or that of a database.
+        artifact_root: Where the artifacts are now, if not where they were recorded.
+        storage_options: As for `locate`, for artifacts that the server does not serve itself.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        artifact_root: Location | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._uri = uri
+        self._arguments = (uri, artifact_root, storage_options)
+        self._locator = RunLocator((), artifact_root, storage_options, self._open_proxied)
+        self._proxies: dict[str, Storage] = {}
+        self._opened: Any = None
+        self._listed: dict[str, Any] = {}
+        """What the last listing brought, by run ID, until it is read."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ServerStore) and self._arguments == other._arguments
+
+    def __hash__(self) -> int:
+        return hash(self._uri)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ServerStore, self._arguments
+
+    @property
+    @override
+    def where(self) -> str:
+        return redact_url(self._uri)
+
+    @override
+    def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
+        matches = make_name_filter(experiment_names)
+        found = Experiments()
+        with self._client("list the experiments") as client:
+            listed = list(_iter_pages(client.search_experiments))
+        for experiment in listed:
+            name, experiment_id = experiment.name, str(experiment.experiment_id)
+            if experiment_id == DEFAULT_EXPERIMENT_ID:
+                continue
+            if not matches(name):
+                found.other_names.append(name)
+                continue
+            try:
+                place = self._locator.find_experiment(
+                    experiment_id, experiment.artifact_location or ""
+                )
+            except KedroHydraflowError as exc:
+                found.failures.append(Failure(f"{self.where}: experiment {name!r}", exc))
+            else:
+                found.matching.append(ExperimentInfo(*place, name, self, experiment_id))
+        found.matching.sort(key=lambda e: (e.name, e.experiment_id))
+        return found
+
+    @override
+    def list_runs(
+        self, experiments: Sequence[ExperimentInfo], limit: int | None = None
+    ) -> tuple[list[tuple[ExperimentInfo, list[str]]], list[Failure]]:
+        with self._client("list the runs") as client:
+
+            def search(experiment: ExperimentInfo) -> list[Any]:
+                return list(
+                    _iter_pages(
+                        client.search_runs,
+                        limit,
+                        experiment_ids=[experiment.experiment_id],
+                        run_view_type=_ANY_STAGE,
+                        # Runs that are added in the meantime come at the end, not in between.
+                        order_by=["attributes.start_time ASC"],
+                    )
+                )
+
+            searched = _map_in_threads(search, experiments)
+        self._listed = {run.info.run_id: run for runs in searched for run in runs}
+        found = [
+            (experiment, sorted({run.info.run_id for run in runs}))
+            for experiment, runs in zip(experiments, searched, strict=True)
+        ]
+        return found, []
+
+    @override
+    def read_runs(
+        self,
+        names: Sequence[tuple[ExperimentInfo, str]],
+        *,
+        include_deleted: bool | None = None,
+    ) -> tuple[list[RunInfo], list[Failure]]:
+        listed = {run_id: self._listed.pop(run_id, None) for _, run_id in names}
+        unknown = [run_id for run_id, run in listed.items() if run is None]
+        listed.update(zip(unknown, self._get_runs(unknown), strict=True))
+        runs = []
+        failures = []
+        for experiment, run_id in names:
+            run = listed[run_id]
+            try:
+                if isinstance(run, StorageError):
+                    raise run
+                if run is None or (run.info.lifecycle_stage == "deleted" and not include_deleted):
+                    continue
+                place = self._locator.find(
+                    experiment.experiment_id, run_id, run.info.artifact_uri or ""
+                )
+            except KedroHydraflowError as exc:
+                failures.append(Failure(f"{self.where}: run {run_id}", exc))
+                continue
+            info = RunInfo.make(*place, experiment)
+            _remember(info, run)
+            runs.append(info)
+        return runs, failures
+
+    @override
+    def read_experiment_name(self, experiment: ExperimentInfo, run_dir: str) -> str:
+        with self._client("read an experiment") as client:
+            return str(client.get_experiment(experiment.experiment_id).name)
+
+    @override
+    def read_facts(self, infos: Sequence[RunInfo]) -> None:
+        for info, run in zip(infos, self._get_runs([i.run_id for i in infos]), strict=True):
+            if isinstance(run, StorageError) or run is None:
+                info._meta = run or {}
+            else:
+                _remember(info, run)
+
+    @override
+    def read_values(
+        self, infos: Sequence[RunInfo], kind: str, name: str
+    ) -> list[float | str | MetadataError | StorageError | None]:
+        return [
+            values if isinstance(values, StorageError) else values.get(name)
+            for values in self.read_all(infos, kind)
+        ]
+
+    @override
+    def read_all(self, infos: Sequence[RunInfo], kind: str) -> list[dict[str, Any] | StorageError]:
+        runs = self._get_runs([info.run_id for info in infos])
+        return [
+            run if isinstance(run, StorageError) else {} if run is None else _get_logged(run)[kind]
+            for run in runs
+        ]
+
+    @override
+    def read_histories(
+        self, infos: Sequence[RunInfo], name: str
+    ) -> list[list[Point] | MetadataError | StorageError]:
+        def read(info: RunInfo) -> list[Point] | StorageError:
+            metrics = (info._logged or {}).get("metrics")
+            if isinstance(metrics, dict) and name not in metrics:
+                return []
+            history = self._try("read a metric", lambda c: c.get_metric_history(info.run_id, name))
+            if history is None or isinstance(history, StorageError):
+                return history or []
+            points = (Point(m.step, m.timestamp, _decode_metric(m.value)) for m in history)
+            return sorted(points, key=sort_key)
+
+        return list(_map_in_threads(read, infos))
+
+    def _get_runs(self, run_ids: Sequence[str]) -> list[Any]:
+        """Return each run as MLflow has it, None if there is none, or why it cannot be read."""
+        return _map_in_threads(
+            lambda run_id: self._try("read a run", lambda client: client.get_run(run_id)), run_ids
+        )
+
+    def _try(self, action: str, ask: Callable[[Any], T]) -> T | StorageError | None:
+        """Return what MLflow's client answers, None if it has no such thing, or why not."""
+        try:
+            with self._client(action) as client:
+                return ask(client)
+        except StorageError as exc:
+            if getattr(exc.__cause__, "error_code", None) == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            return exc
+
+    @contextmanager
+    def _client(self, action: str) -> Iterator[Any]:
+        """Give MLflow's client, and translate what it raises.
+
+        Raises:
+            UnreachableError: If nothing answers.
+            StorageError: If it does not let us.
+            TrackingDirectoryError: If what answers is not MLflow.
+            MissingPackageError: If MLflow is not installed.
+        """
+        try:
+            if self._opened is None:
+                self._opened = self._open()
+            yield self._opened
+        except KedroHydraflowError:
+            raise
+        except Exception as exc:
+            raise self._make_error(action, exc) from self._get_cause(exc)
+
+    def _open(self) -> Any:
+        try:
+            from mlflow import MlflowClient
+        except ImportError as exc:
+            raise MissingPackageError(
+                f"tracking_uri: {self.where!r} is read through MLflow, which is not installed "
+                f"({exc}): pip install 'kedro-hydraflow[mlflow]'"
+            ) from exc
+        scheme = urlsplit(self._uri).scheme.lower()
+        if scheme in ("http", "https"):
+            self._check_server()
+        elif scheme.partition("+")[0] in _DATABASES:
+            self._check_database()
+        try:
+            return MlflowClient(self._uri)
+        except Exception as exc:
+            raise OptionError(
+                f"tracking_uri: MLflow cannot open {self.where!r}: {self._hide(describe(exc))}"
+            ) from self._get_cause(exc)
+
+    def _check_server(self) -> None:
+        """See that an MLflow server answers, and lets us in."""
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
+
+        environ = os.environ
+        try:
+            response = http_request(
+                get_default_host_creds(self._uri),
+                _PROBE,
+                "GET",
+                params={"max_results": 1},
+                max_retries=None
+                if "MLFLOW_HTTP_REQUEST_MAX_RETRIES" in environ
+                else _PROBE_RETRIES,
+                timeout=None if "MLFLOW_HTTP_REQUEST_TIMEOUT" in environ else _PROBE_TIMEOUT,
+                raise_on_status=False,
+            )
+        except Exception as exc:
+            text = self._hide(describe(exc))
+            raise UnreachableError(
+                f"the tracking server {self.where!r} cannot be reached: "
+                f"{text.rpartition('Caused by ')[2]}; is it running, and is that its URL?"
+            ) from self._get_cause(exc)
+        status = response.status_code
+        if status in (401, 403):
+            raise self._make_denial(status)
+        if status == 429 or status >= 500:
+            text = self._hide(response.text[:500].strip())
+            raise UnreachableError(
+                f"the tracking server {self.where!r} does not work: it answered {status} {text}"
+            )
+        try:
+            is_mlflow = status == 200 and isinstance(response.json(), dict)
+        except ValueError:
+            is_mlflow = False
+        if not is_mlflow:
+            raise TrackingDirectoryError(
+                f"tracking_uri: {self.where!r} is not an MLflow server: it answered a search for "
+                f"experiments with {status} and no list of them"
+            )
+
+    def _check_database(self) -> None:
+        """See that the database is MLflow's, which would otherwise set up its tables there."""
+        needed = f"tracking_uri: to read the database {self.where!r} takes"
+        try:
+            import sqlalchemy
+        except ImportError as exc:
+            raise MissingPackageError(
+                f"{needed} the whole of MLflow, not mlflow-skinny alone ({exc}): pip install mlflow"
+            ) from exc
+        try:
+            engine = sqlalchemy.create_engine(self._uri)
+        except ImportError as exc:
+            raise MissingPackageError(f"{needed} its driver ({exc}): install that") from exc
+        except (sqlalchemy.exc.ArgumentError, ValueError) as exc:
+            raise OptionError(
+                f"tracking_uri: {self.where!r} is no URL of a database: {self._hide(describe(exc))}"
+            ) from self._get_cause(exc)
+        try:
+            is_mlflow = sqlalchemy.inspect(engine).has_table("experiments")
+        except sqlalchemy.exc.SQLAlchemyError as exc:
+            text = self._hide(describe(exc)).partition("\n")[0]
+            raise UnreachableError(
+                f"the database {self.where!r} cannot be read: {text}"
+            ) from self._get_cause(exc)
+        finally:
+            engine.dispose()
+        if not is_mlflow:
+            raise TrackingDirectoryError(
+                f"tracking_uri: {self.where!r} is not a database of MLflow: it has no table "
+                "'experiments'"
+            )
+
+    def _make_error(self, action: str, exc: Exception) -> StorageError:
+        get_status = getattr(exc, "get_http_status_code", None)
+        status = get_status() if get_status else 0
+        if status in (401, 403):
+            return self._make_denial(status)
+        kind = UnreachableError if status == 429 or status >= 500 else StorageError
+        return kind(f"{self.where}: cannot {action}: {self._hide(describe(exc))}")
+
+    def _make_denial(self, status: int) -> StorageError:
+        return StorageError(
+            f"the tracking server {self.where!r} denies access ({status}): set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, "
+            "as for MLflow itself"
+        )
+
+    def _hide(self, text: str) -> str:
+        return redact(text, self._secrets)
+
+    def _get_cause(self, exc: Exception) -> Exception | None:
+        return get_harmless(exc, self._secrets)
+
+    @property
+    def _secrets(self) -> dict[str, str]:
+        names = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+        secrets = {name: os.environ[name] for name in names if name in os.environ}
+        password = urlsplit(self._uri).password
+        return {**secrets, "password": unquote(password)} if password else secrets
+
+    def _open_proxied(self, location: str) -> tuple[Storage, str]:
+        """Return the place of ``mlflow-artifacts:/path`` or ``mlflow-artifacts://host/path``."""
+        server, artifacts = urlsplit(self._uri), urlsplit(location)
+        if server.scheme not in ("http", "https"):
+            raise StorageError(
+                f"{location!r} can be read through its tracking server alone: give the server's "
+                "URL as tracking_uri, or say with artifact_root where the artifacts are"
+            )
+        own = server.netloc.rpartition("@")[2]
+        host = artifacts.netloc or own
+        if host not in self._proxies:
+            from kedro_hydraflow.storage.mlflow_artifacts import make_artifacts_root
+
+            login = (server.username, server.password) if host == own else (None, None)
+            root = make_artifacts_root(
+                f"{server.scheme}://{host}{server.path.rstrip('/')}",
+                *(unquote(text) if text else None for text in login),
+            )
+            self._proxies[host], _ = locate(root)
+        return self._proxies[host], artifacts.path.strip("/")
+
+
+_ANY_STAGE = 3
+"""``ViewType.ALL`` of MLflow's ``service.proto``."""
+
+
+def _iter_pages(
+    search: Callable[..., Any], limit: int | None = None, **filters: Any
+) -> Iterator[Any]:
+    """Yield what a search of MLflow's client finds, page by page, up to a limit."""
+    token = None
+    left = math.inf if limit is None else limit
+    while left > 0:
+        page = search(**filters, max_results=min(_PAGE, left), page_token=token)
+        yield from page
+        left -= len(page)
+        token = page.token
+        if not token:
+            return
+
+
+def _map_in_threads(function: Callable[[A], T], items: Iterable[A]) -> list[T]:
+    with ThreadPoolExecutor(_THREADS) as threads:
+        try:
+            return list(threads.map(function, items))
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _remember(info: RunInfo, run: Any) -> None:
+    """Set all that is known of a run from what MLflow has of it."""
+    facts = ((key, getattr(run.info, key)) for key in _META_KEYS)
+    info._meta = {key: str(value) for key, value in facts if value is not None}
+    info._logged = {**_get_logged(run)}
+
+
+def _get_logged(run: Any) -> dict[str, dict[str, Any]]:
+    """Return metrics, params and tags by kind, each sorted by name."""
+    logged = {kind: dict(sorted(getattr(run.data, kind).items())) for kind in LOGGED_KINDS}
+    logged["metrics"] = {key: _decode_metric(v) for key, v in logged["metrics"].items()}
+    return logged
+
+
+def _decode_metric(value: float) -> float:
+    return math.copysign(math.inf, value) if abs(value) >= _LARGEST else value

@@ -1,0 +1,253 @@
+"""Artifacts that an MLflow server keeps for its clients, as a filesystem of fsspec.
+
+It reads MLflow's artifact API, ``mlflow/server/handlers.py``:
+
+- ``GET /api/2.0/mlflow-artifacts/artifacts?path=<folder>`` lists a folder as JSON. A folder
+  that is not there has an empty list, as on an object store.
+- ``GET /api/2.0/mlflow-artifacts/artifacts/<file>`` gives a file.
+
+The URLs are ``mlflow://`` and a path; which server, ``base_url`` says. Importing the module
+makes fsspec and ``UPath`` know them.
+"""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import io
+import os
+import ssl
+import urllib.parse
+import weakref
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from fsspec import register_implementation
+from fsspec.asyn import AsyncFileSystem
+from fsspec.implementations.http import HTTPFileSystem
+from upath import UPath
+from upath.registry import register_implementation as register_path
+
+from kedro_hydraflow.errors import StorageError
+from kedro_hydraflow.storage.bulk import MAX_CONCURRENCY
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PROTOCOL = "mlflow"  # of letters alone, or UPath takes it for the name of a local folder
+
+_API = "/api/2.0/mlflow-artifacts/artifacts"
+_CONNECT_TIMEOUT = 10.0
+_READ_TIMEOUT = 120.0
+"""Seconds without a sign of life, MLflow's own default: the server may have to fetch a whole
+file from its storage before it begins to send."""
+
+_CHUNK = 1 << 20
+_LOGIN = (
+    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, "
+    "as for MLflow itself"
+)
+
+
+class ArtifactsPath(UPath):
+    """A path of an artifact on an MLflow server."""
+
+    __slots__ = ()
+
+
+class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
+    """The artifacts of an MLflow server, for reading.
+
+    It logs in as MLflow does: with ``MLFLOW_TRACKING_USERNAME`` and ``…_PASSWORD`` from the
+    environment or ``~/.mlflow/credentials``, or with ``MLFLOW_TRACKING_TOKEN``.
+
+    Args:
+        base_url: The server, ``https://host:port`` and a prefix if it has one.
+        username: Instead of that of the environment.
+        password: The one that goes with it.
+        **kwargs: Options of every filesystem of fsspec.
+    """
+
+    protocol = PROTOCOL
+    root_marker = "/"
+
+    def __init__(
+        self,
+        base_url: str,
+        username: str | None = None,
+        password: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        import aiohttp
+
+        super().__init__(**kwargs)
+        self._aiohttp = aiohttp
+        self._base_url = base_url.rstrip("/")
+        self._login = (username, password) if username else None
+        self._session: Any = None
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        if isinstance(path, list):
+            return [cls._strip_protocol(p) for p in path]
+        return "/" + os.fspath(path).removeprefix(f"{PROTOCOL}://").strip("/")
+
+    async def _ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+        path = self._strip_protocol(path)
+        params = {"path": path.strip("/")} if path != "/" else {}
+        async with self._get(path, _API, params) as response:
+            try:
+                listed = (await response.json()).get("files", [])
+            except (ValueError, AttributeError, self._aiohttp.ContentTypeError) as exc:
+                raise StorageError(
+                    f"{self._base_url} answered with something else than MLflow's list of "
+                    "artifacts; is it the URL of an MLflow server?"
+                ) from exc
+        if not listed and path != "/":
+            raise FileNotFoundError(path)
+        here = path.rstrip("/")
+        infos = [
+            {
+                "name": f"{here}/{entry['path'].rpartition('/')[2]}",
+                "type": "directory" if entry.get("is_dir") else "file",
+                "size": None if entry.get("is_dir") else int(entry.get("file_size", 0)),
+            }
+            for entry in listed
+        ]
+        return infos if detail else [info["name"] for info in infos]
+
+    async def _info(self, path: str, **_: Any) -> dict[str, Any]:
+        path = self._strip_protocol(path)
+        if path == "/":
+            return {"name": path, "type": "directory", "size": None}
+        for info in await self._ls(path.rpartition("/")[0]):
+            if info["name"] == path:
+                return dict(info)
+        raise FileNotFoundError(path)
+
+    async def _cat_file(
+        self, path: str, start: int | None = None, end: int | None = None, **_: Any
+    ) -> bytes:
+        async with self._get_content(path) as response:
+            return bytes(await response.read())[start:end]
+
+    async def _get_file(self, rpath: str, lpath: str, **_: Any) -> None:
+        async with self._get_content(rpath) as response:
+            with open(lpath, "wb") as file:
+                async for chunk in response.content.iter_chunked(_CHUNK):
+                    file.write(chunk)
+
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> io.BytesIO:
+        if mode != "rb":
+            raise NotImplementedError("artifacts on an MLflow server are read, not written")
+        return io.BytesIO(self.cat_file(path))
+
+    @asynccontextmanager
+    async def _get_content(self, path: str) -> AsyncIterator[Any]:
+        path = self._strip_protocol(path)
+        try:
+            async with self._get(path, _API + urllib.parse.quote(path)) as response:
+                yield response
+        except self._aiohttp.ClientResponseError as exc:
+            # With some storages behind them servers fail on what is not there.
+            if exc.status in (400, 500):
+                await self._require_file(path)
+            raise
+
+    async def _require_file(self, path: str) -> None:
+        if (await self._info(path))["type"] == "directory":
+            raise IsADirectoryError(path)
+
+    @asynccontextmanager
+    async def _get(
+        self, path: str, url: str, params: dict[str, str] | None = None
+    ) -> AsyncIterator[Any]:
+        """Make a request, and explain why it failed."""
+        from yarl import URL
+
+        if self._session is None:
+            self._session = self._make_session()
+            weakref.finalize(self, HTTPFileSystem.close_session, self.loop, self._session)
+        target = URL(self._base_url + url, encoded=True).update_query(params or {})
+        async with self._session.get(target, headers=_make_headers(self._login)) as response:
+            if response.status >= 400:
+                raise await self._explain(response, path, is_listing=params is not None)
+            yield response
+
+    def _make_session(self) -> Any:
+        timeout = self._aiohttp.ClientTimeout(
+            None,
+            sock_connect=_CONNECT_TIMEOUT,
+            sock_read=float(os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", _READ_TIMEOUT)),
+        )
+        connector = self._aiohttp.TCPConnector(limit=MAX_CONCURRENCY, ssl=_make_ssl())
+        return self._aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True)
+
+    async def _explain(self, response: Any, path: str, *, is_listing: bool) -> Exception:
+        status, text = response.status, (await response.text(errors="replace"))[:500]
+        if status == 404 and not is_listing:
+            return FileNotFoundError(path)
+        if status in (401, 403):
+            return StorageError(f"{self._base_url} denies access ({status}): {_LOGIN}")
+        if status == 404 or "serve-artifacts" in text:
+            return StorageError(
+                f"{self._base_url} does not serve artifacts ({status}): start it with "
+                "`mlflow server --serve-artifacts`, or say with artifact_root where they are"
+            )
+        error: Exception = self._aiohttp.ClientResponseError(
+            response.request_info, response.history, status=status, message=text
+        )
+        return error
+
+
+register_implementation(PROTOCOL, ArtifactsFileSystem, clobber=True)
+register_path(PROTOCOL, ArtifactsPath, clobber=True)
+
+
+def make_artifacts_root(
+    base_url: str, username: str | None = None, password: str | None = None
+) -> UPath:
+    """Return the root of a server's artifacts. The arguments are those of the filesystem."""
+    login = {"username": username, "password": password} if username else {}
+    return ArtifactsPath(f"{PROTOCOL}:///", base_url=base_url, **login)
+
+
+def _make_headers(login: tuple[str, str | None] | None) -> dict[str, str]:
+    """Return what MLflow's own client would send."""
+    headers = {}
+    username, password = login or _read_login()
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    if username:
+        text = f"{username}:{password or ''}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(text).decode()}"
+    elif token:
+        headers["Authorization"] = f"Bearer {token}"
+    workspace = os.environ.get("MLFLOW_WORKSPACE", "").strip()
+    if workspace:
+        headers["X-MLFLOW-WORKSPACE"] = workspace
+    return headers
+
+
+def _read_login() -> tuple[str | None, str | None]:
+    names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+    file = configparser.ConfigParser(interpolation=None)
+    if not all(name in os.environ for name in names):
+        file.read(os.path.expanduser("~/.mlflow/credentials"))
+    username, password = (
+        os.environ.get(name) or file.get("mlflow", name, fallback=None) for name in names
+    )
+    return (username, password) if username and password else (None, None)
+
+
+def _make_ssl() -> ssl.SSLContext | bool:
+    """Return how to verify the server, as MLflow's variables have it."""
+    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+        return False
+    authority = os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH")
+    certificate = os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH")
+    if not authority and not certificate:
+        return True
+    context = ssl.create_default_context(cafile=authority or None)
+    if certificate:
+        context.load_cert_chain(certificate)
+    return context

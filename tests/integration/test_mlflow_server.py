@@ -1,0 +1,292 @@
+"""Runs that the newest HydraFlow writes to MLflow's own server, with its artifacts on S3."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from polars.testing import assert_frame_equal
+
+import servers
+from conftest import ROOT, SWEEP
+from kedro_hydraflow import Run, RunCollection, get_experiment_names, iter_run_dirs
+from kedro_hydraflow.errors import (
+    KedroHydraflowError,
+    StorageError,
+    TrackingDirectoryError,
+    UnreachableError,
+)
+from kedro_hydraflow.run_info import LOGGED_KINDS, read_histories
+from places import is_server_required
+
+pytestmark = [
+    pytest.mark.integration,
+    # Clients that live as long as the process do not close their connections at its end.
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning"),
+]
+
+PASSWORD = "admin-password-1"
+
+APPLICATION = ROOT / "examples" / "train_digits.py"
+JOBS = ["training.learning_rate=0.01,0.99", "training.epochs=2", "model.hidden_size=4"]
+"""Two runs, of which the second one fails."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Two servers on one database: the first serves artifacts and has users."""
+
+    proxied: str
+    direct: str
+    database: Path
+    s3: servers.Server
+
+    @property
+    def uri(self) -> str:
+        """The first server's URL, with the password."""
+        return self.proxied.replace("://", f"://admin:{PASSWORD}@")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    pytest.importorskip("s3fs")
+    folder = tmp_path_factory.mktemp("mlflow")
+    with ExitStack() as stack:
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("DO_NOT_TRACK", "1")
+        try:
+            servers.find_hydraflow()
+            s3 = stack.enter_context(servers.moto())
+        except servers.MissingServerError as exc:
+            if is_server_required():
+                raise
+            pytest.skip(str(exc))
+        database = folder / "mlflow.db"
+        servers.migrate_to_database(SWEEP, database)
+        proxied = servers.mlflow_server(
+            database, s3, "--artifacts-destination", f"{s3.url}/proxied", password=PASSWORD
+        )
+        direct = servers.mlflow_server(
+            database, s3, "--no-serve-artifacts", "--default-artifact-root", f"{s3.url}/direct"
+        )
+        site = Site(stack.enter_context(proxied), stack.enter_context(direct), database, s3)
+        write_runs(site, folder)
+        yield site
+
+
+def write_runs(site: Site, folder: Path) -> None:
+    python, env = servers.find_hydraflow(), servers.get_mlflow_env(site.s3)
+
+    def run_application(uri: str, name: str) -> None:
+        command = [python, str(APPLICATION), "-m", f"hydra.job.name={name}", *JOBS]
+        (folder / name).mkdir()
+        # One of its runs fails, and so does the whole.
+        servers.run_with_hydraflow(command, folder / name, {**env, "TURI": uri}, check=False)
+
+    with ThreadPoolExecutor() as threads:
+        tasks = [
+            threads.submit(run_application, site.uri, "digits"),
+            threads.submit(run_application, site.direct, "digits_direct"),
+            threads.submit(
+                servers.run_with_hydraflow, [python, "-c", ODD_RUNS, site.uri], folder, env
+            ),
+        ]
+        for task in tasks:
+            task.result()
+
+
+ODD_RUNS = """
+import math, sys
+from mlflow import MlflowClient
+
+client = MlflowClient(sys.argv[1])
+experiment_id = client.create_experiment("odd")
+run_id = client.create_run(experiment_id, run_name="odd").info.run_id
+for step, value in enumerate([1.0, math.nan, math.inf, -math.inf]):
+    client.log_metric(run_id, "odd", value, step=step)
+    client.log_metric(run_id, f"odd/{step}", value)
+client.log_param(run_id, "long", "x" * 5000)
+client.set_tag(run_id, "text", "ä\\n'")
+client.log_text(run_id, "seed: 1\\n", ".hydra/config.yaml")
+client.log_text(run_id, "hello", "a b/50+ ä.txt")
+deleted = client.create_run(experiment_id).info.run_id
+client.delete_run(deleted)
+client.delete_experiment(client.create_experiment("deleted"))
+"""
+
+
+def load(uri: str, experiment_names: Any = None, **options: Any) -> RunCollection[Any]:
+    dirs = iter_run_dirs(tracking_uri=uri, experiment_names=experiment_names, **options)
+    return Run.load(dirs)
+
+
+def test_experiments(site):
+    names = ["digits", "digits_direct", "odd"]
+    of_the_sweep = get_experiment_names(SWEEP)
+    assert get_experiment_names(tracking_uri=site.uri) == sorted([*names, *of_the_sweep])
+
+
+def test_runs_of_the_application(site):
+    runs = load(site.uri, "digits")
+
+    assert runs.to_frame("status", "training.learning_rate").sort("status").rows() == [
+        ("FAILED", 0.99),
+        ("FINISHED", 0.01),
+    ]
+    run = runs.get(status="FINISHED")
+    assert run.cfg.model.hidden_size == 4
+    assert (run.info.job_name, run.info.lifecycle_stage) == ("digits", "active")
+    assert run.info.start_time < run.info.end_time
+    assert run.params == {"model.type": "mlp", "training.learning_rate": "0.01"}
+    assert run.tags["stage"] == "sweep"
+    assert set(run.metrics) == {"accuracy", "train/loss", "val/accuracy"}
+    (history,) = read_histories([run.info], "val/accuracy")
+    assert [point.step for point in history] == [0, 1]
+    assert history[-1].value == run.metrics["val/accuracy"]
+
+
+def test_artifacts_through_the_server(site, tmp_path, monkeypatch):
+    monkeypatch.setenv("KEDRO_HYDRAFLOW_CACHE_DIR", str(tmp_path))
+    run = load(site.uri, "digits")[0]
+
+    assert len(json.loads(run.path("confusion_matrix.json").read_bytes())) == 10
+    assert np.load(run.path("model/weights.npz"))["coef_0"].shape == (64, 4)
+    assert [path.name for path in run.path("model").iterdir()] == ["weights.npz"]
+    assert not run.path("absent.txt").exists()
+    with pytest.raises(FileNotFoundError):
+        run.path("absent.txt").read_bytes()
+    assert (run.info.run_dir / "artifacts/confusion_matrix.json").read_text().startswith("[")
+    assert PASSWORD not in f"{run.path('model')} {run.info.run_dir}"
+
+
+def test_artifacts_on_s3_itself(site):
+    runs = load(site.direct, "digits_direct", storage_options=site.s3.options)
+
+    assert len(runs) == 2
+    assert str(runs[0].info.run_dir).startswith(f"{site.s3.url}/direct/")
+    assert runs[0].cfg.training.epochs == 2
+    assert len(json.loads(runs[0].path("confusion_matrix.json").read_bytes())) == 10
+
+
+def test_one_server_with_artifacts_in_both_places(site):
+    runs = load(site.uri, "digits*", storage_options=site.s3.options)
+    assert sorted(runs.to_list("job_name")) == ["digits"] * 2 + ["digits_direct"] * 2
+    assert runs.to_list("model.hidden_size") == [4] * 4
+
+
+def test_filters(site):
+    runs = load(site.uri, "digits")
+    assert len(runs.filter(("metrics.accuracy", lambda value: value > 0))) == 2
+    assert len(runs.filter(("params.model.type", "mlp"), status="FAILED")) == 1
+
+
+def test_runs_in_another_process(site):
+    runs = pickle.loads(pickle.dumps(load(site.uri, "digits")))
+    assert runs[0].path("confusion_matrix.json").read_bytes()
+    assert runs.to_list("metrics.accuracy") == load(site.uri, "digits").to_list("metrics.accuracy")
+
+
+def test_odd_values(site):
+    (run,) = load(site.uri, "odd")
+
+    (history,) = read_histories([run.info], "odd")
+    assert [str(point.value) for point in history] == ["1.0", "nan", "inf", "-inf"]
+    assert [str(run.metrics[f"odd/{i}"]) for i in range(4)] == ["1.0", "nan", "inf", "-inf"]
+    assert run.params == {"long": "x" * 5000}
+    assert run.tags["text"] == "ä\n'"
+    assert run.path("a b/50+ ä.txt").read_bytes() == b"hello"
+    assert [path.name for path in run.path("a b").iterdir()] == ["50+ ä.txt"]
+
+
+def test_deleted_runs(site):
+    stages = load(site.uri, "odd", include_deleted=True).to_list("lifecycle_stage")
+    assert sorted(stages) == ["active", "deleted"]
+
+
+def test_the_file_store_its_database_and_a_server_tell_the_same(site):
+    stores = {
+        "file store": Run.load(iter_run_dirs(SWEEP)),
+        "database": load(f"sqlite:///{site.database}", "*", artifact_root=SWEEP, on_error="warn"),
+        "server": load(site.uri, artifact_root=SWEEP, on_error="warn"),
+    }
+    expected = stores.pop("file store")
+    ids = set(expected.to_list("run_id"))
+    facts = ("run_id", "job_name", "experiment_id", "status", "run_name", "start_time", "end_time")
+    frame = expected.to_frame(*facts[:2], *facts[3:], "model.type").sort("run_id")
+    for name, runs in stores.items():
+        same = runs.filter(lambda run: run.info.run_id in ids)
+        assert_frame_equal(same.to_frame(*frame.columns).sort("run_id"), frame)
+        for run in same:
+            twin = expected.get(run_id=run.info.run_id)
+            for kind in LOGGED_KINDS:
+                assert getattr(run, kind) == getattr(twin, kind), (name, kind)
+            (history,), (other,) = (read_histories([r.info], "train/loss") for r in (run, twin))
+            assert history == other
+
+
+def test_a_database_whose_server_has_the_artifacts(site):
+    runs = load(
+        f"sqlite:///{site.database}",
+        "digits",
+        artifact_root=f"{site.s3.url}/proxied",
+        storage_options=site.s3.options,
+    )
+    assert runs.to_list("model.hidden_size") == [4] * 2
+
+
+def test_login_from_the_environment(site, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+    runs = load(site.proxied, "digits")
+    assert runs[0].path("confusion_matrix.json").read_bytes()
+
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong-password")
+    with pytest.raises(StorageError, match=r"denies access \(401\): set MLFLOW_TRACKING") as caught:
+        load(site.proxied)
+    assert "wrong-password" not in str(caught.value)
+    with pytest.raises(StorageError, match=r"denies access \(401\)"):
+        runs[1].path("confusion_matrix.json").read_bytes()
+
+
+@pytest.mark.parametrize("user", ["", "admin:wrong-password@"])
+def test_denied(site, user):
+    with pytest.raises(StorageError, match=r"denies access \(401\)") as caught:
+        load(site.proxied.replace("://", f"://{user}"))
+    assert not isinstance(caught.value, UnreachableError)
+    assert "wrong-password" not in str(caught.value)
+
+
+def test_a_server_that_does_not_serve_artifacts(site):
+    with pytest.raises(KedroHydraflowError, match=r"does not serve artifacts .*artifact_root"):
+        load(site.direct, "digits")
+
+
+def test_no_server():
+    port = servers.get_free_port()
+    with pytest.raises(UnreachableError, match=r"cannot be reached: .*refused.*is it running") as e:
+        load(f"http://ann:pass-of-ann@127.0.0.1:{port}")
+    assert f"'http://127.0.0.1:{port}'" in str(e.value)
+    assert "pass-of-ann" not in str(e.value)
+
+
+def test_a_server_that_is_not_mlflow(site):
+    with pytest.raises(TrackingDirectoryError, match="is not an MLflow server"):
+        load(f"http://{site.s3.endpoint}/moto-api")
+
+
+def test_nothing_is_left_behind(site, tmp_path, monkeypatch):
+    import mlflow
+
+    monkeypatch.chdir(tmp_path)
+    before = mlflow.get_tracking_uri()
+    load(site.uri, "digits")
+    assert mlflow.get_tracking_uri() == before
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import math
+import pickle
+import sys
+import threading
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
+from kedro_hydraflow.errors import (
+    MissingPackageError,
+    OptionError,
+    RunLoadError,
+    StorageError,
+    UnreachableError,
+)
+from kedro_hydraflow.loading import scan_some_runs
+from kedro_hydraflow.stores import open_store
+from kedro_hydraflow.stores.base import Point
+from kedro_hydraflow.stores.server_store import ServerStore
+
+URI = "https://ann:s3cret@mlflow.example/team"
+
+FAKE = "fake://tracking"
+"""A scheme as plugins of MLflow have it: neither a server nor a database to look at first."""
+
+
+class Page(list[Any]):
+    token: str | None = None
+
+
+class FakeError(Exception):
+    def __init__(self, text: str, error_code: str, status: int) -> None:
+        super().__init__(text)
+        self.error_code = error_code
+        self._status = status
+
+    def get_http_status_code(self) -> int:
+        return self._status
+
+
+class FakeClient:
+    """The part of MLflow's client that is used, over lists."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.experiments: list[Any] = []
+        self.runs: list[Any] = []
+        self.histories: dict[tuple[str, str], list[Any]] = {}
+        self.calls: list[str] = []
+        self.largest_page = 2
+        self.error: Exception | None = None
+        self._lock = threading.Lock()
+
+    def add_experiment(self, experiment_id: str, name: str) -> None:
+        location = f"{self.root}/{experiment_id}"
+        self.experiments.append(
+            SimpleNamespace(experiment_id=experiment_id, name=name, artifact_location=location)
+        )
+
+    def add_run(
+        self, experiment_id: str, run_id: str, stage: str = "active", **logged: Any
+    ) -> None:
+        config = self.root / experiment_id / run_id / "artifacts" / ".hydra" / "config.yaml"
+        config.parent.mkdir(parents=True)
+        config.write_text(f"name: run-{run_id}\n")
+        info = SimpleNamespace(
+            run_id=run_id,
+            experiment_id=experiment_id,
+            artifact_uri=f"{self.root}/{experiment_id}/{run_id}/artifacts",
+            status="FINISHED",
+            run_name=f"name-of-{run_id}",
+            start_time=1795394369957,
+            end_time=None,
+            lifecycle_stage=stage,
+        )
+        data = SimpleNamespace(**{"metrics": {}, "params": {}, "tags": {}, **logged})
+        self.runs.append(SimpleNamespace(info=info, data=data))
+
+    def search_experiments(self, max_results: int, page_token: str | None) -> Page:
+        self._note("experiments")
+        return self._page(self.experiments, max_results, page_token)
+
+    def search_runs(
+        self, experiment_ids: list[str], max_results: int, page_token: str | None, **_: Any
+    ) -> Page:
+        self._note("runs")
+        found = [run for run in self.runs if run.info.experiment_id in experiment_ids]
+        return self._page(found, max_results, page_token)
+
+    def get_run(self, run_id: str) -> Any:
+        self._note("run")
+        for run in self.runs:
+            if run.info.run_id == run_id:
+                return run
+        raise FakeError(f"no run {run_id}", "RESOURCE_DOES_NOT_EXIST", 404)
+
+    def get_metric_history(self, run_id: str, name: str) -> list[Any]:
+        self._note("history")
+        return self.histories.get((run_id, name), [])
+
+    def _note(self, call: str) -> None:
+        with self._lock:
+            self.calls.append(call)
+        if self.error is not None:
+            raise self.error
+
+    def _page(self, found: list[Any], max_results: int, page_token: str | None) -> Page:
+        start = int(page_token or 0)
+        end = start + min(max_results, self.largest_page)
+        page = Page(found[start:end])
+        page.token = str(end) if end < len(found) else None
+        return page
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeClient:
+    client = FakeClient(tmp_path)
+    module = ModuleType("mlflow")
+    module.MlflowClient = lambda uri: client  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mlflow", module)
+    client.add_experiment("0", "Default")
+    client.add_experiment("7", "train")
+    client.add_experiment("8", "eval")
+    for i in range(5):
+        client.add_run("7", f"{i:032x}", metrics={"loss": i / 10, "z": 1.0}, params={"i": str(i)})
+    client.add_run("7", "f" * 32, stage="deleted")
+    client.add_run("8", "e" * 32)
+    return client
+
+
+def make_metric(value: float, step: int, timestamp: int = 0) -> Any:
+    return SimpleNamespace(value=value, step=step, timestamp=timestamp)
+
+
+def test_mlflow_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    store = open_store(tracking_uri=URI)  # nothing is imported or asked yet
+    with pytest.raises(MissingPackageError) as caught:
+        store.find_experiments()
+    assert "'https://mlflow.example/team' is read through MLflow" in str(caught.value)
+    assert "pip install 'kedro-hydraflow[mlflow]'" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_stores_with_the_same_arguments_are_equal():
+    store = ServerStore(URI, None, {"key": "k"})
+    assert store == pickle.loads(pickle.dumps(store))
+    assert hash(store) == hash(pickle.loads(pickle.dumps(store)))
+    assert store != ServerStore(URI, None, {"key": "other"})
+    assert store != ServerStore(URI, "s3://elsewhere", {"key": "k"})
+    assert store.where == "https://mlflow.example/team"
+
+
+def test_all_pages_are_read(client):
+    assert get_experiment_names(tracking_uri=FAKE) == ["eval", "train"]
+    assert client.calls == ["experiments"] * 2
+
+    client.calls.clear()
+    runs = Run.load(iter_run_dirs(tracking_uri=FAKE, experiment_names="train"))
+    assert [run.info.run_id for run in runs] == [f"{i:032x}" for i in range(5)]
+    assert runs[3].cfg.name == f"run-{3:032x}"
+    assert client.calls == ["experiments"] * 2 + ["runs"] * 3
+
+
+def test_a_search_brings_facts_and_what_was_logged(client):
+    runs = Run.load(iter_run_dirs(tracking_uri=FAKE, experiment_names="train"))
+    client.calls.clear()
+
+    run = runs[1]
+    assert (run.info.job_name, run.info.experiment_id) == ("train", "7")
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "name-of-" + run.info.run_id)
+    assert run.info.start_time.year == 2026
+    assert run.info.end_time is None
+    assert run.metrics == {"loss": 0.1, "z": 1.0}
+    assert run.params == {"i": "1"}
+    assert run.tags == {}
+    assert runs.to_frame("metrics.loss")["metrics.loss"].to_list() == [0.0, 0.1, 0.2, 0.3, 0.4]
+    assert pickle.loads(pickle.dumps(runs))[2].metrics["loss"] == 0.2
+    assert client.calls == []
+
+
+def test_deleted_runs(client):
+    dirs = iter_run_dirs(tracking_uri=FAKE, experiment_names="train", include_deleted=True)
+    runs = Run.load(dirs)
+    assert [run.info.lifecycle_stage for run in runs] == ["active"] * 5 + ["deleted"]
+
+
+def test_a_few_runs_take_one_page(client):
+    client.largest_page = 100
+    store = open_store(tracking_uri=FAKE)
+    experiments = store.find_experiments("train").matching
+    client.calls.clear()
+
+    ((_, names),), failures = store.list_runs(experiments, limit=3)
+    assert (len(names), failures) == (3, [])
+    assert client.calls == ["runs"]
+    assert len(scan_some_runs(store, "train", count=2)) == 2
+
+
+def test_numbers_that_a_database_cannot_hold(client):
+    largest = sys.float_info.max
+    client.add_run("8", "d" * 32, metrics={"a": math.nan, "b": largest, "c": -largest})
+    client.histories["d" * 32, "a"] = [
+        make_metric(largest, 2),
+        make_metric(math.nan, 1, 5),
+        make_metric(1.0, 1, 4),
+    ]
+    run = Run.load(iter_run_dirs(tracking_uri=FAKE, experiment_names="eval"))[0]
+
+    assert math.isnan(run.metrics["a"])
+    assert (run.metrics["b"], run.metrics["c"]) == (math.inf, -math.inf)
+    history = run.info._get_store().read_histories([run.info], "a")[0]
+    assert history[0] == Point(1, 4, 1.0)
+    assert math.isnan(history[1].value)
+    assert history[2] == Point(2, 0, math.inf)
+
+
+def test_histories_are_asked_for_where_there_is_the_metric(client):
+    runs = Run.load(iter_run_dirs(tracking_uri=FAKE))
+    client.histories["0" * 31 + "2", "loss"] = [make_metric(0.2, 0)]
+    client.calls.clear()
+    infos = [run.info for run in runs]
+
+    histories = infos[0]._get_store().read_histories(infos, "loss")
+    assert [len(history) for history in histories] == [0, 0, 0, 1, 0, 0]
+    assert client.calls == ["history"] * 5
+
+
+def test_what_is_not_known_of_a_run_is_asked_for(client):
+    (info,) = scan_some_runs(open_store(tracking_uri=FAKE), "eval", count=1)
+    store = info._get_store()
+    client.runs[-1].data.params["added"] = "later"
+    info._meta = info._logged = None
+
+    assert store.read_all([info], "params") == [{"added": "later"}]
+    assert store.read_values([info], "params", "added") == ["later"]
+    assert info.status == "FINISHED"
+    client.runs.pop()
+    assert store.read_all([info], "params") == [{}]
+
+
+def test_an_error_of_the_client(client, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0ken-of-ann")
+    client.error = FakeError("https://x:pw@host said t0ken-of-ann", "INTERNAL_ERROR", 500)
+    with pytest.raises(UnreachableError, match="cannot list the experiments") as caught:
+        get_experiment_names(tracking_uri=FAKE)
+    assert "t0ken-of-ann" not in str(caught.value)
+    assert "pw@" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+    client.error = FakeError("no", "PERMISSION_DENIED", 403)
+    with pytest.raises(StorageError, match=r"denies access \(403\): set MLFLOW_TRACKING_USERNAME"):
+        get_experiment_names(tracking_uri=FAKE)
+
+
+def test_an_experiment_whose_place_cannot_be_opened_does_not_hide_the_others(client):
+    client.experiments[-1].artifact_location = "mlflow-artifacts:/8"
+    with pytest.raises(RunLoadError, match="through its tracking server alone"):
+        list(iter_run_dirs(tracking_uri=FAKE))
+    assert len(list(iter_run_dirs(tracking_uri=FAKE, on_error="warn"))) == 5
+
+
+def test_artifact_root(client, tmp_path):
+    for run in client.runs:
+        run.info.artifact_uri = f"s3://gone/{run.info.experiment_id}/{run.info.run_id}/artifacts"
+    for experiment in client.experiments:
+        experiment.artifact_location = f"s3://gone/{experiment.experiment_id}"
+    runs = Run.load(iter_run_dirs(tracking_uri=FAKE, artifact_root=tmp_path))
+    assert [run.cfg.name for run in runs] == [f"run-{run.info.run_id}" for run in runs]
+
+
+def test_proxied_locations():
+    pytest.importorskip("aiohttp")
+    store = ServerStore(URI)
+
+    def open_proxied(location: str) -> str:
+        storage, path = store._open_proxied(location)
+        return storage.url(path)
+
+    assert open_proxied("mlflow-artifacts:/1/a") == "mlflow+https://mlflow.example/team/1/a"
+    assert open_proxied("mlflow-artifacts://other:81/1") == "mlflow+https://other:81/team/1"
+    own, _ = store._open_proxied("mlflow-artifacts:/")
+    other, _ = store._open_proxied("mlflow-artifacts://other:81/")
+    assert own.path("").storage_options["password"] == "s3cret"
+    assert "password" not in other.path("").storage_options
+
+
+def test_a_database_takes_the_whole_of_mlflow(client, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    with pytest.raises(MissingPackageError) as caught:
+        get_experiment_names(tracking_uri="postgresql://ann:s3cret@db.example/mlflow")
+    assert "the database 'postgresql://db.example/mlflow'" in str(caught.value)
+    assert "not mlflow-skinny alone" in str(caught.value)
+    assert "pip install mlflow" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_scheme_that_mlflow_does_not_know(client, monkeypatch):
+    def refuse(uri: str) -> None:
+        raise ValueError(f"unknown scheme of {uri}")
+
+    monkeypatch.setattr(sys.modules["mlflow"], "MlflowClient", refuse)
+    with pytest.raises(OptionError, match="MLflow cannot open 'odd://h/': ValueError: unknown"):
+        get_experiment_names(tracking_uri="odd://ann:s3cret@h/")
