@@ -17,13 +17,18 @@ OLDEST := kedro==1.0.0 omegaconf==2.3.0 fsspec==2025.3.2 joblib==1.3.0 numpy==1.
 	filelock==3.13.0 platformdirs==4.0.0 tenacity==8.2.3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-s3 test test-oldest test-newest integration fuzz lint format bench clean
+.PHONY: help demo demo-sqlite demo-s3 test test-oldest test-newest integration fuzz lint format bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo.stamp ## Rank the runs of the example sweep in a Kedro pipeline, and draw pictures
 	$(BIN)/kedro run
+	@echo "The leaderboard and the pictures are in examples/data/reporting:"
+	@ls examples/data/reporting
+
+demo-sqlite: $(VENV)/demo.stamp ## Do the same with a sweep in MLflow's database
+	$(BIN)/kedro run --env sqlite
 	@echo "The leaderboard and the pictures are in examples/data/reporting:"
 	@ls examples/data/reporting
 

@@ -62,6 +62,17 @@ def test_run(project: Path, runner: str) -> None:
     assert (project / "pyproject.toml").read_bytes() == pyproject
 
 
+def test_run_on_a_database(project: Path) -> None:
+    output = kedro(project, "run", "--env", "sqlite")
+    with open(project / "examples/data/reporting/leaderboard.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert "The best 6 of 6 runs" in output
+    assert [row["accuracy"] for row in rows] == sorted(
+        (row["accuracy"] for row in rows), reverse=True
+    )
+    assert rows[0]["run_id"] == "daff203740904141992f9b5b5097e777"
+
+
 def test_run_from_a_folder_inside_the_project(project: Path) -> None:
     output = kedro(project, "run", cwd="examples/digits")
     assert "Pipeline execution completed" in output

@@ -158,7 +158,7 @@ def walk(config: PlainConfig, key: str) -> Any:
             return UNDECIDED
         if part in node:
             node = node[part]
-        elif all(type(k) is str for k in node):
+        elif set(map(type, node)) <= {str}:
             return MISSING
         else:  # OmegaConf 2.4 finds the key 1 as "1", 2.3 does not
             return UNDECIDED

@@ -550,3 +550,56 @@ def test_params_and_tags_are_raw_text(tracking_dir: TrackingDir) -> None:
     (run_dir / "tags/bad").write_bytes(b"\xff")
     with pytest.raises(MetadataError, match=r"tags.bad: expected UTF-8 text"):
         _ = Run(run_dir).tags
+
+
+def test_metric_histories(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    texts = {
+        "loss": "3 0.3 2\n1 nan 0\n1 0.1 0\n1 0.1 0\r\n2 inf 1 data digest\n4 0.4",
+        "val/old": "1 0.5\n2 0.25\n",
+    }
+    tracking_dir.add_run(experiment, "a", metrics=texts)
+    tracking_dir.add_run(experiment, "b", metrics={"loss": "1 0.5 0\n"})
+    tracking_dir.add_run(experiment, "c")
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    frame = runs.metric_histories("loss", "val/old", "missing", "../../1/a/metrics/loss")
+    assert [str(row) for row in frame.select("run_id", "metric", "step", "value").rows()] == [
+        "('a', 'loss', 0, nan)",
+        "('a', 'loss', 0, 0.1)",
+        "('a', 'loss', 0, 0.1)",
+        "('a', 'loss', 1, inf)",
+        "('a', 'loss', 2, 0.3)",
+        "('a', 'val/old', 0, 0.5)",
+        "('a', 'val/old', 0, 0.25)",
+        "('b', 'loss', 0, 0.5)",
+    ]
+    assert runs[0].metric_history("val/old")["value"].to_list() == [0.5, 0.25]
+    assert runs[2].metric_history("loss").is_empty()
+
+    write(tracking_dir.root / "1/b/metrics/loss", "1 0.5 0\nbad\n")
+    with pytest.raises(MetadataError, match=r"b.metrics.loss, line 2: expected 'timestamp value"):
+        runs.metric_histories("loss")
+
+
+def test_logged_columns_are_read_in_bulk(
+    tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for number in range(20):
+        run_dir = tracking_dir.add_run(
+            experiment, f"{number:02}", metrics={"loss": f"1 {number} 0\n"}
+        )
+        write(run_dir / "params/lr", "0.1")
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    read: list[int] = []
+    read_many = LocalStorage.read_many
+
+    def count(self: LocalStorage, paths: list[str]) -> object:
+        read.append(len(paths))
+        return read_many(self, paths)
+
+    monkeypatch.setattr(LocalStorage, "read_many", count)
+    frame = runs.to_frame("metrics.loss", "params.lr", "status")
+    assert frame.row(19) == (19.0, "0.1", "FINISHED")
+    runs.filter(("metrics.loss", 3.0))
+    assert read == [20, 20]

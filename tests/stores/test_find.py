@@ -89,7 +89,7 @@ def test_odd_paths(tmp_path: Path, name: str) -> None:
         assert find_run_ids(tracking_uri=f"sqlite:///{tmp_path}/{name}/{name}.db") == ["a"]
 
 
-def test_any_local_file_is_taken_for_a_database(database: Database) -> None:
+def test_database_of_any_name(database: Database) -> None:
     database.add_experiment("train")
     add_runs(database, "a")
     path = database.path.rename(database.path.with_name("tracking"))

@@ -116,9 +116,13 @@ def _get_scheme(uri: str) -> str:
 
 def _is_database(storage: Storage, path: str) -> bool:
     """Tell whether a path is to be opened as a database rather than listed as a directory."""
-    if isinstance(storage, LocalStorage) and os.path.isfile(storage.identity(path)):
-        return True
-    return path.endswith(_DATABASE_SUFFIXES) and not storage.is_dir(path)
+    if path.endswith(_DATABASE_SUFFIXES):
+        return not storage.is_dir(path)
+    local = storage.identity(path)
+    if not isinstance(storage, LocalStorage) or not os.path.isfile(local):
+        return False
+    with open(local, "rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
 
 
 def _open_sqlite(
