@@ -1,6 +1,6 @@
 """Compare the time to a frame of the runs in MLflow's database: kedro-hydraflow and MLflow.
 
-    python benchmarks/database.py --runs 3000 30000 --mlflow-python .venv-hydraflow/bin/python
+    python benchmarks/database.py --mlflow-python .venv-hydraflow/bin/python
 
 Each run has 100 metrics, params and tags, and a configuration. The frame has ten columns, of
 facts, metrics, params and tags. Each contender works on the same database in a new process. The
@@ -229,6 +229,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, nargs="+", default=[3_000, 30_000])
     parser.add_argument("--repeat", type=int, default=3, help="MLflow runs once")
     parser.add_argument("--mlflow-python", help="an interpreter that has mlflow")
+    parser.add_argument(
+        "--mlflow-runs", type=int, default=3_000, help="the most runs that MLflow is given"
+    )
     options = parser.parse_args()
 
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
@@ -241,7 +244,7 @@ def main() -> None:
         for _ in range(options.repeat):
             measured = start(OURS, sys.executable, directory)
             results.setdefault((size, OURS), []).append(measured or {})
-        if options.mlflow_python:
+        if options.mlflow_python and size <= options.mlflow_runs:
             measured = start(MLFLOW, options.mlflow_python, directory)
             if measured is None:
                 print(f"there is no mlflow for {options.mlflow_python}", file=sys.stderr)

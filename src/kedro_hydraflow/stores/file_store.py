@@ -220,7 +220,8 @@ class FileStore(Store):
         parts = name.split("/")
         if any(part in ("", ".", "..") for part in parts) or "\0" in name:
             return [None] * len(infos)
-        paths = [self._storage.join(info._path, kind, *parts) for info in infos]
+        suffix = "".join(f"{self._storage.sep}{part}" for part in (kind, *parts))
+        paths = [info._path + suffix for info in infos]
         contents = self._storage.read_many(paths)
         return [
             _try_parse(parse, self._storage, path, content)
