@@ -329,6 +329,21 @@ def test_columns_take_a_query_each_however_many_runs(
     assert len(selects) == 3 + 8 + 3 + 2 + 2
 
 
+def test_more_runs_than_one_query_takes(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_RUNS_AT_ONCE", 3)
+    database.add_experiment("train")
+    for i in range(10):
+        database.add_run(1, f"{i}", metrics={"m": [(0, 0, float(i))]}, tags={"t": f"{i}"})
+    runs = load(database)
+    assert runs.to_frame("metrics.m", "tags.t", "status").rows() == [
+        (float(i), f"{i}", "FINISHED") for i in range(10)
+    ]
+    assert runs.metric_histories("m")["value"].to_list() == [float(i) for i in range(10)]
+    assert load(database).to_numpy("params").tolist() == [{}] * 10
+
+
 # Databases that cannot be read ---------------------------------------------------------
 
 

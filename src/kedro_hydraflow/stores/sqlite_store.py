@@ -19,7 +19,7 @@ import math
 import os
 import sqlite3
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -43,7 +43,7 @@ from kedro_hydraflow.stores.base import (
 from kedro_hydraflow.stores.locations import RunLocator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from kedro_hydraflow.errors import Failure
     from kedro_hydraflow.storage import Location
@@ -51,10 +51,14 @@ if TYPE_CHECKING:
 _TIMEOUT = 60.0
 """Seconds to wait for one who writes. MLflow's transactions take milliseconds."""
 
+_RUNS_AT_ONCE = 2000
+"""The runs of one query. While it goes on, nobody can write, and MLflow waits for seconds only."""
+
 _FACTS = "status, name, start_time, end_time, lifecycle_stage"
 _META_KEYS = ("status", "run_name", "start_time", "end_time", "lifecycle_stage")
 
 _WANTED = "run_uuid IN (SELECT value FROM json_each(?))"
+"""Takes IDs as one argument, however many there are."""
 
 _LARGEST = sys.float_info.max
 """What MLflow writes for infinity."""
@@ -100,30 +104,24 @@ class SqliteStore(Store):
 
     def has_runs(self) -> bool:
         """Tell whether there is any run, be it a deleted one."""
-        with self._open() as query:
-            return any(query("SELECT 1 FROM runs LIMIT 1"))
+        return bool(self._query("SELECT 1 FROM runs LIMIT 1"))
 
     def has_run(self, run_id: str) -> bool:
         """Tell whether there is a run of this ID, be it a deleted one."""
-        with self._open() as query:
-            return any(query("SELECT 1 FROM runs WHERE run_uuid = ?", (run_id,)))
+        return bool(self._query("SELECT 1 FROM runs WHERE run_uuid = ?", run_id))
 
     def list_run_ids(self) -> list[str]:
         """Return the IDs of all runs, deleted ones included."""
-        with self._open() as query:
-            return [run_id for (run_id,) in query("SELECT run_uuid FROM runs")]
+        return [run_id for (run_id,) in self._query("SELECT run_uuid FROM runs")]
 
     @override
     def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
         matches = make_name_filter(experiment_names)
         found = Experiments()
-        with self._open() as query:
-            rows = list(
-                query(
-                    "SELECT CAST(experiment_id AS TEXT), name, artifact_location FROM experiments "
-                    "WHERE lifecycle_stage IS NOT 'deleted' ORDER BY name, experiment_id"
-                )
-            )
+        rows = self._query(
+            "SELECT CAST(experiment_id AS TEXT), name, artifact_location FROM experiments "
+            "WHERE lifecycle_stage IS NOT 'deleted' ORDER BY name, experiment_id"
+        )
         for experiment_id, name, location in rows:
             if experiment_id == DEFAULT_EXPERIMENT_ID:
                 continue
@@ -139,11 +137,11 @@ class SqliteStore(Store):
         self, experiments: Sequence[ExperimentInfo], limit: int | None = None
     ) -> tuple[list[tuple[ExperimentInfo, list[str]]], list[Failure]]:
         run_ids: dict[str, list[str]] = {e.experiment_id: [] for e in experiments}
+        # One query for all, because no index has the experiment's ID.
         select = "SELECT CAST(experiment_id AS TEXT), run_uuid FROM runs ORDER BY run_uuid"
-        with self._open() as query:  # once, for no index has the experiment's ID
-            for experiment_id, run_id in query(select):
-                if experiment_id in run_ids:
-                    run_ids[experiment_id].append(run_id)
+        for experiment_id, run_id in self._query(select):
+            if experiment_id in run_ids:
+                run_ids[experiment_id].append(run_id)
         return [(e, run_ids[e.experiment_id][:limit]) for e in experiments], []
 
     @override
@@ -153,11 +151,11 @@ class SqliteStore(Store):
         *,
         include_deleted: bool | None = None,
     ) -> tuple[list[RunInfo], list[Failure]]:
-        rows = {}
-        with self._open() as query:
-            select = f"SELECT run_uuid, artifact_uri, {_FACTS} FROM runs WHERE {_WANTED}"
-            for run_id, uri, *facts in query(select, (_list(run_id for _, run_id in names),)):
-                rows[run_id] = uri, _make_meta(facts)
+        select = f"SELECT run_uuid, artifact_uri, {_FACTS} FROM runs WHERE {_WANTED}"
+        rows = {
+            run_id: (uri, _make_meta(facts))
+            for run_id, uri, *facts in self._query_runs(select, [run_id for _, run_id in names])
+        }
         runs = []
         for experiment, run_id in names:
             uri, meta = rows.get(run_id, ("", None))
@@ -175,18 +173,15 @@ class SqliteStore(Store):
         select = (
             "SELECT e.name FROM experiments AS e JOIN runs USING (experiment_id) WHERE run_uuid = ?"
         )
-        with self._open() as query:
-            for (name,) in query(select, (run_id,)):
-                return str(name)
+        for (name,) in self._query(select, run_id):
+            return str(name)
         return ""
 
     @override
     def read_facts(self, infos: Sequence[RunInfo]) -> None:
         select = f"SELECT run_uuid, {_FACTS} FROM runs WHERE {_WANTED}"
-        with self._open() as query:
-            rows = {
-                run_id: _make_meta(facts) for run_id, *facts in query(select, (_list_ids(infos),))
-            }
+        run_ids = [info.run_id for info in infos]
+        rows = {i: _make_meta(facts) for i, *facts in self._query_runs(select, run_ids)}
         for info in infos:
             info._meta = rows.get(info.run_id, {})
 
@@ -196,19 +191,17 @@ class SqliteStore(Store):
     ) -> list[float | str | MetadataError | StorageError | None]:
         table, columns, decode = _KINDS[kind]
         select = f"SELECT run_uuid, {columns} FROM {table} WHERE key = ? AND {_WANTED}"
-        with self._open() as query:
-            rows = query(select, (name, _list_ids(infos)))
-            values = {run_id: decode(*value) for run_id, *value in rows}
-        return [values.get(info.run_id) for info in infos]
+        run_ids = [info.run_id for info in infos]
+        values = {i: decode(*value) for i, *value in self._query_runs(select, run_ids, name)}
+        return list(map(values.get, run_ids))
 
     @override
     def read_all(self, infos: Sequence[RunInfo], kind: str) -> list[dict[str, Any]]:
         table, columns, decode = _KINDS[kind]
         select = f"SELECT run_uuid, key, {columns} FROM {table} WHERE {_WANTED}"
         found: dict[str, dict[str, Any]] = {info.run_id: {} for info in infos}
-        with self._open() as query:
-            for run_id, key, *value in query(select, (_list_ids(infos),)):
-                found[run_id][key] = decode(*value)
+        for run_id, key, *value in self._query_runs(select, list(found)):
+            found[run_id][key] = decode(*value)
         return [dict(sorted(found[info.run_id].items())) for info in infos]
 
     @override
@@ -218,15 +211,21 @@ class SqliteStore(Store):
             f"WHERE key = ? AND {_WANTED} ORDER BY step, timestamp, is_nan DESC, value"
         )
         found: dict[str, list[Point]] = {info.run_id: [] for info in infos}
-        with self._open() as query:
-            rows = query(select, (name, _list_ids(infos)))
-            for run_id, step, timestamp, value, is_nan in rows:
-                found[run_id].append(Point(step, timestamp, _decode_metric(value, is_nan)))
+        rows = self._query_runs(select, list(found), name)
+        for run_id, step, timestamp, value, is_nan in rows:
+            found[run_id].append(Point(step, timestamp, _decode_metric(value, is_nan)))
         return [found[info.run_id] for info in infos]
 
-    @contextmanager
-    def _open(self) -> Iterator[Callable[..., Iterable[tuple[Any, ...]]]]:
-        """Open the database, and yield what runs a query in one transaction.
+    def _query_runs(
+        self, select: str, run_ids: Sequence[str], *arguments: str
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a query whose last argument is that of `_WANTED`."""
+        for start in range(0, len(run_ids), _RUNS_AT_ONCE):
+            wanted = json.dumps(run_ids[start : start + _RUNS_AT_ONCE])
+            yield from self._query(select, *arguments, wanted)
+
+    def _query(self, select: str, *arguments: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query.
 
         Raises:
             TrackingDirectoryError: If it is not a database of MLflow.
@@ -234,8 +233,7 @@ class SqliteStore(Store):
         """
         try:
             with closing(_connect(self._path)) as connection:
-                connection.execute("BEGIN")
-                yield connection.execute
+                return connection.execute(select, arguments).fetchall()
         except sqlite3.OperationalError as exc:
             if "no such table" in str(exc) or "no such column" in str(exc):
                 raise TrackingDirectoryError(
@@ -308,12 +306,3 @@ _KINDS: dict[str, tuple[str, str, Callable[..., Any]]] = {
 
 def _make_meta(facts: Sequence[Any]) -> dict[str, str]:
     return {key: str(v) for key, v in zip(_META_KEYS, facts, strict=True) if v is not None}
-
-
-def _list_ids(infos: Iterable[RunInfo]) -> str:
-    return _list(info.run_id for info in infos)
-
-
-def _list(run_ids: Iterable[str]) -> str:
-    """Return IDs as `_WANTED` takes them: as one argument, however many there are."""
-    return json.dumps(list(run_ids))
