@@ -734,7 +734,9 @@ def get_column(runs: Sequence[Run[Any, Any]], key: str, default: Any = MISSING) 
             if not is_read:
                 read_outside_config(runs, key)
                 is_read = True
-            value = run._get_outside_config(key, dotted, default)
+            value = (run.info._logged or _NOTHING).get(key)
+            if type(value) is not float and type(value) is not str:
+                value = run._get_outside_config(key, dotted, default)
             if dotted in OBJECTS:
                 column.append(value)
                 continue
@@ -883,6 +885,7 @@ def takes_config(factory: ImplFactory) -> bool:
 
 
 _NUMBERS = frozenset({int, float, bool, type(None)})
+_NOTHING: dict[str, Any] = {}
 _CONFIG_TYPES = (DictConfig, ListConfig)
 
 
