@@ -798,7 +798,10 @@ def get_column(
             if not is_read:
                 read_outside_config(runs, key)
                 is_read = True
-            if nowhere and type(run) is Run and run.impl is None:
+            value = (run.info._logged or _NOTHING).get(key)
+            if type(value) is float or type(value) is str:
+                pass
+            elif nowhere and type(run) is Run and run.impl is None:
                 value = default(run) if callable(default) else default
             else:
                 value = run._get_outside_config(key, dotted, default)
@@ -949,6 +952,7 @@ def takes_config(factory: ImplFactory) -> bool:
 
 
 _NUMBERS = frozenset({int, float, bool, type(None)})
+_NOTHING: dict[str, Any] = {}
 _CONFIG_TYPES = (DictConfig, ListConfig)
 
 

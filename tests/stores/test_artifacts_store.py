@@ -197,20 +197,23 @@ def test_requests_to_storage(
         put(bucket / "1", number)
         put(bucket / "2", 100 + number)
     fsspec.filesystem("memory").put(str(bucket), f"/{memory}", recursive=True)
-    listed, read = [], []
-    list_dir, read_many = RemoteStorage.list_dir, RemoteStorage.read_many
+    listed: list[str] = []
+    read: list[str] = []
+    list_many, read_many = RemoteStorage.list_many, RemoteStorage.read_many
 
-    def count_listing(self: RemoteStorage, path: str, limit: int | None = None) -> Any:
-        listed.append(path)
-        return list_dir(self, path, limit)
+    def count_listing(self: RemoteStorage, paths: Any, limit: int | None = None) -> Any:
+        listed.extend(paths)
+        return list_many(self, paths, limit)
 
     def count_reading(self: RemoteStorage, paths: Any) -> Any:
         read.extend(paths)
         return read_many(self, paths)
 
-    monkeypatch.setattr(RemoteStorage, "list_dir", count_listing)
+    monkeypatch.setattr(RemoteStorage, "list_many", count_listing)
     monkeypatch.setattr(RemoteStorage, "read_many", count_reading)
     assert len(find_run_ids(f"memory://{memory}")) == 2 * n_runs
+    names = sorted(path.rpartition("/")[2] for path in listed)
+    assert names == ["1", "1", "2", memory, memory]  # some once more, to see what it is
     assert len([path for path in read if path.endswith("hydra.yaml")]) == 2
     assert len(read) == 2 + 2  # and the meta.yaml that experiments of a file store have
 

@@ -191,7 +191,8 @@ def may_hold_artifacts(storage: Storage, root: str, entries: Sequence[Entry]) ->
     if _get_run_ids(entries) or _WORKSPACES in names:
         return True
     paths = [storage.join(root, name) for name in names if name.isdecimal()]
-    return any(_get_run_ids(inner) for _, inner in _list_many(storage, paths, []))
+    # One after the other, because the first experiment tells, and large ones take many requests.
+    return any(_get_run_ids(inner) for p in paths for _, inner in _list_many(storage, [p], []))
 
 
 def _get_run_ids(entries: Sequence[Entry]) -> list[str]:
