@@ -136,13 +136,17 @@ class SqliteStore(Store):
     def list_runs(
         self, experiments: Sequence[ExperimentInfo], limit: int | None = None
     ) -> tuple[list[tuple[ExperimentInfo, list[str]]], list[Failure]]:
+        if limit is not None:
+            select = "SELECT run_uuid FROM runs WHERE experiment_id = ? ORDER BY run_uuid LIMIT ?"
+            rows = [self._query(select, e.experiment_id, limit) for e in experiments]
+            return [(e, [i for (i,) in r]) for e, r in zip(experiments, rows, strict=True)], []
         run_ids: dict[str, list[str]] = {e.experiment_id: [] for e in experiments}
         # One query for all, because no index has the experiment's ID.
         select = "SELECT CAST(experiment_id AS TEXT), run_uuid FROM runs ORDER BY run_uuid"
         for experiment_id, run_id in self._query(select):
             if experiment_id in run_ids:
                 run_ids[experiment_id].append(run_id)
-        return [(e, run_ids[e.experiment_id][:limit]) for e in experiments], []
+        return [(e, run_ids[e.experiment_id]) for e in experiments], []
 
     @override
     def read_runs(
@@ -224,7 +228,7 @@ class SqliteStore(Store):
             wanted = json.dumps(run_ids[start : start + _RUNS_AT_ONCE])
             yield from self._query(select, *arguments, wanted)
 
-    def _query(self, select: str, *arguments: str) -> list[tuple[Any, ...]]:
+    def _query(self, select: str, *arguments: str | int) -> list[tuple[Any, ...]]:
         """Return the rows of a query.
 
         Raises:
