@@ -10,7 +10,7 @@ ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 
 # Apart from the others, for which clients and engines are installed changes what is tested.
 SERVERS := .venv-integration
-HYDRAFLOW := .venv-hydraflow
+MLFLOW := .venv-mlflow
 AZURITE := .cache/azurite/node_modules/.bin/azurite-blob
 
 # The lower bounds in pyproject.toml.
@@ -48,7 +48,7 @@ test-oldest: ## Run the tests on Python 3.10 with the oldest supported packages
 test-newest: ## Run the tests on Python 3.13 with the newest packages
 	@$(call test-on,3.13,newest,--upgrade kedro omegaconf)
 
-integration: $(SERVERS)/stamp $(HYDRAFLOW)/stamp $(AZURITE) ## Run the tests against real S3, GCS, Azure, SFTP, web and MLflow servers
+integration: $(SERVERS)/stamp $(MLFLOW)/stamp $(AZURITE) ## Run the tests against real S3, GCS, Azure, SFTP, web and MLflow servers
 	@PATH="$$PATH:/usr/sbin"; for pair in nginx:nginx-light sshd:openssh-server; do \
 		command -v "$${pair%:*}" > /dev/null || \
 			echo "$${pair%:*} is missing: apt-get install $${pair#*:} (on Debian)"; \
@@ -90,11 +90,11 @@ $(SERVERS)/stamp: pyproject.toml
 # The newest HydraFlow and MLflow, apart from what this package is tested with. Without Python 3.13
 # the tests on MLflow servers are skipped, or fail where REQUIRE_SERVERS=1 is set. With everything
 # compiled, which little of is used, it would take three times as long.
-$(HYDRAFLOW)/stamp: Makefile
+$(MLFLOW)/stamp: Makefile
 	@$(call find-python,3.13); \
 	if [ -z "$$python" ]; then echo "there is no Python 3.13 for MLflow's server"; exit 0; fi; \
-	[ -x $(HYDRAFLOW)/bin/python ] || "$$python" -m venv $(HYDRAFLOW); \
-	$(HYDRAFLOW)/bin/$(PIP) --no-compile --upgrade 'hydraflow>=0.23' 'mlflow[auth]>=3' boto3 && touch $@
+	[ -x $(MLFLOW)/bin/python ] || "$$python" -m venv $(MLFLOW); \
+	$(MLFLOW)/bin/$(PIP) --no-compile --upgrade 'hydraflow>=0.23' 'mlflow[auth]>=3' boto3 && touch $@
 
 # Without npm the tests on Azure are skipped, or fail where REQUIRE_SERVERS=1 is set.
 $(AZURITE):

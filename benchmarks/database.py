@@ -1,6 +1,6 @@
 """Compare the time to a frame of the runs in MLflow's database: kedro-hydraflow and MLflow.
 
-    python benchmarks/database.py --mlflow-python .venv-hydraflow/bin/python
+    python benchmarks/database.py --mlflow-python .venv-mlflow/bin/python
 
 Each run has 100 metrics, params and tags, and a configuration. The frame has ten columns, of
 facts, metrics, params and tags. Each contender works on the same database in a new process. The

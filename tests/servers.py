@@ -24,7 +24,7 @@ from typing import Any
 AZURITE = Path(__file__).parent.parent / ".cache" / "azurite"
 """Where ``make integration`` installs azurite with npm."""
 
-HYDRAFLOW = Path(__file__).parent.parent / ".venv-hydraflow" / "bin" / "python"
+HYDRAFLOW = Path(__file__).parent.parent / ".venv-mlflow" / "bin" / "python"
 """The interpreter of the environment with MLflow and HydraFlow that ``make integration`` makes."""
 
 BUCKET = "team"
