@@ -192,7 +192,7 @@ def _step(node: Any, part: Any) -> tuple[Any, Any]:
     if type(node) is dict:
         if part in node:
             return node[part], part
-        if all(type(key) is str for key in node):
+        if set(map(type, node)) <= {str}:
             return MISSING, part
     elif type(node) is list:
         if type(part) is str and part.isascii() and part.isdigit() and str(int(part)) == part:
