@@ -41,6 +41,12 @@ class LocalStorage(Storage):
     def __init__(self, base: str = "") -> None:
         self._base = base
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LocalStorage) and other._base == self._base
+
+    def __hash__(self) -> int:
+        return hash(self._base)
+
     def _locate(self, path: str) -> str:
         return os.path.join(self._base, path) if self._base else path
 

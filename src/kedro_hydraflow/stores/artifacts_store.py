@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
@@ -52,22 +52,10 @@ class ArtifactsStore(Store):
     finds_folders = True
 
     def __init__(self, storage: Storage, root: str) -> None:
+        super().__init__(storage, root)
         self._storage = storage
         self._root = root
         self._runs: dict[ExperimentInfo, list[str]] = {}
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ArtifactsStore) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return ArtifactsStore, (self._storage, self._root)
-
-    @property
-    def _key(self) -> tuple[Any, ...]:
-        return self._storage.key, self._root
 
     @property
     @override

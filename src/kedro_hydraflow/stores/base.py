@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kedro_hydraflow.errors import Failure, MetadataError, OptionError, StorageError
 
@@ -44,11 +44,29 @@ class Experiments:
 class Store(ABC):
     """What tracked runs: it finds them, and knows what was recorded about them.
 
-    Two stores are equal, and have equal hashes, if they give the same answers.
+    Args:
+        *arguments: Those of the class. Stores of one class that have the same are equal, and
+            they are all that is pickled.
     """
 
     finds_folders = False
     """Whether what it takes for runs are folders, which may turn out not to be any."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self._arguments = arguments
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Store)
+            and type(other) is type(self)
+            and other._arguments == self._arguments
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._arguments[0])  # the others may be mappings
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._arguments
 
     @property
     @abstractmethod

@@ -74,23 +74,11 @@ class FileStore(Store):
         listing: Listing | None = None,
         index: Index = NO_INDEX,
     ) -> None:
+        super().__init__(storage, root)
         self._storage = storage
         self._root = root
         self._listing = listing
         self._index = index
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, FileStore) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return FileStore, (self._storage, self._root)
-
-    @property
-    def _key(self) -> tuple[Any, ...]:
-        return self._storage.key, self._root
 
     @property
     @override

@@ -87,22 +87,13 @@ class ServerStore(Store):
         artifact_root: Location | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
+        super().__init__(uri, artifact_root, storage_options)
         self._uri = uri
-        self._arguments = (uri, artifact_root, storage_options)
         self._locator = RunLocator((), artifact_root, storage_options, self._open_proxied)
         self._proxies: dict[str, Storage] = {}
         self._opened: Any = None
         self._listed: dict[str, Any] = {}
         """What the last listing brought, by run ID, until it is read."""
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ServerStore) and self._arguments == other._arguments
-
-    def __hash__(self) -> int:
-        return hash(self._uri)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return ServerStore, self._arguments
 
     @property
     @override

@@ -83,19 +83,10 @@ class SqliteStore(Store):
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._path = os.path.abspath(path)
-        self._arguments = (self._path, root, artifact_root, storage_options)
+        super().__init__(self._path, root, artifact_root, storage_options)
         folder = os.path.dirname(self._path)
         neighbors = [folder] if root is None else [folder, os.path.abspath(root)]
         self._locator = RunLocator(neighbors, artifact_root, storage_options)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SqliteStore) and self._arguments == other._arguments
-
-    def __hash__(self) -> int:
-        return hash(self._path)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return SqliteStore, self._arguments
 
     @property
     @override
