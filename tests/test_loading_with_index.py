@@ -13,7 +13,7 @@ import joblib
 import pytest
 import yaml
 
-from conftest import TrackingDir, WebServer
+from conftest import Database, TrackingDir, WebServer, write
 from kedro_hydraflow import HydraflowRunCollectionDataset, Run, iter_run_dirs, iter_runs, loading
 from kedro_hydraflow.index import FILE_NAME
 from kedro_hydraflow.storage import LocalStorage
@@ -346,3 +346,19 @@ def test_what_ended_remote_runs_logged_is_remembered(
     for _ in range(2):
         assert repr(load()[1].metrics) == "{'loss': nan}"
     assert count(server, "run1/metrics/loss") == 2
+
+
+def test_configurations_of_ended_runs_of_a_database_are_known(
+    tmp_path: Path, serve: Callable[[Path], WebServer]
+) -> None:
+    database = Database(tmp_path / "mlflow.db")
+    experiment = database.add_experiment("train")
+    for run_id, status in (("run0", "FINISHED"), ("run1", "RUNNING")):
+        database.add_run(experiment, run_id, status=status)
+        write(tmp_path / f"bucket/1/{run_id}/artifacts/.hydra/config.yaml", "seed: 3")
+    server = serve(tmp_path / "bucket")
+    for _ in range(2):
+        dirs = iter_run_dirs(database.path, artifact_root=server.url)
+        assert Run.load(dirs, index=tmp_path / "index").to_list("seed") == [3, 3]
+    assert count(server, "run0/artifacts/.hydra/config.yaml") == 1
+    assert count(server, "run1/artifacts/.hydra/config.yaml") == 2

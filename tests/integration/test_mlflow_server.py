@@ -17,7 +17,15 @@ from polars.testing import assert_frame_equal
 
 import servers
 from conftest import ROOT, SWEEP
-from kedro_hydraflow import Run, RunCollection, get_experiment_names, iter_run_dirs
+from kedro_hydraflow import (
+    HydraflowArtifactDataset,
+    HydraflowRunCollectionDataset,
+    HydraflowRunDataset,
+    Run,
+    RunCollection,
+    get_experiment_names,
+    iter_run_dirs,
+)
 from kedro_hydraflow.errors import (
     KedroHydraflowError,
     StorageError,
@@ -240,6 +248,30 @@ def test_a_database_whose_server_has_the_artifacts(site):
         storage_options=site.s3.options,
     )
     assert runs.to_list("model.hidden_size") == [4] * 2
+
+
+def test_the_bucket_without_a_server(site):
+    bucket = f"{site.s3.url}/proxied"
+    runs = Run.load(iter_run_dirs(bucket, "digits", storage_options=site.s3.options))
+    known = load(site.uri, "digits")
+    assert runs.to_list("run_id") == known.to_list("run_id")
+    assert runs.to_list("training.learning_rate") == known.to_list("training.learning_rate")
+    assert runs.to_list("status") == [None, None]
+
+
+def test_datasets(site):
+    options = {"tracking_uri": site.uri, "experiment_names": "digits"}
+    runs = HydraflowRunCollectionDataset(**options, filters=["status == FINISHED"]).load()
+    assert runs.to_list("training.learning_rate") == [0.01]
+
+    best = HydraflowRunDataset(**options, best_by="training.learning_rate")
+    assert best.exists()
+    assert best.load().info.status == "FAILED"
+    assert PASSWORD not in repr(best)
+
+    artifact = {"artifact": "confusion_matrix.json", "dataset": "json.JSONDataset"}
+    loaders = HydraflowArtifactDataset(**options, **artifact).load()
+    assert [len(load_matrix()) for load_matrix in loaders.values()] == [10, 10]
 
 
 def test_login_from_the_environment(site, monkeypatch):
