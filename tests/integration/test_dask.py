@@ -136,7 +136,7 @@ class FailingLoader(_ConfigLoader):
     """Fails as nothing should."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return FailingLoader, (self._config_class, self._are_folders)
+        return FailingLoader, (self.config_class, self._are_folders)
 
     def __call__(self, places: Any) -> Any:
         raise RuntimeError("something unforeseen")
