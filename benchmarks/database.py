@@ -155,7 +155,7 @@ def measure_ours(directory: str) -> tuple[Measured, list[tuple[Any, ...]]]:
         from kedro_hydraflow import Run, iter_run_dirs
     measured["version"] = kedro_hydraflow.__version__
     with measuring(measured):
-        frame = Run.load(iter_run_dirs(directory)).to_frame(*COLUMNS)
+        frame = Run.load(iter_run_dirs(directory), index=False).to_frame(*COLUMNS)
     return measured, frame.rows()
 
 

@@ -22,12 +22,12 @@ import pytest
 from filelock import FileLock
 
 from kedro_hydraflow.artifacts import (
-    CACHE_DIR_VARIABLE,
     CACHE_SIZE_VARIABLE,
     ArtifactPath,
     fetch,
     make_artifact_path,
 )
+from kedro_hydraflow.cache_dir import CACHE_DIR_VARIABLE
 from kedro_hydraflow.errors import NotFoundError, OptionError, StorageError, UnreachableError
 from kedro_hydraflow.storage import Entry, Storage
 

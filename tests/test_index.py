@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from kedro_hydraflow import index as module
+from kedro_hydraflow.cache_dir import get_cache_dir
 from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import ConfigError, OptionError
 from kedro_hydraflow.index import FILE_NAME, SETTLED, Index, check_index, open_index
@@ -524,7 +525,7 @@ def test_the_default_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         put(index, make_configs(1))
     assert (tmp_path / "cache" / FILE_NAME).exists()
     monkeypatch.delenv("KEDRO_HYDRAFLOW_CACHE_DIR")
-    assert Path(module.get_default_dir()).parts[-2:] == ("kedro-hydraflow", "index")
+    assert Path(get_cache_dir("index")).parts[-2:] == ("kedro-hydraflow", "index")
 
 
 @pytest.mark.parametrize("option", [None, True, False, "folder", Path("folder")])

@@ -28,6 +28,8 @@ from kedro_hydraflow.yaml_reader import (
 from kedro_hydraflow.yaml_reader import ConfigReader as ConfigReader
 from kedro_hydraflow.yaml_reader import PlainConfig as PlainConfig
 
+_TEXT = frozenset({str})
+
 
 def parse_meta(data: bytes) -> dict[str, str]:
     """Return the scalar entries of a ``meta.yaml``, every value as its raw text.
@@ -122,6 +124,11 @@ def to_plain(config: DictConfig) -> PlainConfig:
     data = OmegaConf.to_container(config, resolve=False)
     _escape_missing(config, data)
     return cast("PlainConfig", data)
+
+
+def lacks(mapping: PlainConfig, key: Any) -> bool:
+    """Tell whether OmegaConf finds nothing at a key: 2.4 finds the key 1 as "1", 2.3 does not."""
+    return key not in mapping and _TEXT.issuperset(map(type, mapping))
 
 
 def _escape_missing(config: Any, data: Any) -> None:

@@ -22,7 +22,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sqlite3
 import time
 import zlib
 from contextlib import closing, contextmanager
@@ -30,10 +29,11 @@ from hashlib import blake2b
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.artifacts.cache import CACHE_DIR_VARIABLE
+from kedro_hydraflow.cache_dir import get_cache_dir
 from kedro_hydraflow.errors import OptionError, describe
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
     from kedro_hydraflow.storage import Storage
@@ -76,9 +76,6 @@ _SCHEMA = """
     );
     CREATE INDEX blocks_of_folder ON blocks (folder, last);
 """
-
-_FAILURES = (sqlite3.Error, OSError, ValueError, TypeError, LookupError, RecursionError)
-"""What SQLite, files and JSON raise, whatever the file holds."""
 
 _TEXT = frozenset({str})
 _CONTAINERS = (dict, list)
@@ -186,10 +183,13 @@ class Index:
     @contextmanager
     def _giving_up(self) -> Iterator[None]:
         """Log the block's failure, put a file aside that is no index, and use it no more."""
+        import sqlite3  # not before it is used, as some never do
+
         path = str(self._path)
         try:
             yield
-        except _FAILURES as exc:
+        except (sqlite3.Error, OSError, ValueError, TypeError, LookupError, RecursionError) as exc:
+            # What SQLite, files and JSON raise, whatever the file holds.
             self._path = None
             reason = describe(exc)
             if not isinstance(exc, (sqlite3.OperationalError, OSError)):  # corrupt or foreign
@@ -213,18 +213,8 @@ def open_index(option: IndexOption) -> Index:
     """
     if option is False:
         return NO_INDEX
-    directory = get_default_dir() if option is None or option is True else os.fspath(option)
+    directory = get_cache_dir("index") if option is None or option is True else os.fspath(option)
     return Index(os.path.expanduser(directory), is_requested=option is not None)
-
-
-def get_default_dir() -> str:
-    """Return the directory of the index for those who give none."""
-    directory = os.environ.get(CACHE_DIR_VARIABLE)
-    if directory:
-        return os.path.abspath(os.path.expanduser(directory))
-    from platformdirs import user_cache_path
-
-    return str(user_cache_path("kedro-hydraflow", appauthor=False) / "index")
 
 
 def check_index(option: Any) -> None:
@@ -263,6 +253,8 @@ def _number(text: str) -> int:
 
 def _connect(path: str) -> sqlite3.Connection:
     """Open the file, and make the tables of one that is empty."""
+    import sqlite3
+
     connection = sqlite3.connect(path, timeout=_TIMEOUT, isolation_level=None)
     try:
         # No write-ahead log, as it does not work on network folders; and no waiting for the
@@ -281,6 +273,8 @@ def _connect(path: str) -> sqlite3.Connection:
 
 def _make_tables(connection: sqlite3.Connection) -> None:
     if _get(connection, "schema_version") != 0:
+        import sqlite3
+
         raise sqlite3.DatabaseError("it is the database of another program")
     for statement in _SCHEMA.split(";"):
         connection.execute(statement)

@@ -788,11 +788,14 @@ def get_column(
     for run in runs:
         value: Any = UNDECIDED
         if run._cfg is None:
-            value = run._config or run._get_config()
+            value = config = run._config or run._get_config()
             for part in parts:
                 value = value.get(part, UNDECIDED) if type(value) is dict else UNDECIDED
+            if value is UNDECIDED and parts and plain.lacks(config, parts[0]):
+                value = MISSING
         kind = type(value)
-        if kind not in _NUMBERS and not (kind is str and plain.is_literal(value)):
+        is_plain = kind in _NUMBERS or value is MISSING or (kind is str and plain.is_literal(value))
+        if not is_plain:
             value = run._select_of_many(dotted, selector, as_data=as_data)
         if value is MISSING:
             if not is_read:

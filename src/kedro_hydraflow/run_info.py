@@ -332,8 +332,13 @@ def read_histories(
 
 def _group(infos: Iterable[RunInfo]) -> Iterable[tuple[Store, list[RunInfo]]]:
     groups: dict[Store, list[RunInfo]] = {}
+    last = None
     for info in infos:
-        groups.setdefault(info._get_store(), []).append(info)
+        store = info._get_store()
+        if store is not last:
+            group = groups.setdefault(store, [])
+            last = store
+        group.append(info)
     return groups.items()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from kedro_hydraflow.config import PlainConfig, build_dictconfig, is_literal, split_key
+from kedro_hydraflow.config import PlainConfig, build_dictconfig, is_literal, lacks, split_key
 
 UNDECIDED: Any = object()
 """What a `Selector` returns when only OmegaConf can tell the value."""
@@ -192,14 +192,14 @@ def _step(node: Any, part: Any) -> tuple[Any, Any]:
     if type(node) is dict:
         if part in node:
             return node[part], part
-        if set(map(type, node)) <= {str}:
+        if lacks(node, part):
             return MISSING, part
     elif type(node) is list:
         if type(part) is str and part.isascii() and part.isdigit() and str(int(part)) == part:
             part = int(part)
         if type(part) is int and part < len(node):
             return node[part], part
-    raise _UndecidedError  # OmegaConf 2.4 finds the key 1 as "1", 2.3 does not
+    raise _UndecidedError
 
 
 @lru_cache(maxsize=4096)

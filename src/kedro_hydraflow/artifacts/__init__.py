@@ -15,11 +15,10 @@ copy. A run has a directory of its own in the cache:
 
 from __future__ import annotations
 
-from kedro_hydraflow.artifacts.cache import CACHE_DIR_VARIABLE, CACHE_SIZE_VARIABLE
+from kedro_hydraflow.artifacts.cache import CACHE_SIZE_VARIABLE
 from kedro_hydraflow.artifacts.path import ArtifactPath, fetch, make_artifact_path
 
 __all__ = [
-    "CACHE_DIR_VARIABLE",
     "CACHE_SIZE_VARIABLE",
     "ArtifactPath",
     "fetch",

@@ -10,13 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kedro_hydraflow.cache_dir import CACHE_DIR_VARIABLE
 from kedro_hydraflow.errors import OptionError, StorageError, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-CACHE_DIR_VARIABLE = "KEDRO_HYDRAFLOW_CACHE_DIR"
-"""The environment variable for the cache's place, by default the user's cache directory."""
 
 CACHE_SIZE_VARIABLE = "KEDRO_HYDRAFLOW_CACHE_SIZE"
 """The environment variable for the cache's size, such as ``500MB``."""
@@ -27,16 +25,6 @@ MINUTE = 60.0
 
 _IN_USE = 60 * MINUTE
 """Seconds after its last use for which a run's copies are not removed."""
-
-
-def get_cache_dir() -> str:
-    """Return the directory of the cache, an absolute path."""
-    directory = os.environ.get(CACHE_DIR_VARIABLE)
-    if directory:
-        return os.path.abspath(os.path.expanduser(directory))
-    from platformdirs import user_cache_path
-
-    return str(user_cache_path("kedro-hydraflow", appauthor=False) / "artifacts")
 
 
 def get_cache_size() -> int:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from kedro_hydraflow.artifacts.cache import (
     MINUTE,
-    get_cache_dir,
     get_cache_size,
     lock_run,
     make_cache_error,
@@ -22,6 +21,7 @@ from kedro_hydraflow.artifacts.cache import (
     mark_used,
 )
 from kedro_hydraflow.artifacts.listings import Listings, is_file_name
+from kedro_hydraflow.cache_dir import get_cache_dir
 from kedro_hydraflow.errors import NotFoundError, StorageError
 from kedro_hydraflow.storage import Entry
 
@@ -43,7 +43,7 @@ class Copies:
     def __init__(self, storage: Storage, path: str) -> None:
         self.listings = Listings(storage, path)
         digest = hashlib.sha256(storage.identity(path).encode()).hexdigest()[:32]
-        self._run_cache = os.path.join(get_cache_dir(), f"run-{digest}")
+        self._run_cache = os.path.join(get_cache_dir("artifacts"), f"run-{digest}")
         run_dir, name = storage.split(path)
         names = [*filter(is_file_name, (storage.split(run_dir)[1], name))]  # as users know them
         self.root = os.path.join(self._run_cache, "not-fetched", *names)
