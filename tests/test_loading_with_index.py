@@ -362,3 +362,34 @@ def test_configurations_of_ended_runs_of_a_database_are_known(
         assert Run.load(dirs, index=tmp_path / "index").to_list("seed") == [3, 3]
     assert count(server, "run0/artifacts/.hydra/config.yaml") == 1
     assert count(server, "run1/artifacts/.hydra/config.yaml") == 2
+
+
+def test_metrics_on_a_local_disk_are_read_when_they_change(
+    tracking_dir: TrackingDir, tmp_path: Path, later: Callable[[], None]
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for name in ("a", "b"):
+        tracking_dir.add_run(experiment, name, metrics={"loss": "1 nan 0\n"})
+    later()
+
+    def losses() -> str:
+        runs = Run.load(iter_run_dirs(tracking_dir.root), index=tmp_path / "index")
+        before = len(files)
+        column = repr(runs.to_list("metrics.loss"))
+        return f"{column}, {len(files) - before} files"
+
+    files: list[str] = []
+    real = LocalStorage._read
+
+    def note(self: LocalStorage, path: str) -> Any:
+        files.append(path)
+        return real(self, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LocalStorage, "_read", note)
+        assert losses() == "[nan, nan], 2 files"
+        assert losses() == "[nan, nan], 0 files"
+        with (experiment / "b/metrics/loss").open("a") as file:
+            file.write("2 0.5 1\n")
+        assert losses() == "[nan, 0.5], 1 files"
+        assert losses() == "[nan, 0.5], 0 files"

@@ -5,6 +5,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -592,13 +593,13 @@ def test_logged_columns_are_read_in_bulk(
         write(run_dir / "params/lr", "0.1")
     runs = Run.load(iter_run_dirs(tracking_dir.root))
     read: list[int] = []
-    read_many = LocalStorage.read_many
+    read_each = LocalStorage.read_each
 
-    def count(self: LocalStorage, paths: list[str]) -> object:
+    def count(self: LocalStorage, paths: list[str], use: Any) -> None:
         read.append(len(paths))
-        return read_many(self, paths)
+        read_each(self, paths, use)
 
-    monkeypatch.setattr(LocalStorage, "read_many", count)
+    monkeypatch.setattr(LocalStorage, "read_each", count)
     frame = runs.to_frame("metrics.loss", "params.lr", "status")
     assert frame.row(19) == (19.0, "0.1", "FINISHED")
     runs.filter(("metrics.loss", 3.0))

@@ -190,73 +190,98 @@ class FileStore(Store):
     def read_values(
         self, infos: Sequence[RunInfo], kind: str, name: str
     ) -> list[float | str | MetadataError | StorageError | None]:
-        def read(some: Sequence[RunInfo]) -> list[Any]:
-            parse = parse_latest if kind == "metrics" else _decode
-            return self._read_files(some, kind, name, parse)
+        suffix = self._get_suffix(kind, name)
+        if suffix is None:
+            return [None] * len(infos)
+        parse = parse_latest if kind == "metrics" else _decode
 
-        return self._recall(f"{kind}.{name}", infos, read)
+        def read(some: Sequence[RunInfo]) -> tuple[list[Any], list[str | None]]:
+            return self._read_files(some, suffix, parse)
+
+        return self._recall(f"{kind}.{name}", infos, read, suffix[1:])
 
     @override
     def read_histories(
         self, infos: Sequence[RunInfo], name: str
     ) -> list[list[Point] | MetadataError | StorageError]:
-        histories = self._read_files(infos, "metrics", name, parse_points)
+        suffix = self._get_suffix("metrics", name)
+        if suffix is None:
+            return [[] for _ in infos]
+        histories, _ = self._read_files(infos, suffix, parse_points)
         return [
             sorted(history, key=sort_key) if isinstance(history, list) else history or []
             for history in histories
         ]
 
+    def _get_suffix(self, kind: str, name: str) -> str | None:
+        """Return what leads from a run to the file of a metric, param or tag, if any can."""
+        parts = name.split("/")
+        if any(part in ("", ".", "..") for part in parts) or "\0" in name:
+            return None
+        return "".join(f"{self._storage.sep}{part}" for part in (kind, *parts))
+
     def _read_files(
         self,
         infos: Sequence[RunInfo],
-        kind: str,
-        name: str,
+        suffix: str,
         parse: Callable[[Storage, str, bytes], Any],
-    ) -> list[Any]:
-        """Return what is in the file of a metric, param or tag of each run, None without one."""
-        parts = name.split("/")
-        if any(part in ("", ".", "..") for part in parts) or "\0" in name:
-            return [None] * len(infos)
-        suffix = "".join(f"{self._storage.sep}{part}" for part in (kind, *parts))
+    ) -> tuple[list[Any], list[str | None]]:
+        """Return what is in a file of each run, None without one, and the files' stamps."""
+        storage = self._storage
+        values: list[Any] = [None] * len(infos)
+        stamps: list[str | None] = [None] * len(infos)
         paths = [info._path + suffix for info in infos]
-        contents = self._storage.read_many(paths)
-        return [
-            _try_parse(parse, self._storage, path, content)
-            if isinstance(content, bytes)
-            else content
-            for path, content in zip(paths, contents, strict=True)
-        ]
+
+        def use(i: int, content: bytes | StorageError | None, stamp: str | None) -> None:
+            values[i] = content
+            stamps[i] = stamp
+            if isinstance(content, bytes):
+                values[i] = _try_parse(parse, storage, paths[i], content)
+
+        storage.read_each(paths, use)
+        return values, stamps
 
     def _recall(
-        self, key: str, infos: Sequence[RunInfo], read: Callable[[Sequence[RunInfo]], list[Any]]
+        self,
+        key: str,
+        infos: Sequence[RunInfo],
+        read: Callable[[Sequence[RunInfo]], tuple[list[Any], list[str | None]]],
+        file: str = "",
     ) -> list[Any]:
-        """Return what was logged under a key, from the index for remote runs that have ended.
+        """Return what was logged under a key, from the index as far as it knows.
 
-        Local files are read as fast as it is told whether they have changed.
+        Args:
+            key: All of a kind, or one of it.
+            infos: The runs.
+            read: Gives the values and stamps of runs that the index does not know.
+            file: The file in a run directory that a value comes from. Of more than one, it
+                cannot be told whether they have changed, but only trusted that they have not.
         """
-        if not self._index.has_to_trust(self._storage):
-            return read(infos)
-        values: list[Any] = [None] * len(infos)
-        known = self._index.get(key, self._storage, [info._path for info in infos], "")
+        index, storage = self._index, self._storage
+        has_to_trust = index.has_to_trust(storage)
+        if not has_to_trust and not file:
+            return read(infos)[0]
+        known = index.get(key, storage, [info._path for info in infos], file)
+        values = [None if entry is None else entry["value"] for entry in known]
         unknown = [i for i, entry in enumerate(known) if entry is None]
-        for i, entry in enumerate(known):
-            if entry is not None:
-                values[i] = entry["value"]
-        for i, value in zip(unknown, read([infos[i] for i in unknown]), strict=True):
+        learnt: list[tuple[str, str | None, object]] = []
+        for i, value, stamp in zip(unknown, *read([infos[i] for i in unknown]), strict=True):
             values[i] = value
-        learnt = [
-            (infos[i]._path, SETTLED, {"value": values[i]})
-            for i in unknown
-            if is_settled(infos[i]._meta) and not isinstance(values[i], Exception)
-        ]
-        self._index.put(key, self._storage, learnt)
+            if has_to_trust:
+                stamp = SETTLED if is_settled(infos[i]._meta) else None
+            if not isinstance(value, Exception):
+                learnt.append((infos[i]._path, stamp, {"value": value}))
+        index.put(key, storage, learnt)
         return values
 
     @override
     def read_all(
         self, infos: Sequence[RunInfo], kind: str
     ) -> list[dict[str, Any] | MetadataError | StorageError]:
-        return self._recall(kind, infos, lambda some: self._read_trees(some, kind))
+        def read(some: Sequence[RunInfo]) -> tuple[list[Any], list[str | None]]:
+            return self._read_trees(some, kind), [None] * len(some)
+
+        return self._recall(kind, infos, read)
 
     def _read_trees(self, infos: Sequence[RunInfo], kind: str) -> list[Any]:
         """Return what is in all files of a kind of each run, or why that cannot be read."""
