@@ -891,12 +891,12 @@ def test_top_reads_a_metric_of_all_runs_at_once(
 ) -> None:
     runs = Run.load(iter_run_dirs(root))
     calls: list[int] = []
-    original = LocalStorage.read_many
+    original = LocalStorage.read_each
 
-    def read_many(self: LocalStorage, paths: Sequence[str]) -> Any:
+    def read_each(self: LocalStorage, paths: Sequence[str], use: Any) -> None:
         calls.append(len(paths))
-        return original(self, paths)
+        original(self, paths, use)
 
-    monkeypatch.setattr(LocalStorage, "read_many", read_many)
+    monkeypatch.setattr(LocalStorage, "read_each", read_each)
     assert runs.best(by="metrics.loss").info.run_id == "c"
     assert calls == [3]
