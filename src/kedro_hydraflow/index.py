@@ -13,7 +13,7 @@ What it holds of a run comes with a *stamp*, and counts as long as that is the r
 Either way nothing is remembered for longer than `MAX_DAYS`.
 
 The file has blocks of up to `_BLOCK_SIZE` runs of one folder, each one JSON text, because
-that is read ten times faster than a row for each run. JSON holds no code, and what it does
+that is read faster than a row for each run. JSON holds no code, and what it does
 not give back exactly (bytes, paths, keys that are no text) is not remembered.
 """
 
