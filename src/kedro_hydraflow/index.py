@@ -34,7 +34,7 @@ from kedro_hydraflow.errors import OptionError, describe
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from kedro_hydraflow.storage import Storage
 
@@ -154,6 +154,33 @@ class Index:
             (folder, {name: known[i][1:] for name, i in names.items()})  # type: ignore[misc]
             for folder, names in folders.items()
         )
+
+    def recall(
+        self,
+        kind: str,
+        storage: Storage,
+        run_dirs: Sequence[str],
+        file: str,
+        read: Callable[[list[int]], tuple[Sequence[Any], Sequence[str | None]]],
+    ) -> list[Any]:
+        """Return what is known of runs and, of the others, what is read now and remembered.
+
+        Args:
+            kind: As for `get`.
+            storage: As for `get`.
+            run_dirs: As for `get`.
+            file: As for `get`.
+            read: Takes the positions of the others, and gives for each what `put` takes: what
+                was read, and its stamp.
+        """
+        values: list[Any] = [*self.get(kind, storage, run_dirs, file)]
+        unknown = [i for i, value in enumerate(values) if value is None]
+        learnt = []
+        for i, value, stamp in zip(unknown, *read(unknown), strict=True):
+            values[i] = value
+            learnt.append((run_dirs[i], stamp, value))
+        self.put(kind, storage, learnt)
+        return values
 
     def _read(self, folders: dict[int, dict[str, int]]) -> Iterator[tuple[int, tuple[str, Facts]]]:
         """Yield what is known of runs by their positions, the latest last."""

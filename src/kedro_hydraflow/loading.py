@@ -107,7 +107,7 @@ def scan_runs(
     """
     experiments = store.find_experiments(experiment_names)
     names, failures = store.list_runs(experiments.matching)
-    runs, unreadable = store.read_runs(_flatten(names), include_deleted=include_deleted)
+    runs, unreadable = store.read_runs(list(_flatten(names)), include_deleted=include_deleted)
     return RunScan(
         runs,
         experiments=[experiment.name for experiment in experiments.matching],
@@ -130,15 +130,17 @@ def scan_some_runs(
         if len(runs) >= count:
             break
         names, _ = store.list_runs([experiment], limit)
-        found, _ = store.read_runs(_flatten(names)[:limit], include_deleted=include_deleted)
+        found, _ = store.read_runs(
+            list(islice(_flatten(names), limit)), include_deleted=include_deleted
+        )
         runs += found
     return runs[:count]
 
 
 def _flatten(
     names: Sequence[tuple[ExperimentInfo, list[str]]],
-) -> list[tuple[ExperimentInfo, str]]:
-    return [(experiment, name) for experiment, inner in names for name in inner]
+) -> Iterator[tuple[ExperimentInfo, str]]:
+    return ((experiment, name) for experiment, inner in names for name in inner)
 
 
 def iter_run_dirs(
@@ -493,7 +495,7 @@ def _cut(
     names: Sequence[tuple[ExperimentInfo, list[str]]], batch_size: int
 ) -> Iterator[list[tuple[ExperimentInfo, str]]]:
     """Yield the runs in batches that may reach over several experiments."""
-    flat = ((experiment, name) for experiment, inner in names for name in inner)
+    flat = _flatten(names)
     while batch := list(islice(flat, batch_size)):
         yield batch
 
@@ -561,30 +563,16 @@ def _recall_configs(infos: Sequence[RunInfo], index: Index, discovered: bool) ->
     and those of the others are read, since only who has ended can be remembered.
     """
     configs: list[Any] = [None] * len(infos)
-    for storage, positions in _group_by_storage(infos).items():
+    for storage, positions in _group_by_storage(info._location for info in infos).items():
         if index.has_to_trust(storage):
             if not discovered:
                 continue  # no listing has told that they are still there
-            _recall_facts(storage, [infos[i] for i in positions], index)
+            read_facts([infos[i] for i in positions])
         paths = [infos[i]._path for i in positions]
         known = index.get("config", storage, paths, CONFIG_FILE)
         for i, config in zip(positions, known, strict=True):
             configs[i] = config
     return configs
-
-
-def _recall_facts(storage: Storage, infos: Sequence[RunInfo], index: Index) -> None:
-    infos = [info for info in infos if info._meta is None]
-    known = index.get("facts", storage, [info._path for info in infos], META_FILE)
-    for info, facts in zip(infos, known, strict=True):
-        info._meta = facts
-    new = [info for info in infos if info._meta is None]
-    read_facts(new)
-    index.put(
-        "facts",
-        storage,
-        [(info._path, SETTLED, info._meta) for info in new if is_settled(info._meta)],
-    )
 
 
 def _remember_configs(
@@ -594,7 +582,7 @@ def _remember_configs(
     index: Index,
 ) -> None:
     """Let the index know what was read, with what the storage told about each file before."""
-    for storage, positions in _group_by_storage(infos).items():
+    for storage, positions in _group_by_storage(info._location for info in infos).items():
         told = stamps
         if index.has_to_trust(storage):
             told = [SETTLED if is_settled(info._meta) else None for info in infos]
@@ -602,10 +590,10 @@ def _remember_configs(
         index.put("config", storage, runs)
 
 
-def _group_by_storage(infos: Sequence[RunInfo]) -> dict[Storage, list[int]]:
+def _group_by_storage(places: Iterable[tuple[Storage, str]]) -> dict[Storage, list[int]]:
     groups: dict[Storage, list[int]] = {}
-    for i, info in enumerate(infos):
-        groups.setdefault(info._storage, []).append(i)
+    for i, (storage, _) in enumerate(places):
+        groups.setdefault(storage, []).append(i)
     return groups
 
 
@@ -664,10 +652,7 @@ class _ConfigLoader:
     def __call__(self, places: Sequence[tuple[Storage, str]]) -> _LoadedBatch:
         configs: list[_Loaded] = [{}] * len(places)
         stamps: list[str | None] = [None] * len(places)
-        groups: dict[Storage, list[int]] = {}
-        for i, (storage, _) in enumerate(places):
-            groups.setdefault(storage, []).append(i)
-        for storage, indexes in groups.items():
+        for storage, indexes in _group_by_storage(places).items():
             loaded = self._load(storage, [places[i][1] for i in indexes])
             for i, config, stamp in zip(indexes, *loaded, strict=True):
                 configs[i] = config

@@ -599,10 +599,8 @@ class Run(Generic[C, I]):
         """Return a metric, param or tag, MISSING if none of that name was logged."""
         for spelling in _get_spellings(key, dotted):
             kind, _, name = spelling.partition(".")
+            read_logged([self.info], spelling)
             logged = self.info._logged or {}
-            if spelling not in logged and kind not in logged:
-                read_logged([self.info], spelling)
-                logged = self.info._logged or {}
             value = logged.get(spelling)
             if isinstance(logged.get(kind), dict):
                 value = logged[kind].get(name)

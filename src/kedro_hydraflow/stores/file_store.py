@@ -156,7 +156,7 @@ class FileStore(Store):
             return [RunInfo.make(storage, path, experiment) for experiment, path in places], []
         runs = []
         failures = []
-        metas = _read_run_metas(storage, [path for _, path in places], self._index)
+        metas = self._read_run_metas([path for _, path in places])
         for (experiment, path), meta in zip(places, metas, strict=True):
             if isinstance(meta, Exception):
                 failures.append(Failure(storage.url(path), meta))
@@ -178,13 +178,53 @@ class FileStore(Store):
     @override
     def read_facts(self, infos: Sequence[RunInfo]) -> None:
         storage = self._storage
-        contents = read_meta_files(storage, [info._path for info in infos])
-        for info, content in zip(infos, contents, strict=True):
-            if isinstance(content, StorageError):
-                info._meta = content
-            elif content != b"":  # one that is still being written is not remembered
-                path = storage.join(info._path, META_FILE)
-                info._meta = {} if content is None else parse_run_meta(storage, path, content)
+        paths = [info._path for info in infos]
+
+        def parse(run_dir: str, content: bytes | StorageError | None) -> Any:
+            if not isinstance(content, bytes):
+                return {} if content is None else content
+            if not content:
+                return None  # one that is still being written is not remembered
+            return parse_run_meta(storage, storage.join(run_dir, META_FILE), content)
+
+        def read(unknown: list[int]) -> tuple[list[Any], Sequence[str | None]]:
+            run_dirs = [paths[i] for i in unknown]
+            metas = [*map(parse, run_dirs, read_meta_files(storage, run_dirs))]
+            return metas, self._get_stamps(metas, [None] * len(metas))
+
+        metas = self._index.recall("facts", storage, paths, META_FILE, read)
+        for info, meta in zip(infos, metas, strict=True):
+            info._meta = meta
+
+    def _read_run_metas(
+        self, run_dirs: Sequence[str]
+    ) -> list[dict[str, str] | StorageError | MetadataError | None]:
+        """Return for each folder what `_read_run_meta` does, or why it cannot be read."""
+        storage = self._storage
+        suffix = storage.sep + META_FILE
+
+        def read(unknown: list[int]) -> tuple[list[Any], Sequence[str | None]]:
+            metas: list[Any] = [None] * len(unknown)
+            stamps: list[str | None] = [None] * len(unknown)
+
+            def use(n: int, content: bytes | StorageError | None, stamp: str | None) -> None:
+                metas[n] = content
+                stamps[n] = stamp
+
+            storage.read_each([run_dirs[i] + suffix for i in unknown], use)
+            for n, i in enumerate(unknown):
+                metas[n] = _read_run_meta(storage, run_dirs[i], metas[n])
+            return metas, self._get_stamps(metas, stamps)
+
+        return self._index.recall("facts", storage, run_dirs, META_FILE, read)
+
+    def _get_stamps(
+        self, metas: Sequence[object], stamps: Sequence[str | None]
+    ) -> Sequence[str | None]:
+        """Return the stamps of runs: their files' or, where those tell nothing, `SETTLED`."""
+        if not self._index.has_to_trust(self._storage):
+            return stamps
+        return [SETTLED if is_settled(meta) else None for meta in metas]
 
     @override
     def read_values(
@@ -258,21 +298,18 @@ class FileStore(Store):
                 cannot be told whether they have changed, but only trusted that they have not.
         """
         index, storage = self._index, self._storage
-        has_to_trust = index.has_to_trust(storage)
-        if not has_to_trust and not file:
+        if not index.has_to_trust(storage) and not file:
             return read(infos)[0]
-        known = index.get(key, storage, [info._path for info in infos], file)
-        values = [None if entry is None else entry["value"] for entry in known]
-        unknown = [i for i, entry in enumerate(known) if entry is None]
-        learnt: list[tuple[str, str | None, object]] = []
-        for i, value, stamp in zip(unknown, *read([infos[i] for i in unknown]), strict=True):
-            values[i] = value
-            if has_to_trust:
-                stamp = SETTLED if is_settled(infos[i]._meta) else None
-            if not isinstance(value, Exception):
-                learnt.append((infos[i]._path, stamp, {"value": value}))
-        index.put(key, storage, learnt)
-        return values
+
+        def read_entries(unknown: list[int]) -> tuple[list[Any], Sequence[str | None]]:
+            some = [infos[i] for i in unknown]
+            values, stamps = read(some)
+            entries = [v if isinstance(v, Exception) else {"value": v} for v in values]
+            return entries, self._get_stamps([info._meta for info in some], stamps)
+
+        run_dirs = [info._path for info in infos]
+        entries = index.recall(key, storage, run_dirs, file, read_entries)
+        return [entry if isinstance(entry, Exception) else entry["value"] for entry in entries]
 
     @override
     def read_all(
@@ -381,65 +418,37 @@ def _read_experiment_metas(
     """Return as `read_metas` does, from the index where it has to trust that names stay."""
     if not index.has_to_trust(storage):
         return read_metas(storage, folders)
-    metas: list[Any] = [*index.get("experiment", storage, folders, META_FILE)]
-    unknown = [i for i, meta in enumerate(metas) if meta is None]
-    for i, meta in zip(unknown, read_metas(storage, [folders[i] for i in unknown]), strict=True):
-        metas[i] = meta
-    index.put(
-        "experiment",
-        storage,
-        [
-            (folders[i], SETTLED, metas[i])
-            for i in unknown
-            if isinstance(metas[i], dict)
-            and metas[i].get("name")
-            and metas[i].get("lifecycle_stage") != "deleted"
-        ],
-    )
-    return metas
+
+    def read(unknown: list[int]) -> tuple[list[Any], list[str | None]]:
+        metas = read_metas(storage, [folders[i] for i in unknown])
+        return metas, [SETTLED if _is_named(meta) else None for meta in metas]
+
+    return index.recall("experiment", storage, folders, META_FILE, read)
 
 
-def _read_run_metas(
-    storage: Storage, paths: Sequence[str], index: Index
-) -> list[dict[str, str] | StorageError | MetadataError | None]:
-    """Return for each folder what `_read_run_meta` does, or why it cannot be read."""
-    metas: list[Any] = [*index.get("facts", storage, paths, META_FILE)]
-    unknown = [i for i, meta in enumerate(metas) if meta is None]
-    stamps: dict[int, str | None] = {}
-
-    def use(n: int, content: bytes | StorageError | None, stamp: str | None) -> None:
-        metas[unknown[n]] = content
-        stamps[unknown[n]] = stamp
-
-    suffix = storage.sep + META_FILE
-    storage.read_each([paths[i] + suffix for i in unknown], use)
-    for i in unknown:
-        try:
-            metas[i] = _read_run_meta(storage, paths[i], metas[i])
-        except (StorageError, MetadataError) as exc:
-            metas[i] = exc
-        if index.has_to_trust(storage) and is_settled(metas[i]):
-            stamps[i] = SETTLED
-    index.put("facts", storage, [(paths[i], stamps[i], metas[i]) for i in unknown])
-    return metas
+def _is_named(meta: object) -> bool:
+    """Tell whether an experiment's ``meta.yaml`` has a name, and it was not deleted."""
+    if not isinstance(meta, dict):
+        return False
+    return bool(meta.get("name")) and meta.get("lifecycle_stage") != "deleted"
 
 
 def _read_run_meta(
     storage: Storage, path: str, content: bytes | StorageError | None
-) -> dict[str, str] | None:
-    """Return what a run's ``meta.yaml`` says, nothing if it does not say it now.
+) -> dict[str, str] | MetadataError | StorageError | None:
+    """Return what a run's ``meta.yaml`` says, nothing if it does not say it now, or why not.
 
     Returns:
         None if the folder is not a run.
     """
     if isinstance(content, StorageError):
-        raise content
-    if content is None:
+        return content
+    if content is not None:
+        return parse_run_meta(storage, path + storage.sep + META_FILE, content)
+    try:
         return {} if storage.is_dir(storage.join(path, "artifacts")) else None
-    meta = parse_run_meta(storage, path + storage.sep + META_FILE, content)
-    if isinstance(meta, MetadataError):
-        raise meta
-    return meta
+    except StorageError as exc:
+        return exc
 
 
 def _get_broken_links(
