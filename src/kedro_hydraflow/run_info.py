@@ -288,7 +288,7 @@ FACTS = frozenset(
 )
 """The public attributes of `RunInfo`."""
 
-META_FACTS = frozenset({"end_time", "lifecycle_stage", "run_name", "start_time", "status"})
+META_FACTS = ("end_time", "lifecycle_stage", "run_name", "start_time", "status")
 """Those that what tracked the run has to be asked for."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -189,3 +191,8 @@ def make_name_filter(experiment_names: ExperimentFilter) -> Callable[[str], bool
             f"found {experiment_names!r}"
         )
     return lambda name: any(name == p or fnmatchcase(name, p) for p in patterns)
+
+
+def restore_infinity(value: float) -> float:
+    """Return a metric of a database of MLflow, which holds the largest float for infinity."""
+    return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kedro_hydraflow.config import parse_meta
 from kedro_hydraflow.errors import MetadataError, StorageError
+from kedro_hydraflow.run_info import META_FACTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from kedro_hydraflow.storage import Storage
 
 META_FILE = "meta.yaml"
-
-_RUN_KEYS = ("end_time", "lifecycle_stage", "run_name", "start_time", "status")
-"""The entries of a run that are facts of `RunInfo`."""
 
 _USUAL_META = re.compile(
     rb"artifact_uri: [\w/.](?:[\w/.:%@+-]*[\w/])?\n"
@@ -92,7 +90,7 @@ def parse_run_meta(storage: Storage, path: str, content: bytes) -> dict[str, str
     meta = parse_meta_file(storage, path, content)
     if isinstance(meta, MetadataError):
         return meta
-    return {key: meta[key] for key in _RUN_KEYS if key in meta}
+    return {key: meta[key] for key in META_FACTS if key in meta}
 
 
 def parse_meta_file(storage: Storage, path: str, content: bytes) -> dict[str, str] | MetadataError:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,7 +31,7 @@ from kedro_hydraflow.errors import (
     describe,
 )
 from kedro_hydraflow.redaction import get_harmless, redact, redact_url
-from kedro_hydraflow.run_info import LOGGED_KINDS, ExperimentInfo, RunInfo
+from kedro_hydraflow.run_info import LOGGED_KINDS, META_FACTS, ExperimentInfo, RunInfo
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
@@ -41,6 +40,7 @@ from kedro_hydraflow.stores.base import (
     Point,
     Store,
     make_name_filter,
+    restore_infinity,
 )
 from kedro_hydraflow.stores.locations import RunLocator
 from kedro_hydraflow.stores.metric_file import sort_key
@@ -63,11 +63,6 @@ _PROBE = "/api/2.0/mlflow/experiments/search"
 _PROBE_TIMEOUT = 20
 _PROBE_RETRIES = 2
 """For the first request, unless MLflow's own variables say how patient to be."""
-
-_META_KEYS = ("status", "run_name", "start_time", "end_time", "lifecycle_stage")
-
-_LARGEST = sys.float_info.max
-"""What MLflow's databases hold for infinity."""
 
 _DATABASES = ("postgresql", "postgres", "mysql", "mssql", "oracle")
 
@@ -221,7 +216,7 @@ class ServerStore(Store):
             history = self._try("read a metric", lambda c: c.get_metric_history(info.run_id, name))
             if history is None or isinstance(history, StorageError):
                 return history or []
-            points = (Point(m.step, m.timestamp, _decode_metric(m.value)) for m in history)
+            points = (Point(m.step, m.timestamp, restore_infinity(m.value)) for m in history)
             return sorted(points, key=sort_key)
 
         return list(_map_in_threads(read, infos))
@@ -435,7 +430,7 @@ def _map_in_threads(function: Callable[[A], T], items: Iterable[A]) -> list[T]:
 
 def _remember(info: RunInfo, run: Any) -> None:
     """Set all that is known of a run from what MLflow has of it."""
-    facts = ((key, getattr(run.info, key)) for key in _META_KEYS)
+    facts = ((key, getattr(run.info, key)) for key in META_FACTS)
     info._meta = {key: str(value) for key, value in facts if value is not None}
     info._logged = {**_get_logged(run)}
 
@@ -443,9 +438,5 @@ def _remember(info: RunInfo, run: Any) -> None:
 def _get_logged(run: Any) -> dict[str, dict[str, Any]]:
     """Return metrics, params and tags by kind, each sorted by name."""
     logged = {kind: dict(sorted(getattr(run.data, kind).items())) for kind in LOGGED_KINDS}
-    logged["metrics"] = {key: _decode_metric(v) for key, v in logged["metrics"].items()}
+    logged["metrics"] = {key: restore_infinity(v) for key, v in logged["metrics"].items()}
     return logged
-
-
-def _decode_metric(value: float) -> float:
-    return math.copysign(math.inf, value) if abs(value) >= _LARGEST else value

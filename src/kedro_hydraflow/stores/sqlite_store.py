@@ -18,7 +18,6 @@ import json
 import math
 import os
 import sqlite3
-import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -39,6 +38,7 @@ from kedro_hydraflow.stores.base import (
     Point,
     Store,
     make_name_filter,
+    restore_infinity,
 )
 from kedro_hydraflow.stores.locations import RunLocator
 
@@ -59,9 +59,6 @@ _META_KEYS = ("status", "run_name", "start_time", "end_time", "lifecycle_stage")
 
 _WANTED = "run_uuid IN (SELECT value FROM json_each(?))"
 """Takes IDs as one argument, however many there are."""
-
-_LARGEST = sys.float_info.max
-"""What MLflow writes for infinity."""
 
 
 class SqliteStore(Store):
@@ -282,9 +279,7 @@ def _explain(exc: sqlite3.OperationalError, path: str) -> str:
 
 
 def _decode_metric(value: float, is_nan: int) -> float:
-    if is_nan:
-        return math.nan
-    return math.copysign(math.inf, value) if abs(value) >= _LARGEST else value
+    return math.nan if is_nan else restore_infinity(value)
 
 
 def _decode_text(value: str | None) -> str:
