@@ -444,7 +444,8 @@ def test_it_is_for_this_user_alone(directory: Path) -> None:
 
 def test_no_secret_is_stored(tmp_path: Path) -> None:
     options = {"username": "me", "password": "hunter2"}
-    storage, path = locate("ftp://me:hunter2@host/mlruns/1/run0", options)
+    place = locate("ftp://me:hunter2@host/mlruns/1/run0", options)
+    storage, path = place.storage, place.path
     index = open_index(tmp_path)
     index.put("config", storage, [(path, SETTLED, {"a": 1})])
     assert index.get("config", storage, [path], "config.yaml") == [{"a": 1}]
@@ -468,7 +469,7 @@ def test_no_secret_is_stored(tmp_path: Path) -> None:
     ],
 )
 def test_where_it_remembers(location: str, option: Any, is_covered: bool) -> None:
-    storage: Storage = locate(location)[0]
+    storage: Storage = locate(location).storage
     assert open_index(option).covers(storage) is is_covered
     assert open_index(option).has_to_trust(storage) is (is_covered and storage.is_remote)
 

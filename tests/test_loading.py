@@ -41,7 +41,7 @@ from kedro_hydraflow.errors import (
     UnreachableError,
 )
 from kedro_hydraflow.loading import _ConfigLoader, load_runs, scan_runs
-from kedro_hydraflow.storage import LocalStorage
+from kedro_hydraflow.storage import LocalStorage, Parsed
 from kedro_hydraflow.stores import open_store
 
 NAMES = ["eval_digits", "train_digits_v1", "train_digits_v2"]
@@ -413,7 +413,7 @@ class TracingLoader(_ConfigLoader):
 
     def __call__(self, places: Any) -> Any:
         trace = f"trace-{os.getpid()}-{threading.get_ident()}"
-        write(Path(places[0][1]).parents[2] / trace, "")
+        write(Path(places[0].path).parents[2] / trace, "")
         return super().__call__(places)
 
 
@@ -433,13 +433,13 @@ def test_progress_goes_to_standard_error(
 def test_each_file_is_read_once(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A scan knows the facts, so that filters on them read nothing again."""
     read: list[str] = []
-    read_each = LocalStorage.read_each
+    read_parsed = LocalStorage.read_parsed
 
-    def count(self: LocalStorage, paths: list[str], use: Any) -> None:
+    def count(self: LocalStorage, paths: list[str], parse: Any) -> Any:
         read.extend(paths)
-        read_each(self, paths, use)
+        return read_parsed(self, paths, parse)
 
-    monkeypatch.setattr(LocalStorage, "read_each", count)
+    monkeypatch.setattr(LocalStorage, "read_parsed", count)
     runs, _ = load_runs(scan_runs(open_store(sweep)).runs, run_class=Run)
     assert {run.info.status for run in runs} == {"FINISHED", "FAILED"}
     assert {run.info.job_name for run in runs} == set(NAMES)
@@ -455,13 +455,13 @@ def test_experiment_of_given_runs_is_read_once(
 ) -> None:
     runs = Run.load(as_given(iter_run_dirs(sweep)))
     read: list[str] = []
-    read_each = LocalStorage.read_each
+    read_parsed = LocalStorage.read_parsed
 
-    def count(self: LocalStorage, paths: list[str], use: Any) -> None:
+    def count(self: LocalStorage, paths: list[str], parse: Any) -> Any:
         read.extend(paths)
-        read_each(self, paths, use)
+        return read_parsed(self, paths, parse)
 
-    monkeypatch.setattr(LocalStorage, "read_each", count)
+    monkeypatch.setattr(LocalStorage, "read_parsed", count)
     assert set(runs.to_list("job_name")) == set(NAMES)
     assert len(read) == expected
 
@@ -571,12 +571,12 @@ def test_unreachable_storage_is_not_asked_again_by_jobs(
     run_dirs = [*iter_run_dirs(tracking_dir.root)]
     read: list[list[str]] = []
 
-    def read_each(self: LocalStorage, paths: list[str], use: Any) -> None:
+    def read_parsed(self: LocalStorage, paths: list[str], parse: Any) -> Any:
         read.append(paths)
-        for i, path in enumerate(paths):
-            use(i, UnreachableError(f"cannot read {path!r}"), None)
+        errors = [UnreachableError(f"cannot read {path!r}") for path in paths]
+        return Parsed(errors, [None] * len(paths))
 
-    monkeypatch.setattr(LocalStorage, "read_each", read_each)
+    monkeypatch.setattr(LocalStorage, "read_parsed", read_parsed)
     with pytest.raises(RunLoadError, match="100 of 100 runs"):
         Run.load(run_dirs, n_jobs=-1)
     assert [len(paths) for paths in read] == [10]
@@ -647,13 +647,13 @@ def test_batches_read_ahead_of_nothing_and_hold_nothing(
 ) -> None:
     add_runs(tracking_dir, 40, make_distinct_config)
     read: list[list[str]] = []
-    read_each = LocalStorage.read_each
+    read_parsed = LocalStorage.read_parsed
 
-    def count(self: LocalStorage, paths: list[str], use: Any) -> None:
+    def count(self: LocalStorage, paths: list[str], parse: Any) -> Any:
         read.append(paths)
-        read_each(self, paths, use)
+        return read_parsed(self, paths, parse)
 
-    monkeypatch.setattr(LocalStorage, "read_each", count)
+    monkeypatch.setattr(LocalStorage, "read_parsed", count)
     batches = iter_runs(tracking_dir.root, batch_size=10)
     assert read == []
     for number in range(1, 5):

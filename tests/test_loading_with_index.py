@@ -23,17 +23,17 @@ from kedro_hydraflow.storage import LocalStorage
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs whose configuration was read, and those whose ``meta.yaml`` was, with a slash."""
     opened: list[str] = []
-    real = LocalStorage.read_each
+    real = LocalStorage.read_parsed
 
-    def read_and_note(self: LocalStorage, paths: list[str], use: Any) -> None:
+    def read_and_note(self: LocalStorage, paths: list[str], parse: Any) -> Any:
         for path in map(Path, paths):
             if path.name == "config.yaml":
                 opened.append(path.parents[2].name)
             elif path.parent.name.startswith("run"):
                 opened.append(f"{path.parent.name}/")
-        real(self, paths, use)
+        return real(self, paths, parse)
 
-    monkeypatch.setattr(LocalStorage, "read_each", read_and_note)
+    monkeypatch.setattr(LocalStorage, "read_parsed", read_and_note)
     return opened
 
 

@@ -891,12 +891,12 @@ def test_top_reads_a_metric_of_all_runs_at_once(
 ) -> None:
     runs = Run.load(iter_run_dirs(root))
     calls: list[int] = []
-    original = LocalStorage.read_each
+    original = LocalStorage.read_parsed
 
-    def read_each(self: LocalStorage, paths: Sequence[str], use: Any) -> None:
+    def read_parsed(self: LocalStorage, paths: Sequence[str], parse: Any) -> Any:
         calls.append(len(paths))
-        original(self, paths, use)
+        return original(self, paths, parse)
 
-    monkeypatch.setattr(LocalStorage, "read_each", read_each)
+    monkeypatch.setattr(LocalStorage, "read_parsed", read_parsed)
     assert runs.best(by="metrics.loss").info.run_id == "c"
     assert calls == [3]

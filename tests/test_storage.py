@@ -81,8 +81,8 @@ def test_relative_name_with_two_colons_is_a_path(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     TrackingDir(tmp_path / "a::b").add_experiment("train")
-    assert isinstance(locate("a::b")[0], LocalStorage)
-    assert isinstance(locate("zip::/a/b.zip")[0], RemoteStorage)
+    assert isinstance(locate("a::b").storage, LocalStorage)
+    assert isinstance(locate("zip::/a/b.zip").storage, RemoteStorage)
 
 
 @pytest.mark.parametrize("location", [None, 3, b"mlruns", object])
@@ -178,7 +178,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_storage_contract(place: str) -> None:
-    storage, path = locate(place)
+    found = locate(place)
+    storage, path = found.storage, found.path
     assert [entry[:2] for entry in storage.list_dir(path)] == [
         ("a", True),
         ("b", True),
@@ -201,15 +202,15 @@ def test_storage_contract(place: str) -> None:
     assert contents == [b"b/x/y", None, None]
     assert storage.read(inner) == b"b/x/y"
     assert storage.split(inner) == (storage.join(path, "b", "x"), "y")
-    assert storage.path(inner).read_bytes() == b"b/x/y"
-    assert storage.path(path) == UPath(place)
+    assert storage.to_path(inner).read_bytes() == b"b/x/y"
+    assert storage.to_path(path) == UPath(place)
     parent = storage.split(path)[0]
-    assert storage.path(parent) == UPath(place).parent
+    assert storage.to_path(parent) == UPath(place).parent
     assert storage.url(storage.join(parent, "other")) == str(UPath(place).parent / "other")
 
     again = pickle.loads(pickle.dumps(storage))
     assert again.read(inner) == b"b/x/y"
-    assert locate(storage.path(inner))[0].key == storage.key
+    assert locate(storage.to_path(inner)).storage.key == storage.key
 
 
 def test_local_listing_that_fails_is_no_empty_one(tmp_path: Path) -> None:
@@ -379,6 +380,6 @@ def test_two_hosts_share_a_filesystem_and_no_storage(
 
 
 def test_a_path_below_another_root_is_refused() -> None:
-    storage, _ = locate("http://127.0.0.1:1/a")
+    storage = locate("http://127.0.0.1:1/a").storage
     with pytest.raises(OptionError, match="does not lie below"):
-        storage.path("http://127.0.0.1:2/a")
+        storage.to_path("http://127.0.0.1:2/a")

@@ -7,7 +7,7 @@ both ``except KedroHydraflowError`` and, say, ``except FileNotFoundError`` work.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -92,6 +92,16 @@ class RunLoadError(KedroHydraflowError, RuntimeError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+E = TypeVar("E", bound=KedroHydraflowError)
+
+
+def prefix_error(prefix: str, error: E) -> E:
+    """Return an error of the same kind with something in front of its text, such as a path."""
+    prefixed = type(error)(f"{prefix}: {error}")
+    prefixed.__cause__ = error
+    return prefixed
 
 
 def describe(error: BaseException) -> str:

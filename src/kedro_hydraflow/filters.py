@@ -219,10 +219,9 @@ def apply_filters(
             except FilterError:
                 raise
             except KedroHydraflowError as exc:
-                storage, path = run.info._location
                 error = FilterError(f"filter {condition.text!r}: {exc}")
                 error.__cause__ = exc
-                failures.append(Failure(storage.url(path), error))
+                failures.append(Failure(run.info.get_place().url, error))
                 known = True
                 continue
             known = known or met is not None

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kedro_hydraflow.config import ConfigReader, PlainConfig
 from kedro_hydraflow.errors import (
-    ConfigError,
     Failure,
     KedroHydraflowError,
     NotFoundError,
@@ -34,7 +33,7 @@ from kedro_hydraflow.run import (
 )
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.run_info import ExperimentInfo, RunInfo, is_settled, read_facts
-from kedro_hydraflow.storage import Entry, Storage, locate
+from kedro_hydraflow.storage import Entry, Place, Storage, group_by_storage, locate
 from kedro_hydraflow.stores import ExperimentFilter, Store, open_store
 from kedro_hydraflow.stores.meta_file import META_FILE
 
@@ -272,7 +271,7 @@ def iter_artifacts_dirs(
         storage_options=storage_options,
     )
     for info in run_dirs.iter_infos():
-        yield make_artifacts_dir(*info._location)
+        yield make_artifacts_dir(info.get_place())
 
 
 def iter_artifact_paths(
@@ -385,7 +384,8 @@ def _make_infos(
     experiments: dict[tuple[Storage, str], ExperimentInfo] = {}
     infos = []
     for run_dir in run_dirs:
-        storage, path = locate(run_dir, storage_options)
+        place = locate(run_dir, storage_options)
+        storage, path = place.storage, place.path
         storage = storages.setdefault(storage.key, storage)
         parent = storage.split(path)[0]
         experiment = experiments.get((storage, parent))
@@ -534,7 +534,7 @@ def load_runs(
     configs = _recall_configs(infos, index, discovered)
     unknown = [i for i, config in enumerate(configs) if config is None]
     read, stamps = _read_configs(
-        [infos[i]._location for i in unknown], loader, n_jobs, progress, len(infos) - len(unknown)
+        [infos[i].get_place() for i in unknown], loader, n_jobs, progress, len(infos) - len(unknown)
     )
     for i, config in zip(unknown, read, strict=True):
         configs[i] = config
@@ -546,12 +546,11 @@ def load_runs(
         if isinstance(config, _NoRunError):
             logger.warning("left out: %s", config)
         elif isinstance(config, Exception):
-            storage, path = info._location
-            failures.append(Failure(storage.url(path + _suffix(storage)), config))
+            failures.append(Failure(info.get_place().join(CONFIG_FILE).url, config))
         else:
             if not config and not are_folders:
                 empty.append(info)
-            runs.append(run_class._make(info, impl_factory, config_class, config))
+            runs.append(run_class.from_info(info, impl_factory, config_class, config))
     warn_of_absent(empty)
     return RunCollection(runs), failures
 
@@ -563,7 +562,7 @@ def _recall_configs(infos: Sequence[RunInfo], index: Index, discovered: bool) ->
     and those of the others are read, since only who has ended can be remembered.
     """
     configs: list[Any] = [None] * len(infos)
-    for storage, positions in _group_by_storage(info._location for info in infos).items():
+    for storage, positions in group_by_storage(info.get_place() for info in infos).items():
         if index.has_to_trust(storage):
             if not discovered:
                 continue  # no listing has told that they are still there
@@ -582,7 +581,7 @@ def _remember_configs(
     index: Index,
 ) -> None:
     """Let the index know what was read, with what the storage told about each file before."""
-    for storage, positions in _group_by_storage(info._location for info in infos).items():
+    for storage, positions in group_by_storage(info.get_place() for info in infos).items():
         told = stamps
         if index.has_to_trust(storage):
             told = [SETTLED if is_settled(info._meta) else None for info in infos]
@@ -590,22 +589,15 @@ def _remember_configs(
         index.put("config", storage, runs)
 
 
-def _group_by_storage(places: Iterable[tuple[Storage, str]]) -> dict[Storage, list[int]]:
-    groups: dict[Storage, list[int]] = {}
-    for i, (storage, _) in enumerate(places):
-        groups.setdefault(storage, []).append(i)
-    return groups
-
-
 def _read_configs(
-    places: Sequence[tuple[Storage, str]],
+    places: Sequence[Place],
     loader: _ConfigLoader,
     n_jobs: int,
     progress: bool,
     done: int,
 ) -> tuple[list[_Loaded], list[str | None]]:
     """Return the configurations of runs, here or from jobs, and their stamps."""
-    storages = {storage for storage, _ in places}
+    storages = {place.storage for place in places}
     backend = "threading" if any(s.is_process_local for s in storages) else None
     n_sample = min(_SAMPLE, len(places)) if may_stay_here(n_jobs, backend) else 0
 
@@ -649,11 +641,11 @@ class _ConfigLoader:
     def __reduce__(self) -> tuple[Any, ...]:
         return _ConfigLoader, (self.config_class, self._are_folders)
 
-    def __call__(self, places: Sequence[tuple[Storage, str]]) -> _LoadedBatch:
+    def __call__(self, places: Sequence[Place]) -> _LoadedBatch:
         configs: list[_Loaded] = [{}] * len(places)
         stamps: list[str | None] = [None] * len(places)
-        for storage, indexes in _group_by_storage(places).items():
-            loaded = self._load(storage, [places[i][1] for i in indexes])
+        for storage, indexes in group_by_storage(places).items():
+            loaded = self._load(storage, [places[i].path for i in indexes])
             for i, config, stamp in zip(indexes, *loaded, strict=True):
                 configs[i] = config
                 stamps[i] = stamp
@@ -661,21 +653,14 @@ class _ConfigLoader:
 
     def _load(self, storage: Storage, paths: Sequence[str]) -> _LoadedBatch:
         """Return the configurations of runs on one storage."""
-        stamps: list[str | None] = [None] * len(paths)
         outage = self._outages.get(storage)
         if outage is not None:  # to notice it again would take a while for each batch
-            return [outage] * len(paths), stamps
-        loaded: list[_Loaded] = [{}] * len(paths)
-        absent = []
-
-        def use(i: int, content: bytes | StorageError | None, stamp: str | None) -> None:
-            if content is None:
-                absent.append(i)
-            loaded[i] = self._parse(content)
-            stamps[i] = stamp
-
+            return [outage] * len(paths), [None] * len(paths)
         suffix = _suffix(storage)
-        storage.read_each([path + suffix for path in paths], use)
+        parsed = storage.read_parsed([path + suffix for path in paths], self._parse)
+        absent = [i for i, config in enumerate(parsed.values) if config is None]
+        empty = read_config(None, self._reader, self.config_class) if absent else {}
+        loaded: list[_Loaded] = [empty if config is None else config for config in parsed.values]
         last = loaded[-1]
         if isinstance(last, UnreachableError):
             self._outages[storage] = last
@@ -683,15 +668,10 @@ class _ConfigLoader:
             listings = storage.list_many([paths[i] for i in absent])
             for i, listing in zip(absent, listings, strict=True):
                 loaded[i] = _check_is_run(storage, paths[i], listing) or loaded[i]
-        return loaded, stamps
+        return loaded, parsed.validators
 
-    def _parse(self, content: bytes | StorageError | None) -> _Loaded:
-        if isinstance(content, StorageError):
-            return content
-        try:
-            return read_config(content, self._reader, self.config_class)
-        except ConfigError as exc:
-            return exc
+    def _parse(self, content: bytes) -> PlainConfig:
+        return read_config(content, self._reader, self.config_class)
 
 
 _Loaded = PlainConfig | KedroHydraflowError
@@ -719,9 +699,7 @@ def _suffix(storage: Storage) -> str:
     return storage.sep + storage.sep.join(CONFIG_FILE.split("/"))
 
 
-def _make_batches(
-    places: Sequence[tuple[Storage, str]], n_sample: int, n_jobs: int
-) -> list[Sequence[tuple[Storage, str]]]:
+def _make_batches(places: Sequence[Place], n_sample: int, n_jobs: int) -> list[Sequence[Place]]:
     """Return the sample, if there is one, and fair shares of the rest."""
     n_left = len(places) - n_sample
     size = _batch_size(n_left, n_jobs)

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.run_collection import RunCollection
     from kedro_hydraflow.run_info import ExperimentInfo
-    from kedro_hydraflow.storage import Location, Storage
+    from kedro_hydraflow.storage import Location, Place, Storage
     from kedro_hydraflow.stores import Point
 
 logger = logging.getLogger(__name__)
@@ -124,7 +124,8 @@ class Run(Generic[C, I]):
         config_class: type[C] | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        info = RunInfo.make(*locate(run_dir, storage_options))
+        place = locate(run_dir, storage_options)
+        info = RunInfo.make(place.storage, place.path)
         self._set_up(info, impl_factory, config_class)
 
     def _set_up(
@@ -145,7 +146,7 @@ class Run(Generic[C, I]):
         self._artifacts_dir: Path | None = None
 
     @classmethod
-    def _make(
+    def from_info(
         cls,
         info: RunInfo,
         impl_factory: ImplFactory | None,
@@ -186,7 +187,7 @@ class Run(Generic[C, I]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         cfg = self._cfg if self._cfg is None else copy.deepcopy(self._cfg, memo)
-        run = self._make(self.info, self.impl_factory, self._config_class, self._config, cfg)
+        run = self.from_info(self.info, self.impl_factory, self._config_class, self._config, cfg)
         run._artifacts_dir = self._artifacts_dir
         attributes = _get_attributes(self)
         if attributes is not None:
@@ -280,10 +281,8 @@ class Run(Generic[C, I]):
 
     def _get_logged(self, kind: str) -> dict[str, Any]:
         """Return all metrics, params or tags by name."""
-        read_logged([self.info], kind)
-        values = (self.info._logged or {})[kind]
+        (values,) = read_logged([self.info], kind)
         if isinstance(values, Exception):
-            self.info._forget_logged(kind)
             raise values
         return cast("dict[str, Any]", values)
 
@@ -586,8 +585,7 @@ class Run(Generic[C, I]):
         return self._config
 
     def _read_config(self) -> plain.PlainConfig:
-        storage, path = self.info._location
-        content = storage.read(storage.join(path, *CONFIG_FILE.split("/")))
+        content = self.info.get_place().join(CONFIG_FILE).read()
         if content is None:
             warn_of_absent([self.info])
         try:
@@ -599,13 +597,8 @@ class Run(Generic[C, I]):
         """Return a metric, param or tag, MISSING if none of that name was logged."""
         for spelling in _get_spellings(key, dotted):
             kind, _, name = spelling.partition(".")
-            read_logged([self.info], spelling)
-            logged = self.info._logged or {}
-            value = logged.get(spelling)
-            if isinstance(logged.get(kind), dict):
-                value = logged[kind].get(name)
-            elif isinstance(value, Exception):
-                self.info._forget_logged(spelling)
+            (value,) = read_logged([self.info], spelling)
+            if isinstance(value, Exception):
                 if isinstance(value, UnreachableError) or not isinstance(value, StorageError):
                     raise value
                 value = self._get_logged(kind).get(name)  # it may be a folder
@@ -640,8 +633,7 @@ class Run(Generic[C, I]):
 
     def _show(self, relative_path: str) -> str:
         """Return the path of something in the run directory for messages."""
-        storage, path = self.info._location
-        return storage.url(storage.join(path, *relative_path.split("/")))
+        return self.info.get_place().join(relative_path).url
 
     def _resolution_error(self, key: str, exc: OmegaConfBaseException) -> ConfigError:
         text = " ".join(str(exc).split())
@@ -740,7 +732,7 @@ class Run(Generic[C, I]):
         opened. Only ``str(path)`` needs `fetch` first.
         """
         if self._artifacts_dir is None:
-            self._artifacts_dir = make_artifacts_dir(*self.info._location)
+            self._artifacts_dir = make_artifacts_dir(self.info.get_place())
         return self._artifacts_dir / relative_path if relative_path else self._artifacts_dir
 
     def fetch(self, relative_path: str = "") -> Path:
@@ -875,14 +867,14 @@ def make_history_frame(runs: Sequence[Run[Any, Any]], names: Sequence[str]) -> p
     )
 
 
-def make_artifacts_dir(storage: Storage, run_dir: str) -> Path:
+def make_artifacts_dir(run_dir: Place) -> Path:
     """Return the path of a run's artifacts directory."""
-    path = storage.join(run_dir, "artifacts")
-    if isinstance(storage, LocalStorage):
-        return Path(path)
+    place = run_dir.join("artifacts")
+    if isinstance(place.storage, LocalStorage):
+        return Path(place.path)
     from kedro_hydraflow.artifacts import make_artifact_path
 
-    return make_artifact_path(storage, path)
+    return make_artifact_path(place.storage, place.path)
 
 
 def is_location(value: object) -> TypeGuard[Location]:
@@ -899,7 +891,7 @@ def warn_of_absent(infos: Iterable[RunInfo]) -> None:
     absent = [i for i in infos if not i._storage.is_remote and not i._storage.is_dir(i._path)]
     if not absent:
         return
-    storage, path = absent[0]._location
+    place = absent[0].get_place()
     store = absent[0]._get_experiment()._store
     hint = ""
     if store is not None and not store.finds_folders:
@@ -909,14 +901,14 @@ def warn_of_absent(infos: Iterable[RunInfo]) -> None:
         )
     if len(absent) == 1:
         logger.warning(
-            "there is no run directory %s; its configuration is empty%s", storage.url(path), hint
+            "there is no run directory %s; its configuration is empty%s", place.url, hint
         )
     else:
         logger.warning(
             "there are no run directories for %d runs; their configurations are empty. The first "
             "is %s%s",
             len(absent),
-            storage.url(path),
+            place.url,
             hint,
         )
 
@@ -971,7 +963,7 @@ def _rebuild_run(
     attributes: dict[str, Any] | None,
 ) -> R:
     info = rebuild_info(storage, path, experiment, meta, logged)
-    run = run_class._make(info, impl_factory, config_class, config, cfg)
+    run = run_class.from_info(info, impl_factory, config_class, config, cfg)
     if attributes is not None:
         run.__dict__.update(attributes)
     return run

@@ -334,7 +334,7 @@ def look_up(run: Run[Any, Any], key: str, default: Default = MISSING) -> Any:
 
 def _get_identity(run: Run[Any, Any]) -> tuple[str, str]:
     """Return what tells a run from all others, its ID first."""
-    return run.info.run_id, run.info._location[1]
+    return run.info.run_id, run.info.get_place().path
 
 
 def _show_by(by: str | Callable[[Any], Any]) -> str:

@@ -6,11 +6,12 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import MetadataError, StorageError
-from kedro_hydraflow.storage import Storage, locate
+from kedro_hydraflow.storage import Place, Storage, locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from kedro_hydraflow.config import PlainConfig
     from kedro_hydraflow.storage import AnyPath
     from kedro_hydraflow.stores.base import Point, Store
 
@@ -69,7 +70,7 @@ class ExperimentInfo:
     @property
     def directory(self) -> AnyPath:
         """The directory: a ``pathlib.Path``, or a ``UPath`` on remote storage."""
-        return self._storage.path(self.path)
+        return self._storage.to_path(self.path)
 
     @property
     def name(self) -> str:
@@ -128,7 +129,8 @@ class RunInfo:
     _run_dir: AnyPath | None
 
     def __init__(self, run_dir: AnyPath, experiment: ExperimentInfo | None = None) -> None:
-        self._set_up(*locate(run_dir), experiment, None)
+        place = locate(run_dir)
+        self._set_up(place.storage, place.path, experiment, None)
         self._run_dir = run_dir
 
     def _set_up(
@@ -190,7 +192,7 @@ class RunInfo:
     def run_dir(self) -> AnyPath:
         """The run directory: a ``pathlib.Path``, or a ``UPath`` on remote storage."""
         if self._run_dir is None:
-            self._run_dir = self._storage.path(self._path)
+            self._run_dir = self._storage.to_path(self._path)
         return self._run_dir
 
     @property
@@ -199,9 +201,9 @@ class RunInfo:
         name = self._path.rpartition(self._storage.sep)[2]
         return "" if name == "." else name  # as pathlib has it
 
-    @property
-    def _location(self) -> tuple[Storage, str]:
-        return self._storage, self._path
+    def get_place(self) -> Place:
+        """Return the place of the run directory."""
+        return Place(self._storage, self._path)
 
     @property
     def job_name(self) -> str:
@@ -246,11 +248,6 @@ class RunInfo:
     def _is_known_as_deleted(self) -> bool:
         """Whether it was deleted in MLflow, as far as that has been read."""
         return isinstance(self._meta, dict) and self._meta.get("lifecycle_stage") == "deleted"
-
-    def _forget_logged(self, key: str) -> None:
-        """Have something that could not be read be read again the next time."""
-        if self._logged is not None:
-            self._logged.pop(key, None)
 
     def _get_experiment(self) -> ExperimentInfo:
         if self._experiment is None:
@@ -301,23 +298,50 @@ def read_facts(infos: Iterable[RunInfo]) -> None:
         store.read_facts(group)
 
 
-def read_logged(infos: Iterable[RunInfo], key: str) -> None:
-    """Read what was logged for many runs at once, where it has not been read.
+def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
+    """Return what was logged for each run, read at once where it has not been read.
 
     Args:
         infos: The runs.
-        key: All of a kind (``metrics``), or one of it (``metrics.accuracy``). For each run
-            ``_logged`` then has under it the values by name, or the one value; None without
-            one, or why it cannot be read.
+        key: All of a kind (``metrics``), or one of it (``metrics.accuracy``).
+
+    Returns:
+        For each run the values by name, or the one value; None without one, or why it cannot
+        be read, which is not remembered.
     """
     kind, _, name = key.partition(".")
     unread = [info for info in infos if {kind, key}.isdisjoint(info._logged or ())]
+    failures: dict[int, Exception] = {}
     for store, group in _group(unread):
         values: Sequence[Any]
         values = store.read_values(group, kind, name) if name else store.read_all(group, kind)
         for info, value in zip(group, values, strict=True):
             info._logged = info._logged or {}
-            info._logged[key] = value
+            if isinstance(value, Exception):
+                failures[id(info)] = value
+            else:
+                info._logged[key] = value
+    read = []
+    for info in infos:
+        logged = info._logged or {}
+        value = logged[kind].get(name) if name and kind in logged else logged.get(key)
+        read.append(failures.get(id(info), value))
+    return read
+
+
+def read_config(info: RunInfo, config_class: type | None) -> PlainConfig:
+    """Return the configuration of one run; without one, an empty one and a warning.
+
+    Raises:
+        ConfigError: If it cannot be read, or does not fit ``config_class``.
+        StorageError: If the storage denies it or cannot be reached.
+    """
+    raise NotImplementedError
+
+
+def get_artifacts(info: RunInfo) -> Place:
+    """Return the artifacts directory of a run."""
+    return info.get_place().join("artifacts")
 
 
 def read_histories(

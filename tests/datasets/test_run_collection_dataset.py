@@ -377,13 +377,13 @@ def test_preview_looks_at_few_of_many_runs(
             tracking_dir.add_experiment(name, experiment.name)
         tracking_dir.add_run(experiment, f"run{number}", f"seed: {number}\n")
     read: list[str] = []
-    original = LocalStorage.read_each
+    original = LocalStorage.read_parsed
 
-    def read_each(self: LocalStorage, paths: Sequence[str], use: Any) -> None:
+    def read_parsed(self: LocalStorage, paths: Sequence[str], parse: Any) -> Any:
         read.extend(paths)
-        original(self, paths, use)
+        return original(self, paths, parse)
 
-    monkeypatch.setattr(LocalStorage, "read_each", read_each)
+    monkeypatch.setattr(LocalStorage, "read_parsed", read_parsed)
     assert len(from_catalog(path=str(tracking_dir.root)).preview(nrows=3)["data"]) == 3
     assert len(read) == 2 + 75 + 3  # names, meta.yaml of one experiment's runs, configurations
 

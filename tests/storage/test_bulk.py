@@ -30,15 +30,7 @@ class Server:
 
 
 def ask(server: Any, n: int, concurrency: int = 4, timeout: float | None = None) -> list[Any]:
-    results: list[Any] = [None] * n
-    run_requests(
-        server.answer,
-        range(n),
-        use=results.__setitem__,
-        concurrency=concurrency,
-        timeout=timeout,
-    )
-    return results
+    return run_requests(server.answer, range(n), concurrency=concurrency, timeout=timeout)
 
 
 def test_results_are_in_order_and_concurrency_is_bounded() -> None:

@@ -96,7 +96,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Artifact
 
 
 def make_storage(server: ArtifactsServer, **login: str) -> Storage:
-    storage, path = locate(make_artifacts_root(server.url + server.prefix, **login))
+    place = locate(make_artifacts_root(server.url + server.prefix, **login))
+    storage, path = place.storage, place.path
     assert path == ""
     return storage
 
@@ -145,7 +146,7 @@ def test_a_folder_is_not_a_file(server):
 
 def test_paths_are_upaths_that_can_be_pickled(server):
     storage = make_storage(server)
-    run_dir = storage.path("1/abc")
+    run_dir = storage.to_path("1/abc")
 
     assert run_dir.name == "abc"
     assert (run_dir / "artifacts" / "notes.txt").read_text() == "hello"
@@ -154,7 +155,7 @@ def test_paths_are_upaths_that_can_be_pickled(server):
     assert not (run_dir / "nope").exists()
     assert pickle.loads(pickle.dumps(run_dir)) == run_dir
     assert pickle.loads(pickle.dumps(storage)).read(f"{ARTIFACTS}/notes.txt") == b"hello"
-    assert locate(run_dir)[1] == "/1/abc"
+    assert locate(run_dir).path == "/1/abc"
     with pytest.raises(NotImplementedError, match="read, not written"):
         (run_dir / "x").write_text("x")
 

@@ -199,18 +199,18 @@ def test_requests_to_storage(
     fsspec.filesystem("memory").put(str(bucket), f"/{memory}", recursive=True)
     listed: list[str] = []
     read: list[str] = []
-    list_many, read_many = RemoteStorage.list_many, RemoteStorage.read_many
+    list_many, read_parsed = RemoteStorage.list_many, RemoteStorage.read_parsed
 
     def count_listing(self: RemoteStorage, paths: Any, limit: int | None = None) -> Any:
         listed.extend(paths)
         return list_many(self, paths, limit)
 
-    def count_reading(self: RemoteStorage, paths: Any) -> Any:
+    def count_reading(self: RemoteStorage, paths: Any, parse: Any) -> Any:
         read.extend(paths)
-        return read_many(self, paths)
+        return read_parsed(self, paths, parse)
 
     monkeypatch.setattr(RemoteStorage, "list_many", count_listing)
-    monkeypatch.setattr(RemoteStorage, "read_many", count_reading)
+    monkeypatch.setattr(RemoteStorage, "read_parsed", count_reading)
     assert len(find_run_ids(f"memory://{memory}")) == 2 * n_runs
     names = sorted(path.rpartition("/")[2] for path in listed)
     assert names == ["1", "1", "2", memory, memory]  # some once more, to see what it is

@@ -534,7 +534,7 @@ def test_bad_metric_names_file_and_line(tracking_dir: TrackingDir, line: str) ->
     with pytest.raises(MetadataError) as raised:
         _ = Run(run_dir).metrics
     assert str(raised.value) == (
-        f"{run_dir / 'metrics/val/loss'}, line 2: expected 'timestamp value step', found {line!r}"
+        f"{run_dir / 'metrics/val/loss'}: line 2: expected 'timestamp value step', found {line!r}"
     )
 
 
@@ -578,7 +578,7 @@ def test_metric_histories(tracking_dir: TrackingDir) -> None:
     assert runs[2].metric_history("loss").is_empty()
 
     write(tracking_dir.root / "1/b/metrics/loss", "1 0.5 0\nbad\n")
-    with pytest.raises(MetadataError, match=r"b.metrics.loss, line 2: expected 'timestamp value"):
+    with pytest.raises(MetadataError, match=r"b.metrics.loss: line 2: expected 'timestamp value"):
         runs.metric_histories("loss")
 
 
@@ -593,13 +593,13 @@ def test_logged_columns_are_read_in_bulk(
         write(run_dir / "params/lr", "0.1")
     runs = Run.load(iter_run_dirs(tracking_dir.root))
     read: list[int] = []
-    read_each = LocalStorage.read_each
+    read_parsed = LocalStorage.read_parsed
 
-    def count(self: LocalStorage, paths: list[str], use: Any) -> None:
+    def count(self: LocalStorage, paths: list[str], parse: Any) -> Any:
         read.append(len(paths))
-        read_each(self, paths, use)
+        return read_parsed(self, paths, parse)
 
-    monkeypatch.setattr(LocalStorage, "read_each", count)
+    monkeypatch.setattr(LocalStorage, "read_parsed", count)
     frame = runs.to_frame("metrics.loss", "params.lr", "status")
     assert frame.row(19) == (19.0, "0.1", "FINISHED")
     runs.filter(("metrics.loss", 3.0))

@@ -279,15 +279,14 @@ def test_proxied_locations():
     store = ServerStore(URI)
 
     def open_proxied(location: str) -> str:
-        storage, path = store._open_proxied(location)
-        return storage.url(path)
+        return store._open_proxied(location).url
 
     assert open_proxied("mlflow-artifacts:/1/a") == "mlflow+https://mlflow.example/team/1/a"
     assert open_proxied("mlflow-artifacts://other:81/1") == "mlflow+https://other:81/team/1"
-    own, _ = store._open_proxied("mlflow-artifacts:/")
-    other, _ = store._open_proxied("mlflow-artifacts://other:81/")
-    assert own.path("").storage_options["password"] == "s3cret"
-    assert "password" not in other.path("").storage_options
+    own = store._open_proxied("mlflow-artifacts:/").to_path()
+    other = store._open_proxied("mlflow-artifacts://other:81/").to_path()
+    assert own.storage_options["password"] == "s3cret"
+    assert "password" not in other.storage_options
 
 
 def test_a_database_takes_the_whole_of_mlflow(client, monkeypatch):

@@ -165,7 +165,7 @@ def test_runs_that_are_removed_between_list_and_read(database: Database) -> None
     assert ([run.run_id for run in runs], failures, unreadable) == (["a", "c"], [], [])
 
     database.execute("DELETE FROM runs WHERE run_uuid = 'a'", "DELETE FROM latest_metrics")
-    assert [Run._make(run, None, None, {}).metrics for run in runs] == [{}, {}]
+    assert [Run.from_info(run, None, None, {}).metrics for run in runs] == [{}, {}]
 
 
 def test_many_experiments_take_one_query(

@@ -162,10 +162,9 @@ class RunSearch:
 
     def exists(self) -> bool:
         """Tell whether there is what tracks runs, with or without any."""
-        if self._tracking_dir is not None:
-            storage, root = locate(self._tracking_dir, self._storage_options)
-            if storage.is_dir(root):
-                return True
+        directory = self._tracking_dir
+        if directory is not None and locate(directory, self._storage_options).is_dir():
+            return True
         try:
             self._open_store().find_experiments(())
         except NotFoundError:

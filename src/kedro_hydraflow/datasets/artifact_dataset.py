@@ -234,7 +234,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         return runs.filter(present)
 
     def _load_frame(self, runs: RunCollection[Any], load_artifact: LoadArtifact) -> Any:
-        if any(run.info._location[0].is_remote for run in runs):
+        if any(run.info.get_place().storage.is_remote for run in runs):
             fetched = self._for_each(lambda run: run.fetch(self._artifact), runs)
             runs, _ = self._leave_out_failures(runs, fetched)
         runs, loaded = self._leave_out_failures(
@@ -282,7 +282,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             except (OSError, ArtifactError) as exc:
                 return Failure(self._get_url(run), exc)
 
-        is_remote = any(run.info._location[0].is_remote for run in runs)
+        is_remote = any(run.info.get_place().storage.is_remote for run in runs)
         return parallel_map(
             attempt,
             runs,
@@ -304,8 +304,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         return run.path(self._artifact).exists()
 
     def _get_url(self, run: Run[Any, Any]) -> str:
-        storage, path = run.info._location
-        return storage.url(storage.join(path, "artifacts", *self._artifact.split("/")))
+        return run.info.get_place().join("artifacts", self._artifact).url
 
     def _get_dataset_name(self) -> str:
         return _get_name(self._dataset["type"])

@@ -247,7 +247,8 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
 
     def _load_run(self, run_dir: Location, impl: Callable[..., Any] | None) -> Run[Any, Any]:
         config_class = self._load_config_class()
-        storage, path = locate(run_dir, self._storage_options)
+        place = locate(run_dir, self._storage_options)
+        storage, path = place.storage, place.path
         config_path = storage.join(path, *CONFIG_FILE.split("/"))
         content = storage.read(config_path)
         if content is None:
@@ -256,7 +257,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             config = read_config(content, ConfigReader(), config_class)
         except ConfigError as exc:
             raise ConfigError(f"{storage.url(config_path)}: {exc}") from exc
-        return Run._make(RunInfo.make(storage, path), impl, config_class, config)
+        return Run.from_info(RunInfo.make(storage, path), impl, config_class, config)
 
     def _exists(self) -> bool:
         """Tell whether there is such a directory and, below it, a run with ``run_id``.
@@ -264,8 +265,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         Filters are not applied.
         """
         if not isinstance(self._source, RunSearch):
-            storage, path = locate(self._source, self._storage_options)
-            return storage.is_dir(path)
+            return locate(self._source, self._storage_options).is_dir()
         if self._run_id is None or not self._source.exists():
             return self._source.exists()
         return any(map(self._may_be_meant, self._source.scan().runs))

@@ -1,16 +1,17 @@
 """Paths and bytes: listing folders and reading many files, local or remote.
 
-Everything above this package names files by text paths that belong to one `Storage`, and
-gets ``pathlib.Path`` or ``UPath`` objects for its users from `Storage.path`.
+A `Place` is a file or folder; `locate` gives that of a path or URL. Calls on many files take
+text paths of one `Storage`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kedro_hydraflow.storage.base import Entry, Storage
+from kedro_hydraflow.storage.base import Entry, Parsed, Storage
 from kedro_hydraflow.storage.local import LocalStorage
 from kedro_hydraflow.storage.locate import check_engine, is_url, locate
+from kedro_hydraflow.storage.place import Place, group_by_storage
 
 if TYPE_CHECKING:
     from kedro_hydraflow.storage.base import AnyPath as AnyPath
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Entry",
     "LocalStorage",
+    "Parsed",
+    "Place",
     "Storage",
     "check_engine",
+    "group_by_storage",
     "is_url",
     "locate",
 ]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from kedro_hydraflow.errors import StorageError
+from kedro_hydraflow.errors import KedroHydraflowError, StorageError, prefix_error
 
 if TYPE_CHECKING:
     import os
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
     AnyPath = Path | UPath
     Location = str | os.PathLike[str] | UPath
-    UseContent = Callable[[int, bytes | StorageError | None, str | None], None]
+
+T = TypeVar("T")
 
 
 class Entry(NamedTuple):
@@ -34,8 +36,19 @@ class Entry(NamedTuple):
     """Another one whenever the file's content changes; None if the listing does not tell."""
 
 
+@dataclass(frozen=True, slots=True)
+class Parsed(Generic[T]):
+    """What many files hold, by their positions in a call."""
+
+    values: list[T | KedroHydraflowError | None]
+    """What each file was parsed into; None without a file; or why it cannot be read or parsed."""
+
+    validators: list[str | None]
+    """What `Storage.stat_many` gave for each file before it was read."""
+
+
 class Storage(ABC):
-    """A place that holds files. Paths are text, with `sep` between names."""
+    """Holds files. Paths are text, with `sep` between names."""
 
     sep = "/"
 
@@ -46,7 +59,7 @@ class Storage(ABC):
     """Whether only this process sees what is there."""
 
     can_stat = False
-    """Whether `stat_many` and `read_each` can tell that a file has not changed."""
+    """Whether `stat_many` and `read_parsed` give validators of files."""
 
     @property
     @abstractmethod
@@ -80,31 +93,25 @@ class Storage(ABC):
             return exc
 
     @abstractmethod
-    def read_each(self, paths: Sequence[str], use: UseContent) -> None:
-        """Read files, and use each one as soon as it is there.
+    def read_parsed(self, paths: Sequence[str], parse: Callable[[bytes], T]) -> Parsed[T]:
+        """Read and parse many files. No more than a few of them are in memory at a time.
 
         Args:
             paths: The files.
-            use: Called with the position of a path; its content, None if there is no file,
-                or why it cannot be read; and what `stat_many` gave before. In any order and
-                perhaps in another thread, but never twice at a time. It must not read.
+            parse: Takes the content of a file. What it raises of our own errors is the file's
+                value, with the path in front. It is called in any order and perhaps in another
+                thread, but never twice at a time, and must not read anything itself.
         """
 
     def read_many(self, paths: Sequence[str]) -> list[bytes | StorageError | None]:
         """Return the content of each file: None if there is none, or why it cannot be read."""
-        contents: list[bytes | StorageError | None] = [None] * len(paths)
-
-        def use(i: int, content: bytes | StorageError | None, _: str | None) -> None:
-            contents[i] = content
-
-        self.read_each(paths, use)
-        return contents
+        return self.read_parsed(paths, _keep).values  # type: ignore[return-value]
 
     def stat_many(self, paths: Sequence[str]) -> list[str | None]:
-        """Return for each file a text that is another one whenever its content changes.
+        """Return the validator of each file: text that changes whenever its content does.
 
-        None where that cannot be told: there is no such file, it was changed so lately that
-        the next change may leave no trace, or the storage does not say.
+        None where there is no such file, where it was changed so lately that the next change
+        may leave no trace, or where the storage has none.
         """
         return [None] * len(paths)
 
@@ -131,7 +138,7 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    def path(self, path: str) -> AnyPath:
+    def to_path(self, path: str) -> AnyPath:
         """Return a path as the object that users get."""
 
     @abstractmethod
@@ -160,3 +167,16 @@ class Storage(ABC):
         if isinstance(content, StorageError):
             raise content
         return content
+
+    def parse_content(
+        self, path: str, content: bytes, parse: Callable[[bytes], T]
+    ) -> T | KedroHydraflowError:
+        """Return what a file's content is parsed into, or why it cannot be."""
+        try:
+            return parse(content)
+        except KedroHydraflowError as exc:
+            return prefix_error(self.url(path), exc)
+
+
+def _keep(content: bytes) -> bytes:
+    return content

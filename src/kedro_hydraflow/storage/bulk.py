@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from kedro_hydraflow.errors import describe
 from kedro_hydraflow.storage.foreign_errors import is_transient
@@ -36,10 +36,9 @@ def run_requests(
     make_request: Callable[[A], Awaitable[T]],
     arguments: Sequence[A],
     *,
-    use: Callable[[int, T | Exception], None],
     concurrency: int,
     timeout: float | None = None,
-) -> None:
+) -> list[T | Exception]:
     """Make a request for each argument, in fsspec's event loop.
 
     What fails for a transient reason is tried again, after growing waits. When a request
@@ -49,14 +48,17 @@ def run_requests(
     Args:
         make_request: Makes one request. What it raises is its result.
         arguments: One for each request.
-        use: Called with the position and the result of each request, as they come.
         concurrency: How many requests are in flight at once.
         timeout: Seconds for each attempt; None leaves it to the client.
+
+    Returns:
+        The result of each request, or why it failed.
     """
     from fsspec.asyn import get_loop, sync
 
     requests = _Requests(make_request, concurrency, timeout)
-    sync(get_loop(), requests.run, arguments, use)
+    results: list[T | Exception] = sync(get_loop(), requests.run, arguments)
+    return results
 
 
 class _Requests(Generic[A, T]):
@@ -74,14 +76,16 @@ class _Requests(Generic[A, T]):
         self._n_answers = 0
         self._outage: Exception | None = None
 
-    async def run(self, arguments: Sequence[A], use: Callable[[int, T | Exception], None]) -> None:
+    async def run(self, arguments: Sequence[A]) -> list[T | Exception]:
+        results: list[Any] = [None] * len(arguments)
         waiting = iter(enumerate(arguments))
 
         async def work() -> None:
             for i, argument in waiting:
-                use(i, await self._settle(argument))
+                results[i] = await self._settle(argument)
 
         await asyncio.gather(*(work() for _ in range(min(self._concurrency, len(arguments)))))
+        return results
 
     async def _settle(self, argument: A) -> T | Exception:
         """Return what came of one request in the end."""

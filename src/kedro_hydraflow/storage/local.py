@@ -8,18 +8,17 @@ import stat
 import time
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
 
-from kedro_hydraflow.errors import NotFoundError, StorageError, describe
-from kedro_hydraflow.storage.base import Entry, Storage
+from kedro_hydraflow.errors import KedroHydraflowError, NotFoundError, StorageError, describe
+from kedro_hydraflow.storage.base import Entry, Parsed, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
-    from kedro_hydraflow.storage.base import UseContent
-
+T = TypeVar("T")
 
 _TICK_NS = 2 * 10**9
 """Filesystems' clocks go in steps of up to two seconds: two changes in one look the same."""
@@ -68,11 +67,18 @@ class LocalStorage(Storage):
             raise StorageError(f"cannot list the directory {path!r}: {describe(exc)}") from exc
 
     @override
-    def read_each(self, paths: Sequence[str], use: UseContent) -> None:
+    def read_parsed(self, paths: Sequence[str], parse: Callable[[bytes], T]) -> Parsed[T]:
         latest = time.time_ns() - _TICK_NS
-        for i, path in enumerate(paths):
+        values: list[T | KedroHydraflowError | None] = []
+        validators = []
+        for path in paths:
             content, status = self._read(path)
-            use(i, content, None if status is None else _make_stamp(status, latest))
+            if isinstance(content, bytes):
+                values.append(self.parse_content(path, content, parse))
+            else:
+                values.append(content)
+            validators.append(None if status is None else _make_validator(status, latest))
+        return Parsed(values, validators)
 
     def _read(self, path: str) -> tuple[bytes | StorageError | None, os.stat_result | None]:
         try:
@@ -91,7 +97,7 @@ class LocalStorage(Storage):
 
     def _stat(self, path: str, latest: int) -> str | None:
         try:
-            return _make_stamp(os.stat(self._locate(path)), latest)
+            return _make_validator(os.stat(self._locate(path)), latest)
         except (OSError, ValueError):
             return None  # whoever reads it learns why
 
@@ -118,7 +124,7 @@ class LocalStorage(Storage):
             raise StorageError(f"cannot look at {path!r}: {describe(exc)}") from exc
 
     @override
-    def path(self, path: str) -> Path:
+    def to_path(self, path: str) -> Path:
         return Path(path)
 
     @override
@@ -154,7 +160,7 @@ def _read_file(path: str) -> tuple[bytes, os.stat_result]:
         os.close(file)
 
 
-def _make_stamp(status: os.stat_result, latest: int) -> str | None:
+def _make_validator(status: os.stat_result, latest: int) -> str | None:
     modified, changed = status.st_mtime_ns, status.st_ctime_ns
     if modified > latest or changed > latest:
         return None

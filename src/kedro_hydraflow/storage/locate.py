@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.storage.local import LocalStorage
+from kedro_hydraflow.storage.place import Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kedro_hydraflow.storage.base import Location, Storage
+    from kedro_hydraflow.storage.base import Location
 
 ENGINES = ("fsspec", "obstore")
 """What can talk to an object store."""
@@ -25,10 +26,8 @@ def check_engine(engine: str | None) -> None:
         raise OptionError(f"engine: expected one of {ENGINES}, found {engine!r}")
 
 
-def locate(
-    location: Location, storage_options: Mapping[str, Any] | None = None
-) -> tuple[Storage, str]:
-    """Return the storage that holds a location, and the location's path there.
+def locate(location: Location, storage_options: Mapping[str, Any] | None = None) -> Place:
+    """Return the place of a path or URL. Nothing is read, and no connection made.
 
     Args:
         location: A local path, a ``file:`` URI (percent-encoded), a ``UPath``, or a URL
@@ -60,7 +59,7 @@ def locate(
     root = make_root(location, options)
     if root.protocol in ("file", "local"):
         return _locate_locally(root.path)
-    return make_storage(root, engine), root.path.rstrip("/")
+    return Place(make_storage(root, engine), root.path.rstrip("/"))
 
 
 _WHOLE_ARCHIVE = re.compile(r"^(zip|tar|libarchive)(://\*)?::")
@@ -69,9 +68,9 @@ _WHOLE_ARCHIVE = re.compile(r"^(zip|tar|libarchive)(://\*)?::")
 _LOCAL = LocalStorage()
 
 
-def _locate_locally(path: str) -> tuple[LocalStorage, str]:
+def _locate_locally(path: str) -> Place:
     path = os.fspath(Path(path))  # without a slash at the end
-    return _LOCAL if os.path.isabs(path) else LocalStorage(os.getcwd()), path
+    return Place(_LOCAL if os.path.isabs(path) else LocalStorage(os.getcwd()), path)
 
 
 def is_url(location: str) -> bool:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from typing_extensions import override
 
 from kedro_hydraflow.errors import (
+    KedroHydraflowError,
     NotFoundError,
     OptionError,
     StorageError,
     UnreachableError,
 )
 from kedro_hydraflow.redaction import get_harmless, redact, redact_url
-from kedro_hydraflow.storage.base import Entry, Storage
+from kedro_hydraflow.storage.base import Entry, Parsed, Storage
 from kedro_hydraflow.storage.bulk import NotTriedError, run_requests
 from kedro_hydraflow.storage.foreign_errors import (
     describe_foreign,
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 
     from upath import UPath
-
-    from kedro_hydraflow.storage.base import UseContent
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -108,61 +107,63 @@ class RemoteStorage(Storage):
     def list_many(
         self, paths: Sequence[str], limit: int | None = None
     ) -> list[list[Entry] | StorageError]:
-        listings: list[list[Entry] | StorageError] = [[] for _ in paths]
-
-        def use(i: int, listing: list[Entry] | Exception) -> None:
-            if isinstance(listing, Exception):
-                listings[i] = self._make_error("list the directory", paths[i], listing)
-            else:
-                listings[i] = sorted(listing)
-
-        self._ask(lambda client: client.list_dir, paths, use)
-        return listings
+        listings = self._ask(lambda client: client.list_dir, paths)
+        return [
+            self._make_error("list the directory", path, listing)
+            if isinstance(listing, Exception)
+            else sorted(listing)
+            for path, listing in zip(paths, listings, strict=True)
+        ]
 
     @override
-    def read_each(self, paths: Sequence[str], use: UseContent) -> None:
-        def settle(i: int, content: bytes | Exception) -> None:
-            if not isinstance(content, Exception):
-                use(i, content, None)
-            elif self._is_absence(content):
-                use(i, None, None)
-            else:
-                use(i, self._make_error("read", paths[i], content), None)
+    def read_parsed(self, paths: Sequence[str], parse: Callable[[bytes], T]) -> Parsed[T]:
+        def get_request(client: Client) -> Callable[[str], Awaitable[T | KedroHydraflowError]]:
+            async def read(path: str) -> T | KedroHydraflowError:
+                return self.parse_content(path, await client.read(path), parse)
 
-        self._ask(lambda client: client.read, paths, settle)
+            return read
+
+        results = self._ask(get_request, paths)
+        values = [
+            self._explain_unread(path, result) if isinstance(result, Exception) else result
+            for path, result in zip(paths, results, strict=True)
+        ]
+        return Parsed(values, [None] * len(paths))
+
+    def _explain_unread(self, path: str, exc: Exception) -> KedroHydraflowError | None:
+        """Return why a file cannot be read, None if it is absent."""
+        if isinstance(exc, KedroHydraflowError):
+            return exc
+        return None if self._is_absence(exc) else self._make_error("read", path, exc)
 
     @override
     def fetch_many(self, files: Sequence[tuple[str, str]]) -> list[StorageError | None]:
-        errors: list[StorageError | None] = [None] * len(files)
-
-        def use(i: int, result: Exception | None) -> None:
-            if result is not None:
-                errors[i] = self._make_error("fetch", files[i][0], result)
-
-        def get_fetch(client: Client) -> Callable[[tuple[str, str]], Awaitable[None]]:
+        def get_request(client: Client) -> Callable[[tuple[str, str]], Awaitable[None]]:
             return lambda file: client.fetch(*file)
 
-        self._ask(get_fetch, files, use, are_small=False)
-        return errors
+        results = self._ask(get_request, files, are_small=False)
+        return [
+            None if result is None else self._make_error("fetch", path, result)
+            for (path, _), result in zip(files, results, strict=True)
+        ]
 
     def _ask(
         self,
-        get_method: Callable[[Client], Callable[[A], Awaitable[T]]],
+        get_request: Callable[[Client], Callable[[A], Awaitable[T]]],
         arguments: Sequence[A],
-        use: Callable[[int, T | Exception], None],
         *,
         are_small: bool = True,
-    ) -> None:
-        """Call a method of the client for each argument, and use its results as they come."""
+    ) -> list[T | Exception]:
+        """Make a request of the client for each argument, and return what comes of each."""
         try:
             client = self._connect()
         except StorageError as exc:
-            for i in range(len(arguments)):
-                use(i, exc)
-            return
-        timeout = client.timeout if are_small else None
-        run_requests(
-            get_method(client), arguments, use=use, concurrency=client.concurrency, timeout=timeout
+            return [exc] * len(arguments)
+        return run_requests(
+            get_request(client),
+            arguments,
+            concurrency=client.concurrency,
+            timeout=client.timeout if are_small else None,
         )
 
     def _connect(self) -> Client:
@@ -186,7 +187,7 @@ class RemoteStorage(Storage):
         return True
 
     @override
-    def path(self, path: str) -> UPath:
+    def to_path(self, path: str) -> UPath:
         path = path.strip("/")
         base = self._root
         while not f"{path}/".startswith(prefix := f"{base.path.strip('/')}/".lstrip("/")):
@@ -211,7 +212,7 @@ class RemoteStorage(Storage):
         path = path.strip("/")
         if path.startswith(root_path) and "::" not in root_url:
             return redact_url(root_url + path[len(root_path) :])
-        return redact_url(_add_host(str(self.path(path)), self._root.storage_options))
+        return redact_url(_add_host(str(self.to_path(path)), self._root.storage_options))
 
     @cached_property
     def _shown_root(self) -> tuple[str, str]:

@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from kedro_hydraflow.errors import Failure, MetadataError, NotFoundError, StorageError
+from kedro_hydraflow.errors import (
+    Failure,
+    KedroHydraflowError,
+    MetadataError,
+    NotFoundError,
+    StorageError,
+)
 from kedro_hydraflow.index import NO_INDEX, SETTLED, Index
 from kedro_hydraflow.run_info import ExperimentInfo, RunInfo, is_settled
 from kedro_hydraflow.stores.base import (
@@ -34,7 +40,6 @@ from kedro_hydraflow.stores.job_name import read_job_name
 from kedro_hydraflow.stores.meta_file import (
     META_FILE,
     parse_run_meta,
-    read_meta_files,
     read_metas,
 )
 from kedro_hydraflow.stores.metric_file import parse_latest, parse_points, sort_key
@@ -180,16 +185,10 @@ class FileStore(Store):
         storage = self._storage
         paths = [info._path for info in infos]
 
-        def parse(run_dir: str, content: bytes | StorageError | None) -> Any:
-            if not isinstance(content, bytes):
-                return {} if content is None else content
-            if not content:
-                return None  # one that is still being written is not remembered
-            return parse_run_meta(storage, storage.join(run_dir, META_FILE), content)
-
         def read(unknown: list[int]) -> tuple[list[Any], Sequence[str | None]]:
-            run_dirs = [paths[i] for i in unknown]
-            metas = [*map(parse, run_dirs, read_meta_files(storage, run_dirs))]
+            metas = read_metas(storage, [paths[i] for i in unknown], parse_run_meta)
+            # One that is still being written is not remembered.
+            metas = [{} if meta is None else meta or None for meta in metas]
             return metas, self._get_stamps(metas, [None] * len(metas))
 
         metas = self._index.recall("facts", storage, paths, META_FILE, read)
@@ -204,17 +203,12 @@ class FileStore(Store):
         suffix = storage.sep + META_FILE
 
         def read(unknown: list[int]) -> tuple[list[Any], Sequence[str | None]]:
-            metas: list[Any] = [None] * len(unknown)
-            stamps: list[str | None] = [None] * len(unknown)
-
-            def use(n: int, content: bytes | StorageError | None, stamp: str | None) -> None:
-                metas[n] = content
-                stamps[n] = stamp
-
-            storage.read_each([run_dirs[i] + suffix for i in unknown], use)
-            for n, i in enumerate(unknown):
-                metas[n] = _read_run_meta(storage, run_dirs[i], metas[n])
-            return metas, self._get_stamps(metas, stamps)
+            parsed = storage.read_parsed([run_dirs[i] + suffix for i in unknown], parse_run_meta)
+            metas = [
+                _check_is_run(storage, run_dirs[i]) if meta is None else meta
+                for i, meta in zip(unknown, parsed.values, strict=True)
+            ]
+            return metas, self._get_stamps(metas, parsed.validators)
 
         return self._index.recall("facts", storage, run_dirs, META_FILE, read)
 
@@ -264,22 +258,11 @@ class FileStore(Store):
         self,
         infos: Sequence[RunInfo],
         suffix: str,
-        parse: Callable[[Storage, str, bytes], Any],
+        parse: Callable[[bytes], Any],
     ) -> tuple[list[Any], list[str | None]]:
         """Return what is in a file of each run, None without one, and the files' stamps."""
-        storage = self._storage
-        values: list[Any] = [None] * len(infos)
-        stamps: list[str | None] = [None] * len(infos)
-        paths = [info._path + suffix for info in infos]
-
-        def use(i: int, content: bytes | StorageError | None, stamp: str | None) -> None:
-            values[i] = content
-            stamps[i] = stamp
-            if isinstance(content, bytes):
-                values[i] = _try_parse(parse, storage, paths[i], content)
-
-        storage.read_each(paths, use)
-        return values, stamps
+        parsed = self._storage.read_parsed([info._path + suffix for info in infos], parse)
+        return parsed.values, parsed.validators
 
     def _recall(
         self,
@@ -323,22 +306,16 @@ class FileStore(Store):
     def _read_trees(self, infos: Sequence[RunInfo], kind: str) -> list[Any]:
         """Return what is in all files of a kind of each run, or why that cannot be read."""
         storage = self._storage
-        found: list[dict[str, Any] | MetadataError | StorageError] = [{} for _ in infos]
-        parse: Callable[[Storage, str, bytes], Any]
+        found: list[dict[str, Any] | KedroHydraflowError] = [{} for _ in infos]
+        parse: Callable[[bytes], Any]
         parse = parse_latest if kind == "metrics" else _decode
         files = self._list_files(infos, kind, found)
-        contents = storage.read_many([path for _, _, path in files])
-        for (i, key, path), content in zip(files, contents, strict=True):
+        parsed = storage.read_parsed([path for _, _, path in files], parse)
+        for (i, key, _), value in zip(files, parsed.values, strict=True):
             values = found[i]
-            if content is None or not isinstance(values, dict):
-                continue
-            if isinstance(content, StorageError):
-                found[i] = content
-                continue
-            value = _try_parse(parse, storage, path, content)
-            if isinstance(value, MetadataError):
+            if isinstance(values, dict) and isinstance(value, KedroHydraflowError):
                 found[i] = value
-            elif value is not None:
+            elif isinstance(values, dict) and value is not None:
                 values[key] = value
         return found
 
@@ -414,7 +391,7 @@ class Listing:
 
 def _read_experiment_metas(
     storage: Storage, folders: Sequence[str], index: Index
-) -> list[dict[str, str] | MetadataError | StorageError | None]:
+) -> list[dict[str, str] | KedroHydraflowError | None]:
     """Return as `read_metas` does, from the index where it has to trust that names stay."""
     if not index.has_to_trust(storage):
         return read_metas(storage, folders)
@@ -433,18 +410,8 @@ def _is_named(meta: object) -> bool:
     return bool(meta.get("name")) and meta.get("lifecycle_stage") != "deleted"
 
 
-def _read_run_meta(
-    storage: Storage, path: str, content: bytes | StorageError | None
-) -> dict[str, str] | MetadataError | StorageError | None:
-    """Return what a run's ``meta.yaml`` says, nothing if it does not say it now, or why not.
-
-    Returns:
-        None if the folder is not a run.
-    """
-    if isinstance(content, StorageError):
-        return content
-    if content is not None:
-        return parse_run_meta(storage, path + storage.sep + META_FILE, content)
+def _check_is_run(storage: Storage, path: str) -> dict[str, str] | StorageError | None:
+    """Return no facts for a folder without ``meta.yaml``, or None if it is not a run."""
     try:
         return {} if storage.is_dir(storage.join(path, "artifacts")) else None
     except StorageError as exc:
@@ -462,17 +429,8 @@ def _get_broken_links(
     ]
 
 
-def _try_parse(
-    parse: Callable[[Storage, str, bytes], Any], storage: Storage, path: str, content: bytes
-) -> Any:
-    try:
-        return parse(storage, path, content)
-    except MetadataError as exc:
-        return exc
-
-
-def _decode(storage: Storage, path: str, content: bytes) -> str:
+def _decode(content: bytes) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as exc:
-        raise MetadataError(f"{storage.url(path)}: expected UTF-8 text: {exc}") from exc
+        raise MetadataError(f"expected UTF-8 text: {exc}") from exc

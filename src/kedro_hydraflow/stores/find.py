@@ -70,7 +70,8 @@ def open_store(
         )
     if tracking_dir is None or _get_scheme(str(tracking_dir)) == "sqlite":
         return _open_uri(tracking_uri or str(tracking_dir), artifact_root, storage_options, index)
-    storage, root = locate(tracking_dir, storage_options)
+    place = locate(tracking_dir, storage_options)
+    storage, root = place.storage, place.path
     if _is_database(storage, root):
         return _open_database(storage, root, artifact_root, storage_options)
     store = _look(storage, root, artifact_root, storage_options, index)
@@ -113,8 +114,9 @@ def _open_uri(
     if scheme in ("", "file"):
         if artifact_root is not None:
             raise OptionError("artifact_root: a file store holds the artifacts itself")
-        storage, root = locate(uri)
-        return FileStore(storage, root, Listing(storage, root, index), index)
+        place = locate(uri)
+        listing = Listing(place.storage, place.path, index)
+        return FileStore(place.storage, place.path, listing, index)
     from kedro_hydraflow.stores.server_store import ServerStore
 
     return ServerStore(uri, artifact_root, storage_options)

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from kedro_hydraflow.errors import NotFoundError
-from kedro_hydraflow.storage import is_url, locate
+from kedro_hydraflow.storage import Place, is_url, locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from kedro_hydraflow.storage import Location, Storage
+    from kedro_hydraflow.storage import Location
 
 _DEFAULT_ROOTS = ("mlruns", "mlartifacts")
 
@@ -34,8 +34,7 @@ PROXIED = "mlflow-artifacts:"
 class _Folder(NamedTuple):
     """A local folder and what it holds."""
 
-    storage: Storage
-    path: str
+    place: Place
     names: frozenset[str]
 
 
@@ -46,7 +45,7 @@ class RunLocator:
         neighbors: Local directories below which artifacts may lie.
         artifact_root: Where the artifacts are now, if the user says so.
         storage_options: As for `locate`.
-        open_proxied: Gives the storage and path of a location with the scheme `PROXIED`.
+        open_proxied: Gives the place of a location with the scheme `PROXIED`.
     """
 
     def __init__(
@@ -54,37 +53,36 @@ class RunLocator:
         neighbors: Sequence[str] = (),
         artifact_root: Location | None = None,
         storage_options: Mapping[str, Any] | None = None,
-        open_proxied: Callable[[str], tuple[Storage, str]] | None = None,
+        open_proxied: Callable[[str], Place] | None = None,
     ) -> None:
         self._neighbors = neighbors
         self._artifact_root = artifact_root
         self._storage_options = storage_options
         self._open_proxied = open_proxied
         self._folders: dict[tuple[str, str], list[_Folder]] = {}
-        self._recorded: dict[tuple[str, str], tuple[Storage, str]] = {}
+        self._recorded: dict[tuple[str, str], Place] = {}
 
-    def find_experiment(self, experiment_id: str, location: str) -> tuple[Storage, str]:
+    def find_experiment(self, experiment_id: str, location: str) -> Place:
         """Return an experiment's directory by its recorded ``artifact_location``.
 
         Raises:
             StorageError: If it cannot be told what is in place.
         """
-        for storage, path, _ in self._get_folders(experiment_id, location):
-            return storage, path
+        for folder in self._get_folders(experiment_id, location):
+            return folder.place
         return self._get_recorded(experiment_id, location)
 
-    def find(self, experiment_id: str, run_id: str, uri: str) -> tuple[Storage, str]:
+    def find(self, experiment_id: str, run_id: str, uri: str) -> Place:
         """Return a run's directory by its recorded ``artifact_uri``; it may not exist.
 
         Raises:
             StorageError: If it cannot be told what is in place.
         """
         recorded = uri.removesuffix("/artifacts").removesuffix(f"/{run_id}")
-        for storage, path, names in self._get_folders(experiment_id, recorded):
-            if run_id in names:
-                return storage, storage.join(path, run_id)
-        storage, path = self._get_recorded(experiment_id, recorded)
-        return storage, storage.join(path, run_id)
+        for folder in self._get_folders(experiment_id, recorded):
+            if run_id in folder.names:
+                return folder.place.join(run_id)
+        return self._get_recorded(experiment_id, recorded).join(run_id)
 
     def _get_folders(self, experiment_id: str, recorded: str) -> list[_Folder]:
         """Return the folders in place, for runs that were recorded in one folder."""
@@ -97,21 +95,21 @@ class RunLocator:
     def _list_folders(self, experiment_id: str, recorded: str) -> Iterator[_Folder]:
         if self._artifact_root is None:
             for path in self._list_candidates(experiment_id, recorded):
-                storage, path = locate(path)
-                yield _Folder(storage, path, _list_names(storage, path))
+                place = locate(path)
+                yield _Folder(place, _list_names(place))
 
-    def _get_recorded(self, experiment_id: str, recorded: str) -> tuple[Storage, str]:
+    def _get_recorded(self, experiment_id: str, recorded: str) -> Place:
         """Return where runs are that are not in place; it is looked up only then."""
         key = (experiment_id, recorded)
         if key not in self._recorded:
             self._recorded[key] = self._locate(experiment_id, recorded)
         return self._recorded[key]
 
-    def _locate(self, experiment_id: str, recorded: str) -> tuple[Storage, str]:
+    def _locate(self, experiment_id: str, recorded: str) -> Place:
         if self._artifact_root is not None:
-            storage, root = locate(self._artifact_root, self._storage_options)
-            inner = storage.join(root, experiment_id)
-            return storage, inner if storage.is_dir(inner) else root
+            root = locate(self._artifact_root, self._storage_options)
+            inner = root.join(experiment_id)
+            return inner if inner.is_dir() else root
         if recorded.startswith(PROXIED):
             if self._open_proxied is not None:
                 return self._open_proxied(recorded)
@@ -138,8 +136,8 @@ def _get_path(uri: str) -> str:
     return unquote(path) if scheme == "file" else path
 
 
-def _list_names(storage: Storage, path: str) -> frozenset[str]:
+def _list_names(place: Place) -> frozenset[str]:
     try:
-        return frozenset(entry.name for entry in storage.list_dir(path))
+        return frozenset(entry.name for entry in place.list())
     except NotFoundError:
         return frozenset()

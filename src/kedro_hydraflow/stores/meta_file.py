@@ -11,12 +11,12 @@ import time
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.config import parse_meta
-from kedro_hydraflow.errors import MetadataError, StorageError
 from kedro_hydraflow.run_info import META_FACTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from kedro_hydraflow.errors import KedroHydraflowError
     from kedro_hydraflow.storage import Storage
 
 META_FILE = "meta.yaml"
@@ -44,62 +44,55 @@ _EMPTY_META_RETRIES = (0.01, 0.05, 0.2)
 """Seconds to wait before an empty ``meta.yaml``, one that is being written, is read again."""
 
 
+def parse_entries(content: bytes) -> dict[str, str]:
+    """Return the entries of a ``meta.yaml``, none if it is empty.
+
+    Raises:
+        MetadataError: If it has another format.
+    """
+    return parse_meta(content) if content else {}
+
+
 def read_metas(
-    storage: Storage, directories: Sequence[str]
-) -> list[dict[str, str] | MetadataError | StorageError | None]:
+    storage: Storage,
+    directories: Sequence[str],
+    parse: Callable[[bytes], dict[str, str]] = parse_entries,
+) -> list[dict[str, str] | KedroHydraflowError | None]:
     """Return the entries of the ``meta.yaml`` in each directory.
+
+    MLflow does not write these files atomically. One that is empty is read again for a
+    quarter of a second.
+
+    Args:
+        storage: What holds the directories.
+        directories: The directories.
+        parse: Gives the entries that are wanted of a file, none of an empty one.
 
     Returns:
         For each directory its entries, an empty mapping if the file stays empty, None if
         there is no file, or why it cannot be read.
     """
-    contents = read_meta_files(storage, directories)
-    return [
-        content
-        if content is None or isinstance(content, StorageError)
-        else parse_meta_file(storage, storage.join(directory, META_FILE), content)
-        for directory, content in zip(directories, contents, strict=True)
-    ]
-
-
-def read_meta_files(
-    storage: Storage, directories: Sequence[str]
-) -> list[bytes | StorageError | None]:
-    """Return the content of the ``meta.yaml`` in each directory.
-
-    MLflow does not write these files atomically. One that is empty is read again for a
-    quarter of a second.
-    """
     paths = [storage.join(directory, META_FILE) for directory in directories]
-    contents = storage.read_many(paths)
+    metas = storage.read_parsed(paths, parse).values
     for seconds in _EMPTY_META_RETRIES:
-        empty = [i for i, content in enumerate(contents) if content == b""]
+        empty = [i for i, meta in enumerate(metas) if meta == {}]
         if not empty:
             break
         time.sleep(seconds)
-        for i, content in zip(empty, storage.read_many([paths[i] for i in empty]), strict=True):
-            contents[i] = content
-    return contents
+        again = storage.read_parsed([paths[i] for i in empty], parse).values
+        for i, meta in zip(empty, again, strict=True):
+            metas[i] = meta
+    return metas
 
 
-def parse_run_meta(storage: Storage, path: str, content: bytes) -> dict[str, str] | MetadataError:
-    """Return what `RunInfo` needs of a run's ``meta.yaml``, or why it cannot be read."""
+def parse_run_meta(content: bytes) -> dict[str, str]:
+    """Return what `RunInfo` needs of a run's ``meta.yaml``, nothing if it is empty.
+
+    Raises:
+        MetadataError: If it has another format.
+    """
     usual = _USUAL_META.fullmatch(content)
     if usual is not None:
         return {key: text.decode() for key, text in usual.groupdict().items()}
-    meta = parse_meta_file(storage, path, content)
-    if isinstance(meta, MetadataError):
-        return meta
+    meta = parse_entries(content)
     return {key: meta[key] for key in META_FACTS if key in meta}
-
-
-def parse_meta_file(storage: Storage, path: str, content: bytes) -> dict[str, str] | MetadataError:
-    """Return the entries of a ``meta.yaml``, none if it is empty, or why it cannot be read."""
-    if not content:
-        return {}
-    try:
-        return parse_meta(content)
-    except MetadataError as exc:
-        error = MetadataError(f"{storage.url(path)}: {exc}")
-        error.__cause__ = exc
-        return error

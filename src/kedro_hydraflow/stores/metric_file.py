@@ -8,16 +8,12 @@ a dataset behind it in new ones (``mlflow/store/tracking/file_store.py``). Value
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from kedro_hydraflow.errors import MetadataError
 from kedro_hydraflow.stores.base import Point
 
-if TYPE_CHECKING:
-    from kedro_hydraflow.storage import Storage
 
-
-def parse_points(storage: Storage, path: str, content: bytes) -> list[Point]:
+def parse_points(content: bytes) -> list[Point]:
     """Return the values of a metric in the order of the file.
 
     Raises:
@@ -39,8 +35,7 @@ def parse_points(storage: Storage, path: str, content: bytes) -> list[Point]:
             if line is unfinished:
                 continue
             raise MetadataError(
-                f"{storage.url(path)}, line {number}: expected 'timestamp value step', "
-                f"found {line[:80]!r}"
+                f"line {number}: expected 'timestamp value step', found {line[:80]!r}"
             ) from exc
     return points
 
@@ -51,7 +46,7 @@ def sort_key(point: Point) -> tuple[int, int, bool, float]:
     return step, timestamp, not math.isnan(value), value
 
 
-def parse_latest(storage: Storage, path: str, content: bytes) -> float | None:
+def parse_latest(content: bytes) -> float | None:
     """Return the value of the last point, None if there is none; it raises as `parse_points`."""
-    points = parse_points(storage, path, content)
+    points = parse_points(content)
     return max(points, key=sort_key).value if points else None

@@ -32,7 +32,7 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.redaction import get_harmless, redact, redact_url
 from kedro_hydraflow.run_info import LOGGED_KINDS, META_FACTS, ExperimentInfo, RunInfo
-from kedro_hydraflow.storage import locate
+from kedro_hydraflow.storage import Place, locate
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
     ExperimentFilter,
@@ -115,7 +115,9 @@ class ServerStore(Store):
             except KedroHydraflowError as exc:
                 found.failures.append(Failure(f"{self.where}: experiment {name!r}", exc))
             else:
-                found.matching.append(ExperimentInfo(*place, name, self, experiment_id))
+                found.matching.append(
+                    ExperimentInfo(place.storage, place.path, name, self, experiment_id)
+                )
         found.matching.sort(key=lambda e: (e.name, e.experiment_id))
         return found
 
@@ -170,7 +172,7 @@ class ServerStore(Store):
             except KedroHydraflowError as exc:
                 failures.append(Failure(f"{self.where}: run {run_id}", exc))
                 continue
-            info = RunInfo.make(*place, experiment)
+            info = RunInfo.make(place.storage, place.path, experiment)
             _remember(info, run)
             runs.append(info)
         return runs, failures
@@ -378,7 +380,7 @@ class ServerStore(Store):
         password = urlsplit(self._uri).password
         return {**secrets, "password": unquote(password)} if password else secrets
 
-    def _open_proxied(self, location: str) -> tuple[Storage, str]:
+    def _open_proxied(self, location: str) -> Place:
         """Return the place of ``mlflow-artifacts:/path`` or ``mlflow-artifacts://host/path``."""
         server, artifacts = urlsplit(self._uri), urlsplit(location)
         if server.scheme not in ("http", "https"):
@@ -396,8 +398,8 @@ class ServerStore(Store):
                 f"{server.scheme}://{host}{server.path.rstrip('/')}",
                 *(unquote(text) if text else None for text in login),
             )
-            self._proxies[host], _ = locate(root)
-        return self._proxies[host], artifacts.path.strip("/")
+            self._proxies[host] = locate(root).storage
+        return Place(self._proxies[host], artifacts.path.strip("/"))
 
 
 _ANY_STAGE = 3

@@ -114,8 +114,10 @@ class SqliteStore(Store):
             if experiment_id == DEFAULT_EXPERIMENT_ID:
                 continue
             if matches(name):
-                storage, path = self._locator.find_experiment(experiment_id, location or "")
-                found.matching.append(ExperimentInfo(storage, path, name, self, experiment_id))
+                place = self._locator.find_experiment(experiment_id, location or "")
+                found.matching.append(
+                    ExperimentInfo(place.storage, place.path, name, self, experiment_id)
+                )
             else:
                 found.other_names.append(name)
         return found
@@ -155,8 +157,8 @@ class SqliteStore(Store):
                 continue  # removed since it was listed
             if meta.get("lifecycle_stage") == "deleted" and not include_deleted:
                 continue
-            storage, path = self._locator.find(experiment.experiment_id, run_id, uri or "")
-            runs.append(RunInfo.make(storage, path, experiment, meta))
+            place = self._locator.find(experiment.experiment_id, run_id, uri or "")
+            runs.append(RunInfo.make(place.storage, place.path, experiment, meta))
         return runs, []
 
     @override
