@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.errors import MetadataError, StorageError
+from kedro_hydraflow.config import ConfigReader, PlainConfig
+from kedro_hydraflow.errors import ConfigError, MetadataError, StorageError, prefix_error
 from kedro_hydraflow.storage import Place, Storage, locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from kedro_hydraflow.config import PlainConfig
     from kedro_hydraflow.storage import AnyPath
     from kedro_hydraflow.stores.base import Point, Store
 
@@ -329,14 +329,21 @@ def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
     return read
 
 
-def read_config(info: RunInfo, config_class: type | None) -> PlainConfig:
+def read_config(info: RunInfo) -> PlainConfig:
     """Return the configuration of one run; without one, an empty one and a warning.
 
     Raises:
-        ConfigError: If it cannot be read, or does not fit ``config_class``.
+        ConfigError: If it cannot be read.
         StorageError: If the storage denies it or cannot be reached.
     """
-    raise NotImplementedError
+    place = get_artifacts(info).join(".hydra/config.yaml")
+    content = place.read()
+    if content is None:
+        return {}
+    try:
+        return ConfigReader().read(content)
+    except ConfigError as exc:
+        raise prefix_error(place.url, exc) from exc
 
 
 def get_artifacts(info: RunInfo) -> Place:
