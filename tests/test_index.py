@@ -22,20 +22,20 @@ from kedro_hydraflow.cache_dir import get_cache_dir
 from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import ConfigError, OptionError
 from kedro_hydraflow.index import FILE_NAME, SETTLED, Index, check_index, open_index
-from kedro_hydraflow.storage import LocalStorage, Storage, locate
+from kedro_hydraflow.storage import LocalStorage, Place, Storage, locate
 
 MODEL = {"type": "mlp", "layers": [64, 32], "dropout": 0.1, "bias": True, "init": None}
 
 
-class Stamps(LocalStorage):
-    """Where files have the stamps that a test gives them."""
+class Validators(LocalStorage):
+    """Where files have the validator that a test gives them."""
 
-    def __init__(self, stamp: str | None = "stamp") -> None:
+    def __init__(self, validator: str | None = "validator") -> None:
         super().__init__()
-        self.stamp = stamp
+        self.validator = validator
 
     def stat_many(self, paths: Any) -> list[str | None]:
-        return [self.stamp] * len(paths)
+        return [self.validator] * len(paths)
 
 
 def make_paths(count: int, root: str = "/mlruns/1") -> list[str]:
@@ -47,17 +47,28 @@ def make_configs(count: int) -> list[Any]:
 
 
 def put(
-    index: Index, configs: list[Any], paths: list[str] | None = None, stamp: str | None = "stamp"
+    index: Index,
+    configs: list[Any],
+    paths: list[str] | None = None,
+    validator: str | None = "validator",
 ) -> None:
-    paths = paths or make_paths(len(configs))
-    runs = [(path, stamp, config) for path, config in zip(paths, configs, strict=True)]
-    index.put("config", Stamps(), runs)
+    places = make_places(Validators(), paths or make_paths(len(configs)))
+    index.put("config", [(p, validator, c) for p, c in zip(places, configs, strict=True)])
 
 
 def get(
-    index: Index, count: int, stamp: str | None = "stamp", paths: list[str] | None = None
+    index: Index,
+    count: int,
+    validator: str | None = "validator",
+    paths: list[str] | None = None,
+    kind: str = "config",
 ) -> list[Any]:
-    return index.get("config", Stamps(stamp), paths or make_paths(count), "config.yaml")
+    places = make_places(Validators(validator), paths or make_paths(count))
+    return index.recall(kind, places, places).values
+
+
+def make_places(storage: Storage, paths: list[str]) -> list[Place]:
+    return [Place(storage, path) for path in paths]
 
 
 @pytest.fixture
@@ -97,28 +108,28 @@ def test_order_of_runs_does_not_matter_and_one_that_occurs_twice_is_known_once(
     assert [config and config["seed"] for config in known] == [None, 0, 2]
 
 
-def test_another_stamp_is_another_run(directory: Path) -> None:
+def test_another_validator_is_another_run(directory: Path) -> None:
     index = open_index(directory)
-    assert get(index, 2, "stamp2") == [None, None]
+    assert get(index, 2, "validator2") == [None, None]
     assert get(index, 2, None) == [None, None]
 
 
 def test_another_kind_or_folder_is_another_run(directory: Path) -> None:
     index = open_index(directory)
-    assert index.get("facts", Stamps(), make_paths(1), "meta.yaml") == [None]
+    assert get(index, 1, kind="facts") == [None]
     assert get(index, 1, paths=make_paths(1, "/mlruns/2")) == [None]
 
 
 def test_the_latest_counts(directory: Path) -> None:
     index = open_index(directory)
-    put(index, [{"a": 1}], stamp="newer")
+    put(index, [{"a": 1}], validator="newer")
     assert get(index, 1) == [None]
     assert get(index, 1, "newer") == [{"a": 1}]
 
 
-def test_without_a_stamp_nothing_is_remembered(tmp_path: Path) -> None:
+def test_without_a_validator_nothing_is_remembered(tmp_path: Path) -> None:
     index = open_index(tmp_path)
-    put(index, [{"a": 1}], stamp=None)
+    put(index, [{"a": 1}], validator=None)
     assert get(index, 1, "None") == [None]
 
 
@@ -445,10 +456,9 @@ def test_it_is_for_this_user_alone(directory: Path) -> None:
 def test_no_secret_is_stored(tmp_path: Path) -> None:
     options = {"username": "me", "password": "hunter2"}
     place = locate("ftp://me:hunter2@host/mlruns/1/run0", options)
-    storage, path = place.storage, place.path
     index = open_index(tmp_path)
-    index.put("config", storage, [(path, SETTLED, {"a": 1})])
-    assert index.get("config", storage, [path], "config.yaml") == [{"a": 1}]
+    index.put("config", [(place, SETTLED, {"a": 1})])
+    assert index.recall("config", [place], [place]).values == [{"a": 1}]
     content = (tmp_path / FILE_NAME).read_bytes()
     assert b"run0" in content
     assert b"hunter2" not in content
@@ -471,7 +481,7 @@ def test_no_secret_is_stored(tmp_path: Path) -> None:
 def test_where_it_remembers(location: str, option: Any, is_covered: bool) -> None:
     storage: Storage = locate(location).storage
     assert open_index(option).covers(storage) is is_covered
-    assert open_index(option).has_to_trust(storage) is (is_covered and storage.is_remote)
+    assert open_index(option).assumes_unchanged(storage) is (is_covered and storage.is_remote)
 
 
 # Its blocks -----------------------------------------------------------------------------------
@@ -495,7 +505,7 @@ def test_few_runs_do_not_take_to_write_many_again(directory: Path) -> None:
 
 
 def test_what_is_all_known_better_replaces_the_old(directory: Path) -> None:
-    put(open_index(directory), make_configs(300), stamp="newer")
+    put(open_index(directory), make_configs(300), validator="newer")
     assert get_sizes(directory) == [300]
     assert get(open_index(directory), 300, "newer") == make_configs(300)
 

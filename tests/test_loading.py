@@ -40,7 +40,8 @@ from kedro_hydraflow.errors import (
     TrackingDirectoryError,
     UnreachableError,
 )
-from kedro_hydraflow.loading import _ConfigLoader, load_runs, scan_runs
+from kedro_hydraflow.finding import find_runs
+from kedro_hydraflow.loading import _ConfigLoader, load_runs
 from kedro_hydraflow.storage import LocalStorage, Parsed
 from kedro_hydraflow.stores import open_store
 
@@ -408,13 +409,10 @@ def test_jobs_run_on_the_surrounding_backend(
 
 
 class TracingLoader(_ConfigLoader):
-    def __reduce__(self) -> tuple[Any, ...]:
-        return TracingLoader, (self.config_class, self._are_folders)
-
-    def __call__(self, places: Any) -> Any:
+    def __call__(self, batch: Any) -> Any:
         trace = f"trace-{os.getpid()}-{threading.get_ident()}"
-        write(Path(places[0].path).parents[2] / trace, "")
-        return super().__call__(places)
+        write(Path(batch.records[0].place.path).parents[2] / trace, "")
+        return super().__call__(batch)
 
 
 @pytest.mark.parametrize("n_jobs", [0, 2])
@@ -440,7 +438,7 @@ def test_each_file_is_read_once(sweep: Path, monkeypatch: pytest.MonkeyPatch) ->
         return read_parsed(self, paths, parse)
 
     monkeypatch.setattr(LocalStorage, "read_parsed", count)
-    runs, _ = load_runs(scan_runs(open_store(sweep)).runs, run_class=Run)
+    runs = load_runs(find_runs(open_store(sweep)).runs, run_class=Run).runs
     assert {run.info.status for run in runs} == {"FINISHED", "FAILED"}
     assert {run.info.job_name for run in runs} == set(NAMES)
     assert len(read) == len(set(read)) == 3 + 31 + 31

@@ -14,7 +14,7 @@ from upath import UPath
 from conftest import TrackingDir
 from kedro_hydraflow import Run, RunInfo, iter_run_dirs
 from kedro_hydraflow.errors import MetadataError, StorageError
-from kedro_hydraflow.loading import scan_runs
+from kedro_hydraflow.finding import find_runs
 from kedro_hydraflow.run_info import FACTS
 from kedro_hydraflow.stores import open_store
 
@@ -22,7 +22,7 @@ from kedro_hydraflow.stores import open_store
 def test_facts(tracking_dir: TrackingDir, publish: Callable[[Path], str]) -> None:
     tracking_dir.add_run(tracking_dir.add_experiment("train", "7"), "a", run_name="quiet-owl-1")
     location = publish(tracking_dir.root)
-    (scanned,) = scan_runs(open_store(location)).runs
+    (scanned,) = find_runs(open_store(location)).runs
     info = RunInfo(next(iter_run_dirs(location)))
     for each in (info, scanned):
         assert {name: getattr(each, name) for name in FACTS} == {
@@ -66,7 +66,7 @@ def test_facts_are_the_same_from_a_scan_and_alone(
     tracking_dir: TrackingDir, entries: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", **entries)
-    (scanned,) = scan_runs(open_store(tracking_dir.root), include_deleted=True).runs
+    (scanned,) = find_runs(open_store(tracking_dir.root), include_deleted=True).runs
     alone = RunInfo(run_dir)
     for name in FACTS:
         assert getattr(alone, name) == getattr(scanned, name)
@@ -77,7 +77,7 @@ def test_order_and_absence_of_entries_do_not_matter(tracking_dir: TrackingDir) -
     run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")
     entries = {"status": 4, "other": {"nested": [1]}, "lifecycle_stage": "active"}
     (run_dir / "meta.yaml").write_text(yaml.safe_dump(entries, sort_keys=False))
-    (scanned,) = scan_runs(open_store(tracking_dir.root)).runs
+    (scanned,) = find_runs(open_store(tracking_dir.root)).runs
     for info in (RunInfo(run_dir), scanned):
         assert (info.status, info.start_time, info.run_name) == ("FAILED", None, None)
 
@@ -119,4 +119,4 @@ def test_facts_stay_as_they_were_read(tracking_dir: TrackingDir) -> None:
 def test_runs_of_one_load_share_their_experiment(sweep: Path) -> None:
     runs = Run.load(iter_run_dirs(sweep))
     for loaded in (runs, pickle.loads(pickle.dumps(runs))):
-        assert len({id(run.info._experiment) for run in loaded}) == 3
+        assert len({id(run.info.get_record().experiment) for run in loaded}) == 3

@@ -119,6 +119,15 @@ def build_dictconfig(config: PlainConfig, config_class: type | None = None) -> D
         ) from exc
 
 
+def merge_config(config: PlainConfig, config_class: type | None) -> PlainConfig:
+    """Return plain data merged onto ``config_class``, or as it is without one.
+
+    Raises:
+        ConfigError: If a value does not fit the class, or a key is not a field of it.
+    """
+    return config if config_class is None else to_plain(build_dictconfig(config, config_class))
+
+
 def to_plain(config: DictConfig) -> PlainConfig:
     """Return a ``DictConfig`` as plain data, with interpolations left as they are."""
     data = OmegaConf.to_container(config, resolve=False)

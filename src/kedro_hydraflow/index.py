@@ -3,10 +3,10 @@
 The index is an SQLite file in the user's cache directory. It is a cache: it may be removed
 at any time, and whatever is wrong with it ends in reading runs again, never in an error.
 
-What it holds of a run comes with a *stamp*, and counts as long as that is the run's stamp:
+What it holds of a run comes with a *validator*, and counts as long as that stays the same:
 
-- Where a storage can tell whether a file changed (`Storage.can_stat`), it is what the
-  storage said about the file before it was read.
+- Where a storage has validators of files (`Storage.can_stat`), it is that of the file from
+  before it was read.
 - On remote storage it is `SETTLED`, by these rules: nobody changes a run that has ended, or
   the name of an experiment. They may be broken, so they are followed only on request.
 
@@ -31,18 +31,19 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.cache_dir import get_cache_dir
 from kedro_hydraflow.errors import OptionError, describe
+from kedro_hydraflow.storage import group_by_storage
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from kedro_hydraflow.storage import Storage
+    from kedro_hydraflow.storage import Place, Storage
 
     Facts = dict[str, Any]
     """What is remembered of a run: a configuration, or what ``meta.yaml`` says."""
 
     Entries = dict[str, tuple[str, Facts]]
-    """The stamps and facts of runs by the runs' names."""
+    """The validators and facts of runs by the runs' names."""
 
     IndexOption = bool | str | os.PathLike[str] | None
 
@@ -52,7 +53,7 @@ FILE_NAME = "kedro-hydraflow-index-1.sqlite"
 """Named after the version of what is in it: each version has its own file."""
 
 SETTLED = "settled"
-"""The stamp of what is not expected to change, on a storage that cannot tell."""
+"""The validator of what is not expected to change, on a storage that has none."""
 
 MAX_DAYS = 90
 """The index begins anew after so many days."""
@@ -97,90 +98,53 @@ class Index:
         self._is_requested = is_requested
 
     def covers(self, storage: Storage) -> bool:
-        """Tell whether runs on a storage are remembered."""
-        return self._path is not None and (storage.can_stat or self.has_to_trust(storage))
+        """Return whether runs on a storage are remembered."""
+        return self._path is not None and (storage.can_stat or self.assumes_unchanged(storage))
 
-    def has_to_trust(self, storage: Storage) -> bool:
-        """Tell whether runs on a storage are remembered by rules, as it cannot tell changes."""
+    def assumes_unchanged(self, storage: Storage) -> bool:
+        """Return whether runs on a storage are remembered by rules, for want of validators."""
         is_asked = self._path is not None and self._is_requested
         return is_asked and storage.is_remote and not storage.can_stat
 
-    def get(
-        self, kind: str, storage: Storage, run_dirs: Sequence[str], file: str
-    ) -> list[Facts | None]:
-        """Return what is known of runs. Do not modify it: runs share parts of it.
+    def recall(self, kind: str, run_dirs: Sequence[Place], files: Sequence[Place]) -> Recalled:
+        """Return what is known of runs, to be completed.
 
         Args:
             kind: What of the runs, such as ``config``.
-            storage: What holds the runs.
             run_dirs: The run directories.
-            file: The file in a run directory that tells whether it is still true.
+            files: For each run the file that it is read from, whose validator counts.
         """
         values: list[Facts | None] = [None] * len(run_dirs)
-        stamps = {}
-        if not self.covers(storage):
-            return values
-        for i, (stamp, facts) in self._read(_group_by_folder(kind, storage, run_dirs)):
-            stamps[i] = stamp
-            values[i] = facts
-        if storage.can_stat:
-            now = storage.stat_many([run_dirs[i] + storage.sep + file for i in stamps])
-        else:
-            now = [SETTLED] * len(stamps)
-        for (i, stamp), stamp_now in zip(stamps.items(), now, strict=True):
-            if stamp != stamp_now:
-                values[i] = None
-        return values
+        for storage, positions in group_by_storage(run_dirs).items():
+            if self.covers(storage):
+                paths = [run_dirs[i].path for i in positions]
+                known = dict(self._read(_group_by_folder(kind, storage, paths)))
+                if storage.can_stat:
+                    now = storage.stat_many([files[positions[n]].path for n in known])
+                else:
+                    now = [SETTLED] * len(known)
+                for (n, (validator, facts)), validator_now in zip(known.items(), now, strict=True):
+                    if validator == validator_now:
+                        values[positions[n]] = facts
+        return Recalled(self, kind, run_dirs, values)
 
-    def put(
-        self,
-        kind: str,
-        storage: Storage,
-        runs: Iterable[tuple[str, str | None, Facts | object]],
-    ) -> None:
+    def put(self, kind: str, runs: Iterable[tuple[Place, str | None, Facts | object]]) -> None:
         """Remember something of runs: all of it or, if that fails, nothing.
 
         Args:
-            kind: As for `get`.
-            storage: What holds the runs.
-            runs: For each its directory, its stamp from before it was read, and what was
-                read. Left out are those without a stamp, and whatever is no mapping.
+            kind: As for `recall`.
+            runs: For each its directory, its validator from before it was read, and what was
+                read. Left out are those without a validator, and whatever is no mapping.
         """
         known = [run for run in runs if run[1] is not None and type(run[2]) is dict]
-        if not known or not self.covers(storage):
-            return
-        folders = _group_by_folder(kind, storage, [run_dir for run_dir, _, _ in known])
-        self._write(
-            (folder, {name: known[i][1:] for name, i in names.items()})  # type: ignore[misc]
-            for folder, names in folders.items()
-        )
-
-    def recall(
-        self,
-        kind: str,
-        storage: Storage,
-        run_dirs: Sequence[str],
-        file: str,
-        read: Callable[[list[int]], tuple[Sequence[Any], Sequence[str | None]]],
-    ) -> list[Any]:
-        """Return what is known of runs and, of the others, what is read now and remembered.
-
-        Args:
-            kind: As for `get`.
-            storage: As for `get`.
-            run_dirs: As for `get`.
-            file: As for `get`.
-            read: Takes the positions of the others, and gives for each what `put` takes: what
-                was read, and its stamp.
-        """
-        values: list[Any] = [*self.get(kind, storage, run_dirs, file)]
-        unknown = [i for i, value in enumerate(values) if value is None]
-        learnt = []
-        for i, value, stamp in zip(unknown, *read(unknown), strict=True):
-            values[i] = value
-            learnt.append((run_dirs[i], stamp, value))
-        self.put(kind, storage, learnt)
-        return values
+        for storage, positions in group_by_storage(place for place, _, _ in known).items():
+            if self.covers(storage):
+                paths = [known[i][0].path for i in positions]
+                folders = _group_by_folder(kind, storage, paths)
+                self._write(
+                    (folder, {name: known[positions[n]][1:] for name, n in names.items()})  # type: ignore[misc]
+                    for folder, names in folders.items()
+                )
 
     def _read(self, folders: dict[int, dict[str, int]]) -> Iterator[tuple[int, tuple[str, Facts]]]:
         """Yield what is known of runs by their positions, the latest last."""
@@ -227,6 +191,39 @@ class Index:
                     reason += f"; and it cannot be renamed: {describe(failure)}"
             level = logging.WARNING if self._is_requested else logging.DEBUG
             logger.log(level, "the index %s is not used: %s", path, reason)
+
+
+class Recalled:
+    """What an index knows of runs, to be completed by what is read.
+
+    Attributes:
+        values: What it knows of each run, None where it knows nothing. Do not modify it: runs
+            share parts of it.
+        unknown: The positions where it knows nothing.
+    """
+
+    def __init__(
+        self, index: Index, kind: str, run_dirs: Sequence[Place], values: list[Facts | None]
+    ) -> None:
+        self._index = index
+        self._kind = kind
+        self._run_dirs = run_dirs
+        self.values = values
+        self.unknown = [i for i, value in enumerate(values) if value is None]
+
+    def complete(self, read: Sequence[Any], validators: Sequence[str | None]) -> list[Any]:
+        """Return what is known or was read of each run; remember what was read.
+
+        Args:
+            read: What was read of the runs at `unknown`.
+            validators: Their validators, from before they were read.
+        """
+        values: list[Any] = [*self.values]
+        for i, value in zip(self.unknown, read, strict=True):
+            values[i] = value
+        run_dirs = [self._run_dirs[i] for i in self.unknown]
+        self._index.put(self._kind, zip(run_dirs, validators, read, strict=True))
+        return values
 
 
 NO_INDEX = Index(None, is_requested=False)
@@ -407,7 +404,7 @@ def _checksum(folder: int, text: bytes) -> int:
 
 # A block as JSON ----------------------------------------------------------------------------
 #
-# [shapes, parts, runs]: each run is [name, stamp, shape, *values]. Its shape is the number of
+# [shapes, parts, runs]: each run is [name, validator, shape, *values]. Its shape is the number of
 # one that has the keys, and tells which values are numbers of parts: of mappings or lists,
 # which many runs share.
 
@@ -416,12 +413,12 @@ def _decode(text: bytes) -> Entries:
     shapes, parts, runs = json.loads(text)
     all_keys = [(list(shape), [key for key in shape if shape[key]]) for shape in shapes]
     entries = {}
-    for name, stamp, shape, *values in runs:
+    for name, validator, shape, *values in runs:
         keys, keys_of_parts = all_keys[shape]
         facts = dict(zip(keys, values, strict=True))
         for key in keys_of_parts:
             facts[key] = parts[facts[key]]
-        entries[name] = stamp, facts
+        entries[name] = validator, facts
     return entries
 
 
@@ -440,14 +437,14 @@ def _try_encode(entries: Entries) -> bytes | None:
     parts: list[Any] = []
     numbers: dict[int, int] = {}
     runs = []
-    for name, (stamp, facts) in entries.items():
+    for name, (validator, facts) in entries.items():
         values = facts.values()
         shape = tuple(facts), tuple(map(type, values))
         if shape not in shapes:
             positions = [i for i, kind in enumerate(shape[1], 3) if kind in _CONTAINERS]
             shapes[shape] = len(shapes), positions
         number, positions = shapes[shape]
-        run = [name, stamp, number, *values]
+        run = [name, validator, number, *values]
         for i in positions:
             part = run[i]
             run[i] = numbers.setdefault(id(part), len(parts))  # it lives on in `facts`

@@ -1,55 +1,61 @@
-"""Finding runs below a tracking directory, and reading the configurations of many."""
+"""Loading many runs: their configurations are read at once, here or in jobs."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from kedro_hydraflow.config import ConfigReader, PlainConfig
+from kedro_hydraflow.config import ConfigReader, PlainConfig, merge_config
 from kedro_hydraflow.errors import (
+    ConfigError,
     Failure,
     KedroHydraflowError,
-    NotFoundError,
     OptionError,
-    RunLoadError,
-    StorageError,
     UnreachableError,
+    prefix_error,
 )
-from kedro_hydraflow.index import NO_INDEX, SETTLED, Index, check_index, open_index
+from kedro_hydraflow.finding import (
+    RunDirs,
+    check_on_error,
+    find_experiments,
+    read_infos,
+    report,
+)
+from kedro_hydraflow.index import NO_INDEX, SETTLED, Index, Recalled, check_index, open_index
 from kedro_hydraflow.parallel import may_stay_here, parallel_map, progress_bar
-from kedro_hydraflow.run import (
-    CONFIG_FILE,
-    C,
-    I,
-    ImplFactory,
-    Run,
-    make_artifacts_dir,
-    read_config,
+from kedro_hydraflow.run import C, I, ImplFactory, Run
+from kedro_hydraflow.run_collection import RunCollection
+from kedro_hydraflow.run_info import (
+    RunInfo,
+    find_missing_stores,
+    get_config_url,
+    read_facts,
     warn_of_absent,
 )
-from kedro_hydraflow.run_collection import RunCollection
-from kedro_hydraflow.run_info import ExperimentInfo, RunInfo, is_settled, read_facts
-from kedro_hydraflow.storage import Entry, Place, Storage, group_by_storage, locate
-from kedro_hydraflow.stores import ExperimentFilter, Store, open_store
-from kedro_hydraflow.stores.meta_file import META_FILE
+from kedro_hydraflow.storage import Parsed, Place, group_by_storage, locate
+from kedro_hydraflow.stores import ExperimentFilter, open_store
+from kedro_hydraflow.stores.record import (
+    ExperimentRecord,
+    RunNames,
+    RunRecord,
+    is_finished,
+    make_run_record,
+)
+from kedro_hydraflow.stores.run_folder import NotARunError, explain_strays
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from kedro_hydraflow.index import IndexOption
-    from kedro_hydraflow.storage import AnyPath, Location
+    from kedro_hydraflow.storage import Location, Storage
+    from kedro_hydraflow.stores import Store
 
 logger = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Run[Any, Any])
-
-ON_ERROR = ("raise", "warn")
-"""What to do about experiments and runs that cannot be read."""
 
 _MIN_BATCH = 32
 _MAX_BATCH = 2000
@@ -67,277 +73,13 @@ _COST_OF_REQUEST = 100
 _COST_OF_CONFIG_CLASS = 500
 """What a run takes besides the values that no other run has, in the same unit."""
 
-_MAX_SHOWN = 100
-"""How many failures an error shows one by one."""
 
-_MIN_LOOK = 100
-"""How many folders of an experiment are looked at to find a few runs."""
+@dataclass(frozen=True)
+class LoadedRuns(Generic[R]):
+    """Runs with their configurations, and those that could not be read."""
 
-
-@dataclass
-class RunScan:
-    """The runs below a tracking directory, and what could not be read."""
-
-    runs: list[RunInfo] = field(default_factory=list)
-    """Sorted by experiment name, then by run directory."""
-
-    experiments: list[str] = field(default_factory=list)
-    """The names of the experiments that match."""
-
-    other_experiments: list[str] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-
-
-def scan_runs(
-    store: Store,
-    experiment_names: ExperimentFilter = None,
-    *,
-    include_deleted: bool | None = None,
-) -> RunScan:
-    """Return the runs of a store; one that is bad does not hide the others.
-
-    Args:
-        store: What tracks them.
-        experiment_names: A name or glob, a list of them, or a predicate on the name.
-        include_deleted: As for `iter_run_dirs`.
-
-    Raises:
-        StorageError: If the experiments cannot be listed.
-    """
-    experiments = store.find_experiments(experiment_names)
-    names, failures = store.list_runs(experiments.matching)
-    runs, unreadable = store.read_runs(list(_flatten(names)), include_deleted=include_deleted)
-    return RunScan(
-        runs,
-        experiments=[experiment.name for experiment in experiments.matching],
-        other_experiments=sorted(experiments.other_names),
-        failures=[*experiments.failures, *failures, *unreadable],
-    )
-
-
-def scan_some_runs(
-    store: Store,
-    experiment_names: ExperimentFilter = None,
-    *,
-    count: int,
-    include_deleted: bool | None = None,
-) -> list[RunInfo]:
-    """Return a few runs that can be read, without looking at all of them."""
-    limit = max(count, _MIN_LOOK)
-    runs: list[RunInfo] = []
-    for experiment in store.find_experiments(experiment_names).matching:
-        if len(runs) >= count:
-            break
-        names, _ = store.list_runs([experiment], limit)
-        found, _ = store.read_runs(
-            list(islice(_flatten(names), limit)), include_deleted=include_deleted
-        )
-        runs += found
-    return runs[:count]
-
-
-def _flatten(
-    names: Sequence[tuple[ExperimentInfo, list[str]]],
-) -> Iterator[tuple[ExperimentInfo, str]]:
-    return ((experiment, name) for experiment, inner in names for name in inner)
-
-
-def iter_run_dirs(
-    tracking_dir: Location | None = None,
-    experiment_names: ExperimentFilter = None,
-    *,
-    include_deleted: bool | None = None,
-    on_error: str = "raise",
-    tracking_uri: str | None = None,
-    artifact_root: Location | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-) -> RunDirs:
-    """Return the run directories below a tracking directory.
-
-    Args:
-        tracking_dir: Where the runs are: a path, a URL that fsspec knows, or a ``UPath``. It is
-            a directory such as ``mlruns``, of MLflow's file store, of an SQLite database in
-            it or beside it, or of artifacts alone; or the file of an SQLite database.
-        experiment_names: A name or glob, a list of them, or a predicate on the name. The
-            "Default" experiment ``0`` is never included.
-        include_deleted: Whether to include runs that were deleted in MLflow. By default
-            they are left out on the local filesystem, and not looked for on remote
-            storage: False leaves them out there too, for one more request a run.
-        on_error: ``"raise"`` raises one error that names all experiments and runs that
-            cannot be read, before the first directory is yielded; ``"warn"`` logs them.
-        tracking_uri: Instead of ``tracking_dir``, as for ``mlflow.set_tracking_uri``:
-            ``sqlite:///`` and the path of a database, the URL of a tracking server (which
-            needs the extra ``mlflow``), or a directory.
-        artifact_root: Where a database's or server's artifacts are now, if they are neither
-            where they were recorded nor beside the database.
-        storage_options: Passed on to the fsspec filesystem of a URL, such as credentials;
-            but for ``engine``, which is ``"fsspec"`` or ``"obstore"``. Without it, obstore
-            reads from S3, Google Cloud Storage and Azure where it is installed and the
-            other options say all that it has to know.
-
-    Returns:
-        An iterator of run directories, each a ``pathlib.Path``, or a ``UPath`` on remote
-        storage; sorted by the experiment's name, then by the run's directory.
-
-    Raises:
-        NotFoundError: If there is no such directory.
-        TrackingDirectoryError: If it is not a tracking directory, or two stores claim it.
-        RunLoadError: If ``on_error`` is ``"raise"`` and something cannot be read.
-
-    Examples:
-        >>> dirs = list(iter_run_dirs("examples/data/mlruns", ["train_*", "eval_*"]))
-        >>> len(dirs)
-        31
-    """
-
-    def find(index: Index) -> Iterator[RunInfo]:
-        check_on_error(on_error)
-        store = open_store(
-            tracking_dir,
-            tracking_uri=tracking_uri,
-            artifact_root=artifact_root,
-            storage_options=storage_options,
-            index=index,
-        )
-        scan = scan_runs(store, experiment_names, include_deleted=include_deleted)
-        total = len(scan.runs) + len(scan.failures)
-        report(scan.failures, total, on_error, what="runs and experiments")
-        yield from scan.runs
-
-    return RunDirs(find)
-
-
-class RunDirs(Iterator["AnyPath"]):
-    """An iterator of run directories; `Run.load` takes what is known of the runs instead."""
-
-    def __init__(self, find: Callable[[Index], Iterator[RunInfo]]) -> None:
-        self._find = find
-        self._infos: Iterator[RunInfo] | None = None
-
-    def iter_infos(self, index: Index = NO_INDEX) -> Iterator[RunInfo]:
-        """Return what is left. The index is used where nobody has taken a directory yet."""
-        if self._infos is None:
-            self._infos = self._find(index)
-        return self._infos
-
-    def __next__(self) -> AnyPath:
-        return next(self.iter_infos()).run_dir
-
-
-def iter_experiment_dirs(
-    tracking_dir: Location | None = None,
-    experiment_names: ExperimentFilter = None,
-    *,
-    on_error: str = "raise",
-    tracking_uri: str | None = None,
-    artifact_root: Location | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-) -> Iterator[AnyPath]:
-    """Yield the experiment directories below a tracking directory, sorted by name.
-
-    The arguments and errors are those of `iter_run_dirs`.
-    """
-    store = open_store(
-        tracking_dir,
-        tracking_uri=tracking_uri,
-        artifact_root=artifact_root,
-        storage_options=storage_options,
-    )
-    for experiment in _find_experiments(store, experiment_names, on_error):
-        yield experiment.directory
-
-
-def iter_artifacts_dirs(
-    tracking_dir: Location | None = None,
-    experiment_names: ExperimentFilter = None,
-    *,
-    include_deleted: bool | None = None,
-    on_error: str = "raise",
-    tracking_uri: str | None = None,
-    artifact_root: Location | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-) -> Iterator[Path]:
-    """Yield the artifacts directory of each run that `iter_run_dirs` yields.
-
-    It is a local path, whatever the storage: see `Run.path`.
-    """
-    run_dirs = iter_run_dirs(
-        tracking_dir,
-        experiment_names,
-        include_deleted=include_deleted,
-        on_error=on_error,
-        tracking_uri=tracking_uri,
-        artifact_root=artifact_root,
-        storage_options=storage_options,
-    )
-    for info in run_dirs.iter_infos():
-        yield make_artifacts_dir(info.get_place())
-
-
-def iter_artifact_paths(
-    tracking_dir: Location | None,
-    artifact_path: str,
-    experiment_names: ExperimentFilter = None,
-    *,
-    include_deleted: bool | None = None,
-    on_error: str = "raise",
-    tracking_uri: str | None = None,
-    artifact_root: Location | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-) -> Iterator[Path]:
-    """Yield the path of one artifact in each run that `iter_run_dirs` yields.
-
-    Args:
-        tracking_dir: As for `iter_run_dirs`.
-        artifact_path: The artifact, relative to the artifacts directory. Whether a run has
-            it is not looked at.
-        experiment_names: As for `iter_run_dirs`.
-        include_deleted: As for `iter_run_dirs`.
-        on_error: As for `iter_run_dirs`.
-        tracking_uri: As for `iter_run_dirs`.
-        artifact_root: As for `iter_run_dirs`.
-        storage_options: As for `iter_run_dirs`.
-    """
-    for artifacts_dir in iter_artifacts_dirs(
-        tracking_dir,
-        experiment_names,
-        include_deleted=include_deleted,
-        on_error=on_error,
-        tracking_uri=tracking_uri,
-        artifact_root=artifact_root,
-        storage_options=storage_options,
-    ):
-        yield artifacts_dir / artifact_path
-
-
-def get_experiment_names(
-    tracking_dir: Location | None = None,
-    *,
-    on_error: str = "raise",
-    tracking_uri: str | None = None,
-    artifact_root: Location | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-) -> list[str]:
-    """Return the names of the experiments below a tracking directory, sorted.
-
-    The arguments and errors are those of `iter_run_dirs`.
-    """
-    store = open_store(
-        tracking_dir,
-        tracking_uri=tracking_uri,
-        artifact_root=artifact_root,
-        storage_options=storage_options,
-    )
-    return [experiment.name for experiment in _find_experiments(store, None, on_error)]
-
-
-def _find_experiments(
-    store: Store, experiment_names: ExperimentFilter, on_error: str
-) -> list[ExperimentInfo]:
-    check_on_error(on_error)
-    found = store.find_experiments(experiment_names)
-    report(found.failures, len(found.matching) + len(found.failures), on_error, what="experiments")
-    return found.matching
+    runs: RunCollection[R]
+    failures: list[Failure]
 
 
 def load_run_dirs(
@@ -362,7 +104,7 @@ def load_run_dirs(
         infos, discovered = list(run_dirs.iter_infos(opened)), True
     else:
         infos = _make_infos(run_dirs, storage_options)
-    runs, unreadable = load_runs(
+    loaded = load_runs(
         infos,
         impl_factory,
         run_class=run_class,
@@ -372,8 +114,8 @@ def load_run_dirs(
         discovered=discovered,
         index=opened,
     )
-    report(unreadable, len(infos), on_error)
-    return runs
+    report(loaded.failures, len(infos), on_error)
+    return loaded.runs
 
 
 def _make_infos(
@@ -381,17 +123,16 @@ def _make_infos(
 ) -> list[RunInfo]:
     """Return what is known of runs by their directories; they share storages and experiments."""
     storages: dict[Hashable, Storage] = {}
-    experiments: dict[tuple[Storage, str], ExperimentInfo] = {}
+    experiments: dict[Place, ExperimentRecord] = {}
     infos = []
     for run_dir in run_dirs:
         place = locate(run_dir, storage_options)
-        storage, path = place.storage, place.path
-        storage = storages.setdefault(storage.key, storage)
-        parent = storage.split(path)[0]
-        experiment = experiments.get((storage, parent))
+        place = Place(storages.setdefault(place.storage.key, place.storage), place.path)
+        parent = place.parent
+        experiment = experiments.get(parent)
         if experiment is None:
-            experiment = experiments[storage, parent] = ExperimentInfo(storage, parent)
-        infos.append(RunInfo.make(storage, path, experiment))
+            experiment = experiments[parent] = ExperimentRecord(parent, parent.name)
+        infos.append(RunInfo.from_record(make_run_record(place, experiment), None))
     return infos
 
 
@@ -461,16 +202,16 @@ def iter_runs(
             storage_options=storage_options,
             index=opened,
         )
-        experiments = _find_experiments(store, experiment_names, on_error)
-        names, failures = store.list_runs(experiments)
-        total = sum(len(inner) for _, inner in names)
-        report(failures, total + len(failures), on_error, what="runs and experiments")
+        listing = store.list_runs(find_experiments(store, experiment_names, on_error))
+        total = sum(len(part.names) for part in listing.experiments)
+        n_failures = len(listing.failures)
+        report(listing.failures, total + n_failures, on_error, what="runs and experiments")
         n_done = 0
 
-        def load(batch: list[tuple[ExperimentInfo, str]]) -> RunCollection[Run[C, I]]:
+        def load(batch: list[RunNames]) -> RunCollection[Run[C, I]]:
             nonlocal n_done
-            infos, failures = store.read_runs(batch, include_deleted=include_deleted)
-            runs, unreadable = load_runs(
+            infos, failures = read_infos(store, batch, include_deleted=include_deleted)
+            loaded = load_runs(
                 infos,
                 impl_factory,
                 run_class=run_class,
@@ -479,24 +220,34 @@ def iter_runs(
                 discovered=True,
                 index=opened,
             )
-            report([*failures, *unreadable], len(batch), on_error)
-            n_done += len(batch)
+            n_runs = sum(len(part.names) for part in batch)
+            report([*failures, *loaded.failures], n_runs, on_error)
+            n_done += n_runs
             move_to(n_done)
-            return runs
+            return loaded.runs
 
         with progress_bar(total, show=progress) as move_to:
             # Nothing here holds a batch while the next one is read.
-            yield from filter(None, map(load, _cut(names, batch_size)))
+            yield from filter(None, map(load, _cut(listing.experiments, batch_size)))
 
     return read()
 
 
-def _cut(
-    names: Sequence[tuple[ExperimentInfo, list[str]]], batch_size: int
-) -> Iterator[list[tuple[ExperimentInfo, str]]]:
-    """Yield the runs in batches that may reach over several experiments."""
-    flat = _flatten(names)
-    while batch := list(islice(flat, batch_size)):
+def _cut(listed: Sequence[RunNames], batch_size: int) -> Iterator[list[RunNames]]:
+    """Yield the names in batches that may reach over several experiments."""
+    batch: list[RunNames] = []
+    room = batch_size
+    for names in listed:
+        start = 0
+        while start < len(names.names):
+            part = names.take(start, start + room)
+            batch.append(part)
+            start += len(part.names)
+            room -= len(part.names)
+            if room == 0:
+                yield batch
+                batch, room = [], batch_size
+    if batch:
         yield batch
 
 
@@ -510,7 +261,7 @@ def load_runs(
     config_class: type | None = None,
     discovered: bool = False,
     index: Index = NO_INDEX,
-) -> tuple[RunCollection[R], list[Failure]]:
+) -> LoadedRuns[R]:
     """Return runs with their configurations read, and those that could not be read.
 
     A run without a ``.hydra/config.yaml`` has an empty configuration.
@@ -522,189 +273,223 @@ def load_runs(
         n_jobs: As for ``Run.load``.
         progress: As for ``Run.load``.
         config_class: As for `Run`.
-        discovered: Whether the runs were just found by a store. If it finds folders, one that
-            is gone by now was removed in between: it is logged and left out.
+        discovered: Whether the runs were just found by a store. What turns out to be no run, or
+            is gone by now, is logged and left out.
         index: What is known of runs.
     """
     check_n_jobs(n_jobs)
-    are_folders = discovered and bool(infos) and infos[0]._get_store().finds_folders
-    loader = _ConfigLoader(config_class, are_folders)
+    find_missing_stores(infos)
     if config_class is not None:  # merged with it, which takes longer than to read them
         index = NO_INDEX
-    configs = _recall_configs(infos, index, discovered)
-    unknown = [i for i, config in enumerate(configs) if config is None]
-    read, stamps = _read_configs(
-        [infos[i].get_place() for i in unknown], loader, n_jobs, progress, len(infos) - len(unknown)
-    )
-    for i, config in zip(unknown, read, strict=True):
-        configs[i] = config
-    _remember_configs([infos[i] for i in unknown], read, stamps, index)
+    recalled = _recall_configs(infos, index, discovered)
+    unknown = [infos[i] for i in recalled.unknown]
+    n_known = len(infos) - len(unknown)
+    parsed = _read_configs(unknown, config_class, n_jobs=n_jobs, progress=progress, done=n_known)
+    configs = recalled.complete(parsed.values, _choose_validators(unknown, parsed, index))
+    strays = _find_strays(infos, configs) if discovered else {}
+    empty = {} if None not in configs else merge_config({}, config_class)
     runs = []
     failures = []
-    empty = []
-    for info, config in zip(infos, configs, strict=True):
-        if isinstance(config, _NoRunError):
-            logger.warning("left out: %s", config)
-        elif isinstance(config, Exception):
-            failures.append(Failure(info.get_place().join(CONFIG_FILE).url, config))
+    absent = []
+    for i, (info, config) in enumerate(zip(infos, configs, strict=True)):
+        problem = config if isinstance(config, Exception) else strays.get(i)
+        if isinstance(problem, NotARunError):
+            logger.warning("left out: %s", problem)
+        elif problem is not None:
+            failures.append(Failure(get_config_url(info), problem))
         else:
-            if not config and not are_folders:
-                empty.append(info)
-            runs.append(run_class.from_info(info, impl_factory, config_class, config))
-    warn_of_absent(empty)
-    return RunCollection(runs), failures
+            if config is None:
+                absent.append(info)
+            runs.append(
+                run_class.from_info(
+                    info, impl_factory, config_class, empty if config is None else config
+                )
+            )
+    warn_of_absent(absent)
+    return LoadedRuns(RunCollection(runs), failures)
 
 
-def _recall_configs(infos: Sequence[RunInfo], index: Index, discovered: bool) -> list[Any]:
+def load_run(
+    place: Place, impl_factory: ImplFactory | None, config_class: type | None
+) -> Run[Any, Any]:
+    """Return the run in a directory, with its configuration read.
+
+    Raises:
+        NotARunError: If the directory is none of a run, or is not there.
+        KedroHydraflowError: If it cannot be read.
+    """
+    info = RunInfo.from_record(make_run_record(place), None)
+    (config,) = _read_configs([info], config_class).values
+    if config is None:
+        (config,) = explain_strays([place])
+    if isinstance(config, Exception):
+        raise config
+    if config is None:
+        config = merge_config({}, config_class)
+    return Run.from_info(info, impl_factory, config_class, config)
+
+
+def _recall_configs(infos: Sequence[RunInfo], index: Index, discovered: bool) -> Recalled:
     """Return what the index knows of the configuration of each run.
 
-    Where it has to trust that nothing changed, the facts of the runs are recalled with it;
-    and those of the others are read, since only who has ended can be remembered.
+    Where it assumes that finished runs stay as they are, the facts of all are read first. Runs
+    that no listing showed to be there still are not known there.
     """
-    configs: list[Any] = [None] * len(infos)
-    for storage, positions in group_by_storage(info.get_place() for info in infos).items():
-        if index.has_to_trust(storage):
-            if not discovered:
-                continue  # no listing has told that they are still there
-            read_facts([infos[i] for i in positions])
-        paths = [infos[i]._path for i in positions]
-        known = index.get("config", storage, paths, CONFIG_FILE)
-        for i, config in zip(positions, known, strict=True):
-            configs[i] = config
-    return configs
+    places = [info.get_place() for info in infos]
+    assumed = {s for s in group_by_storage(places) if index.assumes_unchanged(s)}
+    if assumed and not discovered:
+        index = NO_INDEX
+    if assumed and discovered:
+        read_facts([info for info in infos if info.get_place().storage in assumed])
+    files = [Place(p.storage, p.path) for p in places]
+    for store, positions in _group_by_store(infos).items():
+        found = store.config_files([infos[i].get_record() for i in positions])
+        for i, file in zip(positions, found, strict=True):
+            files[i] = file
+    return index.recall("config", places, files)
 
 
-def _remember_configs(
-    infos: Sequence[RunInfo],
-    configs: Sequence[_Loaded],
-    stamps: Sequence[str | None],
-    index: Index,
-) -> None:
-    """Let the index know what was read, with what the storage told about each file before."""
-    for storage, positions in group_by_storage(info.get_place() for info in infos).items():
-        told = stamps
-        if index.has_to_trust(storage):
-            told = [SETTLED if is_settled(info._meta) else None for info in infos]
-        runs = [(infos[i]._path, told[i], configs[i]) for i in positions]
-        index.put("config", storage, runs)
+def _choose_validators(
+    infos: Sequence[RunInfo], parsed: Parsed[PlainConfig], index: Index
+) -> list[str | None]:
+    """Return the validators of configurations that were read: that of finished runs remotely."""
+    assumed = {s: index.assumes_unchanged(s) for s in {i.get_place().storage for i in infos}}
+    return [
+        (SETTLED if is_finished(info.get_record().facts) else None)
+        if assumed[info.get_place().storage]
+        else validator
+        for info, validator in zip(infos, parsed.validators, strict=True)
+    ]
+
+
+def _find_strays(
+    infos: Sequence[RunInfo], configs: Sequence[object]
+) -> dict[int, KedroHydraflowError | None]:
+    """Return by position why runs without a configuration are none, None for those that are."""
+    strays: dict[int, KedroHydraflowError | None] = {}
+    absent = [i for i, config in enumerate(configs) if config is None]
+    for store, positions in _group_by_store([infos[i] for i in absent]).items():
+        found = store.explain_strays([infos[absent[n]].get_record() for n in positions])
+        strays.update(zip([absent[n] for n in positions], found, strict=True))
+    return strays
+
+
+def _group_by_store(infos: Sequence[RunInfo]) -> dict[Store, list[int]]:
+    """Return the positions of the runs of each store."""
+    groups: dict[Store, list[int]] = {}
+    last = None
+    for i, info in enumerate(infos):
+        store = info.get_store()
+        if store is not last:
+            group = groups.setdefault(store, [])
+            last = store
+        group.append(i)
+    return groups
+
+
+# Reading, here or in jobs --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Runs of one store that are read together, and their positions among all."""
+
+    store: Store
+    records: list[RunRecord]
+    positions: list[int]
 
 
 def _read_configs(
-    places: Sequence[Place],
-    loader: _ConfigLoader,
-    n_jobs: int,
-    progress: bool,
-    done: int,
-) -> tuple[list[_Loaded], list[str | None]]:
-    """Return the configurations of runs, here or from jobs, and their stamps."""
-    storages = {place.storage for place in places}
+    infos: Sequence[RunInfo],
+    config_class: type | None,
+    *,
+    n_jobs: int = 0,
+    progress: bool = False,
+    done: int = 0,
+) -> Parsed[PlainConfig]:
+    """Return the configuration of each run, None without one, read here or in jobs."""
+    storages = {info.get_place().storage for info in infos}
     backend = "threading" if any(s.is_process_local for s in storages) else None
-    n_sample = min(_SAMPLE, len(places)) if may_stay_here(n_jobs, backend) else 0
+    n_sample = min(_SAMPLE, len(infos)) if may_stay_here(n_jobs, backend) else 0
 
-    def is_worth_jobs(batch: _LoadedBatch) -> bool:
-        sample, _ = batch
-        if isinstance(sample[-1], UnreachableError):
+    def is_worth_jobs(sample: Parsed[PlainConfig]) -> bool:
+        if isinstance(sample.values[-1], UnreachableError):
             return False  # only the loader of this process knows that the storage is down
-        cost = _COST_OF_RUN + _count_distinct_values(sample) / n_sample
+        cost = _COST_OF_RUN + _count_distinct_values(sample.values) / len(sample.values)
         cost += _COST_OF_REQUEST * any(s.is_remote for s in storages)
-        cost += _COST_OF_CONFIG_CLASS * (loader.config_class is not None)
-        return (len(places) - n_sample) * cost >= _COST_OF_JOBS
+        cost += _COST_OF_CONFIG_CLASS * (config_class is not None)
+        return (len(infos) - len(sample.values)) * cost >= _COST_OF_JOBS
 
-    batches = _make_batches(places, n_sample, n_jobs)
+    batches = _make_batches(infos, n_sample, n_jobs)
     read = parallel_map(
-        loader,
+        _ConfigLoader(config_class),
         batches,
         n_jobs=n_jobs,
         backend=backend,
         progress=progress,
-        weights=[len(batch) for batch in batches],
+        weights=[len(batch.records) for batch in batches],
         done=done,
         is_worth_jobs=is_worth_jobs,
     )
-    configs = [config for batch, _ in read for config in batch]
-    return configs, [stamp for _, batch in read for stamp in batch]
-
-
-class _NoRunError(NotFoundError):
-    """A folder that a scan found is not a run, or not any more."""
+    values: list[PlainConfig | KedroHydraflowError | None] = [None] * len(infos)
+    validators: list[str | None] = [None] * len(infos)
+    for batch, parsed in zip(batches, read, strict=True):
+        for i, value, validator in zip(
+            batch.positions, parsed.values, parsed.validators, strict=True
+        ):
+            values[i] = value
+            validators[i] = validator
+    return Parsed(values, validators)
 
 
 class _ConfigLoader:
     """Reads the configurations of a batch of runs, in this process or in a job."""
 
-    def __init__(self, config_class: type | None, are_folders: bool) -> None:
-        self.config_class = config_class
-        self._are_folders = are_folders
+    def __init__(self, config_class: type | None) -> None:
+        self._config_class = config_class
         self._reader = ConfigReader()
-        self._outages: dict[Storage, UnreachableError] = {}
+        self._outages: dict[Store, UnreachableError] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _ConfigLoader, (self.config_class, self._are_folders)
+        return type(self), (self._config_class,)
 
-    def __call__(self, places: Sequence[Place]) -> _LoadedBatch:
-        configs: list[_Loaded] = [{}] * len(places)
-        stamps: list[str | None] = [None] * len(places)
-        for storage, indexes in group_by_storage(places).items():
-            loaded = self._load(storage, [places[i].path for i in indexes])
-            for i, config, stamp in zip(indexes, *loaded, strict=True):
-                configs[i] = config
-                stamps[i] = stamp
-        return configs, stamps
-
-    def _load(self, storage: Storage, paths: Sequence[str]) -> _LoadedBatch:
-        """Return the configurations of runs on one storage."""
-        outage = self._outages.get(storage)
+    def __call__(self, batch: _Batch) -> Parsed[PlainConfig]:
+        outage = self._outages.get(batch.store)
         if outage is not None:  # to notice it again would take a while for each batch
-            return [outage] * len(paths), [None] * len(paths)
-        suffix = _suffix(storage)
-        parsed = storage.read_parsed([path + suffix for path in paths], self._parse)
-        absent = [i for i, config in enumerate(parsed.values) if config is None]
-        empty = read_config(None, self._reader, self.config_class) if absent else {}
-        loaded: list[_Loaded] = [empty if config is None else config for config in parsed.values]
-        last = loaded[-1]
+            n_runs = len(batch.records)
+            return Parsed([outage] * n_runs, [None] * n_runs)
+        parsed = batch.store.read_configs(batch.records, self._reader)
+        last = parsed.values[-1]
         if isinstance(last, UnreachableError):
-            self._outages[storage] = last
-        if self._are_folders and absent:
-            listings = storage.list_many([paths[i] for i in absent])
-            for i, listing in zip(absent, listings, strict=True):
-                loaded[i] = _check_is_run(storage, paths[i], listing) or loaded[i]
-        return loaded, parsed.validators
+            self._outages[batch.store] = last
+        if self._config_class is None:
+            return parsed
+        merged = [
+            self._merge(batch.store, record, value) if isinstance(value, dict) else value
+            for record, value in zip(batch.records, parsed.values, strict=True)
+        ]
+        return Parsed(merged, parsed.validators)
 
-    def _parse(self, content: bytes) -> PlainConfig:
-        return read_config(content, self._reader, self.config_class)
-
-
-_Loaded = PlainConfig | KedroHydraflowError
-"""A configuration, or why there is none."""
-
-_LoadedBatch = tuple[list[_Loaded], list[str | None]]
-"""The configurations of some runs, and what `Storage.stat_many` told before they were read."""
-
-
-def _check_is_run(
-    storage: Storage, path: str, listing: list[Entry] | StorageError
-) -> StorageError | None:
-    """Return why a folder without a configuration is not taken for a run, None if it is one."""
-    if isinstance(listing, NotFoundError):
-        return _NoRunError(f"{storage.url(path)} was removed since it was found")
-    if isinstance(listing, StorageError):
-        return listing
-    if {"artifacts", META_FILE}.isdisjoint(entry.name for entry in listing):
-        return _NoRunError(f"{storage.url(path)} is not a run: no artifacts and no {META_FILE}")
-    return None
+    def _merge(
+        self, store: Store, record: RunRecord, config: PlainConfig
+    ) -> PlainConfig | ConfigError:
+        try:
+            return merge_config(config, self._config_class)
+        except ConfigError as exc:
+            return prefix_error(store.config_files([record])[0].url, exc)
 
 
-def _suffix(storage: Storage) -> str:
-    """Return what follows a run directory in the path of its configuration."""
-    return storage.sep + storage.sep.join(CONFIG_FILE.split("/"))
-
-
-def _make_batches(places: Sequence[Place], n_sample: int, n_jobs: int) -> list[Sequence[Place]]:
+def _make_batches(infos: Sequence[RunInfo], n_sample: int, n_jobs: int) -> list[_Batch]:
     """Return the sample, if there is one, and fair shares of the rest."""
-    n_left = len(places) - n_sample
-    size = _batch_size(n_left, n_jobs)
-    starts = range(n_sample, len(places), size)
-    return [places[:n_sample]] * (n_sample > 0) + [places[i : i + size] for i in starts]
+    size = _batch_size(len(infos) - n_sample, n_jobs)
+    batches: list[_Batch] = []
+    for store, positions in _group_by_store(infos).items():
+        first = 0 if batches else n_sample
+        starts = [0] * (first > 0) + [*range(first, len(positions), size)]
+        for start, stop in zip(starts, [*starts[1:], len(positions)], strict=True):
+            some = positions[start:stop]
+            batches.append(_Batch(store, [infos[i].get_record() for i in some], some))
+    return batches
 
 
 def _batch_size(n_runs: int, n_jobs: int) -> int:
@@ -717,7 +502,7 @@ def _batch_size(n_runs: int, n_jobs: int) -> int:
     return min(max(fair, _MIN_BATCH), _MAX_BATCH)
 
 
-def _count_distinct_values(configs: Sequence[_Loaded]) -> int:
+def _count_distinct_values(configs: Sequence[object]) -> int:
     """Return how many values configurations hold, those in shared mappings and lists once."""
     seen: set[int] = set()
 
@@ -746,24 +531,3 @@ def check_n_jobs(n_jobs: int) -> None:
             f"n_jobs: expected an integer, found {n_jobs!r}; 0 is in this process, N in N jobs, "
             "-1 in one for each core"
         )
-
-
-def check_on_error(on_error: str) -> None:
-    """Refuse anything but `ON_ERROR`."""
-    if on_error not in ON_ERROR:
-        raise OptionError(f"on_error: expected 'raise' or 'warn', found {on_error!r}")
-
-
-def report(failures: Sequence[Failure], total: int, on_error: str, *, what: str = "runs") -> None:
-    """Raise one error that names all failures, or log each, as ``on_error`` says."""
-    if not failures:
-        return
-    summary = f"{len(failures)} of {total} {what} could not be read"
-    if on_error == "raise":
-        lines = "".join(f"\n- {failure}" for failure in failures[:_MAX_SHOWN])
-        if len(failures) > _MAX_SHOWN:
-            lines += f"\n- and {len(failures) - _MAX_SHOWN} more, in `failures` of this error"
-        raise RunLoadError(f"{summary}; on_error='warn' would leave them out:{lines}", failures)
-    for failure in failures:
-        logger.warning("left out: %s", failure)
-    logger.warning("%s and left out", summary)

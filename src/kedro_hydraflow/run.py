@@ -32,8 +32,11 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.run_info import (
     FACTS,
     LOGGED_KINDS,
-    META_FACTS,
+    RECORDED_FACTS,
     RunInfo,
+    get_artifacts,
+    get_config_url,
+    read_config,
     read_facts,
     read_histories,
     read_logged,
@@ -41,6 +44,7 @@ from kedro_hydraflow.run_info import (
 )
 from kedro_hydraflow.selecting import UNDECIDED, Selector, select_literal
 from kedro_hydraflow.storage import LocalStorage, locate
+from kedro_hydraflow.stores.record import make_run_record
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,8 +52,7 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.run_collection import RunCollection
-    from kedro_hydraflow.run_info import ExperimentInfo
-    from kedro_hydraflow.storage import Location, Place, Storage
+    from kedro_hydraflow.storage import Location, Place
     from kedro_hydraflow.stores import Point
 
 logger = logging.getLogger(__name__)
@@ -124,8 +127,7 @@ class Run(Generic[C, I]):
         config_class: type[C] | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        place = locate(run_dir, storage_options)
-        info = RunInfo.make(place.storage, place.path)
+        info = RunInfo.from_record(make_run_record(locate(run_dir, storage_options)), None)
         self._set_up(info, impl_factory, config_class)
 
     def _set_up(
@@ -170,11 +172,7 @@ class Run(Generic[C, I]):
         info = self.info
         return _rebuild_run, (
             type(self),
-            info._storage,
-            info._path,
-            info._experiment,
-            info._meta,
-            info._logged,
+            info.__reduce__()[1],
             self.impl_factory,
             self._config_class,
             self._config if cfg is None else None,
@@ -244,7 +242,7 @@ class Run(Generic[C, I]):
         except Exception as exc:
             name = getattr(factory, "__qualname__", repr(factory))
             raise ImplError(
-                f"run {self.info.run_id}: {name} failed for {self._show('artifacts')}: "
+                f"run {self.info.run_id}: {name} failed for {get_artifacts(self.info).url}: "
                 f"{describe(exc)}"
             ) from exc
 
@@ -585,11 +583,9 @@ class Run(Generic[C, I]):
         return self._config
 
     def _read_config(self) -> plain.PlainConfig:
-        content = self.info.get_place().join(CONFIG_FILE).read()
-        if content is None:
-            warn_of_absent([self.info])
+        config = read_config(self.info)
         try:
-            return read_config(content, plain.ConfigReader(), self._config_class)
+            return plain.merge_config(config, self._config_class)
         except ConfigError as exc:
             raise self._config_error(exc) from exc
 
@@ -629,11 +625,7 @@ class Run(Generic[C, I]):
         return f"the nearest are {', '.join(map(repr, near))}" if near else "nothing is near"
 
     def _config_error(self, exc: ConfigError) -> ConfigError:
-        return ConfigError(f"{self._show(CONFIG_FILE)}: {exc}")
-
-    def _show(self, relative_path: str) -> str:
-        """Return the path of something in the run directory for messages."""
-        return self.info.get_place().join(relative_path).url
+        return ConfigError(f"{get_config_url(self.info)}: {exc}")
 
     def _resolution_error(self, key: str, exc: OmegaConfBaseException) -> ConfigError:
         text = " ".join(str(exc).split())
@@ -732,7 +724,7 @@ class Run(Generic[C, I]):
         opened. Only ``str(path)`` needs `fetch` first.
         """
         if self._artifacts_dir is None:
-            self._artifacts_dir = make_artifacts_dir(self.info.get_place())
+            self._artifacts_dir = make_artifacts_dir(get_artifacts(self.info))
         return self._artifacts_dir / relative_path if relative_path else self._artifacts_dir
 
     def fetch(self, relative_path: str = "") -> Path:
@@ -791,7 +783,7 @@ def get_column(
             if not is_read:
                 read_outside_config(runs, key)
                 is_read = True
-            value = (run.info._logged or _NOTHING).get(key)
+            value = run.info._logged.get(key)
             if type(value) is float or type(value) is str:
                 pass
             elif nowhere and type(run) is Run and run.impl is None:
@@ -810,7 +802,7 @@ def read_outside_config(runs: Sequence[Run[Any, Any]], key: str) -> None:
     Why it cannot be read for a run is raised when that run is asked for the key.
     """
     dotted = _dotted(key)
-    if dotted in META_FACTS:
+    if dotted in RECORDED_FACTS:
         read_facts([run.info for run in runs])
     elif dotted in LOGGED_KINDS:
         read_logged([run.info for run in runs], dotted)
@@ -818,7 +810,7 @@ def read_outside_config(runs: Sequence[Run[Any, Any]], key: str) -> None:
         infos = [run.info for run in runs]
         for spelling in _get_spellings(key, dotted):
             read_logged(infos, spelling)
-            infos = [info for info in infos if (info._logged or {}).get(spelling) is None]
+            infos = [info for info in infos if info._logged.get(spelling) is None]
 
 
 def _is_logged(key: str) -> bool:
@@ -867,9 +859,8 @@ def make_history_frame(runs: Sequence[Run[Any, Any]], names: Sequence[str]) -> p
     )
 
 
-def make_artifacts_dir(run_dir: Place) -> Path:
+def make_artifacts_dir(place: Place) -> Path:
     """Return the path of a run's artifacts directory."""
-    place = run_dir.join("artifacts")
     if isinstance(place.storage, LocalStorage):
         return Path(place.path)
     from kedro_hydraflow.artifacts import make_artifact_path
@@ -880,51 +871,6 @@ def make_artifacts_dir(run_dir: Place) -> Path:
 def is_location(value: object) -> TypeGuard[Location]:
     """Tell whether a value names one run directory rather than many."""
     return isinstance(value, (str, os.PathLike)) or hasattr(value, "storage_options")
-
-
-def warn_of_absent(infos: Iterable[RunInfo]) -> None:
-    """Log once which of these runs without a configuration have no run directory either.
-
-    As in hydraflow, it is no error: they have empty configurations. On remote storage it is
-    not looked at, because that takes further requests.
-    """
-    absent = [i for i in infos if not i._storage.is_remote and not i._storage.is_dir(i._path)]
-    if not absent:
-        return
-    place = absent[0].get_place()
-    store = absent[0]._get_experiment()._store
-    hint = ""
-    if store is not None and not store.finds_folders:
-        hint = (
-            f"; it was recorded there, and is not beside {store.where} either: give the directory "
-            "or URL that holds the artifacts now as artifact_root"
-        )
-    if len(absent) == 1:
-        logger.warning(
-            "there is no run directory %s; its configuration is empty%s", place.url, hint
-        )
-    else:
-        logger.warning(
-            "there are no run directories for %d runs; their configurations are empty. The first "
-            "is %s%s",
-            len(absent),
-            place.url,
-            hint,
-        )
-
-
-def read_config(
-    content: bytes | None, reader: plain.ConfigReader, config_class: type | None
-) -> plain.PlainConfig:
-    """Return the configuration in a ``config.yaml``; None, for no file, gives an empty one.
-
-    Raises:
-        ConfigError: If it cannot be read, or does not fit ``config_class``.
-    """
-    config = {} if content is None else reader.read(content)
-    if config_class is None:
-        return config
-    return plain.to_plain(plain.build_dictconfig(config, config_class))
 
 
 def takes_config(factory: ImplFactory) -> bool:
@@ -951,18 +897,14 @@ _CONFIG_TYPES = (DictConfig, ListConfig)
 
 def _rebuild_run(
     run_class: type[R],
-    storage: Storage,
-    path: str,
-    experiment: ExperimentInfo | None,
-    meta: dict[str, str] | None,
-    logged: dict[str, Any] | None,
+    info_state: Any,
     impl_factory: ImplFactory | None,
     config_class: type | None,
     config: plain.PlainConfig | None,
     cfg: DictConfig | None,
     attributes: dict[str, Any] | None,
 ) -> R:
-    info = rebuild_info(storage, path, experiment, meta, logged)
+    info = rebuild_info(*info_state)
     run = run_class.from_info(info, impl_factory, config_class, config, cfg)
     if attributes is not None:
         run.__dict__.update(attributes)

@@ -135,10 +135,7 @@ def test_failures_are_reported_as_usual(server: Server, client: Any) -> None:
 class FailingLoader(_ConfigLoader):
     """Fails as nothing should."""
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return FailingLoader, (self.config_class, self._are_folders)
-
-    def __call__(self, places: Any) -> Any:
+    def __call__(self, batch: Any) -> Any:
         raise RuntimeError("something unforeseen")
 
 

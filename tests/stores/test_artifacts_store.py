@@ -12,9 +12,9 @@ import pytest
 
 from conftest import DATABASE_SWEEP, write
 from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
-from kedro_hydraflow.storage import LocalStorage
 from kedro_hydraflow.storage.remote import RemoteStorage
 from kedro_hydraflow.stores import open_store
+from kedro_hydraflow.stores.artifacts_store import ArtifactsStore
 
 
 def run_id(number: int) -> str:
@@ -172,7 +172,8 @@ def test_folder_without_artifacts_is_left_out(
     (bucket / "1" / run_id(2)).mkdir()
     assert [run.info.run_id for run in Run.load(iter_run_dirs(bucket))] == [run_id(1)]
     assert caplog.messages == [
-        f"left out: {bucket}/1/{run_id(2)} is not a run: no artifacts and no meta.yaml"
+        f"left out: {bucket}/1/{run_id(2)} is not a run directory: "
+        "expected artifacts, or a meta.yaml with a run_id, found nothing"
     ]
 
 
@@ -226,4 +227,4 @@ def test_unreadable_hydra_file_is_reported(bucket: Path, monkeypatch: pytest.Mon
     with pytest.raises(Exception, match=r"1 of 2 runs and experiments could not be read"):
         find_run_ids(bucket)
     assert find_run_ids(bucket, on_error="warn") == [run_id(1)]
-    assert isinstance(open_store(bucket)._storage, LocalStorage)
+    assert isinstance(open_store(bucket), ArtifactsStore)

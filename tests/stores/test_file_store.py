@@ -19,7 +19,8 @@ from kedro_hydraflow.errors import (
     StorageError,
     TrackingDirectoryError,
 )
-from kedro_hydraflow.loading import load_runs, scan_runs
+from kedro_hydraflow.finding import find_runs
+from kedro_hydraflow.loading import load_runs
 from kedro_hydraflow.storage import LocalStorage
 from kedro_hydraflow.stores import make_name_filter, open_store
 
@@ -84,7 +85,7 @@ def test_names_are_raw_text(tracking_dir: TrackingDir, name: str) -> None:
     (run,) = Run.load(iter_run_dirs(tracking_dir.root, name))
     assert (run.info.job_name, run.info.run_name) == (name, name)
     assert Run(run_dir).info.job_name == name
-    assert scan_runs(open_store(tracking_dir.root)).runs[0].run_name == name
+    assert find_runs(open_store(tracking_dir.root)).runs[0].run_name == name
 
 
 def test_deleted_experiment_is_left_out(tracking_dir: TrackingDir) -> None:
@@ -183,7 +184,7 @@ def test_emptiness_is_not_remembered(
     assert [(i.status, i.start_time, i.job_name) for i in infos] == [(None, None, "")] * 2
 
     (experiment / "meta.yaml").write_bytes(metas[experiment / "meta.yaml"])
-    infos += scan_runs(open_store(tracking_dir.root)).runs
+    infos += find_runs(open_store(tracking_dir.root)).runs
     assert infos[-1].status is None
 
     (run_dir / "meta.yaml").write_bytes(metas[run_dir / "meta.yaml"])
@@ -362,14 +363,15 @@ def test_run_that_vanishes_after_the_scan_is_logged_and_left_out(
     experiment = tracking_dir.add_experiment("train")
     for i in range(40):
         tracking_dir.add_run(experiment, f"r{i:02}", config=None if i == 5 else f"i: {i}")
-    scan = scan_runs(open_store(tracking_dir.root))
+    scan = find_runs(open_store(tracking_dir.root))
     shutil.rmtree(experiment / "r20")
-    runs, failures = load_runs(scan.runs, run_class=Run, n_jobs=n_jobs, discovered=True)
-    assert failures == []
+    loaded = load_runs(scan.runs, run_class=Run, n_jobs=n_jobs, discovered=True)
+    runs = loaded.runs
+    assert loaded.failures == []
     assert runs.to_list("run_id") == [f"r{i:02}" for i in range(40) if i != 20]
     assert runs[5].cfg == {}
     assert [record.getMessage() for record in caplog.records] == [
-        f"left out: {experiment / 'r20'} was removed since it was found"
+        f"left out: there is no run directory {str(experiment / 'r20')!r}"
     ]
 
 

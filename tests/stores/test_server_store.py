@@ -4,6 +4,7 @@ import math
 import pickle
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -18,9 +19,10 @@ from kedro_hydraflow.errors import (
     StorageError,
     UnreachableError,
 )
-from kedro_hydraflow.loading import scan_some_runs
+from kedro_hydraflow.finding import find_some_runs
+from kedro_hydraflow.run_info import RunInfo
 from kedro_hydraflow.stores import open_store
-from kedro_hydraflow.stores.base import Point
+from kedro_hydraflow.stores.record import Point
 from kedro_hydraflow.stores.server_store import ServerStore
 
 URI = "https://ann:s3cret@mlflow.example/team"
@@ -196,10 +198,11 @@ def test_a_few_runs_take_one_page(client):
     experiments = store.find_experiments("train").matching
     client.calls.clear()
 
-    ((_, names),), failures = store.list_runs(experiments, limit=3)
-    assert (len(names), failures) == (3, [])
+    listing = store.list_runs(experiments, limit=3)
+    (found,) = listing.experiments
+    assert (len(found.names), listing.failures) == (3, [])
     assert client.calls == ["runs"]
-    assert len(scan_some_runs(store, "train", count=2)) == 2
+    assert len(find_some_runs(store, "train", count=2)) == 2
 
 
 def test_numbers_that_a_database_cannot_hold(client):
@@ -214,7 +217,7 @@ def test_numbers_that_a_database_cannot_hold(client):
 
     assert math.isnan(run.metrics["a"])
     assert (run.metrics["b"], run.metrics["c"]) == (math.inf, -math.inf)
-    history = run.info._get_store().read_histories([run.info], "a")[0]
+    history = run.info.get_store().read_histories([run.info.get_record()], "a")[0]
     assert history[0] == Point(1, 4, 1.0)
     assert math.isnan(history[1].value)
     assert history[2] == Point(2, 0, math.inf)
@@ -224,24 +227,24 @@ def test_histories_are_asked_for_where_there_is_the_metric(client):
     runs = Run.load(iter_run_dirs(tracking_uri=FAKE))
     client.histories["0" * 31 + "2", "loss"] = [make_metric(0.2, 0)]
     client.calls.clear()
-    infos = [run.info for run in runs]
+    records = [run.info.get_record() for run in runs]
 
-    histories = infos[0]._get_store().read_histories(infos, "loss")
+    histories = runs[0].info.get_store().read_histories(records, "loss")
     assert [len(history) for history in histories] == [0, 0, 0, 1, 0, 0]
     assert client.calls == ["history"] * 5
 
 
 def test_what_is_not_known_of_a_run_is_asked_for(client):
-    (info,) = scan_some_runs(open_store(tracking_uri=FAKE), "eval", count=1)
-    store = info._get_store()
+    (info,) = find_some_runs(open_store(tracking_uri=FAKE), "eval", count=1)
+    store = info.get_store()
     client.runs[-1].data.params["added"] = "later"
-    info._meta = info._logged = None
+    record = replace(info.get_record(), facts=None, logged=None)
 
-    assert store.read_all([info], "params") == [{"added": "later"}]
-    assert store.read_values([info], "params", "added") == ["later"]
-    assert info.status == "FINISHED"
+    assert store.read_all([record], "params") == [{"added": "later"}]
+    assert store.read_values([record], "params", "added") == ["later"]
+    assert RunInfo.from_record(record, store).status == "FINISHED"
     client.runs.pop()
-    assert store.read_all([info], "params") == [{}]
+    assert store.read_all([record], "params") == [{}]
 
 
 def test_an_error_of_the_client(client, monkeypatch):

@@ -23,7 +23,8 @@ import pytest
 from conftest import DATABASE_SWEEP, Database, TrackingDir, write
 from kedro_hydraflow import Run, RunCollection, get_experiment_names, iter_run_dirs, iter_runs
 from kedro_hydraflow.errors import StorageError, TrackingDirectoryError
-from kedro_hydraflow.loading import scan_runs, scan_some_runs
+from kedro_hydraflow.finding import find_runs, find_some_runs
+from kedro_hydraflow.run_info import RunInfo
 from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores import sqlite_store as module
 
@@ -159,13 +160,15 @@ def test_runs_that_are_removed_between_list_and_read(database: Database) -> None
     for run_id in "abc":
         database.add_run(1, run_id, metrics={"loss": [(0, 0, 1.0)]})
     store = open_store(database.path)
-    names, failures = store.list_runs(store.find_experiments().matching)
+    listing = store.list_runs(store.find_experiments().matching)
     database.execute("DELETE FROM runs WHERE run_uuid = 'b'")
-    runs, unreadable = store.read_runs([(e, i) for e, inner in names for i in inner])
-    assert ([run.run_id for run in runs], failures, unreadable) == (["a", "c"], [], [])
+    found = store.read_runs(listing.experiments)
+    assert ([run.run_id for run in found.records], found.failures) == (["a", "c"], [])
+    assert listing.failures == []
 
     database.execute("DELETE FROM runs WHERE run_uuid = 'a'", "DELETE FROM latest_metrics")
-    assert [Run.from_info(run, None, None, {}).metrics for run in runs] == [{}, {}]
+    infos = [RunInfo.from_record(record, store) for record in found.records]
+    assert [Run.from_info(info, None, None, {}).metrics for info in infos] == [{}, {}]
 
 
 def test_many_experiments_take_one_query(
@@ -177,11 +180,11 @@ def test_many_experiments_take_one_query(
             database.add_run(number, f"{number:02}{inner}")
     statements = count_opens(monkeypatch)
     store = open_store(database.path)
-    assert [info.run_id for info in scan_runs(store).runs] == [
+    assert [info.run_id for info in find_runs(store).runs] == [
         f"{number:02}{inner}" for number in range(1, 20) for inner in range(3)
     ]
     assert len([s for s in statements if s.startswith("SELECT")]) == 3
-    assert [info.run_id for info in scan_some_runs(store, "train_1*", count=4)] == [
+    assert [info.run_id for info in find_some_runs(store, "train_1*", count=4)] == [
         *("100", "101", "102", "110")
     ]
 
@@ -199,8 +202,8 @@ def test_in_batches_and_in_jobs(database: Database) -> None:
     assert [run["seed"] for run in runs] == [0, 1, 2, 3, 4] * 2
     copied = pickle.loads(pickle.dumps(runs))
     assert copied.to_frame("job_name", "metrics.x", defaults={"metrics.x": None}).height == 10
-    assert hash(copied[0].info._get_store()) == hash(runs[0].info._get_store())
-    assert copied[0].info._get_store() == runs[0].info._get_store()
+    assert hash(copied[0].info.get_store()) == hash(runs[0].info.get_store())
+    assert copied[0].info.get_store() == runs[0].info.get_store()
 
 
 # Values --------------------------------------------------------------------------------

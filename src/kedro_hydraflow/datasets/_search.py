@@ -16,24 +16,19 @@ from kedro_hydraflow.datasets._base import (
 )
 from kedro_hydraflow.errors import NotFoundError, OptionError
 from kedro_hydraflow.filters import apply_filters, parse_filter
+from kedro_hydraflow.finding import check_on_error, find_runs, find_some_runs, report
 from kedro_hydraflow.index import NO_INDEX, Index, check_index, open_index
-from kedro_hydraflow.loading import (
-    check_n_jobs,
-    check_on_error,
-    load_runs,
-    report,
-    scan_runs,
-    scan_some_runs,
-)
+from kedro_hydraflow.loading import check_n_jobs, load_runs
 from kedro_hydraflow.run import Run
+from kedro_hydraflow.run_info import is_known_as_deleted
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores import Store, make_name_filter, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kedro_hydraflow.finding import Findings
     from kedro_hydraflow.index import IndexOption
-    from kedro_hydraflow.loading import RunScan
     from kedro_hydraflow.run_collection import RunCollection
     from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.storage import Location
@@ -98,9 +93,9 @@ class RunSearch:
             is_wanted: Runs for which this is false are not even read.
         """
         index = open_index(self._index)
-        scan = self.scan(index)
-        infos = scan.runs if is_wanted is None else list(filter(is_wanted, scan.runs))
-        runs, unreadable = load_runs(
+        found = self.find(index)
+        infos = found.runs if is_wanted is None else list(filter(is_wanted, found.runs))
+        loaded = load_runs(
             infos,
             impl,
             run_class=Run,
@@ -110,26 +105,26 @@ class RunSearch:
             discovered=True,
             index=index,
         )
-        selected, undecided = apply_filters(runs, self._filters)
+        selected, undecided = apply_filters(loaded.runs, self._filters)
         if self._include_deleted is None:
-            selected = selected.filter(lambda run: not run.info._is_known_as_deleted)
-        failures = [*scan.failures, *unreadable, *undecided]
-        total = len(scan.runs) + len(scan.failures)
+            selected = selected.filter(lambda run: not is_known_as_deleted(run.info))
+        failures = [*found.failures, *loaded.failures, *undecided]
+        total = len(found.runs) + len(found.failures)
         report(failures, total, self._on_error, what="runs and experiments")
-        if not scan.experiments and scan.other_experiments:
-            self._warn_no_experiment(scan.other_experiments)
+        if not found.experiments and found.other_experiments:
+            self._warn_no_experiment(found.other_experiments)
         logger.info(
             "%s: %d runs of %d experiments, %d after filters",
             self.shown_location,
-            len(runs),
-            len(scan.experiments),
+            len(loaded.runs),
+            len(found.experiments),
             len(selected),
         )
         return selected
 
-    def scan(self, index: Index = NO_INDEX) -> RunScan:
+    def find(self, index: Index = NO_INDEX) -> Findings:
         """Return the runs of the experiments, before any is read or filtered."""
-        return scan_runs(
+        return find_runs(
             self._open_store(index),
             self._load_experiment_names(),
             include_deleted=self._include_deleted,
@@ -151,14 +146,13 @@ class RunSearch:
 
         Filters are not applied.
         """
-        infos = scan_some_runs(
+        infos = find_some_runs(
             self._open_store(),
             self._load_experiment_names(),
             count=count,
             include_deleted=self._include_deleted,
         )
-        runs, _ = load_runs(infos, run_class=Run, config_class=config_class)
-        return runs
+        return load_runs(infos, run_class=Run, config_class=config_class).runs
 
     def exists(self) -> bool:
         """Tell whether there is what tracks runs, with or without any."""

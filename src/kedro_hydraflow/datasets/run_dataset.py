@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NewType
 
-from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.datasets._base import ReadOnlyDataset, check_location, show_location, to_json
 from kedro_hydraflow.datasets._search import RunSearch
-from kedro_hydraflow.errors import ConfigError, NotFoundError, OptionError, TrackingDirectoryError
-from kedro_hydraflow.run import CONFIG_FILE, Run, read_config
+from kedro_hydraflow.errors import NotFoundError, OptionError
+from kedro_hydraflow.loading import load_run
+from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import check_mode
-from kedro_hydraflow.run_info import RunInfo
-from kedro_hydraflow.storage import Storage, locate
-from kedro_hydraflow.stores.meta_file import META_FILE, read_metas
+from kedro_hydraflow.storage import locate
+from kedro_hydraflow.stores.run_folder import NotARunError
 
 if TYPE_CHECKING:
     import os
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.run_collection import RunCollection
+    from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.storage import Location
     from kedro_hydraflow.stores import ExperimentFilter
 
@@ -246,18 +246,16 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         return shown
 
     def _load_run(self, run_dir: Location, impl: Callable[..., Any] | None) -> Run[Any, Any]:
-        config_class = self._load_config_class()
         place = locate(run_dir, self._storage_options)
-        storage, path = place.storage, place.path
-        config_path = storage.join(path, *CONFIG_FILE.split("/"))
-        content = storage.read(config_path)
-        if content is None:
-            _check_run_dir(storage, path)
         try:
-            config = read_config(content, ConfigReader(), config_class)
-        except ConfigError as exc:
-            raise ConfigError(f"{storage.url(config_path)}: {exc}") from exc
-        return Run.from_info(RunInfo.make(storage, path), impl, config_class, config)
+            return load_run(place, impl, self._load_config_class())
+        except NotARunError as exc:
+            advice = (
+                "; expected <tracking directory>/<experiment_id>/<run_id>"
+                if isinstance(exc, NotFoundError)
+                else ". A tracking directory of many runs is read by HydraflowRunCollectionDataset"
+            )
+            raise type(exc)(f"{exc}{advice}") from exc
 
     def _exists(self) -> bool:
         """Tell whether there is such a directory and, below it, a run with ``run_id``.
@@ -268,7 +266,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             return locate(self._source, self._storage_options).is_dir()
         if self._run_id is None or not self._source.exists():
             return self._source.exists()
-        return any(map(self._may_be_meant, self._source.scan().runs))
+        return any(map(self._may_be_meant, self._source.find().runs))
 
     def _describe(self) -> dict[str, Any]:
         if not isinstance(self._source, RunSearch):
@@ -310,22 +308,3 @@ def _list_differences(runs: RunCollection[Run[Any, Any]]) -> str:
     if len(runs) > len(some):
         lines.append(f"\n- and {len(runs) - len(some)} more")
     return "".join(lines)
-
-
-def _check_run_dir(storage: Storage, path: str) -> None:
-    """Refuse a directory that is not a run's, now that it has no configuration."""
-    try:
-        names = {entry.name for entry in storage.list_dir(path)}
-    except NotFoundError as exc:
-        raise NotFoundError(
-            f"there is no run directory {storage.url(path)!r}; expected "
-            "<tracking directory>/<experiment_id>/<run_id>"
-        ) from exc
-    (meta,) = read_metas(storage, [path])
-    is_run = isinstance(meta, dict) and ("run_id" in meta or "run_uuid" in meta or not meta)
-    if "artifacts" not in names and not is_run:
-        raise TrackingDirectoryError(
-            f"{storage.url(path)} is not a run directory: expected artifacts, or a {META_FILE} "
-            f"with a run_id, found {', '.join(sorted(names)[:10]) or 'nothing'}. "
-            "A tracking directory of many runs is read by HydraflowRunCollectionDataset"
-        )

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 from kedro_hydraflow.storage.base import Entry, Parsed, Storage
 from kedro_hydraflow.storage.local import LocalStorage
 from kedro_hydraflow.storage.locate import check_engine, is_url, locate
-from kedro_hydraflow.storage.place import Place, group_by_storage
+from kedro_hydraflow.storage.place import (
+    Place,
+    group_by_storage,
+    join_each,
+    list_places,
+    read_parsed,
+)
 
 if TYPE_CHECKING:
     from kedro_hydraflow.storage.base import AnyPath as AnyPath
@@ -26,5 +32,8 @@ __all__ = [
     "check_engine",
     "group_by_storage",
     "is_url",
+    "join_each",
+    "list_places",
     "locate",
+    "read_parsed",
 ]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from kedro_hydraflow.storage.base import Parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from kedro_hydraflow.errors import KedroHydraflowError, StorageError
     from kedro_hydraflow.storage.base import AnyPath, Entry, Storage
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +80,46 @@ class Place:
         return self.storage.to_path(self.path)
 
 
+def join_each(folders: Iterable[Place], relative: str) -> list[Place]:
+    """Return the same path in each folder, at a fraction of the time of `Place.join`."""
+    suffixes = {sep: sep + relative.replace("/", sep) for sep in ("/", "\\")}
+    return [Place(f.storage, f.path + suffixes[f.storage.sep]) for f in folders]
+
+
 def group_by_storage(places: Iterable[Place]) -> dict[Storage, list[int]]:
     """Return the positions of the places on each storage."""
     groups: dict[Storage, list[int]] = {}
+    last = None
     for i, place in enumerate(places):
-        groups.setdefault(place.storage, []).append(i)
+        if place.storage is not last:
+            last = place.storage
+            group = groups.setdefault(last, [])
+        group.append(i)
     return groups
+
+
+def read_parsed(places: Sequence[Place], parse: Callable[[bytes], T]) -> Parsed[T]:
+    """Return what files hold, as `Storage.read_parsed` does, on any storages."""
+    groups = group_by_storage(places)
+    if len(groups) == 1:
+        (storage,) = groups
+        return storage.read_parsed([place.path for place in places], parse)
+    values: list[T | KedroHydraflowError | None] = [None] * len(places)
+    validators: list[str | None] = [None] * len(places)
+    for storage, positions in groups.items():
+        parsed = storage.read_parsed([places[i].path for i in positions], parse)
+        for i, value, validator in zip(positions, parsed.values, parsed.validators, strict=True):
+            values[i] = value
+            validators[i] = validator
+    return Parsed(values, validators)
+
+
+def list_places(places: Sequence[Place]) -> list[list[Entry] | StorageError]:
+    """Return what folders hold, as `Storage.list_many` does, on any storages."""
+    listings: list[list[Entry] | StorageError] = [[] for _ in places]
+    for storage, positions in group_by_storage(places).items():
+        for i, entries in zip(
+            positions, storage.list_many([places[i].path for i in positions]), strict=True
+        ):
+            listings[i] = entries
+    return listings

@@ -4,14 +4,17 @@ A store finds experiments and runs, and knows what was recorded about them: `bas
 it has to do. `find.py` finds out which one a directory or URI belongs to.
 """
 
-from kedro_hydraflow.stores.base import ExperimentFilter, Point, Store, make_name_filter
-from kedro_hydraflow.stores.find import find_store, open_store
+from kedro_hydraflow.stores.base import CONFIG_FILE, ExperimentFilter, Store, make_name_filter
+from kedro_hydraflow.stores.find import find_stores, open_store
+from kedro_hydraflow.stores.record import Point, RunRecord
 
 __all__ = [
+    "CONFIG_FILE",
     "ExperimentFilter",
     "Point",
+    "RunRecord",
     "Store",
-    "find_store",
+    "find_stores",
     "make_name_filter",
     "open_store",
 ]

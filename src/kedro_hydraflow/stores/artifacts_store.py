@@ -10,26 +10,36 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from kedro_hydraflow.errors import Failure, NotFoundError, StorageError
-from kedro_hydraflow.run_info import ExperimentInfo, RunInfo
+from kedro_hydraflow.errors import Failure, KedroHydraflowError, NotFoundError, StorageError
+from kedro_hydraflow.storage import Place, list_places
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
     ExperimentFilter,
-    Experiments,
-    Point,
     Store,
     make_name_filter,
 )
 from kedro_hydraflow.stores.job_name import read_job_name, read_job_names
+from kedro_hydraflow.stores.record import (
+    ExperimentRecord,
+    Experiments,
+    Facts,
+    FoundRuns,
+    Point,
+    RunListing,
+    RunNames,
+    RunRecord,
+)
+from kedro_hydraflow.stores.run_folder import Stray, explain_strays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kedro_hydraflow.storage import Entry, Storage
+    from kedro_hydraflow.storage import Entry
 
 logger = logging.getLogger(__name__)
 
@@ -45,156 +55,173 @@ class ArtifactsStore(Store):
     """Artifacts without a record of what tracked them.
 
     Args:
-        storage: What holds them.
-        root: The directory.
+        place: The directory.
     """
 
     finds_folders = True
 
-    def __init__(self, storage: Storage, root: str) -> None:
-        super().__init__(storage, root)
-        self._storage = storage
-        self._root = root
-        self._runs: dict[ExperimentInfo, list[str]] = {}
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self._place = place
 
     @property
     @override
     def where(self) -> str:
-        return self._storage.url(self._root)
+        return self._place.url
 
     @override
     def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
         matches = make_name_filter(experiment_names)
-        found = Experiments()
-        for experiment, run_ids in self._find_all(found.failures):
-            name = experiment.name
+        matching = []
+        other_names = []
+        failures: list[Failure] = []
+        for experiment in self._find_all(failures):
+            name = experiment.name or ""
             if not name and experiment_names is not None:
                 logger.warning(
                     "%s: no run in it records a job name, so that experiment_names cannot tell "
                     "what it is; a tracking_uri could",
-                    self._storage.url(experiment.path),
+                    experiment.place.url,
                 )
             if matches(name):
-                found.matching.append(experiment)
-                self._runs[experiment] = run_ids
+                matching.append(experiment)
             else:
-                found.other_names.append(name or experiment.experiment_id)
-        found.matching.sort(key=lambda e: (e.name, e.experiment_id))
-        return found
+                other_names.append(name or experiment.experiment_id)
+        matching.sort(key=lambda e: (e.name or "", e.experiment_id))
+        return Experiments(matching, other_names, failures)
 
-    def _find_all(self, failures: list[Failure]) -> Iterator[tuple[ExperimentInfo, list[str]]]:
-        """Yield all experiments, each with a name, perhaps an empty one, and its run IDs."""
-        storage = self._storage
-        entries = storage.list_dir(self._root)
-        yield from self._find_in(self._root, entries, failures)
+    def _find_all(self, failures: list[Failure]) -> Iterator[ExperimentRecord]:
+        """Yield all experiments, with their names, perhaps empty ones, and their runs' names."""
+        entries = self._place.list()
+        yield from self._find_in(self._place, entries, failures)
         if any(entry.name == _WORKSPACES and entry.is_dir for entry in entries):
-            path = storage.join(self._root, _WORKSPACES)
-            names = [entry.name for entry in storage.list_dir(path) if entry.is_dir]
-            paths = [storage.join(path, name) for name in names]
-            for workspace, inner in _list_many(storage, paths, failures):
+            place = self._place.join(_WORKSPACES)
+            workspaces = [place.join(entry.name) for entry in place.list() if entry.is_dir]
+            for workspace, inner in _list_present(workspaces, failures):
                 yield from self._find_in(workspace, inner, failures)
 
     def _find_in(
-        self, path: str, entries: Sequence[Entry], failures: list[Failure]
-    ) -> Iterator[tuple[ExperimentInfo, list[str]]]:
+        self, folder: Place, entries: Sequence[Entry], failures: list[Failure]
+    ) -> Iterator[ExperimentRecord]:
         """Yield the experiments in one directory, and those of the runs right in it."""
-        storage = self._storage
         groups: dict[str, list[str]] = {}
-        for run_id, name in self._read_names([(path, i) for i in _get_run_ids(entries)], failures):
+        run_ids = _get_run_ids(entries)
+        for run_id, name in zip(run_ids, self._read_names(folder, run_ids, failures), strict=True):
             groups.setdefault(name, []).append(run_id)
-        for name, run_ids in groups.items():
-            yield ExperimentInfo(storage, path, name, self, experiment_id=""), run_ids
+        for name, of_name in groups.items():
+            yield ExperimentRecord(folder, "", name, tuple(of_name))
 
         ids = [e.name for e in entries if e.is_dir and e.name.isdecimal()]
-        paths = [storage.join(path, i) for i in ids if i != DEFAULT_EXPERIMENT_ID]
-        found = [(p, _get_run_ids(inner)) for p, inner in _list_many(storage, paths, failures)]
-        found = [(p, run_ids) for p, run_ids in found if run_ids]
-        firsts = self._read_names([(p, run_ids[0]) for p, run_ids in found], failures)
-        for (experiment_path, run_ids), (_, first) in zip(found, firsts, strict=True):
+        places = [folder.join(i) for i in ids if i != DEFAULT_EXPERIMENT_ID]
+        found = [(p, _get_run_ids(inner)) for p, inner in _list_present(places, failures)]
+        found = [(place, run_ids) for place, run_ids in found if run_ids]
+        firsts = self._read_job_names([p.join(run_ids[0]) for p, run_ids in found], failures)
+        for (place, run_ids), first in zip(found, firsts, strict=True):
             name = first
             for start in range(1, len(run_ids), _TRIED_AT_ONCE):
                 if name:
                     break
                 others = run_ids[start : start + _TRIED_AT_ONCE]
-                names = self._read_names([(experiment_path, i) for i in others], failures)
-                name = next((name for _, name in names if name), "")
-            yield ExperimentInfo(storage, experiment_path, name, self), run_ids
+                name = next(filter(None, self._read_names(place, others, failures)), "")
+            yield ExperimentRecord(place, place.name, name, tuple(run_ids))
 
     def _read_names(
-        self, runs: Sequence[tuple[str, str]], failures: list[Failure]
-    ) -> list[tuple[str, str]]:
-        """Return the ID and the job name of each run, given by its folder and ID."""
-        paths = [self._storage.join(*run) for run in runs]
-        named = []
-        for (_, run_id), path, name in zip(
-            runs, paths, read_job_names(self._storage, paths), strict=True
-        ):
-            if isinstance(name, StorageError):
-                failures.append(Failure(self._storage.url(path), name))
-                name = ""
-            named.append((run_id, name))
-        return named
+        self, folder: Place, run_ids: Sequence[str], failures: list[Failure]
+    ) -> list[str]:
+        """Return the job name of each run in a folder, empty if it is not recorded."""
+        return self._read_job_names([folder.join(run_id) for run_id in run_ids], failures)
+
+    def _read_job_names(self, run_dirs: Sequence[Place], failures: list[Failure]) -> list[str]:
+        names = read_job_names([run_dir.join(self.artifacts_folder) for run_dir in run_dirs])
+        failures += [
+            Failure(run_dir.url, name)
+            for run_dir, name in zip(run_dirs, names, strict=True)
+            if isinstance(name, KedroHydraflowError)
+        ]
+        return [name if isinstance(name, str) else "" for name in names]
 
     @override
     def list_runs(
-        self, experiments: Sequence[ExperimentInfo], limit: int | None = None
-    ) -> tuple[list[tuple[ExperimentInfo, list[str]]], list[Failure]]:
-        return [(e, self._runs[e][:limit]) for e in experiments], []
+        self, experiments: Sequence[ExperimentRecord], limit: int | None = None
+    ) -> RunListing:
+        failures: list[Failure] = []
+        listed = []
+        for experiment in experiments:
+            names = experiment.run_names
+            if names is None:
+                names = self._list_names(experiment, failures)
+            # Its runs need not carry the names of all of them.
+            listed.append(RunNames(replace(experiment, run_names=None), list(names[:limit])))
+        return RunListing(listed, failures)
+
+    def _list_names(self, experiment: ExperimentRecord, failures: list[Failure]) -> tuple[str, ...]:
+        for folder, entries in _list_present([experiment.place], failures):
+            run_ids = _get_run_ids(entries)
+            if experiment.experiment_id:
+                return tuple(run_ids)
+            names = self._read_names(folder, run_ids, failures)  # others may be in that folder
+            pairs = zip(run_ids, names, strict=True)
+            return tuple(run_id for run_id, name in pairs if name == experiment.name)
+        return ()
 
     @override
     def read_runs(
-        self,
-        names: Sequence[tuple[ExperimentInfo, str]],
-        *,
-        include_deleted: bool | None = None,
-    ) -> tuple[list[RunInfo], list[Failure]]:
-        storage = self._storage
-        return [RunInfo.make(storage, storage.join(e.path, i), e, {}) for e, i in names], []
+        self, listed: Sequence[RunNames], *, include_deleted: bool | None = None
+    ) -> FoundRuns:
+        records = [
+            RunRecord(part.experiment.place.join(name), name, part.experiment, {})
+            for part in listed
+            for name in part.names
+        ]
+        return FoundRuns(records, [])
 
     @override
-    def read_experiment_name(self, experiment: ExperimentInfo, run_dir: str) -> str:
-        return read_job_name(self._storage, run_dir)
+    def explain_strays(self, records: Sequence[RunRecord]) -> Sequence[Stray]:
+        return explain_strays([record.place for record in records])
 
     @override
-    def read_facts(self, infos: Sequence[RunInfo]) -> None:
-        for info in infos:
-            info._meta = {}
+    def _read_experiment_name(self, record: RunRecord) -> str:
+        return read_job_name(self.artifacts(record))
 
     @override
-    def read_values(self, infos: Sequence[RunInfo], kind: str, name: str) -> list[None]:
-        return [None] * len(infos)
+    def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
+        return [{} for _ in records]
 
     @override
-    def read_all(self, infos: Sequence[RunInfo], kind: str) -> list[dict[str, float]]:
-        return [{} for _ in infos]
+    def read_values(self, records: Sequence[RunRecord], kind: str, name: str) -> list[None]:
+        return [None] * len(records)
 
     @override
-    def read_histories(self, infos: Sequence[RunInfo], name: str) -> list[list[Point]]:
-        return [[] for _ in infos]
+    def read_all(self, records: Sequence[RunRecord], kind: str) -> list[dict[str, float]]:
+        return [{} for _ in records]
+
+    @override
+    def read_histories(self, records: Sequence[RunRecord], name: str) -> list[list[Point]]:
+        return [[] for _ in records]
 
 
-def may_hold_artifacts(storage: Storage, root: str, entries: Sequence[Entry]) -> bool:
-    """Tell whether a directory that holds these entries is one of runs and their artifacts."""
+def may_hold_artifacts(place: Place, entries: Sequence[Entry]) -> bool:
+    """Return whether a directory that holds these entries is one of runs and their artifacts."""
     names = [entry.name for entry in entries if entry.is_dir]
     if _get_run_ids(entries) or _WORKSPACES in names:
         return True
-    paths = [storage.join(root, name) for name in names if name.isdecimal()]
+    experiments = [place.join(name) for name in names if name.isdecimal()]
     # One after the other, because the first experiment tells, and large ones take many requests.
-    return any(_get_run_ids(inner) for p in paths for _, inner in _list_many(storage, [p], []))
+    return any(_get_run_ids(inner) for p in experiments for _, inner in _list_present([p], []))
 
 
 def _get_run_ids(entries: Sequence[Entry]) -> list[str]:
     return [entry.name for entry in entries if entry.is_dir and _RUN_ID.fullmatch(entry.name)]
 
 
-def _list_many(
-    storage: Storage, paths: Sequence[str], failures: list[Failure]
-) -> Iterator[tuple[str, list[Entry]]]:
+def _list_present(
+    places: Sequence[Place], failures: list[Failure]
+) -> Iterator[tuple[Place, list[Entry]]]:
     """Yield folders and what they hold; what was removed in the meantime is no failure."""
-    for path, entries in zip(paths, storage.list_many(paths), strict=True):
+    for place, entries in zip(places, list_places(places), strict=True):
         if isinstance(entries, NotFoundError):
             continue
         if isinstance(entries, StorageError):
-            failures.append(Failure(storage.url(path), entries))
+            failures.append(Failure(place.url, entries))
         else:
-            yield path, entries
+            yield place, entries

@@ -6,14 +6,26 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.errors import Failure, MetadataError, OptionError, StorageError
+from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.storage import Parsed, Place, join_each, read_parsed
 
 if TYPE_CHECKING:
-    from kedro_hydraflow.run_info import ExperimentInfo, RunInfo
+    from kedro_hydraflow.config import ConfigReader, PlainConfig
+    from kedro_hydraflow.errors import KedroHydraflowError
+    from kedro_hydraflow.stores.record import (
+        ExperimentRecord,
+        Experiments,
+        Facts,
+        FoundRuns,
+        Point,
+        RunListing,
+        RunNames,
+        RunRecord,
+    )
 
 ExperimentFilter = str | Sequence[str] | Callable[[str], bool] | None
 """Which experiments: a name or glob, several of them, a predicate on the name, or all."""
@@ -21,41 +33,30 @@ ExperimentFilter = str | Sequence[str] | Callable[[str], bool] | None
 DEFAULT_EXPERIMENT_ID = "0"
 """The ID of the experiment "Default", which every MLflow store has and HydraFlow never uses."""
 
-
-class Point(NamedTuple):
-    """One value of a metric. Points order by step, then timestamp, then value."""
-
-    step: int
-    timestamp: int
-    """In milliseconds since 1970, UTC."""
-
-    value: float
-
-
-@dataclass
-class Experiments:
-    """The experiments of a store that match a filter."""
-
-    matching: list[ExperimentInfo] = field(default_factory=list)
-    """Sorted by name, then by ID."""
-
-    other_names: list[str] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+CONFIG_FILE = ".hydra/config.yaml"
+"""Hydra's file of a run's configuration, in the artifacts directory."""
 
 
 class Store(ABC):
     """What tracked runs: it finds them, and knows what was recorded about them.
+
+    Stores take and return records. Their answers do not depend on earlier calls.
 
     Args:
         *arguments: Those of the class. Stores of one class that have the same are equal, and
             they are all that is pickled.
     """
 
+    artifacts_folder = "artifacts"
+    """The artifacts directory in a run directory."""
+
     finds_folders = False
-    """Whether what it takes for runs are folders, which may turn out not to be any."""
+    """Whether the runs that it finds are folders, any of which may turn out to be no run."""
 
     def __init__(self, *arguments: Any) -> None:
         self._arguments = arguments
+        self._named: dict[str, ExperimentRecord] = {}
+        """The experiments that `name_experiment` returned, by their paths."""
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -73,11 +74,13 @@ class Store(ABC):
     @property
     @abstractmethod
     def where(self) -> str:
-        """A path or URL for messages, without credentials."""
+        """The path or URL for messages, without credentials."""
+
+    # Finding ---------------------------------------------------------------------------------
 
     @abstractmethod
     def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
-        """Return the experiments that match, but for deleted ones and the "Default" one.
+        """Return the experiments that match, without deleted ones and the "Default" one.
 
         Raises:
             StorageError: If they cannot be listed.
@@ -85,11 +88,11 @@ class Store(ABC):
 
     @abstractmethod
     def list_runs(
-        self, experiments: Sequence[ExperimentInfo], limit: int | None = None
-    ) -> tuple[list[tuple[ExperimentInfo, list[str]]], list[Failure]]:
-        """Return what `read_runs` takes for each run in experiments, and what failed.
+        self, experiments: Sequence[ExperimentRecord], limit: int | None = None
+    ) -> RunListing:
+        """Return the names of the runs in experiments, as `read_runs` takes them.
 
-        What was removed since the experiments were found is not a failure.
+        An experiment that was removed since it was found has none.
 
         Args:
             experiments: Where to look.
@@ -98,52 +101,92 @@ class Store(ABC):
 
     @abstractmethod
     def read_runs(
-        self,
-        names: Sequence[tuple[ExperimentInfo, str]],
-        *,
-        include_deleted: bool | None = None,
-    ) -> tuple[list[RunInfo], list[Failure]]:
-        """Return those of the names that are runs, and what cannot be read.
+        self, listed: Sequence[RunNames], *, include_deleted: bool | None = None
+    ) -> FoundRuns:
+        """Return the runs of those names, in that order; names that are no runs are left out.
 
         Args:
-            names: Experiments, and names in them that `list_runs` gave.
+            listed: What `list_runs` gave, or parts of it.
             include_deleted: Whether to include runs that were deleted in MLflow. None: no,
                 unless to tell them apart takes a request for each run.
-
-        Returns:
-            The runs in the order of the names.
         """
 
-    @abstractmethod
-    def read_experiment_name(self, experiment: ExperimentInfo, run_dir: str) -> str:
-        """Return an experiment's name, empty if nothing recorded it.
+    # Where things are ------------------------------------------------------------------------
+
+    def artifacts(self, record: RunRecord) -> Place:
+        """Return the artifacts directory of a run, which need not exist."""
+        folder = self.artifacts_folder
+        return record.place.join(folder) if folder else record.place
+
+    def config_files(self, records: Sequence[RunRecord]) -> list[Place]:
+        """Return the file of each run's configuration, which need not exist."""
+        folder = self.artifacts_folder
+        relative = f"{folder}/{CONFIG_FILE}" if folder else CONFIG_FILE
+        return join_each([record.place for record in records], relative)
+
+    def read_configs(
+        self, records: Sequence[RunRecord], reader: ConfigReader
+    ) -> Parsed[PlainConfig]:
+        """Return the configuration of each run.
 
         Args:
-            experiment: The experiment.
-            run_dir: One of its runs.
+            records: The runs.
+            reader: Reads the text of a configuration, and remembers what runs share.
+
+        Returns:
+            For each run the configuration, None without one, or why it cannot be read; and
+            the validators of `config_files`.
+        """
+        return read_parsed(self.config_files(records), reader.read)
+
+    def explain_strays(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
+        """Return for each of these why it is no run after all, None if it is one."""
+        return [None] * len(records)
+
+    # What was recorded -----------------------------------------------------------------------
+
+    def name_experiment(self, record: RunRecord) -> ExperimentRecord:
+        """Return a run's experiment with its name, empty if nothing records it.
+
+        The name is read once for each experiment, unless it is empty: it may be about to be
+        written.
 
         Raises:
             MetadataError: If what records it has another format.
             StorageError: If it cannot be read.
         """
+        experiment = record.experiment
+        if experiment.name is not None:
+            return experiment
+        key = experiment.place.path
+        if key in self._named:
+            return self._named[key]
+        named = replace(experiment, name=self._read_experiment_name(record))
+        if named.name:
+            self._named[key] = named
+        return named
 
     @abstractmethod
-    def read_facts(self, infos: Sequence[RunInfo]) -> None:
-        """Set the ``_meta`` of runs: what is known, or why it cannot be read.
+    def _read_experiment_name(self, record: RunRecord) -> str:
+        """Return the name of a run's experiment, empty if nothing records it."""
 
-        It has the entries ``status``, ``run_name``, ``start_time``, ``end_time`` (both in
-        milliseconds since 1970, UTC) and ``lifecycle_stage``, all as text. Of a run about
-        which nothing is recorded it is empty.
+    @abstractmethod
+    def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
+        """Return the facts of runs.
+
+        Returns:
+            For each run its facts, empty if nothing is recorded about it; None if they are
+            being written, and it is worth to ask again; or why they cannot be read.
         """
 
     @abstractmethod
     def read_values(
-        self, infos: Sequence[RunInfo], kind: str, name: str
-    ) -> Sequence[float | str | MetadataError | StorageError | None]:
+        self, records: Sequence[RunRecord], kind: str, name: str
+    ) -> Sequence[float | str | KedroHydraflowError | None]:
         """Return one metric (the latest value), param or tag of runs, read all at once.
 
         Args:
-            infos: The runs.
+            records: The runs.
             kind: ``metrics``, ``params`` or ``tags``.
             name: The metric, param or tag.
 
@@ -153,8 +196,8 @@ class Store(ABC):
 
     @abstractmethod
     def read_all(
-        self, infos: Sequence[RunInfo], kind: str
-    ) -> Sequence[dict[str, float] | dict[str, str] | MetadataError | StorageError]:
+        self, records: Sequence[RunRecord], kind: str
+    ) -> Sequence[dict[str, Any] | KedroHydraflowError]:
         """Return all metrics (the latest values), params or tags of runs.
 
         The arguments are those of `read_values`.
@@ -165,8 +208,8 @@ class Store(ABC):
 
     @abstractmethod
     def read_histories(
-        self, infos: Sequence[RunInfo], name: str
-    ) -> Sequence[list[Point] | MetadataError | StorageError]:
+        self, records: Sequence[RunRecord], name: str
+    ) -> Sequence[list[Point] | KedroHydraflowError]:
         """Return all values of one metric of runs, sorted.
 
         Returns:

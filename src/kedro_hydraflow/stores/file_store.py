@@ -25,29 +25,39 @@ from kedro_hydraflow.errors import (
     MetadataError,
     NotFoundError,
     StorageError,
+    UnreachableError,
 )
 from kedro_hydraflow.index import NO_INDEX, SETTLED, Index
-from kedro_hydraflow.run_info import ExperimentInfo, RunInfo, is_settled
+from kedro_hydraflow.storage import Place, join_each, list_places, read_parsed
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
     ExperimentFilter,
-    Experiments,
-    Point,
     Store,
     make_name_filter,
 )
 from kedro_hydraflow.stores.job_name import read_job_name
-from kedro_hydraflow.stores.meta_file import (
-    META_FILE,
-    parse_run_meta,
-    read_metas,
-)
+from kedro_hydraflow.stores.meta_file import META_FILE, parse_run_meta, read_metas
 from kedro_hydraflow.stores.metric_file import parse_latest, parse_points, sort_key
+from kedro_hydraflow.stores.record import (
+    ExperimentRecord,
+    Experiments,
+    Facts,
+    FoundRuns,
+    Point,
+    RunListing,
+    RunNames,
+    RunRecord,
+    is_deleted,
+    is_finished,
+)
+from kedro_hydraflow.stores.run_folder import NotARunError, Stray, explain_strays
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from kedro_hydraflow.storage import Entry, Storage
+
+    Parse = Callable[[bytes], Any]
 
 logger = logging.getLogger(__name__)
 
@@ -64,276 +74,216 @@ class FileStore(Store):
     """The file store of MLflow.
 
     Args:
-        storage: What holds it.
-        root: The tracking directory.
-        listing: What the tracking directory holds, where it was just listed.
+        place: The tracking directory.
+        folders: What the tracking directory held when the store was opened, if that was looked
+            at; by default `find_experiments` lists it.
         index: What is known of runs.
     """
 
     finds_folders = True
 
     def __init__(
-        self,
-        storage: Storage,
-        root: str,
-        listing: Listing | None = None,
-        index: Index = NO_INDEX,
+        self, place: Place, folders: ExperimentFolders | None = None, index: Index = NO_INDEX
     ) -> None:
-        super().__init__(storage, root)
-        self._storage = storage
-        self._root = root
-        self._listing = listing
+        super().__init__(place)
+        self.root = place
+        self._storage = place.storage
+        self._folders = folders
         self._index = index
 
     @property
     @override
     def where(self) -> str:
-        return self._storage.url(self._root)
+        return self.root.url
+
+    # Finding ---------------------------------------------------------------------------------
 
     @override
     def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
-        storage = self._storage
         matches = make_name_filter(experiment_names)
-        listing = self._listing or Listing(storage, self._root, self._index)
-        self._listing = None  # the next time it may be another one
-
-        found = Experiments(
-            failures=_get_broken_links(storage, self._root, listing.entries, NOT_EXPERIMENTS)
-        )
-        for path, meta in listing.metas.items():
+        folders = self._folders or ExperimentFolders(self.root, self._index)
+        matching = []
+        other_names = []
+        failures = _get_broken_links(self.root, folders.entries, NOT_EXPERIMENTS)
+        for place, meta in folders.metas.items():
             if meta is None:
-                if listing.may_hold_runs(path):
-                    logger.warning(
-                        "%s: left out, as it has no %s; if a database or a server tracks its "
-                        "runs, give that as tracking_uri",
-                        storage.url(path),
-                        META_FILE,
-                    )
+                _warn_of_runs(place)
             elif isinstance(meta, Exception):
-                found.failures.append(Failure(storage.url(path), meta))
+                failures.append(Failure(place.url, meta))
             elif not meta.get("name"):
-                error = MetadataError(
-                    f"{storage.url(storage.join(path, META_FILE))}: expected the experiment's "
-                    f"name, found {'an empty file' if not meta else 'no entry of that kind'}"
-                )
-                found.failures.append(Failure(storage.url(path), error))
-            elif meta.get("lifecycle_stage") == "deleted":
+                failures.append(Failure(place.url, _make_name_error(place, meta)))
+            elif is_deleted(meta):
                 continue
             elif matches(meta["name"]):
-                found.matching.append(ExperimentInfo(storage, path, meta["name"], self))
+                matching.append(ExperimentRecord(place, place.name, meta["name"]))
             else:
-                found.other_names.append(meta["name"])
-        found.matching.sort(key=lambda experiment: (experiment.name, experiment.experiment_id))
-        return found
+                other_names.append(meta["name"])
+        matching.sort(key=lambda experiment: (experiment.name or "", experiment.experiment_id))
+        return Experiments(matching, other_names, failures)
 
     @override
     def list_runs(
-        self, experiments: Sequence[ExperimentInfo], limit: int | None = None
-    ) -> tuple[list[tuple[ExperimentInfo, list[str]]], list[Failure]]:
-        storage = self._storage
-        folders: list[tuple[ExperimentInfo, list[str]]] = []
+        self, experiments: Sequence[ExperimentRecord], limit: int | None = None
+    ) -> RunListing:
+        listed = []
         failures: list[Failure] = []
         for i in range(0, len(experiments), _LISTED_AT_ONCE):
             group = experiments[i : i + _LISTED_AT_ONCE]
-            listings = storage.list_many([experiment.path for experiment in group], limit)
+            listings = self._storage.list_many([e.place.path for e in group], limit)
             for experiment, entries in zip(group, listings, strict=True):
                 if isinstance(entries, NotFoundError):
                     continue  # removed since it was found
                 if isinstance(entries, StorageError):
-                    failures.append(Failure(storage.url(experiment.path), entries))
+                    failures.append(Failure(experiment.place.url, entries))
                     continue
-                failures += _get_broken_links(storage, experiment.path, entries, _NOT_RUNS)
+                failures += _get_broken_links(experiment.place, entries, _NOT_RUNS)
                 names = [e.name for e in entries if e.is_dir and e.name not in _NOT_RUNS]
-                folders.append((experiment, names))
-        return folders, failures
+                listed.append(RunNames(experiment, names))
+        return RunListing(listed, failures)
 
     @override
     def read_runs(
-        self,
-        names: Sequence[tuple[ExperimentInfo, str]],
-        *,
-        include_deleted: bool | None = None,
-    ) -> tuple[list[RunInfo], list[Failure]]:
-        # A run is a folder with a `meta.yaml` or, where a database has it, with `artifacts`.
+        self, listed: Sequence[RunNames], *, include_deleted: bool | None = None
+    ) -> FoundRuns:
         storage = self._storage
-        places = [(e, f"{e.path}{storage.sep}{name}") for e, name in names]
-        if storage.is_remote and include_deleted is not False:
-            return [RunInfo.make(storage, path, experiment) for experiment, path in places], []
-        runs = []
+        names = [(part.experiment, name) for part in listed for name in part.names]
+        places = [Place(storage, f"{e.place.path}{storage.sep}{name}") for e, name in names]
+        facts_of_runs: list[Any] = [None] * len(names)
+        if not storage.is_remote or include_deleted is False:
+            facts_of_runs = self._read_facts_of_folders(places)
+        records = []
         failures = []
-        metas = self._read_run_metas([path for _, path in places])
-        for (experiment, path), meta in zip(places, metas, strict=True):
-            if isinstance(meta, Exception):
-                failures.append(Failure(storage.url(path), meta))
+        for (experiment, name), place, facts in zip(names, places, facts_of_runs, strict=True):
+            if isinstance(facts, NotARunError):
                 continue
-            if meta is None or (meta.get("lifecycle_stage") == "deleted" and not include_deleted):
-                continue
-            runs.append(RunInfo.make(storage, path, experiment, meta or None))
-        return runs, failures
+            if isinstance(facts, Exception):
+                failures.append(Failure(place.url, facts))
+            elif include_deleted or not is_deleted(facts):
+                records.append(RunRecord(place, name, experiment, facts or None))
+        return FoundRuns(records, failures)
+
+    def _read_facts_of_folders(self, places: Sequence[Place]) -> list[Facts | KedroHydraflowError]:
+        """Return the facts of the runs in folders, empty if they are not known now.
+
+        For a folder that is no run, and for one that cannot be read, the error that says so.
+        """
+        files = join_each(places, META_FILE)
+        recalled = self._index.recall("facts", places, files)
+        parsed = read_parsed([files[i] for i in recalled.unknown], parse_run_meta)
+        validators = self._choose_validators(parsed.validators, parsed.values)
+        facts_of_runs = recalled.complete(parsed.values, validators)
+        absent = [i for i, facts in enumerate(facts_of_runs) if facts is None]
+        strays = explain_strays([places[i] for i in absent])
+        for i, error in zip(absent, strays, strict=True):
+            facts_of_runs[i] = error or {}  # or a run that a database records
+        return facts_of_runs
 
     @override
-    def read_experiment_name(self, experiment: ExperimentInfo, run_dir: str) -> str:
-        (meta,) = read_metas(self._storage, [experiment.path])
+    def explain_strays(self, records: Sequence[RunRecord]) -> Sequence[Stray]:
+        return explain_strays([record.place for record in records])
+
+    # What was recorded -----------------------------------------------------------------------
+
+    @override
+    def _read_experiment_name(self, record: RunRecord) -> str:
+        (meta,) = read_metas([record.experiment.place])
         if isinstance(meta, Exception):
             raise meta
         if meta is None:  # runs whose experiment a database or a server has
-            return read_job_name(self._storage, run_dir)
+            return read_job_name(self.artifacts(record))
         return meta.get("name", "")
 
     @override
-    def read_facts(self, infos: Sequence[RunInfo]) -> None:
-        storage = self._storage
-        paths = [info._path for info in infos]
+    def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
+        places = [record.place for record in records]
+        recalled = self._index.recall("facts", places, join_each(places, META_FILE))
+        metas = read_metas([places[i] for i in recalled.unknown], parse_run_meta)
+        # One that is still being written is not remembered.
+        read = [{} if meta is None else meta or None for meta in metas]
+        return recalled.complete(read, self._choose_validators([None] * len(read), read))
 
-        def read(unknown: list[int]) -> tuple[list[Any], Sequence[str | None]]:
-            metas = read_metas(storage, [paths[i] for i in unknown], parse_run_meta)
-            # One that is still being written is not remembered.
-            metas = [{} if meta is None else meta or None for meta in metas]
-            return metas, self._get_stamps(metas, [None] * len(metas))
-
-        metas = self._index.recall("facts", storage, paths, META_FILE, read)
-        for info, meta in zip(infos, metas, strict=True):
-            info._meta = meta
-
-    def _read_run_metas(
-        self, run_dirs: Sequence[str]
-    ) -> list[dict[str, str] | StorageError | MetadataError | None]:
-        """Return for each folder what `_read_run_meta` does, or why it cannot be read."""
-        storage = self._storage
-        suffix = storage.sep + META_FILE
-
-        def read(unknown: list[int]) -> tuple[list[Any], Sequence[str | None]]:
-            parsed = storage.read_parsed([run_dirs[i] + suffix for i in unknown], parse_run_meta)
-            metas = [
-                _check_is_run(storage, run_dirs[i]) if meta is None else meta
-                for i, meta in zip(unknown, parsed.values, strict=True)
-            ]
-            return metas, self._get_stamps(metas, parsed.validators)
-
-        return self._index.recall("facts", storage, run_dirs, META_FILE, read)
-
-    def _get_stamps(
-        self, metas: Sequence[object], stamps: Sequence[str | None]
+    def _choose_validators(
+        self, validators: Sequence[str | None], facts_of_runs: Iterable[object]
     ) -> Sequence[str | None]:
-        """Return the stamps of runs: their files' or, where those tell nothing, `SETTLED`."""
-        if not self._index.has_to_trust(self._storage):
-            return stamps
-        return [SETTLED if is_settled(meta) else None for meta in metas]
+        """Return the validators of runs: their files' or, without such, that of finished runs."""
+        if not self._index.assumes_unchanged(self._storage):
+            return validators
+        return [SETTLED if is_finished(facts) else None for facts in facts_of_runs]
 
     @override
     def read_values(
-        self, infos: Sequence[RunInfo], kind: str, name: str
-    ) -> list[float | str | MetadataError | StorageError | None]:
-        suffix = self._get_suffix(kind, name)
-        if suffix is None:
-            return [None] * len(infos)
-        parse = parse_latest if kind == "metrics" else _decode
+        self, records: Sequence[RunRecord], kind: str, name: str
+    ) -> list[float | str | KedroHydraflowError | None]:
+        relative = _get_relative_file(kind, name)
+        if relative is None:
+            return [None] * len(records)
+        places = [record.place for record in records]
+        files = join_each(places, relative)
+        recalled = self._index.recall(f"{kind}.{name}", places, files)
+        parsed = read_parsed([files[i] for i in recalled.unknown], _get_parse(kind))
+        unread = [records[i] for i in recalled.unknown]
+        values = self._read_folders(unread, kind, name, parsed.values)
+        validators = self._choose_validators(parsed.validators, [r.facts for r in unread])
+        return _unwrap(recalled.complete(_wrap(values), validators))
 
-        def read(some: Sequence[RunInfo]) -> tuple[list[Any], list[str | None]]:
-            return self._read_files(some, suffix, parse)
-
-        return self._recall(f"{kind}.{name}", infos, read, suffix[1:])
-
-    @override
-    def read_histories(
-        self, infos: Sequence[RunInfo], name: str
-    ) -> list[list[Point] | MetadataError | StorageError]:
-        suffix = self._get_suffix("metrics", name)
-        if suffix is None:
-            return [[] for _ in infos]
-        histories, _ = self._read_files(infos, suffix, parse_points)
-        return [
-            sorted(history, key=sort_key) if isinstance(history, list) else history or []
-            for history in histories
-        ]
-
-    def _get_suffix(self, kind: str, name: str) -> str | None:
-        """Return what leads from a run to the file of a metric, param or tag, if any can."""
-        parts = name.split("/")
-        if any(part in ("", ".", "..") for part in parts) or "\0" in name:
-            return None
-        return "".join(f"{self._storage.sep}{part}" for part in (kind, *parts))
-
-    def _read_files(
-        self,
-        infos: Sequence[RunInfo],
-        suffix: str,
-        parse: Callable[[bytes], Any],
-    ) -> tuple[list[Any], list[str | None]]:
-        """Return what is in a file of each run, None without one, and the files' stamps."""
-        parsed = self._storage.read_parsed([info._path + suffix for info in infos], parse)
-        return parsed.values, parsed.validators
-
-    def _recall(
-        self,
-        key: str,
-        infos: Sequence[RunInfo],
-        read: Callable[[Sequence[RunInfo]], tuple[list[Any], list[str | None]]],
-        file: str = "",
+    def _read_folders(
+        self, records: Sequence[RunRecord], kind: str, name: str, values: list[Any]
     ) -> list[Any]:
-        """Return what was logged under a key, from the index as far as it knows.
+        """Return values with those that cannot be read looked up among all of their kind.
 
-        Args:
-            key: All of a kind, or one of it.
-            infos: The runs.
-            read: Gives the values and stamps of runs that the index does not know.
-            file: The file in a run directory that a value comes from. Of more than one, it
-                cannot be told whether they have changed, but only trusted that they have not.
+        What has the name of a metric may be the folder of others.
         """
-        index, storage = self._index, self._storage
-        if not index.has_to_trust(storage) and not file:
-            return read(infos)[0]
-
-        def read_entries(unknown: list[int]) -> tuple[list[Any], Sequence[str | None]]:
-            some = [infos[i] for i in unknown]
-            values, stamps = read(some)
-            entries = [v if isinstance(v, Exception) else {"value": v} for v in values]
-            return entries, self._get_stamps([info._meta for info in some], stamps)
-
-        run_dirs = [info._path for info in infos]
-        entries = index.recall(key, storage, run_dirs, file, read_entries)
-        return [entry if isinstance(entry, Exception) else entry["value"] for entry in entries]
+        unreadable = [
+            i
+            for i, value in enumerate(values)
+            if isinstance(value, StorageError) and not isinstance(value, UnreachableError)
+        ]
+        if not unreadable:
+            return values
+        values = [*values]
+        everything = self.read_all([records[i] for i in unreadable], kind)
+        for i, of_run in zip(unreadable, everything, strict=True):
+            values[i] = of_run.get(name) if isinstance(of_run, dict) else of_run
+        return values
 
     @override
     def read_all(
-        self, infos: Sequence[RunInfo], kind: str
-    ) -> list[dict[str, Any] | MetadataError | StorageError]:
-        def read(some: Sequence[RunInfo]) -> tuple[list[Any], list[str | None]]:
-            return self._read_trees(some, kind), [None] * len(some)
+        self, records: Sequence[RunRecord], kind: str
+    ) -> list[dict[str, Any] | KedroHydraflowError]:
+        if not self._index.assumes_unchanged(self._storage):
+            return self._read_trees(records, kind)  # of many files, which may change one by one
+        recalled = self._index.recall(kind, [record.place for record in records], [])
+        unread = [records[i] for i in recalled.unknown]
+        trees = self._read_trees(unread, kind)
+        validators = self._choose_validators([], [record.facts for record in unread])
+        return _unwrap(recalled.complete(_wrap(trees), validators))
 
-        return self._recall(kind, infos, read)
-
-    def _read_trees(self, infos: Sequence[RunInfo], kind: str) -> list[Any]:
+    def _read_trees(
+        self, records: Sequence[RunRecord], kind: str
+    ) -> list[dict[str, Any] | KedroHydraflowError]:
         """Return what is in all files of a kind of each run, or why that cannot be read."""
-        storage = self._storage
-        found: list[dict[str, Any] | KedroHydraflowError] = [{} for _ in infos]
-        parse: Callable[[bytes], Any]
-        parse = parse_latest if kind == "metrics" else _decode
-        files = self._list_files(infos, kind, found)
-        parsed = storage.read_parsed([path for _, _, path in files], parse)
+        files, failures = self._list_files(records, kind)
+        parsed = read_parsed([file for _, _, file in files], _get_parse(kind))
+        values: list[dict[str, Any]] = [{} for _ in records]
         for (i, key, _), value in zip(files, parsed.values, strict=True):
-            values = found[i]
-            if isinstance(values, dict) and isinstance(value, KedroHydraflowError):
-                found[i] = value
-            elif isinstance(values, dict) and value is not None:
-                values[key] = value
-        return found
+            if isinstance(value, KedroHydraflowError):
+                failures.setdefault(i, value)
+            elif value is not None:
+                values[i][key] = value
+        return [failures.get(i, of_run) for i, of_run in enumerate(values)]
 
     def _list_files(
-        self,
-        infos: Sequence[RunInfo],
-        kind: str,
-        failures: list[Any],
-    ) -> list[tuple[int, str, str]]:
-        """Return the run's position, key and path of every file of a kind, sorted.
+        self, records: Sequence[RunRecord], kind: str
+    ) -> tuple[list[tuple[int, str, Place]], dict[int, KedroHydraflowError]]:
+        """Return the run's position, key and place of every file of a kind, sorted.
 
-        A folder that cannot be listed goes to ``failures``, by the run's position.
+        And, by the run's position, why a folder cannot be listed.
         """
-        storage = self._storage
-        files: list[tuple[int, str, str]] = []
-        folders = [(i, "", storage.join(info._path, kind)) for i, info in enumerate(infos)]
+        files: list[tuple[int, str, Place]] = []
+        failures: dict[int, KedroHydraflowError] = {}
+        folders = [(i, "", record.place.join(kind)) for i, record in enumerate(records)]
         while folders:
-            listings = storage.list_many([path for _, _, path in folders])
+            listings = list_places([folder for _, _, folder in folders])
             inner = []
             for (i, prefix, folder), entries in zip(folders, listings, strict=True):
                 if isinstance(entries, NotFoundError):
@@ -342,22 +292,34 @@ class FileStore(Store):
                     failures[i] = entries
                     continue
                 for entry in entries:
-                    path = storage.join(folder, entry.name)
+                    place = folder.join(entry.name)
                     if entry.is_dir:
-                        inner.append((i, f"{prefix}{entry.name}/", path))
+                        inner.append((i, f"{prefix}{entry.name}/", place))
                     else:
-                        files.append((i, f"{prefix}{entry.name}", path))
+                        files.append((i, f"{prefix}{entry.name}", place))
             folders = inner
-        files.sort()
-        return files
+        files.sort(key=lambda file: file[:2])
+        return files, failures
+
+    @override
+    def read_histories(
+        self, records: Sequence[RunRecord], name: str
+    ) -> list[list[Point] | KedroHydraflowError]:
+        relative = _get_relative_file("metrics", name)
+        if relative is None:
+            return [[] for _ in records]
+        parsed = read_parsed(join_each([r.place for r in records], relative), parse_points)
+        return [
+            sorted(history, key=sort_key) if isinstance(history, list) else history or []
+            for history in parsed.values
+        ]
 
 
-class Listing:
+class ExperimentFolders:
     """What a tracking directory holds: folders, and the ``meta.yaml`` in each.
 
     Args:
-        storage: What holds the directory.
-        root: The tracking directory.
+        place: The tracking directory.
         index: What is known of experiments.
 
     Raises:
@@ -365,17 +327,16 @@ class Listing:
         StorageError: If it cannot be listed.
     """
 
-    def __init__(self, storage: Storage, root: str, index: Index = NO_INDEX) -> None:
-        self._storage = storage
-        self.root = root
-        self.entries = storage.list_dir(root)
+    def __init__(self, place: Place, index: Index = NO_INDEX) -> None:
+        self.place = place
+        self.entries = place.list()
         folders = [
-            storage.join(root, entry.name)
+            place.join(entry.name)
             for entry in self.entries
             if entry.is_dir and entry.name not in NOT_EXPERIMENTS
         ]
         self.metas = dict(
-            zip(folders, _read_experiment_metas(storage, folders, index), strict=True)
+            zip(folders, _read_experiment_metas(place.storage, folders, index), strict=True)
         )
         """By folder its entries, why they cannot be read, or None without the file."""
 
@@ -384,49 +345,62 @@ class Listing:
         """Whether any folder is an experiment of a file store."""
         return any(meta is not None for meta in self.metas.values())
 
-    def may_hold_runs(self, path: str) -> bool:
-        """Tell whether a folder without ``meta.yaml``, if it is still there, may hold runs."""
-        return self._storage.split(path)[1].isdecimal() and self._storage.is_dir(path)
-
 
 def _read_experiment_metas(
-    storage: Storage, folders: Sequence[str], index: Index
+    storage: Storage, folders: Sequence[Place], index: Index
 ) -> list[dict[str, str] | KedroHydraflowError | None]:
-    """Return as `read_metas` does, from the index where it has to trust that names stay."""
-    if not index.has_to_trust(storage):
-        return read_metas(storage, folders)
-
-    def read(unknown: list[int]) -> tuple[list[Any], list[str | None]]:
-        metas = read_metas(storage, [folders[i] for i in unknown])
-        return metas, [SETTLED if _is_named(meta) else None for meta in metas]
-
-    return index.recall("experiment", storage, folders, META_FILE, read)
+    """Return as `read_metas` does, from the index where names are assumed to stay."""
+    if not index.assumes_unchanged(storage):
+        return read_metas(folders)
+    recalled = index.recall("experiment", folders, [])
+    metas = read_metas([folders[i] for i in recalled.unknown])
+    return recalled.complete(metas, [SETTLED if _is_named(meta) else None for meta in metas])
 
 
 def _is_named(meta: object) -> bool:
-    """Tell whether an experiment's ``meta.yaml`` has a name, and it was not deleted."""
-    if not isinstance(meta, dict):
-        return False
-    return bool(meta.get("name")) and meta.get("lifecycle_stage") != "deleted"
+    """Return whether an experiment's ``meta.yaml`` has a name, and it was not deleted."""
+    return isinstance(meta, dict) and bool(meta.get("name")) and not is_deleted(meta)
 
 
-def _check_is_run(storage: Storage, path: str) -> dict[str, str] | StorageError | None:
-    """Return no facts for a folder without ``meta.yaml``, or None if it is not a run."""
-    try:
-        return {} if storage.is_dir(storage.join(path, "artifacts")) else None
-    except StorageError as exc:
-        return exc
+def _make_name_error(place: Place, meta: Facts) -> MetadataError:
+    return MetadataError(
+        f"{place.join(META_FILE).url}: expected the experiment's name, "
+        f"found {'no entry of that kind' if meta else 'an empty file'}"
+    )
+
+
+def _warn_of_runs(folder: Place) -> None:
+    """Log that a folder without ``meta.yaml`` is left out, if it is there and may hold runs."""
+    if folder.name.isdecimal() and folder.is_dir():
+        logger.warning(
+            "%s: left out, as it has no %s; if a database or a server tracks its runs, give that "
+            "as tracking_uri",
+            folder.url,
+            META_FILE,
+        )
 
 
 def _get_broken_links(
-    storage: Storage, path: str, entries: Sequence[Entry], ignored: frozenset[str]
+    folder: Place, entries: Sequence[Entry], ignored: frozenset[str]
 ) -> list[Failure]:
     error = StorageError("a symbolic link to something that is not there")
     return [
-        Failure(storage.url(storage.join(path, entry.name)), error)
+        Failure(folder.join(entry.name).url, error)
         for entry in entries
         if entry.is_broken and entry.name not in ignored and not entry.name.startswith(".")
     ]
+
+
+def _get_relative_file(kind: str, name: str) -> str | None:
+    """Return the file of a metric, param or tag in a run directory, if there can be one."""
+    if any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name:
+        return None
+    return f"{kind}/{name}"
+
+
+def _get_parse(kind: str) -> Parse:
+    """Return what parses a file of a metric, param or tag."""
+    return parse_latest if kind == "metrics" else _decode
 
 
 def _decode(content: bytes) -> str:
@@ -434,3 +408,12 @@ def _decode(content: bytes) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise MetadataError(f"expected UTF-8 text: {exc}") from exc
+
+
+def _wrap(values: Iterable[Any]) -> list[Any]:
+    """Return values as the index keeps them: it holds mappings."""
+    return [v if isinstance(v, Exception) else {"value": v} for v in values]
+
+
+def _unwrap(entries: Iterable[Any]) -> list[Any]:
+    return [entry if isinstance(entry, Exception) else entry["value"] for entry in entries]

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from kedro_hydraflow.errors import OptionError, TrackingDirectoryError
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.redaction import redact_url
-from kedro_hydraflow.storage import LocalStorage, Storage, locate
+from kedro_hydraflow.storage import LocalStorage, Place, list_places, locate
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore, may_hold_artifacts
-from kedro_hydraflow.stores.file_store import FileStore, Listing
-from kedro_hydraflow.stores.meta_file import META_FILE
+from kedro_hydraflow.stores.file_store import ExperimentFolders, FileStore
+from kedro_hydraflow.stores.meta_file import META_FILE, is_run_meta, read_metas
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from kedro_hydraflow.storage import Location
     from kedro_hydraflow.stores.base import Store
@@ -71,35 +71,45 @@ def open_store(
     if tracking_dir is None or _get_scheme(str(tracking_dir)) == "sqlite":
         return _open_uri(tracking_uri or str(tracking_dir), artifact_root, storage_options, index)
     place = locate(tracking_dir, storage_options)
-    storage, root = place.storage, place.path
-    if _is_database(storage, root):
-        return _open_database(storage, root, artifact_root, storage_options)
-    store = _look(storage, root, artifact_root, storage_options, index)
+    if _is_database(place):
+        return _open_database(place, artifact_root, storage_options)
+    store = _look(place, artifact_root, storage_options, index)
     if artifact_root is not None and isinstance(store, (FileStore, ArtifactsStore)):
         raise OptionError(
-            f"artifact_root: {storage.url(root)} holds the artifacts itself; an artifact_root "
+            f"artifact_root: {place.url} holds the artifacts itself; an artifact_root "
             "goes with a database or a server"
         )
     return store
 
 
-def find_store(storage: Storage, run_dir: str) -> Store:
-    """Return what tracks the run in a directory, for who has nothing but the directory.
+def find_stores(run_dirs: Sequence[Place]) -> list[Store]:
+    """Return what tracks the run in each directory, where nothing but the directory is known.
 
     It belongs to a database two or three folders above it if that has the run, and there is
-    no ``meta.yaml``; on remote storage no database is looked for.
+    no ``meta.yaml``; on remote storage no database is looked for. Runs of one store share it.
     """
-    folder = storage.split(storage.split(run_dir)[0])[0]
-    if isinstance(storage, LocalStorage):
-        local = storage.identity(run_dir)
-        if not os.path.exists(os.path.join(local, META_FILE)):
-            run_id = os.path.basename(local)
-            above = os.path.dirname(os.path.dirname(local))
-            for directory in (above, os.path.dirname(above)):
-                database = _find_database(directory)
-                if database is not None and database.has_run(run_id):
-                    return database
-    return FileStore(storage, folder)
+    stores: list[Store | None] = [None] * len(run_dirs)
+    untracked: dict[str, list[int]] = {}
+    for i, run_dir in enumerate(run_dirs):
+        if isinstance(run_dir.storage, LocalStorage):
+            local = _get_local(run_dir)
+            if not os.path.exists(os.path.join(local, META_FILE)):
+                untracked.setdefault(os.path.dirname(os.path.dirname(local)), []).append(i)
+    for above, positions in untracked.items():
+        run_ids = [os.path.basename(_get_local(run_dirs[i])) for i in positions]
+        for database in filter(None, map(_find_database, (above, os.path.dirname(above)))):
+            known = database.select_run_ids(run_ids)
+            for i, run_id in zip(positions, run_ids, strict=True):
+                if run_id in known and stores[i] is None:
+                    stores[i] = database
+    roots = [run_dir.parent.parent for run_dir in run_dirs]
+    file_stores = {root: FileStore(root) for root in set(roots)}
+    return [store or file_stores[root] for store, root in zip(stores, roots, strict=True)]
+
+
+def _get_local(place: Place) -> str:
+    """Return the absolute path of a local place."""
+    return place.storage.identity(place.path)
 
 
 def _open_uri(
@@ -115,8 +125,7 @@ def _open_uri(
         if artifact_root is not None:
             raise OptionError("artifact_root: a file store holds the artifacts itself")
         place = locate(uri)
-        listing = Listing(place.storage, place.path, index)
-        return FileStore(place.storage, place.path, listing, index)
+        return FileStore(place, ExperimentFolders(place, index), index)
     from kedro_hydraflow.stores.server_store import ServerStore
 
     return ServerStore(uri, artifact_root, storage_options)
@@ -127,14 +136,13 @@ def _get_scheme(uri: str) -> str:
     return match[1].lower().removesuffix("+pysqlite") if match else ""
 
 
-def _is_database(storage: Storage, path: str) -> bool:
-    """Tell whether a path is to be opened as a database rather than listed as a directory."""
-    if path.endswith(_DATABASE_SUFFIXES):
-        return not storage.is_dir(path)
-    local = storage.identity(path)
-    if not isinstance(storage, LocalStorage) or not os.path.isfile(local):
+def _is_database(place: Place) -> bool:
+    """Return whether to open a place as a database rather than list it as a directory."""
+    if place.path.endswith(_DATABASE_SUFFIXES):
+        return not place.is_dir()
+    if not isinstance(place.storage, LocalStorage) or not os.path.isfile(_get_local(place)):
         return False
-    with open(local, "rb") as file:
+    with open(_get_local(place), "rb") as file:
         return file.read(16) == b"SQLite format 3\0"
 
 
@@ -153,49 +161,47 @@ def _open_sqlite(
 
 
 def _open_database(
-    storage: Storage,
-    path: str,
+    place: Place,
     artifact_root: Location | None,
     storage_options: Mapping[str, Any] | None,
 ) -> SqliteStore:
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
 
-    if not isinstance(storage, LocalStorage):
+    if not isinstance(place.storage, LocalStorage):
         raise OptionError(
-            f"{storage.url(path)}: a database is read on the local filesystem alone; copy it "
+            f"{place.url}: a database is read on the local filesystem alone; copy it "
             "there, and give its own directory as artifact_root"
         )
-    return SqliteStore(storage.identity(path), None, artifact_root, storage_options)
+    return SqliteStore(_get_local(place), None, artifact_root, storage_options)
 
 
 def _look(
-    storage: Storage,
-    root: str,
+    place: Place,
     artifact_root: Location | None,
     storage_options: Mapping[str, Any] | None,
     index: Index,
 ) -> Store:
     """Return what tracks the runs of a directory."""
-    listing = Listing(storage, root, index)
-    _check_not_inside(storage, root, listing)
-    file_store = FileStore(storage, root, listing, index)
+    folders = ExperimentFolders(place, index)
+    _check_not_inside(folders)
+    file_store = FileStore(place, folders, index)
     database = None
-    if isinstance(storage, LocalStorage):
-        local = storage.identity(root)
+    if isinstance(place.storage, LocalStorage):
+        local = _get_local(place)
         for directory in (local, os.path.dirname(local)):
             database = _find_database(directory, local, artifact_root, storage_options)
             if database is not None:
                 break
-    if listing.has_experiments:
+    if folders.has_experiments:
         if database is None:
             return file_store
-        _check_is_superset(database, storage, listing)
+        _check_is_superset(database, folders)
         return database
     if database is not None:
         return database
-    if may_hold_artifacts(storage, root, listing.entries):
-        return ArtifactsStore(storage, root)
-    _check_not_elsewhere(storage, root, listing)
+    if may_hold_artifacts(place, folders.entries):
+        return ArtifactsStore(place)
+    _check_not_elsewhere(folders)
     return file_store
 
 
@@ -215,55 +221,55 @@ def _find_database(
     return store if store.has_runs() else None
 
 
-def _check_is_superset(database: SqliteStore, storage: Storage, listing: Listing) -> None:
-    """Refuse a file store that has runs which the database beside it has not."""
-    known = set(database.list_run_ids())
-    experiments = [path for path, meta in listing.metas.items() if meta is not None]
+def _check_is_superset(database: SqliteStore, folders: ExperimentFolders) -> None:
+    """Raise if a file store has runs that the database beside it has not."""
+    known = database.list_run_ids()
+    experiments = [folder for folder, meta in folders.metas.items() if meta is not None]
     unknown = [
-        storage.join(path, entry.name)
-        for path, entries in zip(experiments, storage.list_many(experiments), strict=True)
+        experiment.join(entry.name)
+        for experiment, entries in zip(experiments, list_places(experiments), strict=True)
         if isinstance(entries, list)
         for entry in entries
         if entry.is_dir and entry.name not in known
     ]
+    metas = read_metas(unknown)
     only_here = [
-        path
-        for path, content in zip(
-            unknown, storage.read_many([storage.join(p, META_FILE) for p in unknown]), strict=True
-        )
-        if isinstance(content, bytes) and b"run_id:" in content
+        place
+        for place, meta in zip(unknown, metas, strict=True)
+        if isinstance(meta, dict) and meta and is_run_meta(meta)
     ]
     if only_here:
+        where = folders.place.url
         raise TrackingDirectoryError(
-            f"two stores claim {storage.url(listing.root)}: it is a file store with runs of its "
-            f"own ({storage.url(only_here[0])}{' and others' if len(only_here) > 1 else ''}), and "
+            f"two stores claim {where}: it is a file store with runs of its own "
+            f"({only_here[0].url}{' and others' if len(only_here) > 1 else ''}), and "
             f"{database.where} is a database of {len(known)} runs. Give {database.where} for the "
-            f"database, or {storage.url(listing.root)} as tracking_uri for the file store"
+            f"database, or {where} as tracking_uri for the file store"
         )
 
 
-def _check_not_inside(storage: Storage, root: str, listing: Listing) -> None:
-    """Refuse a directory that lies in a tracking directory."""
-    if any(entry.name == META_FILE for entry in listing.entries):
+def _check_not_inside(folders: ExperimentFolders) -> None:
+    """Raise if a directory lies in a tracking directory."""
+    if any(entry.name == META_FILE for entry in folders.entries):
         raise TrackingDirectoryError(
-            f"{storage.url(root)} is an experiment or a run, it has a {META_FILE} itself; "
+            f"{folders.place.url} is an experiment or a run, it has a {META_FILE} itself; "
             "give the tracking directory above it"
         )
 
 
-def _check_not_elsewhere(storage: Storage, root: str, listing: Listing) -> None:
-    """Refuse a directory that holds folders, but nothing of a tracking directory."""
-    where = storage.url(root)
-    names = [storage.split(path)[1] for path in listing.metas]
+def _check_not_elsewhere(folders: ExperimentFolders) -> None:
+    """Raise if a directory holds folders, but nothing of a tracking directory."""
+    place = folders.place
+    names = [folder.name for folder in folders.metas]
     if "mlruns" in names:
         raise TrackingDirectoryError(
-            f"{where} has no experiment in it, but a directory 'mlruns'; "
-            f"give {storage.url(storage.join(root, 'mlruns'))}"
+            f"{place.url} has no experiment in it, but a directory 'mlruns'; "
+            f"give {place.join('mlruns').url}"
         )
     others = [name for name in names if not name.startswith(".")]
     if others:
         raise TrackingDirectoryError(
-            f"{where} is not a tracking directory: expected <experiment_id>/{META_FILE} or "
+            f"{place.url} is not a tracking directory: expected <experiment_id>/{META_FILE} or "
             f"<experiment_id>/<run_id>/artifacts in it, or {DATABASE_FILE} beside it; found the "
             f"directories {', '.join(map(repr, others[:5]))}"
             f"{' and others' if len(others) > 5 else ''}"

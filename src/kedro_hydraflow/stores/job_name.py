@@ -12,14 +12,16 @@ import re
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.config import parse_texts
-from kedro_hydraflow.errors import ConfigError, StorageError, UnreachableError
+from kedro_hydraflow.errors import ConfigError, KedroHydraflowError, StorageError, UnreachableError
+from kedro_hydraflow.storage import list_places, read_parsed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kedro_hydraflow.storage import Storage
+    from kedro_hydraflow.storage import Place
 
-HYDRA_FILE = "artifacts/.hydra/hydra.yaml"
+HYDRA_FILE = ".hydra/hydra.yaml"
+"""Hydra's file about the job, in the artifacts directory."""
 
 _JOB_NAME = re.compile(
     rb"^  job:[ \t]*\r?\n(?:    .*\n)*?    name:(?P<text>.*(?:\n {5,}.*)*)", re.MULTILINE
@@ -27,27 +29,28 @@ _JOB_NAME = re.compile(
 """``hydra.job.name`` as OmegaConf writes it, at a hundredth of the time of parsing the file."""
 
 
-def read_job_name(storage: Storage, run_dir: str) -> str:
-    """Return the job name of a run, empty if it is not recorded.
+def read_job_name(artifacts: Place) -> str:
+    """Return the job name of the run with an artifacts directory, empty if not recorded.
 
     Raises:
         StorageError: If it cannot be read.
     """
-    (name,) = read_job_names(storage, [run_dir])
-    if isinstance(name, StorageError):
+    (name,) = read_job_names([artifacts])
+    if isinstance(name, KedroHydraflowError):
         raise name
     return name
 
 
-def read_job_names(storage: Storage, run_dirs: Sequence[str]) -> list[str | StorageError]:
-    """Return the job name of each run, empty if it is not recorded, or why it cannot be read."""
-    contents = storage.read_many([storage.join(d, *HYDRA_FILE.split("/")) for d in run_dirs])
-    names: list[str | StorageError] = [
-        content if isinstance(content, StorageError) else _find_name(content or b"")
-        for content in contents
-    ]
+def read_job_names(artifacts: Sequence[Place]) -> list[str | KedroHydraflowError]:
+    """Return the job name of each run, empty if it is not recorded, or why it cannot be read.
+
+    Args:
+        artifacts: The artifacts directories of the runs.
+    """
+    files = [place.join(HYDRA_FILE) for place in artifacts]
+    names = ["" if name is None else name for name in read_parsed(files, _find_name).values]
     interpolated = [i for i, name in enumerate(names) if isinstance(name, str) and "${" in name]
-    listings = storage.list_many([storage.join(run_dirs[i], "artifacts") for i in interpolated])
+    listings = list_places([artifacts[i] for i in interpolated])
     for i, entries in zip(interpolated, listings, strict=True):
         if isinstance(entries, UnreachableError):
             names[i] = entries

@@ -11,13 +11,14 @@ import time
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.config import parse_meta
-from kedro_hydraflow.run_info import META_FACTS
+from kedro_hydraflow.storage import read_parsed
+from kedro_hydraflow.stores.record import RECORDED_FACTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from kedro_hydraflow.errors import KedroHydraflowError
-    from kedro_hydraflow.storage import Storage
+    from kedro_hydraflow.storage import Place
 
 META_FILE = "meta.yaml"
 
@@ -54,8 +55,7 @@ def parse_entries(content: bytes) -> dict[str, str]:
 
 
 def read_metas(
-    storage: Storage,
-    directories: Sequence[str],
+    directories: Sequence[Place],
     parse: Callable[[bytes], dict[str, str]] = parse_entries,
 ) -> list[dict[str, str] | KedroHydraflowError | None]:
     """Return the entries of the ``meta.yaml`` in each directory.
@@ -64,7 +64,6 @@ def read_metas(
     quarter of a second.
 
     Args:
-        storage: What holds the directories.
         directories: The directories.
         parse: Gives the entries that are wanted of a file, none of an empty one.
 
@@ -72,21 +71,26 @@ def read_metas(
         For each directory its entries, an empty mapping if the file stays empty, None if
         there is no file, or why it cannot be read.
     """
-    paths = [storage.join(directory, META_FILE) for directory in directories]
-    metas = storage.read_parsed(paths, parse).values
+    files = [directory.join(META_FILE) for directory in directories]
+    metas = read_parsed(files, parse).values
     for seconds in _EMPTY_META_RETRIES:
         empty = [i for i, meta in enumerate(metas) if meta == {}]
         if not empty:
             break
         time.sleep(seconds)
-        again = storage.read_parsed([paths[i] for i in empty], parse).values
+        again = read_parsed([files[i] for i in empty], parse).values
         for i, meta in zip(empty, again, strict=True):
             metas[i] = meta
     return metas
 
 
+def is_run_meta(meta: Mapping[str, str]) -> bool:
+    """Return whether the entries of a ``meta.yaml`` are those of a run, or being written."""
+    return not meta or "run_id" in meta or "run_uuid" in meta
+
+
 def parse_run_meta(content: bytes) -> dict[str, str]:
-    """Return what `RunInfo` needs of a run's ``meta.yaml``, nothing if it is empty.
+    """Return the facts in a run's ``meta.yaml``, none if it is empty.
 
     Raises:
         MetadataError: If it has another format.
@@ -95,4 +99,4 @@ def parse_run_meta(content: bytes) -> dict[str, str]:
     if usual is not None:
         return {key: text.decode() for key, text in usual.groupdict().items()}
     meta = parse_entries(content)
-    return {key: meta[key] for key in META_FACTS if key in meta}
+    return {key: meta[key] for key in RECORDED_FACTS if key in meta}

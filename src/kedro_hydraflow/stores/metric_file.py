@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from kedro_hydraflow.errors import MetadataError
-from kedro_hydraflow.stores.base import Point
+from kedro_hydraflow.stores.record import Point
 
 
 def parse_points(content: bytes) -> list[Point]:

@@ -22,7 +22,6 @@ from typing_extensions import override
 from kedro_hydraflow.errors import (
     Failure,
     KedroHydraflowError,
-    MetadataError,
     MissingPackageError,
     OptionError,
     StorageError,
@@ -31,19 +30,29 @@ from kedro_hydraflow.errors import (
     describe,
 )
 from kedro_hydraflow.redaction import get_harmless, redact, redact_url
-from kedro_hydraflow.run_info import LOGGED_KINDS, META_FACTS, ExperimentInfo, RunInfo
 from kedro_hydraflow.storage import Place, locate
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
     ExperimentFilter,
-    Experiments,
-    Point,
     Store,
     make_name_filter,
     restore_infinity,
 )
 from kedro_hydraflow.stores.locations import RunLocator
 from kedro_hydraflow.stores.metric_file import sort_key
+from kedro_hydraflow.stores.record import (
+    LOGGED_KINDS,
+    RECORDED_FACTS,
+    ExperimentRecord,
+    Experiments,
+    Facts,
+    FoundRuns,
+    Point,
+    RunListing,
+    RunNames,
+    RunRecord,
+    is_deleted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -87,8 +96,6 @@ class ServerStore(Store):
         self._locator = RunLocator((), artifact_root, storage_options, self._open_proxied)
         self._proxies: dict[str, Storage] = {}
         self._opened: Any = None
-        self._listed: dict[str, Any] = {}
-        """What the last listing brought, by run ID, until it is read."""
 
     @property
     @override
@@ -98,7 +105,9 @@ class ServerStore(Store):
     @override
     def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
         matches = make_name_filter(experiment_names)
-        found = Experiments()
+        matching = []
+        other_names = []
+        failures = []
         with self._client("list the experiments") as client:
             listed = list(_iter_pages(client.search_experiments))
         for experiment in listed:
@@ -106,102 +115,102 @@ class ServerStore(Store):
             if experiment_id == DEFAULT_EXPERIMENT_ID:
                 continue
             if not matches(name):
-                found.other_names.append(name)
+                other_names.append(name)
                 continue
             try:
                 place = self._locator.find_experiment(
                     experiment_id, experiment.artifact_location or ""
                 )
             except KedroHydraflowError as exc:
-                found.failures.append(Failure(f"{self.where}: experiment {name!r}", exc))
+                failures.append(Failure(f"{self.where}: experiment {name!r}", exc))
             else:
-                found.matching.append(
-                    ExperimentInfo(place.storage, place.path, name, self, experiment_id)
-                )
-        found.matching.sort(key=lambda e: (e.name, e.experiment_id))
-        return found
+                matching.append(ExperimentRecord(place, experiment_id, name))
+        matching.sort(key=lambda e: (e.name or "", e.experiment_id))
+        return Experiments(matching, other_names, failures)
 
     @override
     def list_runs(
-        self, experiments: Sequence[ExperimentInfo], limit: int | None = None
-    ) -> tuple[list[tuple[ExperimentInfo, list[str]]], list[Failure]]:
+        self, experiments: Sequence[ExperimentRecord], limit: int | None = None
+    ) -> RunListing:
         with self._client("list the runs") as client:
 
-            def search(experiment: ExperimentInfo) -> list[Any]:
-                return list(
-                    _iter_pages(
-                        client.search_runs,
-                        limit,
-                        experiment_ids=[experiment.experiment_id],
-                        run_view_type=_ANY_STAGE,
-                        # Runs that are added in the meantime come at the end, not in between.
-                        order_by=["attributes.start_time ASC"],
-                    )
+            def search(experiment: ExperimentRecord) -> dict[str, Any]:
+                pages = _iter_pages(
+                    client.search_runs,
+                    limit,
+                    experiment_ids=[experiment.experiment_id],
+                    run_view_type=_ANY_STAGE,
+                    # Runs that are added in the meantime come at the end, not in between.
+                    order_by=["attributes.start_time ASC"],
                 )
+                return {run.info.run_id: run for run in pages}
 
             searched = _map_in_threads(search, experiments)
-        self._listed = {run.info.run_id: run for runs in searched for run in runs}
-        found = [
-            (experiment, sorted({run.info.run_id for run in runs}))
+        listed = [
+            RunNames(experiment, sorted(runs), brought=runs)
             for experiment, runs in zip(experiments, searched, strict=True)
         ]
-        return found, []
+        return RunListing(listed, [])
 
     @override
     def read_runs(
-        self,
-        names: Sequence[tuple[ExperimentInfo, str]],
-        *,
-        include_deleted: bool | None = None,
-    ) -> tuple[list[RunInfo], list[Failure]]:
-        listed = {run_id: self._listed.pop(run_id, None) for _, run_id in names}
-        unknown = [run_id for run_id, run in listed.items() if run is None]
-        listed.update(zip(unknown, self._get_runs(unknown), strict=True))
-        runs = []
+        self, listed: Sequence[RunNames], *, include_deleted: bool | None = None
+    ) -> FoundRuns:
+        unknown = [name for part in listed for name in part.names if name not in part.brought]
+        asked = dict(zip(unknown, self._get_runs(unknown), strict=True))
+        records = []
         failures = []
-        for experiment, run_id in names:
-            run = listed[run_id]
-            try:
-                if isinstance(run, StorageError):
-                    raise run
-                if run is None or (run.info.lifecycle_stage == "deleted" and not include_deleted):
+        for part in listed:
+            for run_id in part.names:
+                run = part.brought.get(run_id) or asked[run_id]
+                try:
+                    record = self._make_record(part.experiment, run_id, run)
+                except KedroHydraflowError as exc:
+                    failures.append(Failure(f"{self.where}: run {run_id}", exc))
                     continue
-                place = self._locator.find(
-                    experiment.experiment_id, run_id, run.info.artifact_uri or ""
-                )
-            except KedroHydraflowError as exc:
-                failures.append(Failure(f"{self.where}: run {run_id}", exc))
-                continue
-            info = RunInfo.make(place.storage, place.path, experiment)
-            _remember(info, run)
-            runs.append(info)
-        return runs, failures
+                if record is not None and (include_deleted or not is_deleted(record.facts)):
+                    records.append(record)
+        return FoundRuns(records, failures)
+
+    def _make_record(self, experiment: ExperimentRecord, run_id: str, run: Any) -> RunRecord | None:
+        """Return the record of a run as MLflow has it, None if it has none.
+
+        Raises:
+            StorageError: If MLflow could not be asked, or where it is cannot be told.
+        """
+        if isinstance(run, StorageError):
+            raise run
+        if run is None:
+            return None
+        place = self._locator.find(experiment.experiment_id, run_id, run.info.artifact_uri or "")
+        return RunRecord(place, run_id, experiment, _make_facts(run), _get_logged(run))
 
     @override
-    def read_experiment_name(self, experiment: ExperimentInfo, run_dir: str) -> str:
+    def _read_experiment_name(self, record: RunRecord) -> str:
         with self._client("read an experiment") as client:
-            return str(client.get_experiment(experiment.experiment_id).name)
+            return str(client.get_experiment(record.experiment.experiment_id).name)
 
     @override
-    def read_facts(self, infos: Sequence[RunInfo]) -> None:
-        for info, run in zip(infos, self._get_runs([i.run_id for i in infos]), strict=True):
-            if isinstance(run, StorageError) or run is None:
-                info._meta = run or {}
-            else:
-                _remember(info, run)
-
-    @override
-    def read_values(
-        self, infos: Sequence[RunInfo], kind: str, name: str
-    ) -> list[float | str | MetadataError | StorageError | None]:
+    def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
         return [
-            values if isinstance(values, StorageError) else values.get(name)
-            for values in self.read_all(infos, kind)
+            run if isinstance(run, StorageError) else {} if run is None else _make_facts(run)
+            for run in self._get_runs([record.run_id for record in records])
         ]
 
     @override
-    def read_all(self, infos: Sequence[RunInfo], kind: str) -> list[dict[str, Any] | StorageError]:
-        runs = self._get_runs([info.run_id for info in infos])
+    def read_values(
+        self, records: Sequence[RunRecord], kind: str, name: str
+    ) -> list[float | str | KedroHydraflowError | None]:
+        return [
+            values if isinstance(values, KedroHydraflowError) else values.get(name)
+            for values in self.read_all(records, kind)
+        ]
+
+    @override
+    def read_all(
+        self, records: Sequence[RunRecord], kind: str
+    ) -> list[dict[str, Any] | KedroHydraflowError]:
+        runs = self._get_runs([record.run_id for record in records])
         return [
             run if isinstance(run, StorageError) else {} if run is None else _get_logged(run)[kind]
             for run in runs
@@ -209,19 +218,21 @@ class ServerStore(Store):
 
     @override
     def read_histories(
-        self, infos: Sequence[RunInfo], name: str
-    ) -> list[list[Point] | MetadataError | StorageError]:
-        def read(info: RunInfo) -> list[Point] | StorageError:
-            metrics = (info._logged or {}).get("metrics")
-            if isinstance(metrics, dict) and name not in metrics:
-                return []
-            history = self._try("read a metric", lambda c: c.get_metric_history(info.run_id, name))
-            if history is None or isinstance(history, StorageError):
-                return history or []
-            points = (Point(m.step, m.timestamp, restore_infinity(m.value)) for m in history)
-            return sorted(points, key=sort_key)
+        self, records: Sequence[RunRecord], name: str
+    ) -> list[list[Point] | KedroHydraflowError]:
+        return _map_in_threads(lambda record: self._read_history(record, name), records)
 
-        return list(_map_in_threads(read, infos))
+    def _read_history(self, record: RunRecord, name: str) -> list[Point] | KedroHydraflowError:
+        metrics = (record.logged or {}).get("metrics")
+        if metrics is not None and name not in metrics:
+            return []
+        history = self._try(
+            "read a metric", lambda client: client.get_metric_history(record.run_id, name)
+        )
+        if history is None or isinstance(history, StorageError):
+            return history or []
+        points = (Point(m.step, m.timestamp, restore_infinity(m.value)) for m in history)
+        return sorted(points, key=sort_key)
 
     def _get_runs(self, run_ids: Sequence[str]) -> list[Any]:
         """Return each run as MLflow has it, None if there is none, or why it cannot be read."""
@@ -430,11 +441,10 @@ def _map_in_threads(function: Callable[[A], T], items: Iterable[A]) -> list[T]:
             raise
 
 
-def _remember(info: RunInfo, run: Any) -> None:
-    """Set all that is known of a run from what MLflow has of it."""
-    facts = ((key, getattr(run.info, key)) for key in META_FACTS)
-    info._meta = {key: str(value) for key, value in facts if value is not None}
-    info._logged = {**_get_logged(run)}
+def _make_facts(run: Any) -> Facts:
+    """Return the facts of a run as MLflow has it."""
+    facts = ((name, getattr(run.info, name)) for name in RECORDED_FACTS)
+    return {name: str(value) for name, value in facts if value is not None}
 
 
 def _get_logged(run: Any) -> dict[str, dict[str, Any]]:

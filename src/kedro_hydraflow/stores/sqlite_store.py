@@ -24,28 +24,31 @@ from urllib.parse import quote
 
 from typing_extensions import override
 
-from kedro_hydraflow.errors import (
-    MetadataError,
-    NotFoundError,
-    StorageError,
-    TrackingDirectoryError,
-)
-from kedro_hydraflow.run_info import ExperimentInfo, RunInfo
+from kedro_hydraflow.errors import NotFoundError, StorageError, TrackingDirectoryError
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
     ExperimentFilter,
-    Experiments,
-    Point,
     Store,
     make_name_filter,
     restore_infinity,
 )
 from kedro_hydraflow.stores.locations import RunLocator
+from kedro_hydraflow.stores.record import (
+    ExperimentRecord,
+    Experiments,
+    Facts,
+    FoundRuns,
+    Point,
+    RunListing,
+    RunNames,
+    RunRecord,
+    is_deleted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from kedro_hydraflow.errors import Failure
+    from kedro_hydraflow.errors import KedroHydraflowError
     from kedro_hydraflow.storage import Location
 
 _TIMEOUT = 60.0
@@ -55,7 +58,7 @@ _RUNS_AT_ONCE = 2000
 """The runs of one query. While it goes on, nobody can write, and MLflow waits for seconds only."""
 
 _FACTS = "status, name, start_time, end_time, lifecycle_stage"
-_META_KEYS = ("status", "run_name", "start_time", "end_time", "lifecycle_stage")
+_FACT_NAMES = ("status", "run_name", "start_time", "end_time", "lifecycle_stage")
 
 _WANTED = "run_uuid IN (SELECT value FROM json_each(?))"
 """Takes IDs as one argument, however many there are."""
@@ -91,21 +94,23 @@ class SqliteStore(Store):
         return self._path
 
     def has_runs(self) -> bool:
-        """Tell whether there is any run, be it a deleted one."""
+        """Return whether there is any run, be it a deleted one."""
         return bool(self._query("SELECT 1 FROM runs LIMIT 1"))
 
-    def has_run(self, run_id: str) -> bool:
-        """Tell whether there is a run of this ID, be it a deleted one."""
-        return bool(self._query("SELECT 1 FROM runs WHERE run_uuid = ?", run_id))
+    def select_run_ids(self, run_ids: Sequence[str]) -> frozenset[str]:
+        """Return those of the IDs that are runs, deleted ones included."""
+        rows = self._query_runs(f"SELECT run_uuid FROM runs WHERE {_WANTED}", run_ids)
+        return frozenset(run_id for (run_id,) in rows)
 
-    def list_run_ids(self) -> list[str]:
+    def list_run_ids(self) -> frozenset[str]:
         """Return the IDs of all runs, deleted ones included."""
-        return [run_id for (run_id,) in self._query("SELECT run_uuid FROM runs")]
+        return frozenset(run_id for (run_id,) in self._query("SELECT run_uuid FROM runs"))
 
     @override
     def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
         matches = make_name_filter(experiment_names)
-        found = Experiments()
+        matching = []
+        other_names = []
         rows = self._query(
             "SELECT CAST(experiment_id AS TEXT), name, artifact_location FROM experiments "
             "WHERE lifecycle_stage IS NOT 'deleted' ORDER BY name, experiment_id"
@@ -115,100 +120,95 @@ class SqliteStore(Store):
                 continue
             if matches(name):
                 place = self._locator.find_experiment(experiment_id, location or "")
-                found.matching.append(
-                    ExperimentInfo(place.storage, place.path, name, self, experiment_id)
-                )
+                matching.append(ExperimentRecord(place, experiment_id, name))
             else:
-                found.other_names.append(name)
-        return found
+                other_names.append(name)
+        return Experiments(matching, other_names, [])
 
     @override
     def list_runs(
-        self, experiments: Sequence[ExperimentInfo], limit: int | None = None
-    ) -> tuple[list[tuple[ExperimentInfo, list[str]]], list[Failure]]:
+        self, experiments: Sequence[ExperimentRecord], limit: int | None = None
+    ) -> RunListing:
         if limit is not None:
             select = "SELECT run_uuid FROM runs WHERE experiment_id = ? ORDER BY run_uuid LIMIT ?"
             rows = [self._query(select, e.experiment_id, limit) for e in experiments]
-            return [(e, [i for (i,) in r]) for e, r in zip(experiments, rows, strict=True)], []
+            names = [[run_id for (run_id,) in found] for found in rows]
+            return RunListing(list(map(RunNames, experiments, names)), [])
         run_ids: dict[str, list[str]] = {e.experiment_id: [] for e in experiments}
         # One query for all, because no index has the experiment's ID.
         select = "SELECT CAST(experiment_id AS TEXT), run_uuid FROM runs ORDER BY run_uuid"
         for experiment_id, run_id in self._query(select):
             if experiment_id in run_ids:
                 run_ids[experiment_id].append(run_id)
-        return [(e, run_ids[e.experiment_id]) for e in experiments], []
+        return RunListing([RunNames(e, run_ids[e.experiment_id]) for e in experiments], [])
 
     @override
     def read_runs(
-        self,
-        names: Sequence[tuple[ExperimentInfo, str]],
-        *,
-        include_deleted: bool | None = None,
-    ) -> tuple[list[RunInfo], list[Failure]]:
+        self, listed: Sequence[RunNames], *, include_deleted: bool | None = None
+    ) -> FoundRuns:
         select = f"SELECT run_uuid, artifact_uri, {_FACTS} FROM runs WHERE {_WANTED}"
+        run_ids = [run_id for part in listed for run_id in part.names]
         rows = {
-            run_id: (uri, _make_meta(facts))
-            for run_id, uri, *facts in self._query_runs(select, [run_id for _, run_id in names])
+            run_id: (uri or "", _make_facts(values))
+            for run_id, uri, *values in self._query_runs(select, run_ids)
         }
-        runs = []
-        for experiment, run_id in names:
-            uri, meta = rows.get(run_id, ("", None))
-            if meta is None:
-                continue  # removed since it was listed
-            if meta.get("lifecycle_stage") == "deleted" and not include_deleted:
-                continue
-            place = self._locator.find(experiment.experiment_id, run_id, uri or "")
-            runs.append(RunInfo.make(place.storage, place.path, experiment, meta))
-        return runs, []
+        records = []
+        for part in listed:
+            for run_id in part.names:
+                if run_id not in rows:
+                    continue  # removed since it was listed
+                uri, facts = rows[run_id]
+                if include_deleted or not is_deleted(facts):
+                    place = self._locator.find(part.experiment.experiment_id, run_id, uri)
+                    records.append(RunRecord(place, run_id, part.experiment, facts))
+        return FoundRuns(records, [])
 
     @override
-    def read_experiment_name(self, experiment: ExperimentInfo, run_dir: str) -> str:
-        run_id = experiment._storage.split(run_dir)[1]
+    def _read_experiment_name(self, record: RunRecord) -> str:
         select = (
             "SELECT e.name FROM experiments AS e JOIN runs USING (experiment_id) WHERE run_uuid = ?"
         )
-        for (name,) in self._query(select, run_id):
+        for (name,) in self._query(select, record.run_id):
             return str(name)
         return ""
 
     @override
-    def read_facts(self, infos: Sequence[RunInfo]) -> None:
+    def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
         select = f"SELECT run_uuid, {_FACTS} FROM runs WHERE {_WANTED}"
-        run_ids = [info.run_id for info in infos]
-        rows = {i: _make_meta(facts) for i, *facts in self._query_runs(select, run_ids)}
-        for info in infos:
-            info._meta = rows.get(info.run_id, {})
+        run_ids = [record.run_id for record in records]
+        rows = {i: _make_facts(values) for i, *values in self._query_runs(select, run_ids)}
+        return [rows.get(run_id, {}) for run_id in run_ids]
 
     @override
     def read_values(
-        self, infos: Sequence[RunInfo], kind: str, name: str
-    ) -> list[float | str | MetadataError | StorageError | None]:
+        self, records: Sequence[RunRecord], kind: str, name: str
+    ) -> list[float | str | KedroHydraflowError | None]:
         table, columns, decode = _KINDS[kind]
         select = f"SELECT run_uuid, {columns} FROM {table} WHERE key = ? AND {_WANTED}"
-        run_ids = [info.run_id for info in infos]
+        run_ids = [record.run_id for record in records]
         values = {i: decode(*value) for i, *value in self._query_runs(select, run_ids, name)}
         return list(map(values.get, run_ids))
 
     @override
-    def read_all(self, infos: Sequence[RunInfo], kind: str) -> list[dict[str, Any]]:
+    def read_all(self, records: Sequence[RunRecord], kind: str) -> list[dict[str, Any]]:
         table, columns, decode = _KINDS[kind]
         select = f"SELECT run_uuid, key, {columns} FROM {table} WHERE {_WANTED}"
-        found: dict[str, dict[str, Any]] = {info.run_id: {} for info in infos}
+        found: dict[str, dict[str, Any]] = {record.run_id: {} for record in records}
         for run_id, key, *value in self._query_runs(select, list(found)):
             found[run_id][key] = decode(*value)
-        return [dict(sorted(found[info.run_id].items())) for info in infos]
+        return [dict(sorted(found[record.run_id].items())) for record in records]
 
     @override
-    def read_histories(self, infos: Sequence[RunInfo], name: str) -> list[list[Point]]:
+    def read_histories(self, records: Sequence[RunRecord], name: str) -> list[list[Point]]:
         select = (
             "SELECT run_uuid, step, timestamp, value, is_nan FROM metrics "
             f"WHERE key = ? AND {_WANTED} ORDER BY step, timestamp, is_nan DESC, value"
         )
-        found: dict[str, list[Point]] = {info.run_id: [] for info in infos}
+        found: dict[str, list[Point]] = {record.run_id: [] for record in records}
         rows = self._query_runs(select, list(found), name)
         for run_id, step, timestamp, value, is_nan in rows:
             found[run_id].append(Point(step, timestamp, _decode_metric(value, is_nan)))
-        return [found[info.run_id] for info in infos]
+        return [found[record.run_id] for record in records]
 
     def _query_runs(
         self, select: str, run_ids: Sequence[str], *arguments: str
@@ -296,5 +296,5 @@ _KINDS: dict[str, tuple[str, str, Callable[..., Any]]] = {
 """The table of each kind, the columns of its values, and what decodes them."""
 
 
-def _make_meta(facts: Sequence[Any]) -> dict[str, str]:
-    return {key: str(v) for key, v in zip(_META_KEYS, facts, strict=True) if v is not None}
+def _make_facts(values: Sequence[Any]) -> Facts:
+    return {name: str(v) for name, v in zip(_FACT_NAMES, values, strict=True) if v is not None}
