@@ -76,7 +76,7 @@ class FolderStorage(Storage):
         version = f"{status.st_mtime_ns}-{status.st_size}" if self.tells_versions else None
         return Entry(file.name, is_dir=False, size=status.st_size, version=version)
 
-    def read_each(self, paths: Sequence[str], use: Any) -> None:
+    def read_parsed(self, paths: Sequence[str], parse: Any) -> Any:
         raise NotImplementedError
 
     def fetch_many(self, files: Sequence[tuple[str, str]]) -> list[StorageError | None]:
@@ -118,7 +118,7 @@ class FolderStorage(Storage):
     def is_dir(self, path: str) -> bool:
         raise NotImplementedError
 
-    def path(self, path: str) -> Any:
+    def to_path(self, path: str) -> Any:
         raise NotImplementedError
 
     def join(self, path: str, *names: str) -> str:
