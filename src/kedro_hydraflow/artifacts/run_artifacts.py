@@ -1,8 +1,7 @@
 """The artifacts of a remote run and their copies in the cache.
 
-A copy is always whole, and current: of the version that the storage lists. Its *validator* tells.
-It is kept beside the copy and has two parts: the file's version in the storage, and the copy's
-inode, size and time of change.
+A *validator*, kept beside each copy, tells whether the copy is current. It has two parts: the
+file's version as the storage listed it, and the copy's inode, size and time of change.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class RunArtifacts:
     """The artifacts of one run: the listings of the storage, and the copies in the cache.
 
     Files and folders are named relative to the artifacts directory, with ``/`` between the names.
-    Pickled, it forgets its listings.
+    Pickling keeps none of the listings: another process lists afresh.
 
     Args:
         place: The artifacts directory.
@@ -167,11 +166,11 @@ class RunArtifacts:
         if time.monotonic() - self._used >= MINUTE:
             mark_used(self._run_cache)
             self._used = time.monotonic()
-        if all(map(self._is_current, files)):
+        if not self._settle(files):
             return
         cache_size = get_cache_size()
         with lock_run(self._run_cache):
-            self._download([file for file in files if not self._is_current(file)])
+            self._download(self._settle(files))  # others may have fetched some in the meantime
             self._check_names(files)
         make_room(os.path.dirname(self._run_cache), cache_size)
 
@@ -225,6 +224,12 @@ class RunArtifacts:
         os.replace(copy, validator)
         self._settled.add(file)
 
+    def _settle(self, files: Sequence[str]) -> list[str]:
+        """Settle the files whose copies are current, and return the others."""
+        current = set(filter(self._is_current, files))
+        self._settled |= current
+        return [file for file in files if file not in current]
+
     def _is_current(self, file: str) -> bool:
         """Whether there is a copy of a file: whole, and of the version that is listed."""
         try:
@@ -234,10 +239,10 @@ class RunArtifacts:
                 return False
         except (OSError, ValueError):
             return False
+        if file in self._settled:
+            return True
         entry = self.listings.get_entry(file)
-        if entry is not None and entry.version is not None and entry.version == version:
-            self._settled.add(file)
-        return file in self._settled
+        return entry is not None and entry.version is not None and entry.version == version
 
     def make_folder(self, folder: str) -> str:
         """Return the local path of a folder, made unless it exists. Nothing is fetched."""
