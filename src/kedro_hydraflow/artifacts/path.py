@@ -9,7 +9,7 @@ import posixpath
 import re
 import sys
 from pathlib import Path, PurePath
-from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
+from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from kedro_hydraflow.artifacts.cache import is_not_fetched
 from kedro_hydraflow.artifacts.run_artifacts import RunArtifacts
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     LocalPath = Path
 else:
     LocalPath = type(Path())  # what can be subclassed before Python 3.12
+
+P = TypeVar("P", bound=Path)
 
 
 def make_artifact_path(place: Place) -> Path:
@@ -121,8 +123,7 @@ class ArtifactPath(LocalPath):
             return self.with_segments(self, *segments)
 
         def _from_parsed_parts(self, drive: str, root: str, parts: list[str]) -> Self:
-            plain = LocalPath._from_parsed_parts(drive, root, parts)  # type: ignore[attr-defined]
-            return self.with_segments(plain)
+            return self.with_segments(*parts)
 
         @property
         def parents(self) -> Sequence[Self]:
@@ -229,7 +230,7 @@ class ArtifactPath(LocalPath):
         only_folders = str(pattern).endswith(("/", os.sep))
         ignores_case = os.name == "nt" if case_sensitive is None else not case_sensitive
         seen = set()
-        for path in self._select(parts, re.IGNORECASE if ignores_case else 0):
+        for path in _select(self._artifacts, self, parts, re.IGNORECASE if ignores_case else 0):
             if path not in seen and (not only_folders or path.is_dir()):
                 seen.add(path)  # with two ** in a pattern a path is met twice
                 yield path
@@ -243,27 +244,6 @@ class ArtifactPath(LocalPath):
     ) -> Generator[Self, None, None]:
         """Yield what matches a pattern in this folder or in any below."""
         return self.glob(f"**/{pattern!s}", case_sensitive=case_sensitive)
-
-    def _select(self, patterns: tuple[str, ...], flags: int) -> Iterator[Self]:
-        if not patterns:
-            yield self
-            return
-        artifacts, relative = self._locate()
-        first, rest = patterns[0], patterns[1:]
-        if first == "**":
-            for folder, listing in artifacts.listings.get_below(relative).items():
-                below = self / posixpath.relpath(f"/{folder}", f"/{relative}")
-                yield from below._select(rest, flags)
-                if not rest and sys.version_info >= (3, 13):
-                    yield from (below / name for name, entry in listing.items() if not entry.is_dir)
-        elif not flags and not re.search(r"[*?[]", first):
-            if (self / first).exists():  # perhaps without being listed
-                yield from (self / first)._select(rest, flags)
-        else:
-            is_match = re.compile(fnmatch.translate(first), flags).match
-            for name, entry in artifacts.listings.get_if_present(relative).items():
-                if is_match(name) and (entry.is_dir or not rest):
-                    yield from (self / name)._select(rest, flags)
 
     # Fetched first -----------------------------------------------------------------------
 
@@ -297,3 +277,26 @@ class ArtifactPath(LocalPath):
 
 def _make_path(artifacts: RunArtifacts, relative: str) -> Path:
     return ArtifactPath(artifacts.root, relative, artifacts=artifacts)
+
+
+def _select(artifacts: RunArtifacts, path: P, patterns: tuple[str, ...], flags: int) -> Iterator[P]:
+    """Yield what matches the parts of a pattern in a folder, some of it perhaps twice."""
+    if not patterns:
+        yield path
+        return
+    relative = artifacts.to_relative(str(path))
+    first, rest = patterns[0], patterns[1:]
+    if first == "**":
+        for folder, listing in artifacts.listings.get_below(relative).items():
+            below = path / posixpath.relpath(f"/{folder}", f"/{relative}")
+            yield from _select(artifacts, below, rest, flags)
+            if not rest and sys.version_info >= (3, 13):
+                yield from (below / name for name, entry in listing.items() if not entry.is_dir)
+    elif not flags and not re.search(r"[*?[]", first):
+        if (path / first).exists():  # perhaps without being listed
+            yield from _select(artifacts, path / first, rest, flags)
+    else:
+        is_match = re.compile(fnmatch.translate(first), flags).match
+        for name, entry in artifacts.listings.get_if_present(relative).items():
+            if is_match(name) and (entry.is_dir or not rest):
+                yield from _select(artifacts, path / name, rest, flags)
