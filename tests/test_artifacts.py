@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import multiprocessing
 import os
@@ -27,9 +28,10 @@ from kedro_hydraflow.artifacts import (
     fetch,
     make_artifact_path,
 )
+from kedro_hydraflow.artifacts.run_artifacts import RunArtifacts
 from kedro_hydraflow.cache_dir import CACHE_DIR_VARIABLE
 from kedro_hydraflow.errors import NotFoundError, OptionError, StorageError, UnreachableError
-from kedro_hydraflow.storage import Entry, Storage
+from kedro_hydraflow.storage import Entry, Place, Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -76,7 +78,7 @@ class FolderStorage(Storage):
         version = f"{status.st_mtime_ns}-{status.st_size}" if self.tells_versions else None
         return Entry(file.name, is_dir=False, size=status.st_size, version=version)
 
-    def read_each(self, paths: Sequence[str], use: Any) -> None:
+    def read_parsed(self, paths: Sequence[str], parse: Any) -> Any:
         raise NotImplementedError
 
     def fetch_many(self, files: Sequence[tuple[str, str]]) -> list[StorageError | None]:
@@ -118,7 +120,7 @@ class FolderStorage(Storage):
     def is_dir(self, path: str) -> bool:
         raise NotImplementedError
 
-    def path(self, path: str) -> Any:
+    def to_path(self, path: str) -> Any:
         raise NotImplementedError
 
     def join(self, path: str, *names: str) -> str:
@@ -166,7 +168,7 @@ def remote(storage: FolderStorage) -> Path:
 
 @pytest.fixture
 def artifacts(storage: FolderStorage, remote: Path) -> Path:
-    return make_artifact_path(storage, RUN)
+    return make_artifact_path(Place(storage, RUN))
 
 
 def names(paths: Any) -> list[str]:
@@ -183,24 +185,50 @@ def test_is_a_path_whose_names_are_those_of_the_run(artifacts: Path) -> None:
     assert artifacts.parent.name == "27d8a8d3"
 
 
-def test_derived_paths_are_artifact_paths(artifacts: Path) -> None:
+DERIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "/": lambda p: p / "a.txt",
+    "/ Path": lambda p: p / Path("a.txt"),
+    "/ of another": lambda p: p / "b.csv" / (p / "a.txt"),
+    "str /": lambda p: "/elsewhere" / (p / "a.txt"),
+    "Path /": lambda p: Path("/elsewhere") / (p / "a.txt"),
+    "joinpath": lambda p: p.joinpath("model", "..", "a.txt"),
+    "parent": lambda p: (p / "model").parent,
+    "parents": lambda p: (p / "model/deep/d.txt").parents[2],
+    "last of parents": lambda p: (p / "model/deep").parents[:2][-1],
+    "with_name": lambda p: (p / "x").with_name("a.txt"),
+    "with_stem": lambda p: (p / "x.txt").with_stem("a"),
+    "with_suffix": lambda p: (p / "a").with_suffix(".txt"),
+    "relative_to": lambda p: p / (p / "a.txt").relative_to(p),
+    "absolute": lambda p: (p / "a.txt").absolute(),
+    "resolve": lambda p: (p / "model" / ".." / "a.txt").resolve(strict=True),
+    "expanduser": lambda p: (p / "a.txt").expanduser(),
+    "iterdir": lambda p: list(p.iterdir())[1],
+    "glob": lambda p: next(p.glob("*.txt")),
+    "glob of a name": lambda p: next(p.glob("a.txt")),
+    "rglob": lambda p: next(p.rglob("a.txt")),
+    "walk": lambda p: next(p.walk())[0],
+    "the class": lambda p: type(p)(p / "a.txt"),
+    "the class and text": lambda p: type(p)(p, "a.txt"),
+    "copy": lambda p: copy.copy(p / "a.txt"),
+    "deepcopy": lambda p: copy.deepcopy([p / "a.txt"])[0],
+}
+
+
+@pytest.mark.parametrize("derive", DERIVATIONS.values(), ids=DERIVATIONS)
+def test_derived_paths_are_artifact_paths_that_share_the_listings(
+    artifacts: Path, storage: FolderStorage, derive: Callable[[Path], Path]
+) -> None:
+    list(artifacts.rglob("*"))
+    storage.take_requests()
+    path = derive(artifacts)
+    assert type(path) is ArtifactPath
+    assert path.exists()
+    assert storage.take_requests() == []
+    assert path.is_dir() or path.read_text() == "content of a"
+
+
+def test_paths_compare_as_pathlibs_do(artifacts: Path) -> None:
     file = artifacts / "model" / "c.txt"
-    for path in (
-        file,
-        artifacts.joinpath("model", "c.txt"),
-        (artifacts / "a").with_suffix(".txt"),
-        file.with_name("x"),
-        file.with_stem("x"),
-        file.parent,
-        file.parents[1],
-        file.absolute(),
-        file.resolve(),
-        file.expanduser(),
-        type(file)(str(file)),
-        next(artifacts.iterdir()),
-        next(artifacts.glob("*.txt")),
-    ):
-        assert type(path) is ArtifactPath
     assert file == artifacts / "model/c.txt"
     assert hash(file) == hash(artifacts / "model/c.txt")
     assert file.relative_to(artifacts) == Path("model/c.txt")
@@ -208,6 +236,7 @@ def test_derived_paths_are_artifact_paths(artifacts: Path) -> None:
     assert file.is_relative_to(artifacts)
     assert file.match("*.txt")
     assert sorted([file, artifacts]) == [artifacts, file]
+    assert list(file.parents) == list(Path(file).parents)
 
 
 def test_what_lies_elsewhere_is_a_plain_path(artifacts: Path, tmp_path: Path) -> None:
@@ -215,13 +244,18 @@ def test_what_lies_elsewhere_is_a_plain_path(artifacts: Path, tmp_path: Path) ->
         assert type(path) is type(Path())
     assert not artifacts.parent.exists()
     assert (artifacts / tmp_path).is_dir()
-    assert ArtifactPath("elsewhere") == Path("elsewhere")
+    for text in ("elsewhere", str(artifacts), Path(artifacts)):
+        assert type(ArtifactPath(text)) is type(Path())
+        assert ArtifactPath(text) == Path(text)
+    assert [type(path) for path in (artifacts / "a").parents[:2]] == [ArtifactPath, type(Path())]
+    with pytest.raises(TypeError):
+        1 / artifacts  # type: ignore[operator]
 
 
 def test_nothing_happens_before_the_first_question(
     storage: FolderStorage, remote: Path, cache: Path
 ) -> None:
-    path = make_artifact_path(storage, RUN) / "model" / "c.txt"
+    path = make_artifact_path(Place(storage, RUN)) / "model" / "c.txt"
     repr(path), str(path), hash(path), pickle.dumps(path), path.parent
     assert storage.take_requests() == []
     assert not cache.exists()
@@ -347,7 +381,7 @@ def test_status_of_a_file_and_of_a_folder(artifacts: Path, storage: FolderStorag
 
 
 def test_a_run_without_artifacts(storage: FolderStorage) -> None:
-    artifacts = make_artifact_path(storage, "exp/absent/artifacts")
+    artifacts = make_artifact_path(Place(storage, "exp/absent/artifacts"))
     assert not artifacts.exists()
     assert list(artifacts.glob("**/*")) == []
     with pytest.raises(NotFoundError, match="fake://host/exp/absent/artifacts"):
@@ -428,7 +462,7 @@ def test_readers_read_as_they_do_locally(storage: FolderStorage, reader: Any) ->
     local = storage.root / "exp/run/artifacts"
     local.mkdir(parents=True)
     write_samples(local)
-    artifacts = make_artifact_path(storage, "exp/run/artifacts")
+    artifacts = make_artifact_path(Place(storage, "exp/run/artifacts"))
     assert reader(artifacts) == reader(local)
 
 
@@ -463,7 +497,19 @@ def test_fetch_gives_plain_paths(artifacts: Path, remote: Path, tmp_path: Path) 
     assert read_with_open(str(fetch(artifacts / "a.txt"))) == "content of a"
     assert fetch(artifacts).name == "artifacts"
     assert names(fetch(artifacts).rglob("*.txt")) == ["a.txt", "c.txt", "d.txt"]
-    assert fetch(str(artifacts / "a.txt")) == fetch(artifacts / "a.txt")
+    assert fetch(fetch(artifacts / "a.txt")) == fetch(artifacts / "a.txt")
+    assert fetch(str(fetch(artifacts / "model"))) == fetch(artifacts / "model")
+
+
+@pytest.mark.parametrize("name", ["", "a.txt", "absent"])
+def test_mere_text_cannot_be_fetched(artifacts: Path, storage: FolderStorage, name: str) -> None:
+    fetch(artifacts)
+    for path in (str(artifacts / name), Path(artifacts / name)):
+        with pytest.raises(
+            StorageError, match=r"pass the path itself, .* or use Run\.fetch"
+        ) as caught:
+            fetch(path)
+        assert not isinstance(caught.value, NotFoundError)
 
 
 def test_fetch_takes_local_paths_too(remote: Path, tmp_path: Path) -> None:
@@ -565,7 +611,7 @@ def web(storage: FolderStorage, remote: Path) -> Path:
     """As nginx has it: no versions, no dotfiles."""
     storage.tells_versions = False
     storage.hides_dotfiles = True
-    return make_artifact_path(storage, RUN)
+    return make_artifact_path(Place(storage, RUN))
 
 
 def test_hidden_files_are_found(web: Path) -> None:
@@ -604,7 +650,7 @@ def test_without_versions_a_file_is_fetched_once_for_each_run_made(
         assert (web / "a.txt").read_text() == "content of a"
     assert len(storage.take_requests("GET")) == 1
     (remote / "a.txt").write_text("another of a")
-    assert (make_artifact_path(storage, RUN) / "a.txt").read_text() == "another of a"
+    assert (make_artifact_path(Place(storage, RUN)) / "a.txt").read_text() == "another of a"
     assert len(storage.take_requests("GET")) == 1
 
 
@@ -617,7 +663,7 @@ def test_an_unchanged_file_is_fetched_once(artifacts: Path, storage: FolderStora
     for _ in range(3):
         (artifacts / "a.txt").read_text()
     assert storage.take_requests() == []
-    (make_artifact_path(storage, RUN) / "a.txt").read_text()
+    (make_artifact_path(Place(storage, RUN)) / "a.txt").read_text()
     assert storage.take_requests() == [f"LIST {RUN}"]
 
 
@@ -627,8 +673,44 @@ def test_a_changed_file_is_seen_by_the_next_load(
     with open(artifacts / "a.txt") as before:
         (remote / "a.txt").write_text("CONTENT OF A")
         assert (artifacts / "a.txt").read_text() == "content of a"
-        assert (make_artifact_path(storage, RUN) / "a.txt").read_text() == "CONTENT OF A"
+        assert (make_artifact_path(Place(storage, RUN)) / "a.txt").read_text() == "CONTENT OF A"
         assert before.read() == "content of a"
+
+
+def test_a_later_load_does_not_change_the_paths_of_an_earlier_one(
+    artifacts: Path, storage: FolderStorage, remote: Path
+) -> None:
+    first = artifacts / "model"
+    before = names(artifacts.rglob("*"))
+    (remote / "model/new.txt").write_text("new")
+    (remote / "a.txt").unlink()
+    again = make_artifact_path(Place(storage, RUN))
+    assert names((again / "model").iterdir()) == ["c.txt", "deep", "new.txt"]
+    assert not (again / "a.txt").exists()
+    assert names(first.iterdir()) == names((artifacts / "model").iterdir()) == ["c.txt", "deep"]
+    assert names(artifacts.rglob("*")) == before
+    assert (first.parent / "a.txt").exists()
+    pickle.loads(pickle.dumps(artifacts)).exists()
+    assert names(artifacts.rglob("*")) == before
+
+
+def count_run_artifacts() -> int:
+    gc.collect()
+    return sum(type(thing) is RunArtifacts for thing in gc.get_objects())
+
+
+def test_nothing_is_kept_of_a_run_whose_paths_are_gone(
+    storage: FolderStorage, remote: Path
+) -> None:
+    before = count_run_artifacts()
+    paths = [make_artifact_path(Place(storage, RUN)) / "a.txt" for _ in range(10)]
+    for path in paths:
+        assert path.read_text() == "content of a"
+        assert names(path.parent.glob("*.txt")) == ["a.txt"]
+        pickle.loads(pickle.dumps(path)).exists()
+    assert count_run_artifacts() == before + 10
+    del path, paths
+    assert count_run_artifacts() == before
 
 
 def test_a_file_newer_than_the_listing_can_be_opened(artifacts: Path, remote: Path) -> None:
@@ -652,7 +734,7 @@ def test_a_folder_loses_what_the_storage_lost(
     fetch(artifacts)
     (remote / "a.txt").unlink()
     shutil.rmtree(remote / "model")
-    again = make_artifact_path(storage, RUN)
+    again = make_artifact_path(Place(storage, RUN))
     assert sorted(os.listdir(again)) == [".hydra", "b.csv"]
     with pytest.raises(NotFoundError):
         open(again / "a.txt")  # noqa: SIM115
@@ -661,10 +743,9 @@ def test_a_folder_loses_what_the_storage_lost(
 def test_an_older_listing_does_not_remove_what_a_newer_one_fetched(
     artifacts: Path, storage: FolderStorage, remote: Path
 ) -> None:
-    older = pickle.loads(pickle.dumps(artifacts))
     fetch(artifacts)
     fetched = fetch_in_process(storage, remote, "new.txt", "new")
-    assert "new.txt" in os.listdir(older)
+    assert "new.txt" in os.listdir(artifacts)
     assert fetched.read_text() == "new"
 
 
@@ -675,7 +756,7 @@ def fetch_in_process(storage: FolderStorage, remote: Path, name: str, content: s
 
 
 def fetch_named(storage: Storage, name: str) -> Path:
-    return fetch(make_artifact_path(storage, RUN) / name)
+    return fetch(make_artifact_path(Place(storage, RUN)) / name)
 
 
 def test_a_file_that_became_a_folder_and_back(
@@ -685,12 +766,12 @@ def test_a_file_that_became_a_folder_and_back(
     (remote / "a.txt").unlink()
     (remote / "a.txt").mkdir()
     (remote / "a.txt/inner").write_text("inner")
-    artifacts = make_artifact_path(storage, RUN)
+    artifacts = make_artifact_path(Place(storage, RUN))
     assert os.listdir(artifacts / "a.txt") == ["inner"]
     assert (artifacts / "a.txt/inner").read_text() == "inner"
     shutil.rmtree(remote / "a.txt")
     (remote / "a.txt").write_text("a file again")
-    artifacts = make_artifact_path(storage, RUN)
+    artifacts = make_artifact_path(Place(storage, RUN))
     assert (artifacts / "a.txt").read_text() == "a file again"
 
 
@@ -698,10 +779,10 @@ def test_names_that_are_one_name_here(
     artifacts: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (remote / "A.txt").write_text("CONTENT OF A")
-    from kedro_hydraflow.artifacts.copies import Copies
-
-    get_local = Copies._get_local
-    monkeypatch.setattr(Copies, "_get_local", lambda self, name: get_local(self, name).lower())
+    get_local = RunArtifacts._get_local
+    monkeypatch.setattr(
+        RunArtifacts, "_get_local", lambda self, name: get_local(self, name).lower()
+    )
     for _ in range(2):
         assert (artifacts / "a.txt").read_text() == "content of a"
         assert (artifacts / "A.txt").read_text() == "CONTENT OF A"
@@ -721,7 +802,7 @@ def test_threads_fetch_a_file_once(artifacts: Path, storage: FolderStorage) -> N
 
 
 def read_often(storage: FolderStorage) -> list[bytes]:
-    artifacts = make_artifact_path(storage, RUN)
+    artifacts = make_artifact_path(Place(storage, RUN))
     contents = [(artifacts / "big").read_bytes() for _ in range(5)]
     return [*contents, *(Path(os.fspath(artifacts), "big").read_bytes() for _ in range(5))]
 
@@ -794,7 +875,7 @@ def test_stopped_at_any_step_of_keeping_a_copy(
 FORK = """
 import os, sys, threading, time
 from pathlib import Path
-from test_artifacts import FolderStorage, make_artifact_path, RUN
+from test_artifacts import FolderStorage, Place, make_artifact_path, RUN
 
 class Slow(FolderStorage):
     def list_dir(self, path, limit=None):
@@ -804,7 +885,7 @@ class Slow(FolderStorage):
         return super().list_dir(path, limit)
 
 parent, listing = os.getpid(), threading.Event()
-artifacts = make_artifact_path(Slow(Path(sys.argv[1])), RUN)
+artifacts = make_artifact_path(Place(Slow(Path(sys.argv[1])), RUN))
 threading.Thread(target=artifacts.exists, daemon=True).start()
 listing.wait()
 child = os.fork()
@@ -837,6 +918,23 @@ def test_paths_pickle_into_other_processes(artifacts: Path, storage: FolderStora
     assert storage.take_requests("GET") == []
 
 
+def test_paths_pickled_together_share_their_listings(
+    artifacts: Path, storage: FolderStorage
+) -> None:
+    pickled = pickle.dumps([artifacts / "a.txt", artifacts / "b.csv", artifacts])
+    assert all(path.exists() for path in pickle.loads(pickled))
+    assert storage.take_requests() == [f"LIST {RUN}"]
+
+
+def test_pickled_paths_list_afresh(artifacts: Path, remote: Path) -> None:
+    assert not (artifacts / "new.txt").exists()
+    (remote / "new.txt").write_text("new")
+    again = pickle.loads(pickle.dumps(artifacts / "new.txt"))
+    assert type(again) is ArtifactPath
+    assert again == artifacts / "new.txt"
+    assert again.exists()
+
+
 def test_copies_are_the_same_path(artifacts: Path) -> None:
     assert copy.copy(artifacts) is artifacts
     assert copy.deepcopy([artifacts]) == [artifacts]
@@ -849,7 +947,7 @@ def test_one_directory_for_each_run(storage: FolderStorage, cache: Path) -> None
     for run in ("one", "two"):
         (storage.root / run / "artifacts").mkdir(parents=True)
         (storage.root / run / "artifacts/x").write_text(run)
-        assert (make_artifact_path(storage, f"{run}/artifacts") / "x").read_text() == run
+        assert (make_artifact_path(Place(storage, f"{run}/artifacts")) / "x").read_text() == run
     assert len(list(cache.glob("run-*/files"))) == 2
 
 
@@ -914,7 +1012,7 @@ class Runs:
         if not (folder / "x").exists():
             (folder / "x").write_bytes(b"x" * 1000)
         (self.cache / "looked-at").unlink(missing_ok=True)
-        path = fetch(make_artifact_path(self.storage, f"{name}/artifacts") / "x")
+        path = fetch(make_artifact_path(Place(self.storage, f"{name}/artifacts")) / "x")
         self.age(path, hours_ago)
         return path
 
@@ -985,14 +1083,14 @@ def test_the_cache_is_looked_at_once_a_minute(runs: Runs) -> None:
     a = runs.fetch("a", 2)
     looked = (runs.cache / "looked-at").stat().st_mtime_ns
     (runs.storage.root / "a/artifacts/y").write_bytes(b"y" * 5000)
-    fetch(make_artifact_path(runs.storage, "a/artifacts") / "y")
+    fetch(make_artifact_path(Place(runs.storage, "a/artifacts")) / "y")
     assert (runs.cache / "looked-at").stat().st_mtime_ns == looked
     assert a.exists()
 
 
 def test_a_removed_run_is_fetched_again(runs: Runs) -> None:
     a = runs.fetch("a", 3)
-    path = make_artifact_path(runs.storage, "a/artifacts") / "x"
+    path = make_artifact_path(Place(runs.storage, "a/artifacts")) / "x"
     shutil.rmtree(runs.get_home(a))
     assert path.read_bytes() == b"x" * 1000
 
@@ -1029,8 +1127,8 @@ def test_a_name_that_is_too_long_here(artifacts: Path, storage: FolderStorage) -
         (artifacts / name).read_text()
 
 
-def test_a_broken_stamp_is_no_stamp(artifacts: Path, cache: Path) -> None:
+def test_a_broken_validator_is_none(artifacts: Path, cache: Path) -> None:
     (artifacts / "a.txt").read_text()
-    for stamp in cache.glob("run-*/stamps/*"):
-        stamp.write_text("{")
+    for validator in cache.glob("run-*/validators/*"):
+        validator.write_text("{")
     assert (artifacts / "a.txt").read_text() == "content of a"

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+import fsspec
 import numpy as np
 import polars as pl
 import pytest
@@ -749,6 +750,18 @@ def test_chdir_into_nothing_names_the_remote_place() -> None:
         run.chdir(),
     ):
         pass
+
+
+def test_another_run_of_a_directory_changes_none_of_its_paths(tmp_path: Path) -> None:
+    files = fsspec.filesystem("memory")
+    url = f"memory://{tmp_path.name}/mlruns/1/abc"
+    files.pipe(f"{url}/artifacts/a.txt", b"a")
+    first = Run[Any, Any](url)
+    assert [path.name for path in first.iterdir()] == ["a.txt"]
+    files.pipe(f"{url}/artifacts/b.txt", b"b")
+    assert [path.name for path in Run[Any, Any](url).iterdir()] == ["a.txt", "b.txt"]
+    assert [path.name for path in first.iterdir()] == ["a.txt"]
+    assert [path.name for path in first.path("a.txt").parent.iterdir()] == ["a.txt"]
 
 
 def test_paths(run: Run[Any, Any], run_dir: Path) -> None:

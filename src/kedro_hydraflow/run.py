@@ -865,7 +865,7 @@ def make_artifacts_dir(place: Place) -> Path:
         return Path(place.path)
     from kedro_hydraflow.artifacts import make_artifact_path
 
-    return make_artifact_path(place.storage, place.path)
+    return make_artifact_path(place)
 
 
 def is_location(value: object) -> TypeGuard[Location]:

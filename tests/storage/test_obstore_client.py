@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +126,36 @@ def test_the_environment_completes_options_or_spoils_them(monkeypatch: pytest.Mo
     monkeypatch.setenv("AWS_SESSION_TOKEN", "of other keys")
     assert not _translate("s3", KEYS).is_complete
     assert _translate("s3", {**KEYS, "token": "T"}).is_complete
+
+
+FORK = """
+import os
+from kedro_hydraflow.storage import obstore_client
+
+class Obstore:
+    def __init__(self, root):
+        pass
+
+class Fsspec(Obstore):
+    pass
+
+obstore_client.ObstoreClient, obstore_client.FsspecClient = Obstore, Fsspec
+
+def connect_in_child():
+    child = os.fork()
+    if child == 0:
+        os._exit({Obstore: 1, Fsspec: 2}[type(obstore_client.connect("root"))])
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+before = connect_in_child()
+mine = [type(obstore_client.connect("root")) for _ in range(2)]
+print(before, mine == [Obstore, Obstore], connect_in_child())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_only_a_process_forked_from_one_that_used_obstore_does_without_it() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-W", "ignore", "-c", FORK]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert (result.stdout, result.stderr) == ("1 True 2\n", "")

@@ -1,16 +1,16 @@
 """A remote run's artifacts as local paths, fetched when a reader needs them.
 
-An `ArtifactPath` is a `pathlib.Path`. Its questions (``exists``, ``iterdir``, ``glob``) are
-answered by listings of the storage, and its readers (``open``, ``os.fspath``) find a local
-copy. A run has a directory of its own in the cache:
+An `ArtifactPath` is a `pathlib.Path`. It answers questions (``exists``, ``iterdir``, ``glob``)
+from listings of the storage, and gives readers (``open``, ``os.fspath``) a local copy. Each run
+has a directory of its own in the cache:
 
 ``not-fetched/…``
-    What the text of its paths names. It never exists, so that text alone, as from
-    ``str(path)``, leads to no part of the artifacts and to no outdated ones.
+    The text of its paths. It never exists: text alone, as from ``str(path)``, leads neither to
+    a part of the artifacts nor to outdated ones.
 ``files/…``
     The copies, each moved there whole. `fetch` and ``os.fspath`` give paths into it.
-``stamps/…``
-    For each copy, of which version it is.
+``validators/…``
+    What tells whether a copy is current, one for each.
 """
 
 from __future__ import annotations

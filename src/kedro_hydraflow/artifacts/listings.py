@@ -12,24 +12,24 @@ from kedro_hydraflow.errors import NotFoundError, StorageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from kedro_hydraflow.storage import Entry, Storage
+    from kedro_hydraflow.storage import Entry, Place
 
     Listing = dict[str, Entry]
 
 
-class Listings:
+class FolderListings:
     """The folders of one artifacts directory, listed when first asked about.
 
     Files and folders are named relative to it, with ``/`` between the names.
 
     Args:
-        storage: What holds the run.
-        path: The artifacts directory there.
+        place: The artifacts directory.
     """
 
-    def __init__(self, storage: Storage, path: str) -> None:
-        self.storage = storage
-        self.path = path
+    __slots__ = ("_known", "_locks", "place")
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
         self._known: dict[str, Listing | NotFoundError] = {}
         self._locks: dict[int, threading.Lock] = {}
 
@@ -38,23 +38,24 @@ class Listings:
         # One for each process: a forked one might inherit a lock that is held for ever.
         return self._locks.setdefault(os.getpid(), threading.Lock())
 
-    def locate(self, relative: str) -> str:
-        """Return the path in the storage."""
-        return self.storage.join(self.path, *relative.split("/")) if relative else self.path
+    def locate(self, relative: str) -> Place:
+        """Return where the storage has a file or folder."""
+        return self.place.join(relative) if relative else self.place
 
     def get_url(self, relative: str) -> str:
-        """Return the text for messages."""
-        return self.storage.url(self.locate(relative))
+        """Return the URL of a file or folder, for messages."""
+        return self.locate(relative).url
 
     def get_all(self, folders: Sequence[str]) -> list[Listing | NotFoundError]:
-        """Return what folders hold, or for one that is absent the error that says so.
+        """Return the listing of each folder, or the error that says that it is absent.
 
         Raises:
             StorageError: If one of them cannot be listed.
         """
         with self._lock:
             unknown = [folder for folder in folders if folder not in self._known]
-            listings = self.storage.list_many([self.locate(f) for f in unknown]) if unknown else []
+            paths = [self.locate(folder).path for folder in unknown]
+            listings = self.place.storage.list_many(paths) if paths else []
             for folder, listing in zip(unknown, listings, strict=True):
                 if isinstance(listing, NotFoundError):
                     self._known[folder] = listing
@@ -65,11 +66,11 @@ class Listings:
             return [self._known[folder] for folder in folders]
 
     def get(self, folder: str) -> Listing:
-        """Return what a folder holds, by name.
+        """Return the listing of a folder: its entries by name.
 
         Raises:
             NotFoundError: If there is no such folder.
-            StorageError: If it cannot be listed, or holds a name that no file can have here.
+            StorageError: If it cannot be listed, or holds a name that no local file can have.
         """
         (listing,) = self.get_all([folder])
         if isinstance(listing, NotFoundError):
@@ -81,18 +82,18 @@ class Listings:
         return listing
 
     def get_if_present(self, folder: str) -> Listing:
-        """Return what a folder holds: nothing, if it is absent."""
+        """Return the listing of a folder, which is empty if there is no such folder."""
         try:
             return self.get(folder)
         except NotFoundError:
             return {}
 
     def get_below(self, top: str) -> dict[str, Listing]:
-        """Return what a folder holds and what all folders below it do, by their names."""
+        """Return the listings of a folder and of all folders below it, by folder."""
         below: dict[str, Listing] = {}
         level = [top]
         while level:
-            self.get_all(level)  # asked for at once
+            self.get_all(level)  # in one call, so that the storage can list them in parallel
             found = {folder: self.get_if_present(folder) for folder in level}
             below.update(found)
             level = [
@@ -104,20 +105,20 @@ class Listings:
         return below
 
     def get_entry(self, relative: str) -> Entry | None:
-        """Return what the folder's listing says, None if it was not asked for or says nothing."""
+        """Return a file's entry, None unless its folder has been listed and holds it."""
         folder, name = posixpath.split(relative)
         listing = self._known.get(folder)
         return listing.get(name) if isinstance(listing, dict) else None
 
     def forget(self, folders: Iterable[str]) -> None:
-        """List folders once more when they are next asked about."""
+        """Drop the listings of folders, which are listed again when next asked about."""
         with self._lock:
             for folder in folders:
                 self._known.pop(folder, None)
 
 
 def is_file_name(name: str) -> bool:
-    """Tell whether what a storage calls a name is one here, of something in the same folder."""
+    """Whether a name from a storage can be that of a local file in the folder listed."""
     if name in ("", ".", "..") or "/" in name or "\0" in name:
         return False
     return os.name != "nt" or not set(name) & set('\\:*?"<>|')

@@ -9,9 +9,10 @@ import posixpath
 import re
 import sys
 from pathlib import Path, PurePath
-from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
+from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
-from kedro_hydraflow.artifacts.copies import Copies
+from kedro_hydraflow.artifacts.cache import is_not_fetched
+from kedro_hydraflow.artifacts.run_artifacts import RunArtifacts
 from kedro_hydraflow.errors import NotFoundError, StorageError
 
 if TYPE_CHECKING:
@@ -20,79 +21,124 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from kedro_hydraflow.artifacts.listings import Listing
-    from kedro_hydraflow.storage import Entry, Storage
+    from kedro_hydraflow.storage import Entry, Place
 
     LocalPath = Path
 else:
     LocalPath = type(Path())  # what can be subclassed before Python 3.12
 
+P = TypeVar("P", bound=Path)
 
-def make_artifact_path(storage: Storage, path: str) -> Path:
-    """Return the artifacts directory of a run, which is listed afresh from now on.
+
+def make_artifact_path(place: Place) -> Path:
+    """Return the path of a run's artifacts directory.
+
+    It shares its listings with the paths that are derived from it, and with no others.
 
     Args:
-        storage: What holds the run.
-        path: The artifacts directory there.
+        place: The artifacts directory.
     """
-    copies = Copies(storage, path)
-    _COPIES[copies.root] = copies
-    return ArtifactPath(copies.root)
+    return _make_path(RunArtifacts(place), "")
 
 
 def fetch(path: str | os.PathLike[str]) -> Path:
-    """Return a plain local path of an artifact: its text is right for every reader.
+    """Return a plain local path of an artifact, whose text is right for every reader.
 
     Args:
-        path: A file, a folder or the whole artifacts directory of a run. What is local
-            anyway is returned as it is.
+        path: A file, a folder or the whole artifacts directory of a run. A local path is
+            returned as it is.
 
     Raises:
         NotFoundError: If there is no such artifact.
-        StorageError: If it cannot be fetched, or not be kept.
+        StorageError: If it cannot be fetched, if the cache cannot be written, or for the mere
+            text of an `ArtifactPath`.
     """
-    text = str(path)
-    copies = _find_copies(text)
-    if copies is not None:
-        return Path(copies.fetch(_get_relative(copies, text)))
-    if not os.path.exists(text):
-        raise NotFoundError(f"there is no {text!r}")
-    return Path(text)
+    local = os.fspath(path)  # which fetches an ArtifactPath
+    if os.path.exists(local):
+        return Path(local)
+    if is_not_fetched(local):
+        raise StorageError(
+            f"{local!r} is the text of a remote artifact's path, which does not tell where the "
+            "artifact is: pass the path itself, not its text or Path(path), or use Run.fetch"
+        )
+    raise NotFoundError(f"there is no {local!r}")
 
 
 class ArtifactPath(LocalPath):
     """A remote artifact, or a folder of them. Made by `make_artifact_path`.
 
-    What is derived from one is another, as long as it lies below the artifacts directory.
+    A path that is derived from one is another, if it lies below the artifacts directory, and
+    otherwise a plain path. A path made of text alone is always plain.
+
     A file is fetched when it is opened; a folder, with all that it holds, when something
     takes its plain path, as ``os.listdir`` and ``os.path.join`` do. Nothing can be written.
 
     Every method raises `StorageError` if the storage denies an answer or cannot be reached.
+
+    Args:
+        segments: As for `pathlib.Path`.
+        artifacts: The run's artifacts; by default those of an `ArtifactPath` in the segments.
     """
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: D102
-        path = LocalPath(*args)
-        if _find_copies(str(path)) is None:
-            return cast("Self", path)  # a plain one
-        return super().__new__(cls, *args, **kwargs)
+    __slots__ = ("_artifacts",)
 
-    if sys.version_info < (3, 12):  # later versions derive paths through the constructor
+    _artifacts: RunArtifacts
 
-        @classmethod
-        def _from_parsed_parts(cls, _drive: str, _root: str, parts: Sequence[str]) -> Self:
-            return cls(*parts)
+    def __new__(  # noqa: D102
+        cls, *segments: str | os.PathLike[str], artifacts: RunArtifacts | None = None
+    ) -> Self:
+        for segment in segments:
+            if isinstance(segment, ArtifactPath):  # absolute, so that none before it counts
+                artifacts = segment._artifacts
+        plain = LocalPath(*segments)
+        if artifacts is None or not artifacts.covers(str(plain)):
+            return cast("Self", plain)
+        self = super().__new__(cls, *segments)
+        self._artifacts = artifacts
+        return self
 
-    def _locate(self) -> tuple[Copies, str]:
-        text = str(self)
-        copies = cast("Copies", _find_copies(text))  # __new__ made sure of it
-        return copies, _get_relative(copies, text)
+    def with_segments(self, *segments: str | os.PathLike[str]) -> Self:
+        """Return a path of the same artifacts, or a plain one if it lies elsewhere.
+
+        From Python 3.12 on, pathlib derives every path with it.
+        """
+        return type(self)(*segments, artifacts=self._artifacts)
+
+    def __rtruediv__(self, key: str | os.PathLike[str]) -> Self:
+        try:
+            return self.with_segments(key, self)
+        except TypeError:
+            return NotImplemented
+
+    if sys.version_info >= (3, 12):
+
+        def __init__(
+            self, *segments: str | os.PathLike[str], artifacts: RunArtifacts | None = None
+        ) -> None:
+            super().__init__(*segments)
+
+    else:  # pathlib derives paths with these
+
+        def _make_child(self, segments: Sequence[str | os.PathLike[str]]) -> Self:
+            return self.with_segments(self, *segments)
+
+        def _from_parsed_parts(self, drive: str, root: str, parts: list[str]) -> Self:
+            return self.with_segments(*parts)
+
+        @property
+        def parents(self) -> Sequence[Self]:
+            """The folders that hold it, the nearest first."""
+            return tuple(map(self.with_segments, LocalPath(self).parents))
+
+    def _locate(self) -> tuple[RunArtifacts, str]:
+        return self._artifacts, self._artifacts.to_relative(str(self))
 
     def __fspath__(self) -> str:
-        copies, relative = self._locate()
-        return copies.fetch(relative)
+        artifacts, relative = self._locate()
+        return artifacts.fetch(relative)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        copies, relative = self._locate()
-        return _restore, (copies.listings.storage, copies.listings.path, relative)
+        return _make_path, self._locate()
 
     def __copy__(self) -> Self:
         return self
@@ -103,20 +149,20 @@ class ArtifactPath(LocalPath):
     # Answered without fetching -----------------------------------------------------------
 
     def _find(self) -> Entry | None:
-        copies, relative = self._locate()
-        return copies.find(relative)
+        artifacts, relative = self._locate()
+        return artifacts.find(relative)
 
     def exists(self, *, follow_symlinks: bool = True) -> bool:
-        """Tell whether the storage has it."""
+        """Whether the storage has it."""
         return self._find() is not None
 
     def is_file(self, *, follow_symlinks: bool = True) -> bool:
-        """Tell whether it is a file."""
+        """Whether it is a file."""
         entry = self._find()
         return entry is not None and not entry.is_dir
 
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:
-        """Tell whether it is a folder."""
+        """Whether it is a folder."""
         entry = self._find()
         return entry is not None and entry.is_dir
 
@@ -128,18 +174,18 @@ class ArtifactPath(LocalPath):
 
     @property
     def info(self) -> Self:
-        """What pathlib itself asks since Python 3.14."""
+        """The path itself, which answers what pathlib asks of it from Python 3.14 on."""
         return self
 
     def resolve(self, strict: bool = False) -> Self:
         """Return the path without ``..`` in it; there are no symbolic links."""
         if strict and not self.exists():
             os.fspath(self)  # raises
-        return type(self)(os.path.normpath(str(self)))
+        return self.with_segments(os.path.normpath(str(self)))
 
     def _list(self) -> Listing:
-        copies, relative = self._locate()
-        return copies.listings.get(relative)
+        artifacts, relative = self._locate()
+        return artifacts.listings.get(relative)
 
     def iterdir(self) -> Generator[Self, None, None]:
         """Yield what a folder holds, sorted by name."""
@@ -184,7 +230,7 @@ class ArtifactPath(LocalPath):
         only_folders = str(pattern).endswith(("/", os.sep))
         ignores_case = os.name == "nt" if case_sensitive is None else not case_sensitive
         seen = set()
-        for path in self._select(parts, re.IGNORECASE if ignores_case else 0):
+        for path in _select(self._artifacts, self, parts, re.IGNORECASE if ignores_case else 0):
             if path not in seen and (not only_folders or path.is_dir()):
                 seen.add(path)  # with two ** in a pattern a path is met twice
                 yield path
@@ -199,27 +245,6 @@ class ArtifactPath(LocalPath):
         """Yield what matches a pattern in this folder or in any below."""
         return self.glob(f"**/{pattern!s}", case_sensitive=case_sensitive)
 
-    def _select(self, patterns: tuple[str, ...], flags: int) -> Iterator[Self]:
-        if not patterns:
-            yield self
-            return
-        copies, relative = self._locate()
-        first, rest = patterns[0], patterns[1:]
-        if first == "**":
-            for folder, listing in copies.listings.get_below(relative).items():
-                below = self / posixpath.relpath(f"/{folder}", f"/{relative}")
-                yield from below._select(rest, flags)
-                if not rest and sys.version_info >= (3, 13):
-                    yield from (below / name for name, entry in listing.items() if not entry.is_dir)
-        elif not flags and not re.search(r"[*?[]", first):
-            if (self / first).exists():  # perhaps without being listed
-                yield from (self / first)._select(rest, flags)
-        else:
-            is_match = re.compile(fnmatch.translate(first), flags).match
-            for name, entry in copies.listings.get_if_present(relative).items():
-                if is_match(name) and (entry.is_dir or not rest):
-                    yield from (self / name)._select(rest, flags)
-
     # Fetched first -----------------------------------------------------------------------
 
     def open(self, mode: str = "r", *args: Any, **kwargs: Any) -> IO[Any]:  # type: ignore[override]
@@ -230,8 +255,8 @@ class ArtifactPath(LocalPath):
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
         """Return the status of a file's copy, or of a folder that stands for the remote one."""
-        copies, relative = self._locate()
-        return os.stat(copies.make_folder(relative) if self.is_dir() else self)
+        artifacts, relative = self._locate()
+        return os.stat(artifacts.make_folder(relative) if self.is_dir() else self)
 
     def lstat(self) -> os.stat_result:
         """Return the same as `stat`."""
@@ -240,8 +265,8 @@ class ArtifactPath(LocalPath):
     # Refused -----------------------------------------------------------------------------
 
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
-        copies, relative = self._locate()
-        url = copies.listings.get_url(relative)
+        artifacts, relative = self._locate()
+        url = artifacts.listings.get_url(relative)
         raise StorageError(f"cannot change {url!r}: the artifacts of a remote run are read only")
 
     if not TYPE_CHECKING:
@@ -250,33 +275,28 @@ class ArtifactPath(LocalPath):
         symlink_to = hardlink_to = link_to = _refuse
 
 
-_COPIES: dict[str, Copies] = {}
-"""The runs of which this process has paths, by the text of the artifacts directory's path.
-
-Before Python 3.12 a path cannot hand anything but its text to those derived from it.
-"""
+def _make_path(artifacts: RunArtifacts, relative: str) -> Path:
+    return ArtifactPath(artifacts.root, relative, artifacts=artifacts)
 
 
-def _find_copies(text: str) -> Copies | None:
-    """Return what the text of a path belongs to."""
-    while text:
-        if text in _COPIES:
-            return _COPIES[text]
-        text = text.rpartition(os.sep)[0]
-    return None
-
-
-def _get_relative(copies: Copies, text: str) -> str:
-    """Return what the text of a path names in the artifacts directory."""
-    relative = posixpath.normpath(text[len(copies.root) + 1 :].replace(os.sep, "/"))
-    if relative.split("/")[0] == ".." or "\0" in relative:
-        url = copies.listings.get_url("")
-        raise StorageError(f"{relative!r} does not lie in the artifacts directory {url!r}")
-    return "" if relative == "." else relative
-
-
-def _restore(storage: Storage, path: str, relative: str) -> Path:
-    """Return a path that was pickled, in a process that may not know its run."""
-    copies = Copies(storage, path)
-    _COPIES.setdefault(copies.root, copies)
-    return ArtifactPath(copies.root, *relative.split("/"))
+def _select(artifacts: RunArtifacts, path: P, patterns: tuple[str, ...], flags: int) -> Iterator[P]:
+    """Yield what matches the parts of a pattern in a folder, some of it perhaps twice."""
+    if not patterns:
+        yield path
+        return
+    relative = artifacts.to_relative(str(path))
+    first, rest = patterns[0], patterns[1:]
+    if first == "**":
+        for folder, listing in artifacts.listings.get_below(relative).items():
+            below = path / posixpath.relpath(f"/{folder}", f"/{relative}")
+            yield from _select(artifacts, below, rest, flags)
+            if not rest and sys.version_info >= (3, 13):
+                yield from (below / name for name, entry in listing.items() if not entry.is_dir)
+    elif not flags and not re.search(r"[*?[]", first):
+        if (path / first).exists():  # perhaps without being listed
+            yield from _select(artifacts, path / first, rest, flags)
+    else:
+        is_match = re.compile(fnmatch.translate(first), flags).match
+        for name, entry in artifacts.listings.get_if_present(relative).items():
+            if is_match(name) and (entry.is_dir or not rest):
+                yield from _select(artifacts, path / name, rest, flags)

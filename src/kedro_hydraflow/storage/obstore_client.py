@@ -1,12 +1,13 @@
 """S3, Google Cloud Storage and Azure through obstore, with the options of fsspec.
 
 obstore (the Rust crate object_store) reads many small objects in a fraction of the time that
-the Python clients take. It finds credentials and regions by itself in fewer places, so that
-it is only chosen unasked where the options say them.
+the Python clients take. It looks for credentials and regions in fewer places than they do, so
+it is the default only where the options name them.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -49,18 +50,21 @@ _IGNORED = frozenset(
 """Options of fsspec's filesystems that make no difference here."""
 
 
-_process: int | None = None
-"""The process in which obstore was used first. In one forked from it, it would hang."""
-
-
 def connect(root: UPath) -> Client:
-    """Return a client of obstore, or of fsspec in a process where obstore cannot work."""
-    global _process
-    if _process not in (None, os.getpid()):
+    """Return a client of obstore, or of fsspec in a process where obstore would hang."""
+    if _get_first_process() != os.getpid():
         logger.debug("obstore does not work in a forked process; reading with fsspec")
         return FsspecClient(root)
-    _process = os.getpid()
     return ObstoreClient(root)
+
+
+@functools.cache
+def _get_first_process() -> int:
+    """Return the id of the process that connected first, also in those forked from it.
+
+    obstore's threads do not survive a fork: in the child, every request would wait for them.
+    """
+    return os.getpid()
 
 
 class ObstoreClient(Client):
@@ -122,9 +126,9 @@ class ObstoreClient(Client):
 
 
 def can_serve(protocol: str, options: Mapping[str, Any]) -> bool:
-    """Tell whether obstore is installed and would see the same as fsspec's filesystem.
+    """Whether obstore is installed and would see the same as fsspec's filesystem.
 
-    That takes options which name the credentials, and for S3 the region or an endpoint.
+    The options have to name the credentials, and for S3 the region or an endpoint.
     """
     if protocol not in _STORES:
         return False
@@ -137,10 +141,10 @@ def can_serve(protocol: str, options: Mapping[str, Any]) -> bool:
 
 
 def check_options(protocol: str, options: Mapping[str, Any]) -> None:
-    """Refuse what obstore cannot serve.
+    """Raise OptionError unless obstore can serve the protocol with these options.
 
     Raises:
-        OptionError: If it has no such protocol, or an option has no counterpart.
+        OptionError: If obstore has no such protocol, or no counterpart of an option.
         ImportError: If it is not installed.
     """
     import obstore  # noqa: F401
@@ -154,7 +158,7 @@ def check_options(protocol: str, options: Mapping[str, Any]) -> None:
 
 
 class _Options:
-    """Options of fsspec, taken one after the other and put down as obstore's."""
+    """Options of fsspec, taken one after the other and translated into obstore's."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._left = {k: v for k, v in options.items() if v is not None and k not in _IGNORED}
@@ -169,17 +173,17 @@ class _Options:
         self.is_complete = False
 
     def take(self, name: str) -> Any:
-        """Return an option, None without it."""
+        """Return an option's value and remove it, None if it is unset."""
         return self._left.pop(name, None)
 
     def rename(self, names: Mapping[str, str]) -> None:
-        """Take options that have the same values in obstore, by its names for them."""
+        """Take options that have other names in obstore, but the same values."""
         for name, theirs in names.items():
             if name in self._left:
                 self.config[theirs] = self._left.pop(name)
 
     def merge(self, name: str) -> None:
-        """Take a mapping of options as if it had been given flat."""
+        """Replace an option that is a mapping by the options in it."""
         for key, value in (self.take(name) or {}).items():
             self._left[key] = value
 
@@ -190,7 +194,7 @@ class _Options:
             self.client["allow_http"] = url.startswith("http://")
 
     def finish(self) -> _Options:
-        """Refuse what has not been taken."""
+        """Raise OptionError if an option is left that has no counterpart."""
         self.client.update(self.take("client_options") or {})
         if self._left:
             names = ", ".join(sorted(self._left))
@@ -307,4 +311,4 @@ _STORES: dict[str, tuple[str, Callable[[_Options], _Options]]] = {
     "abfs": ("AzureStore", _translate_azure),
     "abfss": ("AzureStore", _translate_azure),
 }
-"""The class of obstore for each protocol, and how to put down the options for it."""
+"""For each protocol, obstore's class and the function that translates its options."""
