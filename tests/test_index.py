@@ -64,7 +64,7 @@ def get(
     kind: str = "config",
 ) -> list[Any]:
     places = make_places(Validators(validator), paths or make_paths(count))
-    return index.recall(kind, places, places).values
+    return index.recall(kind, places, "config.yaml").values
 
 
 def make_places(storage: Storage, paths: list[str]) -> list[Place]:
@@ -458,7 +458,7 @@ def test_no_secret_is_stored(tmp_path: Path) -> None:
     place = locate("ftp://me:hunter2@host/mlruns/1/run0", options)
     index = open_index(tmp_path)
     index.put("config", [(place, SETTLED, {"a": 1})])
-    assert index.recall("config", [place], [place]).values == [{"a": 1}]
+    assert index.recall("config", [place], "config.yaml").values == [{"a": 1}]
     content = (tmp_path / FILE_NAME).read_bytes()
     assert b"run0" in content
     assert b"hunter2" not in content

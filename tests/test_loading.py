@@ -409,10 +409,10 @@ def test_jobs_run_on_the_surrounding_backend(
 
 
 class TracingLoader(_ConfigLoader):
-    def __call__(self, batch: Any) -> Any:
+    def __call__(self, records: Any) -> Any:
         trace = f"trace-{os.getpid()}-{threading.get_ident()}"
-        write(Path(batch.records[0].place.path).parents[2] / trace, "")
-        return super().__call__(batch)
+        write(Path(records[0].place.path).parents[2] / trace, "")
+        return super().__call__(records)
 
 
 @pytest.mark.parametrize("n_jobs", [0, 2])

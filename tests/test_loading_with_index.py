@@ -177,9 +177,9 @@ def test_only_what_is_not_known_goes_to_jobs(
     loaded: list[int] = []
     read_configs = loading._read_configs
 
-    def read(infos: Any, *args: Any, **kwargs: Any) -> Any:
+    def read(store: Any, infos: Any, *args: Any) -> Any:
         loaded.append(len(infos))
-        return read_configs(infos, *args, **kwargs)
+        return read_configs(store, infos, *args)
 
     monkeypatch.setattr(loading, "_read_configs", read)
     for expected in (80, 100, 100):

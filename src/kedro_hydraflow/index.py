@@ -97,6 +97,11 @@ class Index:
         self._path = None if directory is None else os.path.join(directory, FILE_NAME)
         self._is_requested = is_requested
 
+    @property
+    def is_off(self) -> bool:
+        """Whether it remembers nothing at all."""
+        return self._path is None
+
     def covers(self, storage: Storage) -> bool:
         """Return whether runs on a storage are remembered."""
         return self._path is not None and (storage.can_stat or self.assumes_unchanged(storage))
@@ -106,26 +111,31 @@ class Index:
         is_asked = self._path is not None and self._is_requested
         return is_asked and storage.is_remote and not storage.can_stat
 
-    def recall(self, kind: str, run_dirs: Sequence[Place], files: Sequence[Place]) -> Recalled:
+    def recall(self, kind: str, run_dirs: Sequence[Place], file: str | None = None) -> Recalled:
         """Return what is known of runs, to be completed.
 
         Args:
             kind: What of the runs, such as ``config``.
             run_dirs: The run directories.
-            files: For each run the file that it is read from, whose validator counts.
+            file: The file in a run directory that it is read from, whose validator counts.
+                Without one, only what is `SETTLED` is known.
         """
         values: list[Facts | None] = [None] * len(run_dirs)
         for storage, positions in group_by_storage(run_dirs).items():
-            if self.covers(storage):
-                paths = [run_dirs[i].path for i in positions]
-                known = dict(self._read(_group_by_folder(kind, storage, paths)))
-                if storage.can_stat:
-                    now = storage.stat_many([files[positions[n]].path for n in known])
-                else:
-                    now = [SETTLED] * len(known)
-                for (n, (validator, facts)), validator_now in zip(known.items(), now, strict=True):
-                    if validator == validator_now:
-                        values[positions[n]] = facts
+            if not self.covers(storage):
+                continue
+            paths = [run_dirs[i].path for i in positions]
+            known = {}
+            for n, (validator, facts) in self._read(_group_by_folder(kind, storage, paths)):
+                known[n] = validator
+                values[positions[n]] = facts
+            now: list[str | None] = [SETTLED] * len(known)
+            if storage.can_stat and file is not None:
+                suffix = storage.sep + file.replace("/", storage.sep)
+                now = storage.stat_many([paths[n] + suffix for n in known])
+            for (n, validator), validator_now in zip(known.items(), now, strict=True):
+                if validator != validator_now:
+                    values[positions[n]] = None
         return Recalled(self, kind, run_dirs, values)
 
     def put(self, kind: str, runs: Iterable[tuple[Place, str | None, Facts | object]]) -> None:

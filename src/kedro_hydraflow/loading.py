@@ -123,15 +123,19 @@ def _make_infos(
 ) -> list[RunInfo]:
     """Return what is known of runs by their directories; they share storages and experiments."""
     storages: dict[Hashable, Storage] = {}
-    experiments: dict[Place, ExperimentRecord] = {}
+    experiments: dict[tuple[int, str], ExperimentRecord] = {}
     infos = []
     for run_dir in run_dirs:
         place = locate(run_dir, storage_options)
-        place = Place(storages.setdefault(place.storage.key, place.storage), place.path)
-        parent = place.parent
-        experiment = experiments.get(parent)
+        storage = storages.setdefault(place.storage.key, place.storage)
+        if storage is not place.storage:
+            place = Place(storage, place.path)
+        folder, _ = storage.split(place.path)
+        experiment = experiments.get((id(storage), folder))
         if experiment is None:
-            experiment = experiments[parent] = ExperimentRecord(parent, parent.name)
+            parent = place.parent
+            experiment = ExperimentRecord(parent, parent.name)
+            experiments[id(storage), folder] = experiment
         infos.append(RunInfo.from_record(make_run_record(place, experiment), None))
     return infos
 
@@ -281,11 +285,16 @@ def load_runs(
     find_missing_stores(infos)
     if config_class is not None:  # merged with it, which takes longer than to read them
         index = NO_INDEX
-    recalled = _recall_configs(infos, index, discovered)
-    unknown = [infos[i] for i in recalled.unknown]
-    n_known = len(infos) - len(unknown)
-    parsed = _read_configs(unknown, config_class, n_jobs=n_jobs, progress=progress, done=n_known)
-    configs = recalled.complete(parsed.values, _choose_validators(unknown, parsed, index))
+    configs: list[Any] = [None] * len(infos)
+    for store, positions in _group_by_store(infos).items():
+        of_store = [infos[i] for i in positions]
+        recalled = _recall_configs(store, of_store, index, discovered)
+        unknown = [of_store[i] for i in recalled.unknown]
+        n_known = len(of_store) - len(unknown)
+        parsed = _read_configs(store, unknown, config_class, n_jobs, progress, n_known)
+        validators = _choose_validators(unknown, parsed, index)
+        for i, config in zip(positions, recalled.complete(parsed.values, validators), strict=True):
+            configs[i] = config
     strays = _find_strays(infos, configs) if discovered else {}
     empty = {} if None not in configs else merge_config({}, config_class)
     runs = []
@@ -319,7 +328,7 @@ def load_run(
         KedroHydraflowError: If it cannot be read.
     """
     info = RunInfo.from_record(make_run_record(place), None)
-    (config,) = _read_configs([info], config_class).values
+    (config,) = _read_configs(info.get_store(), [info], config_class).values
     if config is None:
         (config,) = explain_strays([place])
     if isinstance(config, Exception):
@@ -329,37 +338,33 @@ def load_run(
     return Run.from_info(info, impl_factory, config_class, config)
 
 
-def _recall_configs(infos: Sequence[RunInfo], index: Index, discovered: bool) -> Recalled:
-    """Return what the index knows of the configuration of each run.
+def _recall_configs(
+    store: Store, infos: Sequence[RunInfo], index: Index, discovered: bool
+) -> Recalled:
+    """Return what the index knows of the configurations of a store's runs.
 
     Where it assumes that finished runs stay as they are, the facts of all are read first. Runs
     that no listing showed to be there still are not known there.
     """
     places = [info.get_place() for info in infos]
-    assumed = {s for s in group_by_storage(places) if index.assumes_unchanged(s)}
-    if assumed and not discovered:
-        index = NO_INDEX
-    if assumed and discovered:
-        read_facts([info for info in infos if info.get_place().storage in assumed])
-    files = [Place(p.storage, p.path) for p in places]
-    for store, positions in _group_by_store(infos).items():
-        found = store.config_files([infos[i].get_record() for i in positions])
-        for i, file in zip(positions, found, strict=True):
-            files[i] = file
-    return index.recall("config", places, files)
+    for storage, positions in group_by_storage(places).items():
+        if index.assumes_unchanged(storage):
+            if not discovered:
+                return NO_INDEX.recall("config", places)
+            read_facts([infos[i] for i in positions])
+    return index.recall("config", places, store.config_file)
 
 
 def _choose_validators(
     infos: Sequence[RunInfo], parsed: Parsed[PlainConfig], index: Index
 ) -> list[str | None]:
     """Return the validators of configurations that were read: that of finished runs remotely."""
-    assumed = {s: index.assumes_unchanged(s) for s in {i.get_place().storage for i in infos}}
-    return [
-        (SETTLED if is_finished(info.get_record().facts) else None)
-        if assumed[info.get_place().storage]
-        else validator
-        for info, validator in zip(infos, parsed.validators, strict=True)
-    ]
+    validators = [*parsed.validators]
+    for storage, positions in group_by_storage(info.get_place() for info in infos).items():
+        if index.assumes_unchanged(storage):
+            for i in positions:
+                validators[i] = SETTLED if is_finished(infos[i].get_record().facts) else None
+    return validators
 
 
 def _find_strays(
@@ -390,106 +395,87 @@ def _group_by_store(infos: Sequence[RunInfo]) -> dict[Store, list[int]]:
 # Reading, here or in jobs --------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Runs of one store that are read together, and their positions among all."""
-
-    store: Store
-    records: list[RunRecord]
-    positions: list[int]
-
-
 def _read_configs(
+    store: Store,
     infos: Sequence[RunInfo],
     config_class: type | None,
-    *,
     n_jobs: int = 0,
     progress: bool = False,
-    done: int = 0,
+    n_done: int = 0,
 ) -> Parsed[PlainConfig]:
-    """Return the configuration of each run, None without one, read here or in jobs."""
-    storages = {info.get_place().storage for info in infos}
+    """Return the configurations of a store's runs, None without one, read here or in jobs."""
+    records = [info.get_record() for info in infos]
+    storages = group_by_storage(record.place for record in records)
     backend = "threading" if any(s.is_process_local for s in storages) else None
-    n_sample = min(_SAMPLE, len(infos)) if may_stay_here(n_jobs, backend) else 0
+    n_sample = min(_SAMPLE, len(records)) if may_stay_here(n_jobs, backend) else 0
 
     def is_worth_jobs(sample: Parsed[PlainConfig]) -> bool:
         if isinstance(sample.values[-1], UnreachableError):
             return False  # only the loader of this process knows that the storage is down
-        cost = _COST_OF_RUN + _count_distinct_values(sample.values) / len(sample.values)
+        cost = _COST_OF_RUN + _count_distinct_values(sample.values) / n_sample
         cost += _COST_OF_REQUEST * any(s.is_remote for s in storages)
         cost += _COST_OF_CONFIG_CLASS * (config_class is not None)
-        return (len(infos) - len(sample.values)) * cost >= _COST_OF_JOBS
+        return (len(records) - n_sample) * cost >= _COST_OF_JOBS
 
-    batches = _make_batches(infos, n_sample, n_jobs)
+    batches = _make_batches(records, n_sample, n_jobs)
     read = parallel_map(
-        _ConfigLoader(config_class),
+        _ConfigLoader(store, config_class),
         batches,
         n_jobs=n_jobs,
         backend=backend,
         progress=progress,
-        weights=[len(batch.records) for batch in batches],
-        done=done,
+        weights=[len(batch) for batch in batches],
+        done=n_done,
         is_worth_jobs=is_worth_jobs,
     )
-    values: list[PlainConfig | KedroHydraflowError | None] = [None] * len(infos)
-    validators: list[str | None] = [None] * len(infos)
-    for batch, parsed in zip(batches, read, strict=True):
-        for i, value, validator in zip(
-            batch.positions, parsed.values, parsed.validators, strict=True
-        ):
-            values[i] = value
-            validators[i] = validator
-    return Parsed(values, validators)
+    return Parsed(
+        [value for batch in read for value in batch.values],
+        [validator for batch in read for validator in batch.validators],
+    )
 
 
 class _ConfigLoader:
-    """Reads the configurations of a batch of runs, in this process or in a job."""
+    """Reads the configurations of a batch of a store's runs, in this process or in a job."""
 
-    def __init__(self, config_class: type | None) -> None:
+    def __init__(self, store: Store, config_class: type | None) -> None:
+        self._store = store
         self._config_class = config_class
         self._reader = ConfigReader()
-        self._outages: dict[Store, UnreachableError] = {}
+        self._outage: UnreachableError | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._config_class,)
+        return type(self), (self._store, self._config_class)
 
-    def __call__(self, batch: _Batch) -> Parsed[PlainConfig]:
-        outage = self._outages.get(batch.store)
-        if outage is not None:  # to notice it again would take a while for each batch
-            n_runs = len(batch.records)
-            return Parsed([outage] * n_runs, [None] * n_runs)
-        parsed = batch.store.read_configs(batch.records, self._reader)
+    def __call__(self, records: Sequence[RunRecord]) -> Parsed[PlainConfig]:
+        if self._outage is not None:  # to notice it again would take a while for each batch
+            return Parsed([self._outage] * len(records), [None] * len(records))
+        parsed = self._store.read_configs(records, self._reader)
         last = parsed.values[-1]
         if isinstance(last, UnreachableError):
-            self._outages[batch.store] = last
+            self._outage = last
         if self._config_class is None:
             return parsed
         merged = [
-            self._merge(batch.store, record, value) if isinstance(value, dict) else value
-            for record, value in zip(batch.records, parsed.values, strict=True)
+            self._merge(record, value) if isinstance(value, dict) else value
+            for record, value in zip(records, parsed.values, strict=True)
         ]
         return Parsed(merged, parsed.validators)
 
-    def _merge(
-        self, store: Store, record: RunRecord, config: PlainConfig
-    ) -> PlainConfig | ConfigError:
+    def _merge(self, record: RunRecord, config: PlainConfig) -> PlainConfig | ConfigError:
         try:
             return merge_config(config, self._config_class)
         except ConfigError as exc:
-            return prefix_error(store.config_files([record])[0].url, exc)
+            return prefix_error(self._store.config_url(record), exc)
 
 
-def _make_batches(infos: Sequence[RunInfo], n_sample: int, n_jobs: int) -> list[_Batch]:
+def _make_batches(
+    records: Sequence[RunRecord], n_sample: int, n_jobs: int
+) -> list[Sequence[RunRecord]]:
     """Return the sample, if there is one, and fair shares of the rest."""
-    size = _batch_size(len(infos) - n_sample, n_jobs)
-    batches: list[_Batch] = []
-    for store, positions in _group_by_store(infos).items():
-        first = 0 if batches else n_sample
-        starts = [0] * (first > 0) + [*range(first, len(positions), size)]
-        for start, stop in zip(starts, [*starts[1:], len(positions)], strict=True):
-            some = positions[start:stop]
-            batches.append(_Batch(store, [infos[i].get_record() for i in some], some))
-    return batches
+    n_left = len(records) - n_sample
+    size = _batch_size(n_left, n_jobs)
+    starts = range(n_sample, len(records), size)
+    return [records[:n_sample]] * (n_sample > 0) + [records[i : i + size] for i in starts]
 
 
 def _batch_size(n_runs: int, n_jobs: int) -> int:

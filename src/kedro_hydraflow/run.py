@@ -783,7 +783,7 @@ def get_column(
             if not is_read:
                 read_outside_config(runs, key)
                 is_read = True
-            value = run.info._logged.get(key)
+            value = (run.info._logged or _NOTHING).get(key)
             if type(value) is float or type(value) is str:
                 pass
             elif nowhere and type(run) is Run and run.impl is None:
@@ -810,7 +810,7 @@ def read_outside_config(runs: Sequence[Run[Any, Any]], key: str) -> None:
         infos = [run.info for run in runs]
         for spelling in _get_spellings(key, dotted):
             read_logged(infos, spelling)
-            infos = [info for info in infos if info._logged.get(spelling) is None]
+            infos = [info for info in infos if (info._logged or {}).get(spelling) is None]
 
 
 def _is_logged(key: str) -> bool:

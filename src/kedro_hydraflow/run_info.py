@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import KedroHydraflowError, MetadataError
 from kedro_hydraflow.storage import Place, locate
-from kedro_hydraflow.stores.base import CONFIG_FILE
 from kedro_hydraflow.stores.find import find_stores
 from kedro_hydraflow.stores.record import LOGGED_KINDS as LOGGED_KINDS
 from kedro_hydraflow.stores.record import RECORDED_FACTS as RECORDED_FACTS
@@ -46,7 +45,7 @@ class RunInfo:
     _store: Store | None
     """What tracked the run. None looks for that on first use."""
 
-    _logged: dict[str, Any]
+    _logged: dict[str, Any] | None
     """All metrics, params or tags by kind (``metrics``), and single ones by key
     (``metrics.accuracy``), as far as they are read."""
 
@@ -62,7 +61,7 @@ class RunInfo:
     def _set_up(self, record: RunRecord, store: Store | None) -> None:
         self._record = record
         self._store = store
-        self._logged = {} if record.logged is None else {**record.logged}
+        self._logged = None if record.logged is None else {**record.logged}
         self._failure = None
         self._run_dir = None  # made on first use: a load of many runs works with text paths
 
@@ -165,7 +164,7 @@ class RunInfo:
     def get_store(self) -> Store:
         """Return what tracked the run."""
         if self._store is None:
-            (self._store,) = find_stores([self._record.place])
+            (self._store,) = find_stores([self._record])
         return self._store
 
     def _get_fact(self, name: str) -> str | None:
@@ -203,7 +202,7 @@ def rebuild_info(
     run_id: str,
     experiment: ExperimentRecord,
     facts: Facts | None,
-    logged: dict[str, Any],
+    logged: dict[str, Any] | None,
     store: Store | None,
 ) -> RunInfo:
     """Return the facts of a run that was pickled."""
@@ -240,7 +239,7 @@ def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
         be read, which is not remembered.
     """
     kind, _, name = key.partition(".")
-    unread = [info for info in infos if kind not in info._logged and key not in info._logged]
+    unread = [info for info in infos if {kind, key}.isdisjoint(info._logged or ())]
     failures: dict[int, KedroHydraflowError] = {}
     for store, group in _group_by_store(unread):
         records = _get_records(group)
@@ -250,6 +249,7 @@ def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
             if isinstance(value, KedroHydraflowError):
                 failures[id(info)] = value
             else:
+                info._logged = info._logged or {}
                 info._logged[key] = value
     if failures:
         return [failures.get(id(info)) or _get_logged(info, kind, name, key) for info in infos]
@@ -258,7 +258,7 @@ def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
 
 def _get_logged(info: RunInfo, kind: str, name: str, key: str) -> Any:
     """Return what has been read of what a run logged."""
-    logged = info._logged
+    logged = info._logged or {}
     return logged[kind].get(name) if name and kind in logged else logged.get(key)
 
 
@@ -296,7 +296,7 @@ def get_artifacts(info: RunInfo) -> Place:
 
 def get_config_url(info: RunInfo) -> str:
     """Return the file of a run's configuration, for messages."""
-    return get_artifacts(info).join(CONFIG_FILE).url
+    return info.get_store().config_url(info.get_record())
 
 
 def is_known_as_deleted(info: RunInfo) -> bool:
@@ -337,7 +337,7 @@ def warn_of_absent(infos: Iterable[RunInfo]) -> None:
 def find_missing_stores(infos: Iterable[RunInfo]) -> None:
     """Find the stores of many runs at once, where they are not known."""
     unknown = [info for info in infos if info._store is None]
-    for info, store in zip(unknown, find_stores([i.get_place() for i in unknown]), strict=True):
+    for info, store in zip(unknown, find_stores(_get_records(unknown)), strict=True):
         info._store = store
 
 

@@ -52,6 +52,7 @@ class ConfigReader:
         self._pieces: dict[str, PlainConfig | None] = {}
         self._lines: dict[str, _Line] = {}
         self._names: dict[str, str] = {}
+        self._all_keys_are_text = True
 
     def read(self, data: bytes) -> PlainConfig:
         """Return the mapping that ``OmegaConf.load`` gives for these bytes, as plain data.
@@ -84,12 +85,16 @@ class ConfigReader:
             entries = self._pieces.get(piece, _UNREAD)
             if entries is _UNREAD:
                 entries = self._pieces[piece] = self._read_piece(piece)
+                if entries is not None and not _TEXT.issuperset(map(type, entries)):
+                    self._all_keys_are_text = False
             if entries is None:
                 return None
             config.update(entries)
             size += len(entries)
-        # Less if a key occurs twice, be it as 1 and "1", which OmegaConf 2.4 refuses.
-        return config if size == len(config) == len(set(map(str, config))) else None
+        if size > len(config):  # a key occurs twice
+            return None
+        # So it does as 1 and "1", which OmegaConf 2.4 refuses.
+        return config if self._all_keys_are_text or len(set(map(str, config))) == size else None
 
     def _read_piece(self, piece: str) -> PlainConfig | None:
         if len(self._pieces) >= _MAX_PIECES:  # the next runs may share other pieces
@@ -328,6 +333,8 @@ _MAX_PIECES = 2_000
 _MAX_LINES = 1_000
 _MAX_NAMES = 1_000
 _MAX_SCALAR = 1_000
+
+_TEXT = frozenset({str})
 
 _Key = str | int | None
 _Line = tuple[str, str, _Key, Any]

@@ -135,7 +135,7 @@ def test_failures_are_reported_as_usual(server: Server, client: Any) -> None:
 class FailingLoader(_ConfigLoader):
     """Fails as nothing should."""
 
-    def __call__(self, batch: Any) -> Any:
+    def __call__(self, records: Any) -> Any:
         raise RuntimeError("something unforeseen")
 
 

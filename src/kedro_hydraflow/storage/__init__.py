@@ -14,9 +14,9 @@ from kedro_hydraflow.storage.locate import check_engine, is_url, locate
 from kedro_hydraflow.storage.place import (
     Place,
     group_by_storage,
-    join_each,
     list_places,
     read_parsed,
+    read_parsed_in,
 )
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ __all__ = [
     "check_engine",
     "group_by_storage",
     "is_url",
-    "join_each",
     "list_places",
     "locate",
     "read_parsed",
+    "read_parsed_in",
 ]

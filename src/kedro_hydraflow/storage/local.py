@@ -70,14 +70,15 @@ class LocalStorage(Storage):
     def read_parsed(self, paths: Sequence[str], parse: Callable[[bytes], T]) -> Parsed[T]:
         latest = time.time_ns() - _TICK_NS
         values: list[T | KedroHydraflowError | None] = []
-        validators = []
+        validators: list[str | None] = []
         for path in paths:
             content, status = self._read(path)
-            if isinstance(content, bytes):
+            if isinstance(content, bytes) and status is not None:
                 values.append(self.parse_content(path, content, parse))
+                validators.append(_make_validator(status, latest))
             else:
-                values.append(content)
-            validators.append(None if status is None else _make_validator(status, latest))
+                values.append(None if isinstance(content, bytes) else content)
+                validators.append(None)
         return Parsed(values, validators)
 
     def _read(self, path: str) -> tuple[bytes | StorageError | None, os.stat_result | None]:

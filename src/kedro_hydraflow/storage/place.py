@@ -80,12 +80,6 @@ class Place:
         return self.storage.to_path(self.path)
 
 
-def join_each(folders: Iterable[Place], relative: str) -> list[Place]:
-    """Return the same path in each folder, at a fraction of the time of `Place.join`."""
-    suffixes = {sep: sep + relative.replace("/", sep) for sep in ("/", "\\")}
-    return [Place(f.storage, f.path + suffixes[f.storage.sep]) for f in folders]
-
-
 def group_by_storage(places: Iterable[Place]) -> dict[Storage, list[int]]:
     """Return the positions of the places on each storage."""
     groups: dict[Storage, list[int]] = {}
@@ -100,15 +94,28 @@ def group_by_storage(places: Iterable[Place]) -> dict[Storage, list[int]]:
 
 def read_parsed(places: Sequence[Place], parse: Callable[[bytes], T]) -> Parsed[T]:
     """Return what files hold, as `Storage.read_parsed` does, on any storages."""
-    groups = group_by_storage(places)
-    if len(groups) == 1:
-        (storage,) = groups
-        return storage.read_parsed([place.path for place in places], parse)
+    return _read_parsed(places, "", parse)
+
+
+def read_parsed_in(
+    folders: Sequence[Place], relative: str, parse: Callable[[bytes], T]
+) -> Parsed[T]:
+    """Return what the file of one relative path holds in each folder, as `read_parsed` does."""
+    return _read_parsed(folders, f"/{relative}", parse)
+
+
+def _read_parsed(places: Sequence[Place], suffix: str, parse: Callable[[bytes], T]) -> Parsed[T]:
+    parts = []
+    for storage, positions in group_by_storage(places).items():
+        end = suffix.replace("/", storage.sep)
+        part = storage.read_parsed([places[i].path + end for i in positions], parse)
+        parts.append((positions, part))
+    if len(parts) == 1:
+        return parts[0][1]
     values: list[T | KedroHydraflowError | None] = [None] * len(places)
     validators: list[str | None] = [None] * len(places)
-    for storage, positions in groups.items():
-        parsed = storage.read_parsed([places[i].path for i in positions], parse)
-        for i, value, validator in zip(positions, parsed.values, parsed.validators, strict=True):
+    for positions, part in parts:
+        for i, value, validator in zip(positions, part.values, part.validators, strict=True):
             values[i] = value
             validators[i] = validator
     return Parsed(values, validators)

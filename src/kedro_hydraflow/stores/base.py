@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import OptionError
-from kedro_hydraflow.storage import Parsed, Place, join_each, read_parsed
+from kedro_hydraflow.storage import Parsed, Place, read_parsed_in
 
 if TYPE_CHECKING:
     from kedro_hydraflow.config import ConfigReader, PlainConfig
@@ -118,11 +118,15 @@ class Store(ABC):
         folder = self.artifacts_folder
         return record.place.join(folder) if folder else record.place
 
-    def config_files(self, records: Sequence[RunRecord]) -> list[Place]:
-        """Return the file of each run's configuration, which need not exist."""
+    @property
+    def config_file(self) -> str:
+        """Where a run's configuration is in its directory."""
         folder = self.artifacts_folder
-        relative = f"{folder}/{CONFIG_FILE}" if folder else CONFIG_FILE
-        return join_each([record.place for record in records], relative)
+        return f"{folder}/{CONFIG_FILE}" if folder else CONFIG_FILE
+
+    def config_url(self, record: RunRecord) -> str:
+        """Return the file of a run's configuration, for messages."""
+        return self.artifacts(record).join(CONFIG_FILE).url
 
     def read_configs(
         self, records: Sequence[RunRecord], reader: ConfigReader
@@ -135,9 +139,9 @@ class Store(ABC):
 
         Returns:
             For each run the configuration, None without one, or why it cannot be read; and
-            the validators of `config_files`.
+            the validator of its `config_file`.
         """
-        return read_parsed(self.config_files(records), reader.read)
+        return read_parsed_in([r.place for r in records], self.config_file, reader.read)
 
     def explain_strays(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
         """Return for each of these why it is no run after all, None if it is one."""

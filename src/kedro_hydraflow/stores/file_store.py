@@ -28,7 +28,7 @@ from kedro_hydraflow.errors import (
     UnreachableError,
 )
 from kedro_hydraflow.index import NO_INDEX, SETTLED, Index
-from kedro_hydraflow.storage import Place, join_each, list_places, read_parsed
+from kedro_hydraflow.storage import Place, list_places, read_parsed, read_parsed_in
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
     ExperimentFilter,
@@ -146,14 +146,20 @@ class FileStore(Store):
         self, listed: Sequence[RunNames], *, include_deleted: bool | None = None
     ) -> FoundRuns:
         storage = self._storage
-        names = [(part.experiment, name) for part in listed for name in part.names]
-        places = [Place(storage, f"{e.place.path}{storage.sep}{name}") for e, name in names]
-        facts_of_runs: list[Any] = [None] * len(names)
+        experiments = [part.experiment for part in listed for _ in part.names]
+        names = [name for part in listed for name in part.names]
+        places = [
+            Place(storage, f"{experiment.place.path}{storage.sep}{name}")
+            for experiment, name in zip(experiments, names, strict=True)
+        ]
+        facts_of_runs: list[Any] = [None] * len(places)
         if not storage.is_remote or include_deleted is False:
             facts_of_runs = self._read_facts_of_folders(places)
         records = []
         failures = []
-        for (experiment, name), place, facts in zip(names, places, facts_of_runs, strict=True):
+        for place, name, experiment, facts in zip(
+            places, names, experiments, facts_of_runs, strict=True
+        ):
             if isinstance(facts, NotARunError):
                 continue
             if isinstance(facts, Exception):
@@ -167,9 +173,9 @@ class FileStore(Store):
 
         For a folder that is no run, and for one that cannot be read, the error that says so.
         """
-        files = join_each(places, META_FILE)
-        recalled = self._index.recall("facts", places, files)
-        parsed = read_parsed([files[i] for i in recalled.unknown], parse_run_meta)
+        recalled = self._index.recall("facts", places, META_FILE)
+        unknown = [places[i] for i in recalled.unknown]
+        parsed = read_parsed_in(unknown, META_FILE, parse_run_meta)
         validators = self._choose_validators(parsed.validators, parsed.values)
         facts_of_runs = recalled.complete(parsed.values, validators)
         absent = [i for i, facts in enumerate(facts_of_runs) if facts is None]
@@ -196,7 +202,7 @@ class FileStore(Store):
     @override
     def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
         places = [record.place for record in records]
-        recalled = self._index.recall("facts", places, join_each(places, META_FILE))
+        recalled = self._index.recall("facts", places, META_FILE)
         metas = read_metas([places[i] for i in recalled.unknown], parse_run_meta)
         # One that is still being written is not remembered.
         read = [{} if meta is None else meta or None for meta in metas]
@@ -218,10 +224,9 @@ class FileStore(Store):
         if relative is None:
             return [None] * len(records)
         places = [record.place for record in records]
-        files = join_each(places, relative)
-        recalled = self._index.recall(f"{kind}.{name}", places, files)
-        parsed = read_parsed([files[i] for i in recalled.unknown], _get_parse(kind))
+        recalled = self._index.recall(f"{kind}.{name}", places, relative)
         unread = [records[i] for i in recalled.unknown]
+        parsed = read_parsed_in([r.place for r in unread], relative, _get_parse(kind))
         values = self._read_folders(unread, kind, name, parsed.values)
         validators = self._choose_validators(parsed.validators, [r.facts for r in unread])
         return _unwrap(recalled.complete(_wrap(values), validators))
@@ -252,7 +257,7 @@ class FileStore(Store):
     ) -> list[dict[str, Any] | KedroHydraflowError]:
         if not self._index.assumes_unchanged(self._storage):
             return self._read_trees(records, kind)  # of many files, which may change one by one
-        recalled = self._index.recall(kind, [record.place for record in records], [])
+        recalled = self._index.recall(kind, [record.place for record in records])
         unread = [records[i] for i in recalled.unknown]
         trees = self._read_trees(unread, kind)
         validators = self._choose_validators([], [record.facts for record in unread])
@@ -308,7 +313,7 @@ class FileStore(Store):
         relative = _get_relative_file("metrics", name)
         if relative is None:
             return [[] for _ in records]
-        parsed = read_parsed(join_each([r.place for r in records], relative), parse_points)
+        parsed = read_parsed_in([r.place for r in records], relative, parse_points)
         return [
             sorted(history, key=sort_key) if isinstance(history, list) else history or []
             for history in parsed.values
@@ -352,7 +357,7 @@ def _read_experiment_metas(
     """Return as `read_metas` does, from the index where names are assumed to stay."""
     if not index.assumes_unchanged(storage):
         return read_metas(folders)
-    recalled = index.recall("experiment", folders, [])
+    recalled = index.recall("experiment", folders)
     metas = read_metas([folders[i] for i in recalled.unknown])
     return recalled.complete(metas, [SETTLED if _is_named(meta) else None for meta in metas])
 

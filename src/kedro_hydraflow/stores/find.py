@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kedro_hydraflow.errors import OptionError, TrackingDirectoryError
 from kedro_hydraflow.index import NO_INDEX, Index
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.storage import Location
     from kedro_hydraflow.stores.base import Store
+    from kedro_hydraflow.stores.record import RunRecord
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
 
 DATABASE_FILE = "mlflow.db"
@@ -82,29 +83,54 @@ def open_store(
     return store
 
 
-def find_stores(run_dirs: Sequence[Place]) -> list[Store]:
-    """Return what tracks the run in each directory, where nothing but the directory is known.
+def find_stores(records: Sequence[RunRecord]) -> list[Store]:
+    """Return what tracks each run, where nothing but its directory is known.
 
     It belongs to a database two or three folders above it if that has the run, and there is
     no ``meta.yaml``; on remote storage no database is looked for. Runs of one store share it.
     """
-    stores: list[Store | None] = [None] * len(run_dirs)
-    untracked: dict[str, list[int]] = {}
-    for i, run_dir in enumerate(run_dirs):
-        if isinstance(run_dir.storage, LocalStorage):
-            local = _get_local(run_dir)
-            if not os.path.exists(os.path.join(local, META_FILE)):
-                untracked.setdefault(os.path.dirname(os.path.dirname(local)), []).append(i)
-    for above, positions in untracked.items():
-        run_ids = [os.path.basename(_get_local(run_dirs[i])) for i in positions]
-        for database in filter(None, map(_find_database, (above, os.path.dirname(above)))):
-            known = database.select_run_ids(run_ids)
-            for i, run_id in zip(positions, run_ids, strict=True):
-                if run_id in known and stores[i] is None:
+    stores: list[Store | None] = [None] * len(records)
+    file_stores: dict[Place, FileStore] = {}
+    for folder, positions in _group_by_folder(records).items():
+        root = folder.parent
+        file_store = file_stores.setdefault(root, FileStore(root))
+        databases = _find_databases(root) if isinstance(root.storage, LocalStorage) else []
+        for i in positions:
+            stores[i] = file_store
+        for database in reversed(databases):
+            of_folder = [records[i] for i in positions]
+            for i, is_tracked in zip(positions, _find_tracked(database, of_folder), strict=True):
+                if is_tracked:
                     stores[i] = database
-    roots = [run_dir.parent.parent for run_dir in run_dirs]
-    file_stores = {root: FileStore(root) for root in set(roots)}
-    return [store or file_stores[root] for store, root in zip(stores, roots, strict=True)]
+    return cast("list[Store]", stores)
+
+
+def _group_by_folder(records: Sequence[RunRecord]) -> dict[Place, list[int]]:
+    """Return the positions of the runs in each folder."""
+    groups: dict[Place, list[int]] = {}
+    last = None
+    for i, record in enumerate(records):
+        if record.experiment is not last:
+            last = record.experiment
+            group = groups.setdefault(record.place.parent, [])
+        group.append(i)
+    return groups
+
+
+def _find_databases(root: Place) -> list[SqliteStore]:
+    """Return the databases in a tracking directory and beside it."""
+    local = _get_local(root)
+    found = map(_find_database, (local, os.path.dirname(local)))
+    return [database for database in found if database is not None]
+
+
+def _find_tracked(database: SqliteStore, records: Sequence[RunRecord]) -> list[bool]:
+    """Return for each run whether a database has it, and there is no ``meta.yaml``."""
+    known = database.select_run_ids([record.run_id for record in records])
+    return [
+        record.run_id in known and not os.path.exists(_get_local(record.place.join(META_FILE)))
+        for record in records
+    ]
 
 
 def _get_local(place: Place) -> str:

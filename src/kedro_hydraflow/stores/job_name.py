@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from kedro_hydraflow.config import parse_texts
 from kedro_hydraflow.errors import ConfigError, KedroHydraflowError, StorageError, UnreachableError
-from kedro_hydraflow.storage import list_places, read_parsed
+from kedro_hydraflow.storage import list_places, read_parsed_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +47,8 @@ def read_job_names(artifacts: Sequence[Place]) -> list[str | KedroHydraflowError
     Args:
         artifacts: The artifacts directories of the runs.
     """
-    files = [place.join(HYDRA_FILE) for place in artifacts]
-    names = ["" if name is None else name for name in read_parsed(files, _find_name).values]
+    read = read_parsed_in(artifacts, HYDRA_FILE, _find_name).values
+    names = ["" if name is None else name for name in read]
     interpolated = [i for i, name in enumerate(names) if isinstance(name, str) and "${" in name]
     listings = list_places([artifacts[i] for i in interpolated])
     for i, entries in zip(interpolated, listings, strict=True):
