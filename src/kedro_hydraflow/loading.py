@@ -282,38 +282,29 @@ def load_runs(
         index: What is known of runs.
     """
     check_n_jobs(n_jobs)
-    find_missing_stores(infos)
     if config_class is not None:  # merged with it, which takes longer than to read them
         index = NO_INDEX
+    find_missing_stores(infos)
     configs: list[Any] = [None] * len(infos)
     for store, positions in _group_by_store(infos).items():
         of_store = [infos[i] for i in positions]
-        recalled = _recall_configs(store, of_store, index, discovered)
-        unknown = [of_store[i] for i in recalled.unknown]
-        n_known = len(of_store) - len(unknown)
-        parsed = _read_configs(store, unknown, config_class, n_jobs, progress, n_known)
-        validators = _choose_validators(unknown, parsed, index)
-        for i, config in zip(positions, recalled.complete(parsed.values, validators), strict=True):
+        loaded = _load_configs(store, of_store, config_class, n_jobs, progress, index, discovered)
+        for i, config in zip(positions, loaded, strict=True):
             configs[i] = config
-    strays = _find_strays(infos, configs) if discovered else {}
-    empty = {} if None not in configs else merge_config({}, config_class)
     runs = []
     failures = []
     absent = []
-    for i, (info, config) in enumerate(zip(infos, configs, strict=True)):
-        problem = config if isinstance(config, Exception) else strays.get(i)
-        if isinstance(problem, NotARunError):
-            logger.warning("left out: %s", problem)
-        elif problem is not None:
-            failures.append(Failure(get_config_url(info), problem))
+    empty = merge_config({}, config_class) if None in configs else {}
+    for info, config in zip(infos, configs, strict=True):
+        if isinstance(config, NotARunError):
+            logger.warning("left out: %s", config)
+        elif isinstance(config, Exception):
+            failures.append(Failure(get_config_url(info), config))
+        elif config is None:
+            absent.append(info)
+            runs.append(run_class.from_info(info, impl_factory, config_class, empty))
         else:
-            if config is None:
-                absent.append(info)
-            runs.append(
-                run_class.from_info(
-                    info, impl_factory, config_class, empty if config is None else config
-                )
-            )
+            runs.append(run_class.from_info(info, impl_factory, config_class, config))
     warn_of_absent(absent)
     return LoadedRuns(RunCollection(runs), failures)
 
@@ -336,6 +327,34 @@ def load_run(
     if config is None:
         config = merge_config({}, config_class)
     return Run.from_info(info, impl_factory, config_class, config)
+
+
+def _load_configs(
+    store: Store,
+    infos: Sequence[RunInfo],
+    config_class: type | None,
+    n_jobs: int,
+    progress: bool,
+    index: Index,
+    discovered: bool,
+) -> list[PlainConfig | KedroHydraflowError | None]:
+    """Return the configurations of a store's runs, from the index as far as it knows them.
+
+    Returns:
+        For each run its configuration, None without one, or why it cannot be read; of what was
+        discovered also why it is no run.
+    """
+    recalled = _recall_configs(store, infos, index, discovered)
+    unknown = [infos[i] for i in recalled.unknown]
+    n_known = len(infos) - len(unknown)
+    parsed = _read_configs(store, unknown, config_class, n_jobs, progress, n_known)
+    configs = recalled.complete(parsed.values, _choose_validators(unknown, parsed, index))
+    if discovered:
+        absent = [i for i, config in enumerate(configs) if config is None]
+        strays = store.explain_strays([infos[i].get_record() for i in absent])
+        for i, error in zip(absent, strays, strict=True):
+            configs[i] = error
+    return configs
 
 
 def _recall_configs(
@@ -365,18 +384,6 @@ def _choose_validators(
             for i in positions:
                 validators[i] = SETTLED if is_finished(infos[i].get_record().facts) else None
     return validators
-
-
-def _find_strays(
-    infos: Sequence[RunInfo], configs: Sequence[object]
-) -> dict[int, KedroHydraflowError | None]:
-    """Return by position why runs without a configuration are none, None for those that are."""
-    strays: dict[int, KedroHydraflowError | None] = {}
-    absent = [i for i, config in enumerate(configs) if config is None]
-    for store, positions in _group_by_store([infos[i] for i in absent]).items():
-        found = store.explain_strays([infos[absent[n]].get_record() for n in positions])
-        strays.update(zip([absent[n] for n in positions], found, strict=True))
-    return strays
 
 
 def _group_by_store(infos: Sequence[RunInfo]) -> dict[Store, list[int]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any, cast
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import OptionError, TrackingDirectoryError
 from kedro_hydraflow.index import NO_INDEX, Index
@@ -15,7 +16,7 @@ from kedro_hydraflow.stores.file_store import ExperimentFolders, FileStore
 from kedro_hydraflow.stores.meta_file import META_FILE, is_run_meta, read_metas
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kedro_hydraflow.storage import Location
     from kedro_hydraflow.stores.base import Store
@@ -89,48 +90,39 @@ def find_stores(records: Sequence[RunRecord]) -> list[Store]:
     It belongs to a database two or three folders above it if that has the run, and there is
     no ``meta.yaml``; on remote storage no database is looked for. Runs of one store share it.
     """
-    stores: list[Store | None] = [None] * len(records)
+    stores: list[Store] = []
     file_stores: dict[Place, FileStore] = {}
-    for folder, positions in _group_by_folder(records).items():
-        root = folder.parent
-        file_store = file_stores.setdefault(root, FileStore(root))
-        databases = _find_databases(root) if isinstance(root.storage, LocalStorage) else []
-        for i in positions:
-            stores[i] = file_store
-        for database in reversed(databases):
-            of_folder = [records[i] for i in positions]
-            for i, is_tracked in zip(positions, _find_tracked(database, of_folder), strict=True):
-                if is_tracked:
-                    stores[i] = database
-    return cast("list[Store]", stores)
+    for root, some in _cut_by_root(records):
+        if root not in file_stores:
+            file_stores[root] = FileStore(root)
+        of_database = _find_in_databases(root, some)
+        stores += [of_database.get(record.run_id, file_stores[root]) for record in some]
+    return stores
 
 
-def _group_by_folder(records: Sequence[RunRecord]) -> dict[Place, list[int]]:
-    """Return the positions of the runs in each folder."""
-    groups: dict[Place, list[int]] = {}
-    last = None
-    for i, record in enumerate(records):
-        if record.experiment is not last:
-            last = record.experiment
-            group = groups.setdefault(record.place.parent, [])
-        group.append(i)
-    return groups
+def _cut_by_root(records: Sequence[RunRecord]) -> Iterator[tuple[Place, list[RunRecord]]]:
+    """Yield runs that follow each other and are in one tracking directory, with that."""
+    for _, of_experiment in groupby(records, lambda record: id(record.experiment)):
+        some = list(of_experiment)
+        yield some[0].experiment.place.parent, some
 
 
-def _find_databases(root: Place) -> list[SqliteStore]:
-    """Return the databases in a tracking directory and beside it."""
+def _find_in_databases(root: Place, records: Sequence[RunRecord]) -> dict[str, SqliteStore]:
+    """Return the databases of those runs without a ``meta.yaml`` that one has, by run ID."""
+    found: dict[str, SqliteStore] = {}
+    if not isinstance(root.storage, LocalStorage):
+        return found
     local = _get_local(root)
-    found = map(_find_database, (local, os.path.dirname(local)))
-    return [database for database in found if database is not None]
-
-
-def _find_tracked(database: SqliteStore, records: Sequence[RunRecord]) -> list[bool]:
-    """Return for each run whether a database has it, and there is no ``meta.yaml``."""
-    known = database.select_run_ids([record.run_id for record in records])
-    return [
-        record.run_id in known and not os.path.exists(_get_local(record.place.join(META_FILE)))
-        for record in records
-    ]
+    folders = [folder for folder in (local, os.path.dirname(local)) if _has_database(folder)]
+    if not folders:
+        return found
+    files = [_get_local(record.place.join(META_FILE)) for record in records]
+    run_ids = [r.run_id for r, f in zip(records, files, strict=True) if not os.path.exists(f)]
+    for database in map(_find_database, folders) if run_ids else ():
+        if database is not None:
+            known = database.select_run_ids(run_ids)
+            found = {**dict.fromkeys(known, database), **found}
+    return found
 
 
 def _get_local(place: Place) -> str:
@@ -231,6 +223,11 @@ def _look(
     return file_store
 
 
+def _has_database(directory: str) -> bool:
+    path = os.path.join(directory, DATABASE_FILE)
+    return os.path.isfile(path) and os.path.getsize(path) > 0
+
+
 def _find_database(
     directory: str,
     root: str | None = None,
@@ -238,11 +235,11 @@ def _find_database(
     storage_options: Mapping[str, Any] | None = None,
 ) -> SqliteStore | None:
     """Return the database in a directory, None without one or if no run is in it."""
-    path = os.path.join(directory, DATABASE_FILE)
-    if not os.path.isfile(path) or os.path.getsize(path) == 0:
+    if not _has_database(directory):
         return None
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
 
+    path = os.path.join(directory, DATABASE_FILE)
     store = SqliteStore(path, root, artifact_root, storage_options)
     return store if store.has_runs() else None
 
