@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,25 @@ def test_stores_are_equal_and_travel(bucket: Path) -> None:
     assert store.where == str(bucket)
     runs = pickle.loads(pickle.dumps(Run.load(iter_run_dirs(bucket))))
     assert runs.to_frame("job_name", ("metrics.x", None)).rows() == [("train", None)]
+
+
+@pytest.mark.parametrize("folder", ["1", ""])
+def test_an_equal_store_lists_the_same_runs(bucket: Path, folder: str) -> None:
+    """Also one that did not find the experiments itself."""
+    for number, name in ((1, "train"), (2, "eval"), (3, "train")):
+        put(bucket / folder, number, "train" if folder else name)
+    store = open_store(bucket)
+    experiments = store.find_experiments("train").matching
+    for other in (store, pickle.loads(pickle.dumps(store)), open_store(bucket)):
+        assert other == store
+        for found in (experiments, other.find_experiments("train").matching):
+            listing = other.list_runs(found)
+            (part,) = listing.experiments
+            assert part.names == [run_id(n) for n in ((1, 2, 3) if folder else (1, 3))]
+            assert listing.failures == []
+            forgetful = [replace(experiment, run_names=None) for experiment in found]
+            assert other.list_runs(forgetful) == listing
+            assert len(other.read_runs([part]).records) == len(part.names)
 
 
 # Requests ------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import fsspec
 import pytest
 
 from conftest import DATABASE_SWEEP, Database, TrackingDir, write
-from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
+from kedro_hydraflow import Run, RunCollection, get_experiment_names, iter_run_dirs
 from kedro_hydraflow.errors import (
     NotFoundError,
     OptionError,
@@ -130,6 +130,34 @@ def test_one_run_of_a_database(database: Database, tracking_dir: TrackingDir) ->
     assert Run(run_dir).info.job_name == "train"
     runs = Run.load([run_dir, tracking_dir.root / "1/b"])
     assert runs.to_frame("job_name", "metrics.loss").rows() == [("train", 0.5), ("train", None)]
+
+
+def test_each_of_many_runs_has_the_store_that_tracks_it(
+    database: Database, tracking_dir: TrackingDir
+) -> None:
+    """Of one folder, a database has some runs, a file store others, and nothing the rest."""
+    database.add_run(database.add_experiment("of the database"), "b", status="KILLED")
+    experiment = tracking_dir.add_experiment("of the file store")
+    tracking_dir.add_run(experiment, "a", "seed: 1", status=4)
+    for run_id in "bc":
+        write(experiment / f"{run_id}/artifacts/.hydra/config.yaml", "seed: 2")
+    other = tracking_dir.add_experiment("another", "2")
+    run_dirs = [experiment / "b", experiment / "a", other / "absent", experiment / "c"]
+    expected = [
+        ("b", "KILLED", "of the database", 2),
+        ("a", "FAILED", "of the file store", 1),
+        ("absent", None, "another", None),
+        ("c", None, "of the file store", 2),
+    ]
+    for runs in (Run.load(run_dirs), RunCollection([Run(run_dir) for run_dir in run_dirs])):
+        frame = runs.to_frame("run_id", "status", "job_name", "seed")
+        assert frame.rows() == expected
+        stores = [run.info.get_store() for run in runs]
+        assert [store.where for store in stores] == [
+            str(database.path),
+            *[str(tracking_dir.root)] * 3,
+        ]
+    assert len({id(run.info.get_store()) for run in Run.load(run_dirs)}) == 2
 
 
 def test_one_run_that_the_database_beside_it_does_not_have(

@@ -1,0 +1,57 @@
+"""What is a run directory: the one answer for every caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import TrackingDir, write
+from kedro_hydraflow.errors import StorageError
+from kedro_hydraflow.storage import Place, locate
+from kedro_hydraflow.stores.run_folder import NoRunDirError, NotARunError, explain_strays
+
+
+@pytest.fixture
+def experiment(tracking_dir: TrackingDir, publish: Callable[[Path], str]) -> Callable[[], Place]:
+    """Write folders of all kinds; gives the experiment's place on each kind of storage."""
+    directory = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(directory, "whole")
+    (directory / "whole/artifacts/.keep").touch()  # an object store has no empty folders
+    write(directory / "artifacts alone/artifacts/x", "")
+    write(directory / "meta alone/meta.yaml", "run_id: meta\n")
+    write(directory / "being written/meta.yaml", "")
+    write(directory / "old/meta.yaml", "run_uuid: old\n")
+    write(directory / "of an experiment/meta.yaml", "experiment_id: '1'\nname: train\n")
+    write(directory / "artifacts is a file/artifacts", "")
+    write(directory / "something else/notes.txt", "")
+    return lambda: locate(f"{publish(tracking_dir.root).replace('mlruns', 'mlruns/1', 1)}")
+
+
+RUNS = ["whole", "artifacts alone", "meta alone", "being written", "old"]
+STRAYS = ["of an experiment", "artifacts is a file", "something else"]
+
+
+def test_what_is_a_run(experiment: Callable[[], Place], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kedro_hydraflow.stores.meta_file._EMPTY_META_RETRIES", ())
+    place = experiment()
+    names = [*RUNS, *STRAYS, "absent"]
+    errors = explain_strays([place.join(name) for name in names])
+    assert errors[: len(RUNS)] == [None] * len(RUNS)
+    for name, error in zip(STRAYS, errors[len(RUNS) :], strict=False):
+        assert type(error) is NotARunError
+        assert str(error).startswith(f"{place.join(name).url} is not a run directory: expected ")
+    assert str(errors[-2]).endswith("found notes.txt")
+    assert type(errors[-1]) is NoRunDirError
+    assert isinstance(errors[-1], (FileNotFoundError, StorageError))
+    assert str(errors[-1]) == f"there is no run directory {place.join('absent').url!r}"
+    assert explain_strays([]) == []
+
+
+def test_what_cannot_be_listed_is_no_stray(tracking_dir: TrackingDir) -> None:
+    directory = tracking_dir.add_experiment("train")
+    (directory / "loop").symlink_to(directory / "loop")
+    (error,) = explain_strays([locate(directory / "loop")])
+    assert isinstance(error, StorageError)
+    assert not isinstance(error, NotARunError)
