@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.storage.base import Entry, Parsed, Storage
+from kedro_hydraflow.storage.engines import check_engine
 from kedro_hydraflow.storage.local import LocalStorage
-from kedro_hydraflow.storage.locate import check_engine, is_url, locate
+from kedro_hydraflow.storage.locate import is_url, locate
 from kedro_hydraflow.storage.place import (
     Place,
     group_by_storage,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from kedro_hydraflow.errors import MissingPackageError, StorageError, describe
 from kedro_hydraflow.redaction import get_harmless, redact, redact_url
 from kedro_hydraflow.storage import obstore_client
+from kedro_hydraflow.storage.engines import check_engine
 from kedro_hydraflow.storage.foreign_errors import missing_filesystem
 from kedro_hydraflow.storage.fsspec_client import FsspecClient
-from kedro_hydraflow.storage.locate import check_engine
 from kedro_hydraflow.storage.remote import RemoteStorage
 
 if TYPE_CHECKING:

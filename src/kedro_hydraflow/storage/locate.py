@@ -16,15 +16,6 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.storage.base import Location
 
-ENGINES = ("fsspec", "obstore")
-"""What can talk to an object store."""
-
-
-def check_engine(engine: str | None) -> None:
-    """Refuse anything but `ENGINES`, and None, which leaves the choice open."""
-    if engine not in (None, *ENGINES):
-        raise OptionError(f"engine: expected one of {ENGINES}, found {engine!r}")
-
 
 def locate(location: Location, storage_options: Mapping[str, Any] | None = None) -> Place:
     """Return the place of a path or URL. Nothing is read, and no connection made.
@@ -32,8 +23,8 @@ def locate(location: Location, storage_options: Mapping[str, Any] | None = None)
     Args:
         location: A local path, a ``file:`` URI (percent-encoded), a ``UPath``, or a URL
             that fsspec knows, chained ones (``zip://…::s3://…``) included.
-        storage_options: Passed on to the fsspec filesystem, but for ``engine``: one of
-            `ENGINES`. By default obstore reads from S3, Google Cloud Storage and Azure
+        storage_options: Passed on to the fsspec filesystem, but for ``engine``: ``"fsspec"`` or
+            ``"obstore"``. By default obstore reads from S3, Google Cloud Storage and Azure
             where it is installed and the other options name the credentials.
 
     Raises:
