@@ -73,6 +73,11 @@ def make_run(tmp_path: Path, config: str, **kwargs: Any) -> Run[Any, Any]:
     return Run(tmp_path / "run", **kwargs)
 
 
+def get_plain(run: Run[Any, Any], key: str, default: Any = MISSING) -> Any:
+    (value,) = RunCollection([run]).to_data(key, default)
+    return value
+
+
 class Impl:
     """An implementation with attributes that hide those of the run, a method among them."""
 
@@ -160,7 +165,9 @@ def test_get_default(run: Run[Any, Any], key: str, default: Any, expected: Any) 
     assert run.get(key, default) == expected
 
 
-@pytest.mark.parametrize("key", ["_cfg", "_config", "_lock", "__class__", "model.layers.x"])
+@pytest.mark.parametrize(
+    "key", ["_configuration", "_impl", "get_configuration", "__class__", "model.layers.x"]
+)
 def test_get_gives_no_internals(run: Run[Any, Any], key: str) -> None:
     assert run.get(key, "default") == "default"
 
@@ -188,7 +195,7 @@ def test_missing_key(run_dir: Path, key: str, nearest: str) -> None:
 @pytest.mark.parametrize("key", ["broken", "broken.x"])
 def test_unresolvable_interpolation(run: Run[Any, Any], key: str) -> None:
     message = f"run abc: cannot resolve the key '{key}': Interpolation key 'nowhere' not found"
-    for get in (run.get, run._get_data):
+    for get in (run.get, functools.partial(get_plain, run)):
         with pytest.raises(ConfigError, match=re.escape(message)):
             get(key, "a default does not hide it")
     assert run.get("seed") == 42
@@ -200,16 +207,7 @@ def test_unknown_resolver_concerns_its_key_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="key 'home': Unsupported interpolation type gone"):
         run.get("home")
     with pytest.raises(ConfigError, match="key 'paths': Unsupported interpolation type gone"):
-        run._get_data("paths")
-
-
-def test_get_data_is_plain_and_resolved(tmp_path: Path) -> None:
-    run = make_run(tmp_path, "a: 1\nb: {c: '${a}', d: [1, '${a}']}\ne: {f: [2]}\n")
-    assert run._get_data("b") == {"c": 1, "d": [1, 1]}
-    assert type(run._get_data("b")["d"]) is list
-    assert type(run._get_data("e")) is dict
-    assert run._get_data("cfg") is run.cfg
-    assert run._get_data("x", None) is None
+        get_plain(run, "paths")
 
 
 def test_a_run_without_config_is_empty(tmp_path: Path) -> None:
@@ -601,7 +599,7 @@ def test_changes_of_cfg_are_seen_everywhere(run: Run[Any, Any]) -> None:
     run.cfg.model.type = "cnn"
     for seen in (run, copy.deepcopy(run), copy.copy(run), pickle.loads(pickle.dumps(run))):
         assert seen.get("model.type") == "cnn"
-        assert seen._get_data("model")["type"] == "cnn"
+        assert get_plain(seen, "model")["type"] == "cnn"
         assert seen.to_dict()["model.type"] == "cnn"
         assert RunCollection([seen]).to_frame("model.type").item() == "cnn"
         assert RunCollection([seen]).to_frame()["model.type"].item() == "cnn"

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from conftest import TrackingDir, write
-from kedro_hydraflow import Run, RunCollection, iter_run_dirs
+from kedro_hydraflow import Run, RunCollection, RunInfo, iter_run_dirs
 from kedro_hydraflow.columns import make_array, make_series
 from kedro_hydraflow.errors import ConfigError, MissingKeyError, OptionError
 from kedro_hydraflow.storage import LocalStorage
@@ -137,7 +137,7 @@ def test_columns_equal_get(tmp_path: Path, key: str) -> None:
     config = "a[0]: 1\nb: [5, 6]\nc: {d: '${b[0]}'}\ne: ???\n1: one\nd.e: 2\nf: ${c}\n"
     write(tmp_path / "x/artifacts/.hydra/config.yaml", config)
     runs = Run.load([tmp_path / "x"])
-    assert runs._to_data(key, "missing") == runs.to_list(key, "missing")
+    assert runs.to_data(key, "missing") == runs.to_list(key, "missing")
 
 
 def test_values_have_the_types_of_get(runs: Runs) -> None:
@@ -442,7 +442,14 @@ def test_a_complete_frame_keeps_configurations_plain(
     assert runs[:1].to_frame(defaults={"b.unset": 5})["b.unset"].to_list() == [None]
     assert runs[1:].to_frame().row(0)[-2:] == ("a1", 1)
     assert not built
-    assert all(run._cfg is None for run in runs)
+    assert not any(run.get_configuration().has_dictconfig() for run in runs)
+
+
+def make_runs(configs: Sequence[dict[str, Any]]) -> Runs:
+    """Return runs that are not on disk, with these configurations."""
+    infos = [RunInfo(Path(f"no/such/run{i}")) for i in range(len(configs))]
+    pairs = zip(infos, configs, strict=True)
+    return RunCollection([Run.from_info(info, None, None, config) for info, config in pairs])
 
 
 def count_dictconfigs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -477,9 +484,7 @@ def test_how_many_dictconfigs_many_runs_take(
     text: str, n_built: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fixed = {"a": {"b": 1, "l": ["x"]}, "name": "b", "chain": "${a.b}!"}
-    runs = RunCollection([Run(f"no/such/run{i}") for i in range(20)])
-    for i, run in enumerate(runs):
-        run._config = {**fixed, "i": i, "m": {"key": text}}
+    runs = make_runs([{**fixed, "i": i, "m": {"key": text}} for i in range(20)])
     monkeypatch.setenv("HOME", "/home")
     built = count_dictconfigs(monkeypatch)
     for key in ("m.key", "m"):
@@ -498,7 +503,7 @@ def test_how_many_dictconfigs_many_runs_take(
         runs.sort("m.key")
         runs.to_list("m.key")
         assert len(built) == 2 * n_built
-    assert all(run._cfg is None for run in runs)
+    assert not any(run.get_configuration().has_dictconfig() for run in runs)
 
 
 # every method gives what its definition says -------------------------------------------
@@ -581,7 +586,7 @@ def test_values_by_definition(configs: list[Any], key: str, default: Any) -> Non
     with written(configs) as (runs, others):
         for args in ((key,), (key, default)):
             wanted = outcome(values_of, others, *args)
-            assert outcome(runs._to_data, *args) == wanted
+            assert outcome(runs.to_data, *args) == wanted
             if wanted[0] == "[":
                 wanted_values = values_of(others, *args)
                 assert outcome(runs.to_series, *args) == outcome(make_series, key, wanted_values)
@@ -778,7 +783,7 @@ def test_a_complete_frame_by_definition(configs: list[Any]) -> None:
         for key in columns:
             series = make_series(key, [row.get(key) for row in rows])
             assert outcome(frame.get_column, key) == outcome(lambda series=series: series)
-        assert all(run._cfg is None for run in runs)
+        assert not any(run.get_configuration().has_dictconfig() for run in runs)
 
 
 # Best first ------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kedro_hydraflow.config import ConfigReader, PlainConfig
+from kedro_hydraflow.config import ConfigReader, PlainConfig, merge_config
 from kedro_hydraflow.errors import (
     Failure,
     KedroHydraflowError,
@@ -28,11 +28,15 @@ from kedro_hydraflow.run import (
     ImplFactory,
     Run,
     make_artifacts_dir,
-    read_config,
-    warn_of_absent,
 )
 from kedro_hydraflow.run_collection import RunCollection
-from kedro_hydraflow.run_info import ExperimentInfo, RunInfo, is_settled, read_facts
+from kedro_hydraflow.run_info import (
+    ExperimentInfo,
+    RunInfo,
+    is_settled,
+    read_facts,
+    warn_of_absent,
+)
 from kedro_hydraflow.storage import Entry, Place, Storage, group_by_storage, locate
 from kedro_hydraflow.stores import ExperimentFilter, Store, open_store
 from kedro_hydraflow.stores.meta_file import META_FILE
@@ -659,7 +663,7 @@ class _ConfigLoader:
         suffix = _suffix(storage)
         parsed = storage.read_parsed([path + suffix for path in paths], self._parse)
         absent = [i for i, config in enumerate(parsed.values) if config is None]
-        empty = read_config(None, self._reader, self.config_class) if absent else {}
+        empty = merge_config({}, self.config_class) if absent else {}
         loaded: list[_Loaded] = [empty if config is None else config for config in parsed.values]
         last = loaded[-1]
         if isinstance(last, UnreachableError):
@@ -671,7 +675,7 @@ class _ConfigLoader:
         return loaded, parsed.validators
 
     def _parse(self, content: bytes) -> PlainConfig:
-        return read_config(content, self._reader, self.config_class)
+        return merge_config(self._reader.read(content), self.config_class)
 
 
 _Loaded = PlainConfig | KedroHydraflowError

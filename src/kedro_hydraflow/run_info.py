@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.storage import AnyPath
     from kedro_hydraflow.stores.base import Point, Store
+
+logger = logging.getLogger(__name__)
 
 STATUSES = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
 """``RunStatus`` of MLflow's ``service.proto``, by the number that the file store writes."""
@@ -339,11 +342,43 @@ def read_config(info: RunInfo) -> PlainConfig:
     place = get_artifacts(info).join(".hydra/config.yaml")
     content = place.read()
     if content is None:
+        warn_of_absent([info])
         return {}
     try:
         return ConfigReader().read(content)
     except ConfigError as exc:
         raise prefix_error(place.url, exc) from exc
+
+
+def warn_of_absent(infos: Iterable[RunInfo]) -> None:
+    """Log once which of these runs without a configuration have no run directory either.
+
+    As in hydraflow, it is no error: they have empty configurations. On remote storage it is
+    not looked at, because that takes further requests.
+    """
+    absent = [i for i in infos if not i._storage.is_remote and not i._storage.is_dir(i._path)]
+    if not absent:
+        return
+    place = absent[0].get_place()
+    store = absent[0]._get_experiment()._store
+    hint = ""
+    if store is not None and not store.finds_folders:
+        hint = (
+            f"; it was recorded there, and is not beside {store.where} either: give the directory "
+            "or URL that holds the artifacts now as artifact_root"
+        )
+    if len(absent) == 1:
+        logger.warning(
+            "there is no run directory %s; its configuration is empty%s", place.url, hint
+        )
+    else:
+        logger.warning(
+            "there are no run directories for %d runs; their configurations are empty. The first "
+            "is %s%s",
+            len(absent),
+            place.url,
+            hint,
+        )
 
 
 def get_artifacts(info: RunInfo) -> Place:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NewType
 
-from kedro_hydraflow.config import ConfigReader
+from kedro_hydraflow.config import ConfigReader, merge_config
 from kedro_hydraflow.datasets._base import ReadOnlyDataset, check_location, show_location, to_json
 from kedro_hydraflow.datasets._search import RunSearch
 from kedro_hydraflow.errors import ConfigError, NotFoundError, OptionError, TrackingDirectoryError
-from kedro_hydraflow.run import CONFIG_FILE, Run, read_config
+from kedro_hydraflow.run import CONFIG_FILE, Run
 from kedro_hydraflow.run_collection import check_mode
 from kedro_hydraflow.run_info import RunInfo
 from kedro_hydraflow.storage import Storage, locate
@@ -254,7 +254,8 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         if content is None:
             _check_run_dir(storage, path)
         try:
-            config = read_config(content, ConfigReader(), config_class)
+            stored = {} if content is None else ConfigReader().read(content)
+            config = merge_config(stored, config_class)
         except ConfigError as exc:
             raise ConfigError(f"{storage.url(config_path)}: {exc}") from exc
         return Run.from_info(RunInfo.make(storage, path), impl, config_class, config)
