@@ -52,7 +52,7 @@ class AnyRun(Protocol):
 
 def get_value(run: AnyRun, key: str, default: Any = MISSING) -> Any:
     """Return the value of a key, as ``Run.get`` explains it."""
-    value = select(run.get_configuration(), _to_dotted(key))
+    value = select(run.get_configuration(), to_dotted(key))
     return _Elsewhere([run], key, default).get(0) if value is MISSING else value
 
 
@@ -62,7 +62,7 @@ def get_values(runs: Sequence[AnyRun], key: str, default: Any = MISSING) -> list
     What is read besides configurations is read for all of them at once.
     """
     configurations = [run.get_configuration() for run in runs]
-    column = Selector().select_column(configurations, _to_dotted(key), as_nodes=True)
+    column = Selector().select_column(configurations, to_dotted(key), as_nodes=True)
     return _complete(column, _Elsewhere(runs, key, default).get)
 
 
@@ -72,7 +72,7 @@ def get_data(runs: Sequence[AnyRun], key: str, default: Any = MISSING) -> list[A
     They may be shared: do not modify them. The `OBJECTS` stay objects.
     """
     configurations = [run.get_configuration() for run in runs]
-    column = Selector().select_column(configurations, _to_dotted(key))
+    column = Selector().select_column(configurations, to_dotted(key))
     return _complete(column, _Elsewhere(runs, key, default).get_data)
 
 
@@ -102,7 +102,7 @@ def iter_outcomes(
     Yields:
         The value, ``dataclasses.MISSING`` if there is none, or why it cannot be known.
     """
-    dotted = _to_dotted(key)
+    dotted = to_dotted(key)
     selector = Selector()
     elsewhere = _Elsewhere(runs, key, MISSING, fact)
     for i, run in enumerate(runs):
@@ -125,7 +125,7 @@ def describe_nearest_keys(run: AnyRun, key: str) -> str:
     """Return a phrase that names the keys of a run that are most like one that was looked up."""
     known = [*iter_leaf_keys(run.get_configuration().to_plain()), *sorted(FACTS)]
     known += {k.rpartition(".")[0] for k in known} - {""}
-    if key not in known and not _is_logged(_to_dotted(key)):  # else no impl has been asked
+    if key not in known and not _is_logged(to_dotted(key)):  # else no impl has been asked
         known += [k for k in getattr(run.impl, "__dict__", ()) if not k.startswith("_")]
     kind = key.partition(".")[0]
     if kind in LOGGED_KINDS:
@@ -162,7 +162,7 @@ class _Elsewhere:
     ) -> None:
         self._runs = runs
         self._key = key
-        self._dotted = _to_dotted(key)
+        self._dotted = to_dotted(key)
         self._default = default
         self._fact = fact
         self._is_logged = fact is None and _is_logged(self._dotted)
@@ -300,5 +300,6 @@ def _is_logged(key: str) -> bool:
     return bool(name) and kind in LOGGED_KINDS
 
 
-def _to_dotted(key: str) -> str:
+def to_dotted(key: str) -> str:
+    """Return a key with dots, for which ``__`` may stand."""
     return key.replace("__", ".") if "__" in key else key

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeGuard, cast, overload
 
 from omegaconf import DictConfig, OmegaConf
@@ -16,21 +13,27 @@ from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow.columns import is_numpy
 from kedro_hydraflow.config import Configuration
-from kedro_hydraflow.errors import ImplError, OptionError, describe
+from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.frames import make_history_frame, make_literal
-from kedro_hydraflow.lookup import get_data, get_logged, get_value
+from kedro_hydraflow.impl import ImplFactory as ImplFactory
+from kedro_hydraflow.impl import build_impl
+from kedro_hydraflow.lookup import get_data, get_logged, get_value, to_dotted
+from kedro_hydraflow.run_files import RunFiles
+from kedro_hydraflow.run_files import make_artifacts_dir as make_artifacts_dir
 from kedro_hydraflow.run_info import RunInfo, get_artifacts, read_config, rebuild_info
 from kedro_hydraflow.selecting import select
-from kedro_hydraflow.storage import LocalStorage, locate
+from kedro_hydraflow.storage import locate
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import polars as pl
     from polars._typing import PolarsDataType
 
     from kedro_hydraflow.config import PlainConfig
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.run_collection import RunCollection
-    from kedro_hydraflow.storage import Location, Place
+    from kedro_hydraflow.storage import Location
 
 C = TypeVar("C", default=Any)
 """The type of the configuration, for type checkers alone."""
@@ -40,14 +43,11 @@ I = TypeVar("I", default=None)  # noqa: E741 - the name that hydraflow uses
 
 R = TypeVar("R", bound="Run[Any, Any]")
 
-ImplFactory = Callable[..., Any]
-"""Builds an implementation from ``(artifacts_dir)`` or ``(artifacts_dir, cfg)``."""
-
 CONFIG_FILE = "artifacts/.hydra/config.yaml"
 """Where HydraFlow logs the run's configuration, below the run directory."""
 
 
-class Run(Generic[C, I]):
+class Run(RunFiles, Generic[C, I]):
     """One run of a HydraFlow application.
 
     Making a ``Run`` reads nothing. Its configuration, facts and implementation are read
@@ -71,17 +71,7 @@ class Run(Generic[C, I]):
         ('mlp', 42, 'train_digits_v2')
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_artifacts_dir",
-        "_configuration",
-        "_impl",
-        "impl_factory",
-        "info",
-    )
-
-    info: RunInfo
-    """Facts about the run: its ID, directory, job name, status and times."""
+    __slots__ = ("__weakref__", "_configuration", "_impl", "impl_factory")
 
     impl_factory: ImplFactory | None
     """What builds `impl`; None if there is no implementation."""
@@ -185,21 +175,10 @@ class Run(Generic[C, I]):
             else:
                 with self._configuration.lock:
                     if self._impl is MISSING:
-                        self._impl = self._build_impl(self.impl_factory)
+                        self._impl = build_impl(
+                            self.impl_factory, self.info, self.path(), self._configuration
+                        )
         return cast("I", self._impl)
-
-    def _build_impl(self, factory: ImplFactory) -> Any:
-        arguments: tuple[Any, ...] = (self.path(),)
-        if takes_config(factory):
-            arguments = (*arguments, self.cfg)
-        try:
-            return factory(*arguments)
-        except Exception as exc:
-            name = getattr(factory, "__qualname__", repr(factory))
-            raise ImplError(
-                f"run {self.info.run_id}: {name} failed for {get_artifacts(self.info).url}: "
-                f"{describe(exc)}"
-            ) from exc
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -360,23 +339,14 @@ class Run(Generic[C, I]):
             ValueError: If there are more or fewer values than keys.
         """
         if isinstance(key, str):
-            dotted = key.replace("__", ".")
+            dotted = to_dotted(key)
             if force or not self._has(dotted):
                 self._set(dotted, value(self) if callable(value) else value)
             return
-
-        keys = [k.replace("__", ".") for k in key]
+        keys = list(map(to_dotted, key))
         if not force and all(map(self._has, keys)):
             return
-        values = value(self) if callable(value) else value
-        if not isinstance(values, Iterable) or isinstance(values, str):
-            raise TypeError(f"expected an iterable of {len(keys)} values, found {values!r}")
-        values = list(values)
-        if len(values) != len(keys):
-            raise OptionError(
-                f"expected {len(keys)} values for the keys {', '.join(map(repr, keys))}, "
-                f"found {len(values)}"
-            )
+        values = _check_values(keys, value(self) if callable(value) else value)
         for k, v in zip(keys, values, strict=True):
             if force or not self._has(k):
                 self._set(k, v)
@@ -385,9 +355,8 @@ class Run(Generic[C, I]):
         return select(self._configuration, key) is not MISSING
 
     def _set(self, key: str, value: Any) -> None:
-        if is_numpy(value):  # OmegaConf refuses it
-            value = value.tolist()
-        self._configuration.update(key, value)
+        # OmegaConf takes nothing of NumPy
+        self._configuration.update(key, value.tolist() if is_numpy(value) else value)
 
     def get(self, key: str, default: Any | Callable[[Self], Any] = MISSING) -> Any:
         """Return a value from the configuration, the implementation, the info or the run.
@@ -466,60 +435,17 @@ class Run(Generic[C, I]):
             raise TypeError(f"expected a mapping as configuration, found {type(data).__name__}")
         return _flatten(data) if flatten else {str(k): v for k, v in data.items()}
 
-    @contextmanager
-    def chdir(self, relative_dir: str = "") -> Generator[Path, None, None]:
-        """Change to the artifacts directory, or a folder in it, and back at the end.
 
-        That of a remote run is fetched whole.
-
-        Args:
-            relative_dir: A folder in the artifacts directory.
-
-        Yields:
-            The directory, as an absolute path.
-
-        Raises:
-            NotFoundError: If there is no such folder.
-        """
-        current = Path.cwd()
-        path = self.fetch(relative_dir).absolute()  # a relative one would mean another there
-        try:
-            os.chdir(path)
-            yield path
-        finally:
-            os.chdir(current)
-
-    def path(self, relative_path: str = "") -> Path:
-        """Return the path of an artifact, or of the artifacts directory.
-
-        On remote storage, it is a local path all the same: a file is fetched when it is
-        opened. Only ``str(path)`` needs `fetch` first.
-        """
-        if self._artifacts_dir is None:
-            self._artifacts_dir = make_artifacts_dir(self.info.get_place())
-        return self._artifacts_dir / relative_path if relative_path else self._artifacts_dir
-
-    def fetch(self, relative_path: str = "") -> Path:
-        """Return the local path of an artifact, a folder or all artifacts, fetched now.
-
-        Args:
-            relative_path: What to fetch, by default the whole artifacts directory.
-
-        Raises:
-            NotFoundError: If there is no such artifact.
-            StorageError: If it cannot be fetched.
-        """
-        from kedro_hydraflow.artifacts import fetch
-
-        return fetch(self.path(relative_path))
-
-    def iterdir(self, relative_dir: str = "") -> Iterator[Path]:
-        """Yield what a folder in the artifacts directory holds."""
-        yield from self.path(relative_dir).iterdir()
-
-    def glob(self, pattern: str, relative_dir: str = "") -> Iterator[Path]:
-        """Yield the artifacts that match a pattern, in a folder of the artifacts directory."""
-        yield from self.path(relative_dir).glob(pattern)
+def _check_values(keys: list[str], values: Any) -> list[Any]:
+    if not isinstance(values, Iterable) or isinstance(values, str):
+        raise TypeError(f"expected an iterable of {len(keys)} values, found {values!r}")
+    found = list(values)
+    if len(found) != len(keys):
+        raise OptionError(
+            f"expected {len(keys)} values for the keys {', '.join(map(repr, keys))}, "
+            f"found {len(found)}"
+        )
+    return found
 
 
 class _StoredConfig:
@@ -542,36 +468,9 @@ class _StoredConfig:
         return read_config(self._info)
 
 
-def make_artifacts_dir(run_dir: Place) -> Path:
-    """Return the path of a run's artifacts directory."""
-    place = run_dir.join("artifacts")
-    if isinstance(place.storage, LocalStorage):
-        return Path(place.path)
-    from kedro_hydraflow.artifacts import make_artifact_path
-
-    return make_artifact_path(place.storage, place.path)
-
-
 def is_location(value: object) -> TypeGuard[Location]:
     """Whether a value names one run directory rather than many."""
     return isinstance(value, (str, os.PathLike)) or hasattr(value, "storage_options")
-
-
-def takes_config(factory: ImplFactory) -> bool:
-    """Whether an ``impl_factory`` takes the configuration besides the directory.
-
-    It does if it has a second positional parameter, required or not.
-    """
-    try:
-        parameters = inspect.signature(factory).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    positional = (
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-        inspect.Parameter.VAR_POSITIONAL,
-    )
-    return sum(p.kind in positional for p in parameters) > 1
 
 
 def _rebuild_run(
