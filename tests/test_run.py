@@ -664,7 +664,7 @@ def test_a_subclass_keeps_its_class_and_attributes(run_dir: Path) -> None:
     assert [type(run) for run in MyRun.load([run_dir])] == [MyRun]
 
 
-# to_dict, lit, to_frame, files ---------------------------------------------------------
+# to_dict, to_frame, files ---------------------------------------------------------
 
 
 def test_to_dict(tmp_path: Path) -> None:
@@ -681,25 +681,6 @@ def test_to_dict_refuses_what_is_no_mapping(run: Run[Any, Any]) -> None:
     run.cfg = ListConfig([1, 2])
     with pytest.raises(TypeError, match="expected a mapping as configuration, found list"):
         run.to_dict()
-
-
-@pytest.mark.parametrize(
-    ("key", "default", "dtype", "expected"),
-    [
-        ("model.type", MISSING, None, "mlp"),
-        ("seed", MISSING, pl.Float32, 42.0),
-        ("model.layers", MISSING, None, [1, 2]),
-        ("model", MISSING, None, {"type": "mlp", "hidden_size": 64, "layers": [1, 2]}),
-        ("nothing", MISSING, None, None),
-        ("other", 1.5, None, 1.5),
-        ("other", lambda run: run.get("seed") + 1, None, 43),
-        ("other", Path("a/b"), None, str(Path("a/b"))),
-    ],
-)
-def test_lit(run: Run[Any, Any], key: str, default: Any, dtype: Any, expected: Any) -> None:
-    frame = pl.DataFrame({"x": [1, 2]}).with_columns(run.lit(key, default, dtype=dtype))
-    assert frame[key].to_list() == [expected, expected]
-    assert dtype is None or frame[key].dtype == dtype
 
 
 def test_to_frame(run: Run[Any, Any]) -> None:
@@ -815,12 +796,6 @@ def test_the_current_directory_as_a_run(
     monkeypatch.chdir(run_dir)
     run = Run(".")
     assert (run.get("x"), run.info.status, run.info.job_name) == (1, "FINISHED", "train")
-
-
-def test_lit_of_mixed_lists(tracking_dir: TrackingDir) -> None:
-    run = Run(tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", "x: [1, a]\n"))
-    frame = run.to_frame(lambda _: pl.DataFrame({"n": [1, 2]}), "x")
-    assert frame["x"].to_list() == [["1", "a"]] * 2
 
 
 @pytest.mark.parametrize("n_jobs", [None, 0, 2])

@@ -33,7 +33,7 @@ from kedro_hydraflow.yaml_reader import PlainConfig as PlainConfig
 _TEXT = frozenset({str})
 
 State = tuple["type | None", "PlainConfig | None", "DictConfig | None"]
-"""What a copy of a `Configuration` is made of: its class, and data or a ``DictConfig``."""
+"""The class of a `Configuration`, its plain data, its ``DictConfig``. The last one wins."""
 
 
 class ConfigSource(Protocol):
@@ -94,13 +94,16 @@ class Configuration:
         self.lock = threading.RLock()
 
     def get_state(self) -> State:
-        """Return the arguments that follow the source in a constructor's call."""
-        return self.config_class, self.data, self._cfg
+        """Return what a copy is made of: the arguments that follow the source."""
+        data = self.data  # before the DictConfig, which another thread may put in its place
+        return self.config_class, data, self._cfg
 
     def copy(self, memo: dict[int, Any]) -> Configuration:
         """Return a configuration whose changes do not reach this one."""
-        cfg = self._cfg if self._cfg is None else copy.deepcopy(self._cfg, memo)
-        return Configuration(self._source, self.config_class, self.data, cfg)
+        config_class, data, cfg = self.get_state()
+        if cfg is None:
+            return Configuration(self._source, config_class, data)
+        return Configuration(self._source, config_class, None, copy.deepcopy(cfg, memo))
 
     def read(self) -> PlainConfig | None:
         """Return the plain data, read if need be; None if there is a ``DictConfig``.

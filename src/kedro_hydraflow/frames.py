@@ -97,7 +97,8 @@ def _flatten_configs(configurations: Sequence[Configuration]) -> list[dict[str, 
     missing (``???``) is None. The values are shared: do not modify them. What configurations
     share is flattened once.
     """
-    shared: dict[tuple[int, Any], tuple[Any, dict[str, Any]]] = {}  # held, or IDs were reused
+    # With the values themselves: the ID of one that is gone may become another's.
+    shared: dict[tuple[int, Any], tuple[Any, dict[str, Any]]] = {}
     selector = Selector()
     rows = []
     for configuration in configurations:

@@ -125,7 +125,7 @@ def describe_nearest_keys(run: AnyRun, key: str) -> str:
     """Return a phrase that names the keys of a run that are most like one that was looked up."""
     known = [*iter_leaf_keys(run.get_configuration().to_plain()), *sorted(FACTS)]
     known += {k.rpartition(".")[0] for k in known} - {""}
-    if key not in known and not _is_logged(to_dotted(key)):  # else no impl has been asked
+    if key not in known and not _is_logged(to_dotted(key)):  # the impl has been built
         known += [k for k in getattr(run.impl, "__dict__", ()) if not k.startswith("_")]
     kind = key.partition(".")[0]
     if kind in LOGGED_KINDS:
@@ -216,10 +216,9 @@ class _Elsewhere:
         return _find_attribute(run, self._dotted)
 
     def _read(self) -> None:
-        """Read what takes time for all runs at once.
+        """Read metrics, params, tags and facts of all runs at once.
 
-        If that fails, each run is read when it is asked, which raises the error for those
-        concerned.
+        If that fails, `_find` reads them of each run, and raises the error where it belongs.
         """
         self._is_read = True
         name = self._fact or self._dotted

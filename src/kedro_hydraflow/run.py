@@ -109,13 +109,13 @@ class Run(RunFiles, Generic[C, I]):
         config_class: type | None,
         config: PlainConfig | None = None,
     ) -> Self:
-        """Return a run of which the configuration may be known, merged onto its class."""
+        """Return the run of an info, with its configuration, merged, where that is known."""
         run = cls.__new__(cls)
         run._set_up(info, impl_factory, Configuration(_StoredConfig(info), config_class, config))
         return run
 
     def get_configuration(self) -> Configuration:
-        """Return what holds the configuration, for the other modules of this package."""
+        """Return the configuration, as the other modules of this package use it."""
         return self._configuration
 
     def __repr__(self) -> str:

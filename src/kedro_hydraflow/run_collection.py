@@ -300,7 +300,7 @@ class RunCollection(Collection[R]):
 
 
 def check_mode(mode: str) -> None:
-    """Raise OptionError unless it is one of `MODES`."""
+    """Raise OptionError unless the mode is one of `MODES`."""
     if mode not in MODES:
         raise OptionError(f"mode: expected 'max' or 'min', found {mode!r}")
 
