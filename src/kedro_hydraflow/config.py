@@ -305,11 +305,11 @@ def _escape_missing(config: Any, data: Any) -> None:
 
 
 @lru_cache(maxsize=4096)
-def split_key(key: str) -> list[str] | None:
+def split_key(key: str) -> tuple[str, ...] | None:
     """Return the parts of a dotted key, None where OmegaConf has more to say about it."""
     if "[" in key or "]" in key or "\\" in key:
         return None
-    parts = key.split(".")
+    parts = tuple(key.split("."))
     return parts if all(parts) else None
 
 

@@ -272,12 +272,12 @@ def _find_attribute(run: AnyRun, name: str) -> Any:
         value = _get_attribute_of_impl(run, impl, name)
         if value is not MISSING and not callable(value):
             return value
-    if not name.startswith("_"):
-        for place in (run.info, run):
-            value = getattr(place, name, MISSING)
-            if value is not MISSING and not callable(value):
-                return value
-    return MISSING
+    if name[:1] == "_":
+        return MISSING
+    value = getattr(run.info, name, MISSING)
+    if value is MISSING or callable(value):
+        value = getattr(run, name, MISSING)
+    return MISSING if callable(value) else value
 
 
 def _get_attribute_of_impl(run: AnyRun, impl: Any, name: str) -> Any:

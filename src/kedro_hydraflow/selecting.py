@@ -85,7 +85,9 @@ class Selector:
             ConfigError: As `select` does.
             StorageError: As `select` does.
         """
-        data = configuration.read()
+        data = configuration.data
+        if data is None:
+            data = configuration.read()
         if data is not None:
             value = self._resolver.select(configuration, data, key)
             if value is not UNDECIDED:
@@ -133,15 +135,19 @@ class Selector:
 
     def _select_node(self, configuration: Configuration, key: str) -> Any:
         """Return as the function `select` does, but keep a ``DictConfig`` for nodes alone."""
-        data = configuration.read()
+        data = configuration.data
+        if data is None:
+            data = configuration.read()
         value = UNDECIDED
         if data is not None:
             value = self._resolver.select(configuration, data, key)
         if value is UNDECIDED:
             with self._lender.lend(configuration) as cfg:
                 value = _select_from(configuration, cfg, key)
-        is_container = type(value) in _CONTAINERS or isinstance(value, _NODES)
-        return select(configuration, key) if is_container else value
+            is_node = isinstance(value, _NODES)
+        else:
+            is_node = type(value) in _CONTAINERS
+        return select(configuration, key) if is_node else value
 
     def resolve(self, configuration: Configuration, path: Path, unresolved: Any) -> Any:
         """Return what lies at a path as plain data.
@@ -269,7 +275,7 @@ class _Resolver:
         if parts is None:
             return UNDECIDED
         if configuration.config_class is None:
-            return self.resolve(data, tuple(parts))
+            return self.resolve(data, parts)
         return _select_literal(data, parts)
 
     def resolve(self, config: PlainConfig, path: Path) -> Any:
@@ -359,7 +365,7 @@ class _Resolver:
         return node
 
 
-def _select_literal(config: PlainConfig, parts: list[str]) -> Any:
+def _select_literal(config: PlainConfig, parts: Path) -> Any:
     """Return the value if it is a literal, MISSING or UNDECIDED."""
     node: Any = config
     try:
