@@ -18,7 +18,7 @@ from tests.fuzz.documents import (
     long_texts,
     scalars,
 )
-from tests.test_selecting import PARTS, SELECT_CONFIG
+from tests.test_selecting import PARTS, SELECT_CONFIG, make_configuration
 
 from kedro_hydraflow import config
 from kedro_hydraflow.config import (
@@ -29,7 +29,7 @@ from kedro_hydraflow.config import (
     to_plain,
 )
 from kedro_hydraflow.errors import ConfigError, MetadataError
-from kedro_hydraflow.selecting import Selector
+from kedro_hydraflow.selecting import select
 
 # Updating --------------------------------------------------------------------------------
 
@@ -57,7 +57,7 @@ def test_plain_update_is_used(key: str) -> None:
     plain = ConfigReader().read(SELECT_CONFIG.encode())
     updated = config.update_plain(plain, key, 5)
     assert updated is not None
-    assert Selector().select(updated, key) == 5
+    assert select(make_configuration(updated), key) == 5
     assert updated["list"] is plain["list"]
 
 

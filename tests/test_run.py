@@ -74,6 +74,11 @@ def make_run(tmp_path: Path, config: str, **kwargs: Any) -> Run[Any, Any]:
     return Run(tmp_path / "run", **kwargs)
 
 
+def get_plain(run: Run[Any, Any], key: str, default: Any = MISSING) -> Any:
+    (value,) = RunCollection([run]).to_data(key, default)
+    return value
+
+
 class Impl:
     """An implementation with attributes that hide those of the run, a method among them."""
 
@@ -161,7 +166,9 @@ def test_get_default(run: Run[Any, Any], key: str, default: Any, expected: Any) 
     assert run.get(key, default) == expected
 
 
-@pytest.mark.parametrize("key", ["_cfg", "_config", "_lock", "__class__", "model.layers.x"])
+@pytest.mark.parametrize(
+    "key", ["_configuration", "_impl", "get_configuration", "__class__", "model.layers.x"]
+)
 def test_get_gives_no_internals(run: Run[Any, Any], key: str) -> None:
     assert run.get(key, "default") == "default"
 
@@ -189,7 +196,7 @@ def test_missing_key(run_dir: Path, key: str, nearest: str) -> None:
 @pytest.mark.parametrize("key", ["broken", "broken.x"])
 def test_unresolvable_interpolation(run: Run[Any, Any], key: str) -> None:
     message = f"run abc: cannot resolve the key '{key}': Interpolation key 'nowhere' not found"
-    for get in (run.get, run._get_data):
+    for get in (run.get, functools.partial(get_plain, run)):
         with pytest.raises(ConfigError, match=re.escape(message)):
             get(key, "a default does not hide it")
     assert run.get("seed") == 42
@@ -201,16 +208,7 @@ def test_unknown_resolver_concerns_its_key_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="key 'home': Unsupported interpolation type gone"):
         run.get("home")
     with pytest.raises(ConfigError, match="key 'paths': Unsupported interpolation type gone"):
-        run._get_data("paths")
-
-
-def test_get_data_is_plain_and_resolved(tmp_path: Path) -> None:
-    run = make_run(tmp_path, "a: 1\nb: {c: '${a}', d: [1, '${a}']}\ne: {f: [2]}\n")
-    assert run._get_data("b") == {"c": 1, "d": [1, 1]}
-    assert type(run._get_data("b")["d"]) is list
-    assert type(run._get_data("e")) is dict
-    assert run._get_data("cfg") is run.cfg
-    assert run._get_data("x", None) is None
+        get_plain(run, "paths")
 
 
 def test_a_run_without_config_is_empty(tmp_path: Path) -> None:
@@ -602,7 +600,7 @@ def test_changes_of_cfg_are_seen_everywhere(run: Run[Any, Any]) -> None:
     run.cfg.model.type = "cnn"
     for seen in (run, copy.deepcopy(run), copy.copy(run), pickle.loads(pickle.dumps(run))):
         assert seen.get("model.type") == "cnn"
-        assert seen._get_data("model")["type"] == "cnn"
+        assert get_plain(seen, "model")["type"] == "cnn"
         assert seen.to_dict()["model.type"] == "cnn"
         assert RunCollection([seen]).to_frame("model.type").item() == "cnn"
         assert RunCollection([seen]).to_frame()["model.type"].item() == "cnn"
@@ -667,7 +665,7 @@ def test_a_subclass_keeps_its_class_and_attributes(run_dir: Path) -> None:
     assert [type(run) for run in MyRun.load([run_dir])] == [MyRun]
 
 
-# to_dict, lit, to_frame, files ---------------------------------------------------------
+# to_dict, to_frame, files ---------------------------------------------------------
 
 
 def test_to_dict(tmp_path: Path) -> None:
@@ -684,25 +682,6 @@ def test_to_dict_refuses_what_is_no_mapping(run: Run[Any, Any]) -> None:
     run.cfg = ListConfig([1, 2])
     with pytest.raises(TypeError, match="expected a mapping as configuration, found list"):
         run.to_dict()
-
-
-@pytest.mark.parametrize(
-    ("key", "default", "dtype", "expected"),
-    [
-        ("model.type", MISSING, None, "mlp"),
-        ("seed", MISSING, pl.Float32, 42.0),
-        ("model.layers", MISSING, None, [1, 2]),
-        ("model", MISSING, None, {"type": "mlp", "hidden_size": 64, "layers": [1, 2]}),
-        ("nothing", MISSING, None, None),
-        ("other", 1.5, None, 1.5),
-        ("other", lambda run: run.get("seed") + 1, None, 43),
-        ("other", Path("a/b"), None, str(Path("a/b"))),
-    ],
-)
-def test_lit(run: Run[Any, Any], key: str, default: Any, dtype: Any, expected: Any) -> None:
-    frame = pl.DataFrame({"x": [1, 2]}).with_columns(run.lit(key, default, dtype=dtype))
-    assert frame[key].to_list() == [expected, expected]
-    assert dtype is None or frame[key].dtype == dtype
 
 
 def test_to_frame(run: Run[Any, Any]) -> None:
@@ -830,12 +809,6 @@ def test_the_current_directory_as_a_run(
     monkeypatch.chdir(run_dir)
     run = Run(".")
     assert (run.get("x"), run.info.status, run.info.job_name) == (1, "FINISHED", "train")
-
-
-def test_lit_of_mixed_lists(tracking_dir: TrackingDir) -> None:
-    run = Run(tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", "x: [1, a]\n"))
-    frame = run.to_frame(lambda _: pl.DataFrame({"n": [1, 2]}), "x")
-    assert frame["x"].to_list() == [["1", "a"]] * 2
 
 
 @pytest.mark.parametrize("n_jobs", [None, 0, 2])

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from conftest import TrackingDir, write
-from kedro_hydraflow import Run, RunCollection, iter_run_dirs
+from kedro_hydraflow import Run, RunCollection, RunInfo, iter_run_dirs
 from kedro_hydraflow.columns import make_array, make_series
 from kedro_hydraflow.errors import ConfigError, MissingKeyError, OptionError
 from kedro_hydraflow.storage import LocalStorage
@@ -137,7 +137,7 @@ def test_columns_equal_get(tmp_path: Path, key: str) -> None:
     config = "a[0]: 1\nb: [5, 6]\nc: {d: '${b[0]}'}\ne: ???\n1: one\nd.e: 2\nf: ${c}\n"
     write(tmp_path / "x/artifacts/.hydra/config.yaml", config)
     runs = Run.load([tmp_path / "x"])
-    assert runs._to_data(key, "missing") == runs.to_list(key, "missing")
+    assert runs.to_data(key, "missing") == runs.to_list(key, "missing")
 
 
 def test_values_have_the_types_of_get(runs: Runs) -> None:
@@ -195,52 +195,6 @@ def test_to_frame_defaults(runs: Runs) -> None:
 def test_to_frame_refuses_a_key_that_no_run_has(runs: Runs) -> None:
     with pytest.raises(MissingKeyError, match="run a: no such key: 'learning_rate'"):
         runs.to_frame("lr", "learning_rate")
-
-
-def test_to_frame_without_keys(runs: Runs) -> None:
-    frame = runs.to_frame()
-    assert frame.columns == [
-        "run_id",
-        "job_name",
-        "model.type",
-        "model.layers",
-        "lr",
-        "batch_size",
-        "width",
-        "height",
-    ]
-    assert frame.row(2) == ("c", "train", "mlp", [], 0.1, None, 2, None)
-    filled = runs.to_frame(defaults={"width": 1, "height": lambda run: run.get("lr")})
-    assert filled["width"].to_list() == [1, 640, 2]
-    assert filled["height"].to_list() == [1.0, 480.0, 0.1]
-
-
-def test_to_frame_without_keys_of_unusual_configs(tmp_path: Path) -> None:
-    config = (
-        "a: 1\nalias: ${a}\nhome: ${gone:HOME}\nunset: ???\na.dot: 2\nunder__score: 3\n"
-        "list: [1, '${a}']\nbad_list: ['${gone:X}']\nempty: {}\nrun_id: mine\n5: five\n"
-    )
-    write(tmp_path / "x/artifacts/.hydra/config.yaml", config)
-    expected = {
-        "job_name": "",
-        "a": 1,
-        "alias": 1,
-        "home": "${gone:HOME}",
-        "unset": None,
-        "a.dot": 2,
-        "under__score": 3,
-        "list": [1, 1],
-        "bad_list": ["${gone:X}"],
-        "empty": {},
-        "run_id": "mine",
-        "5": "five",
-    }
-    runs = Run.load([tmp_path / "x"])
-    assert runs.to_frame().row(0, named=True) == expected
-    assert runs[0].cfg.a == 1  # the DictConfig gives the same
-    assert runs.to_frame().row(0, named=True) == expected
-    with pytest.raises(ConfigError, match="run x: cannot resolve the key 'home'"):
-        runs.to_frame("home")
 
 
 def test_frames_share_nothing_with_the_runs(tmp_path: Path) -> None:
@@ -419,30 +373,11 @@ def test_a_lookup_of_ones_own(runs: Runs) -> None:
     assert labels[:1].to_list("lr") == ["lr:1"]
 
 
-def test_a_complete_frame_builds_no_implementation(sweep: Path) -> None:
-    runs = Run.load(iter_run_dirs(sweep), lambda artifacts_dir: 1 / 0)
-    assert runs.to_frame().columns[:2] == ["run_id", "job_name"]
-
-
-def test_a_complete_frame_has_the_run_id_of_every_run(sweep: Path) -> None:
-    runs = Run.load(iter_run_dirs(sweep, "eval_*"))
-    runs[0].update("run_id", "mine")
-    assert runs.to_frame()["run_id"].to_list() == ["mine", runs[1].info.run_id]
-
-
-def test_a_complete_frame_keeps_configurations_plain(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = "a: 1\nb: {c: '${a}', d: '${b.c}', unset: '???'}\nlist: [1, 2]\n"
-    write(tmp_path / "x/artifacts/.hydra/config.yaml", config)
-    write(tmp_path / "y/artifacts/.hydra/config.yaml", f"{config}text: a${{a}}\nz.dot: ${{a}}\n")
-    runs = Run.load([tmp_path / "x", tmp_path / "y"])
-    built = count_dictconfigs(monkeypatch)
-    assert runs[:1].to_frame().row(0)[2:] == (1, 1, 1, None, [1, 2])
-    assert runs[:1].to_frame(defaults={"b.unset": 5})["b.unset"].to_list() == [None]
-    assert runs[1:].to_frame().row(0)[-2:] == ("a1", 1)
-    assert not built
-    assert all(run._cfg is None for run in runs)
+def make_runs(configs: Sequence[dict[str, Any]]) -> Runs:
+    """Return runs that are not on disk, with these configurations."""
+    infos = [RunInfo(Path(f"no/such/run{i}")) for i in range(len(configs))]
+    pairs = zip(infos, configs, strict=True)
+    return RunCollection([Run.from_info(info, None, None, config) for info, config in pairs])
 
 
 def count_dictconfigs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -477,9 +412,7 @@ def test_how_many_dictconfigs_many_runs_take(
     text: str, n_built: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fixed = {"a": {"b": 1, "l": ["x"]}, "name": "b", "chain": "${a.b}!"}
-    runs = RunCollection([Run(f"no/such/run{i}") for i in range(20)])
-    for i, run in enumerate(runs):
-        run._config = {**fixed, "i": i, "m": {"key": text}}
+    runs = make_runs([{**fixed, "i": i, "m": {"key": text}} for i in range(20)])
     monkeypatch.setenv("HOME", "/home")
     built = count_dictconfigs(monkeypatch)
     for key in ("m.key", "m"):
@@ -498,7 +431,7 @@ def test_how_many_dictconfigs_many_runs_take(
         runs.sort("m.key")
         runs.to_list("m.key")
         assert len(built) == 2 * n_built
-    assert all(run._cfg is None for run in runs)
+    assert not any(run.get_configuration().has_dictconfig() for run in runs)
 
 
 # every method gives what its definition says -------------------------------------------
@@ -581,7 +514,7 @@ def test_values_by_definition(configs: list[Any], key: str, default: Any) -> Non
     with written(configs) as (runs, others):
         for args in ((key,), (key, default)):
             wanted = outcome(values_of, others, *args)
-            assert outcome(runs._to_data, *args) == wanted
+            assert outcome(runs.to_data, *args) == wanted
             if wanted[0] == "[":
                 wanted_values = values_of(others, *args)
                 assert outcome(runs.to_series, *args) == outcome(make_series, key, wanted_values)
@@ -738,47 +671,6 @@ def test_to_frame_by_definition(configs: list[Any], keys: list[str]) -> None:
         assert frame.columns == list(values)
         for key, column in values.items():
             assert outcome(frame.get_column, key) == outcome(make_series, key, column)
-
-
-def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """Return what the keys of a configuration hold, as OmegaConf resolves it."""
-    flat: dict[str, Any] = {}
-
-    def visit(mapping: dict[Any, Any], path: tuple[Any, ...]) -> None:
-        for name, value in mapping.items():
-            if isinstance(value, dict) and value:
-                visit(value, (*path, name))
-                continue
-            node: Any = cfg
-            try:
-                for part in (*path, name):
-                    node = node[part]
-                node = (
-                    OmegaConf.to_container(node, resolve=True)
-                    if OmegaConf.is_config(node)
-                    else node
-                )
-            except MissingMandatoryValue:
-                node = None
-            except OmegaConfBaseException:
-                node = value
-            flat[".".join(map(str, (*path, name)))] = node
-
-    visit(OmegaConf.to_container(cfg), ())
-    return flat
-
-
-@given(configs)
-def test_a_complete_frame_by_definition(configs: list[Any]) -> None:
-    with written(configs) as (runs, others):
-        rows = [resolved(run.cfg) for run in others]
-        frame = runs.to_frame()
-        columns = dict.fromkeys(key for row in rows for key in row)
-        assert frame.columns == ["run_id", "job_name", *columns]
-        for key in columns:
-            series = make_series(key, [row.get(key) for row in rows])
-            assert outcome(frame.get_column, key) == outcome(lambda series=series: series)
-        assert all(run._cfg is None for run in runs)
 
 
 # Best first ------------------------------------------------------------------------------

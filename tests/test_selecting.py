@@ -8,15 +8,15 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf, __version__
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigTypeError, OmegaConfBaseException
 from tests.conftest import write
 from tests.fuzz.documents import configs, describe, dump, keys
 
-from kedro_hydraflow import Run
-from kedro_hydraflow.config import ConfigReader, build_dictconfig
+from kedro_hydraflow import Run, RunInfo, selecting
+from kedro_hydraflow.config import ConfigReader, Configuration, PlainConfig, build_dictconfig
 from kedro_hydraflow.errors import ConfigError, MissingKeyError
 from kedro_hydraflow.run_collection import RunCollection
-from kedro_hydraflow.selecting import UNDECIDED, Selector
+from kedro_hydraflow.selecting import Selector
 
 # Selecting -------------------------------------------------------------------------------
 
@@ -82,6 +82,35 @@ select_keys = st.lists(st.sampled_from(PARTS), min_size=1, max_size=4).flatmap(
 )
 
 
+class Source:
+    """Where nothing is stored."""
+
+    run_id = "abc"
+    url = "abc/config.yaml"
+
+    def read(self) -> PlainConfig:
+        return {}
+
+
+def make_configuration(data: PlainConfig) -> Configuration:
+    return Configuration(Source(), None, data)
+
+
+def select_in_all_ways(data: PlainConfig, key: str) -> list[Any]:
+    """Return the outcomes of selecting a value as plain data, alone and as one of many."""
+    configuration = make_configuration(data)
+    column = outcome(lambda: get_only(Selector().select_column([configuration], key)))
+    return [outcome(Selector().select_data, configuration, key), column]
+
+
+def get_only(column: selecting.Column) -> Any:
+    if column.error is not None:
+        raise column.error
+    (value,) = column.values
+    assert column.missing == [0] * (value is MISSING)
+    return value
+
+
 def outcome(function: Any, *args: Any, **options: Any) -> Any:
     try:
         value = function(*args, **options)
@@ -131,8 +160,16 @@ def test_select_as_omegaconf(select_run_dir: Path, key: str) -> None:
     else:
         assert outcome(run.get, key) == expected
 
-    data = outcome(lambda: to_data(OmegaConf.select(cfg, dotted, default=MISSING)))
-    assert outcome(Selector().select, run._get_config(), dotted) in (data, describe(UNDECIDED))
+    data = outcome(lambda: to_data(select_node(cfg, dotted)))
+    stored = Run(select_run_dir).get_configuration().to_plain()
+    assert select_in_all_ways(stored, dotted) == [data, data]
+
+
+def select_node(cfg: Any, key: str) -> Any:
+    try:
+        return OmegaConf.select(cfg, key, default=MISSING)
+    except ConfigTypeError:  # nothing lies below a list by name
+        return MISSING
 
 
 def to_data(value: Any) -> Any:
@@ -155,8 +192,8 @@ def test_select_in_any_config(data: Any, parts: list[Any]) -> None:
     plain = ConfigReader().read(dump(data))
     key = ".".join(str(part) for part in parts)
     cfg = build_dictconfig(plain)
-    data = outcome(lambda: to_data(OmegaConf.select(cfg, key, default=MISSING)))
-    assert outcome(Selector().select, plain, key) in (data, describe(UNDECIDED))
+    data = outcome(lambda: to_data(select_node(cfg, key)))
+    assert select_in_all_ways(plain, key) == [data, data]
 
 
 def test_resolver_that_was_removed_is_named(tmp_path: Path) -> None:
@@ -267,7 +304,7 @@ def make_config(text: str, other: str) -> dict[str, Any]:
 
 
 def is_valid(config: dict[str, Any]) -> bool:
-    """Tell whether it would be read from a file: OmegaConf refuses malformed interpolations."""
+    """Whether it would be read from a file: OmegaConf refuses malformed interpolations."""
     try:
         OmegaConf.create(config)
     except OmegaConfBaseException:
@@ -276,15 +313,14 @@ def is_valid(config: dict[str, Any]) -> bool:
 
 
 def select_data(cfg: Any, key: str) -> Any:
-    return to_data(OmegaConf.select(cfg, key, default=MISSING))
+    return to_data(select_node(cfg, key))
 
 
 def check_interpolations(config: dict[str, Any]) -> None:
-    selector = Selector()
     cfg = OmegaConf.create(config)
     for key in ("t", "u.t", "u.v.t", "u.l.0", "u", "t.e"):
         expected = outcome(select_data, cfg, key)
-        assert outcome(selector.select, config, key) in (expected, describe(UNDECIDED)), key
+        assert select_in_all_ways(config, key) == [expected, expected], key
 
 
 @pytest.mark.filterwarnings("ignore:In the sequence")
@@ -321,10 +357,13 @@ def test_every_interpolation_as_omegaconf(text: str) -> None:
         ("${a.l}", [1, "text", {"k": 1}]),
     ],
 )
-def test_what_is_resolved_without_omegaconf(text: str, value: Any) -> None:
-    config = {**TARGETS, "u": {"t": text, "v": {"t": "u"}}}
-    assert Selector().select(config, "u.t") == value
-    assert Selector().select(config, "u") == {"t": value, "v": {"t": "u"}}
+def test_what_is_resolved_without_omegaconf(
+    text: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Configuration, "build_dictconfig")
+    config = make_configuration({**TARGETS, "u": {"t": text, "v": {"t": "u"}}})
+    assert Selector().select_data(config, "u.t") == value
+    assert Selector().select_data(config, "u") == {"t": value, "v": {"t": "u"}}
 
 
 def test_the_environment_is_read_again_by_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,34 +378,35 @@ def test_the_environment_is_read_again_by_each_call(monkeypatch: pytest.MonkeyPa
 
 
 def make_runs(config: dict[str, Any], n: int) -> RunCollection[Run]:
-    runs = RunCollection([Run(f"no/such/run{i}") for i in range(n)])
-    for i, run in enumerate(runs):
-        run._config = {**config, "i": i}
-    return runs
+    infos = [RunInfo(Path(f"no/such/run{i}")) for i in range(n)]
+    return RunCollection(
+        Run.from_info(info, None, None, {**config, "i": i}) for i, info in enumerate(infos)
+    )
 
 
 @given(st.lists(configs, min_size=1, max_size=4))
-def test_borrowed_dictconfigs_are_as_new(datas: list[Any]) -> None:
-    selector = Selector()
+def test_lent_dictconfigs_are_as_new(datas: list[Any]) -> None:
+    lender = selecting._Lender()
     for data in datas:
         try:
             config = ConfigReader().read(dump(data))
         except ConfigError:
             continue
         for variant in (config, {**config, "seed": 1}, {**config, "seed": "${x}"}):
-            cfg = selector.borrow_dictconfig(variant)
-            assert describe(cfg) == describe(build_dictconfig(variant))
+            with lender.lend(make_configuration(variant)) as cfg:
+                assert describe(cfg) == describe(build_dictconfig(variant))
 
 
 @given(st.lists(interpolated, min_size=1, max_size=4))
-def test_borrowed_dictconfigs_select_as_new(texts: list[str]) -> None:
-    selector = Selector()
+def test_lent_dictconfigs_select_as_new(texts: list[str]) -> None:
+    lender = selecting._Lender()
     for text in texts:
         config = make_config(text, "${t}")
         assume(is_valid(config))
         for key in ("t", "u"):
             expected = outcome(select_data, build_dictconfig(config), key)
-            assert outcome(select_data, selector.borrow_dictconfig(config), key) == expected
+            with lender.lend(make_configuration(config)) as cfg:
+                assert outcome(select_data, cfg, key) == expected
 
 
 def test_resolvers_are_called_for_each_run() -> None:
@@ -396,5 +436,5 @@ def test_config_class_converts_what_is_resolved(tmp_path: Path) -> None:
     run = Run(tmp_path, config_class=Typed)
     assert RunCollection([run]).to_list("text") == ["3"]
     assert RunCollection([run]).to_frame()["text"].to_list() == ["3"]
-    assert run._cfg is None
+    assert not run.get_configuration().has_dictconfig()
     assert run.get("text") == "3"

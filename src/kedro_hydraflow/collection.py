@@ -31,8 +31,6 @@ Default = Any
 Criterion = Any
 """What `filter` takes: a predicate on the item, a pair ``(key, criterion)``, or a mask."""
 
-_ABSENT: Any = object()
-
 
 class Collection(Sequence[T], Generic[T]):
     """A sequence of items whose values are looked up by key.
@@ -212,8 +210,11 @@ class Collection(Sequence[T], Generic[T]):
         """
         return [self._get(item, key, default) for item in self._items]
 
-    def _to_data(self, key: str, default: Default = MISSING) -> list[Any]:
-        """Return as `to_list` does, with lists and mappings as plain data: do not modify it."""
+    def to_data(self, key: str, default: Default = MISSING) -> list[Any]:
+        """Return as `to_list` does, but plain data in place of OmegaConf's lists and mappings.
+
+        The data are shared with the items: do not modify them.
+        """
         return self._look_up(self._items, key, default)
 
     def _look_up(self, items: Sequence[T], key: str, default: Default) -> list[Any]:
@@ -224,13 +225,13 @@ class Collection(Sequence[T], Generic[T]):
 
         Values that have no common type of NumPy's give an array of objects.
         """
-        return make_array(self._to_data(key, default))
+        return make_array(self.to_data(key, default))
 
     def to_series(
         self, key: str, default: Default = MISSING, *, name: str | None = None
     ) -> pl.Series:
         """Return the values of a key as a Polars series, named like the key by default."""
-        return self._make_series(name or key, key, self._to_data(key, default))
+        return self._make_series(name or key, key, self.to_data(key, default))
 
     def _make_series(
         self,
@@ -258,7 +259,7 @@ class Collection(Sequence[T], Generic[T]):
 
     def _distinct(self, key: str, default: Default) -> list[Any]:
         distinct: dict[Hashable, Any] = {}
-        for value in self._to_data(key, default):
+        for value in self.to_data(key, default):
             distinct.setdefault(to_hashable(value), value)
         return list(distinct.values())
 
@@ -277,7 +278,7 @@ class Collection(Sequence[T], Generic[T]):
         if reverse:
             order.reverse()
         for key in reversed(keys):
-            values = self._to_data(key)
+            values = self.to_data(key)
             try:
                 order = sort_order(values, order, reverse=reverse)
             except TypeError as exc:
@@ -361,15 +362,16 @@ class Collection(Sequence[T], Generic[T]):
 
     def _column(self, key: str, default: Default) -> list[Any]:
         if default is not MISSING:
-            return self._to_data(key, default)
-        values = self._to_data(key, _ABSENT)
-        present = [value for value in values if value is not _ABSENT]
+            return self.to_data(key, default)
+        absent: Any = object()
+        values = self.to_data(key, absent)
+        present = [value for value in values if value is not absent]
         if values and not present:
             self._get(self._items[0], key, MISSING)  # its error says more
             raise MissingKeyError(f"none of the {len(values)} items has the key {key!r}")
         if len(present) == len(values):
             return values
-        return [None if value is _ABSENT else value for value in values]
+        return [None if value is absent else value for value in values]
 
     def group_by(self, *by: str) -> GroupBy[Self, T]:
         """Return the items grouped by the values of one or more keys.
@@ -377,7 +379,7 @@ class Collection(Sequence[T], Generic[T]):
         The group's key is the value, or the tuple of the values of several keys. Lists
         become tuples in it, mappings tuples of pairs.
         """
-        columns = [list(map(to_hashable, self._to_data(key))) for key in by]
+        columns = [list(map(to_hashable, self.to_data(key))) for key in by]
         keys: Iterable[Hashable]
         if len(by) == 1:
             keys = columns[0]
@@ -468,7 +470,7 @@ class _Call:
 
 
 def matches(value: Any, criterion: Any) -> bool:
-    """Tell whether a value meets a criterion.
+    """Whether a value meets a criterion.
 
     Args:
         value: The value.

@@ -70,7 +70,7 @@ def make_array(values: list[Any]) -> NDArray[Any]:
 
 
 def is_numpy(value: Any) -> bool:
-    """Tell whether a value is an array or a number of NumPy, without importing it."""
+    """Whether a value is an array or a number of NumPy, without importing it."""
     numpy = sys.modules.get("numpy")
     return numpy is not None and isinstance(value, (numpy.generic, numpy.ndarray))
 
@@ -112,7 +112,7 @@ def sort_order(values: Sequence[Any], order: Iterable[int], *, reverse: bool = F
 
 
 def _holds(array: NDArray[Any], values: list[Any], types: set[type]) -> bool:
-    """Tell whether NumPy took the values as they are: not numbers as text, say."""
+    """Whether NumPy took the values as they are: not numbers as text, say."""
     if types <= _NUMERIC:  # integers that are too large become floats or objects
         return array.dtype.kind in ("f" if float in types else "biu")
     return types == {str} or bool(array.tolist() == [_to_lists(value) for value in values])
@@ -161,7 +161,7 @@ def _to_column_value(value: Any) -> Any:
 
 
 def _is_tabular(values: Iterable[Any], types: set[type]) -> bool:
-    """Tell whether a column can hold the values; Polars would turn the others into null."""
+    """Whether a column can hold the values; Polars would turn the others into null."""
     if dict in types:
         if not types <= {dict, type(None)}:
             return False

@@ -1,23 +1,25 @@
-"""Stored configurations as plain data: updating, building a ``DictConfig``.
+"""Configurations of runs: plain data, and a ``DictConfig`` on demand.
 
-A configuration is held as nested ``dict`` and ``list`` objects that are **never
-modified**: many runs share the same parts. A ``DictConfig`` is built only when somebody
-asks for one, because that costs a hundred times more than reading the value.
-`kedro_hydraflow.yaml_reader` reads them.
+Plain data are nested ``dict`` and ``list`` objects that are **never modified**: many runs
+share the same parts. A ``DictConfig`` is built only when somebody asks for one, because that
+costs a hundred times more than reading the value. `kedro_hydraflow.yaml_reader` reads the
+files.
 """
 
 from __future__ import annotations
 
+import copy
 import re
+import threading
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kedro_hydraflow.errors import ConfigError, MetadataError
+from kedro_hydraflow.errors import ConfigError, MetadataError, prefix_error
 from kedro_hydraflow.yaml_reader import (
     SCALAR_TYPES,
     TEXT_LOADER,
@@ -29,6 +31,158 @@ from kedro_hydraflow.yaml_reader import ConfigReader as ConfigReader
 from kedro_hydraflow.yaml_reader import PlainConfig as PlainConfig
 
 _TEXT = frozenset({str})
+
+State = tuple["type | None", "PlainConfig | None", "DictConfig | None"]
+"""The class of a `Configuration`, its plain data, its ``DictConfig``. The last one wins."""
+
+
+class ConfigSource(Protocol):
+    """Where the configuration of one run is stored."""
+
+    @property
+    def run_id(self) -> str:
+        """The run, for messages."""
+
+    def get_config_url(self) -> str:
+        """Return the file, for messages."""
+
+    def read_config(self) -> PlainConfig:
+        """Return what is stored, empty if nothing is.
+
+        Raises:
+            ConfigError: If it has another format; the message names the file.
+            StorageError: If the storage denies it or cannot be reached.
+        """
+
+
+class Configuration:
+    """The configuration of one run, read on first use.
+
+    It is plain data until somebody asks for a ``DictConfig``, which holds the truth from
+    then on.
+
+    Args:
+        source: Where it is stored.
+        config_class: A dataclass onto which what is stored is merged.
+        data: The plain data, where they are known already, merged and shared with others.
+        cfg: The ``DictConfig``, where there is one already.
+    """
+
+    __slots__ = ("_cfg", "_source", "config_class", "data", "lock")
+
+    config_class: type | None
+
+    data: PlainConfig | None
+    """The plain data, which are shared: do not modify them. None if they have not been read,
+    and once there is a ``DictConfig``."""
+
+    lock: threading.RLock
+    """Held while something is made for the run: its data, its ``DictConfig``, its `impl`."""
+
+    def __init__(
+        self,
+        source: ConfigSource,
+        config_class: type | None = None,
+        data: PlainConfig | None = None,
+        cfg: DictConfig | None = None,
+    ) -> None:
+        self._source = source
+        self.config_class = config_class
+        self.data = data
+        self._cfg = cfg
+        self.lock = threading.RLock()
+
+    def get_state(self) -> State:
+        """Return what a copy is made of: the arguments that follow the source."""
+        data = self.data  # before the DictConfig, which another thread may put in its place
+        return self.config_class, data, self._cfg
+
+    def copy(self, memo: dict[int, Any]) -> Configuration:
+        """Return a configuration whose changes do not reach this one."""
+        config_class, data, cfg = self.get_state()
+        if cfg is None:
+            return Configuration(self._source, config_class, data)
+        return Configuration(self._source, config_class, None, copy.deepcopy(cfg, memo))
+
+    def read(self) -> PlainConfig | None:
+        """Return the plain data, read if need be; None if there is a ``DictConfig``.
+
+        Raises:
+            ConfigError: If what is stored cannot be read, or does not fit ``config_class``.
+            StorageError: If the storage denies it or cannot be reached.
+        """
+        if self.data is None and self._cfg is None:
+            with self.lock:
+                if self.data is None and self._cfg is None:
+                    stored = self._source.read_config()
+                    try:
+                        self.data = merge_config(stored, self.config_class)
+                    except ConfigError as exc:
+                        raise prefix_error(self._source.get_config_url(), exc) from exc
+        return self.data
+
+    def has_dictconfig(self) -> bool:
+        """Whether there is a ``DictConfig``."""
+        return self._cfg is not None
+
+    def get_dictconfig(self) -> DictConfig:
+        """Return the ``DictConfig``, built if need be.
+
+        Raises:
+            ConfigError: As `read` does.
+            StorageError: As `read` does.
+        """
+        if self._cfg is None:
+            with self.lock:
+                data = self.read()
+                if data is not None:
+                    self.set_dictconfig(self.build_dictconfig(data))
+        return cast("DictConfig", self._cfg)
+
+    def build_dictconfig(self, data: PlainConfig) -> DictConfig:
+        """Return a new ``DictConfig`` of the plain data.
+
+        Raises:
+            ConfigError: If they do not fit ``config_class``.
+        """
+        try:
+            return build_dictconfig(data, self.config_class)
+        except ConfigError as exc:
+            raise prefix_error(self._source.get_config_url(), exc) from exc
+
+    def set_dictconfig(self, cfg: DictConfig) -> None:
+        """Put a ``DictConfig`` in the place of what there is."""
+        with self.lock:
+            self._cfg = cfg  # first: a reader without the lock then always finds one of them
+            self.data = None
+
+    def update(self, key: str, value: Any) -> None:
+        """Set a value, whatever is there."""
+        with self.lock:
+            if self.config_class is None:
+                data = self.read()
+                updated = None if data is None else update_plain(data, key, value)
+                if updated is not None:
+                    self.data = updated
+                    return
+            OmegaConf.update(self.get_dictconfig(), key, value, force_add=True)
+
+    def to_plain(self) -> PlainConfig:
+        """Return all of it as plain data, with interpolations as they are: do not modify it."""
+        data = self.read()
+        return to_plain(self.get_dictconfig()) if data is None else data
+
+    def to_container(self) -> Any:
+        """Return all of it as new data, as ``OmegaConf.to_container`` does."""
+        data = self.read()
+        if data is None:
+            return OmegaConf.to_container(self.get_dictconfig())
+        return copy.deepcopy(data)
+
+    def make_key_error(self, key: str, error: Exception) -> ConfigError:
+        """Return the error for a value that cannot be resolved, which names run and key."""
+        text = " ".join(str(error).split())
+        return ConfigError(f"run {self._source.run_id}: cannot resolve the key {key!r}: {text}")
 
 
 def parse_meta(data: bytes) -> dict[str, str]:
@@ -120,10 +274,10 @@ def build_dictconfig(config: PlainConfig, config_class: type | None = None) -> D
 
 
 def merge_config(config: PlainConfig, config_class: type | None) -> PlainConfig:
-    """Return plain data merged onto ``config_class``, or as it is without one.
+    """Return a stored configuration merged onto ``config_class``, or as it is without one.
 
     Raises:
-        ConfigError: If a value does not fit the class, or a key is not a field of it.
+        ConfigError: If it does not fit.
     """
     return config if config_class is None else to_plain(build_dictconfig(config, config_class))
 
@@ -136,7 +290,7 @@ def to_plain(config: DictConfig) -> PlainConfig:
 
 
 def lacks(mapping: PlainConfig, key: Any) -> bool:
-    """Tell whether OmegaConf finds nothing at a key: 2.4 finds the key 1 as "1", 2.3 does not."""
+    """Whether OmegaConf finds nothing at a key: 2.4 finds the key 1 as "1", 2.3 does not."""
     return key not in mapping and _TEXT.issuperset(map(type, mapping))
 
 
@@ -150,16 +304,16 @@ def _escape_missing(config: Any, data: Any) -> None:
 
 
 @lru_cache(maxsize=4096)
-def split_key(key: str) -> list[str] | None:
+def split_key(key: str) -> tuple[str, ...] | None:
     """Return the parts of a dotted key, None where OmegaConf has more to say about it."""
     if "[" in key or "]" in key or "\\" in key:
         return None
-    parts = key.split(".")
+    parts = tuple(key.split("."))
     return parts if all(parts) else None
 
 
 def is_literal(node: Any) -> bool:
-    """Tell whether plain data stands for itself: no interpolation, nothing missing."""
+    """Whether plain data stand for themselves: no interpolation, nothing missing."""
     kind = type(node)
     if kind is str:
         return "${" not in node and not node.endswith("???")

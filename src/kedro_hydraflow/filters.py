@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from contextlib import suppress
 from dataclasses import MISSING, dataclass
 from datetime import datetime, timezone
 from enum import Enum
@@ -12,25 +11,20 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from numbers import Real
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from kedro_hydraflow.config import parse_scalar, parse_texts
-from kedro_hydraflow.errors import (
-    ConfigError,
-    Failure,
-    FilterError,
-    KedroHydraflowError,
-)
-from kedro_hydraflow.run import read_outside_config
+from kedro_hydraflow.errors import ConfigError, Failure, FilterError, KedroHydraflowError
+from kedro_hydraflow.lookup import describe_nearest_keys, iter_outcomes
 from kedro_hydraflow.run_info import FACTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from kedro_hydraflow.run import Run
-    from kedro_hydraflow.run_collection import RunCollection
+    from typing_extensions import Self
 
-R = TypeVar("R", bound="Run[Any, Any]")
+    from kedro_hydraflow.lookup import AnyRun
+
 
 OPERATORS = ("==", "!=", "<", "<=", ">", ">=", "in", "not in", "~", "=", "LIKE", "ILIKE")
 """What can stand between key and value. The last three are MLflow's."""
@@ -47,7 +41,6 @@ _QUOTES = re.compile(r"[\"'`]")
 _ATTRIBUTE = re.compile(r"(?:attributes?|attr|run)\.(.+)")
 _MEMBERSHIP = ("==", "!=", "in", "not in")
 _PATTERN_OPERATORS = ("~", "like", "ilike")
-_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -65,14 +58,31 @@ class Filter:
     texts: Any
     """The value with every scalar in it as text."""
 
-    def matches(self, run: Run[Any, Any]) -> bool | None:
-        """Tell whether a run meets the condition, None if it lacks the key.
+    def matches(self, run: AnyRun) -> bool | None:
+        """Whether a run meets the condition, None if it lacks the key.
 
         Raises:
             FilterError: If the run's value and the filter's cannot be compared.
         """
-        actual = self._look_up(run)
-        if actual is _ABSENT:
+        (actual,) = self.look_up([run])
+        if isinstance(actual, KedroHydraflowError):
+            raise actual
+        return self.accepts(run, actual)
+
+    def look_up(self, runs: Sequence[AnyRun]) -> Iterator[Any | KedroHydraflowError]:
+        """Yield the value of the key for each run, as `iter_outcomes` does.
+
+        No `impl` is built for facts: it may fail for the very runs that the filter leaves out.
+        """
+        return iter_outcomes(runs, self.key, self._fact)
+
+    def accepts(self, run: AnyRun, actual: Any) -> bool | None:
+        """Whether a run's value meets the condition, None if it is ``dataclasses.MISSING``.
+
+        Raises:
+            FilterError: If the value and the filter's cannot be compared.
+        """
+        if actual is MISSING:
             return None
         if isinstance(actual, str) and self._is_text and self.operator in _MEMBERSHIP:
             return self._has_text(actual) is (self.operator in ("==", "in"))
@@ -84,28 +94,6 @@ class Filter:
                 f"({type(actual).__name__}), which {self.operator!r} cannot compare with "
                 f"{self.value!r} ({type(self.value).__name__})"
             ) from None
-
-    def prepare(self, runs: Sequence[Run[Any, Any]]) -> None:
-        """Read what the filter needs besides configurations, for all runs at once."""
-        with suppress(KedroHydraflowError):  # which `matches` raises for the runs concerned
-            if runs and runs[0]._select(self.key) is MISSING:
-                read_outside_config(runs, self._fact or self.key)
-
-    def finds_key(self, run: Run[Any, Any]) -> bool:
-        """Tell whether a run has the key, or may have it."""
-        try:
-            return self._look_up(run) is not _ABSENT
-        except KedroHydraflowError:
-            return True
-
-    def _look_up(self, run: Run[Any, Any]) -> Any:
-        """Return the run's value as ``Run.get`` does, but facts without building ``impl``.
-
-        An implementation may fail for the very runs that the filter is to leave out.
-        """
-        if self._fact is not None and run._select(self.key) is MISSING:
-            return getattr(run.info, self._fact)
-        return run._get_data(self.key, _ABSENT)
 
     def _convert(self, actual: Any) -> Any:
         """Return the run's value in the form that filters compare."""
@@ -134,7 +122,7 @@ class Filter:
         return self._is_logged or self._fact is not None
 
     def _has_text(self, actual: str) -> bool:
-        """Tell whether the filter's value, or one in its list, is a text or what it stands for.
+        """Whether the filter's value, or one in its list, is a text or what it stands for.
 
         MLflow keeps params as text: ``0.10`` is meant by a filter that says ``0.1``.
         """
@@ -197,9 +185,23 @@ def parse_filter(text: str) -> Filter:
     return Filter(text, key, operator, value, texts)
 
 
-def apply_filters(
-    runs: RunCollection[R], filters: Iterable[Filter]
-) -> tuple[RunCollection[R], list[Failure]]:
+class AnyRuns(Protocol):
+    """A collection of runs, as far as filters are applied to it."""
+
+    def __len__(self) -> int:
+        """Return the number of runs."""
+
+    def __iter__(self) -> Iterator[AnyRun]:
+        """Yield the runs."""
+
+    def __getitem__(self, positions: list[int], /) -> Self:
+        """Return the runs at some positions."""
+
+
+Runs = TypeVar("Runs", bound=AnyRuns)
+
+
+def apply_filters(runs: Runs, filters: Iterable[Filter]) -> tuple[Runs, list[Failure]]:
     """Return the runs that meet all filters, and those for which that cannot be told.
 
     A run that lacks a filter's key does not meet it.
@@ -207,32 +209,30 @@ def apply_filters(
     Raises:
         FilterError: If values cannot be compared, or if no run at all has the key.
     """
-    everyone = runs
+    everyone = list(runs)
     failures: list[Failure] = []
     for condition in filters:
         kept = []
-        known = not runs
-        condition.prepare(list(runs))
-        for run in runs:
-            try:
-                met = condition.matches(run)
-            except FilterError:
-                raise
-            except KedroHydraflowError as exc:
-                error = FilterError(f"filter {condition.text!r}: {exc}")
-                error.__cause__ = exc
+        candidates = list(runs)
+        is_known = not candidates
+        for i, actual in enumerate(condition.look_up(candidates)):
+            run = candidates[i]
+            if isinstance(actual, KedroHydraflowError):
+                error = FilterError(f"filter {condition.text!r}: {actual}")
+                error.__cause__ = actual
                 failures.append(Failure(run.info.get_place().url, error))
-                known = True
+                is_known = True
                 continue
-            known = known or met is not None
-            if met:
-                kept.append(run)
-        if not known and not any(condition.finds_key(run) for run in everyone):
+            is_met = condition.accepts(run, actual)
+            is_known = is_known or is_met is not None
+            if is_met:
+                kept.append(i)
+        if not is_known and all(actual is MISSING for actual in condition.look_up(everyone)):
             raise FilterError(
                 f"filter {condition.text!r}: none of the {len(everyone)} runs has the key "
-                f"{condition.key!r}; {runs[0].describe_nearest_keys(condition.key)}"
+                f"{condition.key!r}; {describe_nearest_keys(candidates[0], condition.key)}"
             )
-        runs = runs._make(kept)
+        runs = runs[kept]
     return runs, failures
 
 

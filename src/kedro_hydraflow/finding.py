@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import Failure, OptionError, RunLoadError
 from kedro_hydraflow.index import NO_INDEX, Index
-from kedro_hydraflow.run import make_artifacts_dir
-from kedro_hydraflow.run_info import RunInfo, get_artifacts
+from kedro_hydraflow.run_files import make_artifacts_dir
+from kedro_hydraflow.run_info import RunInfo
 from kedro_hydraflow.stores import ExperimentFilter, Store, open_store
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ def iter_artifacts_dirs(
         storage_options=storage_options,
     )
     for info in run_dirs.iter_infos():
-        yield make_artifacts_dir(get_artifacts(info))
+        yield make_artifacts_dir(info.get_artifacts())
 
 
 def iter_artifact_paths(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from kedro_hydraflow.columns import make_series
 
@@ -11,12 +10,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 
     import polars as pl
+    from typing_extensions import Self
 
-    from kedro_hydraflow.collection import Collection
 
-    G = TypeVar("G", bound=Collection[Any])
-else:
-    G = TypeVar("G")
+class Group(Protocol):
+    """A collection, as far as groups are aggregated."""
+
+    def __getitem__(self, index: slice, /) -> Self:
+        """Return a part of the collection."""
+
+    def to_data(self, key: str) -> list[Any]:
+        """Return the value of a key for each item, as plain data."""
+
+
+G = TypeVar("G", bound=Group)
 T = TypeVar("T")
 
 
@@ -78,7 +85,7 @@ class GroupBy(Generic[G, T]):
             values = [self._get_value(key, i) for key in self.groups]
             columns[name] = make_series(name, values)
         for key in aggs:
-            columns[key] = make_series(key, [c._to_data(key, MISSING) for c in self.values()])
+            columns[key] = make_series(key, [c.to_data(key) for c in self.values()])
         for name, function in named_aggs.items():
             columns[name] = make_series(name, [function(c) for c in self.values()])
         return pl.DataFrame(list(columns.values()))
@@ -88,5 +95,5 @@ class GroupBy(Generic[G, T]):
         value = group_key if len(self.by) == 1 else group_key[index]
         if isinstance(value, tuple):  # a list or a mapping, made hashable
             group = self.groups[group_key]
-            (value,) = group[:1]._to_data(self.by[index])
+            (value,) = group[:1].to_data(self.by[index])
         return value

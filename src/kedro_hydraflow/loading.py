@@ -25,12 +25,11 @@ from kedro_hydraflow.finding import (
 )
 from kedro_hydraflow.index import NO_INDEX, SETTLED, Index, Recalled, check_index, open_index
 from kedro_hydraflow.parallel import may_stay_here, parallel_map, progress_bar
-from kedro_hydraflow.run import C, I, ImplFactory, Run
+from kedro_hydraflow.run import C, I, Run
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.run_info import (
     RunInfo,
     find_missing_stores,
-    get_config_url,
     read_facts,
     warn_of_absent,
 )
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from kedro_hydraflow.impl import ImplFactory
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.storage import Location, Storage
     from kedro_hydraflow.stores import Store
@@ -299,7 +299,7 @@ def load_runs(
         if isinstance(config, NotARunError):
             logger.warning("left out: %s", config)
         elif isinstance(config, Exception):
-            failures.append(Failure(get_config_url(info), config))
+            failures.append(Failure(info.get_config_url(), config))
         elif config is None:
             absent.append(info)
             runs.append(run_class.from_info(info, impl_factory, config_class, empty))

@@ -8,17 +8,15 @@ from datetime import datetime
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from typing_extensions import Self
 
-from kedro_hydraflow import config as plain
 from kedro_hydraflow.collection import Collection, Default
-from kedro_hydraflow.columns import make_series, sort_order
+from kedro_hydraflow.columns import sort_order
 from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.frames import make_complete_frame, make_history_frame
+from kedro_hydraflow.lookup import are_objects, describe_nearest_keys, get_data, get_values
 from kedro_hydraflow.parallel import parallel_map
-from kedro_hydraflow.run import OBJECTS, Run, get_column, make_history_frame
-from kedro_hydraflow.selecting import UNDECIDED, Selector
+from kedro_hydraflow.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -67,10 +65,10 @@ class RunCollection(Collection[R]):
     def _look_up(self, items: Sequence[R], key: str, default: Default) -> list[Any]:
         if not self._gets_as_run(items):
             return super()._look_up(items, key, default)
-        return get_column(items, key, default)
+        return get_data(items, key, default)
 
     def _gets_as_run(self, items: Sequence[R]) -> bool:
-        """Tell whether a key is looked up as `Run.get` does, and not a subclass or function."""
+        """Whether keys are looked up by `Run.get` itself, not by a subclass or a function."""
         return self._get is look_up and all(
             kind.get is Run.get for kind in {type(run) for run in items}
         )
@@ -84,10 +82,10 @@ class RunCollection(Collection[R]):
         """
         if not self._gets_as_run(self._items):
             return super().to_list(key, default)
-        return get_column(self._items, key, default, as_data=False)
+        return get_values(self._items, key, default)
 
     def _make_series(self, name: str, key: str, values: list[Any]) -> pl.Series:
-        if key in OBJECTS and all(run._select(key) is MISSING for run in self._items):
+        if are_objects(self._items, key):
             import polars as pl
 
             return pl.Series(name, values, pl.Object)
@@ -157,7 +155,7 @@ class RunCollection(Collection[R]):
     def _get_ranked_values(self, by: str | Callable[[R], Any], default: Default) -> list[Any]:
         """Return a number, time or None for each run."""
         if not callable(by):
-            values = self._to_data(by, None if default is MISSING else default)
+            values = self.to_data(by, None if default is MISSING else default)
         elif default is MISSING:
             values = [by(run) for run in self._items]
         else:
@@ -174,7 +172,7 @@ class RunCollection(Collection[R]):
     def _no_value_error(self, by: str | Callable[[R], Any], values: list[Any]) -> OptionError:
         n_nan = sum(value is not None for value in values)
         found = f" ({n_nan} have NaN)" if n_nan else ""
-        near = "" if callable(by) or n_nan else f"; {self._items[0].describe_nearest_keys(by)}"
+        near = "" if callable(by) or n_nan else f"; {describe_nearest_keys(self._items[0], by)}"
         return OptionError(
             f"none of the {len(self)} runs has a number as {_show_by(by)}{found}{near}"
         )
@@ -195,30 +193,10 @@ class RunCollection(Collection[R]):
         keys ``"run"``, ``"cfg"``, ``"impl"`` and ``"info"`` give columns of objects.
         """
         if not keys and not kwargs:
-            return self._to_complete_frame(defaults or {})
+            return make_complete_frame(self._items, defaults or {})
         return super().to_frame(
             *keys, defaults=defaults, n_jobs=n_jobs, backend=backend, progress=progress, **kwargs
         )
-
-    def _to_complete_frame(self, defaults: Mapping[str, Default]) -> pl.DataFrame:
-        import polars as pl
-
-        rows = _flatten_configs(self._items)
-        keys = dict.fromkeys(key for row in rows for key in row)
-        columns = []
-        for key in ("run_id", "job_name"):
-            pairs = zip(self._items, rows, strict=True)
-            values = [row[key] if key in row else getattr(run.info, key) for run, row in pairs]
-            columns.append(make_series(key, values))
-            keys.pop(key, None)
-        for key in keys:
-            default = defaults.get(key)
-            values = [row.get(key, MISSING) for row in rows]
-            for i, run in enumerate(self._items):
-                if values[i] is MISSING:
-                    values[i] = default(run) if callable(default) else default
-            columns.append(make_series(key, values))
-        return pl.DataFrame(columns)
 
     def preload(
         self,
@@ -244,8 +222,8 @@ class RunCollection(Collection[R]):
         """
 
         def build(run: R) -> None:
-            if cfg and run._cfg is None:
-                run._get_config()
+            if cfg:
+                run.get_configuration().read()
             if impl:
                 _ = run.impl
 
@@ -322,7 +300,7 @@ class RunCollection(Collection[R]):
 
 
 def check_mode(mode: str) -> None:
-    """Refuse anything but `MODES`."""
+    """Raise OptionError unless the mode is one of `MODES`."""
     if mode not in MODES:
         raise OptionError(f"mode: expected 'max' or 'min', found {mode!r}")
 
@@ -339,60 +317,3 @@ def _get_identity(run: Run[Any, Any]) -> tuple[str, str]:
 
 def _show_by(by: str | Callable[[Any], Any]) -> str:
     return repr(by) if isinstance(by, str) else getattr(by, "__qualname__", repr(by))
-
-
-def _flatten_configs(runs: Sequence[Run[Any, Any]]) -> list[dict[str, Any]]:
-    """Return the value of everything in each run's configuration by dotted key.
-
-    Interpolations are resolved where that is possible, and else left as their text; what is
-    missing (``???``) is None. The values are shared: do not modify them. What runs share is
-    flattened once.
-    """
-    shared: dict[tuple[int, Any], dict[str, Any]] = {}
-    selector = Selector()
-    rows = []
-    for run in runs:
-        if run._cfg is not None:
-            rows.append(_flatten(run, plain.to_plain(run._cfg), (), selector))
-            continue
-        row: dict[str, Any] = {}
-        for name, value in run._get_config().items():
-            flat = shared.get((id(value), name))
-            if flat is None:
-                flat = _flatten(run, {name: value}, (), selector)
-                if type(value) is dict and plain.is_literal(value):
-                    shared[id(value), name] = flat
-            row.update(flat)
-        rows.append(row)
-    return rows
-
-
-def _flatten(
-    run: Run[Any, Any], config: Any, path: tuple[Any, ...], selector: Selector
-) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        inner = (*path, name)
-        if type(value) is dict and value:
-            flat.update(_flatten(run, value, inner, selector))
-        else:
-            resolved = value if plain.is_literal(value) else _resolve(run, inner, value, selector)
-            flat[".".join(map(str, inner))] = resolved
-    return flat
-
-
-def _resolve(run: Run[Any, Any], path: tuple[Any, ...], unresolved: Any, selector: Selector) -> Any:
-    if run._cfg is None and run._config_class is None:
-        value = selector.resolve(run._get_config(), path)
-        if value is not UNDECIDED:
-            return None if value is MISSING else value
-    with run._lent_cfg(selector) as cfg:
-        node: Any = cfg
-        try:
-            for name in path:
-                node = node[name]
-            return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-        except MissingMandatoryValue:
-            return None
-        except OmegaConfBaseException:
-            return unresolved

@@ -167,6 +167,31 @@ class RunInfo:
             (self._store,) = find_stores([self._record])
         return self._store
 
+    def get_artifacts(self) -> Place:
+        """Return the place of the artifacts directory, which need not exist."""
+        return self.get_store().artifacts(self._record)
+
+    def get_config_url(self) -> str:
+        """Return the file of the configuration, for messages."""
+        return self.get_store().config_url(self._record)
+
+    def read_config(self) -> PlainConfig:
+        """Return the stored configuration; without one, an empty one.
+
+        Where there is not even a run directory, that is logged.
+
+        Raises:
+            ConfigError: If it cannot be read.
+            StorageError: If the storage denies it or cannot be reached.
+        """
+        (config,) = self.get_store().read_configs([self._record], ConfigReader()).values
+        if isinstance(config, KedroHydraflowError):
+            raise config
+        if config is None:
+            warn_of_absent([self])
+            return {}
+        return config
+
     def _get_fact(self, name: str) -> str | None:
         if self._record.facts is None and self._failure is None:
             read_facts([self])
@@ -269,34 +294,6 @@ def read_histories(infos: Sequence[RunInfo], name: str) -> list[list[Point] | Ke
         histories = store.read_histories(_get_records(group), name)
         found.update(zip(map(id, group), histories, strict=True))
     return [found[id(info)] for info in infos]
-
-
-def read_config(info: RunInfo) -> PlainConfig:
-    """Return the configuration of one run; without one, an empty one.
-
-    Where there is not even a run directory, that is logged.
-
-    Raises:
-        ConfigError: If it cannot be read.
-        StorageError: If the storage denies it or cannot be reached.
-    """
-    (config,) = info.get_store().read_configs([info.get_record()], ConfigReader()).values
-    if isinstance(config, KedroHydraflowError):
-        raise config
-    if config is None:
-        warn_of_absent([info])
-        return {}
-    return config
-
-
-def get_artifacts(info: RunInfo) -> Place:
-    """Return the artifacts directory of a run, which need not exist."""
-    return info.get_store().artifacts(info.get_record())
-
-
-def get_config_url(info: RunInfo) -> str:
-    """Return the file of a run's configuration, for messages."""
-    return info.get_store().config_url(info.get_record())
 
 
 def is_known_as_deleted(info: RunInfo) -> bool:

@@ -25,7 +25,6 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.finding import report
 from kedro_hydraflow.parallel import parallel_map
-from kedro_hydraflow.run_info import get_artifacts
 
 if TYPE_CHECKING:
     import os
@@ -305,7 +304,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         return run.path(self._artifact).exists()
 
     def _get_url(self, run: Run[Any, Any]) -> str:
-        return get_artifacts(run.info).join(self._artifact).url
+        return run.info.get_artifacts().join(self._artifact).url
 
     def _get_dataset_name(self) -> str:
         return _get_name(self._dataset["type"])

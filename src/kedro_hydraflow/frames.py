@@ -1,0 +1,129 @@
+"""Frames of runs: complete ones, histories of metrics, literals."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING
+from typing import TYPE_CHECKING, Any
+
+from kedro_hydraflow.columns import SCALARS, make_series
+from kedro_hydraflow.config import is_literal
+from kedro_hydraflow.run_info import read_histories
+from kedro_hydraflow.selecting import Selector
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import polars as pl
+    from polars._typing import PolarsDataType
+
+    from kedro_hydraflow.config import Configuration
+    from kedro_hydraflow.lookup import AnyRun
+    from kedro_hydraflow.stores import Point
+
+
+def make_complete_frame(runs: Sequence[AnyRun], defaults: Mapping[str, Any]) -> pl.DataFrame:
+    """Return a frame of ``run_id``, ``job_name`` and every key of the configurations.
+
+    Args:
+        runs: The runs.
+        defaults: For runs that lack a key, by key; a callable is called with the run.
+    """
+    import polars as pl
+
+    rows = _flatten_configs([run.get_configuration() for run in runs])
+    keys = dict.fromkeys(key for row in rows for key in row)
+    columns = []
+    for key in ("run_id", "job_name"):
+        pairs = zip(runs, rows, strict=True)
+        values = [row[key] if key in row else getattr(run.info, key) for run, row in pairs]
+        columns.append(make_series(key, values))
+        keys.pop(key, None)
+    for key in keys:
+        default = defaults.get(key)
+        values = [row.get(key, MISSING) for row in rows]
+        for i, run in enumerate(runs):
+            if values[i] is MISSING:
+                values[i] = default(run) if callable(default) else default
+        columns.append(make_series(key, values))
+    return pl.DataFrame(columns)
+
+
+def make_history_frame(runs: Sequence[AnyRun], names: Sequence[str]) -> pl.DataFrame:
+    """Return all values of metrics of runs as one long frame, in the order of both.
+
+    Its columns are ``run_id``, ``metric`` and those of ``Run.metric_history``.
+    """
+    import polars as pl
+
+    run_ids: list[str] = []
+    metrics: list[str] = []
+    points: list[Point] = []
+    histories = [read_histories([run.info for run in runs], name) for name in names]
+    for run, *of_run in zip(runs, *histories, strict=True):
+        for name, history in zip(names, of_run, strict=True):
+            if isinstance(history, Exception):
+                raise history
+            run_ids += [run.info.run_id] * len(history)
+            metrics += [name] * len(history)
+            points += history
+    steps, timestamps, values = zip(*points, strict=True) if points else ((), (), ())
+    return pl.DataFrame(
+        [
+            pl.Series("run_id", run_ids, pl.String),
+            pl.Series("metric", metrics, pl.String),
+            pl.Series("step", steps, pl.Int64),
+            pl.Series("timestamp", timestamps, pl.Int64).cast(pl.Datetime("ms", "UTC")),
+            pl.Series("value", values, pl.Float64),
+        ]
+    )
+
+
+def make_literal(name: str, value: Any, dtype: PolarsDataType | None = None) -> pl.Expr:
+    """Return a Polars literal of any value, by default of the type that Polars makes of it."""
+    import polars as pl
+
+    if type(value) in SCALARS:
+        return pl.lit(value, dtype).alias(name)
+    series = make_series(name, [value])
+    if series.dtype == pl.Object:
+        return pl.lit(series[0], dtype, allow_object=True).alias(name)
+    return pl.lit(series if dtype is None else series.cast(dtype)).first().alias(name)
+
+
+def _flatten_configs(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
+    """Return all values in each configuration by dotted key.
+
+    Interpolations are resolved where that is possible, and else left as their text; what is
+    missing (``???``) is None. The values are shared: do not modify them. What configurations
+    share is flattened once.
+    """
+    # With the values themselves: the ID of one that is gone may become another's.
+    shared: dict[tuple[int, Any], tuple[Any, dict[str, Any]]] = {}
+    selector = Selector()
+    rows = []
+    for configuration in configurations:
+        is_shared = not configuration.has_dictconfig()
+        row: dict[str, Any] = {}
+        for name, value in configuration.to_plain().items():
+            known = shared.get((id(value), name)) if is_shared else None
+            flat = known[1] if known else _flatten(configuration, {name: value}, (), selector)
+            if not known and is_shared and type(value) is dict and is_literal(value):
+                shared[id(value), name] = value, flat
+            row.update(flat)
+        rows.append(row)
+    return rows
+
+
+def _flatten(
+    configuration: Configuration, data: Any, path: tuple[Any, ...], selector: Selector
+) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        inner = (*path, name)
+        if type(value) is dict and value:
+            flat.update(_flatten(configuration, value, inner, selector))
+        elif is_literal(value):
+            flat[".".join(map(str, inner))] = value
+        else:
+            flat[".".join(map(str, inner))] = selector.resolve(configuration, inner, value)
+    return flat

@@ -1,0 +1,91 @@
+"""The artifacts of a run as files."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kedro_hydraflow.storage import LocalStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from kedro_hydraflow.run_info import RunInfo
+    from kedro_hydraflow.storage import Place
+
+
+class RunFiles:
+    """The artifacts of a run, which have local paths on remote storage too."""
+
+    __slots__ = ("_artifacts_dir", "info")
+
+    info: RunInfo
+    """Facts about the run: its ID, directory, job name, status and times."""
+
+    _artifacts_dir: Path | None
+
+    @contextmanager
+    def chdir(self, relative_dir: str = "") -> Generator[Path, None, None]:
+        """Change to the artifacts directory, or a folder in it, and back at the end.
+
+        That of a remote run is fetched whole.
+
+        Args:
+            relative_dir: A folder in the artifacts directory.
+
+        Yields:
+            The directory, as an absolute path.
+
+        Raises:
+            NotFoundError: If there is no such folder.
+        """
+        current = Path.cwd()
+        path = self.fetch(relative_dir).absolute()  # a relative one would mean another there
+        try:
+            os.chdir(path)
+            yield path
+        finally:
+            os.chdir(current)
+
+    def path(self, relative_path: str = "") -> Path:
+        """Return the path of an artifact, or of the artifacts directory.
+
+        On remote storage, it is a local path all the same: a file is fetched when it is
+        opened. Only ``str(path)`` needs `fetch` first.
+        """
+        if self._artifacts_dir is None:
+            self._artifacts_dir = make_artifacts_dir(self.info.get_artifacts())
+        return self._artifacts_dir / relative_path if relative_path else self._artifacts_dir
+
+    def fetch(self, relative_path: str = "") -> Path:
+        """Return the local path of an artifact, a folder or all artifacts, fetched now.
+
+        Args:
+            relative_path: What to fetch, by default the whole artifacts directory.
+
+        Raises:
+            NotFoundError: If there is no such artifact.
+            StorageError: If it cannot be fetched.
+        """
+        from kedro_hydraflow.artifacts import fetch
+
+        return fetch(self.path(relative_path))
+
+    def iterdir(self, relative_dir: str = "") -> Iterator[Path]:
+        """Yield what a folder in the artifacts directory holds."""
+        yield from self.path(relative_dir).iterdir()
+
+    def glob(self, pattern: str, relative_dir: str = "") -> Iterator[Path]:
+        """Yield the artifacts that match a pattern, in a folder of the artifacts directory."""
+        yield from self.path(relative_dir).glob(pattern)
+
+
+def make_artifacts_dir(place: Place) -> Path:
+    """Return the path of an artifacts directory: a plain one if it is local."""
+    if isinstance(place.storage, LocalStorage):
+        return Path(place.path)
+    from kedro_hydraflow.artifacts import make_artifact_path
+
+    return make_artifact_path(place)

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from tests.test_run_collection import CONFIGS, configs, count_dictconfigs, outcome, written
+
+from conftest import TrackingDir, write
+from kedro_hydraflow import Run, iter_run_dirs
+from kedro_hydraflow.columns import make_series
+from kedro_hydraflow.errors import ConfigError
+from kedro_hydraflow.frames import make_history_frame
+
+# complete frames -----------------------------------------------------------------------
+
+
+def test_to_frame_without_keys(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for run_id, config in CONFIGS.items():
+        tracking_dir.add_run(experiment, run_id, config)
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    frame = runs.to_frame()
+    assert frame.columns == [
+        "run_id",
+        "job_name",
+        "model.type",
+        "model.layers",
+        "lr",
+        "batch_size",
+        "width",
+        "height",
+    ]
+    assert frame.row(2) == ("c", "train", "mlp", [], 0.1, None, 2, None)
+    filled = runs.to_frame(defaults={"width": 1, "height": lambda run: run.get("lr")})
+    assert filled["width"].to_list() == [1, 640, 2]
+    assert filled["height"].to_list() == [1.0, 480.0, 0.1]
+
+
+def test_to_frame_without_keys_of_unusual_configs(tmp_path: Path) -> None:
+    config = (
+        "a: 1\nalias: ${a}\nhome: ${gone:HOME}\nunset: ???\na.dot: 2\nunder__score: 3\n"
+        "list: [1, '${a}']\nbad_list: ['${gone:X}']\nempty: {}\nrun_id: mine\n5: five\n"
+    )
+    write(tmp_path / "x/artifacts/.hydra/config.yaml", config)
+    expected = {
+        "job_name": "",
+        "a": 1,
+        "alias": 1,
+        "home": "${gone:HOME}",
+        "unset": None,
+        "a.dot": 2,
+        "under__score": 3,
+        "list": [1, 1],
+        "bad_list": ["${gone:X}"],
+        "empty": {},
+        "run_id": "mine",
+        "5": "five",
+    }
+    runs = Run.load([tmp_path / "x"])
+    assert runs.to_frame().row(0, named=True) == expected
+    assert runs[0].cfg.a == 1  # the DictConfig gives the same
+    assert runs.to_frame().row(0, named=True) == expected
+    with pytest.raises(ConfigError, match="run x: cannot resolve the key 'home'"):
+        runs.to_frame("home")
+
+
+def test_a_complete_frame_builds_no_implementation(sweep: Path) -> None:
+    runs = Run.load(iter_run_dirs(sweep), lambda artifacts_dir: 1 / 0)
+    assert runs.to_frame().columns[:2] == ["run_id", "job_name"]
+
+
+def test_a_complete_frame_has_the_run_id_of_every_run(sweep: Path) -> None:
+    runs = Run.load(iter_run_dirs(sweep, "eval_*"))
+    runs[0].update("run_id", "mine")
+    assert runs.to_frame()["run_id"].to_list() == ["mine", runs[1].info.run_id]
+
+
+def test_a_complete_frame_keeps_configurations_plain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = "a: 1\nb: {c: '${a}', d: '${b.c}', unset: '???'}\nlist: [1, 2]\n"
+    write(tmp_path / "x/artifacts/.hydra/config.yaml", config)
+    write(tmp_path / "y/artifacts/.hydra/config.yaml", f"{config}text: a${{a}}\nz.dot: ${{a}}\n")
+    runs = Run.load([tmp_path / "x", tmp_path / "y"])
+    built = count_dictconfigs(monkeypatch)
+    assert runs[:1].to_frame().row(0)[2:] == (1, 1, 1, None, [1, 2])
+    assert runs[:1].to_frame(defaults={"b.unset": 5})["b.unset"].to_list() == [None]
+    assert runs[1:].to_frame().row(0)[-2:] == ("a1", 1)
+    assert not built
+    assert not any(run.get_configuration().has_dictconfig() for run in runs)
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """Return what the keys of a configuration hold, as OmegaConf resolves it."""
+    flat: dict[str, Any] = {}
+
+    def visit(mapping: dict[Any, Any], path: tuple[Any, ...]) -> None:
+        for name, value in mapping.items():
+            if isinstance(value, dict) and value:
+                visit(value, (*path, name))
+                continue
+            node: Any = cfg
+            try:
+                for part in (*path, name):
+                    node = node[part]
+                node = (
+                    OmegaConf.to_container(node, resolve=True)
+                    if OmegaConf.is_config(node)
+                    else node
+                )
+            except MissingMandatoryValue:
+                node = None
+            except OmegaConfBaseException:
+                node = value
+            flat[".".join(map(str, (*path, name)))] = node
+
+    visit(OmegaConf.to_container(cfg), ())
+    return flat
+
+
+@given(configs)
+def test_a_complete_frame_by_definition(configs: list[Any]) -> None:
+    with written(configs) as (runs, others):
+        rows = [resolved(run.cfg) for run in others]
+        frame = runs.to_frame()
+        columns = dict.fromkeys(key for row in rows for key in row)
+        assert frame.columns == ["run_id", "job_name", *columns]
+        for key in columns:
+            series = make_series(key, [row.get(key) for row in rows])
+            assert outcome(frame.get_column, key) == outcome(lambda series=series: series)
+        assert not any(run.get_configuration().has_dictconfig() for run in runs)
+
+
+# literals ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "default", "dtype", "expected"),
+    [
+        ("model.type", MISSING, None, "mlp"),
+        ("seed", MISSING, pl.Float32, 42.0),
+        ("model.layers", MISSING, None, [1, 2]),
+        ("model", MISSING, None, {"type": "mlp", "hidden_size": 64, "layers": [1, 2]}),
+        ("nothing", MISSING, None, None),
+        ("other", 1.5, None, 1.5),
+        ("other", lambda run: run.get("seed") + 1, None, 43),
+        ("other", Path("a/b"), None, str(Path("a/b"))),
+    ],
+)
+def test_lit(tmp_path: Path, key: str, default: Any, dtype: Any, expected: Any) -> None:
+    config = "model: {type: mlp, hidden_size: 64, layers: [1, 2]}\nseed: 42\nnothing: null\n"
+    write(tmp_path / "artifacts/.hydra/config.yaml", config)
+    run: Run[Any, Any] = Run(tmp_path)
+    frame = pl.DataFrame({"x": [1, 2]}).with_columns(run.lit(key, default, dtype=dtype))
+    assert frame[key].to_list() == [expected, expected]
+    assert dtype is None or frame[key].dtype == dtype
+
+
+def test_lit_of_mixed_lists(tracking_dir: TrackingDir) -> None:
+    run = Run(tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", "x: [1, a]\n"))
+    frame = run.to_frame(lambda _: pl.DataFrame({"n": [1, 2]}), "x")
+    assert frame["x"].to_list() == [["1", "a"]] * 2
+
+
+# histories -----------------------------------------------------------------------------
+
+
+def test_histories_are_in_the_order_of_the_runs_then_of_the_names(
+    tracking_dir: TrackingDir,
+) -> None:
+    experiment = tracking_dir.add_experiment("e")
+    first = {"loss": "2 0.2 1\n1 0.5 0\n", "acc": "1 0.9 0\n"}
+    runs = [
+        Run(tracking_dir.add_run(experiment, "a", "{}", first)),
+        Run(tracking_dir.add_run(experiment, "b", "{}", {"loss": "1 nan 0\n"})),
+    ]
+    frame = make_history_frame(runs, ["loss", "acc"])
+    assert frame.select("run_id", "metric", "step", "value").rows()[:3] == [
+        ("a", "loss", 0, 0.5),
+        ("a", "loss", 1, 0.2),
+        ("a", "acc", 0, 0.9),
+    ]
+    assert frame.height == 4
+    assert make_history_frame(runs, []).schema == frame.schema
+    assert make_history_frame([], ["loss"]).schema == frame.schema
