@@ -22,7 +22,7 @@ from kedro_hydraflow.cache_dir import get_cache_dir
 from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import ConfigError, OptionError
 from kedro_hydraflow.index import FILE_NAME, SETTLED, Index, check_index, open_index
-from kedro_hydraflow.storage import LocalStorage, Place, Storage, locate
+from kedro_hydraflow.storage import LocalStorage, Storage, locate
 
 MODEL = {"type": "mlp", "layers": [64, 32], "dropout": 0.1, "bias": True, "init": None}
 
@@ -52,8 +52,9 @@ def put(
     paths: list[str] | None = None,
     validator: str | None = "validator",
 ) -> None:
-    places = make_places(Validators(), paths or make_paths(len(configs)))
-    index.put("config", [(p, validator, c) for p, c in zip(places, configs, strict=True)])
+    paths = paths or make_paths(len(configs))
+    runs = [(path, validator, config) for path, config in zip(paths, configs, strict=True)]
+    index.put("config", Validators(), runs)
 
 
 def get(
@@ -63,12 +64,8 @@ def get(
     paths: list[str] | None = None,
     kind: str = "config",
 ) -> list[Any]:
-    places = make_places(Validators(validator), paths or make_paths(count))
-    return index.recall(kind, places, "config.yaml").values
-
-
-def make_places(storage: Storage, paths: list[str]) -> list[Place]:
-    return [Place(storage, path) for path in paths]
+    paths = paths or make_paths(count)
+    return index.recall(kind, Validators(validator), paths, "config.yaml").values
 
 
 @pytest.fixture
@@ -457,8 +454,9 @@ def test_no_secret_is_stored(tmp_path: Path) -> None:
     options = {"username": "me", "password": "hunter2"}
     place = locate("ftp://me:hunter2@host/mlruns/1/run0", options)
     index = open_index(tmp_path)
-    index.put("config", [(place, SETTLED, {"a": 1})])
-    assert index.recall("config", [place], "config.yaml").values == [{"a": 1}]
+    index.put("config", place.storage, [(place.path, SETTLED, {"a": 1})])
+    recalled = index.recall("config", place.storage, [place.path], "config.yaml")
+    assert recalled.values == [{"a": 1}]
     content = (tmp_path / FILE_NAME).read_bytes()
     assert b"run0" in content
     assert b"hunter2" not in content

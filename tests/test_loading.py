@@ -41,7 +41,8 @@ from kedro_hydraflow.errors import (
     UnreachableError,
 )
 from kedro_hydraflow.finding import find_runs
-from kedro_hydraflow.loading import _ConfigLoader, load_runs
+from kedro_hydraflow.loading import load_runs
+from kedro_hydraflow.reading import _ConfigLoader
 from kedro_hydraflow.storage import LocalStorage, Parsed
 from kedro_hydraflow.stores import open_store
 
@@ -398,7 +399,7 @@ def test_jobs_run_on_the_surrounding_backend(
     experiment = tracking_dir.add_experiment("train")
     for i in range(70):
         tracking_dir.add_run(experiment, f"r{i:02}")
-    monkeypatch.setattr("kedro_hydraflow.loading._ConfigLoader", TracingLoader)
+    monkeypatch.setattr("kedro_hydraflow.reading._ConfigLoader", TracingLoader)
     with surrounding(backend):
         assert len(Run.load(iter_run_dirs(tracking_dir.root), n_jobs=2)) == 70
     traces = [path.name.split("-")[1:] for path in tracking_dir.root.parent.glob("trace-*")]
@@ -411,7 +412,7 @@ def test_jobs_run_on_the_surrounding_backend(
 class TracingLoader(_ConfigLoader):
     def __call__(self, records: Any) -> Any:
         trace = f"trace-{os.getpid()}-{threading.get_ident()}"
-        write(Path(records[0].place.path).parents[2] / trace, "")
+        write(Path(records[0].path).parents[2] / trace, "")
         return super().__call__(records)
 
 
@@ -478,7 +479,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return map_in_jobs(function, items, *args)
 
     monkeypatch.setattr(parallel, "_map_in_jobs", spy)
-    monkeypatch.setattr("kedro_hydraflow.loading._SAMPLE", 10)
+    monkeypatch.setattr("kedro_hydraflow.reading._SAMPLE", 10)
     return started
 
 
@@ -514,7 +515,7 @@ def test_one_job_for_each_core_stays_here_where_jobs_do_not_pay(
     cost_of_jobs: int,
     in_jobs: bool,
 ) -> None:
-    monkeypatch.setattr("kedro_hydraflow.loading._COST_OF_JOBS", cost_of_jobs)
+    monkeypatch.setattr("kedro_hydraflow.reading._COST_OF_JOBS", cost_of_jobs)
     add_runs(tracking_dir, 100, make_config)
     runs = Run.load(iter_run_dirs(tracking_dir.root), n_jobs=-1)
     assert runs.to_list("i") == [*range(100)]
@@ -533,7 +534,7 @@ def test_given_number_of_jobs_and_given_backend_are_obeyed(
     backend: str | None,
     n_batches: list[int],
 ) -> None:
-    monkeypatch.setattr("kedro_hydraflow.loading._MIN_BATCH", 20)
+    monkeypatch.setattr("kedro_hydraflow.reading._MIN_BATCH", 20)
     monkeypatch.setattr("joblib.effective_n_jobs", lambda _: 2)
     add_runs(tracking_dir, 40, make_shared_config)
     with surrounding(backend):
@@ -548,7 +549,7 @@ def test_config_class_and_requests_make_jobs_pay_earlier(
     serve: Callable[[Path], WebServer],
     jobs: list[int],
 ) -> None:
-    monkeypatch.setattr("kedro_hydraflow.loading._COST_OF_JOBS", 90 * 100)
+    monkeypatch.setattr("kedro_hydraflow.reading._COST_OF_JOBS", 90 * 100)
     add_runs(tracking_dir, 100, lambda _: "")
     for location, config_class, pays in [
         (str(tracking_dir.root), None, False),
@@ -564,7 +565,7 @@ def test_config_class_and_requests_make_jobs_pay_earlier(
 def test_unreachable_storage_is_not_asked_again_by_jobs(
     tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch, jobs: list[int]
 ) -> None:
-    monkeypatch.setattr("kedro_hydraflow.loading._COST_OF_JOBS", 0)
+    monkeypatch.setattr("kedro_hydraflow.reading._COST_OF_JOBS", 0)
     add_runs(tracking_dir, 100, make_shared_config)
     run_dirs = [*iter_run_dirs(tracking_dir.root)]
     read: list[list[str]] = []
@@ -592,7 +593,7 @@ def test_progress_counts_the_sample_too(
     capsys: pytest.CaptureFixture[str],
     jobs: list[int],
 ) -> None:
-    monkeypatch.setattr("kedro_hydraflow.loading._COST_OF_JOBS", 0)
+    monkeypatch.setattr("kedro_hydraflow.reading._COST_OF_JOBS", 0)
     add_runs(tracking_dir, 100, make_shared_config)
     Run.load(iter_run_dirs(tracking_dir.root), n_jobs=-1, progress=True)
     assert jobs

@@ -66,9 +66,11 @@ class Configuration:
         config_class: A dataclass onto which what is stored is merged.
         data: The plain data, where they are known already, merged and shared with others.
         cfg: The ``DictConfig``, where there is one already.
+        lock: Held while one of these is made or changed. The runs of a load share one: ten
+            thousand locks would make the garbage collector's work twice as long.
     """
 
-    __slots__ = ("_cfg", "_source", "config_class", "data", "lock")
+    __slots__ = ("_cfg", "_lock", "_source", "config_class", "data")
 
     config_class: type | None
 
@@ -76,21 +78,19 @@ class Configuration:
     """The plain data, which are shared: do not modify them. None if they have not been read,
     and once there is a ``DictConfig``."""
 
-    lock: threading.RLock
-    """Held while something is made for the run: its data, its ``DictConfig``, its `impl`."""
-
     def __init__(
         self,
         source: ConfigSource,
         config_class: type | None = None,
         data: PlainConfig | None = None,
         cfg: DictConfig | None = None,
+        lock: threading.RLock | None = None,
     ) -> None:
         self._source = source
         self.config_class = config_class
         self.data = data
         self._cfg = cfg
-        self.lock = threading.RLock()
+        self._lock = lock or threading.RLock()
 
     def get_state(self) -> State:
         """Return what a copy is made of: the arguments that follow the source."""
@@ -101,8 +101,10 @@ class Configuration:
         """Return a configuration whose changes do not reach this one."""
         config_class, data, cfg = self.get_state()
         if cfg is None:
-            return Configuration(self._source, config_class, data)
-        return Configuration(self._source, config_class, None, copy.deepcopy(cfg, memo))
+            return Configuration(self._source, config_class, data, lock=self._lock)
+        return Configuration(
+            self._source, config_class, None, copy.deepcopy(cfg, memo), lock=self._lock
+        )
 
     def read(self) -> PlainConfig | None:
         """Return the plain data, read if need be; None if there is a ``DictConfig``.
@@ -112,7 +114,7 @@ class Configuration:
             StorageError: If the storage denies it or cannot be reached.
         """
         if self.data is None and self._cfg is None:
-            with self.lock:
+            with self._lock:
                 if self.data is None and self._cfg is None:
                     stored = self._source.read_config()
                     try:
@@ -133,7 +135,7 @@ class Configuration:
             StorageError: As `read` does.
         """
         if self._cfg is None:
-            with self.lock:
+            with self._lock:
                 data = self.read()
                 if data is not None:
                     self.set_dictconfig(self.build_dictconfig(data))
@@ -152,13 +154,13 @@ class Configuration:
 
     def set_dictconfig(self, cfg: DictConfig) -> None:
         """Put a ``DictConfig`` in the place of what there is."""
-        with self.lock:
+        with self._lock:
             self._cfg = cfg  # first: a reader without the lock then always finds one of them
             self.data = None
 
     def update(self, key: str, value: Any) -> None:
         """Set a value, whatever is there."""
-        with self.lock:
+        with self._lock:
             if self.config_class is None:
                 data = self.read()
                 updated = None if data is None else update_plain(data, key, value)

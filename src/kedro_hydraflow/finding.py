@@ -67,7 +67,7 @@ def find_runs(
     runs, unreadable = read_infos(store, listing.experiments, include_deleted=include_deleted)
     return Findings(
         runs,
-        experiments=[experiment.name or "" for experiment in experiments.matching],
+        experiments=[experiment.experiment_name or "" for experiment in experiments.matching],
         other_experiments=sorted(experiments.other_names),
         failures=[*experiments.failures, *listing.failures, *unreadable],
     )
@@ -203,7 +203,7 @@ def iter_experiment_dirs(
         storage_options=storage_options,
     )
     for experiment in find_experiments(store, experiment_names, on_error):
-        yield experiment.place.to_path()
+        yield experiment.to_path()
 
 
 def iter_artifacts_dirs(
@@ -287,7 +287,8 @@ def get_experiment_names(
         artifact_root=artifact_root,
         storage_options=storage_options,
     )
-    return [experiment.name or "" for experiment in find_experiments(store, None, on_error)]
+    experiments = find_experiments(store, None, on_error)
+    return [experiment.experiment_name or "" for experiment in experiments]
 
 
 def find_experiments(

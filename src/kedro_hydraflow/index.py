@@ -31,13 +31,12 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.cache_dir import get_cache_dir
 from kedro_hydraflow.errors import OptionError, describe
-from kedro_hydraflow.storage import group_by_storage
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
-    from kedro_hydraflow.storage import Place, Storage
+    from kedro_hydraflow.storage import Storage
 
     Facts = dict[str, Any]
     """What is remembered of a run: a configuration, or what ``meta.yaml`` says."""
@@ -97,11 +96,6 @@ class Index:
         self._path = None if directory is None else os.path.join(directory, FILE_NAME)
         self._is_requested = is_requested
 
-    @property
-    def is_off(self) -> bool:
-        """Whether it remembers nothing at all."""
-        return self._path is None
-
     def covers(self, storage: Storage) -> bool:
         """Return whether runs on a storage are remembered."""
         return self._path is not None and (storage.can_stat or self.assumes_unchanged(storage))
@@ -111,50 +105,56 @@ class Index:
         is_asked = self._path is not None and self._is_requested
         return is_asked and storage.is_remote and not storage.can_stat
 
-    def recall(self, kind: str, run_dirs: Sequence[Place], file: str | None = None) -> Recalled:
+    def recall(
+        self, kind: str, storage: Storage, run_dirs: Sequence[str], file: str | None = None
+    ) -> Recalled:
         """Return what is known of runs, to be completed.
 
         Args:
             kind: What of the runs, such as ``config``.
+            storage: What holds the runs.
             run_dirs: The run directories.
             file: The file in a run directory that it is read from, whose validator counts.
                 Without one, only what is `SETTLED` is known.
         """
         values: list[Facts | None] = [None] * len(run_dirs)
-        for storage, positions in group_by_storage(run_dirs).items():
-            if not self.covers(storage):
-                continue
-            paths = [run_dirs[i].path for i in positions]
-            known = {}
-            for n, (validator, facts) in self._read(_group_by_folder(kind, storage, paths)):
-                known[n] = validator
-                values[positions[n]] = facts
-            now: list[str | None] = [SETTLED] * len(known)
-            if storage.can_stat and file is not None:
-                suffix = storage.sep + file.replace("/", storage.sep)
-                now = storage.stat_many([paths[n] + suffix for n in known])
-            for (n, validator), validator_now in zip(known.items(), now, strict=True):
-                if validator != validator_now:
-                    values[positions[n]] = None
-        return Recalled(self, kind, run_dirs, values)
+        if not self.covers(storage):
+            return Recalled(self, kind, storage, run_dirs, values)
+        known = {}
+        for i, (validator, facts) in self._read(_group_by_folder(kind, storage, run_dirs)):
+            known[i] = validator
+            values[i] = facts
+        now: list[str | None] = [SETTLED] * len(known)
+        if storage.can_stat and file is not None:
+            suffix = storage.sep + file.replace("/", storage.sep)
+            now = storage.stat_many([run_dirs[i] + suffix for i in known])
+        for (i, validator), validator_now in zip(known.items(), now, strict=True):
+            if validator != validator_now:
+                values[i] = None
+        return Recalled(self, kind, storage, run_dirs, values)
 
-    def put(self, kind: str, runs: Iterable[tuple[Place, str | None, Facts | object]]) -> None:
+    def put(
+        self,
+        kind: str,
+        storage: Storage,
+        runs: Iterable[tuple[str, str | None, Facts | object]],
+    ) -> None:
         """Remember something of runs: all of it or, if that fails, nothing.
 
         Args:
             kind: As for `recall`.
+            storage: What holds the runs.
             runs: For each its directory, its validator from before it was read, and what was
                 read. Left out are those without a validator, and whatever is no mapping.
         """
         known = [run for run in runs if run[1] is not None and type(run[2]) is dict]
-        for storage, positions in group_by_storage(place for place, _, _ in known).items():
-            if self.covers(storage):
-                paths = [known[i][0].path for i in positions]
-                folders = _group_by_folder(kind, storage, paths)
-                self._write(
-                    (folder, {name: known[positions[n]][1:] for name, n in names.items()})  # type: ignore[misc]
-                    for folder, names in folders.items()
-                )
+        if not known or not self.covers(storage):
+            return
+        folders = _group_by_folder(kind, storage, [run_dir for run_dir, _, _ in known])
+        self._write(
+            (folder, {name: known[i][1:] for name, i in names.items()})  # type: ignore[misc]
+            for folder, names in folders.items()
+        )
 
     def _read(self, folders: dict[int, dict[str, int]]) -> Iterator[tuple[int, tuple[str, Facts]]]:
         """Yield what is known of runs by their positions, the latest last."""
@@ -213,10 +213,16 @@ class Recalled:
     """
 
     def __init__(
-        self, index: Index, kind: str, run_dirs: Sequence[Place], values: list[Facts | None]
+        self,
+        index: Index,
+        kind: str,
+        storage: Storage,
+        run_dirs: Sequence[str],
+        values: list[Facts | None],
     ) -> None:
         self._index = index
         self._kind = kind
+        self._storage = storage
         self._run_dirs = run_dirs
         self.values = values
         self.unknown = [i for i, value in enumerate(values) if value is None]
@@ -232,7 +238,7 @@ class Recalled:
         for i, value in zip(self.unknown, read, strict=True):
             values[i] = value
         run_dirs = [self._run_dirs[i] for i in self.unknown]
-        self._index.put(self._kind, zip(run_dirs, validators, read, strict=True))
+        self._index.put(self._kind, self._storage, zip(run_dirs, validators, read, strict=True))
         return values
 
 

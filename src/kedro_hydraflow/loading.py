@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import logging
-import math
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from kedro_hydraflow.config import ConfigReader, PlainConfig, merge_config
+from kedro_hydraflow.config import merge_config
 from kedro_hydraflow.errors import (
-    ConfigError,
     Failure,
-    KedroHydraflowError,
     OptionError,
-    UnreachableError,
-    prefix_error,
 )
 from kedro_hydraflow.finding import (
     RunDirs,
@@ -23,23 +19,20 @@ from kedro_hydraflow.finding import (
     read_infos,
     report,
 )
-from kedro_hydraflow.index import NO_INDEX, SETTLED, Index, Recalled, check_index, open_index
-from kedro_hydraflow.parallel import may_stay_here, parallel_map, progress_bar
+from kedro_hydraflow.index import NO_INDEX, Index, check_index, open_index
+from kedro_hydraflow.parallel import progress_bar
+from kedro_hydraflow.reading import BulkReader
 from kedro_hydraflow.run import C, I, Run
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.run_info import (
     RunInfo,
-    find_missing_stores,
-    read_facts,
     warn_of_absent,
 )
-from kedro_hydraflow.storage import Parsed, Place, group_by_storage, locate
+from kedro_hydraflow.storage import Place, locate
 from kedro_hydraflow.stores import ExperimentFilter, open_store
 from kedro_hydraflow.stores.record import (
     ExperimentRecord,
     RunNames,
-    RunRecord,
-    is_finished,
     make_run_record,
 )
 from kedro_hydraflow.stores.run_folder import NotARunError, explain_strays
@@ -51,27 +44,10 @@ if TYPE_CHECKING:
     from kedro_hydraflow.impl import ImplFactory
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.storage import Location, Storage
-    from kedro_hydraflow.stores import Store
 
 logger = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Run[Any, Any])
-
-_MIN_BATCH = 32
-_MAX_BATCH = 2000
-"""Runs that one job reads at a time: enough to be worth shipping, and for progress to show."""
-
-_SAMPLE = 500
-"""Runs that are read in this process before it is decided whether the others go to jobs."""
-
-_COST_OF_JOBS = 400_000
-"""What has to be left for two jobs to be faster, in configuration values (4 us each): they
-take 0.6 s to start, and save 40 to 50 % of the rest."""
-
-_COST_OF_RUN = 10
-_COST_OF_REQUEST = 100
-_COST_OF_CONFIG_CLASS = 500
-"""What a run takes besides the values that no other run has, in the same unit."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +110,7 @@ def _make_infos(
         experiment = experiments.get((id(storage), folder))
         if experiment is None:
             parent = place.parent
-            experiment = ExperimentRecord(parent, parent.name)
+            experiment = ExperimentRecord(storage, parent.path, parent.name)
             experiments[id(storage), folder] = experiment
         infos.append(RunInfo.from_record(make_run_record(place, experiment), None))
     return infos
@@ -282,19 +258,13 @@ def load_runs(
         index: What is known of runs.
     """
     check_n_jobs(n_jobs)
-    if config_class is not None:  # merged with it, which takes longer than to read them
-        index = NO_INDEX
-    find_missing_stores(infos)
-    configs: list[Any] = [None] * len(infos)
-    for store, positions in _group_by_store(infos).items():
-        of_store = [infos[i] for i in positions]
-        loaded = _load_configs(store, of_store, config_class, n_jobs, progress, index, discovered)
-        for i, config in zip(positions, loaded, strict=True):
-            configs[i] = config
+    reader = BulkReader(config_class, n_jobs, progress, index, discovered)
+    configs = reader.read(infos)
     runs = []
     failures = []
     absent = []
     empty = merge_config({}, config_class) if None in configs else {}
+    lock = threading.RLock()
     for info, config in zip(infos, configs, strict=True):
         if isinstance(config, NotARunError):
             logger.warning("left out: %s", config)
@@ -302,9 +272,9 @@ def load_runs(
             failures.append(Failure(info.get_config_url(), config))
         elif config is None:
             absent.append(info)
-            runs.append(run_class.from_info(info, impl_factory, config_class, empty))
+            runs.append(run_class.from_info(info, impl_factory, config_class, empty, lock))
         else:
-            runs.append(run_class.from_info(info, impl_factory, config_class, config))
+            runs.append(run_class.from_info(info, impl_factory, config_class, config, lock))
     warn_of_absent(absent)
     return LoadedRuns(RunCollection(runs), failures)
 
@@ -319,196 +289,13 @@ def load_run(
         KedroHydraflowError: If it cannot be read.
     """
     info = RunInfo.from_record(make_run_record(place), None)
-    (config,) = _read_configs(info.get_store(), [info], config_class).values
-    if config is None:
-        (config,) = explain_strays([place])
-    if isinstance(config, Exception):
-        raise config
-    if config is None:
+    (config,) = BulkReader(config_class).read([info])
+    (problem,) = explain_strays([place]) if config is None else (config,)
+    if isinstance(problem, Exception):
+        raise problem
+    if not isinstance(config, dict):
         config = merge_config({}, config_class)
     return Run.from_info(info, impl_factory, config_class, config)
-
-
-def _load_configs(
-    store: Store,
-    infos: Sequence[RunInfo],
-    config_class: type | None,
-    n_jobs: int,
-    progress: bool,
-    index: Index,
-    discovered: bool,
-) -> list[PlainConfig | KedroHydraflowError | None]:
-    """Return the configurations of a store's runs, from the index as far as it knows them.
-
-    Returns:
-        For each run its configuration, None without one, or why it cannot be read; of what was
-        discovered also why it is no run.
-    """
-    recalled = _recall_configs(store, infos, index, discovered)
-    unknown = [infos[i] for i in recalled.unknown]
-    n_known = len(infos) - len(unknown)
-    parsed = _read_configs(store, unknown, config_class, n_jobs, progress, n_known)
-    configs = recalled.complete(parsed.values, _choose_validators(unknown, parsed, index))
-    if discovered:
-        absent = [i for i, config in enumerate(configs) if config is None]
-        strays = store.explain_strays([infos[i].get_record() for i in absent])
-        for i, error in zip(absent, strays, strict=True):
-            configs[i] = error
-    return configs
-
-
-def _recall_configs(
-    store: Store, infos: Sequence[RunInfo], index: Index, discovered: bool
-) -> Recalled:
-    """Return what the index knows of the configurations of a store's runs.
-
-    Where it assumes that finished runs stay as they are, the facts of all are read first. Runs
-    that no listing showed to be there still are not known there.
-    """
-    places = [info.get_place() for info in infos]
-    for storage, positions in group_by_storage(places).items():
-        if index.assumes_unchanged(storage):
-            if not discovered:
-                return NO_INDEX.recall("config", places)
-            read_facts([infos[i] for i in positions])
-    return index.recall("config", places, store.config_file)
-
-
-def _choose_validators(
-    infos: Sequence[RunInfo], parsed: Parsed[PlainConfig], index: Index
-) -> list[str | None]:
-    """Return the validators of configurations that were read: that of finished runs remotely."""
-    validators = [*parsed.validators]
-    for storage, positions in group_by_storage(info.get_place() for info in infos).items():
-        if index.assumes_unchanged(storage):
-            for i in positions:
-                validators[i] = SETTLED if is_finished(infos[i].get_record().facts) else None
-    return validators
-
-
-def _group_by_store(infos: Sequence[RunInfo]) -> dict[Store, list[int]]:
-    """Return the positions of the runs of each store."""
-    groups: dict[Store, list[int]] = {}
-    last = None
-    for i, info in enumerate(infos):
-        store = info.get_store()
-        if store is not last:
-            group = groups.setdefault(store, [])
-            last = store
-        group.append(i)
-    return groups
-
-
-# Reading, here or in jobs --------------------------------------------------------------------
-
-
-def _read_configs(
-    store: Store,
-    infos: Sequence[RunInfo],
-    config_class: type | None,
-    n_jobs: int = 0,
-    progress: bool = False,
-    n_done: int = 0,
-) -> Parsed[PlainConfig]:
-    """Return the configurations of a store's runs, None without one, read here or in jobs."""
-    records = [info.get_record() for info in infos]
-    storages = group_by_storage(record.place for record in records)
-    backend = "threading" if any(s.is_process_local for s in storages) else None
-    n_sample = min(_SAMPLE, len(records)) if may_stay_here(n_jobs, backend) else 0
-
-    def is_worth_jobs(sample: Parsed[PlainConfig]) -> bool:
-        if isinstance(sample.values[-1], UnreachableError):
-            return False  # only the loader of this process knows that the storage is down
-        cost = _COST_OF_RUN + _count_distinct_values(sample.values) / n_sample
-        cost += _COST_OF_REQUEST * any(s.is_remote for s in storages)
-        cost += _COST_OF_CONFIG_CLASS * (config_class is not None)
-        return (len(records) - n_sample) * cost >= _COST_OF_JOBS
-
-    batches = _make_batches(records, n_sample, n_jobs)
-    read = parallel_map(
-        _ConfigLoader(store, config_class),
-        batches,
-        n_jobs=n_jobs,
-        backend=backend,
-        progress=progress,
-        weights=[len(batch) for batch in batches],
-        done=n_done,
-        is_worth_jobs=is_worth_jobs,
-    )
-    return Parsed(
-        [value for batch in read for value in batch.values],
-        [validator for batch in read for validator in batch.validators],
-    )
-
-
-class _ConfigLoader:
-    """Reads the configurations of a batch of a store's runs, in this process or in a job."""
-
-    def __init__(self, store: Store, config_class: type | None) -> None:
-        self._store = store
-        self._config_class = config_class
-        self._reader = ConfigReader()
-        self._outage: UnreachableError | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._store, self._config_class)
-
-    def __call__(self, records: Sequence[RunRecord]) -> Parsed[PlainConfig]:
-        if self._outage is not None:  # to notice it again would take a while for each batch
-            return Parsed([self._outage] * len(records), [None] * len(records))
-        parsed = self._store.read_configs(records, self._reader)
-        last = parsed.values[-1]
-        if isinstance(last, UnreachableError):
-            self._outage = last
-        if self._config_class is None:
-            return parsed
-        merged = [
-            self._merge(record, value) if isinstance(value, dict) else value
-            for record, value in zip(records, parsed.values, strict=True)
-        ]
-        return Parsed(merged, parsed.validators)
-
-    def _merge(self, record: RunRecord, config: PlainConfig) -> PlainConfig | ConfigError:
-        try:
-            return merge_config(config, self._config_class)
-        except ConfigError as exc:
-            return prefix_error(self._store.config_url(record), exc)
-
-
-def _make_batches(
-    records: Sequence[RunRecord], n_sample: int, n_jobs: int
-) -> list[Sequence[RunRecord]]:
-    """Return the sample, if there is one, and fair shares of the rest."""
-    n_left = len(records) - n_sample
-    size = _batch_size(n_left, n_jobs)
-    starts = range(n_sample, len(records), size)
-    return [records[:n_sample]] * (n_sample > 0) + [records[i : i + size] for i in starts]
-
-
-def _batch_size(n_runs: int, n_jobs: int) -> int:
-    if n_jobs in (0, 1):
-        return _MAX_BATCH
-    from joblib import effective_n_jobs
-
-    jobs: int = effective_n_jobs(n_jobs)
-    fair = math.ceil(n_runs / (4 * jobs))
-    return min(max(fair, _MIN_BATCH), _MAX_BATCH)
-
-
-def _count_distinct_values(configs: Sequence[object]) -> int:
-    """Return how many values configurations hold, those in shared mappings and lists once."""
-    seen: set[int] = set()
-
-    def count(node: Any) -> int:
-        kind = type(node)
-        if kind is not dict and kind is not list:
-            return 1
-        if id(node) in seen:
-            return 0
-        seen.add(id(node))
-        return sum(map(count, node.values() if kind is dict else node))
-
-    return sum(map(count, configs))
 
 
 def check_batch_size(batch_size: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING
 from typing import TYPE_CHECKING, Any, Generic, TypeGuard, cast, overload
@@ -67,7 +68,7 @@ class Run(RunFiles, Generic[C, I]):
         ('mlp', 42, 'train_digits_v2')
     """
 
-    __slots__ = ("__weakref__", "_configuration", "_impl", "impl_factory")
+    __slots__ = ("__weakref__", "_configuration", "_impl", "_lock", "impl_factory")
 
     impl_factory: ImplFactory | None
     """What builds `impl`; None if there is no implementation."""
@@ -96,6 +97,7 @@ class Run(RunFiles, Generic[C, I]):
         self._configuration = configuration
         self._artifacts_dir = artifacts_dir
         self._impl: Any = MISSING
+        self._lock = None if impl_factory is None else threading.RLock()
 
     @classmethod
     def from_info(
@@ -104,10 +106,11 @@ class Run(RunFiles, Generic[C, I]):
         impl_factory: ImplFactory | None,
         config_class: type | None,
         config: PlainConfig | None = None,
+        lock: threading.RLock | None = None,
     ) -> Self:
         """Return the run of an info, with its configuration, merged, where that is known."""
         run = cls.__new__(cls)
-        run._set_up(info, impl_factory, Configuration(info, config_class, config))
+        run._set_up(info, impl_factory, Configuration(info, config_class, config, lock=lock))
         return run
 
     def get_configuration(self) -> Configuration:
@@ -169,7 +172,7 @@ class Run(RunFiles, Generic[C, I]):
             if self.impl_factory is None:
                 self._impl = None
             else:
-                with self._configuration.lock:
+                with self._lock or threading.RLock():  # it has none if it got its factory later
                     if self._impl is MISSING:
                         self._impl = build_impl(
                             self.impl_factory, self.info, self.path(), self._configuration

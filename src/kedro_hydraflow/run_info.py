@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import KedroHydraflowError, MetadataError
-from kedro_hydraflow.storage import Place, locate
+from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores.find import find_stores
 from kedro_hydraflow.stores.record import LOGGED_KINDS as LOGGED_KINDS
 from kedro_hydraflow.stores.record import RECORDED_FACTS as RECORDED_FACTS
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from kedro_hydraflow.config import PlainConfig
-    from kedro_hydraflow.storage import AnyPath
+    from kedro_hydraflow.storage import AnyPath, Place, Storage
     from kedro_hydraflow.stores import Point, Store
     from kedro_hydraflow.stores.record import ExperimentRecord, Facts
 
@@ -85,8 +85,8 @@ class RunInfo:
         # Flat, because a call for each nested object would double the time.
         record = self._record
         return rebuild_info, (
-            record.place.storage,
-            record.place.path,
+            record.storage,
+            record.path,
             record.run_id,
             record.experiment,
             record.facts,
@@ -101,7 +101,7 @@ class RunInfo:
     def run_dir(self) -> AnyPath:
         """The run directory: a ``pathlib.Path``, or a ``UPath`` on remote storage."""
         if self._run_dir is None:
-            self._run_dir = self._record.place.to_path()
+            self._run_dir = self._record.to_path()
         return self._run_dir
 
     @property
@@ -116,11 +116,11 @@ class RunInfo:
         Empty if nothing recorded it.
         """
         experiment = self._record.experiment
-        if experiment.name is None:
+        if experiment.experiment_name is None:
             experiment = self.get_store().name_experiment(self._record)
-            if experiment.name:
+            if experiment.experiment_name:
                 self._record = replace(self._record, experiment=experiment)
-        return experiment.name or ""
+        return experiment.experiment_name or ""
 
     @property
     def experiment_id(self) -> str:
@@ -155,7 +155,7 @@ class RunInfo:
 
     def get_place(self) -> Place:
         """Return the place of the run directory."""
-        return self._record.place
+        return self._record
 
     def get_record(self) -> RunRecord:
         """Return what the store recorded, as far as it has been read."""
@@ -209,7 +209,7 @@ class RunInfo:
             return datetime.fromtimestamp(int(text) / 1000, tz=timezone.utc)
         except (ValueError, OverflowError, OSError) as exc:
             raise MetadataError(
-                f"{self._record.place.url}: expected {name} in milliseconds, found {text!r}"
+                f"{self._record.url}: expected {name} in milliseconds, found {text!r}"
             ) from exc
 
 
@@ -222,7 +222,7 @@ FACTS = frozenset(
 
 
 def rebuild_info(
-    storage: Any,
+    storage: Storage,
     path: str,
     run_id: str,
     experiment: ExperimentRecord,
@@ -231,7 +231,7 @@ def rebuild_info(
     store: Store | None,
 ) -> RunInfo:
     """Return the facts of a run that was pickled."""
-    record = RunRecord(Place(storage, path), run_id, experiment, facts, logged)
+    record = RunRecord(storage, path, run_id, experiment, facts, logged)
     return RunInfo.from_record(record, store)
 
 

@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 from behind_proxy import make_experiment, make_run_id
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs, iter_runs
 from kedro_hydraflow.errors import RunLoadError
-from kedro_hydraflow.loading import _ConfigLoader
+from kedro_hydraflow.reading import _ConfigLoader
 from servers import Server, moto
 
 distributed = pytest.importorskip("distributed")
@@ -157,7 +157,7 @@ def test_credentials_are_in_no_log_and_no_error(
     if kind == "denied":
         options = {**server.wrong_options, "engine": engine}
     elif kind == "unforeseen":
-        monkeypatch.setattr("kedro_hydraflow.loading._ConfigLoader", FailingLoader)
+        monkeypatch.setattr("kedro_hydraflow.reading._ConfigLoader", FailingLoader)
     shown = ""
     with caplog.at_level("DEBUG"), joblib.parallel_config(backend="dask"):
         try:

@@ -76,18 +76,18 @@ class ArtifactsStore(Store):
         other_names = []
         failures: list[Failure] = []
         for experiment in self._find_all(failures):
-            name = experiment.name or ""
+            name = experiment.experiment_name or ""
             if not name and experiment_names is not None:
                 logger.warning(
                     "%s: no run in it records a job name, so that experiment_names cannot tell "
                     "what it is; a tracking_uri could",
-                    experiment.place.url,
+                    experiment.url,
                 )
             if matches(name):
                 matching.append(experiment)
             else:
                 other_names.append(name or experiment.experiment_id)
-        matching.sort(key=lambda e: (e.name or "", e.experiment_id))
+        matching.sort(key=ExperimentRecord.sort_key)
         return Experiments(matching, other_names, failures)
 
     def _find_all(self, failures: list[Failure]) -> Iterator[ExperimentRecord]:
@@ -109,7 +109,7 @@ class ArtifactsStore(Store):
         for run_id, name in zip(run_ids, self._read_names(folder, run_ids, failures), strict=True):
             groups.setdefault(name, []).append(run_id)
         for name, of_name in groups.items():
-            yield ExperimentRecord(folder, "", name, tuple(of_name))
+            yield ExperimentRecord(folder.storage, folder.path, "", name, tuple(of_name))
 
         ids = [e.name for e in entries if e.is_dir and e.name.isdecimal()]
         places = [folder.join(i) for i in ids if i != DEFAULT_EXPERIMENT_ID]
@@ -123,7 +123,7 @@ class ArtifactsStore(Store):
                     break
                 others = run_ids[start : start + _TRIED_AT_ONCE]
                 name = next(filter(None, self._read_names(place, others, failures)), "")
-            yield ExperimentRecord(place, place.name, name, tuple(run_ids))
+            yield ExperimentRecord(place.storage, place.path, place.name, name, tuple(run_ids))
 
     def _read_names(
         self, folder: Place, run_ids: Sequence[str], failures: list[Failure]
@@ -155,13 +155,13 @@ class ArtifactsStore(Store):
         return RunListing(listed, failures)
 
     def _list_names(self, experiment: ExperimentRecord, failures: list[Failure]) -> tuple[str, ...]:
-        for folder, entries in _list_present([experiment.place], failures):
+        for folder, entries in _list_present([experiment], failures):
             run_ids = _get_run_ids(entries)
             if experiment.experiment_id:
                 return tuple(run_ids)
             names = self._read_names(folder, run_ids, failures)  # others may be in that folder
             pairs = zip(run_ids, names, strict=True)
-            return tuple(run_id for run_id, name in pairs if name == experiment.name)
+            return tuple(run_id for run_id, name in pairs if name == experiment.experiment_name)
         return ()
 
     @override
@@ -169,15 +169,15 @@ class ArtifactsStore(Store):
         self, listed: Sequence[RunNames], *, include_deleted: bool | None = None
     ) -> FoundRuns:
         records = [
-            RunRecord(part.experiment.place.join(name), name, part.experiment, {})
+            RunRecord(place.storage, place.path, place.name, part.experiment, {})
             for part in listed
-            for name in part.names
+            for place in map(part.experiment.join, part.names)
         ]
         return FoundRuns(records, [])
 
     @override
     def explain_strays(self, records: Sequence[RunRecord]) -> Sequence[Stray]:
-        return explain_strays([record.place for record in records])
+        return explain_strays(records)
 
     @override
     def _read_experiment_name(self, record: RunRecord) -> str:

@@ -116,7 +116,7 @@ class Store(ABC):
     def artifacts(self, record: RunRecord) -> Place:
         """Return the artifacts directory of a run, which need not exist."""
         folder = self.artifacts_folder
-        return record.place.join(folder) if folder else record.place
+        return record.join(folder) if folder else Place(record.storage, record.path)
 
     @property
     def config_file(self) -> str:
@@ -141,7 +141,7 @@ class Store(ABC):
             For each run the configuration, None without one, or why it cannot be read; and
             the validator of its `config_file`.
         """
-        return read_parsed_in([r.place for r in records], self.config_file, reader.read)
+        return read_parsed_in(records, self.config_file, reader.read)
 
     def explain_strays(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
         """Return for each of these why it is no run after all, None if it is one."""
@@ -160,13 +160,13 @@ class Store(ABC):
             StorageError: If it cannot be read.
         """
         experiment = record.experiment
-        if experiment.name is not None:
+        if experiment.experiment_name is not None:
             return experiment
-        key = experiment.place.path
+        key = experiment.path
         if key in self._named:
             return self._named[key]
-        named = replace(experiment, name=self._read_experiment_name(record))
-        if named.name:
+        named = replace(experiment, experiment_name=self._read_experiment_name(record))
+        if named.experiment_name:
             self._named[key] = named
         return named
 

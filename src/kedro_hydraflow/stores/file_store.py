@@ -115,10 +115,11 @@ class FileStore(Store):
             elif is_deleted(meta):
                 continue
             elif matches(meta["name"]):
-                matching.append(ExperimentRecord(place, place.name, meta["name"]))
+                record = ExperimentRecord(place.storage, place.path, place.name, meta["name"])
+                matching.append(record)
             else:
                 other_names.append(meta["name"])
-        matching.sort(key=lambda experiment: (experiment.name or "", experiment.experiment_id))
+        matching.sort(key=ExperimentRecord.sort_key)
         return Experiments(matching, other_names, failures)
 
     @override
@@ -129,14 +130,14 @@ class FileStore(Store):
         failures: list[Failure] = []
         for i in range(0, len(experiments), _LISTED_AT_ONCE):
             group = experiments[i : i + _LISTED_AT_ONCE]
-            listings = self._storage.list_many([e.place.path for e in group], limit)
+            listings = self._storage.list_many([e.path for e in group], limit)
             for experiment, entries in zip(group, listings, strict=True):
                 if isinstance(entries, NotFoundError):
                     continue  # removed since it was found
                 if isinstance(entries, StorageError):
-                    failures.append(Failure(experiment.place.url, entries))
+                    failures.append(Failure(experiment.url, entries))
                     continue
-                failures += _get_broken_links(experiment.place, entries, _NOT_RUNS)
+                failures += _get_broken_links(experiment, entries, _NOT_RUNS)
                 names = [e.name for e in entries if e.is_dir and e.name not in _NOT_RUNS]
                 listed.append(RunNames(experiment, names))
         return RunListing(listed, failures)
@@ -148,51 +149,53 @@ class FileStore(Store):
         storage = self._storage
         experiments = [part.experiment for part in listed for _ in part.names]
         names = [name for part in listed for name in part.names]
-        places = [
-            Place(storage, f"{experiment.place.path}{storage.sep}{name}")
+        paths = [
+            f"{experiment.path}{storage.sep}{name}"
             for experiment, name in zip(experiments, names, strict=True)
         ]
-        facts_of_runs: list[Any] = [None] * len(places)
+        facts_of_runs: list[Any] = [None] * len(paths)
         if not storage.is_remote or include_deleted is False:
-            facts_of_runs = self._read_facts_of_folders(places)
+            facts_of_runs = self._read_facts_of_folders(paths)
         records = []
         failures = []
-        for place, name, experiment, facts in zip(
-            places, names, experiments, facts_of_runs, strict=True
+        for path, name, experiment, facts in zip(
+            paths, names, experiments, facts_of_runs, strict=True
         ):
             if isinstance(facts, NotARunError):
                 continue
             if isinstance(facts, Exception):
-                failures.append(Failure(place.url, facts))
+                failures.append(Failure(storage.url(path), facts))
             elif include_deleted or not is_deleted(facts):
-                records.append(RunRecord(place, name, experiment, facts or None))
+                records.append(RunRecord(storage, path, name, experiment, facts or None))
         return FoundRuns(records, failures)
 
-    def _read_facts_of_folders(self, places: Sequence[Place]) -> list[Facts | KedroHydraflowError]:
+    def _read_facts_of_folders(self, paths: Sequence[str]) -> list[Facts | KedroHydraflowError]:
         """Return the facts of the runs in folders, empty if they are not known now.
 
         For a folder that is no run, and for one that cannot be read, the error that says so.
         """
-        recalled = self._index.recall("facts", places, META_FILE)
-        unknown = [places[i] for i in recalled.unknown]
-        parsed = read_parsed_in(unknown, META_FILE, parse_run_meta)
+        storage = self._storage
+        recalled = self._index.recall("facts", storage, paths, META_FILE)
+        suffix = storage.sep + META_FILE
+        files = [paths[i] + suffix for i in recalled.unknown]
+        parsed = storage.read_parsed(files, parse_run_meta)
         validators = self._choose_validators(parsed.validators, parsed.values)
         facts_of_runs = recalled.complete(parsed.values, validators)
         absent = [i for i, facts in enumerate(facts_of_runs) if facts is None]
-        strays = explain_strays([places[i] for i in absent])
+        strays = explain_strays([Place(storage, paths[i]) for i in absent])
         for i, error in zip(absent, strays, strict=True):
             facts_of_runs[i] = error or {}  # or a run that a database records
         return facts_of_runs
 
     @override
     def explain_strays(self, records: Sequence[RunRecord]) -> Sequence[Stray]:
-        return explain_strays([record.place for record in records])
+        return explain_strays(records)
 
     # What was recorded -----------------------------------------------------------------------
 
     @override
     def _read_experiment_name(self, record: RunRecord) -> str:
-        (meta,) = read_metas([record.experiment.place])
+        (meta,) = read_metas([record.experiment])
         if isinstance(meta, Exception):
             raise meta
         if meta is None:  # runs whose experiment a database or a server has
@@ -201,9 +204,8 @@ class FileStore(Store):
 
     @override
     def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
-        places = [record.place for record in records]
-        recalled = self._index.recall("facts", places, META_FILE)
-        metas = read_metas([places[i] for i in recalled.unknown], parse_run_meta)
+        recalled = self._index.recall("facts", self._storage, _get_paths(records), META_FILE)
+        metas = read_metas([records[i] for i in recalled.unknown], parse_run_meta)
         # One that is still being written is not remembered.
         read = [{} if meta is None else meta or None for meta in metas]
         return recalled.complete(read, self._choose_validators([None] * len(read), read))
@@ -223,10 +225,10 @@ class FileStore(Store):
         relative = _get_relative_file(kind, name)
         if relative is None:
             return [None] * len(records)
-        places = [record.place for record in records]
-        recalled = self._index.recall(f"{kind}.{name}", places, relative)
+        key = f"{kind}.{name}"
+        recalled = self._index.recall(key, self._storage, _get_paths(records), relative)
         unread = [records[i] for i in recalled.unknown]
-        parsed = read_parsed_in([r.place for r in unread], relative, _get_parse(kind))
+        parsed = read_parsed_in(unread, relative, _get_parse(kind))
         values = self._read_folders(unread, kind, name, parsed.values)
         validators = self._choose_validators(parsed.validators, [r.facts for r in unread])
         return _unwrap(recalled.complete(_wrap(values), validators))
@@ -257,7 +259,7 @@ class FileStore(Store):
     ) -> list[dict[str, Any] | KedroHydraflowError]:
         if not self._index.assumes_unchanged(self._storage):
             return self._read_trees(records, kind)  # of many files, which may change one by one
-        recalled = self._index.recall(kind, [record.place for record in records])
+        recalled = self._index.recall(kind, self._storage, _get_paths(records))
         unread = [records[i] for i in recalled.unknown]
         trees = self._read_trees(unread, kind)
         validators = self._choose_validators([], [record.facts for record in unread])
@@ -286,7 +288,7 @@ class FileStore(Store):
         """
         files: list[tuple[int, str, Place]] = []
         failures: dict[int, KedroHydraflowError] = {}
-        folders = [(i, "", record.place.join(kind)) for i, record in enumerate(records)]
+        folders = [(i, "", record.join(kind)) for i, record in enumerate(records)]
         while folders:
             listings = list_places([folder for _, _, folder in folders])
             inner = []
@@ -313,7 +315,7 @@ class FileStore(Store):
         relative = _get_relative_file("metrics", name)
         if relative is None:
             return [[] for _ in records]
-        parsed = read_parsed_in([r.place for r in records], relative, parse_points)
+        parsed = read_parsed_in(records, relative, parse_points)
         return [
             sorted(history, key=sort_key) if isinstance(history, list) else history or []
             for history in parsed.values
@@ -357,7 +359,7 @@ def _read_experiment_metas(
     """Return as `read_metas` does, from the index where names are assumed to stay."""
     if not index.assumes_unchanged(storage):
         return read_metas(folders)
-    recalled = index.recall("experiment", folders)
+    recalled = index.recall("experiment", storage, _get_paths(folders))
     metas = read_metas([folders[i] for i in recalled.unknown])
     return recalled.complete(metas, [SETTLED if _is_named(meta) else None for meta in metas])
 
@@ -394,6 +396,10 @@ def _get_broken_links(
         for entry in entries
         if entry.is_broken and entry.name not in ignored and not entry.name.startswith(".")
     ]
+
+
+def _get_paths(places: Iterable[Place]) -> list[str]:
+    return [place.path for place in places]
 
 
 def _get_relative_file(kind: str, name: str) -> str | None:

@@ -104,7 +104,7 @@ def _cut_by_root(records: Sequence[RunRecord]) -> Iterator[tuple[Place, list[Run
     """Yield runs that follow each other and are in one tracking directory, with that."""
     for _, of_experiment in groupby(records, lambda record: id(record.experiment)):
         some = list(of_experiment)
-        yield some[0].experiment.place.parent, some
+        yield some[0].experiment.parent, some
 
 
 def _find_in_databases(root: Place, records: Sequence[RunRecord]) -> dict[str, SqliteStore]:
@@ -116,7 +116,7 @@ def _find_in_databases(root: Place, records: Sequence[RunRecord]) -> dict[str, S
     folders = [folder for folder in (local, os.path.dirname(local)) if _has_database(folder)]
     if not folders:
         return found
-    files = [_get_local(record.place.join(META_FILE)) for record in records]
+    files = [_get_local(record.join(META_FILE)) for record in records]
     run_ids = [r.run_id for r, f in zip(records, files, strict=True) if not os.path.exists(f)]
     for database in map(_find_database, folders) if run_ids else ():
         if database is not None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kedro_hydraflow.storage import Place
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kedro_hydraflow.errors import Failure
-    from kedro_hydraflow.storage import Place
 
 RECORDED_FACTS = ("end_time", "lifecycle_stage", "run_name", "start_time", "status")
 """The facts that stores record of a run."""
@@ -16,36 +18,35 @@ RECORDED_FACTS = ("end_time", "lifecycle_stage", "run_name", "start_time", "stat
 LOGGED_KINDS = ("metrics", "params", "tags")
 """What an application logs to MLflow besides artifacts."""
 
-Facts = Mapping[str, str]
+Facts = dict[str, str]
 """Facts of a run by name (`RECORDED_FACTS`), those that are known. All are text: times in
-milliseconds since 1970, UTC; the status by name or by number, as the store has it."""
+milliseconds since 1970, UTC; the status by name or by number, as the store has it. They are
+shared: do not modify them."""
 
 _FINISHED = frozenset({"3", "4", "5", "FINISHED", "FAILED", "KILLED"})
 
 
 @dataclass(frozen=True, slots=True)
-class ExperimentRecord:
-    """One experiment."""
-
-    place: Place
-    """Its directory."""
+class ExperimentRecord(Place):
+    """One experiment: the place of its directory, with what is known of it."""
 
     experiment_id: str
     """Its ID in MLflow; empty if nothing records it."""
 
-    name: str | None = None
+    experiment_name: str | None = None
     """Its name; empty if nothing records it, None if it has not been read."""
 
     run_names: tuple[str, ...] | None = field(default=None, compare=False, repr=False)
     """The names of its runs, where finding the experiment took listing them."""
 
+    def sort_key(self) -> tuple[str, str]:
+        """Return what experiments are sorted by: the name, then the ID."""
+        return self.experiment_name or "", self.experiment_id
+
 
 @dataclass(frozen=True, slots=True)
-class RunRecord:
-    """One run."""
-
-    place: Place
-    """Its directory."""
+class RunRecord(Place):
+    """One run: the place of its directory, with what is known of it."""
 
     run_id: str
     experiment: ExperimentRecord
@@ -111,18 +112,19 @@ def make_run_record(place: Place, experiment: ExperimentRecord | None = None) ->
     """Return the record of a run about which only its directory is known."""
     if experiment is None:
         parent = place.parent
-        experiment = ExperimentRecord(parent, parent.name)
+        experiment = ExperimentRecord(parent.storage, parent.path, parent.name)
     name = place.path.rpartition(place.storage.sep)[2]
-    return RunRecord(place, "" if name == "." else name, experiment)  # as pathlib has it
+    run_id = "" if name == "." else name  # as pathlib has it
+    return RunRecord(place.storage, place.path, run_id, experiment)
 
 
 def is_deleted(facts: object) -> bool:
     """Return whether a run is known as deleted in MLflow."""
-    return isinstance(facts, Mapping) and facts.get("lifecycle_stage") == "deleted"
+    return isinstance(facts, dict) and facts.get("lifecycle_stage") == "deleted"
 
 
 def is_finished(facts: object) -> bool:
     """Return whether a run is known to have ended, well or not, and was not deleted."""
-    if not isinstance(facts, Mapping):
+    if not isinstance(facts, dict):
         return False
     return facts.get("status") in _FINISHED and facts.get("lifecycle_stage") == "active"

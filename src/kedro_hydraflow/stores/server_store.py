@@ -124,8 +124,8 @@ class ServerStore(Store):
             except KedroHydraflowError as exc:
                 failures.append(Failure(f"{self.where}: experiment {name!r}", exc))
             else:
-                matching.append(ExperimentRecord(place, experiment_id, name))
-        matching.sort(key=lambda e: (e.name or "", e.experiment_id))
+                matching.append(ExperimentRecord(place.storage, place.path, experiment_id, name))
+        matching.sort(key=ExperimentRecord.sort_key)
         return Experiments(matching, other_names, failures)
 
     @override
@@ -183,7 +183,9 @@ class ServerStore(Store):
         if run is None:
             return None
         place = self._locator.find(experiment.experiment_id, run_id, run.info.artifact_uri or "")
-        return RunRecord(place, run_id, experiment, _make_facts(run), _get_logged(run))
+        return RunRecord(
+            place.storage, place.path, run_id, experiment, _make_facts(run), _get_logged(run)
+        )
 
     @override
     def _read_experiment_name(self, record: RunRecord) -> str:

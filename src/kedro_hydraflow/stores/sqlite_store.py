@@ -120,7 +120,7 @@ class SqliteStore(Store):
                 continue
             if matches(name):
                 place = self._locator.find_experiment(experiment_id, location or "")
-                matching.append(ExperimentRecord(place, experiment_id, name))
+                matching.append(ExperimentRecord(place.storage, place.path, experiment_id, name))
             else:
                 other_names.append(name)
         return Experiments(matching, other_names, [])
@@ -160,7 +160,9 @@ class SqliteStore(Store):
                 uri, facts = rows[run_id]
                 if include_deleted or not is_deleted(facts):
                     place = self._locator.find(part.experiment.experiment_id, run_id, uri)
-                    records.append(RunRecord(place, run_id, part.experiment, facts))
+                    records.append(
+                        RunRecord(place.storage, place.path, run_id, part.experiment, facts)
+                    )
         return FoundRuns(records, [])
 
     @override
