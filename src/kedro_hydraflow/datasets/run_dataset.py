@@ -137,12 +137,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             fs_args=fs_args,
             metadata=metadata,
         )
-        given = [v for v in (filepath, path, tracking_uri) if v is not None]
-        if len(given) != 1:
-            raise OptionError(
-                "expected either filepath, a run directory, or path, a tracking directory, or a "
-                f"tracking_uri; found {'several of them' if given else 'none of them'}"
-            )
+        _check_one_given(filepath, path, tracking_uri)
         self._run_id = _check_text("run_id", run_id)
         self._best_by = _check_text("best_by", best_by)
         check_mode(mode)
@@ -278,6 +273,16 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             "mode": None if self._best_by is None else self._mode,
             **self._describe_common(),
         }
+
+
+def _check_one_given(*sources: object) -> None:
+    """Raise OptionError unless one of filepath, path and tracking_uri is given."""
+    given = [source for source in sources if source is not None]
+    if len(given) != 1:
+        raise OptionError(
+            "expected either filepath, a run directory, or path, a tracking directory, or a "
+            f"tracking_uri; found {'several of them' if given else 'none of them'}"
+        )
 
 
 def _refuse_given(**is_given: bool) -> None:
