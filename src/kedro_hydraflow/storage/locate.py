@@ -38,7 +38,9 @@ def locate(location: Location, storage_options: Mapping[str, Any] | None = None)
         if not is_url(location):
             return _locate_locally(location)
         location = _WHOLE_ARCHIVE.sub(r"\1://::", location)
-    elif isinstance(location, PurePath) or hasattr(location, "__fspath__"):
+    elif isinstance(location, PurePath):
+        return _make_local_place(os.fspath(location))
+    elif hasattr(location, "__fspath__"):
         return _locate_locally(os.fspath(location))
     elif not hasattr(location, "storage_options"):
         raise OptionError(f"expected a path or a URL, found {location!r}")
@@ -60,7 +62,10 @@ _LOCAL = LocalStorage()
 
 
 def _locate_locally(path: str) -> Place:
-    path = os.fspath(Path(path))  # without a slash at the end
+    return _make_local_place(os.fspath(Path(path)))  # without a slash at the end
+
+
+def _make_local_place(path: str) -> Place:
     return Place(_LOCAL if os.path.isabs(path) else LocalStorage(os.getcwd()), path)
 
 
