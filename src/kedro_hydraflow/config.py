@@ -32,8 +32,8 @@ from kedro_hydraflow.yaml_reader import PlainConfig as PlainConfig
 
 _TEXT = frozenset({str})
 
-State = tuple["type | None", "PlainConfig | None", "DictConfig | None"]
-"""The class of a `Configuration`, its plain data, its ``DictConfig``. The last one wins."""
+State = tuple["type | None", "PlainConfig | None", "DictConfig | None", "SharedLock"]
+"""The class of a `Configuration`, its plain data, its ``DictConfig``, which wins, its lock."""
 
 
 class ConfigSource(Protocol):
@@ -55,6 +55,28 @@ class ConfigSource(Protocol):
         """
 
 
+class SharedLock:
+    """A reentrant lock that the runs of a load share, and their copies, unpickled ones too.
+
+    A lock for each of ten thousand runs would be as much work for the garbage collector as the
+    runs themselves.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SharedLock, ()
+
+
 class Configuration:
     """The configuration of one run, read on first use.
 
@@ -66,11 +88,10 @@ class Configuration:
         config_class: A dataclass onto which what is stored is merged.
         data: The plain data, where they are known already, merged and shared with others.
         cfg: The ``DictConfig``, where there is one already.
-        lock: Held while one of these is made or changed. The runs of a load share one: ten
-            thousand locks would make the garbage collector's work twice as long.
+        lock: Held while one of these is made or changed.
     """
 
-    __slots__ = ("_cfg", "_lock", "_source", "config_class", "data")
+    __slots__ = ("_cfg", "_source", "config_class", "data", "is_shared", "lock")
 
     config_class: type | None
 
@@ -78,33 +99,43 @@ class Configuration:
     """The plain data, which are shared: do not modify them. None if they have not been read,
     and once there is a ``DictConfig``."""
 
+    is_shared: bool
+    """Whether copies of a run share it: then none of them may use it before `copy`."""
+
     def __init__(
         self,
         source: ConfigSource,
         config_class: type | None = None,
         data: PlainConfig | None = None,
         cfg: DictConfig | None = None,
-        lock: threading.RLock | None = None,
+        lock: SharedLock | None = None,
     ) -> None:
         self._source = source
         self.config_class = config_class
         self.data = data
         self._cfg = cfg
-        self._lock = lock or threading.RLock()
+        self.is_shared = False
+        self.lock = lock or SharedLock()
 
     def get_state(self) -> State:
         """Return what a copy is made of: the arguments that follow the source."""
         data = self.data  # before the DictConfig, which another thread may put in its place
-        return self.config_class, data, self._cfg
+        return self.config_class, data, self._cfg, self.lock
+
+    def share(self, memo: dict[int, Any]) -> Configuration:
+        """Return what a copy of the run has: this one while it is plain data, or a copy."""
+        with self.lock:
+            if self._cfg is None:
+                self.is_shared = True
+                return self
+        return self.copy(memo)
 
     def copy(self, memo: dict[int, Any]) -> Configuration:
         """Return a configuration whose changes do not reach this one."""
-        config_class, data, cfg = self.get_state()
-        if cfg is None:
-            return Configuration(self._source, config_class, data, lock=self._lock)
-        return Configuration(
-            self._source, config_class, None, copy.deepcopy(cfg, memo), lock=self._lock
-        )
+        config_class, data, cfg, lock = self.get_state()
+        if cfg is not None:
+            data, cfg = None, copy.deepcopy(cfg, memo)
+        return Configuration(self._source, config_class, data, cfg, lock)
 
     def read(self) -> PlainConfig | None:
         """Return the plain data, read if need be; None if there is a ``DictConfig``.
@@ -114,7 +145,7 @@ class Configuration:
             StorageError: If the storage denies it or cannot be reached.
         """
         if self.data is None and self._cfg is None:
-            with self._lock:
+            with self.lock:
                 if self.data is None and self._cfg is None:
                     stored = self._source.read_config()
                     try:
@@ -135,7 +166,7 @@ class Configuration:
             StorageError: As `read` does.
         """
         if self._cfg is None:
-            with self._lock:
+            with self.lock:
                 data = self.read()
                 if data is not None:
                     self.set_dictconfig(self.build_dictconfig(data))
@@ -154,13 +185,13 @@ class Configuration:
 
     def set_dictconfig(self, cfg: DictConfig) -> None:
         """Put a ``DictConfig`` in the place of what there is."""
-        with self._lock:
+        with self.lock:
             self._cfg = cfg  # first: a reader without the lock then always finds one of them
             self.data = None
 
     def update(self, key: str, value: Any) -> None:
         """Set a value, whatever is there."""
-        with self._lock:
+        with self.lock:
             if self.config_class is None:
                 data = self.read()
                 updated = None if data is None else update_plain(data, key, value)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from kedro_hydraflow.config import merge_config
+from kedro_hydraflow.config import SharedLock, merge_config
 from kedro_hydraflow.errors import (
     Failure,
     OptionError,
@@ -264,7 +263,7 @@ def load_runs(
     failures = []
     absent = []
     empty = merge_config({}, config_class) if None in configs else {}
-    lock = threading.RLock()
+    lock = SharedLock()
     for info, config in zip(infos, configs, strict=True):
         if isinstance(config, NotARunError):
             logger.warning("left out: %s", config)

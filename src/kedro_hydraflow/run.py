@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow.columns import is_numpy
-from kedro_hydraflow.config import Configuration
+from kedro_hydraflow.config import Configuration, SharedLock
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.frames import make_history_frame, make_literal
 from kedro_hydraflow.impl import ImplFactory, build_impl
@@ -106,7 +106,7 @@ class Run(RunFiles, Generic[C, I]):
         impl_factory: ImplFactory | None,
         config_class: type | None,
         config: PlainConfig | None = None,
-        lock: threading.RLock | None = None,
+        lock: SharedLock | None = None,
     ) -> Self:
         """Return the run of an info, with its configuration, merged, where that is known."""
         run = cls.__new__(cls)
@@ -115,6 +115,10 @@ class Run(RunFiles, Generic[C, I]):
 
     def get_configuration(self) -> Configuration:
         """Return the configuration, as the other modules of this package use it."""
+        if self._configuration.is_shared:
+            with self._configuration.lock:
+                if self._configuration.is_shared:  # no other thread was faster
+                    self._configuration = self._configuration.copy({})
         return self._configuration
 
     def __repr__(self) -> str:
@@ -137,7 +141,7 @@ class Run(RunFiles, Generic[C, I]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         run = self.__new__(type(self))
-        configuration = self._configuration.copy(memo)
+        configuration = self._configuration.share(memo)
         run._set_up(self.info, self.impl_factory, configuration, self._artifacts_dir)
         attributes = _get_attributes(self)
         if attributes is not None:
@@ -154,12 +158,12 @@ class Run(RunFiles, Generic[C, I]):
             ConfigError: If it cannot be read, or does not fit ``config_class``.
             StorageError: If the storage denies it or cannot be reached.
         """
-        return cast("C", self._configuration.get_dictconfig())
+        return cast("C", self.get_configuration().get_dictconfig())
 
     @cfg.setter
     def cfg(self, value: C) -> None:
         cfg = value if OmegaConf.is_config(value) else OmegaConf.create(cast("Any", value))
-        self._configuration.set_dictconfig(cast("DictConfig", cfg))
+        self.get_configuration().set_dictconfig(cast("DictConfig", cfg))
 
     @property
     def impl(self) -> I:
@@ -175,7 +179,7 @@ class Run(RunFiles, Generic[C, I]):
                 with self._lock or threading.RLock():  # it has none if it got its factory later
                     if self._impl is MISSING:
                         self._impl = build_impl(
-                            self.impl_factory, self.info, self.path(), self._configuration
+                            self.impl_factory, self.info, self.path(), self.get_configuration()
                         )
         return cast("I", self._impl)
 
@@ -351,11 +355,11 @@ class Run(RunFiles, Generic[C, I]):
                 self._set(k, v)
 
     def _has(self, key: str) -> bool:
-        return select(self._configuration, key) is not MISSING
+        return select(self.get_configuration(), key) is not MISSING
 
     def _set(self, key: str, value: Any) -> None:
         # OmegaConf takes nothing of NumPy
-        self._configuration.update(key, value.tolist() if is_numpy(value) else value)
+        self.get_configuration().update(key, value.tolist() if is_numpy(value) else value)
 
     def get(self, key: str, default: Any | Callable[[Self], Any] = MISSING) -> Any:
         """Return a value from the configuration, the implementation, the info or the run.
@@ -429,7 +433,7 @@ class Run(RunFiles, Generic[C, I]):
         Raises:
             TypeError: If the configuration was replaced by something else than a mapping.
         """
-        data = self._configuration.to_container()
+        data = self.get_configuration().to_container()
         if not isinstance(data, dict):
             raise TypeError(f"expected a mapping as configuration, found {type(data).__name__}")
         return _flatten(data) if flatten else {str(k): v for k, v in data.items()}
@@ -459,9 +463,10 @@ def _rebuild_run(
     config_class: type | None,
     config: PlainConfig | None,
     cfg: DictConfig | None,
+    lock: SharedLock,
     *info: Any,
 ) -> R:
-    run = run_class.from_info(rebuild_info(*info), impl_factory, config_class, config)
+    run = run_class.from_info(rebuild_info(*info), impl_factory, config_class, config, lock)
     if cfg is not None:
         run.get_configuration().set_dictconfig(cfg)
     if attributes is not None:
