@@ -563,6 +563,40 @@ def has_equal_text(left: Any, right: Any) -> bool:
     return str(left) == str(right)  # equality resolves interpolations, text does not
 
 
+def test_copies_of_copies_are_independent(tracking_dir: TrackingDir) -> None:
+    """Copies share what was read until one of them is used."""
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a", "model: {type: mlp}\nlr: 1\n")
+    (run,) = Run.load(iter_run_dirs(tracking_dir.root))
+    runs = [run, copy.deepcopy(run)]
+    runs += [copy.copy(runs[1]), copy.deepcopy(runs[1]), pickle.loads(pickle.dumps(runs[1]))]
+    runs[2].get("model").type = "cnn"
+    runs[3].update("lr", 2, force=True)
+    runs[4].cfg.lr = 3
+    again = copy.deepcopy(runs[3])
+    again.update("lr", 4, force=True)
+    found = [(seen.get("model.type"), seen.get("lr")) for seen in (*runs, again)]
+    assert found == [("mlp", 1), ("mlp", 1), ("cnn", 1), ("mlp", 2), ("mlp", 3), ("mlp", 4)]
+    assert run.get("model") is run.cfg.model
+
+
+def test_threads_that_use_a_copy_see_one_configuration(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for i in range(50):
+        tracking_dir.add_run(experiment, f"r{i:02}", "model: {type: mlp}\n")
+    runs = copy.deepcopy(Run.load(iter_run_dirs(tracking_dir.root)))
+    with ThreadPoolExecutor(8) as threads:
+        for run in runs:
+            barrier = threading.Barrier(8, timeout=20)
+
+            def use(run: Run = run, barrier: threading.Barrier = barrier) -> int:
+                barrier.wait()
+                return id(run.cfg)
+
+            futures = [threads.submit(use) for _ in range(8)]
+            assert {future.result() for future in futures} == {id(run.cfg)}
+
+
 @given(st.dictionaries(names, data, max_size=3), updates, st.sampled_from(["deepcopy", "pickle"]))
 def test_updates_equal_omegaconf_and_reach_no_other_run(
     config: dict[str, Any],
