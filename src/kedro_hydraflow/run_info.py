@@ -195,8 +195,9 @@ class RunInfo:
     def _get_fact(self, name: str) -> str | None:
         if self._record.facts is None and self._failure is None:
             read_facts([self])
-        if self._failure is not None:
-            failure, self._failure = self._failure, None  # they are read again the next time
+        failure = self._failure
+        if failure is not None:
+            self._failure = None  # they are read again the next time
             raise failure
         facts = self._record.facts
         return None if facts is None else facts.get(name) or None
