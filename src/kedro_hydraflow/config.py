@@ -9,6 +9,7 @@ files.
 from __future__ import annotations
 
 import copy
+import os
 import re
 import threading
 from functools import lru_cache
@@ -62,16 +63,17 @@ class SharedLock:
     runs themselves.
     """
 
-    __slots__ = ("_lock",)
+    __slots__ = ("_locks",)
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        # One for each process: a forked one might inherit a lock that is held for ever.
+        self._locks: dict[int, threading.RLock] = {}
 
     def __enter__(self) -> None:
-        self._lock.acquire()
+        self._locks.setdefault(os.getpid(), threading.RLock()).acquire()
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self._locks[os.getpid()].release()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedLock, ()
@@ -91,16 +93,13 @@ class Configuration:
         lock: Held while one of these is made or changed.
     """
 
-    __slots__ = ("_cfg", "_source", "config_class", "data", "is_shared", "lock")
+    __slots__ = ("_cfg", "_source", "config_class", "data", "lock")
 
     config_class: type | None
 
     data: PlainConfig | None
     """The plain data, which are shared: do not modify them. None if they have not been read,
     and once there is a ``DictConfig``."""
-
-    is_shared: bool
-    """Whether copies of a run share it: then none of them may use it before `copy`."""
 
     def __init__(
         self,
@@ -114,21 +113,12 @@ class Configuration:
         self.config_class = config_class
         self.data = data
         self._cfg = cfg
-        self.is_shared = False
         self.lock = lock or SharedLock()
 
     def get_state(self) -> State:
         """Return what a copy is made of: the arguments that follow the source."""
         data = self.data  # before the DictConfig, which another thread may put in its place
         return self.config_class, data, self._cfg, self.lock
-
-    def share(self, memo: dict[int, Any]) -> Configuration:
-        """Return what a copy of the run has: this one while it is plain data, or a copy."""
-        with self.lock:
-            if self._cfg is None:
-                self.is_shared = True
-                return self
-        return self.copy(memo)
 
     def copy(self, memo: dict[int, Any]) -> Configuration:
         """Return a configuration whose changes do not reach this one."""

@@ -37,6 +37,14 @@ class TrackingDirectoryError(KedroHydraflowError, ValueError):
     """A directory exists, but it is not a tracking directory that can be read."""
 
 
+class NotARunError(TrackingDirectoryError):
+    """A folder exists, but it is not a run directory."""
+
+
+class NoRunDirError(NotFoundError, NotARunError):
+    """A run directory does not exist."""
+
+
 class MetadataError(KedroHydraflowError, ValueError):
     """A ``meta.yaml``, metric, param or tag file does not have the documented format."""
 

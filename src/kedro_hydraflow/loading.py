@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from kedro_hydraflow.config import SharedLock, merge_config
-from kedro_hydraflow.errors import (
-    Failure,
-    OptionError,
-)
+from kedro_hydraflow.errors import Failure, NoRunDirError, NotARunError, OptionError
 from kedro_hydraflow.finding import (
     RunDirs,
     check_on_error,
@@ -23,18 +20,10 @@ from kedro_hydraflow.parallel import progress_bar
 from kedro_hydraflow.reading import BulkReader
 from kedro_hydraflow.run import C, I, Run
 from kedro_hydraflow.run_collection import RunCollection
-from kedro_hydraflow.run_info import (
-    RunInfo,
-    warn_of_absent,
-)
+from kedro_hydraflow.run_info import RunInfo, warn_of_absent
 from kedro_hydraflow.storage import Place, locate
 from kedro_hydraflow.stores import ExperimentFilter, open_store
-from kedro_hydraflow.stores.record import (
-    ExperimentRecord,
-    RunNames,
-    make_run_record,
-)
-from kedro_hydraflow.stores.run_folder import NotARunError, explain_strays
+from kedro_hydraflow.stores.record import ExperimentRecord, RunNames, make_run_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -289,7 +278,11 @@ def load_run(
     """
     info = RunInfo.from_record(make_run_record(place), None)
     (config,) = BulkReader(config_class).read([info])
-    (problem,) = explain_strays([place]) if config is None else (config,)
+    problem: object = config
+    if config is None:
+        (problem,) = info.get_store().explain_strays([info.get_record()])
+        if problem is None and not place.is_dir():
+            problem = NoRunDirError(f"there is no run directory {place.url!r}")
     if isinstance(problem, Exception):
         raise problem
     if not isinstance(config, dict):

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow.columns import is_numpy
-from kedro_hydraflow.config import Configuration, SharedLock
+from kedro_hydraflow.config import Configuration, SharedLock, State
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.frames import make_history_frame, make_literal
 from kedro_hydraflow.impl import ImplFactory, build_impl
@@ -68,7 +68,16 @@ class Run(RunFiles, Generic[C, I]):
         ('mlp', 42, 'train_digits_v2')
     """
 
-    __slots__ = ("__weakref__", "_configuration", "_impl", "_lock", "impl_factory")
+    __slots__ = (
+        "__weakref__",
+        "_config",
+        "_config_class",
+        "_configuration",
+        "_impl",
+        "_impl_lock",
+        "_lock",
+        "impl_factory",
+    )
 
     impl_factory: ImplFactory | None
     """What builds `impl`; None if there is no implementation."""
@@ -82,22 +91,26 @@ class Run(RunFiles, Generic[C, I]):
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         record = make_run_record(locate(run_dir, storage_options))
-        info = RunInfo.from_record(record, None)
-        self._set_up(info, impl_factory, Configuration(info, config_class))
+        self._set_up(RunInfo.from_record(record, None), impl_factory, config_class)
 
     def _set_up(
         self,
         info: RunInfo,
         impl_factory: ImplFactory | None,
-        configuration: Configuration,
-        artifacts_dir: Path | None = None,
+        config_class: type | None,
+        config: PlainConfig | None = None,
+        lock: SharedLock | None = None,
     ) -> None:
         self.info = info
         self.impl_factory = impl_factory
-        self._configuration = configuration
-        self._artifacts_dir = artifacts_dir
+        self._config_class = config_class
+        self._config = config
+        self._lock = lock or SharedLock()
+        # Made on first use, so that a load or a copy of many runs makes few objects.
+        self._configuration: Configuration | None = None
+        self._artifacts_dir = None
         self._impl: Any = MISSING
-        self._lock = None if impl_factory is None else threading.RLock()
+        self._impl_lock = None if impl_factory is None else threading.RLock()
 
     @classmethod
     def from_info(
@@ -110,16 +123,25 @@ class Run(RunFiles, Generic[C, I]):
     ) -> Self:
         """Return the run of an info, with its configuration, merged, where that is known."""
         run = cls.__new__(cls)
-        run._set_up(info, impl_factory, Configuration(info, config_class, config, lock=lock))
+        run._set_up(info, impl_factory, config_class, config, lock)
         return run
 
     def get_configuration(self) -> Configuration:
         """Return the configuration, as the other modules of this package use it."""
-        if self._configuration.is_shared:
-            with self._configuration.lock:
-                if self._configuration.is_shared:  # no other thread was faster
-                    self._configuration = self._configuration.copy({})
+        if self._configuration is None:
+            with self._lock:
+                if self._configuration is None:  # no other thread was faster
+                    config, lock = self._config, self._lock
+                    self._configuration = Configuration(
+                        self.info, self._config_class, config, lock=lock
+                    )
         return self._configuration
+
+    def _get_config_state(self) -> State:
+        """Return what a copy's configuration is made of."""
+        if self._configuration is None:
+            return self._config_class, self._config, None, self._lock
+        return self._configuration.get_state()
 
     def __repr__(self) -> str:
         factory = self.impl_factory
@@ -132,7 +154,7 @@ class Run(RunFiles, Generic[C, I]):
             type(self),
             self.impl_factory,
             _get_attributes(self),
-            *self._configuration.get_state(),
+            *self._get_config_state(),
             *self.info.__reduce__()[1],
         )
 
@@ -140,9 +162,11 @@ class Run(RunFiles, Generic[C, I]):
         return self.__deepcopy__({})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        run = self.__new__(type(self))
-        configuration = self._configuration.share(memo)
-        run._set_up(self.info, self.impl_factory, configuration, self._artifacts_dir)
+        config_class, config, cfg, lock = self._get_config_state()
+        run = self.from_info(self.info, self.impl_factory, config_class, config, lock)
+        run._artifacts_dir = self._artifacts_dir
+        if cfg is not None:
+            run.get_configuration().set_dictconfig(copy.deepcopy(cfg, memo))
         attributes = _get_attributes(self)
         if attributes is not None:
             run.__dict__.update(copy.deepcopy(attributes, memo))
@@ -174,13 +198,12 @@ class Run(RunFiles, Generic[C, I]):
         """
         if self._impl is MISSING:
             if self.impl_factory is None:
-                self._impl = None
-            else:
-                with self._lock or threading.RLock():  # it has none if it got its factory later
-                    if self._impl is MISSING:
-                        self._impl = build_impl(
-                            self.impl_factory, self.info, self.path(), self.get_configuration()
-                        )
+                return cast("I", None)
+            with self._impl_lock or self._lock:  # the latter if the factory was set later
+                if self._impl is MISSING:
+                    self._impl = build_impl(
+                        self.impl_factory, self.info, self.path(), self.get_configuration()
+                    )
         return cast("I", self._impl)
 
     @property

@@ -193,13 +193,18 @@ class RunInfo:
         return config
 
     def _get_fact(self, name: str) -> str | None:
-        if self._record.facts is None and self._failure is None:
-            read_facts([self])
+        facts = self._record.facts
         failure = self._failure
-        if failure is not None:
+        if facts is None and failure is None:
+            (found,) = self.get_store().read_facts([self._record])
+            if isinstance(found, Exception):
+                raise found
+            if found is not None:
+                self._record = replace(self._record, facts=found)
+            facts = found
+        if facts is None and failure is not None:
             self._failure = None  # they are read again the next time
             raise failure
-        facts = self._record.facts
         return None if facts is None else facts.get(name) or None
 
     def _get_time(self, name: str) -> datetime | None:

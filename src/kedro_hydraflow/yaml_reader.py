@@ -334,6 +334,7 @@ _MAX_LINES = 1_000
 _MAX_NAMES = 1_000
 _MAX_SCALAR = 1_000
 
+_EMPTY = {"[]": list, "{}": dict}
 _TEXT = frozenset({str})
 
 _Key = str | int | None
@@ -370,6 +371,8 @@ def _parse_lines(text: str, names: dict[str, str]) -> list[_Line]:
         value: Any = _NEXT_LINES
         if number:
             value = float(number) if "." in number or "e" in number else int(number)
+        elif scalar in _EMPTY:
+            value = _EMPTY[scalar]()  # a new one: they may be modified by mistake
         elif scalar:
             value = _read_scalar(scalar)
         lines.append((margin, dashes, key, value))

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, NewType
 
 from kedro_hydraflow.datasets._base import ReadOnlyDataset, check_location, show_location, to_json
 from kedro_hydraflow.datasets._search import RunSearch
-from kedro_hydraflow.errors import NotFoundError, OptionError
+from kedro_hydraflow.errors import NotARunError, NotFoundError, OptionError
 from kedro_hydraflow.loading import load_run
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import check_mode
 from kedro_hydraflow.storage import locate
-from kedro_hydraflow.stores.run_folder import NotARunError
 
 if TYPE_CHECKING:
     import os

@@ -152,8 +152,8 @@ class Store(ABC):
     def name_experiment(self, record: RunRecord) -> ExperimentRecord:
         """Return a run's experiment with its name, empty if nothing records it.
 
-        The name is read once for each experiment, unless it is empty: it may be about to be
-        written.
+        It is read once for each experiment that has a folder of its own, named after its ID.
+        One that is empty may be about to be written, and is read again.
 
         Raises:
             MetadataError: If what records it has another format.
@@ -166,7 +166,7 @@ class Store(ABC):
         if key in self._named:
             return self._named[key]
         named = replace(experiment, experiment_name=self._read_experiment_name(record))
-        if named.experiment_name:
+        if named.experiment_name and experiment.experiment_id.isdecimal():
             self._named[key] = named
         return named
 

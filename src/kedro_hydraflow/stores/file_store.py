@@ -23,6 +23,7 @@ from kedro_hydraflow.errors import (
     Failure,
     KedroHydraflowError,
     MetadataError,
+    NotARunError,
     NotFoundError,
     StorageError,
     UnreachableError,
@@ -36,7 +37,11 @@ from kedro_hydraflow.stores.base import (
     make_name_filter,
 )
 from kedro_hydraflow.stores.job_name import read_job_name
-from kedro_hydraflow.stores.meta_file import META_FILE, parse_run_meta, read_metas
+from kedro_hydraflow.stores.meta_file import (
+    META_FILE,
+    parse_run_meta,
+    read_metas,
+)
 from kedro_hydraflow.stores.metric_file import parse_latest, parse_points, sort_key
 from kedro_hydraflow.stores.record import (
     ExperimentRecord,
@@ -50,7 +55,7 @@ from kedro_hydraflow.stores.record import (
     is_deleted,
     is_finished,
 )
-from kedro_hydraflow.stores.run_folder import NotARunError, Stray, explain_strays
+from kedro_hydraflow.stores.run_folder import Stray, explain_strays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -181,7 +186,11 @@ class FileStore(Store):
         parsed = storage.read_parsed(files, parse_run_meta)
         validators = self._choose_validators(parsed.validators, parsed.values)
         facts_of_runs = recalled.complete(parsed.values, validators)
-        absent = [i for i, facts in enumerate(facts_of_runs) if facts is None]
+        absent = [
+            i
+            for i, facts in enumerate(facts_of_runs)
+            if facts is None or isinstance(facts, NotARunError)
+        ]
         strays = explain_strays([Place(storage, paths[i]) for i in absent])
         for i, error in zip(absent, strays, strict=True):
             facts_of_runs[i] = error or {}  # or a run that a database records

@@ -11,8 +11,9 @@ import time
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.config import parse_meta
+from kedro_hydraflow.errors import NotARunError
 from kedro_hydraflow.storage import read_parsed_in
-from kedro_hydraflow.stores.record import RECORDED_FACTS
+from kedro_hydraflow.stores.record import RECORDED_FACTS, Facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,9 @@ _USUAL_META = re.compile(
     re.ASCII,
 )
 """What MLflow writes for nearly every run; matched at a tenth of the time of parsing it."""
+
+_MAX_SHOWN = 10
+"""How many entries of a file that is none of a run an error shows."""
 
 _EMPTY_META_RETRIES = (0.01, 0.05, 0.2)
 """Seconds to wait before an empty ``meta.yaml``, one that is being written, is read again."""
@@ -89,14 +93,18 @@ def is_run_meta(meta: Mapping[str, str]) -> bool:
     return not meta or "run_id" in meta or "run_uuid" in meta
 
 
-def parse_run_meta(content: bytes) -> dict[str, str]:
+def parse_run_meta(content: bytes) -> Facts:
     """Return the facts in a run's ``meta.yaml``, none if it is empty.
 
     Raises:
+        NotARunError: If it is that of an experiment, or something else with entries.
         MetadataError: If it has another format.
     """
     usual = _USUAL_META.fullmatch(content.decode("ascii", "replace"))
     if usual is not None:
         return usual.groupdict()
     meta = parse_entries(content)
+    if not is_run_meta(meta):
+        found = ", ".join(list(meta)[:_MAX_SHOWN])
+        raise NotARunError(f"expected the entries of a run, with a run_id, found {found}")
     return {key: meta[key] for key in RECORDED_FACTS if key in meta}

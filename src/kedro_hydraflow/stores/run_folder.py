@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kedro_hydraflow.errors import NotFoundError, StorageError, TrackingDirectoryError
+from kedro_hydraflow.errors import NoRunDirError, NotARunError, NotFoundError, StorageError
 from kedro_hydraflow.storage import Entry, Place, list_places
 from kedro_hydraflow.stores.meta_file import META_FILE, is_run_meta, read_metas
 
@@ -13,14 +13,6 @@ if TYPE_CHECKING:
 
 _MAX_SHOWN = 10
 """How many names of a folder that is no run an error shows."""
-
-
-class NotARunError(TrackingDirectoryError):
-    """A folder is there, but it is not a run directory."""
-
-
-class NoRunDirError(NotFoundError, NotARunError):
-    """There is no such folder."""
 
 
 Stray = NotARunError | StorageError | None
