@@ -385,6 +385,20 @@ def test_config_class_fits_or_is_reported(tracking_dir: TrackingDir, n_jobs: int
     assert runs.to_list("lr") == [1.0] + [0.1] * 38
 
 
+def test_config_class_that_is_none_is_reported_for_runs_without_a_configuration(
+    tracking_dir: TrackingDir,
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    run_dir = tracking_dir.add_run(experiment, "a", config=None)
+    with pytest.raises(RunLoadError, match=r"int is no config_class") as raised:
+        Run.load(iter_run_dirs(tracking_dir.root), config_class=int)
+    assert [failure.path for failure in raised.value.failures] == [
+        str(run_dir / "artifacts/.hydra/config.yaml")
+    ]
+    runs = Run.load(iter_run_dirs(tracking_dir.root), config_class=int, on_error="warn")
+    assert len(runs) == 0
+
+
 @pytest.mark.parametrize(
     ("backend", "here"),
     [(None, False), ("loky", False), ("threading", True), ("multiprocessing", False)],

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 import pickle
 import re
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +26,7 @@ from omegaconf.errors import ConfigTypeError, InterpolationResolutionError
 
 from conftest import TrackingDir, write
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
+from kedro_hydraflow.config import SharedLock
 from kedro_hydraflow.errors import (
     ConfigError,
     ImplError,
@@ -578,6 +581,24 @@ def test_copies_of_copies_are_independent(tracking_dir: TrackingDir) -> None:
     found = [(seen.get("model.type"), seen.get("lr")) for seen in (*runs, again)]
     assert found == [("mlp", 1), ("mlp", 1), ("cnn", 1), ("mlp", 2), ("mlp", 3), ("mlp", 4)]
     assert run.get("model") is run.cfg.model
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_does_not_wait_for_a_thread_of_its_parent(tmp_path: Path) -> None:
+    lock = SharedLock()
+    with lock:  # as another thread would hold it
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            with lock, lock:
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_none_is_no_configuration(run_dir: Path) -> None:
+    with pytest.raises(OptionError, match=r"cfg: expected a configuration, found None"):
+        Run(run_dir).cfg = None
 
 
 def test_threads_that_use_a_copy_see_one_configuration(tracking_dir: TrackingDir) -> None:

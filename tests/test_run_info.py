@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from conftest import TrackingDir
 from kedro_hydraflow import Run, RunInfo, iter_run_dirs
 from kedro_hydraflow.errors import MetadataError, StorageError
 from kedro_hydraflow.finding import find_runs
-from kedro_hydraflow.run_info import FACTS
+from kedro_hydraflow.run_info import FACTS, read_facts
 from kedro_hydraflow.stores import open_store
 
 
@@ -102,13 +104,32 @@ def test_unreadable_meta_is_an_error(tracking_dir: TrackingDir) -> None:
             getattr(info, name)
 
 
+def test_each_thread_learns_why_facts_cannot_be_read(tracking_dir: TrackingDir) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")
+    (run_dir / "meta.yaml").write_text("status: 1\nstatus: 2\n")
+    barrier = threading.Barrier(8, timeout=20)
+
+    def ask(info: RunInfo) -> str:
+        barrier.wait()
+        try:
+            return str(info.status)
+        except MetadataError:
+            return "error"
+
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(50):
+            info = RunInfo(run_dir)
+            read_facts([info])
+            assert set(threads.map(ask, [info] * 8)) == {"error"}
+
+
 def test_facts_stay_as_they_were_read(tracking_dir: TrackingDir) -> None:
     experiment = tracking_dir.add_experiment("train")
     run_dir = tracking_dir.add_run(experiment, "a")
     info, unread = RunInfo(run_dir), RunInfo(run_dir)
     assert (info.status, info.job_name) == ("FINISHED", "train")
     for directory in (experiment, run_dir):
-        (directory / "meta.yaml").write_text("name: eval\nstatus: 4\n")
+        (directory / "meta.yaml").write_text("name: eval\nrun_id: a\nstatus: 4\n")
     for same in (info, copy.deepcopy(info), pickle.loads(pickle.dumps(info))):
         assert (same.status, same.job_name) == ("FINISHED", "train")
         assert same == info

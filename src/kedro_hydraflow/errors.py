@@ -41,10 +41,6 @@ class NotARunError(TrackingDirectoryError):
     """A folder exists, but it is not a run directory."""
 
 
-class NoRunDirError(NotFoundError, NotARunError):
-    """A run directory does not exist."""
-
-
 class MetadataError(KedroHydraflowError, ValueError):
     """A ``meta.yaml``, metric, param or tag file does not have the documented format."""
 

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from kedro_hydraflow.config import SharedLock, merge_config
-from kedro_hydraflow.errors import Failure, NoRunDirError, NotARunError, OptionError
+from kedro_hydraflow.errors import (
+    ConfigError,
+    Failure,
+    NotARunError,
+    NotFoundError,
+    OptionError,
+)
 from kedro_hydraflow.finding import (
     RunDirs,
     check_on_error,
@@ -22,16 +28,18 @@ from kedro_hydraflow.run import C, I, Run
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.run_info import RunInfo, warn_of_absent
 from kedro_hydraflow.storage import Place, locate
-from kedro_hydraflow.stores import ExperimentFilter, open_store
+from kedro_hydraflow.stores import ExperimentFilter, find_layout, open_store
 from kedro_hydraflow.stores.record import ExperimentRecord, RunNames, make_run_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from kedro_hydraflow.config import PlainConfig
     from kedro_hydraflow.impl import ImplFactory
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.storage import Location, Storage
+    from kedro_hydraflow.stores import Store
 
 logger = logging.getLogger(__name__)
 
@@ -87,20 +95,21 @@ def _make_infos(
 ) -> list[RunInfo]:
     """Return what is known of runs by their directories; they share storages and experiments."""
     storages: dict[Hashable, Storage] = {}
-    experiments: dict[tuple[int, str], ExperimentRecord] = {}
+    folders: dict[tuple[int, str], tuple[ExperimentRecord, Store]] = {}
+    layouts: dict[Place, Store] = {}
     infos = []
     for run_dir in run_dirs:
         place = locate(run_dir, storage_options)
         storage = storages.setdefault(place.storage.key, place.storage)
-        if storage is not place.storage:
-            place = Place(storage, place.path)
-        folder, _ = storage.split(place.path)
-        experiment = experiments.get((id(storage), folder))
-        if experiment is None:
-            parent = place.parent
-            experiment = ExperimentRecord(storage, parent.path, parent.name)
-            experiments[id(storage), folder] = experiment
-        infos.append(RunInfo.from_record(make_run_record(place, experiment), None))
+        key = id(storage), storage.split(place.path)[0]
+        if key not in folders:
+            folder = Place(storage, key[1])
+            experiment = ExperimentRecord(storage, folder.path, folder.name)
+            layout = layouts.setdefault(folder.parent, find_layout(experiment))
+            folders[key] = experiment, layout
+        experiment, layout = folders[key]
+        record = make_run_record(Place(storage, place.path), experiment)
+        infos.append(RunInfo.from_record(record, None, layout))
     return infos
 
 
@@ -251,18 +260,18 @@ def load_runs(
     runs = []
     failures = []
     absent = []
-    empty = merge_config({}, config_class) if None in configs else {}
+    empty = _merge_nothing(config_class) if None in configs else {}
     lock = SharedLock()
-    for info, config in zip(infos, configs, strict=True):
-        if isinstance(config, NotARunError):
+    for info, read in zip(infos, configs, strict=True):
+        config = empty if read is None else read
+        if isinstance(config, (NotARunError, NotFoundError)):
             logger.warning("left out: %s", config)
         elif isinstance(config, Exception):
             failures.append(Failure(info.get_config_url(), config))
-        elif config is None:
-            absent.append(info)
-            runs.append(run_class.from_info(info, impl_factory, config_class, empty, lock))
         else:
             runs.append(run_class.from_info(info, impl_factory, config_class, config, lock))
+            if read is None:
+                absent.append(info)
     warn_of_absent(absent)
     return LoadedRuns(RunCollection(runs), failures)
 
@@ -273,21 +282,25 @@ def load_run(
     """Return the run in a directory, with its configuration read.
 
     Raises:
-        NotARunError: If the directory is none of a run, or is not there.
+        NotFoundError: If there is no such directory.
+        NotARunError: If it is not a run directory.
         KedroHydraflowError: If it cannot be read.
     """
     info = RunInfo.from_record(make_run_record(place), None)
-    (config,) = BulkReader(config_class).read([info])
-    problem: object = config
+    (config,) = BulkReader(config_class, discovered=True).read([info])
     if config is None:
-        (problem,) = info.get_store().explain_strays([info.get_record()])
-        if problem is None and not place.is_dir():
-            problem = NoRunDirError(f"there is no run directory {place.url!r}")
-    if isinstance(problem, Exception):
-        raise problem
-    if not isinstance(config, dict):
-        config = merge_config({}, config_class)
+        config = _merge_nothing(config_class)
+    if isinstance(config, Exception):
+        raise config
     return Run.from_info(info, impl_factory, config_class, config)
+
+
+def _merge_nothing(config_class: type | None) -> PlainConfig | ConfigError:
+    """Return the configuration of a run that stored none, or why there can be none."""
+    try:
+        return merge_config({}, config_class)
+    except ConfigError as exc:
+        return exc
 
 
 def check_batch_size(batch_size: int) -> None:

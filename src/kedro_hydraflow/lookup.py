@@ -16,7 +16,14 @@ from kedro_hydraflow.errors import (
     MissingKeyError,
     describe,
 )
-from kedro_hydraflow.run_info import FACTS, LOGGED_KINDS, RECORDED_FACTS, read_facts, read_logged
+from kedro_hydraflow.run_info import (
+    FACTS,
+    LOGGED_KINDS,
+    RECORDED_FACTS,
+    find_missing_stores,
+    read_facts,
+    read_logged,
+)
 from kedro_hydraflow.selecting import Selector, select, to_data
 
 if TYPE_CHECKING:
@@ -29,8 +36,8 @@ if TYPE_CHECKING:
 OBJECTS = frozenset({"cfg", "impl", "info", "run"})
 """The keys that stand for a whole object, whatever attributes the others have."""
 
-_READ_AT_ONCE = frozenset({*RECORDED_FACTS, *LOGGED_KINDS})
-"""The attributes of runs that are read for many at once."""
+_READ_AT_ONCE = frozenset({"job_name", *RECORDED_FACTS, *LOGGED_KINDS})
+"""The attributes of runs that are read, or prepared, for many at once."""
 
 
 class AnyRun(Protocol):
@@ -223,12 +230,15 @@ class _Elsewhere:
         if not self._is_logged and name not in _READ_AT_ONCE:
             return
         with suppress(KedroHydraflowError):
+            infos = [run.info for run in self._runs]
             if self._is_logged:
                 self._logged = self._read_logged(self._runs)
             elif name in LOGGED_KINDS:
-                read_logged([run.info for run in self._runs], name)
+                read_logged(infos, name)
+            elif name == "job_name":
+                find_missing_stores(infos)
             else:
-                read_facts([run.info for run in self._runs])
+                read_facts(infos)
 
     def _read_logged(self, runs: Sequence[AnyRun]) -> list[Any]:
         """Return a metric, param or tag of each run, None without it, or why it cannot be read.

@@ -14,7 +14,7 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.index import NO_INDEX, SETTLED, Index, Recalled
 from kedro_hydraflow.parallel import may_stay_here, parallel_map
-from kedro_hydraflow.run_info import find_missing_stores, read_facts
+from kedro_hydraflow.run_info import read_facts
 from kedro_hydraflow.storage import Parsed
 from kedro_hydraflow.stores.record import is_finished
 
@@ -75,7 +75,6 @@ class BulkReader:
             For each run its configuration, None without one, or why it cannot be read; of what
             was discovered also the `NotARunError` that says why it is no run.
         """
-        find_missing_stores(infos)
         configs: list[PlainConfig | KedroHydraflowError | None] = [None] * len(infos)
         for (store, storage), positions in _group(infos).items():
             part = self._read_part(store, storage, [infos[i] for i in positions])
@@ -155,7 +154,7 @@ def _group(infos: Sequence[RunInfo]) -> dict[tuple[Store, Storage], list[int]]:
     groups: dict[tuple[Store, Storage], list[int]] = {}
     last_store = last_storage = None
     for i, info in enumerate(infos):
-        store, storage = info.get_store(), info.get_place().storage
+        store, storage = info.get_layout(), info.get_place().storage
         if store is not last_store or storage is not last_storage:
             last_store, last_storage = store, storage
             group = groups.setdefault((store, storage), [])

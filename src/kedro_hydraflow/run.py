@@ -186,6 +186,8 @@ class Run(RunFiles, Generic[C, I]):
 
     @cfg.setter
     def cfg(self, value: C) -> None:
+        if value is None:
+            raise OptionError("cfg: expected a configuration, found None")
         cfg = value if OmegaConf.is_config(value) else OmegaConf.create(cast("Any", value))
         self.get_configuration().set_dictconfig(cast("DictConfig", cfg))
 

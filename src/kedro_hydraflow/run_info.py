@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import KedroHydraflowError, MetadataError
 from kedro_hydraflow.storage import locate
-from kedro_hydraflow.stores.find import find_stores
+from kedro_hydraflow.stores.find import find_layout, find_stores
 from kedro_hydraflow.stores.record import LOGGED_KINDS as LOGGED_KINDS
 from kedro_hydraflow.stores.record import RECORDED_FACTS as RECORDED_FACTS
 from kedro_hydraflow.stores.record import RunRecord, is_deleted, make_run_record
@@ -39,11 +39,14 @@ class RunInfo:
         run_dir: The run directory: a ``pathlib.Path``, or a ``UPath`` on remote storage.
     """
 
-    __slots__ = ("_failure", "_logged", "_record", "_run_dir", "_store")
+    __slots__ = ("_failure", "_layout", "_logged", "_record", "_run_dir", "_store")
 
     _record: RunRecord
     _store: Store | None
     """What tracked the run. None looks for that on first use."""
+
+    _layout: Store | None
+    """What knows where its configuration and artifacts are, if that is not `_store`."""
 
     _logged: dict[str, Any] | None
     """All metrics, params or tags by kind (``metrics``), and single ones by key
@@ -55,21 +58,31 @@ class RunInfo:
     _run_dir: AnyPath | None
 
     def __init__(self, run_dir: AnyPath) -> None:
-        self._set_up(make_run_record(locate(run_dir)), None)
+        self._set_up(make_run_record(locate(run_dir)), None, None)
         self._run_dir = run_dir
 
-    def _set_up(self, record: RunRecord, store: Store | None) -> None:
+    def _set_up(self, record: RunRecord, store: Store | None, layout: Store | None) -> None:
         self._record = record
         self._store = store
+        self._layout = layout
         self._logged = None if record.logged is None else {**record.logged}
         self._failure = None
         self._run_dir = None  # made on first use: a load of many runs works with text paths
 
     @classmethod
-    def from_record(cls, record: RunRecord, store: Store | None) -> RunInfo:
-        """Return the facts about a run of a store; with None, the store is found on first use."""
+    def from_record(
+        cls, record: RunRecord, store: Store | None, layout: Store | None = None
+    ) -> RunInfo:
+        """Return the facts about a run.
+
+        Args:
+            record: What is known of it.
+            store: What tracked it; with None, that is found on first use.
+            layout: What knows where its configuration and artifacts are, by default the store
+                or what `find_layout` finds.
+        """
         info = cls.__new__(cls)
-        info._set_up(record, store)
+        info._set_up(record, store, layout)
         return info
 
     def __repr__(self) -> str:
@@ -164,16 +177,25 @@ class RunInfo:
     def get_store(self) -> Store:
         """Return what tracked the run."""
         if self._store is None:
-            (self._store,) = find_stores([self._record])
-        return self._store
+            find_missing_stores([self])
+        return cast("Store", self._store)
+
+    def get_layout(self) -> Store:
+        """Return what knows where the configuration and the artifacts are.
+
+        To find it takes no look at a database, which might be locked or broken.
+        """
+        if self._layout is None:
+            self._layout = self._store or find_layout(self._record.experiment)
+        return self._layout
 
     def get_artifacts(self) -> Place:
         """Return the place of the artifacts directory, which need not exist."""
-        return self.get_store().artifacts(self._record)
+        return self.get_layout().artifacts(self._record)
 
     def get_config_url(self) -> str:
         """Return the file of the configuration, for messages."""
-        return self.get_store().config_url(self._record)
+        return self.get_layout().config_url(self._record)
 
     def read_config(self) -> PlainConfig:
         """Return the stored configuration; without one, an empty one.
@@ -184,7 +206,7 @@ class RunInfo:
             ConfigError: If it cannot be read.
             StorageError: If the storage denies it or cannot be reached.
         """
-        (config,) = self.get_store().read_configs([self._record], ConfigReader()).values
+        (config,) = self.get_layout().read_configs([self._record], ConfigReader()).values
         if isinstance(config, KedroHydraflowError):
             raise config
         if config is None:
@@ -318,7 +340,7 @@ def warn_of_absent(infos: Iterable[RunInfo]) -> None:
     if not absent:
         return
     where = absent[0].get_place().url
-    store = absent[0].get_store()
+    store = absent[0].get_layout()
     hint = ""
     if not store.finds_folders:
         hint = (
@@ -341,7 +363,7 @@ def find_missing_stores(infos: Iterable[RunInfo]) -> None:
     """Find the stores of many runs at once, where they are not known."""
     unknown = [info for info in infos if info._store is None]
     for info, store in zip(unknown, find_stores(_get_records(unknown)), strict=True):
-        info._store = store
+        info._store = info._layout if info._layout == store else store  # which others share
 
 
 def _get_records(infos: Sequence[RunInfo]) -> list[RunRecord]:

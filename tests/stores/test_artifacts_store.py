@@ -174,7 +174,7 @@ def test_folder_without_artifacts_is_left_out(
     assert [run.info.run_id for run in Run.load(iter_run_dirs(bucket))] == [run_id(1)]
     assert caplog.messages == [
         f"left out: {bucket}/1/{run_id(2)} is not a run directory: "
-        "expected artifacts, or a meta.yaml with a run_id, found nothing"
+        "expected a folder artifacts, or a meta.yaml with a run_id, found nothing"
     ]
 
 
@@ -186,6 +186,14 @@ def test_stores_are_equal_and_travel(bucket: Path) -> None:
     assert store.where == str(bucket)
     runs = pickle.loads(pickle.dumps(Run.load(iter_run_dirs(bucket))))
     assert runs.to_frame("job_name", ("metrics.x", None)).rows() == [("train", None)]
+
+
+def test_runs_of_one_folder_have_their_own_job_names(bucket: Path) -> None:
+    for number, name in ((1, "train"), (2, "eval")):
+        put(bucket, number, name)
+    run_dirs = sorted(iter_run_dirs(bucket))
+    assert Run.load(run_dirs).to_list("job_name") == ["train", "eval"]
+    assert [Run(run_dir).info.job_name for run_dir in run_dirs] == ["train", "eval"]
 
 
 @pytest.mark.parametrize("folder", ["1", ""])

@@ -13,6 +13,7 @@ from conftest import TrackingDir, write
 from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
 from kedro_hydraflow.errors import (
     MetadataError,
+    NotARunError,
     NotFoundError,
     OptionError,
     RunLoadError,
@@ -373,6 +374,16 @@ def test_run_that_vanishes_after_the_scan_is_logged_and_left_out(
     assert [record.getMessage() for record in caplog.records] == [
         f"left out: there is no run directory {str(experiment / 'r20')!r}"
     ]
+
+
+def test_folder_with_a_foreign_meta_file_is_no_run(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a")
+    write(experiment / "notes/meta.yaml", "title: x\n")
+    assert find_run_ids(tracking_dir.root) == ["a"]
+    assert Run.load(iter_run_dirs(tracking_dir.root)).to_list("run_id") == ["a"]
+    with pytest.raises(NotARunError, match=r"notes.meta.yaml: expected the entries of a run"):
+        _ = Run(experiment / "notes").info.status
 
 
 def test_given_directory_that_does_not_exist_has_an_empty_config(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,15 @@ import fsspec
 import pytest
 
 from conftest import DATABASE_SWEEP, Database, TrackingDir, write
-from kedro_hydraflow import Run, RunCollection, get_experiment_names, iter_run_dirs
+from kedro_hydraflow import (
+    HydraflowRunDataset,
+    Run,
+    RunCollection,
+    get_experiment_names,
+    iter_run_dirs,
+)
 from kedro_hydraflow.errors import (
+    KedroHydraflowError,
     NotFoundError,
     OptionError,
     TrackingDirectoryError,
@@ -204,6 +213,45 @@ def test_migrated_file_store_counts_as_the_database(
     assert find_run_ids(tracking_dir.root) == ["a", "b", "c"]
     write(tracking_dir.root / "1/notes/readme.txt", "a folder that is no run")
     assert isinstance(open_store(tracking_dir.root), SqliteStore)
+
+
+@pytest.mark.parametrize("meta", [b"run_id: b\nrun_id: b\n", b"run_id: \0", b"\xff"])
+def test_a_run_that_cannot_be_read_is_not_hidden_by_a_database(
+    database: Database, tracking_dir: TrackingDir, meta: bytes
+) -> None:
+    experiment = tracking_dir.add_experiment("files")
+    database.add_run(database.add_experiment("database"), "a")
+    run_dir = tracking_dir.add_run(experiment, "b")
+    (run_dir / "meta.yaml").write_bytes(meta)
+    with pytest.raises(TrackingDirectoryError, match=r"two stores claim .*/b\)"):
+        find_run_ids(tracking_dir.root)
+
+
+@pytest.mark.parametrize("problem", ["broken", "locked"])
+def test_a_run_directory_beside_a_database_that_cannot_be_read(
+    database: Database, tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch, problem: str
+) -> None:
+    """What is in the directory is read; only what the database records is an error."""
+    monkeypatch.setattr("kedro_hydraflow.stores.sqlite_store._TIMEOUT", 0.1)
+    database.add_run(database.add_experiment("train"), "a")
+    for run_id in "ab":
+        write(tracking_dir.root / f"1/{run_id}/artifacts/.hydra/config.yaml", "seed: 1")
+    run_dirs = [tracking_dir.root / "1/a", tracking_dir.root / "1/b"]
+    with closing(sqlite3.connect(database.path)) as connection:
+        if problem == "locked":
+            connection.execute("BEGIN EXCLUSIVE")
+        else:
+            database.path.write_bytes(b"SQLite format 3\0 and nothing else")
+        runs = Run.load(run_dirs)
+        assert runs.to_list("seed") == [1, 1]
+        assert runs[0].path(".hydra/config.yaml").exists()
+        run = Run(run_dirs[0])
+        run.update("lr", 2)
+        assert (run["seed"], run["lr"]) == (1, 2)
+        assert HydraflowRunDataset(filepath=str(run_dirs[0])).load()["seed"] == 1
+        for info in (run.info, runs[1].info):
+            with pytest.raises(KedroHydraflowError, match=r"mlflow\.db"):
+                _ = info.status
 
 
 def test_file_store_that_grew_after_its_migration(

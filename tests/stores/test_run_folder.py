@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from conftest import TrackingDir, write
-from kedro_hydraflow.errors import StorageError
+from kedro_hydraflow.errors import MetadataError, NotARunError, NotFoundError, StorageError
 from kedro_hydraflow.storage import Place, locate
-from kedro_hydraflow.stores.run_folder import NoRunDirError, NotARunError, explain_strays
+from kedro_hydraflow.stores.run_folder import explain_strays
 
 
 @pytest.fixture
@@ -43,10 +43,17 @@ def test_what_is_a_run(experiment: Callable[[], Place], monkeypatch: pytest.Monk
         assert type(error) is NotARunError
         assert str(error).startswith(f"{place.join(name).url} is not a run directory: expected ")
     assert str(errors[-2]).endswith("found notes.txt")
-    assert type(errors[-1]) is NoRunDirError
-    assert isinstance(errors[-1], (FileNotFoundError, StorageError))
+    assert type(errors[-1]) is NotFoundError
     assert str(errors[-1]) == f"there is no run directory {place.join('absent').url!r}"
     assert explain_strays([]) == []
+
+
+def test_what_cannot_be_told_is_said(tracking_dir: TrackingDir) -> None:
+    directory = tracking_dir.add_experiment("train")
+    write(directory / "a/meta.yaml", "run_id: a\nrun_id: b\n")
+    (error,) = explain_strays([locate(directory / "a")])
+    assert type(error) is MetadataError
+    assert str(error) == f"{directory / 'a/meta.yaml'}: the key 'run_id' occurs twice"
 
 
 def test_what_cannot_be_listed_is_no_stray(tracking_dir: TrackingDir) -> None:

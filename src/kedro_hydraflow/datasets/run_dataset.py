@@ -243,7 +243,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         place = locate(run_dir, self._storage_options)
         try:
             return load_run(place, impl, self._load_config_class())
-        except NotARunError as exc:
+        except (NotARunError, NotFoundError) as exc:
             advice = (
                 "; expected <tracking directory>/<experiment_id>/<run_id>"
                 if isinstance(exc, NotFoundError)

@@ -5,7 +5,7 @@ it has to do. `find.py` finds out which one a directory or URI belongs to.
 """
 
 from kedro_hydraflow.stores.base import CONFIG_FILE, ExperimentFilter, Store, make_name_filter
-from kedro_hydraflow.stores.find import find_stores, open_store
+from kedro_hydraflow.stores.find import find_layout, find_stores, open_store
 from kedro_hydraflow.stores.record import Point, RunRecord
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Point",
     "RunRecord",
     "Store",
+    "find_layout",
     "find_stores",
     "make_name_filter",
     "open_store",

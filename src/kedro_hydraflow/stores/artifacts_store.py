@@ -34,7 +34,7 @@ from kedro_hydraflow.stores.record import (
     RunNames,
     RunRecord,
 )
-from kedro_hydraflow.stores.run_folder import Stray, explain_strays
+from kedro_hydraflow.stores.run_folder import explain_strays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -176,7 +176,7 @@ class ArtifactsStore(Store):
         return FoundRuns(records, [])
 
     @override
-    def explain_strays(self, records: Sequence[RunRecord]) -> Sequence[Stray]:
+    def explain_strays(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
         return explain_strays(records)
 
     @override

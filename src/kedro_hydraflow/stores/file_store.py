@@ -55,7 +55,7 @@ from kedro_hydraflow.stores.record import (
     is_deleted,
     is_finished,
 )
-from kedro_hydraflow.stores.run_folder import Stray, explain_strays
+from kedro_hydraflow.stores.run_folder import explain_strays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -166,7 +166,7 @@ class FileStore(Store):
         for path, name, experiment, facts in zip(
             paths, names, experiments, facts_of_runs, strict=True
         ):
-            if isinstance(facts, NotARunError):
+            if isinstance(facts, (NotARunError, NotFoundError)):
                 continue
             if isinstance(facts, Exception):
                 failures.append(Failure(storage.url(path), facts))
@@ -197,7 +197,7 @@ class FileStore(Store):
         return facts_of_runs
 
     @override
-    def explain_strays(self, records: Sequence[RunRecord]) -> Sequence[Stray]:
+    def explain_strays(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
         return explain_strays(records)
 
     # What was recorded -----------------------------------------------------------------------

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.storage import Location
     from kedro_hydraflow.stores.base import Store
-    from kedro_hydraflow.stores.record import RunRecord
+    from kedro_hydraflow.stores.record import ExperimentRecord, RunRecord
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
 
 DATABASE_FILE = "mlflow.db"
@@ -82,6 +82,14 @@ def open_store(
             "goes with a database or a server"
         )
     return store
+
+
+def find_layout(experiment: ExperimentRecord) -> Store:
+    """Return what knows where configurations and artifacts are in a folder of runs.
+
+    Nothing is read. What tracks the runs, `find_stores` finds out.
+    """
+    return FileStore(experiment.parent)
 
 
 def find_stores(records: Sequence[RunRecord]) -> list[Store]:
@@ -259,7 +267,7 @@ def _check_is_superset(database: SqliteStore, folders: ExperimentFolders) -> Non
     only_here = [
         place
         for place, meta in zip(unknown, metas, strict=True)
-        if isinstance(meta, dict) and meta and is_run_meta(meta)
+        if isinstance(meta, Exception) or (meta and is_run_meta(meta))
     ]
     if only_here:
         where = folders.place.url

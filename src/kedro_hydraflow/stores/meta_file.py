@@ -43,6 +43,9 @@ _USUAL_META = re.compile(
 )
 """What MLflow writes for nearly every run; matched at a tenth of the time of parsing it."""
 
+_ONLY_OF_RUNS = frozenset({"run_id", "run_uuid", "status"})
+"""Entries of a run's file that an experiment's has not."""
+
 _MAX_SHOWN = 10
 """How many entries of a file that is none of a run an error shows."""
 
@@ -90,7 +93,7 @@ def read_metas(
 
 def is_run_meta(meta: Mapping[str, str]) -> bool:
     """Return whether the entries of a ``meta.yaml`` are those of a run, or being written."""
-    return not meta or "run_id" in meta or "run_uuid" in meta
+    return not meta or not _ONLY_OF_RUNS.isdisjoint(meta)
 
 
 def parse_run_meta(content: bytes) -> Facts:
@@ -106,5 +109,5 @@ def parse_run_meta(content: bytes) -> Facts:
     meta = parse_entries(content)
     if not is_run_meta(meta):
         found = ", ".join(list(meta)[:_MAX_SHOWN])
-        raise NotARunError(f"expected the entries of a run, with a run_id, found {found}")
+        raise NotARunError(f"expected the entries of a run, such as run_id, found {found}")
     return {key: meta[key] for key in RECORDED_FACTS if key in meta}

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kedro_hydraflow.errors import NoRunDirError, NotARunError, NotFoundError, StorageError
+from kedro_hydraflow.errors import (
+    KedroHydraflowError,
+    NotARunError,
+    NotFoundError,
+    StorageError,
+)
 from kedro_hydraflow.storage import Entry, Place, list_places
 from kedro_hydraflow.stores.meta_file import META_FILE, is_run_meta, read_metas
 
@@ -15,17 +20,16 @@ _MAX_SHOWN = 10
 """How many names of a folder that is no run an error shows."""
 
 
-Stray = NotARunError | StorageError | None
-"""Why a folder is not a run directory, or why it cannot be listed; None if it is one."""
+def explain_strays(places: Sequence[Place]) -> list[KedroHydraflowError | None]:
+    """Return for each folder why it is not a run directory, None if it is one.
 
-
-def explain_strays(places: Sequence[Place]) -> list[Stray]:
-    """Return for each folder why it is not a run directory, None if it is one."""
-    errors: list[Stray] = []
+    It is a `NotARunError`, a `NotFoundError`, or another error if that cannot be told.
+    """
+    errors: list[KedroHydraflowError | None] = []
     unsure = []
     for i, (place, entries) in enumerate(zip(places, list_places(places), strict=True)):
         if isinstance(entries, NotFoundError):
-            errors.append(NoRunDirError(f"there is no run directory {place.url!r}"))
+            errors.append(NotFoundError(f"there is no run directory {place.url!r}"))
         elif isinstance(entries, StorageError):
             errors.append(entries)
         elif any(entry.name == "artifacts" and entry.is_dir for entry in entries):
@@ -36,14 +40,16 @@ def explain_strays(places: Sequence[Place]) -> list[Stray]:
                 unsure.append(i)
     metas = read_metas([places[i] for i in unsure])
     for i, meta in zip(unsure, metas, strict=True):
-        if not isinstance(meta, dict) or is_run_meta(meta):
-            errors[i] = None  # what is wrong with the file is said when the facts are read
+        if isinstance(meta, KedroHydraflowError):
+            errors[i] = meta
+        elif meta is not None and is_run_meta(meta):
+            errors[i] = None
     return errors
 
 
 def _make_error(place: Place, entries: Sequence[Entry]) -> NotARunError:
     names = ", ".join(entry.name for entry in entries[:_MAX_SHOWN])
     return NotARunError(
-        f"{place.url} is not a run directory: expected artifacts, or a {META_FILE} with a "
-        f"run_id, found {names or 'nothing'}"
+        f"{place.url} is not a run directory: expected a folder artifacts, or a {META_FILE} "
+        f"with a run_id, found {names or 'nothing'}"
     )
