@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import sqlite3
 import sys
 import threading
 from contextlib import closing
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import fsspec
 import pytest
@@ -313,6 +315,71 @@ def serve() -> Iterator[Callable[[Path], WebServer]]:
     yield start
     for server in servers:
         server.close()
+
+
+ARTIFACTS_API = "/api/2.0/mlflow-artifacts/artifacts"
+
+
+class ArtifactsServer:
+    """Answers as MLflow's server does, from a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.failures: list[tuple[int, str]] = []
+        """What to answer first."""
+        self.prefix = ""
+        self.fails_on_absent = False
+        self.targets: list[str] = []
+        self.headers: list[Any] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server.targets.append(self.path)
+                server.headers.append(self.headers)
+                url = urlsplit(self.path)
+                path = unquote(url.path).removeprefix(server.prefix)
+                if server.failures:
+                    self.answer(*server.failures.pop(0))
+                elif path == ARTIFACTS_API:
+                    self.answer(200, server.list(folder / parse_qs(url.query).get("path", [""])[0]))
+                elif not path.startswith(ARTIFACTS_API):
+                    self.answer(404, "<html>nothing here</html>")
+                elif (file := folder / path.removeprefix(ARTIFACTS_API + "/")).is_dir():
+                    self.answer(400, "refers to a directory")
+                elif not file.exists():
+                    self.answer(500 if server.fails_on_absent else 404, "no such artifact")
+                else:
+                    self.answer(200, file.read_bytes())
+
+            def answer(self, status: int, content: str | bytes) -> None:
+                content = content.encode() if isinstance(content, str) else content
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
+
+    def list(self, folder: Path) -> str:
+        if not folder.is_dir():
+            return "{}"
+        files = [
+            {"path": path.name, "is_dir": True}
+            if path.is_dir()
+            else {"path": path.name, "is_dir": False, "file_size": str(path.stat().st_size)}
+            for path in folder.iterdir()
+        ]
+        return json.dumps({"files": files} if files else {})
+
+    def close(self) -> None:
+        self.http.shutdown()
+        self.http.server_close()
 
 
 @pytest.fixture

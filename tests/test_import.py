@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-LATE = ("aiohttp", "filelock", "fsspec", "joblib", "kedro", "numpy", "polars", "tenacity", "upath")
+LATE = ("aiohttp", "filelock", "fsspec", "joblib", "kedro", "numpy", "polars", "upath")
 """What takes long to import, and is not needed to import this package."""
 
 

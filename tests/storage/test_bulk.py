@@ -83,6 +83,73 @@ def test_no_attempt_begins_after_the_time_is_up(
     assert server.requests == [0]
 
 
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits between attempts, which take no time."""
+    waits: list[float] = []
+    sleep = asyncio.sleep
+
+    async def record(delay: float) -> None:
+        if delay:  # not that of the server
+            waits.append(delay)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", record)
+    return waits
+
+
+@pytest.fixture
+def no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each wait be as long as it may."""
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+
+
+def test_waits_double_up_to_the_longest(waits: list[float], no_jitter: None) -> None:
+    ask(Server({0: [TimeoutError()] * 99}), 1)
+    assert waits == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+
+
+def test_waits_are_random(waits: list[float]) -> None:
+    ask(Server({i: [TimeoutError()] for i in range(50)}), 50, concurrency=50)
+    assert len(set(waits)) == 50
+    assert all(0 < wait < bulk.WAIT for wait in waits)
+
+
+def test_what_succeeds_or_fails_for_good_waits_for_nothing(waits: list[float]) -> None:
+    ask(Server({1: [PermissionError("no")]}), 2)
+    assert waits == []
+
+
+def test_no_wait_begins_that_would_last_too_long(
+    monkeypatch: pytest.MonkeyPatch, waits: list[float], no_jitter: None
+) -> None:
+    monkeypatch.setattr(bulk, "GIVE_UP_AFTER", bulk.WAIT / 2)
+    server = Server({0: [TimeoutError()] * 99})
+    assert isinstance(ask(server, 1)[0], TimeoutError)
+    assert server.requests == [0]
+    assert waits == []
+
+
+def test_an_outage_during_a_wait_ends_the_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server({i: [ConnectionRefusedError(f"down for {i}")] * 99 for i in range(2)})
+    sleep = asyncio.sleep
+    waits: list[float] = []
+
+    async def keep_the_first_waiting(delay: float) -> None:
+        if delay:
+            waits.append(delay)
+        is_first = bool(delay) and len(waits) == 1
+        for _ in range(1000 if is_first else 1):
+            await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", keep_the_first_waiting)
+    results = ask(server, 2)
+
+    assert server.requests.count(0) == 1
+    assert server.requests.count(1) == bulk.MAX_ATTEMPTS
+    assert [str(result) for result in results] == ["down for 0", "down for 1"]
+
+
 def test_a_request_that_hangs_times_out(no_waiting: None) -> None:
     class Hanging:
         requests = 0

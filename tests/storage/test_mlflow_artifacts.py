@@ -1,89 +1,46 @@
 from __future__ import annotations
 
-import base64
-import json
 import pickle
-import threading
+import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from kedro_hydraflow.errors import NotFoundError, StorageError, UnreachableError
+from conftest import ArtifactsServer
+from kedro_hydraflow.errors import (
+    MissingPackageError,
+    NotFoundError,
+    StorageError,
+    UnreachableError,
+)
 from kedro_hydraflow.storage import Entry, Storage, locate
 
 pytest.importorskip("aiohttp")
 
+from kedro_hydraflow.storage import mlflow_artifacts
 from kedro_hydraflow.storage.mlflow_artifacts import make_artifacts_root
-
-API = "/api/2.0/mlflow-artifacts/artifacts"
-LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+from kedro_hydraflow.storage.mlflow_login import SignedRequest
 
 
-class ArtifactsServer:
-    """Answers as MLflow's server does, from a folder."""
+class NoLogin:
+    """Sends requests as they are; how MLflow logs in is tested with MLflow, in integration."""
 
-    def __init__(self, folder: Path) -> None:
-        self.failures: list[tuple[int, str]] = []
-        """What to answer first."""
-        self.prefix = ""
-        self.fails_on_absent = False
-        self.headers: list[Any] = []
-        server = self
+    advice = "log in"
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                server.headers.append(self.headers)
-                url = urlsplit(self.path)
-                path = unquote(url.path).removeprefix(server.prefix)
-                if server.failures:
-                    self.answer(*server.failures.pop(0))
-                elif path == API:
-                    self.answer(200, server.list(folder / parse_qs(url.query).get("path", [""])[0]))
-                elif not path.startswith(API):
-                    self.answer(404, "<html>nothing here</html>")
-                elif (file := folder / path.removeprefix(API + "/")).is_dir():
-                    self.answer(400, "refers to a directory")
-                elif not file.exists():
-                    self.answer(500 if server.fails_on_absent else 404, "no such artifact")
-                else:
-                    self.answer(200, file.read_bytes())
+    def __init__(self, *_: str | None) -> None:
+        pass
 
-            def answer(self, status: int, content: str | bytes) -> None:
-                content = content.encode() if isinstance(content, str) else content
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(content)))
-                self.send_header("Content-Type", "application/json")
-                self.end_headers()
-                self.wfile.write(content)
+    def sign(self, url: str) -> SignedRequest:
+        return SignedRequest(url, {})
 
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
-
-    def list(self, folder: Path) -> str:
-        if not folder.is_dir():
-            return "{}"
-        files = [
-            {"path": path.name, "is_dir": True}
-            if path.is_dir()
-            else {"path": path.name, "is_dir": False, "file_size": str(path.stat().st_size)}
-            for path in folder.iterdir()
-        ]
-        return json.dumps({"files": files} if files else {})
+    def make_ssl(self) -> bool:
+        return True
 
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ArtifactsServer]:
-    for name in LOGIN:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(mlflow_artifacts, "MlflowLogin", NoLogin)
     artifacts = tmp_path / "server" / "1" / "abc" / "artifacts"
     (artifacts / "model").mkdir(parents=True)
     (artifacts / "notes.txt").write_bytes(b"hello")
@@ -91,12 +48,11 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Artifact
     (artifacts / "model" / "weights.npz").write_bytes(b"w" * 3_000_000)
     server = ArtifactsServer(tmp_path / "server")
     yield server
-    server.http.shutdown()
-    server.http.server_close()
+    server.close()
 
 
-def make_storage(server: ArtifactsServer, **login: str) -> Storage:
-    place = locate(make_artifacts_root(server.url + server.prefix, **login))
+def make_storage(server: ArtifactsServer) -> Storage:
+    place = locate(make_artifacts_root(server.url + server.prefix))
     storage, path = place.storage, place.path
     assert path == ""
     return storage
@@ -179,7 +135,7 @@ def test_what_may_pass_is_tried_again(server, no_waiting, status):
 @pytest.mark.parametrize("status", [401, 403])
 def test_denied(server, status):
     server.failures = [(status, "who are you?")]
-    with pytest.raises(StorageError, match=rf"denies access \({status}\): set MLFLOW_TRACKING_US"):
+    with pytest.raises(StorageError, match=rf"denies access \({status}\): log in"):
         make_storage(server).read(f"{ARTIFACTS}/notes.txt")
     assert not server.failures
 
@@ -199,40 +155,11 @@ def test_something_else_than_mlflow(server):
         make_storage(server).list_dir("1")
 
 
-def get_login(server: ArtifactsServer) -> str:
-    sent = server.headers[-1]["Authorization"] or ""
-    kind, _, text = sent.partition(" ")
-    return f"{kind} {base64.b64decode(text).decode()}" if kind == "Basic" else sent
-
-
-def test_logs_in_as_mlflow_does(server, monkeypatch, tmp_path):
-    storage = make_storage(server)
-    storage.list_dir("1")
-    assert get_login(server) == ""
-
-    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret-token")
-    storage.list_dir("1")
-    assert get_login(server) == "Bearer secret-token"
-
-    (tmp_path / ".mlflow").mkdir()
-    (tmp_path / ".mlflow" / "credentials").write_text(
-        "[mlflow]\nmlflow_tracking_username = filed\nmlflow_tracking_password = 5%\n"
-    )
-    storage.list_dir("1")
-    assert get_login(server) == "Basic filed:5%"
-
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "pässword")
-    storage.list_dir("1")
-    assert get_login(server) == "Basic ann:pässword"
-
-    own = make_storage(server, username="bob", password="own-password")
-    own.list_dir("1")
-    assert get_login(server) == "Basic bob:own-password"
-    assert "own-password" not in own.url("1") + own.identity("1")
-
-
-def test_sends_the_workspace(server, monkeypatch):
-    monkeypatch.setenv("MLFLOW_WORKSPACE", "vision")
-    make_storage(server).list_dir("1")
-    assert server.headers[-1]["X-MLFLOW-WORKSPACE"] == "vision"
+def test_mlflow_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    monkeypatch.setitem(sys.modules, "mlflow.utils.credentials", None)
+    storage = locate(make_artifacts_root("http://ann:s3cret@127.0.0.1:9")).storage
+    with pytest.raises(MissingPackageError, match=r"pip install 'kedro-hydraflow\[mlflow\]'") as e:
+        storage.list_dir("1")
+    assert "'http://127.0.0.1:9'" in str(e.value)
+    assert "s3cret" not in str(e.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from kedro_hydraflow.errors import describe
@@ -21,15 +22,16 @@ MAX_ATTEMPTS = 8
 """How often a request is made that fails for a transient reason."""
 
 GIVE_UP_AFTER = 60.0
-"""Seconds after its first attempt when no other one begins."""
+"""Seconds after the first attempt at a request; later than that no other one begins."""
 
 WAIT = 0.2
 LONGEST_WAIT = 5.0
-"""Seconds before a request is made again: at most `WAIT`, doubled each time, up to this."""
+"""Seconds before a request is made again: a random part of `WAIT`, which doubles with each
+attempt up to `LONGEST_WAIT`."""
 
 
 class NotTriedError(Exception):
-    """A request was not made, because the storage had stopped to answer others."""
+    """A request was not made, because the storage had stopped answering other requests."""
 
 
 def run_requests(
@@ -92,14 +94,29 @@ class _Requests(Generic[A, T]):
         if self._outage is not None:
             return NotTriedError(f"not tried after others had failed: {describe(self._outage)}")
         n_answers = self._n_answers
-        begin = asyncio.get_running_loop().time()
-        result = await self._try(argument)
-        if _is_transient_failure(result):
-            result = await self._try_again(argument, result, begin)
+        result = await self._try_repeatedly(argument)
         if not _is_transient_failure(result):
             self._n_answers += 1
         elif self._n_answers == n_answers:
             self._outage = cast("Exception", result)
+        return result
+
+    async def _try_repeatedly(self, argument: A) -> T | Exception:
+        """Return the result of the last attempt."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + GIVE_UP_AFTER
+        result = await self._try(argument)
+        for n_failures in range(1, MAX_ATTEMPTS):
+            if not _is_transient_failure(result) or self._outage is not None:
+                break
+            longest_wait = min(WAIT * 2 ** (n_failures - 1), LONGEST_WAIT)
+            wait = random.uniform(0, longest_wait)  # noqa: S311 - to spread requests
+            if clock() + wait >= deadline:
+                break
+            await asyncio.sleep(wait)
+            if self._outage is not None:  # noticed by another request during the wait
+                break
+            result = await self._try(argument)
         return result
 
     async def _try(self, argument: A) -> T | Exception:
@@ -112,37 +129,6 @@ class _Requests(Generic[A, T]):
             return TimeoutError(str(exc) or f"no answer in {self._timeout} s")
         except Exception as exc:
             return exc
-
-    async def _try_again(self, argument: A, failure: T | Exception, begin: float) -> T | Exception:
-        # Only here, for it takes as long as reading a small file.
-        from tenacity import (
-            AsyncRetrying,
-            RetryCallState,
-            retry_if_result,
-            wait_random_exponential,
-        )
-
-        outcomes = [failure]  # the first attempt is made already
-
-        async def attempt() -> T | Exception:
-            return outcomes.pop() if outcomes else await self._try(argument)
-
-        def is_enough(state: RetryCallState) -> bool:
-            waited = asyncio.get_running_loop().time() - begin
-            return (
-                state.attempt_number >= MAX_ATTEMPTS
-                or waited >= GIVE_UP_AFTER
-                or self._outage is not None
-            )
-
-        retrying = AsyncRetrying(
-            retry=retry_if_result(_is_transient_failure),
-            wait=wait_random_exponential(multiplier=WAIT, max=LONGEST_WAIT),
-            stop=is_enough,
-            retry_error_callback=lambda state: state.outcome and state.outcome.result(),
-        )
-        result: T | Exception = await retrying(attempt)
-        return result
 
 
 def _is_transient_failure(result: object) -> bool:

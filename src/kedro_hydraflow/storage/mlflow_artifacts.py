@@ -12,11 +12,9 @@ makes fsspec and ``UPath`` know them.
 
 from __future__ import annotations
 
-import base64
-import configparser
+import asyncio
 import io
 import os
-import ssl
 import urllib.parse
 import weakref
 from contextlib import asynccontextmanager
@@ -30,6 +28,7 @@ from upath.registry import register_implementation as register_path
 
 from kedro_hydraflow.errors import StorageError
 from kedro_hydraflow.storage.bulk import MAX_CONCURRENCY
+from kedro_hydraflow.storage.mlflow_login import MlflowLogin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,10 +42,6 @@ _READ_TIMEOUT = 120.0
 file from its storage before it begins to send."""
 
 _CHUNK = 1 << 20
-_LOGIN = (
-    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, "
-    "as for MLflow itself"
-)
 
 
 class ArtifactsPath(UPath):
@@ -58,14 +53,16 @@ class ArtifactsPath(UPath):
 class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
     """The artifacts of an MLflow server, for reading.
 
-    It logs in as MLflow does: with ``MLFLOW_TRACKING_USERNAME`` and ``…_PASSWORD`` from the
-    environment or ``~/.mlflow/credentials``, or with ``MLFLOW_TRACKING_TOKEN``.
+    It logs in as MLflow does, which has to be installed: see `MlflowLogin`.
 
     Args:
         base_url: The server, ``https://host:port`` and a prefix if it has one.
-        username: Instead of that of the environment.
+        username: Instead of the login that MLflow would use.
         password: The one that goes with it.
         **kwargs: Options of every filesystem of fsspec.
+
+    Raises:
+        MissingPackageError: If MLflow is not installed.
     """
 
     protocol = PROTOCOL
@@ -83,7 +80,7 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
         super().__init__(**kwargs)
         self._aiohttp = aiohttp
         self._base_url = base_url.rstrip("/")
-        self._login = (username, password) if username else None
+        self._login = MlflowLogin(self._base_url, username, password)
         self._session: Any = None
 
     @classmethod
@@ -94,8 +91,8 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
 
     async def _ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
         path = self._strip_protocol(path)
-        params = {"path": path.strip("/")} if path != "/" else {}
-        async with self._get(path, _API, params) as response:
+        query = {"path": path.strip("/")} if path != "/" else {}
+        async with self._get(path, _API, query) as response:
             try:
                 listed = (await response.json()).get("files", [])
             except (ValueError, AttributeError, self._aiohttp.ContentTypeError) as exc:
@@ -160,7 +157,7 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
 
     @asynccontextmanager
     async def _get(
-        self, path: str, url: str, params: dict[str, str] | None = None
+        self, path: str, url: str, query: dict[str, str] | None = None
     ) -> AsyncIterator[Any]:
         """Make a request, and explain why it failed."""
         from yarl import URL
@@ -168,10 +165,13 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
         if self._session is None:
             self._session = self._make_session()
             weakref.finalize(self, HTTPFileSystem.close_session, self.loop, self._session)
-        target = URL(self._base_url + url, encoded=True).update_query(params or {})
-        async with self._session.get(target, headers=_make_headers(self._login)) as response:
+        if query:  # with each slash quoted, as signatures want it
+            url += "?" + urllib.parse.urlencode(query, quote_via=urllib.parse.quote)
+        request = await asyncio.to_thread(self._login.sign, self._base_url + url)
+        target = URL(request.url, encoded=True)
+        async with self._session.get(target, headers=request.headers) as response:
             if response.status >= 400:
-                raise await self._explain(response, path, is_listing=params is not None)
+                raise await self._explain(response, path, is_listing=query is not None)
             yield response
 
     def _make_session(self) -> Any:
@@ -180,7 +180,7 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
             sock_connect=_CONNECT_TIMEOUT,
             sock_read=float(os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", _READ_TIMEOUT)),
         )
-        connector = self._aiohttp.TCPConnector(limit=MAX_CONCURRENCY, ssl=_make_ssl())
+        connector = self._aiohttp.TCPConnector(limit=MAX_CONCURRENCY, ssl=self._login.make_ssl())
         return self._aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True)
 
     async def _explain(self, response: Any, path: str, *, is_listing: bool) -> Exception:
@@ -188,7 +188,7 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
         if status == 404 and not is_listing:
             return FileNotFoundError(path)
         if status in (401, 403):
-            return StorageError(f"{self._base_url} denies access ({status}): {_LOGIN}")
+            return StorageError(f"{self._base_url} denies access ({status}): {self._login.advice}")
         if status == 404 or "serve-artifacts" in text:
             return StorageError(
                 f"{self._base_url} does not serve artifacts ({status}): start it with "
@@ -210,44 +210,3 @@ def make_artifacts_root(
     """Return the root of a server's artifacts. The arguments are those of the filesystem."""
     login = {"username": username, "password": password} if username else {}
     return ArtifactsPath(f"{PROTOCOL}:///", base_url=base_url, **login)
-
-
-def _make_headers(login: tuple[str, str | None] | None) -> dict[str, str]:
-    """Return what MLflow's own client would send."""
-    headers = {}
-    username, password = login or _read_login()
-    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
-    if username:
-        text = f"{username}:{password or ''}".encode()
-        headers["Authorization"] = f"Basic {base64.b64encode(text).decode()}"
-    elif token:
-        headers["Authorization"] = f"Bearer {token}"
-    workspace = os.environ.get("MLFLOW_WORKSPACE", "").strip()
-    if workspace:
-        headers["X-MLFLOW-WORKSPACE"] = workspace
-    return headers
-
-
-def _read_login() -> tuple[str | None, str | None]:
-    names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
-    file = configparser.ConfigParser(interpolation=None)
-    if not all(name in os.environ for name in names):
-        file.read(os.path.expanduser("~/.mlflow/credentials"))
-    username, password = (
-        os.environ.get(name) or file.get("mlflow", name, fallback=None) for name in names
-    )
-    return (username, password) if username and password else (None, None)
-
-
-def _make_ssl() -> ssl.SSLContext | bool:
-    """Return how to verify the server, as MLflow's variables have it."""
-    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
-        return False
-    authority = os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH")
-    certificate = os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH")
-    if not authority and not certificate:
-        return True
-    context = ssl.create_default_context(cafile=authority or None)
-    if certificate:
-        context.load_cert_chain(certificate)
-    return context

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from kedro_hydraflow.errors import (
     KedroHydraflowError,
+    MissingPackageError,
     NotFoundError,
     OptionError,
     StorageError,
@@ -170,6 +171,8 @@ class RemoteStorage(Storage):
         if self._client is None or self._client[0] != os.getpid():  # none survives a fork
             try:
                 client = self._make_client(self._root)
+            except MissingPackageError:
+                raise
             except ImportError as exc:
                 raise missing_filesystem(str(self._root), exc) from exc
             except Exception as exc:

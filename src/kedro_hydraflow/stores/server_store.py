@@ -1,8 +1,9 @@
 """A tracking server, or a database other than SQLite, through MLflow's own client.
 
-``mlflow`` is imported here alone, and only when runs are asked for. For a server
-``mlflow-skinny`` is enough. Before MLflow's client, which asks a server that is down again for
-minutes, one request of our own sees whether an MLflow server answers at all.
+``mlflow`` is imported when runs are asked for, and otherwise only to log in where a server
+serves artifacts. For a server ``mlflow-skinny`` is enough. Before MLflow's client, which asks a
+server that is down again for minutes, one request of our own sees whether an MLflow server
+answers at all.
 
 A search brings runs with all that was logged for them; only the histories of metrics take
 requests of their own.

@@ -1,0 +1,162 @@
+"""Requests that an MLflow server lets in, because they log in as MLflow's own client does.
+
+MLflow's client makes its requests in ``http_request`` of ``mlflow/utils/rest_utils.py``. What
+that adds to a request is taken from the same functions of MLflow: credentials, headers,
+plugins, certificates. MLflow makes requests with ``requests``, so that is installed with it.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import ssl
+import time
+from typing import Any, NamedTuple
+
+from kedro_hydraflow.errors import MissingPackageError
+from kedro_hydraflow.redaction import redact_url
+
+_SAME_HEADERS = 10.0
+"""Seconds for which the headers of MLflow's providers are sent again. To resolve them for each
+request would take longer than a request."""
+
+_KUBERNETES = ("kubernetes", "kubernetes-namespaced")
+
+
+class SignedRequest(NamedTuple):
+    """A GET request with everything that a server wants to see."""
+
+    url: str
+    """The URL as it was signed, not to be quoted again."""
+
+    headers: dict[str, str]
+
+
+class MlflowLogin:
+    """How to log in at an MLflow server.
+
+    Args:
+        base_url: The server.
+        username: Instead of the login that MLflow's variables, files and plugins give.
+        password: The one that goes with it.
+
+    Raises:
+        MissingPackageError: If MLflow is not installed.
+    """
+
+    def __init__(
+        self, base_url: str, username: str | None = None, password: str | None = None
+    ) -> None:
+        try:
+            from mlflow.utils.credentials import get_default_host_creds
+        except ImportError as exc:
+            raise MissingPackageError(
+                f"artifacts on the MLflow server {redact_url(base_url)!r} are read with MLflow's "
+                f"login, and MLflow is not installed ({exc}): pip install 'kedro-hydraflow[mlflow]'"
+            ) from exc
+        self._get_host_creds = get_default_host_creds
+        self._base_url = base_url
+        self._own_login = (username, password or "") if username else None
+        self._resolved: tuple[float, dict[str, str]] | None = None
+
+    def sign(self, url: str) -> SignedRequest:
+        """Return a GET request for a URL of the server.
+
+        The environment is read each time, and a plugin may ask a service for a token.
+        """
+        from requests import Request
+
+        creds = self._get_host_creds(self._base_url)
+        headers = {**_get_workspace_header(), **self._resolve_headers()}
+        authorization = self._make_authorization(creds)
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        request = Request("GET", url, headers=headers, auth=self._find_signer(creds)).prepare()
+        signed = {
+            name: value if isinstance(value, str) else value.decode("latin-1")
+            for name, value in request.headers.items()
+        }
+        return SignedRequest(str(request.url), signed)
+
+    def _resolve_headers(self) -> dict[str, str]:
+        from mlflow.tracking.request_header.registry import resolve_request_headers
+
+        now = time.monotonic()
+        if self._resolved is None or now - self._resolved[0] > _SAME_HEADERS:
+            self._resolved = now, resolve_request_headers()
+        return self._resolved[1]
+
+    def _make_authorization(self, creds: Any) -> str | None:
+        if self._own_login is not None:
+            return _make_basic(*self._own_login)
+        if creds.username and creds.password and creds.auth not in _KUBERNETES:
+            return _make_basic(creds.username, creds.password)
+        return f"Bearer {creds.token}" if creds.token else None
+
+    def _find_signer(self, creds: Any) -> Any:
+        """Return what signs a request of ``requests``, None if nothing does."""
+        if self._own_login is not None:
+            return None
+        if creds.aws_sigv4:
+            from requests_auth_aws_sigv4 import AWSSigV4
+
+            return AWSSigV4("execute-api")
+        if creds.auth:
+            from mlflow.tracking.request_auth.registry import fetch_auth
+
+            return fetch_auth(creds.auth)
+        return None
+
+    def make_ssl(self) -> ssl.SSLContext:
+        """Return how to verify the server, and the certificate to show to it."""
+        from requests import Session
+        from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+        creds = self._get_host_creds(self._base_url)
+        with Session() as session:  # which knows REQUESTS_CA_BUNDLE
+            settings = session.merge_environment_settings(
+                self._base_url, {}, None, creds.verify, creds.client_cert_path
+            )
+        verify, certificate = settings["verify"], settings["cert"]
+        authorities = verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH
+        if os.path.isdir(authorities):
+            context = ssl.create_default_context(capath=authorities)
+        else:
+            context = ssl.create_default_context(cafile=authorities)
+        if verify is False:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if certificate:
+            context.load_cert_chain(certificate)
+        return context
+
+    @property
+    def advice(self) -> str:
+        """What to do when the server denies access."""
+        creds = self._get_host_creds(self._base_url)
+        if self._own_login is None and creds.auth and not creds.aws_sigv4:
+            return (
+                f"it does not accept what MLFLOW_TRACKING_AUTH={creds.auth} adds to a request. "
+                "If that plugin has to answer a challenge of the server (Kerberos, Digest), which "
+                "is not supported for artifacts, give their location as artifact_root"
+            )
+        if self._own_login is None and creds.aws_sigv4:
+            return "check the AWS credentials and region that MLFLOW_TRACKING_AWS_SIGV4 signs with"
+        return (
+            "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+            "MLFLOW_TRACKING_TOKEN, as for MLflow itself"
+        )
+
+
+def _make_basic(username: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
+
+
+def _get_workspace_header() -> dict[str, str]:
+    try:
+        from mlflow.utils.workspace_context import get_request_workspace
+        from mlflow.utils.workspace_utils import WORKSPACE_HEADER_NAME
+    except ImportError:  # an MLflow without workspaces
+        return {}
+    workspace = get_request_workspace()
+    return {WORKSPACE_HEADER_NAME: workspace} if workspace else {}
