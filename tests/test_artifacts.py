@@ -875,7 +875,7 @@ def test_stopped_at_any_step_of_keeping_a_copy(
 FORK = """
 import os, sys, threading, time
 from pathlib import Path
-from test_artifacts import FolderStorage, Place, make_artifact_path, RUN
+from tests.test_artifacts import FolderStorage, Place, make_artifact_path, RUN
 
 class Slow(FolderStorage):
     def list_dir(self, path, limit=None):

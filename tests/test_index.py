@@ -374,10 +374,9 @@ assert get(open_index(sys.argv[1]), 300) == make_configs(300)
 
 
 def run_python(code: str, *arguments: object) -> subprocess.Popen[str]:
-    tests = str(Path(__file__).parent)
     return subprocess.Popen(
-        [sys.executable, "-c", f"from test_index import *\n{code}", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([tests, *filter(None, sys.path)])},
+        [sys.executable, "-c", f"from tests.test_index import *\n{code}", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -19,7 +19,6 @@ import polars as pl
 import pytest
 from upath import UPath
 
-from conftest import TrackingDir, WebServer, write
 from kedro_hydraflow import (
     Run,
     RunCollection,
@@ -45,6 +44,7 @@ from kedro_hydraflow.loading import load_runs
 from kedro_hydraflow.reading import _ConfigLoader
 from kedro_hydraflow.storage import LocalStorage, Parsed
 from kedro_hydraflow.stores import open_store
+from tests.conftest import TrackingDir, WebServer, write
 
 NAMES = ["eval_digits", "train_digits_v1", "train_digits_v2"]
 

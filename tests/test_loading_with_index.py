@@ -13,11 +13,11 @@ import joblib
 import pytest
 import yaml
 
-from conftest import Database, TrackingDir, WebServer, write
 from kedro_hydraflow import HydraflowRunCollectionDataset, Run, iter_run_dirs, iter_runs
 from kedro_hydraflow.index import FILE_NAME
 from kedro_hydraflow.storage import LocalStorage
 from kedro_hydraflow.stores.file_store import FileStore
+from tests.conftest import Database, TrackingDir, WebServer, write
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigTypeError, InterpolationResolutionError
 
-from conftest import TrackingDir, write
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.errors import (
     ConfigError,
@@ -32,6 +31,7 @@ from kedro_hydraflow.errors import (
     OptionError,
     RunLoadError,
 )
+from tests.conftest import TrackingDir, write
 
 CONFIG = """\
 model:

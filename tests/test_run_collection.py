@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conftest import TrackingDir, write
 from kedro_hydraflow import Run, RunCollection, RunInfo, iter_run_dirs
 from kedro_hydraflow.columns import make_array, make_series
 from kedro_hydraflow.errors import ConfigError, MissingKeyError, OptionError
 from kedro_hydraflow.storage import LocalStorage
+from tests.conftest import TrackingDir, write
 
 Runs = RunCollection[Run[Any, Any]]
 

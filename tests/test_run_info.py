@@ -11,12 +11,12 @@ import pytest
 import yaml
 from upath import UPath
 
-from conftest import TrackingDir
 from kedro_hydraflow import Run, RunInfo, iter_run_dirs
 from kedro_hydraflow.errors import MetadataError, StorageError
 from kedro_hydraflow.finding import find_runs
 from kedro_hydraflow.run_info import FACTS
 from kedro_hydraflow.stores import open_store
+from tests.conftest import TrackingDir
 
 
 def test_facts(tracking_dir: TrackingDir, publish: Callable[[Path], str]) -> None:

@@ -13,7 +13,6 @@ import fsspec
 import pytest
 from upath import UPath
 
-from conftest import TrackingDir, WebServer, write
 from kedro_hydraflow import Run, iter_run_dirs
 from kedro_hydraflow.errors import (
     KedroHydraflowError,
@@ -30,6 +29,7 @@ from kedro_hydraflow.storage import (
 )
 from kedro_hydraflow.storage.foreign_errors import is_transient
 from kedro_hydraflow.storage.remote import RemoteStorage
+from tests.conftest import TrackingDir, WebServer, write
 
 ODD_NAMES = ["100%25 done", "two words", "a::b", "[x]", "é日本", "#1?", "it's", "a+b=c&d", "a;b"]
 

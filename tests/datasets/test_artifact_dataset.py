@@ -16,9 +16,9 @@ from kedro.pipeline import node, pipeline
 from kedro.runner import ParallelRunner, SequentialRunner, ThreadRunner
 from polars.testing import assert_frame_equal
 
-from conftest import TrackingDir, WebServer, write
 from kedro_hydraflow import HydraflowArtifactDataset, Run
 from kedro_hydraflow.errors import ArtifactError, NotFoundError, OptionError
+from tests.conftest import TrackingDir, WebServer, write
 
 TYPE = "kedro_hydraflow.HydraflowArtifactDataset"
 

@@ -13,10 +13,10 @@ import pytest
 from kedro.io import DataCatalog, DatasetError
 from upath import UPath
 
-from conftest import TrackingDir, write
 from kedro_hydraflow import HydraflowRunCollectionDataset, Run, RunCollection
 from kedro_hydraflow.errors import KedroHydraflowError, RunLoadError
 from kedro_hydraflow.storage import LocalStorage
+from tests.conftest import TrackingDir, write
 
 TYPE = "kedro_hydraflow.HydraflowRunCollectionDataset"
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from kedro.io import DataCatalog, DatasetError
 
-from conftest import TrackingDir
 from kedro_hydraflow import HydraflowRunCollectionDataset, HydraflowRunDataset, Run
+from tests.conftest import TrackingDir
 
 TYPE = "kedro_hydraflow.HydraflowRunDataset"
 RUN = "803221166256626715/5b59290f35f943c8863522a4cd371131"

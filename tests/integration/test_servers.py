@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import servers
-from places import Places
+from tests import servers
+from tests.integration.places import Places
 
 
 def test_log_of_a_server_that_does_not_start_is_shown() -> None:

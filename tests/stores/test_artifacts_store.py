@@ -11,11 +11,11 @@ from typing import Any
 import fsspec
 import pytest
 
-from conftest import DATABASE_SWEEP, write
 from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
 from kedro_hydraflow.storage.remote import RemoteStorage
 from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore
+from tests.conftest import DATABASE_SWEEP, write
 
 
 def run_id(number: int) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from conftest import TrackingDir, write
 from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
 from kedro_hydraflow.errors import (
     MetadataError,
@@ -23,6 +22,7 @@ from kedro_hydraflow.finding import find_runs
 from kedro_hydraflow.loading import load_runs
 from kedro_hydraflow.storage import LocalStorage
 from kedro_hydraflow.stores import make_name_filter, open_store
+from tests.conftest import TrackingDir, write
 
 BAD_METAS = {
     "not UTF-8": (b"name: \xff\n", "expected UTF-8 text"),

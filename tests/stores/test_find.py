@@ -9,7 +9,6 @@ from typing import Any
 import fsspec
 import pytest
 
-from conftest import DATABASE_SWEEP, Database, TrackingDir, write
 from kedro_hydraflow import Run, RunCollection, get_experiment_names, iter_run_dirs
 from kedro_hydraflow.errors import (
     NotFoundError,
@@ -20,6 +19,7 @@ from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore
 from kedro_hydraflow.stores.file_store import FileStore
 from kedro_hydraflow.stores.sqlite_store import SqliteStore
+from tests.conftest import DATABASE_SWEEP, Database, TrackingDir, write
 
 RUN_ID = "8789b6db86fc4cde9444c88819007b9e"
 

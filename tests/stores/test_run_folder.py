@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TrackingDir, write
 from kedro_hydraflow.errors import StorageError
 from kedro_hydraflow.storage import Place, locate
 from kedro_hydraflow.stores.run_folder import NoRunDirError, NotARunError, explain_strays
+from tests.conftest import TrackingDir, write
 
 
 @pytest.fixture

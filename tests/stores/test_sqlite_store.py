@@ -20,13 +20,13 @@ from typing import Any
 
 import pytest
 
-from conftest import DATABASE_SWEEP, Database, TrackingDir, write
 from kedro_hydraflow import Run, RunCollection, get_experiment_names, iter_run_dirs, iter_runs
 from kedro_hydraflow.errors import StorageError, TrackingDirectoryError
 from kedro_hydraflow.finding import find_runs, find_some_runs
 from kedro_hydraflow.run_info import RunInfo
 from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores import sqlite_store as module
+from tests.conftest import DATABASE_SWEEP, Database, TrackingDir, write
 
 CONFIG = "artifacts/.hydra/config.yaml"
 
