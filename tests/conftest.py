@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import sys
 import threading
+import time
 from contextlib import closing
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -319,3 +320,16 @@ def serve() -> Iterator[Callable[[Path], WebServer]]:
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry requests at once."""
     monkeypatch.setattr("kedro_hydraflow.storage.bulk.WAIT", 0)
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Let a minute pass for those who ask how old local files are, with each call."""
+    now = time.time_ns
+    passed = [0]
+    monkeypatch.setattr("kedro_hydraflow.storage.local.time.time_ns", lambda: now() + passed[0])
+
+    def wait() -> None:
+        passed[0] += 60 * 10**9
+
+    return wait
