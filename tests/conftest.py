@@ -19,15 +19,19 @@ import yaml
 from hypothesis import HealthCheck, settings
 
 from kedro_hydraflow.index import Index, open_index
+from kedro_hydraflow.storage import LocalStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from kedro_hydraflow.index import IndexOption
 
 ROOT = Path(__file__).parent.parent
 SWEEP = ROOT / "examples" / "data" / "mlruns"
 """A real sweep: 31 runs in three experiments, one of them FAILED."""
+
+SWEEP_NAMES = ["eval_digits", "train_digits_v1", "train_digits_v2"]
+"""The names of its experiments."""
 
 DATABASE_SWEEP = ROOT / "examples" / "data" / "sqlite"
 """Another one, in a database: 7 runs in three experiments, one of them FAILED."""
@@ -110,6 +114,17 @@ class TrackingDir:
         for key, text in (metrics or {}).items():
             write(directory / "metrics" / key, text)
         return directory
+
+    def add_runs(self, n_runs: int, make_config: Callable[[int], str] = lambda i: "") -> None:
+        """Write the experiment "train" with runs whose configurations have their number as ``i``.
+
+        Args:
+            n_runs: How many.
+            make_config: Gives the rest of each configuration.
+        """
+        experiment = self.add_experiment("train")
+        for i in range(n_runs):
+            self.add_run(experiment, f"r{i:03}", f"i: {i}\n{make_config(i)}")
 
 
 class Database:
@@ -207,6 +222,12 @@ def write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def replace_meta(run_dir: Path, **entries: Any) -> None:
+    """Replace entries of a run's ``meta.yaml``."""
+    meta = run_dir / "meta.yaml"
+    meta.write_text(yaml.safe_dump({**yaml.safe_load(meta.read_text()), **entries}))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_index() -> Iterator[None]:
     """Let tests read what they write; those of the index give its directory."""
@@ -297,6 +318,10 @@ class WebServer:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
+    def count(self, ending: str) -> int:
+        """Return how many requests there were for paths that end so."""
+        return sum(path.endswith(ending) for path in self.requests)
+
     def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
@@ -333,3 +358,38 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         passed[0] += 60 * 10**9
 
     return wait
+
+
+class FilesRead:
+    """The local files that this process has read, by the call that read them."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+
+    @property
+    def paths(self) -> list[str]:
+        """All of them."""
+        return [path for paths in self.calls for path in paths]
+
+    @property
+    def counts(self) -> list[int]:
+        """How many each call read."""
+        return [len(paths) for paths in self.calls]
+
+    def clear(self) -> None:
+        """Forget those read until now."""
+        self.calls.clear()
+
+
+@pytest.fixture
+def files_read(monkeypatch: pytest.MonkeyPatch) -> FilesRead:
+    """Note which local files are read from now on."""
+    read = FilesRead()
+    read_parsed = LocalStorage.read_parsed
+
+    def note(self: LocalStorage, paths: Sequence[str], parse: Any) -> Any:
+        read.calls.append([*paths])
+        return read_parsed(self, paths, parse)
+
+    monkeypatch.setattr(LocalStorage, "read_parsed", note)
+    return read

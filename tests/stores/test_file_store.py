@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
-from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
+from kedro_hydraflow import (
+    Run,
+    get_experiment_names,
+    iter_run_dirs,
+)
 from kedro_hydraflow.errors import (
     MetadataError,
     NotFoundError,
@@ -22,7 +26,7 @@ from kedro_hydraflow.finding import find_runs
 from kedro_hydraflow.loading import load_runs
 from kedro_hydraflow.storage import LocalStorage
 from kedro_hydraflow.stores import make_name_filter, open_store
-from tests.conftest import TrackingDir, write
+from tests.conftest import FilesRead, TrackingDir, WebServer, replace_meta, write
 
 BAD_METAS = {
     "not UTF-8": (b"name: \xff\n", "expected UTF-8 text"),
@@ -32,6 +36,7 @@ BAD_METAS = {
     "list": (b"- a\n", "expected a YAML mapping, found a sequence"),
     "two documents": (b"name: a\n---\nname: b\n", "expected a single document"),
 }
+
 
 bad_metas = pytest.mark.parametrize(("content", "reason"), BAD_METAS.values(), ids=BAD_METAS.keys())
 
@@ -445,6 +450,7 @@ def test_other_directory_is_refused(tmp_path: Path) -> None:
 
 # Filters -------------------------------------------------------------------------------
 
+
 NAMES = ["eval", "train_[a]", "train_a", "train_b*", "Train"]
 
 
@@ -584,9 +590,7 @@ def test_metric_histories(tracking_dir: TrackingDir) -> None:
         runs.metric_histories("loss")
 
 
-def test_logged_columns_are_read_in_bulk(
-    tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_logged_columns_are_read_in_bulk(tracking_dir: TrackingDir, files_read: FilesRead) -> None:
     experiment = tracking_dir.add_experiment("train")
     for number in range(20):
         run_dir = tracking_dir.add_run(
@@ -594,15 +598,53 @@ def test_logged_columns_are_read_in_bulk(
         )
         write(run_dir / "params/lr", "0.1")
     runs = Run.load(iter_run_dirs(tracking_dir.root))
-    read: list[int] = []
-    read_parsed = LocalStorage.read_parsed
-
-    def count(self: LocalStorage, paths: list[str], parse: Any) -> Any:
-        read.append(len(paths))
-        return read_parsed(self, paths, parse)
-
-    monkeypatch.setattr(LocalStorage, "read_parsed", count)
+    files_read.clear()
     frame = runs.to_frame("metrics.loss", "params.lr", "status")
     assert frame.row(19) == (19.0, "0.1", "FINISHED")
     runs.filter(("metrics.loss", 3.0))
-    assert read == [20, 20]
+    assert files_read.counts == [20, 20]
+
+
+def test_what_ended_remote_runs_logged_is_remembered(
+    tracking_dir: TrackingDir, tmp_path: Path, serve: Callable[[Path], WebServer]
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    values = {"run0": "1 0.5 0\n", "run1": "1 nan 0\n", "run2": "1 0.25 0\n"}
+    for name, line in values.items():
+        tracking_dir.add_run(experiment, name, metrics={"loss": line})
+    tracking_dir.add_run(experiment, "run3")
+    replace_meta(experiment / "run2", status=1)
+    server = serve(tracking_dir.root.parent)
+
+    def load() -> Any:
+        return Run.load(iter_run_dirs(f"{server.url}/mlruns"), index=tmp_path / "index")
+
+    for _ in range(2):
+        assert repr(load().to_list("metrics.loss", None)) == "[0.5, nan, 0.25, None]"
+    counts = [server.count(f"{name}/metrics/loss") for name in ("run0", "run1", "run2", "run3")]
+    assert counts == [1, 1, 2, 1]
+    for _ in range(2):
+        assert repr(load()[1].metrics) == "{'loss': nan}"
+    assert server.count("run1/metrics/loss") == 2
+
+
+def test_metrics_on_a_local_disk_are_read_when_they_change(
+    tracking_dir: TrackingDir, tmp_path: Path, later: Callable[[], None], files_read: FilesRead
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for name in ("a", "b"):
+        tracking_dir.add_run(experiment, name, metrics={"loss": "1 nan 0\n"})
+    later()
+
+    def losses() -> str:
+        runs = Run.load(iter_run_dirs(tracking_dir.root), index=tmp_path / "index")
+        files_read.clear()
+        column = repr(runs.to_list("metrics.loss"))
+        return f"{column}, {len(files_read.paths)} files"
+
+    assert losses() == "[nan, nan], 2 files"
+    assert losses() == "[nan, nan], 0 files"
+    with (experiment / "b/metrics/loss").open("a") as file:
+        file.write("2 0.5 1\n")
+    assert losses() == "[nan, 0.5], 1 files"
+    assert losses() == "[nan, 0.5], 0 files"
