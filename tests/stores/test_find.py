@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import fsspec
 import pytest
@@ -20,12 +19,9 @@ from kedro_hydraflow.stores.artifacts_store import ArtifactsStore
 from kedro_hydraflow.stores.file_store import FileStore
 from kedro_hydraflow.stores.sqlite_store import SqliteStore
 from tests.conftest import DATABASE_SWEEP, Database, TrackingDir, write
+from tests.stores.conftest import find_run_ids
 
 RUN_ID = "8789b6db86fc4cde9444c88819007b9e"
-
-
-def find_run_ids(*args: Any, **kwargs: Any) -> list[str]:
-    return [run_dir.name for run_dir in iter_run_dirs(*args, **kwargs)]
 
 
 def add_runs(database: Database, *run_ids: str) -> None:

@@ -33,8 +33,7 @@ RUNS = ["whole", "artifacts alone", "meta alone", "being written", "old"]
 STRAYS = ["of an experiment", "artifacts is a file", "something else"]
 
 
-def test_what_is_a_run(experiment: Callable[[], Place], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kedro_hydraflow.stores.meta_file._EMPTY_META_RETRIES", ())
+def test_what_is_a_run(experiment: Callable[[], Place], waits: list[float]) -> None:
     place = experiment()
     names = [*RUNS, *STRAYS, "absent"]
     errors = explain_strays([place.join(name) for name in names])

@@ -27,12 +27,9 @@ from kedro_hydraflow.run_info import RunInfo
 from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores import sqlite_store as module
 from tests.conftest import DATABASE_SWEEP, Database, TrackingDir, write
+from tests.stores.conftest import find_run_ids
 
 CONFIG = "artifacts/.hydra/config.yaml"
-
-
-def find_run_ids(location: Path, *args: Any, **kwargs: Any) -> list[str]:
-    return [run_dir.name for run_dir in iter_run_dirs(location, *args, **kwargs)]
 
 
 def load(database: Database, **kwargs: Any) -> RunCollection[Run]:
