@@ -18,6 +18,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, settings
 
+from kedro_hydraflow import Run
 from kedro_hydraflow.index import Index, open_index
 from kedro_hydraflow.storage import LocalStorage
 
@@ -393,3 +394,41 @@ def files_read(monkeypatch: pytest.MonkeyPatch) -> FilesRead:
 
     monkeypatch.setattr(LocalStorage, "read_parsed", note)
     return read
+
+
+RUN_CONFIG = """\
+model:
+  type: mlp
+  hidden_size: 64
+  layers: [1, 2]
+lr: 0.1
+seed: 42
+nothing: null
+unset: ???
+alias: ${model.type}
+label: ${model.type}-${seed}
+broken: ${nowhere}
+cfg_file: &anchor a.yaml
+"""
+
+
+@pytest.fixture
+def run_dir(tracking_dir: TrackingDir) -> Path:
+    """The directory of a run with a configuration of every kind, logged values, and files."""
+    directory = tracking_dir.add_run(
+        tracking_dir.add_experiment("train"),
+        "abc",
+        RUN_CONFIG,
+        {"loss": "1 0.5 0\n2 0.25 1\n", "val/acc.top1": "1 0.9 0\n", "a__b": "1 3 0\n"},
+    )
+    write(directory / "params/model.type", "mlp")
+    write(directory / "tags/mlflow.user", "alice")
+    for name in ("a.txt", "b.csv", "plots/c.txt"):
+        write(directory / "artifacts" / name, name)
+    return directory
+
+
+@pytest.fixture
+def run(run_dir: Path) -> Run[Any, Any]:
+    """That run."""
+    return Run(run_dir)
