@@ -20,7 +20,6 @@ from kedro_hydraflow import (
     Run,
     iter_run_dirs,
     iter_runs,
-    parallel,
 )
 from kedro_hydraflow.errors import (
     ConfigError,
@@ -214,13 +213,14 @@ def test_each_file_is_read_once(sweep: Path, files_read: FilesRead) -> None:
 def jobs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many batches went to jobs each time; of small loads, 10 runs are the sample."""
     started: list[int] = []
-    map_in_jobs = parallel._map_in_jobs
 
-    def spy(function: Any, items: Any, *args: Any) -> Any:
-        started.append(len(items))
-        return map_in_jobs(function, items, *args)
+    class CountingParallel(joblib.Parallel):  # type: ignore[misc]
+        def __call__(self, iterable: Any) -> Any:
+            items = [*iterable]
+            started.append(len(items))
+            return super().__call__(items)
 
-    monkeypatch.setattr(parallel, "_map_in_jobs", spy)
+    monkeypatch.setattr(joblib, "Parallel", CountingParallel)
     monkeypatch.setattr("kedro_hydraflow.reading._SAMPLE", 10)
     return started
 
@@ -352,6 +352,9 @@ def test_refused_config_by_url_is_never_an_empty_one(
         Run.load(urls)
     with pytest.raises(StorageError, match="access denied" if status < 500 else "cannot read"):
         _ = Run(urls[1]).cfg
+
+
+# Known to the index ------------------------------------------------------------------------
 
 
 def get_runs_read(files_read: FilesRead) -> list[str]:

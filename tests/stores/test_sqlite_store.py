@@ -39,14 +39,14 @@ def load(database: Database, **kwargs: Any) -> RunCollection[Run]:
 def count_opens(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that gets each SQL statement from now on."""
     statements: list[str] = []
-    connect = module._connect
+    connect = sqlite3.connect
 
-    def connect_and_trace(path: str) -> sqlite3.Connection:
-        connection = connect(path)
+    def connect_and_trace(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        connection = connect(*args, **kwargs)
         connection.set_trace_callback(statements.append)
         return connection
 
-    monkeypatch.setattr(module, "_connect", connect_and_trace)
+    monkeypatch.setattr(sqlite3, "connect", connect_and_trace)
     return statements
 
 
