@@ -243,11 +243,11 @@ def open_given_index(option: IndexOption) -> Index:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _artifact_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep remote artifacts away from the user's cache, in child processes too."""
+def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep away from the user's caches, in child processes too: ours, and that of the pictures."""
     with pytest.MonkeyPatch.context() as environment:
-        cache_dir = tmp_path_factory.mktemp("cache")
-        environment.setenv("KEDRO_HYDRAFLOW_CACHE_DIR", str(cache_dir))
+        for name in ("KEDRO_HYDRAFLOW_CACHE_DIR", "MPLCONFIGDIR"):
+            environment.setenv(name, str(tmp_path_factory.mktemp("cache")))
         yield
 
 

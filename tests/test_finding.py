@@ -19,9 +19,12 @@ from kedro_hydraflow import (
 from kedro_hydraflow.errors import (
     NotFoundError,
     OptionError,
+    RunLoadError,
     TrackingDirectoryError,
 )
-from tests.conftest import SWEEP_NAMES, TrackingDir, WebServer
+from kedro_hydraflow.finding import find_runs, find_some_runs, report
+from kedro_hydraflow.stores import open_store
+from tests.conftest import SWEEP_NAMES, TrackingDir, WebServer, write
 
 # The same on every kind of storage ------------------------------------------------------
 
@@ -129,3 +132,64 @@ def test_bad_on_error(tracking_dir: TrackingDir, function: Any, on_error: Any) -
 def test_tracking_directory_by_url(sweep: Path, serve: Callable[[Path], WebServer]) -> None:
     runs = Run.load(iter_run_dirs(serve(sweep).url, "train_*"), n_jobs=2)
     assert runs.to_list("run_id") == [path.name for path in iter_run_dirs(sweep, "train_*")]
+
+
+# What is found, and what cannot be read --------------------------------------------------
+
+
+def test_findings_name_the_other_experiments(sweep: Path) -> None:
+    found = find_runs(open_store(sweep), "train_*")
+    assert (found.experiments, found.other_experiments) == (SWEEP_NAMES[1:], SWEEP_NAMES[:1])
+    assert len(found.runs) == 29
+    assert found.failures == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 100])
+def test_a_few_runs_are_the_first_ones(
+    sweep: Path, publish: Callable[[Path], str], count: int
+) -> None:
+    store = open_store(publish(sweep))
+    some = find_some_runs(store, count=count)
+    everything = find_runs(store).runs
+    assert [info.run_id for info in some] == [info.run_id for info in everything[:count]]
+
+
+def test_a_few_runs_are_found_among_bad_ones(tracking_dir: TrackingDir) -> None:
+    tracking_dir.add_runs(20)
+    for number in range(5):
+        write(tracking_dir.root / f"1/r{number:03}/meta.yaml", "- 1")
+    some = find_some_runs(open_store(tracking_dir.root), count=2)
+    assert [info.run_id for info in some] == ["r005", "r006"]
+
+
+def test_directories_are_found_when_the_first_is_taken(tracking_dir: TrackingDir) -> None:
+    run_dirs = iter_run_dirs(tracking_dir.root / "nowhere")
+    with pytest.raises(NotFoundError, match="nowhere"):
+        next(run_dirs)
+    run_dirs = iter_run_dirs(tracking_dir.root)
+    tracking_dir.add_runs(3)
+    assert next(run_dirs).name == "r000"
+    assert Run.load(run_dirs).to_list("run_id") == ["r001", "r002"]
+    assert list(run_dirs) == []
+
+
+def test_an_error_shows_a_hundred_failures_and_has_all(tracking_dir: TrackingDir) -> None:
+    tracking_dir.add_runs(102)
+    for number in range(101):
+        write(tracking_dir.root / f"1/r{number:03}/meta.yaml", "- 1")
+    with pytest.raises(RunLoadError) as raised:
+        list(iter_run_dirs(tracking_dir.root))
+    first, *lines = str(raised.value).splitlines()
+    assert first == (
+        "101 of 102 runs and experiments could not be read; on_error='warn' would leave them out:"
+    )
+    assert len(lines) == 101
+    assert lines[0].startswith(f"- {tracking_dir.root}/1/r000/meta.yaml: ")
+    assert lines[-1] == "- and 1 more, in `failures` of this error"
+    assert len(raised.value.failures) == 101
+
+
+def test_nothing_is_reported_where_nothing_failed(caplog: pytest.LogCaptureFixture) -> None:
+    report([], 3, "raise")
+    report([], 3, "warn")
+    assert caplog.messages == []
