@@ -21,14 +21,7 @@ from kedro_hydraflow.config import (
 )
 from kedro_hydraflow.errors import ConfigError, MetadataError
 from kedro_hydraflow.selecting import select
-from tests.fuzz.documents import (
-    SPECIAL,
-    WORDS,
-    Color,
-    describe,
-    long_texts,
-    scalars,
-)
+from tests.fuzz.documents import SPECIAL, WORDS, Color, describe, long_texts, scalars
 from tests.test_selecting import PARTS, SELECT_CONFIG, make_configuration
 
 # Updating --------------------------------------------------------------------------------

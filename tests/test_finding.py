@@ -16,12 +16,7 @@ from kedro_hydraflow import (
     iter_experiment_dirs,
     iter_run_dirs,
 )
-from kedro_hydraflow.errors import (
-    NotFoundError,
-    OptionError,
-    RunLoadError,
-    TrackingDirectoryError,
-)
+from kedro_hydraflow.errors import NotFoundError, OptionError, RunLoadError, TrackingDirectoryError
 from kedro_hydraflow.finding import find_runs, find_some_runs, report
 from kedro_hydraflow.stores import open_store
 from tests.conftest import SWEEP_NAMES, TrackingDir, WebServer, write

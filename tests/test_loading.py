@@ -13,18 +13,8 @@ import polars as pl
 import pytest
 from upath import UPath
 
-from kedro_hydraflow import (
-    Run,
-    RunCollection,
-    iter_run_dirs,
-    iter_runs,
-)
-from kedro_hydraflow.errors import (
-    NotFoundError,
-    OptionError,
-    RunLoadError,
-    StorageError,
-)
+from kedro_hydraflow import Run, RunCollection, iter_run_dirs, iter_runs
+from kedro_hydraflow.errors import NotFoundError, OptionError, RunLoadError, StorageError
 from tests.conftest import FilesRead, TrackingDir, WebServer, write
 
 

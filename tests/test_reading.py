@@ -15,18 +15,8 @@ from typing import Any
 import joblib
 import pytest
 
-from kedro_hydraflow import (
-    HydraflowRunCollectionDataset,
-    Run,
-    iter_run_dirs,
-    iter_runs,
-)
-from kedro_hydraflow.errors import (
-    ConfigError,
-    RunLoadError,
-    StorageError,
-    UnreachableError,
-)
+from kedro_hydraflow import HydraflowRunCollectionDataset, Run, iter_run_dirs, iter_runs
+from kedro_hydraflow.errors import ConfigError, RunLoadError, StorageError, UnreachableError
 from kedro_hydraflow.finding import find_runs
 from kedro_hydraflow.index import FILE_NAME
 from kedro_hydraflow.loading import load_runs
@@ -368,8 +358,6 @@ def get_runs_read(files_read: FilesRead) -> list[str]:
 
 
 RUNS = ["run0", "run1", "run2"]
-
-
 METAS = ["run0/", "run1/", "run2/"]
 
 

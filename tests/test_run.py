@@ -533,8 +533,6 @@ def test_a_copy_builds_its_own_impl_and_keeps_what_was_read(run_dir: Path) -> No
 
 
 C = TypeVar("C")
-
-
 I = TypeVar("I")  # noqa: E741
 
 

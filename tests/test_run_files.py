@@ -10,9 +10,7 @@ import pytest
 
 from kedro_hydraflow import Run
 from kedro_hydraflow.artifacts import ArtifactPath
-from kedro_hydraflow.errors import (
-    NotFoundError,
-)
+from kedro_hydraflow.errors import NotFoundError
 from kedro_hydraflow.run_files import make_artifacts_dir
 from kedro_hydraflow.storage import locate
 

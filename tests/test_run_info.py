@@ -11,15 +11,8 @@ import pytest
 import yaml
 from upath import UPath
 
-from kedro_hydraflow import (
-    Run,
-    RunInfo,
-    iter_run_dirs,
-)
-from kedro_hydraflow.errors import (
-    MetadataError,
-    StorageError,
-)
+from kedro_hydraflow import Run, RunInfo, iter_run_dirs
+from kedro_hydraflow.errors import MetadataError, StorageError
 from kedro_hydraflow.finding import find_runs
 from kedro_hydraflow.run_info import FACTS
 from kedro_hydraflow.stores import open_store

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kedro_hydraflow.artifacts import (
-    fetch,
-    make_artifact_path,
-)
+from kedro_hydraflow.artifacts import fetch, make_artifact_path
 from kedro_hydraflow.cache_dir import CACHE_DIR_VARIABLE
 from kedro_hydraflow.errors import NotFoundError, StorageError, UnreachableError
 from kedro_hydraflow.storage import Entry, Place, Storage

@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock
 
-from kedro_hydraflow.artifacts import (
-    CACHE_SIZE_VARIABLE,
-    fetch,
-    make_artifact_path,
-)
+from kedro_hydraflow.artifacts import CACHE_SIZE_VARIABLE, fetch, make_artifact_path
 from kedro_hydraflow.cache_dir import CACHE_DIR_VARIABLE
 from kedro_hydraflow.errors import OptionError, StorageError
 from kedro_hydraflow.storage import Place

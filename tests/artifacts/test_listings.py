@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kedro_hydraflow.artifacts import (
-    ArtifactPath,
-    fetch,
-    make_artifact_path,
-)
+from kedro_hydraflow.artifacts import ArtifactPath, fetch, make_artifact_path
 from kedro_hydraflow.artifacts.listings import FolderListings, is_file_name
 from kedro_hydraflow.errors import NotFoundError, StorageError
 from kedro_hydraflow.storage import Place

@@ -19,11 +19,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from kedro_hydraflow.artifacts import (
-    ArtifactPath,
-    fetch,
-    make_artifact_path,
-)
+from kedro_hydraflow.artifacts import ArtifactPath, fetch, make_artifact_path
 from kedro_hydraflow.errors import NotFoundError, StorageError
 from kedro_hydraflow.storage import Place
 from tests.artifacts.conftest import RUN, FolderStorage, names

@@ -15,11 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kedro_hydraflow.artifacts import (
-    CACHE_SIZE_VARIABLE,
-    fetch,
-    make_artifact_path,
-)
+from kedro_hydraflow.artifacts import CACHE_SIZE_VARIABLE, fetch, make_artifact_path
 from kedro_hydraflow.artifacts.run_artifacts import RunArtifacts
 from kedro_hydraflow.cache_dir import CACHE_DIR_VARIABLE
 from kedro_hydraflow.errors import NotFoundError, StorageError, UnreachableError

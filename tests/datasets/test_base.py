@@ -23,10 +23,7 @@ from kedro_hydraflow import (
 from kedro_hydraflow.datasets._base import import_object, is_importable_path, to_json
 from kedro_hydraflow.errors import OptionError
 from tests.conftest import TrackingDir
-from tests.datasets.conftest import (
-    TABLE,
-    from_catalog,
-)
+from tests.datasets.conftest import TABLE, from_catalog
 
 NOT_CALLABLE = "text"
 

@@ -13,11 +13,7 @@ from kedro.io import DatasetError
 from kedro_hydraflow.datasets._concat import concat_frames, is_frame, preview_frame
 from kedro_hydraflow.errors import ArtifactError
 from tests.conftest import TrackingDir, write
-from tests.datasets.conftest import (
-    EXPECTED,
-    TextDataset,
-    make_artifact_dataset,
-)
+from tests.datasets.conftest import EXPECTED, TextDataset, make_artifact_dataset
 
 
 def test_concat_of_different_columns_and_types(tracking_dir: TrackingDir) -> None:

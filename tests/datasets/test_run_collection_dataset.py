@@ -12,10 +12,7 @@ from upath import UPath
 from kedro_hydraflow import HydraflowRunCollectionDataset, Run, RunCollection
 from kedro_hydraflow.errors import KedroHydraflowError
 from tests.conftest import TrackingDir
-from tests.datasets.conftest import (
-    from_catalog,
-    make_again,
-)
+from tests.datasets.conftest import from_catalog, make_again
 
 
 def test_load(publish: Callable[[Path], str], sweep: Path) -> None:

@@ -12,9 +12,7 @@ from kedro_hydraflow import HydraflowRunCollectionDataset
 from kedro_hydraflow.errors import RunLoadError
 from kedro_hydraflow.storage import LocalStorage
 from tests.conftest import FilesRead, TrackingDir, WebServer, write
-from tests.datasets.conftest import (
-    from_catalog,
-)
+from tests.datasets.conftest import from_catalog
 
 
 def test_a_bad_option_names_itself() -> None:

@@ -10,13 +10,8 @@ import fsspec
 import pytest
 from upath import UPath
 
-from kedro_hydraflow.errors import (
-    ConfigError,
-    NotFoundError,
-)
-from kedro_hydraflow.storage import (
-    locate,
-)
+from kedro_hydraflow.errors import ConfigError, NotFoundError
+from kedro_hydraflow.storage import locate
 from tests.conftest import write
 
 

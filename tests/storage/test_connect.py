@@ -9,11 +9,7 @@ import pytest
 from upath import UPath
 
 from kedro_hydraflow import Run, iter_run_dirs
-from kedro_hydraflow.errors import (
-    MissingPackageError,
-    OptionError,
-    StorageError,
-)
+from kedro_hydraflow.errors import MissingPackageError, OptionError, StorageError
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.storage.connect import make_root
 from tests.conftest import TrackingDir, WebServer
@@ -61,9 +57,6 @@ def test_missing_package_names_the_extra(
     assert f"pip install 'kedro-hydraflow[{extra}]'" in str(raised.value)
     assert "SECRET" not in str(raised.value)
     assert isinstance(raised.value, ImportError)
-
-
-# Credentials ---------------------------------------------------------------------------
 
 
 def test_two_hosts_share_a_filesystem_and_no_storage(

@@ -7,14 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kedro_hydraflow.errors import (
-    NotFoundError,
-    StorageError,
-)
-from kedro_hydraflow.storage import (
-    Entry,
-    LocalStorage,
-)
+from kedro_hydraflow.errors import NotFoundError, StorageError
+from kedro_hydraflow.storage import Entry, LocalStorage
 from tests.conftest import write
 
 

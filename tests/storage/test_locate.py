@@ -12,16 +12,8 @@ import pytest
 from upath import UPath
 
 from kedro_hydraflow import Run, iter_run_dirs
-from kedro_hydraflow.errors import (
-    NotFoundError,
-    OptionError,
-    RunLoadError,
-    StorageError,
-)
-from kedro_hydraflow.storage import (
-    LocalStorage,
-    locate,
-)
+from kedro_hydraflow.errors import NotFoundError, OptionError, RunLoadError, StorageError
+from kedro_hydraflow.storage import LocalStorage, locate
 from kedro_hydraflow.storage.remote import RemoteStorage
 from tests.conftest import TrackingDir
 

@@ -7,15 +7,8 @@ from typing import Any
 import pytest
 
 from kedro_hydraflow import Run, iter_run_dirs
-from kedro_hydraflow.errors import (
-    KedroHydraflowError,
-    OptionError,
-    RunLoadError,
-    StorageError,
-)
-from kedro_hydraflow.storage import (
-    locate,
-)
+from kedro_hydraflow.errors import KedroHydraflowError, OptionError, RunLoadError, StorageError
+from kedro_hydraflow.storage import locate
 from tests.conftest import TrackingDir, WebServer
 
 # Transient failures --------------------------------------------------------------------

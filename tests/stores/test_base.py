@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 
 from kedro_hydraflow.config import ConfigReader
-from kedro_hydraflow.errors import (
-    OptionError,
-)
+from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores import Store, make_name_filter, open_store
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore

@@ -7,11 +7,7 @@ from typing import Any
 
 import pytest
 
-from kedro_hydraflow import (
-    Run,
-    get_experiment_names,
-    iter_run_dirs,
-)
+from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
 from kedro_hydraflow.errors import (
     MetadataError,
     NotFoundError,

@@ -9,11 +9,7 @@ import fsspec
 import pytest
 
 from kedro_hydraflow import Run, RunCollection, get_experiment_names, iter_run_dirs
-from kedro_hydraflow.errors import (
-    NotFoundError,
-    OptionError,
-    TrackingDirectoryError,
-)
+from kedro_hydraflow.errors import NotFoundError, OptionError, TrackingDirectoryError
 from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore
 from kedro_hydraflow.stores.file_store import FileStore

@@ -8,16 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kedro_hydraflow import (
-    Run,
-    get_experiment_names,
-    iter_run_dirs,
-)
-from kedro_hydraflow.errors import (
-    MetadataError,
-    RunLoadError,
-    StorageError,
-)
+from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
+from kedro_hydraflow.errors import MetadataError, RunLoadError, StorageError
 from kedro_hydraflow.finding import find_runs
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores import open_store

@@ -6,12 +6,8 @@ import math
 
 import pytest
 
-from kedro_hydraflow import (
-    Run,
-)
-from kedro_hydraflow.errors import (
-    MetadataError,
-)
+from kedro_hydraflow import Run
+from kedro_hydraflow.errors import MetadataError
 from kedro_hydraflow.stores.metric_file import parse_latest, parse_points, sort_key
 from tests.conftest import TrackingDir
 
