@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import sys
 import threading
+import time
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,16 +20,21 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, settings
 
+from kedro_hydraflow import Run
 from kedro_hydraflow.index import Index, open_index
+from kedro_hydraflow.storage import LocalStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from kedro_hydraflow.index import IndexOption
 
 ROOT = Path(__file__).parent.parent
 SWEEP = ROOT / "examples" / "data" / "mlruns"
 """A real sweep: 31 runs in three experiments, one of them FAILED."""
+
+SWEEP_NAMES = ["eval_digits", "train_digits_v1", "train_digits_v2"]
+"""The names of its experiments."""
 
 DATABASE_SWEEP = ROOT / "examples" / "data" / "sqlite"
 """Another one, in a database: 7 runs in three experiments, one of them FAILED."""
@@ -111,6 +117,17 @@ class TrackingDir:
         for key, text in (metrics or {}).items():
             write(directory / "metrics" / key, text)
         return directory
+
+    def add_runs(self, n_runs: int, make_config: Callable[[int], str] = lambda i: "") -> None:
+        """Write the experiment "train" with runs whose configurations have their number as ``i``.
+
+        Args:
+            n_runs: How many.
+            make_config: Gives the rest of each configuration.
+        """
+        experiment = self.add_experiment("train")
+        for i in range(n_runs):
+            self.add_run(experiment, f"r{i:03}", f"i: {i}\n{make_config(i)}")
 
 
 class Database:
@@ -208,6 +225,12 @@ def write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def replace_meta(run_dir: Path, **entries: Any) -> None:
+    """Replace entries of a run's ``meta.yaml``."""
+    meta = run_dir / "meta.yaml"
+    meta.write_text(yaml.safe_dump({**yaml.safe_load(meta.read_text()), **entries}))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_index() -> Iterator[None]:
     """Let tests read what they write; those of the index give its directory."""
@@ -222,11 +245,11 @@ def open_given_index(option: IndexOption) -> Index:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _artifact_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep remote artifacts away from the user's cache, in child processes too."""
+def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep away from the user's caches, in child processes too: ours, and that of the pictures."""
     with pytest.MonkeyPatch.context() as environment:
-        cache_dir = tmp_path_factory.mktemp("cache")
-        environment.setenv("KEDRO_HYDRAFLOW_CACHE_DIR", str(cache_dir))
+        for name in ("KEDRO_HYDRAFLOW_CACHE_DIR", "MPLCONFIGDIR"):
+            environment.setenv(name, str(tmp_path_factory.mktemp("cache")))
         yield
 
 
@@ -297,6 +320,10 @@ class WebServer:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def count(self, ending: str) -> int:
+        """Return how many requests there were for paths that end so."""
+        return sum(path.endswith(ending) for path in self.requests)
 
     def close(self) -> None:
         self.server.shutdown()
@@ -386,3 +413,89 @@ class ArtifactsServer:
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry requests at once."""
     monkeypatch.setattr("kedro_hydraflow.storage.bulk.WAIT", 0)
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Let a minute pass for those who ask how old local files are, with each call."""
+    now = time.time_ns
+    passed = [0]
+    monkeypatch.setattr("kedro_hydraflow.storage.local.time.time_ns", lambda: now() + passed[0])
+
+    def wait() -> None:
+        passed[0] += 60 * 10**9
+
+    return wait
+
+
+class FilesRead:
+    """The local files that this process has read, by the call that read them."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+
+    @property
+    def paths(self) -> list[str]:
+        """All of them."""
+        return [path for paths in self.calls for path in paths]
+
+    @property
+    def counts(self) -> list[int]:
+        """How many each call read."""
+        return [len(paths) for paths in self.calls]
+
+    def clear(self) -> None:
+        """Forget those read until now."""
+        self.calls.clear()
+
+
+@pytest.fixture
+def files_read(monkeypatch: pytest.MonkeyPatch) -> FilesRead:
+    """Note which local files are read from now on."""
+    read = FilesRead()
+    read_parsed = LocalStorage.read_parsed
+
+    def note(self: LocalStorage, paths: Sequence[str], parse: Any) -> Any:
+        read.calls.append([*paths])
+        return read_parsed(self, paths, parse)
+
+    monkeypatch.setattr(LocalStorage, "read_parsed", note)
+    return read
+
+
+RUN_CONFIG = """\
+model:
+  type: mlp
+  hidden_size: 64
+  layers: [1, 2]
+lr: 0.1
+seed: 42
+nothing: null
+unset: ???
+alias: ${model.type}
+label: ${model.type}-${seed}
+broken: ${nowhere}
+cfg_file: &anchor a.yaml
+"""
+
+
+@pytest.fixture
+def run_dir(tracking_dir: TrackingDir) -> Path:
+    """The directory of a run with a configuration of every kind, logged values, and files."""
+    directory = tracking_dir.add_run(
+        tracking_dir.add_experiment("train"),
+        "abc",
+        RUN_CONFIG,
+        {"loss": "1 0.5 0\n2 0.25 1\n", "val/acc.top1": "1 0.9 0\n", "a__b": "1 3 0\n"},
+    )
+    write(directory / "params/model.type", "mlp")
+    write(directory / "tags/mlflow.user", "alice")
+    for name in ("a.txt", "b.csv", "plots/c.txt"):
+        write(directory / "artifacts" / name, name)
+    return directory
+
+
+@pytest.fixture
+def run(run_dir: Path) -> Run[Any, Any]:
+    """That run."""
+    return Run(run_dir)

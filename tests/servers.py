@@ -89,7 +89,7 @@ def moto() -> Iterator[Server]:
     env = {"INITIAL_NO_AUTH_ACTION_COUNT": "4"}
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     _require_module("moto.server")
-    with _running(command, port, env=env, ready_url="/moto-api/"):
+    with running(command, port, env=env, ready_url="/moto-api/"):
         key, secret = _make_moto_user(port)
         yield _make_s3_server(port, key, secret)
 
@@ -110,10 +110,10 @@ def rclone_s3(folder: Path) -> Iterator[Server]:
     port = get_free_port()
     key, secret = "rclone-team-key", "rclone-team-secret"
     command = [
-        *(_find_program("rclone"), "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}"),
+        *(find_program("rclone"), "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}"),
         *("--auth-key", f"{key},{secret}"),
     ]
-    with _running(command, port, env={"RCLONE_CONFIG": os.devnull}):
+    with running(command, port, env={"RCLONE_CONFIG": os.devnull}):
         # It sends no checksums of ranges, which clients otherwise insist on.
         config = {
             "request_checksum_calculation": "when_required",
@@ -145,12 +145,12 @@ def seaweedfs() -> Iterator[Server]:
         config = Path(folder, "s3.json")
         config.write_text(json.dumps({"identities": identities}))
         command = [
-            *(_find_program("weed"), "server", f"-dir={folder}", "-ip=127.0.0.1"),
+            *(find_program("weed"), "server", f"-dir={folder}", "-ip=127.0.0.1"),
             *("-ip.bind=127.0.0.1", "-s3", f"-s3.config={config}", *flags),
             *("-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"),
             *("-volume.max=16", "-master.volumeSizeLimitMB=64"),
         ]
-        with _running(command, port):
+        with running(command, port):
             client = _make_botocore_client("s3", port, *admin)
             _retry(lambda: client.create_bucket(Bucket=PRIVATE_BUCKET))
             _retry(lambda: client.create_bucket(Bucket=BUCKET))
@@ -228,7 +228,7 @@ def fake_gcs() -> Iterator[Server]:
         *("-host", "127.0.0.1", "-port", str(port), "-external-url", url),
         *("-public-host", f"127.0.0.1:{port}"),
     ]
-    with _running(command, port, ready_url="/storage/v1/b"):
+    with running(command, port, ready_url="/storage/v1/b"):
 
         def write(name: str, content: bytes) -> None:
             quoted = urllib.parse.quote(name, safe="")
@@ -258,7 +258,7 @@ def azurite() -> Iterator[Server]:
     key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
     wrong_key = base64.b64encode(b"wrong-azure-account-key-of-a-test").decode()
     command = [
-        *(_find_program("azurite-blob", AZURITE / "node_modules" / ".bin"), "--silent"),
+        *(find_program("azurite-blob", AZURITE / "node_modules" / ".bin"), "--silent"),
         *("--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"),
         *("--blobHost", "127.0.0.1", "--blobPort", str(port)),
     ]
@@ -276,7 +276,7 @@ def azurite() -> Iterator[Server]:
 
     options = make_options(key)
     with (
-        _running(command, port),
+        running(command, port),
         ContainerClient.from_connection_string(options["connection_string"], BUCKET) as container,
     ):
         container.create_container()
@@ -293,7 +293,7 @@ def azurite() -> Iterator[Server]:
 @contextmanager
 def sshd() -> Iterator[Server]:
     """Run OpenSSH's server. The options are those of sshfs; see `for_paramiko`."""
-    program, keygen = _find_program("sshd"), _find_program("ssh-keygen")
+    program, keygen = find_program("sshd"), find_program("ssh-keygen")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # where it drops its privileges
     port = get_free_port()
@@ -318,7 +318,7 @@ def sshd() -> Iterator[Server]:
         data = folder / "data"
         data.mkdir()
         command = [program, "-D", "-e", "-f", str(folder / "config"), "-p", str(port)]
-        with _running(command, port):
+        with running(command, port):
             # `port` is in the URL; paramiko and asyncssh would otherwise look into ~/.ssh.
             options = {
                 "username": getpass.getuser(),
@@ -358,10 +358,10 @@ def rclone_webdav() -> Iterator[Server]:
     user, password = "team", "rclone-webdav-password"
     with tempfile.TemporaryDirectory() as folder:
         command = [
-            *(_find_program("rclone"), "serve", "webdav", folder, "--addr", f"127.0.0.1:{port}"),
+            *(find_program("rclone"), "serve", "webdav", folder, "--addr", f"127.0.0.1:{port}"),
             *("--user", user, "--pass", password, "--dir-cache-time", "0s"),
         ]
-        with _running(command, port, env={"RCLONE_CONFIG": os.devnull}):
+        with running(command, port, env={"RCLONE_CONFIG": os.devnull}):
             yield Server(
                 f"webdav+http://127.0.0.1:{port}",
                 {"auth": (user, password)},
@@ -381,7 +381,7 @@ def nginx(folder: Path, *, listing: bool = True) -> Iterator[Server]:
             names with a dot in front.
     """
     port = get_free_port()
-    program = _find_program("nginx")
+    program = find_program("nginx")
     password = "nginx-password"
     with tempfile.TemporaryDirectory() as text:
         scratch = Path(text)
@@ -411,7 +411,7 @@ def nginx(folder: Path, *, listing: bool = True) -> Iterator[Server]:
             """
         )
         command = [program, "-c", str(scratch / "config"), "-p", str(scratch), "-e", "stderr"]
-        with _running(command, port):
+        with running(command, port):
             yield Server(
                 f"http://127.0.0.1:{port}",
                 _make_basic_auth("team", password),
@@ -469,7 +469,7 @@ def mlflow_server(database: Path, s3: Server, *flags: str, password: str = "") -
         )
         env |= {"MLFLOW_AUTH_CONFIG_PATH": str(config), "MLFLOW_FLASK_SERVER_SECRET_KEY": "key"}
         command += ["--app-name", "basic-auth"]
-    with _running(command, port, env=env, ready_url="/health", seconds=_SECONDS_FOR_MLFLOW):
+    with running(command, port, env=env, ready_url="/health", seconds=_SECONDS_FOR_MLFLOW):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -544,7 +544,7 @@ sys.exit(subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL))
 
 
 @contextmanager
-def _running(
+def running(
     command: list[str],
     port: int,
     *,
@@ -615,7 +615,7 @@ def get_free_port() -> int:
             return port
 
 
-def _find_program(name: str, *folders: Path) -> str:
+def find_program(name: str, *folders: Path) -> str:
     """Return the path of a program, those of wheels and of the system's servers included."""
     places = [*folders, Path(sys.executable).parent, *map(Path, os.get_exec_path())]
     for folder in (*places, Path("/usr/sbin")):

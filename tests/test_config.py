@@ -10,15 +10,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import ListConfig, OmegaConf
-from tests.fuzz.documents import (
-    SPECIAL,
-    WORDS,
-    Color,
-    describe,
-    long_texts,
-    scalars,
-)
-from tests.test_selecting import PARTS, SELECT_CONFIG, make_configuration
 
 from kedro_hydraflow import config
 from kedro_hydraflow.config import (
@@ -30,6 +21,8 @@ from kedro_hydraflow.config import (
 )
 from kedro_hydraflow.errors import ConfigError, MetadataError
 from kedro_hydraflow.selecting import select
+from tests.fuzz.documents import SPECIAL, WORDS, Color, describe, long_texts, scalars
+from tests.test_selecting import PARTS, SELECT_CONFIG, make_configuration
 
 # Updating --------------------------------------------------------------------------------
 

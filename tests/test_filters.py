@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from conftest import TrackingDir
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.errors import FilterError
 from kedro_hydraflow.filters import apply_filters, parse_filter
+from tests.conftest import TrackingDir
 
 CONFIG = """\
 model: {type: mlp, hidden_size: 32, classes: [1, 2]}

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from tests.test_run_collection import CONFIGS, configs, count_dictconfigs, outcome, written
 
-from conftest import TrackingDir, write
 from kedro_hydraflow import Run, iter_run_dirs
 from kedro_hydraflow.columns import make_series
 from kedro_hydraflow.errors import ConfigError
 from kedro_hydraflow.frames import make_history_frame
+from tests.conftest import TrackingDir, write
+from tests.test_run_collection import CONFIGS, configs, count_dictconfigs, outcome, written
 
 # complete frames -----------------------------------------------------------------------
 

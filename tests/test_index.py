@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import random
@@ -9,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -342,15 +344,15 @@ def test_a_locked_file(
 def test_a_full_disk(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect = module._connect
+    connect = sqlite3.connect
 
-    def connect_to_full_disk(path: str) -> sqlite3.Connection:
-        connection = connect(path)
+    def connect_to_full_disk(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        connection = connect(*args, **kwargs)
         connection.execute("PRAGMA max_page_count = 8")
         return connection
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_connect", connect_to_full_disk)
+        patch.setattr(sqlite3, "connect", connect_to_full_disk)
         put(open_index(tmp_path), make_configs(300))
     assert "full" in caplog.text
     assert check_harmless(tmp_path, caplog) == [None] * 300
@@ -374,10 +376,9 @@ assert get(open_index(sys.argv[1]), 300) == make_configs(300)
 
 
 def run_python(code: str, *arguments: object) -> subprocess.Popen[str]:
-    tests = str(Path(__file__).parent)
     return subprocess.Popen(
-        [sys.executable, "-c", f"from test_index import *\n{code}", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([tests, *filter(None, sys.path)])},
+        [sys.executable, "-c", f"from tests.test_index import *\n{code}", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -401,7 +402,8 @@ def test_a_process_killed_while_it_writes(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     code = """
-connection = module._connect(os.path.join(sys.argv[1], FILE_NAME))
+connection = sqlite3.connect(os.path.join(sys.argv[1], FILE_NAME), isolation_level=None)
+connection.execute("PRAGMA synchronous = OFF")
 connection.execute("PRAGMA cache_size = 1")  # so that it writes into the file before the end
 connection.execute("BEGIN IMMEDIATE")
 connection.execute("UPDATE blocks SET json = zeroblob(30000)")
@@ -422,9 +424,13 @@ signal.pause()
 # Its size, place and option -----------------------------------------------------------------
 
 
+def let_days_pass(days: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time() + days * 86_400
+    monkeypatch.setattr(time, "time", lambda: now)
+
+
 def test_it_begins_anew_after_some_time(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    today = module._today()
-    monkeypatch.setattr(module, "_today", lambda: today + module.MAX_DAYS + 1)
+    let_days_pass(module.MAX_DAYS + 1, monkeypatch)
     index = open_index(directory)
     put(index, [{"a": 1}])
     assert get(index, 2) == [{"a": 1}, None]
@@ -434,11 +440,10 @@ def test_it_begins_anew_after_some_time(directory: Path, monkeypatch: pytest.Mon
 
 def test_its_size_is_bounded(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_BYTES", 30_000)
-    today = module._today()
     index = open_index(directory)
     put(index, [{"a": 1}])  # it began today: what it knows is kept, and nothing added
     assert get(index, 300) == make_configs(300)
-    monkeypatch.setattr(module, "_today", lambda: today + 1)
+    let_days_pass(1, monkeypatch)
     put(index, [{"a": 1}])
     assert get(index, 2) == [{"a": 1}, None]
     put(index, [{"a": 2}])
@@ -515,8 +520,8 @@ def test_a_batch_reads_its_own_blocks(tmp_path: Path, monkeypatch: pytest.Monkey
         put(open_index(tmp_path), make_configs(20), paths[start : start + 20])
     assert get_sizes(tmp_path) == [10] * 10
     decoded = []
-    decode = module._decode
-    monkeypatch.setattr(module, "_decode", lambda text: decoded.append(1) or decode(text))
+    decode = json.loads
+    monkeypatch.setattr(json, "loads", lambda text: decoded.append(1) or decode(text))
     assert get(open_index(tmp_path), 20, paths=paths[40:60]) == make_configs(20)
     assert len(decoded) == 2
 

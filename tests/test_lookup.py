@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from conftest import TrackingDir, write
 from kedro_hydraflow import Run, RunInfo
 from kedro_hydraflow.errors import ConfigError, ImplError, MissingKeyError
 from kedro_hydraflow.lookup import (
@@ -17,6 +16,7 @@ from kedro_hydraflow.lookup import (
     get_values,
     iter_outcomes,
 )
+from tests.conftest import TrackingDir, write
 
 AnyRun = Run[Any, Any]
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-import fsspec
 import numpy as np
 import polars as pl
 import pytest
@@ -24,52 +23,16 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigTypeError, InterpolationResolutionError
 
-from conftest import TrackingDir, write
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.config import SharedLock
 from kedro_hydraflow.errors import (
     ConfigError,
     ImplError,
     MissingKeyError,
-    NotFoundError,
     OptionError,
     RunLoadError,
 )
-
-CONFIG = """\
-model:
-  type: mlp
-  hidden_size: 64
-  layers: [1, 2]
-lr: 0.1
-seed: 42
-nothing: null
-unset: ???
-alias: ${model.type}
-label: ${model.type}-${seed}
-broken: ${nowhere}
-cfg_file: &anchor a.yaml
-"""
-
-
-@pytest.fixture
-def run_dir(tracking_dir: TrackingDir) -> Path:
-    directory = tracking_dir.add_run(
-        tracking_dir.add_experiment("train"),
-        "abc",
-        CONFIG,
-        {"loss": "1 0.5 0\n2 0.25 1\n", "val/acc.top1": "1 0.9 0\n", "a__b": "1 3 0\n"},
-    )
-    write(directory / "params/model.type", "mlp")
-    write(directory / "tags/mlflow.user", "alice")
-    for name in ("a.txt", "b.csv", "plots/c.txt"):
-        write(directory / "artifacts" / name, name)
-    return directory
-
-
-@pytest.fixture
-def run(run_dir: Path) -> Run[Any, Any]:
-    return Run(run_dir)
+from tests.conftest import TrackingDir, write
 
 
 def make_run(tmp_path: Path, config: str, **kwargs: Any) -> Run[Any, Any]:
@@ -247,90 +210,6 @@ def test_an_unreadable_config_is_named(tmp_path: Path) -> None:
 # impl ----------------------------------------------------------------------------------
 
 
-class OneParameter:
-    def __init__(self, artifacts_dir: Path) -> None:
-        self.arguments = (artifacts_dir,)
-
-
-class KeywordOnly:
-    def __init__(self, artifacts_dir: Path, *, cfg: Any = None, device: str = "cpu") -> None:
-        assert cfg is None
-        self.arguments = (artifacts_dir,)
-
-
-class TwoParameters:
-    def __init__(self, artifacts_dir: Path, cfg: Any, *, device: str = "cpu") -> None:
-        self.arguments = (artifacts_dir, cfg)
-
-
-class OptionalSecond:
-    def __init__(self, artifacts_dir: Path, cfg: Any = None) -> None:
-        self.arguments = (artifacts_dir, cfg)
-
-
-@dataclass
-class DataclassImpl:
-    artifacts_dir: Path
-    cfg: Any
-    seen: list[int] = field(default_factory=list, init=False)
-
-    @property
-    def arguments(self) -> tuple[Any, ...]:
-        return (self.artifacts_dir, self.cfg)
-
-
-class Factory:
-    """A callable object."""
-
-    def __call__(self, artifacts_dir: Path, cfg: Any) -> TwoParameters:
-        return TwoParameters(artifacts_dir, cfg)
-
-    def from_dir(self, artifacts_dir: Path) -> OneParameter:
-        return OneParameter(artifacts_dir)
-
-
-def with_extra(extra: int, artifacts_dir: Path, cfg: Any) -> TwoParameters:
-    return TwoParameters(artifacts_dir, cfg)
-
-
-def with_rest(artifacts_dir: Path, *rest: Any) -> TwoParameters:
-    return TwoParameters(artifacts_dir, *rest)
-
-
-@pytest.mark.parametrize(
-    ("factory", "takes_config"),
-    [
-        (OneParameter, False),
-        (KeywordOnly, False),
-        (TwoParameters, True),
-        (OptionalSecond, True),
-        (DataclassImpl, True),
-        (lambda path: OneParameter(path), False),
-        (lambda path, cfg: TwoParameters(path, cfg), True),
-        (lambda path, **options: OneParameter(path), False),
-        (with_rest, True),
-        (Factory(), True),
-        (Factory().from_dir, False),
-        (functools.partial(with_extra, 1), True),
-        (functools.partial(OptionalSecond, cfg="bound"), False),
-    ],
-)
-def test_impl_factory(run_dir: Path, factory: Callable[..., Any], takes_config: bool) -> None:
-    run = Run(run_dir, factory)
-    artifacts_dir, *rest = run.impl.arguments
-    assert artifacts_dir == run_dir / "artifacts"
-    if takes_config:
-        assert rest[0] is run.cfg
-    else:
-        assert rest in ([], ["bound"])
-    assert run.impl is run.impl
-
-
-@pytest.mark.parametrize("factory", [Path, str])
-def test_builtin_types_get_the_directory(run_dir: Path, factory: type) -> None:
-    assert Run(run_dir, factory).impl == factory(run_dir / "artifacts")
-
-
 @pytest.mark.parametrize("attribute", ["impl", "cfg"])
 def test_built_once_in_many_threads(run_dir: Path, attribute: str) -> None:
     barrier = threading.Barrier(8)
@@ -350,33 +229,6 @@ def test_built_once_in_many_threads(run_dir: Path, attribute: str) -> None:
         results = list(pool.map(use, range(8)))
     assert all(result is results[0] for result in results)
     assert len(built) == (1 if attribute == "impl" else 0)
-
-
-def test_a_failing_factory_names_the_run_and_is_retried(run_dir: Path) -> None:
-    attempts = []
-
-    def fails_once(artifacts_dir: Path) -> str:
-        attempts.append(artifacts_dir)
-        if len(attempts) == 1:
-            raise FileNotFoundError("weights.pt")
-        return "built"
-
-    run = Run(run_dir, fails_once)
-    with pytest.raises(ImplError) as raised:
-        run.get("weights", None)
-    assert isinstance(raised.value.__cause__, FileNotFoundError)
-    assert re.fullmatch(
-        rf"run abc: .*fails_once failed for {re.escape(str(run_dir / 'artifacts'))}: "
-        "FileNotFoundError: weights.pt",
-        str(raised.value),
-    )
-    assert run.impl == "built"
-
-
-def test_objects_do_not_need_a_working_factory(run_dir: Path) -> None:
-    run = Run(run_dir, lambda path: 1 / 0)
-    assert run.get("cfg") is run.cfg
-    assert run.get("seed") == 42
 
 
 # config_class --------------------------------------------------------------------------
@@ -528,6 +380,8 @@ def test_updates_of_numpy_numbers_stay_plain(run: Run[Any, Any]) -> None:
 
 
 names = st.sampled_from(["a", "b", "c"])
+
+
 scalars = st.one_of(
     st.none(),
     st.booleans(),
@@ -536,12 +390,18 @@ scalars = st.one_of(
     st.text("ab $?", max_size=3),
     st.sampled_from(["${a}", "${a.b}", "${b}-${c}", "${nowhere}", "???", "1e3", "no"]),
 )
+
+
 data = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=3),
     max_leaves=8,
 )
+
+
 keys = st.lists(names, min_size=1, max_size=3).map(".".join)
+
+
 updates = st.lists(st.tuples(st.integers(0, 3), keys, data, st.booleans()), max_size=6)
 
 
@@ -720,7 +580,7 @@ def test_a_subclass_keeps_its_class_and_attributes(run_dir: Path) -> None:
     assert [type(run) for run in MyRun.load([run_dir])] == [MyRun]
 
 
-# to_dict, to_frame, files ---------------------------------------------------------
+# to_dict, to_frame ----------------------------------------------------------------------
 
 
 def test_to_dict(tmp_path: Path) -> None:
@@ -764,49 +624,6 @@ def test_to_frame_impl(run_dir: Path) -> None:
     run = Run(run_dir, Impl)
     frame = run.to_frame_impl(lambda impl: pl.DataFrame({"x": [impl.seed]}), "lr")
     assert frame.rows() == [("of the implementation", 0.1)]
-
-
-def test_chdir(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(run_dir.parent)
-    run = Run("abc")  # relative, which would mean something else inside
-    with run.chdir() as directory:
-        assert Path.cwd() == directory == run_dir / "artifacts"
-        assert (directory / "a.txt").read_text() == "a.txt"
-    with pytest.raises(ZeroDivisionError), run.chdir("plots"):
-        assert 1 / (Path("c.txt").read_text() != "plots/c.txt")
-    assert Path.cwd() == run_dir.parent
-
-
-def test_chdir_into_nothing_names_the_remote_place() -> None:
-    run = Run("memory://somewhere/mlruns/1/abc")
-    with (
-        pytest.raises(NotFoundError, match="there is no 'memory://somewhere/mlruns/1/abc/art"),
-        run.chdir(),
-    ):
-        pass
-
-
-def test_another_run_of_a_directory_changes_none_of_its_paths(tmp_path: Path) -> None:
-    files = fsspec.filesystem("memory")
-    url = f"memory://{tmp_path.name}/mlruns/1/abc"
-    files.pipe(f"{url}/artifacts/a.txt", b"a")
-    first = Run[Any, Any](url)
-    assert [path.name for path in first.iterdir()] == ["a.txt"]
-    files.pipe(f"{url}/artifacts/b.txt", b"b")
-    assert [path.name for path in Run[Any, Any](url).iterdir()] == ["a.txt", "b.txt"]
-    assert [path.name for path in first.iterdir()] == ["a.txt"]
-    assert [path.name for path in first.path("a.txt").parent.iterdir()] == ["a.txt"]
-
-
-def test_paths(run: Run[Any, Any], run_dir: Path) -> None:
-    artifacts = run_dir / "artifacts"
-    assert run.path() == artifacts
-    assert run.path("plots/c.txt") == artifacts / "plots/c.txt"
-    assert sorted(p.name for p in run.iterdir()) == [".hydra", "a.txt", "b.csv", "plots"]
-    assert list(run.iterdir("plots")) == [artifacts / "plots/c.txt"]
-    assert list(run.glob("*.txt")) == [artifacts / "a.txt"]
-    assert sorted(run.glob("**/*.txt")) == [artifacts / "a.txt", artifacts / "plots/c.txt"]
-    assert list(run.glob("*", "plots")) == [artifacts / "plots/c.txt"]
 
 
 def test_every_kind_of_storage(run_dir: Path, publish: Callable[[Path], str]) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from conftest import TrackingDir
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
+from tests.conftest import TrackingDir
 
 CONFIG = """\
 model: {{type: {model}, hidden_size: 64}}

@@ -19,11 +19,10 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conftest import TrackingDir, write
 from kedro_hydraflow import Run, RunCollection, RunInfo, iter_run_dirs
 from kedro_hydraflow.columns import make_array, make_series
 from kedro_hydraflow.errors import ConfigError, MissingKeyError, OptionError
-from kedro_hydraflow.storage import LocalStorage
+from tests.conftest import FilesRead, TrackingDir, write
 
 Runs = RunCollection[Run[Any, Any]]
 
@@ -778,17 +777,8 @@ def test_bad_options_of_top(runs: Runs, options: dict[str, Any], message: str) -
         runs.top(**{"n": 1, "by": "lr", **options})
 
 
-def test_top_reads_a_metric_of_all_runs_at_once(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_top_reads_a_metric_of_all_runs_at_once(root: Path, files_read: FilesRead) -> None:
     runs = Run.load(iter_run_dirs(root))
-    calls: list[int] = []
-    original = LocalStorage.read_parsed
-
-    def read_parsed(self: LocalStorage, paths: Sequence[str], parse: Any) -> Any:
-        calls.append(len(paths))
-        return original(self, paths, parse)
-
-    monkeypatch.setattr(LocalStorage, "read_parsed", read_parsed)
+    files_read.clear()
     assert runs.best(by="metrics.loss").info.run_id == "c"
-    assert calls == [3]
+    assert files_read.counts == [3]

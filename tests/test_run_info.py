@@ -13,12 +13,12 @@ import pytest
 import yaml
 from upath import UPath
 
-from conftest import TrackingDir
 from kedro_hydraflow import Run, RunInfo, iter_run_dirs
 from kedro_hydraflow.errors import MetadataError, StorageError
 from kedro_hydraflow.finding import find_runs
 from kedro_hydraflow.run_info import FACTS, read_facts
 from kedro_hydraflow.stores import open_store
+from tests.conftest import SWEEP_NAMES, FilesRead, TrackingDir
 
 
 def test_facts(tracking_dir: TrackingDir, publish: Callable[[Path], str]) -> None:
@@ -141,3 +141,19 @@ def test_runs_of_one_load_share_their_experiment(sweep: Path) -> None:
     runs = Run.load(iter_run_dirs(sweep))
     for loaded in (runs, pickle.loads(pickle.dumps(runs))):
         assert len({id(run.info.get_record().experiment) for run in loaded}) == 3
+
+
+# Jobs ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("as_given", "expected"), [(list, 3), (iter, 0)])
+def test_experiment_of_given_runs_is_read_once(
+    sweep: Path,
+    files_read: FilesRead,
+    as_given: Callable[[Any], Any],
+    expected: int,
+) -> None:
+    runs = Run.load(as_given(iter_run_dirs(sweep)))
+    files_read.clear()
+    assert set(runs.to_list("job_name")) == set(SWEEP_NAMES)
+    assert len(files_read.paths) == expected

@@ -9,14 +9,14 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf, __version__
 from omegaconf.errors import ConfigTypeError, OmegaConfBaseException
-from tests.conftest import write
-from tests.fuzz.documents import configs, describe, dump, keys
 
 from kedro_hydraflow import Run, RunInfo, selecting
 from kedro_hydraflow.config import ConfigReader, Configuration, PlainConfig, build_dictconfig
 from kedro_hydraflow.errors import ConfigError, MissingKeyError
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.selecting import Selector
+from tests.conftest import write
+from tests.fuzz.documents import configs, describe, dump, keys
 
 # Selecting -------------------------------------------------------------------------------
 

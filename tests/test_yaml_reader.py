@@ -11,6 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+
+from kedro_hydraflow import yaml_reader
+from kedro_hydraflow.config import build_dictconfig
+from kedro_hydraflow.errors import ConfigError
+from kedro_hydraflow.yaml_reader import ConfigReader
 from tests.conftest import SWEEP
 from tests.fuzz.documents import (
     DOCUMENTS,
@@ -21,11 +26,6 @@ from tests.fuzz.documents import (
     find_difference,
     load_reference,
 )
-
-from kedro_hydraflow import yaml_reader
-from kedro_hydraflow.config import build_dictconfig
-from kedro_hydraflow.errors import ConfigError
-from kedro_hydraflow.yaml_reader import ConfigReader
 
 
 def assert_reads_alike(data: bytes) -> None:

@@ -38,7 +38,7 @@ class TrackingDirectoryError(KedroHydraflowError, ValueError):
 
 
 class NotARunError(TrackingDirectoryError):
-    """A folder exists, but it is not a run directory."""
+    """A folder is not a run directory, or is gone."""
 
 
 class MetadataError(KedroHydraflowError, ValueError):

@@ -264,7 +264,7 @@ def load_runs(
     lock = SharedLock()
     for info, read in zip(infos, configs, strict=True):
         config = empty if read is None else read
-        if isinstance(config, (NotARunError, NotFoundError)):
+        if isinstance(config, NotARunError):
             logger.warning("left out: %s", config)
         elif isinstance(config, Exception):
             failures.append(Failure(info.get_config_url(), config))
@@ -288,6 +288,8 @@ def load_run(
     """
     info = RunInfo.from_record(make_run_record(place), None)
     (config,) = BulkReader(config_class, discovered=True).read([info])
+    if isinstance(config, NotARunError) and not place.is_dir():
+        raise NotFoundError(str(config))
     if config is None:
         config = _merge_nothing(config_class)
     if isinstance(config, Exception):

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from kedro.io import DataCatalog, DatasetError
 
-from conftest import TrackingDir
 from kedro_hydraflow import HydraflowRunCollectionDataset, HydraflowRunDataset, Run
+from tests.conftest import TrackingDir
+from tests.datasets.conftest import make_again
 
 TYPE = "kedro_hydraflow.HydraflowRunDataset"
 RUN = "803221166256626715/5b59290f35f943c8863522a4cd371131"
@@ -79,12 +80,6 @@ def test_exists(publish: Callable[[Path], str], sweep: Path) -> None:
     location = publish(sweep)
     assert from_catalog(filepath=inside(location, RUN)).exists()
     assert not from_catalog(filepath=inside(location, "1/2")).exists()
-
-
-def test_is_read_only(sweep: Path) -> None:
-    with pytest.raises(DatasetError) as caught:
-        from_catalog(filepath=str(sweep / RUN)).save(object())  # type: ignore[arg-type]
-    assert str(caught.value) == "HydraflowRunDataset is a read only dataset type"
 
 
 def test_survives_pickling(sweep: Path) -> None:
@@ -288,8 +283,7 @@ def test_a_copy_finds_the_same_run(sweep: Path, duplicate: Callable[[Any], Any])
 
 def test_config_round_trip(sweep: Path) -> None:
     options = {"path": str(sweep), "filters": ["status == FAILED"], "on_error": "warn"}
-    config = from_catalog(**options)._init_config()
+    config, again = make_again(from_catalog(**options))
     assert options.items() <= config.items()
-    again = DataCatalog.from_config({"run": config})["run"]
-    assert again._init_config() == config
+    assert make_again(again)[0] == config
     assert again.load().info.status == "FAILED"

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import omegaconf
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from tests.fuzz.documents import DOCUMENTS, find_difference
 
 from kedro_hydraflow import yaml_reader
 from kedro_hydraflow.yaml_reader import ConfigReader
+from tests.fuzz.documents import DOCUMENTS, find_difference
 
 if TYPE_CHECKING:
     from collections.abc import Callable

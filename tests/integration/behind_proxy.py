@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from servers import Server, seaweedfs
+from tests.servers import Server, seaweedfs
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))  # they are no package
 

@@ -15,9 +15,9 @@ import fsspec
 import pytest
 from typing_extensions import Self
 
-import servers
-from conftest import SWEEP
-from servers import MissingServerError, Server, ServerError
+from tests import servers
+from tests.conftest import SWEEP
+from tests.servers import MissingServerError, Server, ServerError
 
 # Read when gcsfs is imported: it would ask each server over gRPC for its kind of buckets.
 os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")

@@ -26,7 +26,6 @@ from kedro.runner import ParallelRunner, SequentialRunner, ThreadRunner
 from kedro_datasets.pickle import PickleDataset
 from polars.testing import assert_frame_equal
 
-from conftest import ROOT, SWEEP, TrackingDir, write
 from kedro_hydraflow import (
     HydraflowArtifactDataset,
     HydraflowRunCollectionDataset,
@@ -37,8 +36,9 @@ from kedro_hydraflow import (
     iter_run_dirs,
 )
 from kedro_hydraflow.errors import NotFoundError, RunLoadError, StorageError
-from places import BUCKETS, NAMES, S3, WITHOUT_SERVER, Place, Places, choose_sftp
-from servers import PRIVATE_BUCKET, get_free_port
+from tests.conftest import ROOT, SWEEP, TrackingDir, write
+from tests.integration.places import BUCKETS, NAMES, S3, WITHOUT_SERVER, Place, Places, choose_sftp
+from tests.servers import PRIVATE_BUCKET, get_free_port
 
 pytestmark = [
     # Clients that live as long as the process do not close their connections at its end.

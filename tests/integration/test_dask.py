@@ -10,11 +10,11 @@ import joblib
 import pytest
 from polars.testing import assert_frame_equal
 
-from behind_proxy import make_experiment, make_run_id
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs, iter_runs
 from kedro_hydraflow.errors import RunLoadError
 from kedro_hydraflow.reading import _ConfigLoader
-from servers import Server, moto
+from tests.integration.behind_proxy import make_experiment, make_run_id
+from tests.servers import Server, moto
 
 distributed = pytest.importorskip("distributed")
 

@@ -13,7 +13,10 @@ from typing import Any, TypeVar
 import pytest
 from kedro.io import DatasetError
 
-from behind_proxy import (
+from kedro_hydraflow import HydraflowRunCollectionDataset, Run, RunCollection, iter_run_dirs
+from kedro_hydraflow.errors import RunLoadError, StorageError
+from kedro_hydraflow.storage.bulk import MAX_ATTEMPTS, MAX_CONCURRENCY
+from tests.integration.behind_proxy import (
     N_FEW,
     RUNS_EACH,
     Bucket,
@@ -24,10 +27,7 @@ from behind_proxy import (
     make_run_id,
     serve_sweep,
 )
-from kedro_hydraflow import HydraflowRunCollectionDataset, Run, RunCollection, iter_run_dirs
-from kedro_hydraflow.errors import RunLoadError, StorageError
-from kedro_hydraflow.storage.bulk import MAX_ATTEMPTS, MAX_CONCURRENCY
-from servers import nginx
+from tests.servers import nginx
 
 pytestmark = pytest.mark.integration
 

@@ -15,8 +15,6 @@ import numpy as np
 import pytest
 from polars.testing import assert_frame_equal
 
-import servers
-from conftest import ROOT, SWEEP
 from kedro_hydraflow import (
     HydraflowArtifactDataset,
     HydraflowRunCollectionDataset,
@@ -33,7 +31,9 @@ from kedro_hydraflow.errors import (
     UnreachableError,
 )
 from kedro_hydraflow.run_info import LOGGED_KINDS, read_histories
-from places import is_server_required
+from tests import servers
+from tests.conftest import ROOT, SWEEP
+from tests.integration.places import is_server_required
 
 pytestmark = [
     pytest.mark.integration,

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from behind_proxy import (
+from kedro_hydraflow import HydraflowRunCollectionDataset, Run, RunCollection, iter_run_dirs
+from tests.integration.behind_proxy import (
     EXPERIMENTS,
     FAILED,
     N_FEW,
@@ -21,7 +22,6 @@ from behind_proxy import (
     make_run_id,
     serve_sweep,
 )
-from kedro_hydraflow import HydraflowRunCollectionDataset, Run, RunCollection, iter_run_dirs
 
 pytestmark = pytest.mark.integration
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-import servers
-from places import Places
+from tests import servers
+from tests.integration.places import Places
 
 
 def test_log_of_a_server_that_does_not_start_is_shown() -> None:
     command = ["sh", "-c", "echo the port is taken; exit 3"]
     with (
         pytest.raises(servers.ServerError, match="it ended; its log:\nthe port is taken"),
-        servers._running(command, servers.get_free_port()),
+        servers.running(command, servers.get_free_port()),
     ):
         pass
 
@@ -27,7 +27,7 @@ def test_server_ends_when_the_tests_are_killed() -> None:
     server = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
     script = f"""
         import os, signal, servers
-        with servers._running({server!r}, {port}):
+        with servers.running({server!r}, {port}):
             os.kill(os.getpid(), signal.SIGKILL)
     """
     tests = subprocess.run(
@@ -71,6 +71,6 @@ def test_missing_server_fails_the_tests_where_it_is_required(
     def find(name: str, *folders: Path) -> str:
         raise servers.MissingServerError(f"the program {name} is not installed")
 
-    monkeypatch.setattr(servers, "_find_program", find)
+    monkeypatch.setattr(servers, "find_program", find)
     with Places(tmp_path) as places, pytest.raises(outcome, match="nginx is not installed"):
         places.get("http")

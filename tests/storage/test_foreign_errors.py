@@ -103,6 +103,7 @@ def test_transient(error: Exception) -> None:
     "error",
     [
         OSError(5, "Input/output error"),
+        OSError(5, "Access Denied"),
         ValueError(),
         make_error("E", status=400),
         make_error("HttpError", status=416),

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from conftest import ArtifactsServer
+
 from kedro_hydraflow.errors import (
     MissingPackageError,
     NotFoundError,

@@ -11,39 +11,11 @@ from typing import Any
 import fsspec
 import pytest
 
-from conftest import DATABASE_SWEEP, write
 from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
 from kedro_hydraflow.storage.remote import RemoteStorage
 from kedro_hydraflow.stores import open_store
-from kedro_hydraflow.stores.artifacts_store import ArtifactsStore
-
-
-def run_id(number: int) -> str:
-    return f"{number:032x}"
-
-
-def put(
-    folder: Path, number: int, name: str | None = "train", *, log: str | None = None, seed: int = 0
-) -> Path:
-    """Write the artifacts of a run; ``name`` is the YAML text of its job name."""
-    artifacts = folder / run_id(number) / "artifacts"
-    artifacts.mkdir(parents=True)
-    if name is not None:
-        text = f"hydra:\n  job:\n    chdir: null\n    name: {name}\n    override_dirname: ''\n"
-        write(artifacts / ".hydra/hydra.yaml", text)
-        write(artifacts / ".hydra/config.yaml", f"seed: {seed}")
-    if log is not None:
-        write(artifacts / log, "")
-    return artifacts.parent
-
-
-def find_run_ids(location: Any, *args: Any, **kwargs: Any) -> list[str]:
-    return [run_dir.name for run_dir in iter_run_dirs(location, *args, **kwargs)]
-
-
-@pytest.fixture
-def bucket(tmp_path: Path) -> Path:
-    return tmp_path / "bucket"
+from tests.conftest import DATABASE_SWEEP, write
+from tests.stores.conftest import find_run_ids, put, run_id
 
 
 @pytest.fixture
@@ -80,32 +52,6 @@ def test_facts_are_unknown_and_nothing_is_logged(bucket: Path) -> None:
     frame = runs.to_frame("seed", "status", "metrics.loss", defaults={"metrics.loss": None})
     assert frame.rows() == [(0, None, None)]
     assert Run(info.run_dir).info.job_name == "train"
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("train_v2", "train_v2"),
-        ("'1e3'", "1e3"),
-        ("1e3", "1e3"),
-        ('"a\\tb"', "a\tb"),
-        ("'it''s'", "it's"),
-        ("'two words'", "two words"),
-        ("日本 é", "日本 é"),
-        ("'a: b # c'", "a: b # c"),
-    ],
-)
-def test_odd_names(bucket: Path, text: str, name: str) -> None:
-    put(bucket / "1", 1, text)
-    assert get_experiment_names(bucket) == [name]
-    assert find_run_ids(bucket, name) == [run_id(1)]
-
-
-def test_interpolated_name_is_that_of_the_log(bucket: Path) -> None:
-    put(bucket / "1", 1, "train_${model.type}", log="train_mlp.log")
-    put(bucket / "2", 2, "${hydra.job.other}", log=None)
-    assert get_experiment_names(bucket) == ["", "train_mlp"]
-    assert find_run_ids(bucket, "train_mlp") == [run_id(1)]
 
 
 def test_experiments_without_a_name(bucket: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -245,14 +191,3 @@ def test_requests_to_storage(
     assert names == ["1", "1", "2", memory, memory]  # some once more, to see what it is
     assert len([path for path in read if path.endswith("hydra.yaml")]) == 2
     assert len(read) == 2 + 2  # and the meta.yaml that experiments of a file store have
-
-
-def test_unreadable_hydra_file_is_reported(bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_dir = put(bucket / "1", 1)
-    path = run_dir / "artifacts/.hydra/hydra.yaml"
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(Exception, match=r"1 of 2 runs and experiments could not be read"):
-        find_run_ids(bucket)
-    assert find_run_ids(bucket, on_error="warn") == [run_id(1)]
-    assert isinstance(open_store(bucket), ArtifactsStore)

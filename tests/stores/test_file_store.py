@@ -1,45 +1,26 @@
 from __future__ import annotations
 
-import logging
 import shutil
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import TrackingDir, write
 from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
 from kedro_hydraflow.errors import (
     MetadataError,
     NotARunError,
     NotFoundError,
-    OptionError,
     RunLoadError,
-    StorageError,
     TrackingDirectoryError,
 )
 from kedro_hydraflow.finding import find_runs
 from kedro_hydraflow.loading import load_runs
 from kedro_hydraflow.storage import LocalStorage
-from kedro_hydraflow.stores import make_name_filter, open_store
-
-BAD_METAS = {
-    "not UTF-8": (b"name: \xff\n", "expected UTF-8 text"),
-    "NUL": (b"name: a\0b\n", "characters are not allowed"),
-    "duplicate keys": (b"name: a\nname: b\n", "the key 'name' occurs twice"),
-    "tab": (b"name:\n\ta: b\n", "cannot start any token"),
-    "list": (b"- a\n", "expected a YAML mapping, found a sequence"),
-    "two documents": (b"name: a\n---\nname: b\n", "expected a single document"),
-}
-
-bad_metas = pytest.mark.parametrize(("content", "reason"), BAD_METAS.values(), ids=BAD_METAS.keys())
-
-
-def find_run_ids(root: Path | str, *args: object, **kwargs: object) -> list[str]:
-    return [run_dir.name for run_dir in iter_run_dirs(root, *args, **kwargs)]  # type: ignore[arg-type]
-
+from kedro_hydraflow.stores import open_store
+from tests.conftest import FilesRead, TrackingDir, WebServer, replace_meta, write
+from tests.stores.conftest import find_run_ids
 
 # Experiments ---------------------------------------------------------------------------
 
@@ -60,35 +41,6 @@ def test_trash_and_models_are_skipped(tracking_dir: TrackingDir) -> None:
     assert find_run_ids(tracking_dir.root) == ["a"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "1e3",
-        "yes",
-        "2024-01-01",
-        "null",
-        "~",
-        "0x1F",
-        "1:30",
-        "${oc.env:HOME}",
-        "train: a # b",
-        "it's",
-        " spaces ",
-        "é…日本",
-        "two\nlines",
-        "a long name that YAML folds over several lines " * 3 + "end",
-        "a" * 100,
-    ],
-)
-def test_names_are_raw_text(tracking_dir: TrackingDir, name: str) -> None:
-    run_dir = tracking_dir.add_run(tracking_dir.add_experiment(name), "a", run_name=name)
-    assert get_experiment_names(tracking_dir.root) == [name]
-    (run,) = Run.load(iter_run_dirs(tracking_dir.root, name))
-    assert (run.info.job_name, run.info.run_name) == (name, name)
-    assert Run(run_dir).info.job_name == name
-    assert find_runs(open_store(tracking_dir.root)).runs[0].run_name == name
-
-
 def test_deleted_experiment_is_left_out(tracking_dir: TrackingDir) -> None:
     gone = tracking_dir.add_experiment("train", "1", lifecycle_stage="deleted")
     tracking_dir.add_run(gone, "a")
@@ -96,147 +48,7 @@ def test_deleted_experiment_is_left_out(tracking_dir: TrackingDir) -> None:
     assert find_run_ids(tracking_dir.root, include_deleted=True) == ["b"]
 
 
-def test_experiment_without_a_name_is_reported(tracking_dir: TrackingDir) -> None:
-    experiment = tracking_dir.add_experiment("")
-    with pytest.raises(RunLoadError, match=r"meta.yaml: expected the experiment's name, found no"):
-        get_experiment_names(tracking_dir.root)
-    (experiment / "meta.yaml").write_text("")
-    with pytest.raises(RunLoadError, match=r"the experiment's name, found an empty file"):
-        get_experiment_names(tracking_dir.root)
-
-
-@bad_metas
-def test_bad_experiment_is_reported_and_hides_no_other(
-    tracking_dir: TrackingDir, content: bytes, reason: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    for number in (1, 2, 3):
-        tracking_dir.add_run(tracking_dir.add_experiment(f"train_{number}", f"{number}"), "a")
-    bad = [tracking_dir.root / "1/meta.yaml", tracking_dir.root / "2/meta.yaml"]
-    for path in bad:
-        path.write_bytes(content)
-
-    with pytest.raises(RunLoadError) as raised:
-        find_run_ids(tracking_dir.root)
-    assert str(raised.value).startswith(
-        "2 of 3 runs and experiments could not be read; on_error='warn'"
-    )
-    assert reason in str(raised.value)
-    for path in bad:
-        assert str(raised.value).count(str(path)) == 1
-    assert len(raised.value.failures) == 2
-
-    assert find_run_ids(tracking_dir.root, on_error="warn") == ["a"]
-    assert get_experiment_names(tracking_dir.root, on_error="warn") == ["train_3"]
-    logged = [record.getMessage() for record in caplog.records]
-    assert str(bad[0]) in logged[0]
-    assert reason in logged[0]
-    assert str(bad[1]) in logged[1]
-    assert logged[2] == "2 of 3 runs and experiments could not be read and left out"
-    assert logged[5] == "2 of 3 experiments could not be read and left out"
-    assert {record.levelno for record in caplog.records} == {logging.WARNING}
-
-
-# A meta.yaml that is being written ------------------------------------------------------
-
-
-def complete_later(path: Path) -> Callable[[], None]:
-    """Empty a file; the thread that is started writes what was in it again."""
-    content = path.read_bytes()
-    path.write_bytes(b"")
-    thread = threading.Timer(0.05, path.write_bytes, (content,))
-    thread.start()
-    return thread.join
-
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kedro_hydraflow.stores.meta_file._EMPTY_META_RETRIES", (0.02,) * 500)
-
-
-def test_empty_experiment_meta_is_read_again(tracking_dir: TrackingDir, patient: None) -> None:
-    experiment = tracking_dir.add_experiment("train")
-    run_dir = tracking_dir.add_run(experiment, "a")
-    join = complete_later(experiment / "meta.yaml")
-    assert get_experiment_names(tracking_dir.root) == ["train"]
-    join()
-    join = complete_later(experiment / "meta.yaml")
-    assert Run(run_dir).info.job_name == "train"
-    join()
-
-
-def test_empty_run_meta_is_read_again(tracking_dir: TrackingDir, patient: None) -> None:
-    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")
-    join = complete_later(run_dir / "meta.yaml")
-    assert Run(run_dir).info.status == "FINISHED"
-    join()
-
-
-def test_emptiness_is_not_remembered(
-    tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kedro_hydraflow.stores.meta_file._EMPTY_META_RETRIES", (0,))
-    experiment = tracking_dir.add_experiment("train")
-    run_dir = tracking_dir.add_run(experiment, "a")
-    metas = {path: path.read_bytes() for path in (experiment / "meta.yaml", run_dir / "meta.yaml")}
-    for path in metas:
-        path.write_bytes(b"")
-    (loaded,) = Run.load([run_dir])
-    infos = [Run(run_dir).info, loaded.info]
-    assert [(i.status, i.start_time, i.job_name) for i in infos] == [(None, None, "")] * 2
-
-    (experiment / "meta.yaml").write_bytes(metas[experiment / "meta.yaml"])
-    infos += find_runs(open_store(tracking_dir.root)).runs
-    assert infos[-1].status is None
-
-    (run_dir / "meta.yaml").write_bytes(metas[run_dir / "meta.yaml"])
-    assert [(i.status, i.job_name) for i in infos] == [("FINISHED", "train")] * 3
-
-
 # Runs ----------------------------------------------------------------------------------
-
-
-@bad_metas
-def test_bad_run_is_reported_and_hides_no_other(
-    tracking_dir: TrackingDir, content: bytes, reason: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    experiment = tracking_dir.add_experiment("train")
-    good, *bad = [tracking_dir.add_run(experiment, name) for name in "abc"]
-    for run_dir in bad:
-        (run_dir / "meta.yaml").write_bytes(content)
-
-    with pytest.raises(RunLoadError) as raised:
-        find_run_ids(tracking_dir.root)
-    lines = str(raised.value).splitlines()
-    assert lines[0].startswith("2 of 3 runs and experiments could not be read")
-    for line, run_dir in zip(lines[1:], bad, strict=True):
-        assert line.startswith(f"- {run_dir / 'meta.yaml'}: ")
-        assert reason in line
-
-    assert find_run_ids(tracking_dir.root, on_error="warn") == [good.name]
-    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
-        "left out",
-        "left out",
-        "2 of 3 runs and experiments could not be read and left out",
-    ]
-    with pytest.raises(MetadataError, match=r"meta\.yaml: "):
-        _ = Run(bad[0]).info.status
-
-
-def test_unreadable_metas_are_reported(tracking_dir: TrackingDir) -> None:
-    """What a denied file looks like also to root: a directory in its place."""
-    for number in (1, 2):
-        tracking_dir.add_run(tracking_dir.add_experiment("train", f"{number}"), "a")
-    for directory in ("1", "2/a"):
-        (tracking_dir.root / directory / "meta.yaml").unlink()
-        (tracking_dir.root / directory / "meta.yaml").mkdir()
-    with pytest.raises(RunLoadError) as raised:
-        find_run_ids(tracking_dir.root)
-    assert [failure.path for failure in raised.value.failures] == [
-        str(tracking_dir.root / "1"),
-        str(tracking_dir.root / "2/a"),
-    ]
-    assert all(isinstance(failure.error, StorageError) for failure in raised.value.failures)
-    assert "IsADirectoryError" in str(raised.value) or "PermissionError" in str(raised.value)
 
 
 def test_recorded_locations_are_ignored(tracking_dir: TrackingDir) -> None:
@@ -454,75 +266,7 @@ def test_other_directory_is_refused(tmp_path: Path) -> None:
     )
 
 
-# Filters -------------------------------------------------------------------------------
-
-NAMES = ["eval", "train_[a]", "train_a", "train_b*", "Train"]
-
-
-@pytest.mark.parametrize(
-    ("experiment_names", "expected"),
-    [
-        (None, NAMES),
-        ("eval", ["eval"]),
-        ("train_*", ["train_[a]", "train_a", "train_b*"]),
-        ("train_?", ["train_a"]),
-        (["eval", "train_[ab]"], ["eval", "train_a"]),
-        (("eval",), ["eval"]),
-        ("train_[a]", ["train_[a]", "train_a"]),
-        ("train_b*", ["train_b*"]),
-        ("train", []),
-        ([], []),
-        ("", []),
-        (lambda name: name.lower().startswith("t"), NAMES[1:]),
-    ],
-)
-def test_experiment_names(experiment_names: object, expected: list[str]) -> None:
-    matches = make_name_filter(experiment_names)  # type: ignore[arg-type]
-    assert [name for name in NAMES if matches(name)] == expected
-
-
-@pytest.mark.parametrize("experiment_names", [3, ["a", 3], {"a"}, b"a", Path("a")])
-def test_bad_experiment_names_are_refused(tmp_path: Path, experiment_names: object) -> None:
-    message = r"experiment_names: expected a name or glob, a list of them, or a callable, found "
-    with pytest.raises(OptionError, match=message):
-        find_run_ids(tmp_path, experiment_names)
-
-
 # Metrics, params and tags ---------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("1795394370000 0.5 0\n", 0.5),
-        ("1 0.1 0\n2 0.2 1\n3 0.3 2\n", 0.3),
-        ("1 0.1 9\n2 0.2 10\n3 0.3 1\n", 0.2),
-        ("1 0.1 1\n3 0.3 1\n2 0.2 1\n", 0.3),
-        ("1 0.1 1\n1 0.3 1\n1 0.2 1\n", 0.3),
-        ("1 nan 1\n1 0.3 1\n1 nan 1\n", 0.3),
-        ("1 0.1 -1\n1 0.2 -2\n", 0.1),
-        ("1 0.3 0\n2 nan 1\n", float("nan")),
-        ("1 inf 0\n", float("inf")),
-        ("1 -inf 0\n", float("-inf")),
-        ("1 1e-3 0\n", 1e-3),
-        ("1 0.1\n2 0.2\n", 0.2),
-        ("1 0.1 1 data digest\n2 0.2 2 data digest\n", 0.2),
-        ("1 0.1 1 a name with spaces digest\n", 0.1),
-        ("1 0.1 1\n\n2 0.2 2\n", 0.2),
-        ("1 0.1 1\r\n2 0.2 2\r\n", 0.2),
-        ("1 0.1 1\n2 0.2 2", 0.2),
-        ("1 0.1 1\n2 0.2", 0.1),
-        ("1 0.1 1\n2", 0.1),
-        ("1 0.1 1\n2 0.2 -", 0.1),
-        ("1 0.1 1\n\0\0\0", 0.1),
-    ],
-)
-def test_metric_is_that_of_the_last_step_time_and_value(
-    tracking_dir: TrackingDir, text: str, value: float
-) -> None:
-    experiment = tracking_dir.add_experiment("train")
-    run_dir = tracking_dir.add_run(experiment, "a", metrics={"loss": text})
-    assert Run(run_dir).metrics == pytest.approx({"loss": value}, nan_ok=True)
 
 
 def test_metrics_have_nested_keys_and_need_a_value(tracking_dir: TrackingDir) -> None:
@@ -537,18 +281,6 @@ def test_metrics_have_nested_keys_and_need_a_value(tracking_dir: TrackingDir) ->
     run = Run(run_dir)
     assert run.metrics == {"loss": 1.0, "val/loss": 2.0, "val/a b/é": 3.0}
     assert (run.get("metrics.val/loss"), run["metrics.val/a b/é"]) == (2.0, 3.0)
-
-
-@pytest.mark.parametrize("line", ["x 0.1 1", "1 x 1", "1 0.1 x", "1"])
-def test_bad_metric_names_file_and_line(tracking_dir: TrackingDir, line: str) -> None:
-    run_dir = tracking_dir.add_run(
-        tracking_dir.add_experiment("train"), "a", metrics={"val/loss": f"1 0.1 1\n{line}\n"}
-    )
-    with pytest.raises(MetadataError) as raised:
-        _ = Run(run_dir).metrics
-    assert str(raised.value) == (
-        f"{run_dir / 'metrics/val/loss'}: line 2: expected 'timestamp value step', found {line!r}"
-    )
 
 
 def test_params_and_tags_are_raw_text(tracking_dir: TrackingDir) -> None:
@@ -595,9 +327,7 @@ def test_metric_histories(tracking_dir: TrackingDir) -> None:
         runs.metric_histories("loss")
 
 
-def test_logged_columns_are_read_in_bulk(
-    tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_logged_columns_are_read_in_bulk(tracking_dir: TrackingDir, files_read: FilesRead) -> None:
     experiment = tracking_dir.add_experiment("train")
     for number in range(20):
         run_dir = tracking_dir.add_run(
@@ -605,15 +335,53 @@ def test_logged_columns_are_read_in_bulk(
         )
         write(run_dir / "params/lr", "0.1")
     runs = Run.load(iter_run_dirs(tracking_dir.root))
-    read: list[int] = []
-    read_parsed = LocalStorage.read_parsed
-
-    def count(self: LocalStorage, paths: list[str], parse: Any) -> Any:
-        read.append(len(paths))
-        return read_parsed(self, paths, parse)
-
-    monkeypatch.setattr(LocalStorage, "read_parsed", count)
+    files_read.clear()
     frame = runs.to_frame("metrics.loss", "params.lr", "status")
     assert frame.row(19) == (19.0, "0.1", "FINISHED")
     runs.filter(("metrics.loss", 3.0))
-    assert read == [20, 20]
+    assert files_read.counts == [20, 20]
+
+
+def test_what_ended_remote_runs_logged_is_remembered(
+    tracking_dir: TrackingDir, tmp_path: Path, serve: Callable[[Path], WebServer]
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    values = {"run0": "1 0.5 0\n", "run1": "1 nan 0\n", "run2": "1 0.25 0\n"}
+    for name, line in values.items():
+        tracking_dir.add_run(experiment, name, metrics={"loss": line})
+    tracking_dir.add_run(experiment, "run3")
+    replace_meta(experiment / "run2", status=1)
+    server = serve(tracking_dir.root.parent)
+
+    def load() -> Any:
+        return Run.load(iter_run_dirs(f"{server.url}/mlruns"), index=tmp_path / "index")
+
+    for _ in range(2):
+        assert repr(load().to_list("metrics.loss", None)) == "[0.5, nan, 0.25, None]"
+    counts = [server.count(f"{name}/metrics/loss") for name in ("run0", "run1", "run2", "run3")]
+    assert counts == [1, 1, 2, 1]
+    for _ in range(2):
+        assert repr(load()[1].metrics) == "{'loss': nan}"
+    assert server.count("run1/metrics/loss") == 2
+
+
+def test_metrics_on_a_local_disk_are_read_when_they_change(
+    tracking_dir: TrackingDir, tmp_path: Path, later: Callable[[], None], files_read: FilesRead
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for name in ("a", "b"):
+        tracking_dir.add_run(experiment, name, metrics={"loss": "1 nan 0\n"})
+    later()
+
+    def losses() -> str:
+        runs = Run.load(iter_run_dirs(tracking_dir.root), index=tmp_path / "index")
+        files_read.clear()
+        column = repr(runs.to_list("metrics.loss"))
+        return f"{column}, {len(files_read.paths)} files"
+
+    assert losses() == "[nan, nan], 2 files"
+    assert losses() == "[nan, nan], 0 files"
+    with (experiment / "b/metrics/loss").open("a") as file:
+        file.write("2 0.5 1\n")
+    assert losses() == "[nan, 0.5], 1 files"
+    assert losses() == "[nan, 0.5], 0 files"

@@ -6,12 +6,10 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import fsspec
 import pytest
 
-from conftest import DATABASE_SWEEP, Database, TrackingDir, write
 from kedro_hydraflow import (
     HydraflowRunDataset,
     Run,
@@ -29,12 +27,10 @@ from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore
 from kedro_hydraflow.stores.file_store import FileStore
 from kedro_hydraflow.stores.sqlite_store import SqliteStore
+from tests.conftest import DATABASE_SWEEP, Database, TrackingDir, write
+from tests.stores.conftest import find_run_ids
 
 RUN_ID = "8789b6db86fc4cde9444c88819007b9e"
-
-
-def find_run_ids(*args: Any, **kwargs: Any) -> list[str]:
-    return [run_dir.name for run_dir in iter_run_dirs(*args, **kwargs)]
 
 
 def add_runs(database: Database, *run_ids: str) -> None:

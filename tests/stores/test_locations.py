@@ -11,9 +11,9 @@ from typing import Any
 import fsspec
 import pytest
 
-from conftest import DATABASE_SWEEP, Database, write
 from kedro_hydraflow import Run, iter_experiment_dirs, iter_run_dirs
 from kedro_hydraflow.errors import MissingPackageError
+from tests.conftest import DATABASE_SWEEP, Database, write
 
 A, B = "a" * 32, "b" * 32
 

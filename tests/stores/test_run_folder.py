@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TrackingDir, write
-from kedro_hydraflow.errors import MetadataError, NotARunError, NotFoundError, StorageError
+from kedro_hydraflow.errors import MetadataError, NotARunError, StorageError
 from kedro_hydraflow.storage import Place, locate
 from kedro_hydraflow.stores.run_folder import explain_strays
+from tests.conftest import TrackingDir, write
 
 
 @pytest.fixture
@@ -33,8 +33,7 @@ RUNS = ["whole", "artifacts alone", "meta alone", "being written", "old"]
 STRAYS = ["of an experiment", "artifacts is a file", "something else"]
 
 
-def test_what_is_a_run(experiment: Callable[[], Place], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kedro_hydraflow.stores.meta_file._EMPTY_META_RETRIES", ())
+def test_what_is_a_run(experiment: Callable[[], Place], waits: list[float]) -> None:
     place = experiment()
     names = [*RUNS, *STRAYS, "absent"]
     errors = explain_strays([place.join(name) for name in names])
@@ -43,7 +42,7 @@ def test_what_is_a_run(experiment: Callable[[], Place], monkeypatch: pytest.Monk
         assert type(error) is NotARunError
         assert str(error).startswith(f"{place.join(name).url} is not a run directory: expected ")
     assert str(errors[-2]).endswith("found notes.txt")
-    assert type(errors[-1]) is NotFoundError
+    assert type(errors[-1]) is NotARunError
     assert str(errors[-1]) == f"there is no run directory {place.join('absent').url!r}"
     assert explain_strays([]) == []
 

@@ -3,11 +3,7 @@ from __future__ import annotations
 import math
 import pickle
 import sys
-import threading
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -21,122 +17,13 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.finding import find_some_runs
 from kedro_hydraflow.run_info import RunInfo
+from kedro_hydraflow.storage import LocalStorage
 from kedro_hydraflow.stores import open_store
-from kedro_hydraflow.stores.record import Point
+from kedro_hydraflow.stores.record import ExperimentRecord, Point, RunNames, RunRecord
 from kedro_hydraflow.stores.server_store import ServerStore
+from tests.stores.conftest import FAKE, FakeError, make_metric
 
 URI = "https://ann:s3cret@mlflow.example/team"
-
-FAKE = "fake://tracking"
-"""A scheme as plugins of MLflow have it: neither a server nor a database to look at first."""
-
-
-class Page(list[Any]):
-    token: str | None = None
-
-
-class FakeError(Exception):
-    def __init__(self, text: str, error_code: str, status: int) -> None:
-        super().__init__(text)
-        self.error_code = error_code
-        self._status = status
-
-    def get_http_status_code(self) -> int:
-        return self._status
-
-
-class FakeClient:
-    """The part of MLflow's client that is used, over lists."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.experiments: list[Any] = []
-        self.runs: list[Any] = []
-        self.histories: dict[tuple[str, str], list[Any]] = {}
-        self.calls: list[str] = []
-        self.largest_page = 2
-        self.error: Exception | None = None
-        self._lock = threading.Lock()
-
-    def add_experiment(self, experiment_id: str, name: str) -> None:
-        location = f"{self.root}/{experiment_id}"
-        self.experiments.append(
-            SimpleNamespace(experiment_id=experiment_id, name=name, artifact_location=location)
-        )
-
-    def add_run(
-        self, experiment_id: str, run_id: str, stage: str = "active", **logged: Any
-    ) -> None:
-        config = self.root / experiment_id / run_id / "artifacts" / ".hydra" / "config.yaml"
-        config.parent.mkdir(parents=True)
-        config.write_text(f"name: run-{run_id}\n")
-        info = SimpleNamespace(
-            run_id=run_id,
-            experiment_id=experiment_id,
-            artifact_uri=f"{self.root}/{experiment_id}/{run_id}/artifacts",
-            status="FINISHED",
-            run_name=f"name-of-{run_id}",
-            start_time=1795394369957,
-            end_time=None,
-            lifecycle_stage=stage,
-        )
-        data = SimpleNamespace(**{"metrics": {}, "params": {}, "tags": {}, **logged})
-        self.runs.append(SimpleNamespace(info=info, data=data))
-
-    def search_experiments(self, max_results: int, page_token: str | None) -> Page:
-        self._note("experiments")
-        return self._page(self.experiments, max_results, page_token)
-
-    def search_runs(
-        self, experiment_ids: list[str], max_results: int, page_token: str | None, **_: Any
-    ) -> Page:
-        self._note("runs")
-        found = [run for run in self.runs if run.info.experiment_id in experiment_ids]
-        return self._page(found, max_results, page_token)
-
-    def get_run(self, run_id: str) -> Any:
-        self._note("run")
-        for run in self.runs:
-            if run.info.run_id == run_id:
-                return run
-        raise FakeError(f"no run {run_id}", "RESOURCE_DOES_NOT_EXIST", 404)
-
-    def get_metric_history(self, run_id: str, name: str) -> list[Any]:
-        self._note("history")
-        return self.histories.get((run_id, name), [])
-
-    def _note(self, call: str) -> None:
-        with self._lock:
-            self.calls.append(call)
-        if self.error is not None:
-            raise self.error
-
-    def _page(self, found: list[Any], max_results: int, page_token: str | None) -> Page:
-        start = int(page_token or 0)
-        end = start + min(max_results, self.largest_page)
-        page = Page(found[start:end])
-        page.token = str(end) if end < len(found) else None
-        return page
-
-
-@pytest.fixture
-def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeClient:
-    client = FakeClient(tmp_path)
-    module = ModuleType("mlflow")
-    module.MlflowClient = lambda uri: client  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "mlflow", module)
-    client.add_experiment("0", "Default")
-    client.add_experiment("7", "train")
-    client.add_experiment("8", "eval")
-    for i in range(5):
-        client.add_run("7", f"{i:032x}", metrics={"loss": i / 10, "z": 1.0}, params={"i": str(i)})
-    client.add_run("7", "f" * 32, stage="deleted")
-    client.add_run("8", "e" * 32)
-    return client
-
-
-def make_metric(value: float, step: int, timestamp: int = 0) -> Any:
-    return SimpleNamespace(value=value, step=step, timestamp=timestamp)
 
 
 def test_mlflow_is_missing(monkeypatch):
@@ -277,19 +164,25 @@ def test_artifact_root(client, tmp_path):
     assert [run.cfg.name for run in runs] == [f"run-{run.info.run_id}" for run in runs]
 
 
-def test_proxied_locations():
+def test_proxied_locations(client):
     pytest.importorskip("aiohttp")
     store = ServerStore(URI)
+    experiment = ExperimentRecord(LocalStorage(), "", "7", "train")
+    run = client.runs[0]
 
-    def open_proxied(location: str) -> str:
-        return store._open_proxied(location).url
+    def find(artifact_uri: str) -> RunRecord:
+        run.info.artifact_uri = artifact_uri
+        listed = RunNames(experiment, [run.info.run_id], {run.info.run_id: run})
+        (record,) = store.read_runs([listed]).records
+        return record
 
-    assert open_proxied("mlflow-artifacts:/1/a") == "mlflow+https://mlflow.example/team/1/a"
-    assert open_proxied("mlflow-artifacts://other:81/1") == "mlflow+https://other:81/team/1"
-    own = store._open_proxied("mlflow-artifacts:/").to_path()
-    other = store._open_proxied("mlflow-artifacts://other:81/").to_path()
-    assert own.storage_options["password"] == "s3cret"
-    assert "password" not in other.storage_options
+    run_id = run.info.run_id
+    own = find(f"mlflow-artifacts:/1/{run_id}/artifacts")
+    other = find(f"mlflow-artifacts://other:81/1/{run_id}/artifacts")
+    assert own.url == f"mlflow+https://mlflow.example/team/1/{run_id}"
+    assert other.url == f"mlflow+https://other:81/team/1/{run_id}"
+    assert own.to_path().storage_options["password"] == "s3cret"
+    assert "password" not in other.to_path().storage_options
 
 
 def test_a_database_takes_the_whole_of_mlflow(client, monkeypatch):

@@ -20,19 +20,16 @@ from typing import Any
 
 import pytest
 
-from conftest import DATABASE_SWEEP, Database, TrackingDir, write
 from kedro_hydraflow import Run, RunCollection, get_experiment_names, iter_run_dirs, iter_runs
 from kedro_hydraflow.errors import StorageError, TrackingDirectoryError
 from kedro_hydraflow.finding import find_runs, find_some_runs
 from kedro_hydraflow.run_info import RunInfo
 from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores import sqlite_store as module
+from tests.conftest import DATABASE_SWEEP, Database, TrackingDir, write
+from tests.stores.conftest import find_run_ids
 
 CONFIG = "artifacts/.hydra/config.yaml"
-
-
-def find_run_ids(location: Path, *args: Any, **kwargs: Any) -> list[str]:
-    return [run_dir.name for run_dir in iter_run_dirs(location, *args, **kwargs)]
 
 
 def load(database: Database, **kwargs: Any) -> RunCollection[Run]:
@@ -42,14 +39,14 @@ def load(database: Database, **kwargs: Any) -> RunCollection[Run]:
 def count_opens(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that gets each SQL statement from now on."""
     statements: list[str] = []
-    connect = module._connect
+    connect = sqlite3.connect
 
-    def connect_and_trace(path: str) -> sqlite3.Connection:
-        connection = connect(path)
+    def connect_and_trace(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        connection = connect(*args, **kwargs)
         connection.set_trace_callback(statements.append)
         return connection
 
-    monkeypatch.setattr(module, "_connect", connect_and_trace)
+    monkeypatch.setattr(sqlite3, "connect", connect_and_trace)
     return statements
 
 

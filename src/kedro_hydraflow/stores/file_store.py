@@ -166,7 +166,7 @@ class FileStore(Store):
         for path, name, experiment, facts in zip(
             paths, names, experiments, facts_of_runs, strict=True
         ):
-            if isinstance(facts, (NotARunError, NotFoundError)):
+            if isinstance(facts, NotARunError):
                 continue
             if isinstance(facts, Exception):
                 failures.append(Failure(storage.url(path), facts))

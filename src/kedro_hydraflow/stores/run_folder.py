@@ -23,13 +23,13 @@ _MAX_SHOWN = 10
 def explain_strays(places: Sequence[Place]) -> list[KedroHydraflowError | None]:
     """Return for each folder why it is not a run directory, None if it is one.
 
-    It is a `NotARunError`, a `NotFoundError`, or another error if that cannot be told.
+    It is a `NotARunError`, also if there is no such folder, or another one if that cannot be told.
     """
     errors: list[KedroHydraflowError | None] = []
     unsure = []
     for i, (place, entries) in enumerate(zip(places, list_places(places), strict=True)):
         if isinstance(entries, NotFoundError):
-            errors.append(NotFoundError(f"there is no run directory {place.url!r}"))
+            errors.append(NotARunError(f"there is no run directory {place.url!r}"))
         elif isinstance(entries, StorageError):
             errors.append(entries)
         elif any(entry.name == "artifacts" and entry.is_dir for entry in entries):

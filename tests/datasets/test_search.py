@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kedro.io import DatasetError
+
+from kedro_hydraflow import HydraflowRunCollectionDataset
+from kedro_hydraflow.errors import RunLoadError
+from kedro_hydraflow.storage import LocalStorage
+from tests.conftest import FilesRead, TrackingDir, WebServer, write
+from tests.datasets.conftest import from_catalog
+
+
+def test_a_bad_option_names_itself() -> None:
+    with pytest.raises(ValueError, match="index: expected true, false or a directory"):
+        HydraflowRunCollectionDataset(path="mlruns", index=3)  # type: ignore[arg-type]
+
+
+def test_filters_by_facts_read_nothing_of_known_runs(
+    tracking_dir: TrackingDir, tmp_path: Path, serve: Callable[[Path], WebServer]
+) -> None:
+    tracking_dir.add_runs(3)
+    server = serve(tracking_dir.root.parent)
+    for n_files in (7, 0):
+        server.requests.clear()
+        dataset = HydraflowRunCollectionDataset(
+            path=f"{server.url}/mlruns",
+            index=tmp_path / "index",
+            filters=["status == FINISHED"],
+            include_deleted=False,
+        )
+        assert len(dataset.load()) == 3
+        assert sum(path.endswith(".yaml") for path in server.requests) == n_files
+
+
+def test_the_option_is_described() -> None:
+    assert "index='folder'" in repr(HydraflowRunCollectionDataset(path="mlruns", index="folder"))
+
+
+def is_eval(name: str) -> bool:
+    return name.startswith("eval")
+
+
+@pytest.mark.parametrize(
+    ("experiment_names", "expected"),
+    [
+        ("train_*", 29),
+        ("eval_digits", 2),
+        (["train_digits_v2", "eval_*"], 7),
+        ([], 0),
+        (is_eval, 2),
+        (f"{__name__}.is_eval", 2),
+        ([f"{__name__}.is_eval"], 0),
+        ("no.such.package", 0),
+    ],
+)
+def test_experiment_names(sweep: Path, experiment_names: Any, expected: int) -> None:
+    dataset = HydraflowRunCollectionDataset(path=sweep, experiment_names=experiment_names)
+    assert len(dataset.load()) == expected
+
+
+def test_a_name_taken_for_a_callable_tells_how_to_write_it(sweep: Path) -> None:
+    dataset = HydraflowRunCollectionDataset(
+        path=sweep, experiment_names="__main__.no_such_name.either"
+    )
+    with pytest.raises(DatasetError, match=r"write \['__main__"):
+        dataset.load()
+
+
+def test_no_matching_experiment_is_logged_with_those_there_are(
+    sweep: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from_catalog(path=str(sweep), experiment_names="train_digits_v3").load()
+    (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert "no experiment matches experiment_names='train_digits_v3'" in record.message
+    assert "'train_digits_v2'" in record.message
+
+
+def test_filters(sweep: Path) -> None:
+    filters = ["status == FINISHED", "training.learning_rate < 0.1", "metrics.accuracy > 0.9"]
+    runs = from_catalog(path=str(sweep), filters=filters).load()
+    assert 0 < len(runs) < 31
+    assert all(accuracy > 0.9 for accuracy in runs.to_list("metrics.accuracy"))
+
+
+@pytest.mark.parametrize("n_jobs", [0, 1, 2, -1])
+def test_n_jobs(sweep: Path, n_jobs: int) -> None:
+    runs = from_catalog(path=str(sweep), n_jobs=n_jobs).load()
+    assert runs.to_list("run_id") == from_catalog(path=str(sweep)).load().to_list("run_id")
+
+
+@pytest.fixture
+def broken(tracking_dir: TrackingDir) -> Path:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "good", "a: 1\n")
+    tracking_dir.add_run(experiment, "list", "- 1\n")
+    tracking_dir.add_run(experiment, "tab", "a:\n\tb: 1\n")
+    write(tracking_dir.root / "2" / "meta.yaml", "- 1\n")
+    return tracking_dir.root
+
+
+@pytest.mark.parametrize("n_jobs", [0, 2])
+def test_on_error_raise_names_every_failure(broken: Path, n_jobs: int) -> None:
+    with pytest.raises(DatasetError) as caught:
+        from_catalog(path=str(broken), n_jobs=n_jobs).load()
+    assert isinstance(caught.value.__cause__, RunLoadError)
+    text = str(caught.value)
+    assert "3 of 4 runs and experiments could not be read" in text
+    for name in ("1/list/", "1/tab/", "/2"):
+        assert name in text
+
+
+def test_on_error_warn_logs_each_and_counts_them(
+    broken: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = from_catalog(path=str(broken), on_error="warn").load()
+    assert runs.to_list("run_id") == ["good"]
+    messages = [r.message for r in caplog.records if r.levelno == logging.WARNING]
+    assert len([m for m in messages if m.startswith("left out: ")]) == 3
+    assert "3 of 4 runs and experiments could not be read and left out" in messages
+
+
+def test_failing_filter_follows_on_error(sweep: Path) -> None:
+    def fail(artifacts_dir: Path) -> None:
+        raise OSError("disk gone")
+
+    options: dict[str, Any] = {"path": sweep, "impl": fail, "filters": ["score > 1"]}
+    with pytest.raises(
+        DatasetError, match=r"31 of 31 runs and experiments could not be read(.|\n)*disk gone"
+    ):
+        HydraflowRunCollectionDataset(**options).load()
+    assert len(HydraflowRunCollectionDataset(**options, on_error="warn").load()) == 0
+
+
+def test_deleted_runs(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a")
+    tracking_dir.add_run(experiment, "b", lifecycle_stage="deleted")
+    path = str(tracking_dir.root)
+    assert from_catalog(path=path).load().to_list("run_id") == ["a"]
+    assert len(from_catalog(path=path, include_deleted=True).load()) == 2
+
+
+def test_a_run_that_just_finished_is_seen(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    dataset = from_catalog(path=str(tracking_dir.root))
+    assert len(dataset.load()) == 0
+    tracking_dir.add_run(experiment, "a")
+    assert len(dataset.load()) == 1
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_deleted_runs_are_left_out_where_they_are_known(
+    tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch, remote: bool
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a", "lr: 1")
+    tracking_dir.add_run(experiment, "b", "lr: 1", lifecycle_stage="deleted")
+    monkeypatch.setattr(LocalStorage, "is_remote", remote)
+
+    def load(**options: Any) -> list[str]:
+        dataset = HydraflowRunCollectionDataset(path=tracking_dir.root, **options)
+        return dataset.load().to_list("run_id")
+
+    assert load() == (["a", "b"] if remote else ["a"])
+    assert load(filters=["status == FINISHED"]) == ["a"]
+    assert load(include_deleted=False) == ["a"]
+    assert load(include_deleted=True) == ["a", "b"]
+    assert load(include_deleted=True, filters=["status == FINISHED"]) == ["a", "b"]
+
+
+def test_missing_directory(tmp_path: Path) -> None:
+    dataset = from_catalog(path=str(tmp_path / "nowhere"))
+    assert not dataset.exists()
+    with pytest.raises(DatasetError, match=r"there is no directory '.*nowhere'"):
+        dataset.load()
+
+
+def test_exists(publish: Callable[[Path], str], sweep: Path) -> None:
+    location = publish(sweep)
+    assert from_catalog(path=location).exists()
+
+
+def test_preview_looks_at_few_of_many_runs(
+    tracking_dir: TrackingDir, files_read: FilesRead
+) -> None:
+    for number in range(150):
+        name = f"e{number // 75}"
+        experiment = tracking_dir.root / str(1 + number // 75)
+        if not experiment.exists():
+            tracking_dir.add_experiment(name, experiment.name)
+        tracking_dir.add_run(experiment, f"run{number}", f"seed: {number}\n")
+    assert len(from_catalog(path=str(tracking_dir.root)).preview(nrows=3)["data"]) == 3
+    assert (
+        len(files_read.paths) == 2 + 75 + 3
+    )  # names, meta.yaml of one experiment's runs, configurations

@@ -1,0 +1,168 @@
+"""What the tests of several stores share: artifacts alone, and a tracking server."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kedro_hydraflow import iter_run_dirs
+from tests.conftest import write
+
+
+def find_run_ids(*args: Any, **kwargs: Any) -> list[str]:
+    """Return the IDs of the runs that are found, in order."""
+    return [run_dir.name for run_dir in iter_run_dirs(*args, **kwargs)]
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that were waited for an empty ``meta.yaml``, without waiting."""
+    seconds: list[float] = []
+    monkeypatch.setattr("kedro_hydraflow.stores.meta_file.time.sleep", seconds.append)
+    return seconds
+
+
+def run_id(number: int) -> str:
+    return f"{number:032x}"
+
+
+def put(
+    folder: Path, number: int, name: str | None = "train", *, log: str | None = None, seed: int = 0
+) -> Path:
+    """Write the artifacts of a run; ``name`` is the YAML text of its job name."""
+    artifacts = folder / run_id(number) / "artifacts"
+    artifacts.mkdir(parents=True)
+    if name is not None:
+        text = f"hydra:\n  job:\n    chdir: null\n    name: {name}\n    override_dirname: ''\n"
+        write(artifacts / ".hydra/hydra.yaml", text)
+        write(artifacts / ".hydra/config.yaml", f"seed: {seed}")
+    if log is not None:
+        write(artifacts / log, "")
+    return artifacts.parent
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Path:
+    return tmp_path / "bucket"
+
+
+FAKE = "fake://tracking"
+"""A scheme as plugins of MLflow have it: neither a server nor a database to look at first."""
+
+
+class Page(list[Any]):
+    token: str | None = None
+
+
+class FakeError(Exception):
+    def __init__(self, text: str, error_code: str, status: int) -> None:
+        super().__init__(text)
+        self.error_code = error_code
+        self._status = status
+
+    def get_http_status_code(self) -> int:
+        return self._status
+
+
+class FakeClient:
+    """The part of MLflow's client that is used, over lists."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.experiments: list[Any] = []
+        self.runs: list[Any] = []
+        self.histories: dict[tuple[str, str], list[Any]] = {}
+        self.calls: list[str] = []
+        self.largest_page = 2
+        self.error: Exception | None = None
+        self._lock = threading.Lock()
+
+    def add_experiment(self, experiment_id: str, name: str) -> None:
+        location = f"{self.root}/{experiment_id}"
+        self.experiments.append(
+            SimpleNamespace(experiment_id=experiment_id, name=name, artifact_location=location)
+        )
+
+    def add_run(
+        self, experiment_id: str, run_id: str, stage: str = "active", **logged: Any
+    ) -> None:
+        config = self.root / experiment_id / run_id / "artifacts" / ".hydra" / "config.yaml"
+        config.parent.mkdir(parents=True)
+        config.write_text(f"name: run-{run_id}\n")
+        info = SimpleNamespace(
+            run_id=run_id,
+            experiment_id=experiment_id,
+            artifact_uri=f"{self.root}/{experiment_id}/{run_id}/artifacts",
+            status="FINISHED",
+            run_name=f"name-of-{run_id}",
+            start_time=1795394369957,
+            end_time=None,
+            lifecycle_stage=stage,
+        )
+        data = SimpleNamespace(**{"metrics": {}, "params": {}, "tags": {}, **logged})
+        self.runs.append(SimpleNamespace(info=info, data=data))
+
+    def search_experiments(self, max_results: int, page_token: str | None) -> Page:
+        self._note("experiments")
+        return self._page(self.experiments, max_results, page_token)
+
+    def search_runs(
+        self, experiment_ids: list[str], max_results: int, page_token: str | None, **_: Any
+    ) -> Page:
+        self._note("runs")
+        found = [run for run in self.runs if run.info.experiment_id in experiment_ids]
+        return self._page(found, max_results, page_token)
+
+    def get_run(self, run_id: str) -> Any:
+        self._note("run")
+        for run in self.runs:
+            if run.info.run_id == run_id:
+                return run
+        raise FakeError(f"no run {run_id}", "RESOURCE_DOES_NOT_EXIST", 404)
+
+    def get_experiment(self, experiment_id: str) -> Any:
+        self._note("experiment")
+        (found,) = [e for e in self.experiments if e.experiment_id == experiment_id]
+        return found
+
+    def get_metric_history(self, run_id: str, name: str) -> list[Any]:
+        self._note("history")
+        return self.histories.get((run_id, name), [])
+
+    def _note(self, call: str) -> None:
+        with self._lock:
+            self.calls.append(call)
+        if self.error is not None:
+            raise self.error
+
+    def _page(self, found: list[Any], max_results: int, page_token: str | None) -> Page:
+        start = int(page_token or 0)
+        end = start + min(max_results, self.largest_page)
+        page = Page(found[start:end])
+        page.token = str(end) if end < len(found) else None
+        return page
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeClient:
+    client = FakeClient(tmp_path)
+    module = ModuleType("mlflow")
+    module.MlflowClient = lambda uri: client  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mlflow", module)
+    client.add_experiment("0", "Default")
+    client.add_experiment("7", "train")
+    client.add_experiment("8", "eval")
+    for i in range(5):
+        client.add_run("7", f"{i:032x}", metrics={"loss": i / 10, "z": 1.0}, params={"i": str(i)})
+    client.add_run("7", "f" * 32, stage="deleted")
+    client.add_run("8", "e" * 32)
+    return client
+
+
+def make_metric(value: float, step: int, timestamp: int = 0) -> Any:
+    return SimpleNamespace(value=value, step=step, timestamp=timestamp)

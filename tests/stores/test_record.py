@@ -1,0 +1,91 @@
+"""Records: what stores return of experiments and runs."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import FrozenInstanceError, replace
+from typing import Any
+
+import pytest
+
+from kedro_hydraflow.storage import LocalStorage, locate
+from kedro_hydraflow.stores.record import (
+    ExperimentRecord,
+    Point,
+    RunNames,
+    is_deleted,
+    is_finished,
+    make_run_record,
+)
+
+
+def make_experiment(experiment_id: str, name: str | None = None) -> ExperimentRecord:
+    return ExperimentRecord(LocalStorage(), f"/mlruns/{experiment_id}", experiment_id, name)
+
+
+def test_experiments_are_sorted_by_name_then_by_id() -> None:
+    experiments = [
+        make_experiment("3", "b"),
+        make_experiment("2", "a"),
+        make_experiment("10", "a"),
+        make_experiment("4"),
+    ]
+    ordered = sorted(experiments, key=ExperimentRecord.sort_key)
+    assert [experiment.experiment_id for experiment in ordered] == ["4", "10", "2", "3"]
+
+
+def test_records_are_frozen_values() -> None:
+    experiment = make_experiment("1", "train")
+    assert experiment == make_experiment("1", "train")
+    assert experiment != make_experiment("1", "eval")
+    assert replace(experiment, run_names=("a",)) == experiment  # what was listed by the way
+    assert pickle.loads(pickle.dumps(experiment)) == experiment
+    with pytest.raises(FrozenInstanceError):
+        experiment.experiment_name = "eval"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("location", ["/mlruns/1/a", "memory://bucket/1/a"])
+def test_a_run_of_which_only_the_directory_is_known(location: str) -> None:
+    place = locate(location)
+    record = make_run_record(place)
+    assert (record.run_id, record.url) == ("a", location)
+    assert record.experiment == make_run_record(place.parent.join("b")).experiment
+    assert (record.experiment.experiment_id, record.experiment.experiment_name) == ("1", None)
+    assert (record.facts, record.logged) == (None, None)
+    assert pickle.loads(pickle.dumps(record)).run_id == "a"
+    experiment = make_experiment("7", "train")
+    assert make_run_record(place, experiment).experiment is experiment
+
+
+def test_the_current_directory_has_no_run_id() -> None:
+    assert make_run_record(locate(".")).run_id == ""
+
+
+def test_some_of_the_names_keep_what_was_brought() -> None:
+    names = RunNames(make_experiment("1"), ["a", "b", "c"], {"b": 1})
+    assert names.take(1, 9) == RunNames(names.experiment, ["b", "c"], {"b": 1})
+    assert names.take(0, 0).names == []
+    assert names.names == ["a", "b", "c"]
+
+
+def test_points_order_by_step_then_time_then_value() -> None:
+    points = [Point(1, 0, 0.0), Point(0, 2, 0.0), Point(0, 1, 2.0), Point(0, 1, 1.0)]
+    assert sorted(points) == points[::-1]
+
+
+@pytest.mark.parametrize(
+    ("facts", "deleted", "finished"),
+    [
+        ({"status": "3", "lifecycle_stage": "active"}, False, True),
+        ({"status": "FAILED", "lifecycle_stage": "active"}, False, True),
+        ({"status": "KILLED", "lifecycle_stage": "deleted"}, True, False),
+        ({"status": "1", "lifecycle_stage": "active"}, False, False),
+        ({"status": "RUNNING", "lifecycle_stage": "active"}, False, False),
+        ({"status": "FINISHED"}, False, False),
+        ({}, False, False),
+        (None, False, False),
+        (OSError(), False, False),
+    ],
+)
+def test_what_facts_say(facts: Any, deleted: bool, finished: bool) -> None:
+    assert (is_deleted(facts), is_finished(facts)) == (deleted, finished)

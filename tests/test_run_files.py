@@ -1,0 +1,86 @@
+"""The artifacts of a run as files; tests/artifacts has those of remote runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from kedro_hydraflow import Run
+from kedro_hydraflow.artifacts import ArtifactPath
+from kedro_hydraflow.errors import NotFoundError
+from kedro_hydraflow.run_files import make_artifacts_dir
+from kedro_hydraflow.storage import locate
+
+
+def test_chdir(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run_dir.parent)
+    run = Run("abc")  # relative, which would mean something else inside
+    with run.chdir() as directory:
+        assert Path.cwd() == directory == run_dir / "artifacts"
+        assert (directory / "a.txt").read_text() == "a.txt"
+    with pytest.raises(ZeroDivisionError), run.chdir("plots"):
+        assert 1 / (Path("c.txt").read_text() != "plots/c.txt")
+    assert Path.cwd() == run_dir.parent
+
+
+def test_chdir_into_nothing_names_the_remote_place() -> None:
+    run = Run("memory://somewhere/mlruns/1/abc")
+    with (
+        pytest.raises(NotFoundError, match="there is no 'memory://somewhere/mlruns/1/abc/art"),
+        run.chdir(),
+    ):
+        pass
+
+
+def test_another_run_of_a_directory_changes_none_of_its_paths(tmp_path: Path) -> None:
+    files = fsspec.filesystem("memory")
+    url = f"memory://{tmp_path.name}/mlruns/1/abc"
+    files.pipe(f"{url}/artifacts/a.txt", b"a")
+    first = Run[Any, Any](url)
+    assert [path.name for path in first.iterdir()] == ["a.txt"]
+    files.pipe(f"{url}/artifacts/b.txt", b"b")
+    assert [path.name for path in Run[Any, Any](url).iterdir()] == ["a.txt", "b.txt"]
+    assert [path.name for path in first.iterdir()] == ["a.txt"]
+    assert [path.name for path in first.path("a.txt").parent.iterdir()] == ["a.txt"]
+
+
+def test_paths(run: Run[Any, Any], run_dir: Path) -> None:
+    artifacts = run_dir / "artifacts"
+    assert run.path() == artifacts
+    assert run.path("plots/c.txt") == artifacts / "plots/c.txt"
+    assert sorted(p.name for p in run.iterdir()) == [".hydra", "a.txt", "b.csv", "plots"]
+    assert list(run.iterdir("plots")) == [artifacts / "plots/c.txt"]
+    assert list(run.glob("*.txt")) == [artifacts / "a.txt"]
+    assert sorted(run.glob("**/*.txt")) == [artifacts / "a.txt", artifacts / "plots/c.txt"]
+    assert list(run.glob("*", "plots")) == [artifacts / "plots/c.txt"]
+
+
+def test_fetching_what_is_local_copies_nothing(run: Run[Any, Any], run_dir: Path) -> None:
+    assert run.fetch() == run.path() == run_dir / "artifacts"
+    assert run.fetch("plots/c.txt") == run_dir / "artifacts/plots/c.txt"
+    with pytest.raises(NotFoundError, match="absent"):
+        run.fetch("absent")
+
+
+def test_fetching_what_is_remote_gives_local_paths(tmp_path: Path) -> None:
+    files = fsspec.filesystem("memory")
+    url = f"memory://{tmp_path.name}/mlruns/1/abc"
+    files.pipe({f"{url}/artifacts/a.txt": b"a", f"{url}/artifacts/plots/c.txt": b"c"})
+    run = Run[Any, Any](url)
+    assert Path(str(run.fetch("plots/c.txt"))).read_text() == "c"
+    assert sorted(path.name for path in Path(str(run.fetch())).iterdir()) == ["a.txt", "plots"]
+    with run.chdir("plots") as directory:
+        assert (directory.is_absolute(), Path("c.txt").read_text()) == (True, "c")
+    with pytest.raises(NotFoundError, match=rf"there is no '{url}/artifacts/absent'"):
+        run.fetch("absent")
+
+
+@pytest.mark.parametrize("location", ["/mlruns/1/a/artifacts", "memory://bucket/1/a/artifacts"])
+def test_the_artifacts_directory_is_a_path(location: str) -> None:
+    path = make_artifacts_dir(locate(location))
+    assert isinstance(path, Path)
+    assert (type(path) is ArtifactPath) is ("://" in location)
+    assert path.name == "artifacts"
