@@ -16,13 +16,13 @@ import pytest
 pytest.importorskip("mlflow", reason="MLflow is not installed")
 pytest.importorskip("aiohttp", reason="aiohttp is not installed")
 
-from conftest import ArtifactsServer
 from requests.auth import HTTPDigestAuth
 
 from kedro_hydraflow.errors import StorageError
 from kedro_hydraflow.storage import Storage, locate
 from kedro_hydraflow.storage.mlflow_artifacts import make_artifacts_root
 from kedro_hydraflow.storage.mlflow_login import MlflowLogin
+from tests.conftest import ArtifactsServer
 
 pytestmark = pytest.mark.integration
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ArtifactsServer
 
 from kedro_hydraflow.errors import (
     MissingPackageError,
@@ -15,6 +14,7 @@ from kedro_hydraflow.errors import (
     UnreachableError,
 )
 from kedro_hydraflow.storage import Entry, Storage, locate
+from tests.conftest import ArtifactsServer
 
 pytest.importorskip("aiohttp")
 
