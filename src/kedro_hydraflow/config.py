@@ -89,11 +89,10 @@ class Configuration:
         source: Where it is stored.
         config_class: A dataclass onto which what is stored is merged.
         data: The plain data, where they are known already, merged and shared with others.
-        cfg: The ``DictConfig``, where there is one already.
-        lock: Held while one of these is made or changed.
+        lock: Held while the data or the ``DictConfig`` are made or changed.
     """
 
-    __slots__ = ("_cfg", "_source", "config_class", "data", "lock")
+    __slots__ = ("_cfg", "_lock", "_source", "config_class", "data")
 
     config_class: type | None
 
@@ -106,26 +105,18 @@ class Configuration:
         source: ConfigSource,
         config_class: type | None = None,
         data: PlainConfig | None = None,
-        cfg: DictConfig | None = None,
         lock: SharedLock | None = None,
     ) -> None:
         self._source = source
         self.config_class = config_class
         self.data = data
-        self._cfg = cfg
-        self.lock = lock or SharedLock()
+        self._cfg: DictConfig | None = None
+        self._lock = lock or SharedLock()
 
     def get_state(self) -> State:
         """Return what a copy is made of: the arguments that follow the source."""
         data = self.data  # before the DictConfig, which another thread may put in its place
-        return self.config_class, data, self._cfg, self.lock
-
-    def copy(self, memo: dict[int, Any]) -> Configuration:
-        """Return a configuration whose changes do not reach this one."""
-        config_class, data, cfg, lock = self.get_state()
-        if cfg is not None:
-            data, cfg = None, copy.deepcopy(cfg, memo)
-        return Configuration(self._source, config_class, data, cfg, lock)
+        return self.config_class, data, self._cfg, self._lock
 
     def read(self) -> PlainConfig | None:
         """Return the plain data, read if need be; None if there is a ``DictConfig``.
@@ -135,7 +126,7 @@ class Configuration:
             StorageError: If the storage denies it or cannot be reached.
         """
         if self.data is None and self._cfg is None:
-            with self.lock:
+            with self._lock:
                 if self.data is None and self._cfg is None:
                     stored = self._source.read_config()
                     try:
@@ -156,7 +147,7 @@ class Configuration:
             StorageError: As `read` does.
         """
         if self._cfg is None:
-            with self.lock:
+            with self._lock:
                 data = self.read()
                 if data is not None:
                     self.set_dictconfig(self.build_dictconfig(data))
@@ -175,13 +166,13 @@ class Configuration:
 
     def set_dictconfig(self, cfg: DictConfig) -> None:
         """Put a ``DictConfig`` in the place of what there is."""
-        with self.lock:
+        with self._lock:
             self._cfg = cfg  # first: a reader without the lock then always finds one of them
             self.data = None
 
     def update(self, key: str, value: Any) -> None:
         """Set a value, whatever is there."""
-        with self.lock:
+        with self._lock:
             if self.config_class is None:
                 data = self.read()
                 updated = None if data is None else update_plain(data, key, value)

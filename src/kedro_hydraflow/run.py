@@ -131,9 +131,8 @@ class Run(RunFiles, Generic[C, I]):
         if self._configuration is None:
             with self._lock:
                 if self._configuration is None:  # no other thread was faster
-                    config, lock = self._config, self._lock
                     self._configuration = Configuration(
-                        self.info, self._config_class, config, lock=lock
+                        self.info, self._config_class, self._config, self._lock
                     )
         return self._configuration
 
