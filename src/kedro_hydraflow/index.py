@@ -105,6 +105,20 @@ class Index:
         is_asked = self._path is not None and self._is_requested
         return is_asked and storage.is_remote and not storage.can_stat
 
+    def choose_validators(
+        self, storage: Storage, validators: Sequence[str | None], are_settled: Iterable[bool]
+    ) -> Sequence[str | None]:
+        """Return the validators for `Recalled.complete`.
+
+        Args:
+            storage: What holds the runs.
+            validators: Those of the files, which count where there are any.
+            are_settled: Whether what was read is not expected to change, by the rules.
+        """
+        if not self.assumes_unchanged(storage):
+            return validators
+        return [SETTLED if is_settled else None for is_settled in are_settled]
+
     def recall(
         self, kind: str, storage: Storage, run_dirs: Sequence[str], file: str | None = None
     ) -> Recalled:

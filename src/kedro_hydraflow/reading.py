@@ -12,7 +12,7 @@ from kedro_hydraflow.errors import (
     UnreachableError,
     prefix_error,
 )
-from kedro_hydraflow.index import NO_INDEX, SETTLED, Index, Recalled
+from kedro_hydraflow.index import NO_INDEX, Index, Recalled
 from kedro_hydraflow.parallel import may_stay_here, parallel_map
 from kedro_hydraflow.run_info import read_facts
 from kedro_hydraflow.storage import Parsed
@@ -89,10 +89,8 @@ class BulkReader:
         recalled = self._recall(store, storage, infos)
         unread = [infos[i] for i in recalled.unknown]
         parsed = self._read_in_jobs(store, storage, unread, len(infos) - len(unread))
-        validators: Sequence[str | None] = parsed.validators
-        if self._index.assumes_unchanged(storage):
-            facts_of_runs = [info.get_record().facts for info in unread]
-            validators = [SETTLED if is_finished(facts) else None for facts in facts_of_runs]
+        are_settled = (is_finished(info.get_record().facts) for info in unread)
+        validators = self._index.choose_validators(storage, parsed.validators, are_settled)
         configs = recalled.complete(parsed.values, validators)
         if self._discovered:
             absent = [i for i, config in enumerate(configs) if config is None]

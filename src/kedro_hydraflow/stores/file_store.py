@@ -28,7 +28,7 @@ from kedro_hydraflow.errors import (
     StorageError,
     UnreachableError,
 )
-from kedro_hydraflow.index import NO_INDEX, SETTLED, Index
+from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.storage import Place, list_places, read_parsed, read_parsed_in
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
@@ -223,9 +223,8 @@ class FileStore(Store):
         self, validators: Sequence[str | None], facts_of_runs: Iterable[object]
     ) -> Sequence[str | None]:
         """Return the validators of runs: their files' or, without such, that of finished runs."""
-        if not self._index.assumes_unchanged(self._storage):
-            return validators
-        return [SETTLED if is_finished(facts) else None for facts in facts_of_runs]
+        are_settled = map(is_finished, facts_of_runs)
+        return self._index.choose_validators(self._storage, validators, are_settled)
 
     @override
     def read_values(
@@ -370,7 +369,8 @@ def _read_experiment_metas(
         return read_metas(folders)
     recalled = index.recall("experiment", storage, _get_paths(folders))
     metas = read_metas([folders[i] for i in recalled.unknown])
-    return recalled.complete(metas, [SETTLED if _is_named(meta) else None for meta in metas])
+    validators = index.choose_validators(storage, [], map(_is_named, metas))
+    return recalled.complete(metas, validators)
 
 
 def _is_named(meta: object) -> bool:
