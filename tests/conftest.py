@@ -236,7 +236,6 @@ def _no_index() -> Iterator[None]:
     """Let tests read what they write; those of the index give its directory."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kedro_hydraflow.loading.open_index", open_given_index)
-        patch.setattr("kedro_hydraflow.datasets._search.open_index", open_given_index)
         yield
 
 

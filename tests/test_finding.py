@@ -17,8 +17,8 @@ from kedro_hydraflow import (
     iter_run_dirs,
 )
 from kedro_hydraflow.errors import NotFoundError, OptionError, RunLoadError, TrackingDirectoryError
-from kedro_hydraflow.finding import find_runs, find_some_runs, report
-from kedro_hydraflow.stores import open_store
+from kedro_hydraflow.finding import Search, find_runs, find_some_runs, report
+from kedro_hydraflow.source import Source
 from tests.conftest import SWEEP_NAMES, TrackingDir, WebServer, write
 
 # The same on every kind of storage ------------------------------------------------------
@@ -133,7 +133,7 @@ def test_tracking_directory_by_url(sweep: Path, serve: Callable[[Path], WebServe
 
 
 def test_findings_name_the_other_experiments(sweep: Path) -> None:
-    found = find_runs(open_store(sweep), "train_*")
+    found = find_runs(Search(Source(sweep), "train_*"))
     assert (found.experiments, found.other_experiments) == (SWEEP_NAMES[1:], SWEEP_NAMES[:1])
     assert len(found.runs) == 29
     assert found.failures == []
@@ -143,9 +143,9 @@ def test_findings_name_the_other_experiments(sweep: Path) -> None:
 def test_a_few_runs_are_the_first_ones(
     sweep: Path, publish: Callable[[Path], str], count: int
 ) -> None:
-    store = open_store(publish(sweep))
-    some = find_some_runs(store, count=count)
-    everything = find_runs(store).runs
+    search = Search(Source(publish(sweep)))
+    some = find_some_runs(search, count)
+    everything = find_runs(search).runs
     assert [info.run_id for info in some] == [info.run_id for info in everything[:count]]
 
 
@@ -153,14 +153,15 @@ def test_a_few_runs_are_found_among_bad_ones(tracking_dir: TrackingDir) -> None:
     tracking_dir.add_runs(20)
     for number in range(5):
         write(tracking_dir.root / f"1/r{number:03}/meta.yaml", "- 1")
-    some = find_some_runs(open_store(tracking_dir.root), count=2)
+    some = find_some_runs(Search(Source(tracking_dir.root)), 2)
     assert [info.run_id for info in some] == ["r005", "r006"]
 
 
 def test_directories_are_found_when_the_first_is_taken(tracking_dir: TrackingDir) -> None:
     run_dirs = iter_run_dirs(tracking_dir.root / "nowhere")
-    with pytest.raises(NotFoundError, match="nowhere"):
-        next(run_dirs)
+    for _ in range(2):  # it is not empty after an error
+        with pytest.raises(NotFoundError, match="nowhere"):
+            next(run_dirs)
     run_dirs = iter_run_dirs(tracking_dir.root)
     tracking_dir.add_runs(3)
     assert next(run_dirs).name == "r000"

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import shutil
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -151,17 +153,21 @@ def test_options_are_checked_before_anything_is_read(tracking_dir: TrackingDir) 
 # Jobs ----------------------------------------------------------------------------------
 
 
-def test_config_class_that_is_none_is_reported_for_runs_without_a_configuration(
+def test_config_class_that_does_not_work_is_reported_for_runs_without_a_configuration(
     tracking_dir: TrackingDir,
 ) -> None:
+    @dataclass
+    class Unsupported:
+        seed: complex = 1j
+
     experiment = tracking_dir.add_experiment("train")
     run_dir = tracking_dir.add_run(experiment, "a", config=None)
-    with pytest.raises(RunLoadError, match=r"int is no config_class") as raised:
-        Run.load(iter_run_dirs(tracking_dir.root), config_class=int)
+    with pytest.raises(RunLoadError, match=r"complex") as raised:
+        Run.load(iter_run_dirs(tracking_dir.root), config_class=Unsupported)
     assert [failure.path for failure in raised.value.failures] == [
         str(run_dir / "artifacts/.hydra/config.yaml")
     ]
-    runs = Run.load(iter_run_dirs(tracking_dir.root), config_class=int, on_error="warn")
+    runs = Run.load(iter_run_dirs(tracking_dir.root), config_class=Unsupported, on_error="warn")
     assert len(runs) == 0
 
 
@@ -378,3 +384,56 @@ def test_server_that_does_not_list_directories_has_no_empty_metrics(
         _ = run.metrics
     assert str(raised.value).startswith(f"cannot list the directory '{server.url}/1/a/metrics': ")
     assert ("access denied" if status == 403 else "list directories") in str(raised.value)
+
+
+# Folders that are no runs ----------------------------------------------------------------
+
+
+def test_a_list_of_what_a_search_finds_gives_the_same_runs(
+    tracking_dir: TrackingDir, publish: Callable[[Path], str]
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a", "x: 1\n")
+    tracking_dir.add_run(experiment, "parent", None)
+    write(experiment / "parent/artifacts/note.txt", "a run without a configuration")
+    write(experiment / "notes/todo.txt", "no run")
+    write(experiment / ".ipynb_checkpoints/x/y.txt", "nor this")
+    location = publish(tracking_dir.root)
+    found = Run.load(iter_run_dirs(location))
+    listed = Run.load(list(iter_run_dirs(location)))
+    assert found.to_list("run_id") == listed.to_list("run_id") == ["a", "parent"]
+    assert [run.to_dict() for run in listed] == [run.to_dict() for run in found]
+
+
+@pytest.mark.parametrize("n_jobs", [0, 2])
+def test_a_folder_given_as_a_run_is_an_error(
+    tracking_dir: TrackingDir,
+    publish: Callable[[Path], str],
+    caplog: pytest.LogCaptureFixture,
+    n_jobs: int,
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a", "x: 1\n")
+    write(experiment / "notes/todo.txt", "no run")
+    location = publish(tracking_dir.root)
+    names = ("a", "notes", "absent")
+    run_dirs = [location.replace("mlruns", f"mlruns/1/{name}", 1) for name in names]
+    with pytest.raises(RunLoadError, match=r"1 of 3 runs") as raised:
+        Run.load(run_dirs, n_jobs=n_jobs)
+    lines = str(raised.value).splitlines()
+    assert re.match(r"- \S*1/notes\S* is not a run directory: expected a folder art", lines[1])
+    caplog.clear()
+    runs = Run.load(run_dirs, n_jobs=n_jobs, on_error="warn")
+    assert runs.to_list("run_id") == ["a", "absent"]
+    assert [run.to_dict() for run in runs] == [{"x": 1}, {}]
+    assert "there is no run directory " in caplog.text  # on every storage
+
+
+def test_options_of_a_search_are_given_to_the_search(tracking_dir: TrackingDir) -> None:
+    tracking_dir.add_runs(1)
+    url = f"file://{tracking_dir.root}"
+    options = {"auto_mkdir": False}
+    with pytest.raises(OptionError, match="storage_options: give them to iter_run_dirs"):
+        Run.load(iter_run_dirs(url), storage_options=options)
+    runs = Run.load(iter_run_dirs(url, storage_options=options), storage_options=options)
+    assert len(runs) == 1

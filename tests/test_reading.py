@@ -17,12 +17,12 @@ import pytest
 
 from kedro_hydraflow import HydraflowRunCollectionDataset, Run, iter_run_dirs, iter_runs
 from kedro_hydraflow.errors import ConfigError, RunLoadError, StorageError, UnreachableError
-from kedro_hydraflow.finding import find_runs
+from kedro_hydraflow.finding import Search, find_runs
 from kedro_hydraflow.index import FILE_NAME
-from kedro_hydraflow.loading import load_runs
+from kedro_hydraflow.loading import LoadOptions, load_runs
 from kedro_hydraflow.reading import _ConfigLoader
+from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import LocalStorage, Parsed
-from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores.file_store import FileStore
 from tests.conftest import (
     SWEEP_NAMES,
@@ -189,7 +189,7 @@ class TracingLoader(_ConfigLoader):
 
 def test_each_file_is_read_once(sweep: Path, files_read: FilesRead) -> None:
     """A scan knows the facts, so that filters on them read nothing again."""
-    runs = load_runs(find_runs(open_store(sweep)).runs, run_class=Run).runs
+    runs = load_runs(find_runs(Search(Source(sweep))).runs, Run, LoadOptions()).runs
     assert {run.info.status for run in runs} == {"FINISHED", "FAILED"}
     assert {run.info.job_name for run in runs} == set(SWEEP_NAMES)
     read = files_read.paths

@@ -29,6 +29,7 @@ from kedro_hydraflow.errors import (
     ConfigError,
     ImplError,
     MissingKeyError,
+    NotARunError,
     OptionError,
     RunLoadError,
 )
@@ -746,3 +747,23 @@ def test_a_config_class_that_omegaconf_refuses_is_named(tracking_dir: TrackingDi
     run = Run(tracking_dir.add_run(tracking_dir.add_experiment("e"), "a"), config_class=Bad)
     with pytest.raises(ConfigError, match=r"Bad is no config_class for OmegaConf: .*NoSuchName"):
         run.get("x")
+
+
+@pytest.mark.parametrize("level", ["", "/1"])
+@pytest.mark.parametrize("kind", ["file", "database", "artifacts"])
+def test_a_directory_with_runs_below_it_is_not_a_run(
+    tracking_dir: TrackingDir, publish: Callable[[Path], str], kind: str, level: str
+) -> None:
+    run_id = "0" * 32 if kind != "file" else "any name"
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), run_id, "x: 1\n")
+    if kind != "file":
+        (run_dir / "meta.yaml").unlink()
+        (run_dir.parent / "meta.yaml").unlink()
+    location = publish(tracking_dir.root).replace("mlruns", f"mlruns{level}", 1)
+    run = Run.load(location)  # nothing is read yet
+    message = r"is not a run directory, but one with runs below it: .* to iter_run_dirs"
+    for _ in range(2):
+        with pytest.raises(NotARunError, match=message):
+            _ = run.cfg
+    with pytest.raises(NotARunError, match=message):
+        run.get("x", None)

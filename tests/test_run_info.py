@@ -15,16 +15,16 @@ from upath import UPath
 
 from kedro_hydraflow import Run, RunInfo, iter_run_dirs
 from kedro_hydraflow.errors import MetadataError, StorageError
-from kedro_hydraflow.finding import find_runs
+from kedro_hydraflow.finding import Search, find_runs
 from kedro_hydraflow.run_info import FACTS, read_facts
-from kedro_hydraflow.stores import open_store
+from kedro_hydraflow.source import Source
 from tests.conftest import SWEEP_NAMES, FilesRead, TrackingDir
 
 
 def test_facts(tracking_dir: TrackingDir, publish: Callable[[Path], str]) -> None:
     tracking_dir.add_run(tracking_dir.add_experiment("train", "7"), "a", run_name="quiet-owl-1")
     location = publish(tracking_dir.root)
-    (scanned,) = find_runs(open_store(location)).runs
+    (scanned,) = find_runs(Search(Source(location))).runs
     info = RunInfo(next(iter_run_dirs(location)))
     for each in (info, scanned):
         assert {name: getattr(each, name) for name in FACTS} == {
@@ -68,7 +68,7 @@ def test_facts_are_the_same_from_a_scan_and_alone(
     tracking_dir: TrackingDir, entries: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", **entries)
-    (scanned,) = find_runs(open_store(tracking_dir.root), include_deleted=True).runs
+    (scanned,) = find_runs(Search(Source(tracking_dir.root), include_deleted=True)).runs
     alone = RunInfo(run_dir)
     for name in FACTS:
         assert getattr(alone, name) == getattr(scanned, name)
@@ -79,7 +79,7 @@ def test_order_and_absence_of_entries_do_not_matter(tracking_dir: TrackingDir) -
     run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")
     entries = {"status": 4, "other": {"nested": [1]}, "lifecycle_stage": "active"}
     (run_dir / "meta.yaml").write_text(yaml.safe_dump(entries, sort_keys=False))
-    (scanned,) = find_runs(open_store(tracking_dir.root)).runs
+    (scanned,) = find_runs(Search(Source(tracking_dir.root))).runs
     for info in (RunInfo(run_dir), scanned):
         assert (info.status, info.start_time, info.run_name) == ("FAILED", None, None)
 

@@ -9,6 +9,7 @@ files.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 import re
 import threading
@@ -285,6 +286,13 @@ def build_dictconfig(config: PlainConfig, config_class: type | None = None) -> D
         raise ConfigError(
             f"the configuration does not fit {config_class.__qualname__}: {one_line(exc)}"
         ) from exc
+
+
+def is_structured(value: object) -> bool:
+    """Whether OmegaConf takes a value as a structured config: a class of dataclasses or attrs."""
+    return isinstance(value, type) and (
+        dataclasses.is_dataclass(value) or hasattr(value, "__attrs_attrs__")
+    )
 
 
 def merge_config(config: PlainConfig, config_class: type | None) -> PlainConfig:

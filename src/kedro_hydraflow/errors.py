@@ -7,7 +7,7 @@ both ``except KedroHydraflowError`` and, say, ``except FileNotFoundError`` work.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,6 +39,10 @@ class TrackingDirectoryError(KedroHydraflowError, ValueError):
 
 class NotARunError(TrackingDirectoryError):
     """A folder is not a run directory, or is gone."""
+
+
+class RunNotFoundError(NotARunError, NotFoundError):
+    """A run directory does not exist."""
 
 
 class MetadataError(KedroHydraflowError, ValueError):
@@ -96,6 +100,16 @@ class RunLoadError(KedroHydraflowError, RuntimeError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+OnError = Literal["raise", "warn"]
+"""What to do about experiments and runs that cannot be read."""
+
+
+def check_on_error(on_error: object) -> None:
+    """Raise OptionError unless the value is one of `OnError`."""
+    if on_error not in get_args(OnError):
+        raise OptionError(f"on_error: expected 'raise' or 'warn', found {on_error!r}")
 
 
 E = TypeVar("E", bound=KedroHydraflowError)

@@ -5,25 +5,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from kedro_hydraflow.errors import Failure, OptionError, RunLoadError
+from kedro_hydraflow.errors import Failure, OnError, OptionError, RunLoadError, check_on_error
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.run_files import make_artifacts_dir
 from kedro_hydraflow.run_info import RunInfo
-from kedro_hydraflow.stores import ExperimentFilter, Store, open_store
+from kedro_hydraflow.source import Source
+from kedro_hydraflow.stores import ExperimentFilter, Store, make_name_filter, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from kedro_hydraflow.storage import AnyPath, Location
     from kedro_hydraflow.stores.record import ExperimentRecord, RunNames
 
-logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
-ON_ERROR = ("raise", "warn")
-"""What to do about experiments and runs that cannot be read."""
+logger = logging.getLogger(__name__)
 
 _MAX_SHOWN = 100
 """How many failures an error shows one by one."""
@@ -33,8 +33,27 @@ _MIN_LOOK = 100
 
 
 @dataclass(frozen=True)
+class Search:
+    """Which runs to find. The options are checked here, once; nothing is read.
+
+    `iter_run_dirs` explains them.
+    """
+
+    source: Source
+    experiment_names: ExperimentFilter = None
+    include_deleted: bool | None = None
+    on_error: OnError = "raise"
+
+    def __post_init__(self) -> None:
+        make_name_filter(self.experiment_names)
+        if self.include_deleted is not None:
+            check_flag("include_deleted", self.include_deleted)
+        check_on_error(self.on_error)
+
+
+@dataclass(frozen=True)
 class Findings:
-    """The runs of a store that match a filter, and what could not be read."""
+    """The runs of a store that match a search, and what could not be read."""
 
     runs: list[RunInfo]
     """Sorted by experiment name, then by run directory."""
@@ -45,26 +64,22 @@ class Findings:
     other_experiments: list[str]
     failures: list[Failure]
 
+    def report(self, on_error: OnError) -> None:
+        """Raise or log the failures."""
+        total = len(self.runs) + len(self.failures)
+        report(self.failures, total, on_error, what="runs and experiments")
 
-def find_runs(
-    store: Store,
-    experiment_names: ExperimentFilter = None,
-    *,
-    include_deleted: bool | None = None,
-) -> Findings:
-    """Return the runs of a store; one that is bad does not hide the others.
 
-    Args:
-        store: What tracks them.
-        experiment_names: A name or glob, a list of them, or a predicate on the name.
-        include_deleted: As for `iter_run_dirs`.
+def find_runs(search: Search, index: Index = NO_INDEX) -> Findings:
+    """Return the runs that match; one that cannot be read does not hide the others.
 
     Raises:
         StorageError: If the experiments cannot be listed.
     """
-    experiments = store.find_experiments(experiment_names)
+    store = open_store(search.source, index)
+    experiments = store.find_experiments(search.experiment_names)
     listing = store.list_runs(experiments.matching)
-    runs, unreadable = read_infos(store, listing.experiments, include_deleted=include_deleted)
+    runs, unreadable = read_infos(store, listing.experiments, search)
     return Findings(
         runs,
         experiments=[experiment.experiment_name or "" for experiment in experiments.matching],
@@ -73,31 +88,26 @@ def find_runs(
     )
 
 
-def find_some_runs(
-    store: Store,
-    experiment_names: ExperimentFilter = None,
-    *,
-    count: int,
-    include_deleted: bool | None = None,
-) -> list[RunInfo]:
+def find_some_runs(search: Search, count: int) -> list[RunInfo]:
     """Return a few runs that can be read, without looking at all of them."""
     limit = max(count, _MIN_LOOK)
+    store = open_store(search.source)
     runs: list[RunInfo] = []
-    for experiment in store.find_experiments(experiment_names).matching:
+    for experiment in store.find_experiments(search.experiment_names).matching:
         if len(runs) >= count:
             break
         listing = store.list_runs([experiment], limit)
         some = [part.take(0, limit) for part in listing.experiments]
-        found, _ = read_infos(store, some, include_deleted=include_deleted)
+        found, _ = read_infos(store, some, search)
         runs += found
     return runs[:count]
 
 
 def read_infos(
-    store: Store, listed: Sequence[RunNames], *, include_deleted: bool | None
+    store: Store, listed: Sequence[RunNames], search: Search
 ) -> tuple[list[RunInfo], list[Failure]]:
-    """Return the runs of a store that were listed, and those that cannot be read."""
-    found = store.read_runs(listed, include_deleted=include_deleted)
+    """Return those of the listed runs that match, and the failures."""
+    found = store.read_runs(listed, include_deleted=search.include_deleted)
     return [RunInfo.from_record(record, store) for record in found.records], found.failures
 
 
@@ -106,7 +116,7 @@ def iter_run_dirs(
     experiment_names: ExperimentFilter = None,
     *,
     include_deleted: bool | None = None,
-    on_error: str = "raise",
+    on_error: OnError = "raise",
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -148,35 +158,23 @@ def iter_run_dirs(
         >>> len(dirs)
         31
     """
-
-    def find(index: Index) -> Iterator[RunInfo]:
-        check_on_error(on_error)
-        store = open_store(
-            tracking_dir,
-            tracking_uri=tracking_uri,
-            artifact_root=artifact_root,
-            storage_options=storage_options,
-            index=index,
-        )
-        found = find_runs(store, experiment_names, include_deleted=include_deleted)
-        total = len(found.runs) + len(found.failures)
-        report(found.failures, total, on_error, what="runs and experiments")
-        yield from found.runs
-
-    return RunDirs(find)
+    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options)
+    return RunDirs(Search(source, experiment_names, include_deleted, on_error))
 
 
 class RunDirs(Iterator["AnyPath"]):
-    """An iterator of run directories; `Run.load` takes what is known of the runs instead."""
+    """The run directories that a search finds. `Run.load` takes more of it than the paths."""
 
-    def __init__(self, find: Callable[[Index], Iterator[RunInfo]]) -> None:
-        self._find = find
+    def __init__(self, search: Search) -> None:
+        self.search = search
         self._infos: Iterator[RunInfo] | None = None
 
     def iter_infos(self, index: Index = NO_INDEX) -> Iterator[RunInfo]:
-        """Return what is left. The index is used where nobody has taken a directory yet."""
+        """Return the runs that are left. The index is used unless iteration has begun."""
         if self._infos is None:
-            self._infos = self._find(index)
+            found = find_runs(self.search, index)
+            found.report(self.search.on_error)
+            self._infos = iter(found.runs)
         return self._infos
 
     def __next__(self) -> AnyPath:
@@ -187,23 +185,24 @@ def iter_experiment_dirs(
     tracking_dir: Location | None = None,
     experiment_names: ExperimentFilter = None,
     *,
-    on_error: str = "raise",
+    on_error: OnError = "raise",
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Iterator[AnyPath]:
-    """Yield the experiment directories below a tracking directory, sorted by name.
+    """Return an iterator of the experiment directories below a tracking directory.
 
-    The arguments and errors are those of `iter_run_dirs`.
+    They are sorted by the experiment's name. The arguments and errors are those of
+    `iter_run_dirs`.
+
+    Examples:
+        >>> for experiment_dir in iter_experiment_dirs("examples/data/mlruns"):
+        ...     print(experiment_dir)
+        examples/data/mlruns/...
     """
-    store = open_store(
-        tracking_dir,
-        tracking_uri=tracking_uri,
-        artifact_root=artifact_root,
-        storage_options=storage_options,
-    )
-    for experiment in find_experiments(store, experiment_names, on_error):
-        yield experiment.to_path()
+    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options)
+    search = Search(source, experiment_names, on_error=on_error)
+    return _iter_lazily(lambda: [e.to_path() for e in _find_experiments(search)])
 
 
 def iter_artifacts_dirs(
@@ -211,26 +210,24 @@ def iter_artifacts_dirs(
     experiment_names: ExperimentFilter = None,
     *,
     include_deleted: bool | None = None,
-    on_error: str = "raise",
+    on_error: OnError = "raise",
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Iterator[Path]:
-    """Yield the artifacts directory of each run that `iter_run_dirs` yields.
+    """Return an iterator of the artifacts directories of the runs that `iter_run_dirs` finds.
 
-    It is a local path, whatever the storage: see `Run.path`.
+    They are local paths, whatever the storage: see `Run.path`. The arguments and errors are
+    those of `iter_run_dirs`.
+
+    Examples:
+        >>> artifacts_dir = next(iter_artifacts_dirs("examples/data/mlruns", "train_*"))
+        >>> (artifacts_dir / ".hydra" / "config.yaml").exists()
+        True
     """
-    run_dirs = iter_run_dirs(
-        tracking_dir,
-        experiment_names,
-        include_deleted=include_deleted,
-        on_error=on_error,
-        tracking_uri=tracking_uri,
-        artifact_root=artifact_root,
-        storage_options=storage_options,
-    )
-    for info in run_dirs.iter_infos():
-        yield make_artifacts_dir(info.get_artifacts())
+    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options)
+    run_dirs = RunDirs(Search(source, experiment_names, include_deleted, on_error))
+    return (make_artifacts_dir(info.get_artifacts()) for info in _iter_lazily(run_dirs.iter_infos))
 
 
 def iter_artifact_paths(
@@ -239,25 +236,33 @@ def iter_artifact_paths(
     experiment_names: ExperimentFilter = None,
     *,
     include_deleted: bool | None = None,
-    on_error: str = "raise",
+    on_error: OnError = "raise",
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Iterator[Path]:
-    """Yield the path of one artifact in each run that `iter_run_dirs` yields.
+    """Return an iterator of the paths of one artifact, one for each run.
+
+    The runs are those that `iter_run_dirs` finds, as are the arguments that are not explained
+    here, and the errors.
 
     Args:
         tracking_dir: As for `iter_run_dirs`.
-        artifact_path: The artifact, relative to the artifacts directory. Whether a run has
-            it is not looked at.
-        experiment_names: As for `iter_run_dirs`.
-        include_deleted: As for `iter_run_dirs`.
-        on_error: As for `iter_run_dirs`.
-        tracking_uri: As for `iter_run_dirs`.
-        artifact_root: As for `iter_run_dirs`.
-        storage_options: As for `iter_run_dirs`.
+        artifact_path: The artifact, relative to the artifacts directory. A run need not have
+            it: the path is given all the same.
+        experiment_names: As for `iter_run_dirs`, as are the arguments that follow.
+        include_deleted: Whether to include runs that were deleted in MLflow.
+        on_error: ``"raise"`` or ``"warn"``.
+        tracking_uri: Instead of ``tracking_dir``.
+        artifact_root: Where a database's or server's artifacts are now.
+        storage_options: Passed on to the fsspec filesystem of a URL.
+
+    Examples:
+        >>> paths = iter_artifact_paths("examples/data/mlruns", "confusion_matrix.json")
+        >>> sum(path.exists() for path in paths)
+        31
     """
-    for artifacts_dir in iter_artifacts_dirs(
+    artifacts_dirs = iter_artifacts_dirs(
         tracking_dir,
         experiment_names,
         include_deleted=include_deleted,
@@ -265,14 +270,14 @@ def iter_artifact_paths(
         tracking_uri=tracking_uri,
         artifact_root=artifact_root,
         storage_options=storage_options,
-    ):
-        yield artifacts_dir / artifact_path
+    )
+    return (artifacts_dir / artifact_path for artifacts_dir in artifacts_dirs)
 
 
 def get_experiment_names(
     tracking_dir: Location | None = None,
     *,
-    on_error: str = "raise",
+    on_error: OnError = "raise",
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -280,34 +285,43 @@ def get_experiment_names(
     """Return the names of the experiments below a tracking directory, sorted.
 
     The arguments and errors are those of `iter_run_dirs`.
+
+    Examples:
+        >>> get_experiment_names("examples/data/mlruns")
+        ['eval_digits', 'train_digits_v1', 'train_digits_v2']
     """
-    store = open_store(
-        tracking_dir,
-        tracking_uri=tracking_uri,
-        artifact_root=artifact_root,
-        storage_options=storage_options,
-    )
-    experiments = find_experiments(store, None, on_error)
+    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options)
+    experiments = _find_experiments(Search(source, on_error=on_error))
     return [experiment.experiment_name or "" for experiment in experiments]
 
 
-def find_experiments(
-    store: Store, experiment_names: ExperimentFilter, on_error: str
-) -> list[ExperimentRecord]:
-    """Return the experiments that match; report those that cannot be read."""
-    check_on_error(on_error)
-    found = store.find_experiments(experiment_names)
-    report(found.failures, len(found.matching) + len(found.failures), on_error, what="experiments")
+def _iter_lazily(find: Callable[[], Iterable[T]]) -> Iterator[T]:
+    """Yield what a function returns, which is called when the first item is asked for."""
+    yield from find()
+
+
+def _find_experiments(search: Search) -> list[ExperimentRecord]:
+    return find_experiments(open_store(search.source), search)
+
+
+def find_experiments(store: Store, search: Search) -> list[ExperimentRecord]:
+    """Return the experiments that match. Raise or log those that cannot be read."""
+    found = store.find_experiments(search.experiment_names)
+    total = len(found.matching) + len(found.failures)
+    report(found.failures, total, search.on_error, what="experiments")
     return found.matching
 
 
-def check_on_error(on_error: str) -> None:
-    """Raise OptionError unless it is one of `ON_ERROR`."""
-    if on_error not in ON_ERROR:
-        raise OptionError(f"on_error: expected 'raise' or 'warn', found {on_error!r}")
+def check_flag(option: str, value: object) -> bool:
+    """Return a truth value. Raise OptionError for anything else."""
+    if not isinstance(value, bool):
+        raise OptionError(f"{option}: expected true or false, found {value!r}")
+    return value
 
 
-def report(failures: Sequence[Failure], total: int, on_error: str, *, what: str = "runs") -> None:
+def report(
+    failures: Sequence[Failure], total: int, on_error: OnError, *, what: str = "runs"
+) -> None:
     """Raise one error that names all failures, or log each, as ``on_error`` says."""
     if not failures:
         return

@@ -6,17 +6,19 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from kedro_hydraflow.config import SharedLock, merge_config
+from kedro_hydraflow.config import SharedLock, is_structured, merge_config
 from kedro_hydraflow.errors import (
     ConfigError,
     Failure,
     NotARunError,
-    NotFoundError,
     OptionError,
+    RunNotFoundError,
+    check_on_error,
 )
 from kedro_hydraflow.finding import (
     RunDirs,
-    check_on_error,
+    Search,
+    check_flag,
     find_experiments,
     read_infos,
     report,
@@ -26,7 +28,8 @@ from kedro_hydraflow.parallel import progress_bar
 from kedro_hydraflow.reading import BulkReader
 from kedro_hydraflow.run import C, I, Run
 from kedro_hydraflow.run_collection import RunCollection
-from kedro_hydraflow.run_info import RunInfo, warn_of_absent
+from kedro_hydraflow.run_info import RunInfo, is_absent_locally, warn_of_absent
+from kedro_hydraflow.source import Source, check_storage_options
 from kedro_hydraflow.storage import Place, locate
 from kedro_hydraflow.stores import ExperimentFilter, find_layout, open_store
 from kedro_hydraflow.stores.record import ExperimentRecord, RunNames, make_run_record
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kedro_hydraflow.config import PlainConfig
+    from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.impl import ImplFactory
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.storage import Location, Storage
@@ -54,39 +58,57 @@ class LoadedRuns(Generic[R]):
     failures: list[Failure]
 
 
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to read the runs that were found. The options are checked here, once.
+
+    `Run.load` explains them.
+    """
+
+    impl_factory: ImplFactory | None = None
+    config_class: type | None = None
+    n_jobs: int = 0
+    progress: bool = False
+    on_error: OnError = "raise"
+    index: IndexOption = None
+
+    def __post_init__(self) -> None:
+        if self.impl_factory is not None and not callable(self.impl_factory):
+            raise OptionError(f"impl_factory: expected a callable, found {self.impl_factory!r}")
+        if self.config_class is not None and not is_structured(self.config_class):
+            raise OptionError(f"config_class: expected a dataclass, found {self.config_class!r}")
+        if not isinstance(self.n_jobs, int) or isinstance(self.n_jobs, bool):
+            raise OptionError(
+                f"n_jobs: expected an integer, found {self.n_jobs!r}; 0 is in this process, N in "
+                "N jobs, -1 in one for each core"
+            )
+        check_flag("progress", self.progress)
+        check_on_error(self.on_error)
+        check_index(self.index)
+
+    def open_index(self) -> Index:
+        """Return the index that the options name."""
+        return open_index(self.index)
+
+
 def load_run_dirs(
     run_dirs: Iterable[Location],
-    impl_factory: ImplFactory | None,
-    *,
     run_class: type[R],
-    n_jobs: int,
-    progress: bool,
-    on_error: str,
-    config_class: type | None,
-    index: IndexOption,
+    options: LoadOptions,
     storage_options: Mapping[str, Any] | None,
 ) -> RunCollection[R]:
-    """Return the runs of given directories: what ``Run.load`` does with many."""
-    check_on_error(on_error)
-    check_n_jobs(n_jobs)
-    check_index(index)
-    opened = open_index(index)
-    discovered = False
+    """Return the runs of given directories: `Run.load` of many."""
+    check_storage_options(storage_options)
+    index = options.open_index()
     if isinstance(run_dirs, RunDirs):
-        infos, discovered = list(run_dirs.iter_infos(opened)), True
+        if storage_options not in (None, run_dirs.search.source.storage_options):
+            raise OptionError("storage_options: give them to iter_run_dirs, which finds the runs")
+        infos = list(run_dirs.iter_infos(index))
     else:
         infos = _make_infos(run_dirs, storage_options)
-    loaded = load_runs(
-        infos,
-        impl_factory,
-        run_class=run_class,
-        n_jobs=n_jobs,
-        progress=progress,
-        config_class=config_class,
-        discovered=discovered,
-        index=opened,
-    )
-    report(loaded.failures, len(infos), on_error)
+    was_searched = isinstance(run_dirs, RunDirs)
+    loaded = load_runs(infos, run_class, options, index, was_searched=was_searched)
+    report(loaded.failures, len(infos), options.on_error)
     return loaded.runs
 
 
@@ -122,7 +144,7 @@ def iter_runs(
     include_deleted: bool | None = None,
     n_jobs: int = 0,
     progress: bool = False,
-    on_error: str = "raise",
+    on_error: OnError = "raise",
     config_class: type[C] | None = None,
     index: IndexOption = None,
     tracking_uri: str | None = None,
@@ -164,50 +186,44 @@ def iter_runs(
         >>> [len(runs) for runs in batches]
         [10, 10, 9]
     """
-    check_on_error(on_error)
-    check_n_jobs(n_jobs)
-    check_batch_size(batch_size)
-    check_index(index)
-    run_class: type[Run[C, I]] = Run
+    _check_batch_size(batch_size)
+    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options)
+    search = Search(source, experiment_names, include_deleted, on_error)
+    options = LoadOptions(impl_factory, config_class, n_jobs, on_error=on_error, index=index)
+    check_flag("progress", progress)
+    # Batches of which nothing is left are skipped.
+    return filter(None, _iter_batches(search, options, batch_size, progress=progress))
 
-    def read() -> Iterator[RunCollection[Run[C, I]]]:
-        opened = open_index(index)
-        store = open_store(
-            tracking_dir,
-            tracking_uri=tracking_uri,
-            artifact_root=artifact_root,
-            storage_options=storage_options,
-            index=opened,
-        )
-        listing = store.list_runs(find_experiments(store, experiment_names, on_error))
-        total = sum(len(part.names) for part in listing.experiments)
-        n_failures = len(listing.failures)
-        report(listing.failures, total + n_failures, on_error, what="runs and experiments")
-        n_done = 0
 
-        def load(batch: list[RunNames]) -> RunCollection[Run[C, I]]:
-            nonlocal n_done
-            infos, failures = read_infos(store, batch, include_deleted=include_deleted)
-            loaded = load_runs(
-                infos,
-                impl_factory,
-                run_class=run_class,
-                n_jobs=n_jobs,
-                config_class=config_class,
-                discovered=True,
-                index=opened,
-            )
-            n_runs = sum(len(part.names) for part in batch)
-            report([*failures, *loaded.failures], n_runs, on_error)
-            n_done += n_runs
+def _iter_batches(
+    search: Search, options: LoadOptions, batch_size: int, *, progress: bool
+) -> Iterator[RunCollection[Run[Any, Any]]]:
+    """Yield the runs that a search finds, a batch at a time.
+
+    None is held here while the caller has it, nor while the next one is read.
+    """
+    index = options.open_index()
+    store = open_store(search.source, index)
+    listing = store.list_runs(find_experiments(store, search))
+    total = sum(len(part.names) for part in listing.experiments)
+    n_failures = len(listing.failures)
+    report(listing.failures, total + n_failures, search.on_error, what="runs and experiments")
+    n_done = 0
+    with progress_bar(total, show=progress) as move_to:
+        for batch in _cut(listing.experiments, batch_size):
+            yield _load_batch(store, batch, search, options, index)
+            n_done += sum(len(part.names) for part in batch)
             move_to(n_done)
-            return loaded.runs
 
-        with progress_bar(total, show=progress) as move_to:
-            # Nothing here holds a batch while the next one is read.
-            yield from filter(None, map(load, _cut(listing.experiments, batch_size)))
 
-    return read()
+def _load_batch(
+    store: Store, batch: list[RunNames], search: Search, options: LoadOptions, index: Index
+) -> RunCollection[Run[Any, Any]]:
+    infos, failures = read_infos(store, batch, search)
+    loaded = load_runs(infos, Run, options, index, was_searched=True)
+    n_listed = sum(len(part.names) for part in batch)
+    report([*failures, *loaded.failures], n_listed, search.on_error)
+    return loaded.runs
 
 
 def _cut(listed: Sequence[RunNames], batch_size: int) -> Iterator[list[RunNames]]:
@@ -230,14 +246,11 @@ def _cut(listed: Sequence[RunNames], batch_size: int) -> Iterator[list[RunNames]
 
 def load_runs(
     infos: Sequence[RunInfo],
-    impl_factory: ImplFactory | None = None,
-    *,
     run_class: type[R],
-    n_jobs: int = 0,
-    progress: bool = False,
-    config_class: type | None = None,
-    discovered: bool = False,
+    options: LoadOptions,
     index: Index = NO_INDEX,
+    *,
+    was_searched: bool = False,
 ) -> LoadedRuns[R]:
     """Return runs with their configurations read, and those that could not be read.
 
@@ -245,40 +258,41 @@ def load_runs(
 
     Args:
         infos: The runs to read.
-        impl_factory: As for `Run`.
         run_class: `Run`, or a subclass.
-        n_jobs: As for ``Run.load``.
-        progress: As for ``Run.load``.
-        config_class: As for `Run`.
-        discovered: Whether the runs were just found by a store. What turns out to be no run, or
-            is gone by now, is logged and left out.
-        index: What is known of runs.
+        options: How to read them.
+        index: The cache of what was read.
+        was_searched: Whether a search found the runs just now. A folder that turns out to be
+            no run, or is gone by now, is logged and left out; of runs that the caller named,
+            the first is a failure, and the second has an empty configuration.
     """
-    check_n_jobs(n_jobs)
-    reader = BulkReader(config_class, n_jobs, progress, index, discovered)
+    config_class = options.config_class
+    reader = BulkReader(config_class, options.n_jobs, options.progress, index, was_searched)
     configs = reader.read(infos)
     runs = []
     failures = []
     absent = []
-    empty = _merge_nothing(config_class) if None in configs else {}
+    empty = _merge_nothing(config_class)
     lock = SharedLock()
     for info, read in zip(infos, configs, strict=True):
-        config = empty if read is None else read
-        if isinstance(config, NotARunError):
-            logger.warning("left out: %s", config)
-        elif isinstance(config, Exception):
-            failures.append(Failure(info.get_config_url(), config))
+        config = read
+        if isinstance(read, NotARunError) and was_searched:
+            logger.warning("left out: %s", read)
+            continue
+        if isinstance(read, RunNotFoundError) or (read is None and is_absent_locally(info)):
+            absent.append(info)
+        if read is None or isinstance(read, RunNotFoundError):
+            config = empty
+        if isinstance(config, Exception):
+            is_stray = isinstance(config, NotARunError)
+            where = info.get_place().url if is_stray else info.get_config_url()
+            failures.append(Failure(where, config))
         else:
-            runs.append(run_class.from_info(info, impl_factory, config_class, config, lock))
-            if read is None:
-                absent.append(info)
+            runs.append(run_class.from_info(info, options.impl_factory, config_class, config, lock))
     warn_of_absent(absent)
     return LoadedRuns(RunCollection(runs), failures)
 
 
-def load_run(
-    place: Place, impl_factory: ImplFactory | None, config_class: type | None
-) -> Run[Any, Any]:
+def load_run(place: Place, options: LoadOptions) -> Run[Any, Any]:
     """Return the run in a directory, with its configuration read.
 
     Raises:
@@ -287,14 +301,12 @@ def load_run(
         KedroHydraflowError: If it cannot be read.
     """
     info = RunInfo.from_record(make_run_record(place), None)
-    (config,) = BulkReader(config_class, discovered=True).read([info])
-    if isinstance(config, NotARunError) and not place.is_dir():
-        raise NotFoundError(str(config))
+    (config,) = BulkReader(options.config_class, discovered=True).read([info])
     if config is None:
-        config = _merge_nothing(config_class)
+        config = _merge_nothing(options.config_class)
     if isinstance(config, Exception):
         raise config
-    return Run.from_info(info, impl_factory, config_class, config)
+    return Run.from_info(info, options.impl_factory, options.config_class, config)
 
 
 def _merge_nothing(config_class: type | None) -> PlainConfig | ConfigError:
@@ -305,16 +317,7 @@ def _merge_nothing(config_class: type | None) -> PlainConfig | ConfigError:
         return exc
 
 
-def check_batch_size(batch_size: int) -> None:
-    """Refuse anything but a positive integer."""
+def _check_batch_size(batch_size: int) -> None:
+    """Raise OptionError unless it is a positive integer."""
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise OptionError(f"batch_size: expected a positive integer, found {batch_size!r}")
-
-
-def check_n_jobs(n_jobs: int) -> None:
-    """Refuse anything but an integer, as joblib understands it."""
-    if not isinstance(n_jobs, int) or isinstance(n_jobs, bool):
-        raise OptionError(
-            f"n_jobs: expected an integer, found {n_jobs!r}; 0 is in this process, N in N jobs, "
-            "-1 in one for each core"
-        )

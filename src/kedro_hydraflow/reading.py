@@ -72,8 +72,8 @@ class BulkReader:
         """Return the configuration of each run, read freshly or known to the index.
 
         Returns:
-            For each run its configuration, None without one, or why it cannot be read; of what
-            was discovered also the `NotARunError` that says why it is no run.
+            For each run its configuration, None without one, or the error: NotARunError for a
+            folder that is no run directory, RunNotFoundError for one that does not exist.
         """
         configs: list[PlainConfig | KedroHydraflowError | None] = [None] * len(infos)
         for (store, storage), positions in _group(infos).items():
@@ -92,11 +92,10 @@ class BulkReader:
         are_settled = (is_finished(info.get_record().facts) for info in unread)
         validators = self._index.choose_validators(storage, parsed.validators, are_settled)
         configs = recalled.complete(parsed.values, validators)
-        if self._discovered:
-            absent = [i for i, config in enumerate(configs) if config is None]
-            strays = store.explain_strays([infos[i].get_record() for i in absent])
-            for i, error in zip(absent, strays, strict=True):
-                configs[i] = error
+        without = [i for i, config in enumerate(configs) if config is None]
+        strays = store.explain_strays([infos[i].get_record() for i in without])
+        for i, error in zip(without, strays, strict=True):
+            configs[i] = error
         return configs
 
     def _recall(self, store: Store, storage: Storage, infos: Sequence[RunInfo]) -> Recalled:

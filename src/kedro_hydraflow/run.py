@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING
-from typing import TYPE_CHECKING, Any, Generic, TypeGuard, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
 from omegaconf import DictConfig, OmegaConf
 from typing_extensions import Self, TypeVar
@@ -21,6 +20,7 @@ from kedro_hydraflow.lookup import get_data, get_logged, get_value, to_dotted
 from kedro_hydraflow.run_files import RunFiles
 from kedro_hydraflow.run_info import RunInfo, rebuild_info
 from kedro_hydraflow.selecting import select
+from kedro_hydraflow.source import is_location
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores.record import make_run_record
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from polars._typing import PolarsDataType
 
     from kedro_hydraflow.config import PlainConfig
+    from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.run_collection import RunCollection
     from kedro_hydraflow.storage import Location
@@ -247,7 +248,7 @@ class Run(RunFiles, Generic[C, I]):
         *,
         n_jobs: int = 0,
         progress: bool = False,
-        on_error: str = "raise",
+        on_error: OnError = "raise",
         config_class: type[C] | None = None,
         index: IndexOption = None,
         storage_options: Mapping[str, Any] | None = None,
@@ -262,7 +263,7 @@ class Run(RunFiles, Generic[C, I]):
         *,
         n_jobs: int = 0,
         progress: bool = False,
-        on_error: str = "raise",
+        on_error: OnError = "raise",
         config_class: type[C] | None = None,
         index: IndexOption = None,
         storage_options: Mapping[str, Any] | None = None,
@@ -276,7 +277,7 @@ class Run(RunFiles, Generic[C, I]):
         *,
         n_jobs: int = 0,
         progress: bool = False,
-        on_error: str = "raise",
+        on_error: OnError = "raise",
         config_class: type[C] | None = None,
         index: IndexOption = None,
         storage_options: Mapping[str, Any] | None = None,
@@ -311,24 +312,15 @@ class Run(RunFiles, Generic[C, I]):
         Raises:
             RunLoadError: If ``on_error`` is ``"raise"`` and some of many runs failed.
         """
+        # The one import against the direction of the others: users start here.
+        from kedro_hydraflow.loading import LoadOptions, load_run_dirs
+
+        options = LoadOptions(impl_factory, config_class, n_jobs, progress, on_error, index)
         if is_location(run_dir):
             return cls(
                 run_dir, impl_factory, config_class=config_class, storage_options=storage_options
             )
-        # The one import against the direction of the others: users start here.
-        from kedro_hydraflow.loading import load_run_dirs
-
-        return load_run_dirs(
-            cast("Iterable[Location]", run_dir),
-            impl_factory,
-            run_class=cls,
-            n_jobs=n_jobs,
-            progress=progress,
-            on_error=on_error,
-            config_class=config_class,
-            index=index,
-            storage_options=storage_options,
-        )
+        return load_run_dirs(cast("Iterable[Location]", run_dir), cls, options, storage_options)
 
     @overload
     def update(
@@ -473,11 +465,6 @@ def _check_values(keys: list[str], values: Any) -> list[Any]:
             f"found {len(found)}"
         )
     return found
-
-
-def is_location(value: object) -> TypeGuard[Location]:
-    """Whether a value names one run directory rather than many."""
-    return isinstance(value, (str, os.PathLike)) or hasattr(value, "storage_options")
 
 
 def _rebuild_run(

@@ -6,7 +6,7 @@ import copy
 from dataclasses import MISSING
 from datetime import datetime
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from typing_extensions import Self
 
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Run[Any, Any])
 
-MODES = ("max", "min")
+Mode = Literal["max", "min"]
 """Whether the largest value is the best one, or the smallest."""
+
+MODES = ("max", "min")
 
 
 class RunCollection(Collection[R]):

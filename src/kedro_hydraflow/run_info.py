@@ -8,12 +8,18 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, cast
 
 from kedro_hydraflow.config import ConfigReader
-from kedro_hydraflow.errors import KedroHydraflowError, MetadataError
+from kedro_hydraflow.errors import (
+    KedroHydraflowError,
+    MetadataError,
+    NotARunError,
+    RunNotFoundError,
+)
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores.find import find_layout, find_stores
 from kedro_hydraflow.stores.record import LOGGED_KINDS as LOGGED_KINDS
 from kedro_hydraflow.stores.record import RECORDED_FACTS as RECORDED_FACTS
 from kedro_hydraflow.stores.record import RunRecord, is_deleted, make_run_record
+from kedro_hydraflow.stores.run_folder import check_not_above
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -200,19 +206,27 @@ class RunInfo:
     def read_config(self) -> PlainConfig:
         """Return the stored configuration; without one, an empty one.
 
-        Where there is not even a run directory, that is logged.
+        A run directory that does not exist is logged, as in hydraflow.
 
         Raises:
             ConfigError: If it cannot be read.
+            NotARunError: If it is a tracking or experiment directory.
             StorageError: If the storage denies it or cannot be reached.
         """
-        (config,) = self.get_layout().read_configs([self._record], ConfigReader()).values
+        layout = self.get_layout()
+        (config,) = layout.read_configs([self._record], ConfigReader()).values
         if isinstance(config, KedroHydraflowError):
             raise config
-        if config is None:
+        if config is not None:
+            return config
+        (error,) = layout.explain_strays([self._record])
+        if isinstance(error, RunNotFoundError) or (error is None and is_absent_locally(self)):
             warn_of_absent([self])
-            return {}
-        return config
+        elif isinstance(error, NotARunError):
+            check_not_above(self._record)  # other folders are empty runs, as in hydraflow
+        elif error is not None:
+            raise error
+        return {}
 
     def _get_fact(self, name: str) -> str | None:
         facts = self._record.facts
@@ -329,31 +343,39 @@ def is_known_as_deleted(info: RunInfo) -> bool:
     return is_deleted(info.get_record().facts)
 
 
-def warn_of_absent(infos: Iterable[RunInfo]) -> None:
-    """Log once which of these runs without a configuration have no run directory either.
+def is_absent_locally(info: RunInfo) -> bool:
+    """Whether a run of a database or server has a local run directory that does not exist.
 
-    As in hydraflow, it is no error: they have empty configurations. On remote storage it is
-    not looked at, because that takes further requests.
+    On remote storage it is not looked at, because that takes a request for each run.
     """
-    places = [(info, info.get_place()) for info in infos]
-    absent = [info for info, p in places if not p.storage.is_remote and not p.is_dir()]
-    if not absent:
+    place = info.get_place()
+    if info.get_layout().finds_folders or place.storage.is_remote:
+        return False
+    return not place.is_dir()
+
+
+def warn_of_absent(infos: Sequence[RunInfo]) -> None:
+    """Log once that these runs have no run directory, and so an empty configuration.
+
+    As in hydraflow, it is no error.
+    """
+    if not infos:
         return
-    where = absent[0].get_place().url
-    store = absent[0].get_layout()
+    where = infos[0].get_place().url
+    store = infos[0].get_layout()
     hint = ""
     if not store.finds_folders:
         hint = (
             f"; it was recorded there, and is not beside {store.where} either: give the directory "
             "or URL that holds the artifacts now as artifact_root"
         )
-    if len(absent) == 1:
+    if len(infos) == 1:
         logger.warning("there is no run directory %s; its configuration is empty%s", where, hint)
     else:
         logger.warning(
             "there are no run directories for %d runs; their configurations are empty. The first "
             "is %s%s",
-            len(absent),
+            len(infos),
             where,
             hint,
         )

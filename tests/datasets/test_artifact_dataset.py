@@ -388,7 +388,12 @@ def test_runners(
     # Polars hangs in a process that was forked from one that has used it.
     monkeypatch.setenv("KEDRO_MP_CONTEXT", "spawn")
     common = {"type": TYPE, "path": str(root), "artifact": "metrics.csv", "dataset": TABLE}
-    best = {"type": "kedro_hydraflow.HydraflowRunDataset", "path": str(root), "best_by": "lr"}
+    best = {
+        "type": "kedro_hydraflow.HydraflowRunDataset",
+        "path": str(root),
+        "best_by": "lr",
+        "mode": "max",
+    }
     catalog_class = SharedMemoryDataCatalog if runner_class is ParallelRunner else DataCatalog
     catalog = catalog_class.from_config(
         {

@@ -144,7 +144,7 @@ def dataset(request: pytest.FixtureRequest) -> AbstractDataset[Any, Any]:
         "fs_args": {"secret": "hush"},
     }
     if request.param == "run":
-        return HydraflowRunDataset(**options, best_by="lr")
+        return HydraflowRunDataset(**options, best_by="lr", mode="max")
     if request.param == "runs":
         return HydraflowRunCollectionDataset(**options)
     return HydraflowArtifactDataset(**options, artifact="a.csv", dataset=TABLE)

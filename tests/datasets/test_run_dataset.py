@@ -123,7 +123,10 @@ def load_id(**config: Any) -> str:
 
 def test_the_best_run(publish: Callable[[Path], str], sweep: Path) -> None:
     run = from_catalog(
-        path=publish(sweep), best_by="metrics.accuracy", impl=f"{__name__}.count_artifacts"
+        path=publish(sweep),
+        best_by="metrics.accuracy",
+        mode="max",
+        impl=f"{__name__}.count_artifacts",
     ).load()
     assert run.info.run_id == BEST
     assert run.impl == {"mlp": 4}
@@ -171,8 +174,8 @@ def test_other_runs_are_not_read_for_an_id(six: TrackingDir) -> None:
     (six.root / "1/d/artifacts/.hydra/config.yaml").write_text("a: [1\n")
     assert load_id(path=str(six.root), run_id="c") == "c"
     with pytest.raises(DatasetError, match=r"1 of 6 runs .*on_error='warn' would leave them out"):
-        load_id(path=str(six.root), best_by="lr")
-    assert load_id(path=str(six.root), best_by="lr", on_error="warn") == "c"
+        load_id(path=str(six.root), best_by="lr", mode="max")
+    assert load_id(path=str(six.root), best_by="lr", mode="max", on_error="warn") == "c"
 
 
 def test_several_runs_are_counted_and_told_apart(six: TrackingDir) -> None:
@@ -200,9 +203,18 @@ def test_several_runs_with_an_id_that_begins_so(six: TrackingDir) -> None:
         ({"filters": ["lr > 9"]}, r"there is no run in .* with filters: \['lr > 9'\]"),
         ({"run_id": "abce"}, "there is no run in .* with run_id: 'abce'$"),
         ({"run_id": "abc"}, r"run_id: 'abc' \(it stands for a longer one from 4 characters on\)"),
-        ({"best_by": "accuracy"}, "none of the 6 runs has a number as 'accuracy'; nothing is near"),
-        ({"best_by": "lrr"}, "none of the 6 runs has a number as 'lrr'; the nearest are 'lr'"),
-        ({"experiment_names": "eval", "best_by": "lr"}, "no run in .* experiment_names: 'eval'"),
+        (
+            {"best_by": "accuracy", "mode": "max"},
+            "none of the 6 runs has a number as 'accuracy'; nothing is near",
+        ),
+        (
+            {"best_by": "lrr", "mode": "max"},
+            "none of the 6 runs has a number as 'lrr'; the nearest are 'lr'",
+        ),
+        (
+            {"experiment_names": "eval", "best_by": "lr", "mode": "max"},
+            "no run in .* experiment_names: 'eval'",
+        ),
     ],
 )
 def test_no_run(six: TrackingDir, options: dict[str, Any], message: str) -> None:
@@ -213,10 +225,10 @@ def test_no_run(six: TrackingDir, options: dict[str, Any], message: str) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "expected either filepath, .*, or path, .*; found none of them"),
+        ({}, "give one of filepath, .*; found none of them"),
         (
             {"filepath": "a", "path": "b"},
-            "expected either filepath, .*, or path, .*; found several of them",
+            "give one of filepath, .*; found 2 of them",
         ),
         ({"path": 3}, "path: expected a path or URL, found 3"),
         (
@@ -226,6 +238,8 @@ def test_no_run(six: TrackingDir, options: dict[str, Any], message: str) -> None
         ({"path": "b", "run_id": ""}, "run_id: expected text, found ''"),
         ({"path": "b", "best_by": ["a"]}, r"best_by: expected text, found \['a'\]"),
         ({"path": "b", "best_by": "a", "mode": "top"}, "mode: expected 'max' or 'min'"),
+        ({"path": "b", "best_by": "a"}, "give best_by and mode together: mode is 'max' if the"),
+        ({"path": "b", "mode": "max"}, "give best_by and mode together"),
         ({"path": "b", "best_by": "a", "run_id": "c"}, "best_by: there is nothing to choose from"),
         ({"path": "b", "filters": "a == 1"}, "filters: expected a list"),
         ({"path": "b", "on_error": "skip"}, "on_error: expected 'raise' or 'warn'"),
@@ -253,20 +267,20 @@ def test_options_that_do_not_go_together(options: dict[str, Any], message: str) 
 def test_deleted_runs_are_not_the_best(six: TrackingDir) -> None:
     six.add_run(six.root / "1", "deleted", "lr: 9\n", lifecycle_stage="deleted")
     path = str(six.root)
-    assert load_id(path=path, best_by="lr") == "d"
-    assert load_id(path=path, best_by="lr", include_deleted=True) == "deleted"
+    assert load_id(path=path, best_by="lr", mode="max") == "d"
+    assert load_id(path=path, best_by="lr", mode="max", include_deleted=True) == "deleted"
 
 
 def test_exists_where_a_run_is_to_be_found(publish: Callable[[Path], str], sweep: Path) -> None:
     location = publish(sweep)
-    assert from_catalog(path=location, best_by="metrics.accuracy").exists()
+    assert from_catalog(path=location, best_by="metrics.accuracy", mode="max").exists()
     assert from_catalog(path=location, run_id=BEST).exists()
     assert not from_catalog(path=location, run_id="abcdef").exists()
     assert not from_catalog(path=inside(location, "nowhere"), run_id=BEST).exists()
 
 
 def test_preview_of_the_best_run(sweep: Path) -> None:
-    preview = from_catalog(path=str(sweep), best_by="metrics.accuracy").preview()
+    preview = from_catalog(path=str(sweep), best_by="metrics.accuracy", mode="max").preview()
     assert json.loads(preview)["info"]["run_id"] == BEST
 
 

@@ -676,9 +676,11 @@ def test_dataset_of_artifacts_in_one_frame(place: Place, tracking_dir: TrackingD
 @listing
 def test_dataset_of_the_best_run(place: Place, local_runs: RunCollection[Any]) -> None:
     dataset = HydraflowRunDataset(
-        path=place.sweep_url, best_by="metrics.accuracy", credentials=place.options
+        path=place.sweep_url, best_by="metrics.accuracy", mode="max", credentials=place.options
     )
-    assert dataset.load().info.run_id == local_runs.best(by="metrics.accuracy").info.run_id
+    assert (
+        dataset.load().info.run_id == local_runs.best(by="metrics.accuracy", mode="max").info.run_id
+    )
 
 
 # Kedro's runners -----------------------------------------------------------------------

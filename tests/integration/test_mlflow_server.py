@@ -264,7 +264,7 @@ def test_datasets(site):
     runs = HydraflowRunCollectionDataset(**options, filters=["status == FINISHED"]).load()
     assert runs.to_list("training.learning_rate") == [0.01]
 
-    best = HydraflowRunDataset(**options, best_by="training.learning_rate")
+    best = HydraflowRunDataset(**options, best_by="training.learning_rate", mode="max")
     assert best.exists()
     assert best.load().info.status == "FAILED"
     assert PASSWORD not in repr(best)

@@ -45,7 +45,7 @@ def test_refusals_are_not_retried(
     else:
         with pytest.raises(StorageError, match=f"{status}"):
             _ = Run(f"{server.url}/1/a").cfg
-    assert len(server.requests) == 1
+    assert len(server.requests) == len(set(server.requests))
 
 
 def test_unreachable_server_is_an_error(

@@ -12,6 +12,7 @@ import fsspec
 import pytest
 
 from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
+from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage.remote import RemoteStorage
 from kedro_hydraflow.stores import open_store
 from tests.conftest import DATABASE_SWEEP, write
@@ -126,9 +127,9 @@ def test_folder_without_artifacts_is_left_out(
 
 def test_stores_are_equal_and_travel(bucket: Path) -> None:
     put(bucket / "1", 1)
-    store = open_store(bucket)
-    assert store == open_store(bucket) == pickle.loads(pickle.dumps(store))
-    assert len({store, open_store(bucket)}) == 1
+    store = open_store(Source(bucket))
+    assert store == open_store(Source(bucket)) == pickle.loads(pickle.dumps(store))
+    assert len({store, open_store(Source(bucket))}) == 1
     assert store.where == str(bucket)
     runs = pickle.loads(pickle.dumps(Run.load(iter_run_dirs(bucket))))
     assert runs.to_frame("job_name", ("metrics.x", None)).rows() == [("train", None)]
@@ -147,9 +148,9 @@ def test_an_equal_store_lists_the_same_runs(bucket: Path, folder: str) -> None:
     """Also one that did not find the experiments itself."""
     for number, name in ((1, "train"), (2, "eval"), (3, "train")):
         put(bucket / folder, number, "train" if folder else name)
-    store = open_store(bucket)
+    store = open_store(Source(bucket))
     experiments = store.find_experiments("train").matching
-    for other in (store, pickle.loads(pickle.dumps(store)), open_store(bucket)):
+    for other in (store, pickle.loads(pickle.dumps(store)), open_store(Source(bucket))):
         assert other == store
         for found in (experiments, other.find_experiments("train").matching):
             listing = other.list_runs(found)

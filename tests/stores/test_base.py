@@ -13,6 +13,7 @@ import pytest
 
 from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores import Store, make_name_filter, open_store
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore
@@ -59,10 +60,10 @@ def test_bad_experiment_names_are_refused(tmp_path: Path, experiment_names: obje
 # Every store -----------------------------------------------------------------------------
 
 STORES: dict[str, Callable[[], Store]] = {
-    "file": lambda: open_store(SWEEP),
-    "sqlite": lambda: open_store(DATABASE_SWEEP / "mlflow.db"),
+    "file": lambda: open_store(Source(SWEEP)),
+    "sqlite": lambda: open_store(Source(DATABASE_SWEEP / "mlflow.db")),
     "artifacts": lambda: ArtifactsStore(locate(DATABASE_SWEEP / "mlruns")),
-    "server": lambda: open_store(tracking_uri=FAKE),
+    "server": lambda: open_store(Source(tracking_uri=FAKE)),
 }
 
 

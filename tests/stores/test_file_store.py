@@ -15,10 +15,10 @@ from kedro_hydraflow.errors import (
     RunLoadError,
     TrackingDirectoryError,
 )
-from kedro_hydraflow.finding import find_runs
-from kedro_hydraflow.loading import load_runs
+from kedro_hydraflow.finding import Search, find_runs
+from kedro_hydraflow.loading import LoadOptions, load_runs
+from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import LocalStorage
-from kedro_hydraflow.stores import open_store
 from tests.conftest import FilesRead, TrackingDir, WebServer, replace_meta, write
 from tests.stores.conftest import find_run_ids
 
@@ -176,9 +176,9 @@ def test_run_that_vanishes_after_the_scan_is_logged_and_left_out(
     experiment = tracking_dir.add_experiment("train")
     for i in range(40):
         tracking_dir.add_run(experiment, f"r{i:02}", config=None if i == 5 else f"i: {i}")
-    scan = find_runs(open_store(tracking_dir.root))
+    scan = find_runs(Search(Source(tracking_dir.root)))
     shutil.rmtree(experiment / "r20")
-    loaded = load_runs(scan.runs, run_class=Run, n_jobs=n_jobs, discovered=True)
+    loaded = load_runs(scan.runs, Run, LoadOptions(n_jobs=n_jobs), was_searched=True)
     runs = loaded.runs
     assert loaded.failures == []
     assert runs.to_list("run_id") == [f"r{i:02}" for i in range(40) if i != 20]

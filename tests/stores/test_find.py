@@ -23,6 +23,7 @@ from kedro_hydraflow.errors import (
     OptionError,
     TrackingDirectoryError,
 )
+from kedro_hydraflow.source import Source
 from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore
 from kedro_hydraflow.stores.file_store import FileStore
@@ -48,7 +49,7 @@ def add_runs(database: Database, *run_ids: str) -> None:
 @pytest.mark.parametrize("kind", [Path, str])
 def test_where_a_database_is(place: str, kind: type) -> None:
     location = kind(DATABASE_SWEEP / place)
-    assert isinstance(open_store(location), SqliteStore)
+    assert isinstance(open_store(Source(location)), SqliteStore)
     runs = Run.load(iter_run_dirs(location))
     assert len(runs.to_frame("seed", "metrics.accuracy").drop_nulls()) == 7
 
@@ -73,9 +74,9 @@ def test_database_uris(database: Database, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_one_of_tracking_dir_and_tracking_uri(database: Database) -> None:
-    with pytest.raises(OptionError, match=r"found None: a tracking directory or a tracking_uri"):
+    with pytest.raises(OptionError, match=r"give tracking_dir, .* or tracking_uri; found neither"):
         find_run_ids()
-    with pytest.raises(OptionError, match=r"a tracking directory or a tracking_uri, found both"):
+    with pytest.raises(OptionError, match=r"give tracking_dir or tracking_uri, not both"):
         find_run_ids(tracking_dir=database.path, tracking_uri="sqlite:///x.db")
 
 
@@ -191,7 +192,7 @@ def test_database_without_runs_is_no_claimant(
     database: Database, tracking_dir: TrackingDir
 ) -> None:
     tracking_dir.add_run(tracking_dir.add_experiment("files"), "a")
-    assert isinstance(open_store(tracking_dir.root), FileStore)
+    assert isinstance(open_store(Source(tracking_dir.root)), FileStore)
     database.path.write_bytes(b"")
     assert find_run_ids(tracking_dir.root) == ["a"]
 
@@ -208,7 +209,7 @@ def test_migrated_file_store_counts_as_the_database(
     add_runs(database, "c")  # a run that was tracked since, without meta.yaml
     assert find_run_ids(tracking_dir.root) == ["a", "b", "c"]
     write(tracking_dir.root / "1/notes/readme.txt", "a folder that is no run")
-    assert isinstance(open_store(tracking_dir.root), SqliteStore)
+    assert isinstance(open_store(Source(tracking_dir.root)), SqliteStore)
 
 
 @pytest.mark.parametrize("meta", [b"run_id: b\nrun_id: b\n", b"run_id: \0", b"\xff"])
@@ -285,9 +286,9 @@ def test_nobody_claims_a_directory(tmp_path: Path) -> None:
 
 def test_nothing_but_artifacts(tmp_path: Path) -> None:
     (tmp_path / f"bucket/1/{RUN_ID}/artifacts").mkdir(parents=True)
-    assert isinstance(open_store(tmp_path / "bucket"), ArtifactsStore)
+    assert isinstance(open_store(Source(tmp_path / "bucket")), ArtifactsStore)
     with pytest.raises(OptionError, match=r"bucket holds the artifacts itself; an artifact_root"):
-        open_store(tmp_path / "bucket", artifact_root=tmp_path)
+        open_store(Source(tmp_path / "bucket", artifact_root=tmp_path))
 
 
 def test_damaged_database_beside_a_directory_is_an_error(

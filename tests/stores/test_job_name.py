@@ -8,6 +8,7 @@ import pytest
 
 from kedro_hydraflow import get_experiment_names
 from kedro_hydraflow.errors import StorageError
+from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore
@@ -55,7 +56,7 @@ def test_unreadable_hydra_file_is_reported(bucket: Path, monkeypatch: pytest.Mon
     with pytest.raises(Exception, match=r"1 of 2 runs and experiments could not be read"):
         find_run_ids(bucket)
     assert find_run_ids(bucket, on_error="warn") == [run_id(1)]
-    assert isinstance(open_store(bucket), ArtifactsStore)
+    assert isinstance(open_store(Source(bucket)), ArtifactsStore)
 
 
 # Alone -----------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ import pytest
 
 from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
 from kedro_hydraflow.errors import MetadataError, RunLoadError, StorageError
-from kedro_hydraflow.finding import find_runs
+from kedro_hydraflow.finding import Search, find_runs
+from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import locate
-from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores.meta_file import is_run_meta, parse_entries, parse_run_meta, read_metas
 from tests.conftest import TrackingDir
 from tests.stores.conftest import find_run_ids
@@ -59,7 +59,7 @@ def test_names_are_raw_text(tracking_dir: TrackingDir, name: str) -> None:
     (run,) = Run.load(iter_run_dirs(tracking_dir.root, name))
     assert (run.info.job_name, run.info.run_name) == (name, name)
     assert Run(run_dir).info.job_name == name
-    assert find_runs(open_store(tracking_dir.root)).runs[0].run_name == name
+    assert find_runs(Search(Source(tracking_dir.root))).runs[0].run_name == name
 
 
 def test_experiment_without_a_name_is_reported(tracking_dir: TrackingDir) -> None:
@@ -169,7 +169,7 @@ def test_emptiness_is_not_remembered(tracking_dir: TrackingDir, waits: list[floa
     assert [(i.status, i.start_time, i.job_name) for i in infos] == [(None, None, "")] * 2
 
     (experiment / "meta.yaml").write_bytes(metas[experiment / "meta.yaml"])
-    infos += find_runs(open_store(tracking_dir.root)).runs
+    infos += find_runs(Search(Source(tracking_dir.root))).runs
     assert infos[-1].status is None
 
     (run_dir / "meta.yaml").write_bytes(metas[run_dir / "meta.yaml"])

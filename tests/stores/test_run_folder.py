@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kedro_hydraflow.errors import MetadataError, NotARunError, StorageError
+from kedro_hydraflow.errors import MetadataError, NotARunError, RunNotFoundError, StorageError
 from kedro_hydraflow.storage import Place, locate
 from kedro_hydraflow.stores.run_folder import explain_strays
 from tests.conftest import TrackingDir, write
@@ -42,7 +42,7 @@ def test_what_is_a_run(experiment: Callable[[], Place], waits: list[float]) -> N
         assert type(error) is NotARunError
         assert str(error).startswith(f"{place.join(name).url} is not a run directory: expected ")
     assert str(errors[-2]).endswith("found notes.txt")
-    assert type(errors[-1]) is NotARunError
+    assert type(errors[-1]) is RunNotFoundError
     assert str(errors[-1]) == f"there is no run directory {place.join('absent').url!r}"
     assert explain_strays([]) == []
 

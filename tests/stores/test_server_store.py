@@ -15,8 +15,9 @@ from kedro_hydraflow.errors import (
     StorageError,
     UnreachableError,
 )
-from kedro_hydraflow.finding import find_some_runs
+from kedro_hydraflow.finding import Search, find_some_runs
 from kedro_hydraflow.run_info import RunInfo
+from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import LocalStorage
 from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores.record import ExperimentRecord, Point, RunNames, RunRecord
@@ -28,7 +29,7 @@ URI = "https://ann:s3cret@mlflow.example/team"
 
 def test_mlflow_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    store = open_store(tracking_uri=URI)  # nothing is imported or asked yet
+    store = open_store(Source(tracking_uri=URI))  # nothing is imported or asked yet
     with pytest.raises(MissingPackageError) as caught:
         store.find_experiments()
     assert "'https://mlflow.example/team' is read through MLflow" in str(caught.value)
@@ -37,11 +38,12 @@ def test_mlflow_is_missing(monkeypatch):
 
 
 def test_stores_with_the_same_arguments_are_equal():
-    store = ServerStore(URI, None, {"key": "k"})
+    store = ServerStore(Source(tracking_uri=URI, storage_options={"key": "k"}))
     assert store == pickle.loads(pickle.dumps(store))
     assert hash(store) == hash(pickle.loads(pickle.dumps(store)))
-    assert store != ServerStore(URI, None, {"key": "other"})
-    assert store != ServerStore(URI, "s3://elsewhere", {"key": "k"})
+    assert store != ServerStore(Source(tracking_uri=URI, storage_options={"key": "other"}))
+    elsewhere = Source(tracking_uri=URI, artifact_root="s3://b", storage_options={"key": "k"})
+    assert store != ServerStore(elsewhere)
     assert store.where == "https://mlflow.example/team"
 
 
@@ -81,7 +83,7 @@ def test_deleted_runs(client):
 
 def test_a_few_runs_take_one_page(client):
     client.largest_page = 100
-    store = open_store(tracking_uri=FAKE)
+    store = open_store(Source(tracking_uri=FAKE))
     experiments = store.find_experiments("train").matching
     client.calls.clear()
 
@@ -89,7 +91,7 @@ def test_a_few_runs_take_one_page(client):
     (found,) = listing.experiments
     assert (len(found.names), listing.failures) == (3, [])
     assert client.calls == ["runs"]
-    assert len(find_some_runs(store, "train", count=2)) == 2
+    assert len(find_some_runs(Search(Source(tracking_uri=FAKE), "train"), 2)) == 2
 
 
 def test_numbers_that_a_database_cannot_hold(client):
@@ -122,7 +124,7 @@ def test_histories_are_asked_for_where_there_is_the_metric(client):
 
 
 def test_what_is_not_known_of_a_run_is_asked_for(client):
-    (info,) = find_some_runs(open_store(tracking_uri=FAKE), "eval", count=1)
+    (info,) = find_some_runs(Search(Source(tracking_uri=FAKE), "eval"), 1)
     store = info.get_store()
     client.runs[-1].data.params["added"] = "later"
     record = replace(info.get_record(), facts=None, logged=None)
@@ -166,7 +168,7 @@ def test_artifact_root(client, tmp_path):
 
 def test_proxied_locations(client):
     pytest.importorskip("aiohttp")
-    store = ServerStore(URI)
+    store = ServerStore(Source(tracking_uri=URI))
     experiment = ExperimentRecord(LocalStorage(), "", "7", "train")
     run = client.runs[0]
 

@@ -22,8 +22,9 @@ import pytest
 
 from kedro_hydraflow import Run, RunCollection, get_experiment_names, iter_run_dirs, iter_runs
 from kedro_hydraflow.errors import StorageError, TrackingDirectoryError
-from kedro_hydraflow.finding import find_runs, find_some_runs
+from kedro_hydraflow.finding import Search, find_runs, find_some_runs
 from kedro_hydraflow.run_info import RunInfo
+from kedro_hydraflow.source import Source
 from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores import sqlite_store as module
 from tests.conftest import DATABASE_SWEEP, Database, TrackingDir, write
@@ -156,7 +157,7 @@ def test_runs_that_are_removed_between_list_and_read(database: Database) -> None
     database.add_experiment("train")
     for run_id in "abc":
         database.add_run(1, run_id, metrics={"loss": [(0, 0, 1.0)]})
-    store = open_store(database.path)
+    store = open_store(Source(database.path))
     listing = store.list_runs(store.find_experiments().matching)
     database.execute("DELETE FROM runs WHERE run_uuid = 'b'")
     found = store.read_runs(listing.experiments)
@@ -176,12 +177,12 @@ def test_many_experiments_take_one_query(
         for inner in range(3):
             database.add_run(number, f"{number:02}{inner}")
     statements = count_opens(monkeypatch)
-    store = open_store(database.path)
-    assert [info.run_id for info in find_runs(store).runs] == [
+    source = Source(database.path)
+    assert [info.run_id for info in find_runs(Search(source)).runs] == [
         f"{number:02}{inner}" for number in range(1, 20) for inner in range(3)
     ]
     assert len([s for s in statements if s.startswith("SELECT")]) == 3
-    assert [info.run_id for info in find_some_runs(store, "train_1*", count=4)] == [
+    assert [info.run_id for info in find_some_runs(Search(source, "train_1*"), 4)] == [
         *("100", "101", "102", "110")
     ]
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import importlib.util
 import math
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -15,15 +13,12 @@ from typing import TYPE_CHECKING, Any, NewType, NoReturn, TypeVar
 
 from kedro.io import AbstractDataset, DatasetError
 
+from kedro_hydraflow.config import is_structured
 from kedro_hydraflow.errors import OptionError
-from kedro_hydraflow.redaction import redact_url
-from kedro_hydraflow.run import is_location
-from kedro_hydraflow.storage import check_engine, is_url
+from kedro_hydraflow.storage import check_engine
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from kedro_hydraflow.storage import Location
 
 D = TypeVar("D")
 
@@ -62,11 +57,7 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
         self.metadata = metadata
 
     def save(self, data: NoReturn) -> None:  # noqa: ARG002 - Kedro's signature
-        """Refuse: runs are written by HydraFlow.
-
-        Raises:
-            DatasetError: Always.
-        """
+        """Raise DatasetError: runs are written by HydraFlow."""
         raise DatasetError(f"{type(self).__name__} is a read only dataset type")
 
     def _describe_common(self) -> dict[str, Any]:
@@ -80,7 +71,7 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
 
     def _load_config_class(self) -> type | None:
         config_class = import_object("config_class", self._config_class)
-        if config_class is None or _is_structured(config_class):
+        if config_class is None or is_structured(config_class):
             return config_class  # type: ignore[no-any-return]
         raise OptionError(
             f"config_class: expected a dataclass, {self._config_class!r} is {config_class!r}"
@@ -106,7 +97,7 @@ def import_object(option: str, reference: Any) -> Any:
 
 
 def is_importable_path(text: str) -> bool:
-    """Tell whether text is a dotted path into a package or module that exists."""
+    """Whether text is a dotted path into a package or module that exists."""
     if _DOTTED_PATH.fullmatch(text) is None:
         return False
     package = text.partition(".")[0]
@@ -137,26 +128,6 @@ def to_json(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, type(None))) else str(value)
 
 
-def check_location(option: str, location: Any) -> Location:
-    """Return a path or URL, and refuse anything else."""
-    if is_location(location) and str(location):
-        return os.fspath(location) if isinstance(location, os.PathLike) else location
-    raise OptionError(f"{option}: expected a path or URL, found {location!r}")
-
-
-def show_location(location: Location) -> str:
-    """Return a path or URL for messages, without credentials."""
-    shown = str(location)
-    return redact_url(shown) if is_url(shown) else shown
-
-
-def check_flag(option: str, value: Any) -> bool:
-    """Return a truth value, and refuse anything else."""
-    if not isinstance(value, bool):
-        raise OptionError(f"{option}: expected true or false, found {value!r}")
-    return value
-
-
 def _check_reference(option: str, reference: Any) -> Any:
     if reference is None or callable(reference):
         return reference
@@ -174,12 +145,6 @@ def _check_mapping(option: str, value: Any) -> dict[str, Any]:
         # The value is not shown: it may be a secret.
         raise OptionError(f"{option}: expected a mapping, found a {type(value).__name__}")
     return dict(value)
-
-
-def _is_structured(value: Any) -> bool:
-    return isinstance(value, type) and (
-        dataclasses.is_dataclass(value) or hasattr(value, "__attrs_attrs__")
-    )
 
 
 def _name(reference: Any) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kedro.io.core import VERSION_KEY, VERSIONED_FLAG_KEY, parse_dataset_definition
 
-from kedro_hydraflow.datasets._base import ReadOnlyDataset, TablePreview, check_flag, to_table
+from kedro_hydraflow.datasets._base import ReadOnlyDataset, TablePreview, to_table
 from kedro_hydraflow.datasets._concat import concat_frames, is_frame, preview_frame
 from kedro_hydraflow.datasets._search import RunSearch
 from kedro_hydraflow.errors import (
@@ -23,7 +23,7 @@ from kedro_hydraflow.errors import (
     UnreachableError,
     describe,
 )
-from kedro_hydraflow.finding import report
+from kedro_hydraflow.finding import check_flag, report
 from kedro_hydraflow.parallel import parallel_map
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import polars as pl
     from kedro.io import AbstractDataset
 
+    from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.run import Run
     from kedro_hydraflow.run_collection import RunCollection
@@ -136,7 +137,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         filters: Sequence[str] | None = None,
         n_jobs: int = 0,
         progress: bool = False,
-        on_error: str = "raise",
+        on_error: OnError = "raise",
         include_deleted: bool | None = None,
         index: IndexOption = None,
         engine: str | None = None,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
+    from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.stores import ExperimentFilter
 
@@ -99,7 +100,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
         config_class: str | type | None = None,
         n_jobs: int = 0,
         progress: bool = False,
-        on_error: str = "raise",
+        on_error: OnError = "raise",
         include_deleted: bool | None = None,
         index: IndexOption = None,
         engine: str | None = None,

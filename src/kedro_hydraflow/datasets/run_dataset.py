@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NewType
 
-from kedro_hydraflow.datasets._base import ReadOnlyDataset, check_location, show_location, to_json
+from kedro_hydraflow.datasets._base import ReadOnlyDataset, to_json
 from kedro_hydraflow.datasets._search import RunSearch
 from kedro_hydraflow.errors import NotARunError, NotFoundError, OptionError
-from kedro_hydraflow.loading import load_run
+from kedro_hydraflow.loading import LoadOptions, load_run
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import check_mode
+from kedro_hydraflow.source import check_location, show_location
 from kedro_hydraflow.storage import locate
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
+    from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.index import IndexOption
-    from kedro_hydraflow.run_collection import RunCollection
+    from kedro_hydraflow.run_collection import Mode, RunCollection
     from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.storage import Location
     from kedro_hydraflow.stores import ExperimentFilter
@@ -56,8 +58,8 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             ID begins with.
         best_by: The key of a number or a time, such as ``metrics.accuracy``: the best run is
             taken. Of runs with equal values, the one whose ID comes first.
-        mode: For ``best_by``: ``max`` if the largest value is the best one, ``min`` if the
-            smallest.
+        mode: Needed with ``best_by``: ``max`` if the largest value is the best one, ``min`` if
+            the smallest.
         n_jobs: In how many joblib jobs to read the runs that ``run_id`` leaves.
         progress: Whether to show a progress bar.
         on_error: ``raise`` or ``warn``.
@@ -85,6 +87,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
               path: mlruns
               experiment_names: train_*
               best_by: metrics.accuracy
+              mode: max
               impl: my_project.analysis.ModelLoader
 
             one_run:
@@ -95,7 +98,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
 
         >>> from kedro_hydraflow import HydraflowRunDataset
         >>> root = "examples/data/mlruns"
-        >>> HydraflowRunDataset(path=root, best_by="metrics.accuracy").load()
+        >>> HydraflowRunDataset(path=root, best_by="metrics.accuracy", mode="max").load()
         Run('13f42e9535654d01a4143ddd9be02cb7')
         >>> HydraflowRunDataset(path=root, run_id="5b59290f").load()
         Run('5b59290f35f943c8863522a4cd371131')
@@ -115,10 +118,10 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         filters: Sequence[str] | None = None,
         run_id: str | None = None,
         best_by: str | None = None,
-        mode: str = "max",
+        mode: Mode | None = None,
         n_jobs: int = 0,
         progress: bool = False,
-        on_error: str = "raise",
+        on_error: OnError = "raise",
         include_deleted: bool | None = None,
         index: IndexOption = None,
         impl: str | Callable[..., Any] | None = None,
@@ -137,32 +140,8 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             metadata=metadata,
         )
         _check_one_given(filepath, path, tracking_uri)
-        self._run_id = _check_text("run_id", run_id)
-        self._best_by = _check_text("best_by", best_by)
-        check_mode(mode)
-        self._mode = mode
-        # Not named 'filepath': kedro-viz opens such an attribute without the credentials.
-        self._source: Location | RunSearch
-        if filepath is not None:
-            self._source = check_location("filepath", filepath)
-            _refuse_given(
-                artifact_root=artifact_root is not None,
-                experiment_names=experiment_names is not None,
-                filters=filters is not None,
-                run_id=run_id is not None,
-                best_by=best_by is not None,
-                mode=mode != "max",
-                n_jobs=n_jobs != 0,
-                progress=progress is not False,
-                on_error=on_error != "raise",
-                include_deleted=include_deleted is not None,
-                index=index is not None,
-            )
-            return
-        if run_id is not None and best_by is not None:
-            raise OptionError("best_by: there is nothing to choose from with run_id; give one")
-        self._source = RunSearch(
-            path=path,
+        search = RunSearch(
+            path=path if filepath is None else check_location("filepath", filepath),
             tracking_uri=tracking_uri,
             artifact_root=artifact_root,
             experiment_names=experiment_names,
@@ -174,6 +153,17 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             index=index,
             storage_options=self._storage_options,
         )
+        self._run_id = _check_text("run_id", run_id)
+        self._best_by = _check_text("best_by", best_by)
+        if filepath is not None:
+            chosen = {"run_id": run_id, "best_by": best_by, "mode": mode}
+            given = [name for name, value in chosen.items() if value is not None]
+            _check_unused([*search.list_given(), *given])
+        if run_id is not None and best_by is not None:
+            raise OptionError("best_by: there is nothing to choose from with run_id; give one")
+        self._mode = _check_mode(mode, best_by)
+        # Not named 'filepath': kedro-viz opens such an attribute without the credentials.
+        self._source = search if filepath is None else filepath
 
     def load(self) -> Run[Any, Any]:
         """Return the run, with its configuration freshly read.
@@ -209,7 +199,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             runs = runs.filter(lambda run: run.info.run_id == self._run_id) or runs
         if not runs:
             raise OptionError(f"there is no run in {self._show_options()}")
-        if self._best_by is not None:
+        if self._best_by is not None and self._mode is not None:
             return runs.best(by=self._best_by, mode=self._mode)
         if len(runs) > 1:
             advice = "a longer run_id" if self._run_id else "filters, best_by or run_id"
@@ -231,7 +221,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         options = [
             f"{name}: {described[name]!r}"
             for name in ("experiment_names", "filters", "run_id")
-            if described[name] is not None
+            if described.get(name) is not None
         ]
         where = described.get("path") or described["tracking_uri"]
         shown = f"{where}{' with ' if options else ''}{', '.join(options)}"
@@ -242,7 +232,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
     def _load_run(self, run_dir: Location, impl: Callable[..., Any] | None) -> Run[Any, Any]:
         place = locate(run_dir, self._storage_options)
         try:
-            return load_run(place, impl, self._load_config_class())
+            return load_run(place, LoadOptions(impl, self._load_config_class()))
         except (NotARunError, NotFoundError) as exc:
             advice = (
                 "; expected <tracking directory>/<experiment_id>/<run_id>"
@@ -252,7 +242,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             raise type(exc)(f"{exc}{advice}") from exc
 
     def _exists(self) -> bool:
-        """Tell whether there is such a directory and, below it, a run with ``run_id``.
+        """Whether there is the directory and, if ``run_id`` is given, that run below it.
 
         Filters are not applied.
         """
@@ -260,7 +250,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             return locate(self._source, self._storage_options).is_dir()
         if self._run_id is None or not self._source.exists():
             return self._source.exists()
-        return any(map(self._may_be_meant, self._source.find().runs))
+        return any(map(self._may_be_meant, self._source.find()))
 
     def _describe(self) -> dict[str, Any]:
         if not isinstance(self._source, RunSearch):
@@ -269,27 +259,38 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             **self._source.describe(),
             "run_id": self._run_id,
             "best_by": self._best_by,
-            "mode": None if self._best_by is None else self._mode,
+            "mode": self._mode,
             **self._describe_common(),
         }
 
 
 def _check_one_given(*sources: object) -> None:
     """Raise OptionError unless one of filepath, path and tracking_uri is given."""
-    given = [source for source in sources if source is not None]
-    if len(given) != 1:
+    n_given = sum(source is not None for source in sources)
+    if n_given != 1:
         raise OptionError(
-            "expected either filepath, a run directory, or path, a tracking directory, or a "
-            f"tracking_uri; found {'several of them' if given else 'none of them'}"
+            "give one of filepath, a run directory, path, a tracking directory, and "
+            f"tracking_uri; found {n_given or 'none'} of them"
         )
 
 
-def _refuse_given(**is_given: bool) -> None:
-    """Refuse options that only a search for the run has a use for."""
-    names = [name for name, given in is_given.items() if given]
-    if names:
+def _check_mode(mode: Mode | None, best_by: str | None) -> Mode | None:
+    """Return the mode. Raise OptionError unless it is given with ``best_by``, and only then."""
+    if mode is not None:
+        check_mode(mode)
+    if (mode is None) != (best_by is None):
         raise OptionError(
-            f"{', '.join(names)}: only with path, a tracking directory to find the run in; "
+            "give best_by and mode together: mode is 'max' if the largest value is the best one, "
+            "'min' if the smallest, as for a loss"
+        )
+    return mode
+
+
+def _check_unused(options: list[str]) -> None:
+    """Raise OptionError if options are given that only a search for the run uses."""
+    if options:
+        raise OptionError(
+            f"{', '.join(options)}: only with path, a tracking directory to find the run in; "
             "filepath names the directory of one run"
         )
 

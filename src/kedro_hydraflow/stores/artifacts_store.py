@@ -9,7 +9,6 @@ recorded; what was logged to MLflow besides artifacts is not here.
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -34,7 +33,7 @@ from kedro_hydraflow.stores.record import (
     RunNames,
     RunRecord,
 )
-from kedro_hydraflow.stores.run_folder import explain_strays
+from kedro_hydraflow.stores.run_folder import explain_strays, is_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,9 +43,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _WORKSPACES = "workspaces"
-_RUN_ID = re.compile("[0-9a-f]{32}")
-"""MLflow's run IDs: a UUID in hexadecimal digits."""
-
 _TRIED_AT_ONCE = 64
 """How many runs of an experiment are looked at together for the name that Hydra recorded."""
 
@@ -211,7 +207,7 @@ def may_hold_artifacts(place: Place, entries: Sequence[Entry]) -> bool:
 
 
 def _get_run_ids(entries: Sequence[Entry]) -> list[str]:
-    return [entry.name for entry in entries if entry.is_dir and _RUN_ID.fullmatch(entry.name)]
+    return [entry.name for entry in entries if entry.is_dir and is_run_id(entry.name)]
 
 
 def _list_present(

@@ -55,7 +55,7 @@ from kedro_hydraflow.stores.record import (
     is_deleted,
     is_finished,
 )
-from kedro_hydraflow.stores.run_folder import explain_strays
+from kedro_hydraflow.stores.run_folder import explain_strays, is_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -161,6 +161,12 @@ class FileStore(Store):
         facts_of_runs: list[Any] = [None] * len(paths)
         if not storage.is_remote or include_deleted is False:
             facts_of_runs = self._read_facts_of_folders(paths)
+        else:
+            # One listing each, which folders with the name of a run are not worth.
+            odd = [i for i, name in enumerate(names) if not is_run_id(name)]
+            strays = explain_strays([Place(storage, paths[i]) for i in odd])
+            for i, error in zip(odd, strays, strict=True):
+                facts_of_runs[i] = error
         records = []
         failures = []
         for path, name, experiment, facts in zip(

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import re
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kedro_hydraflow.errors import OptionError, TrackingDirectoryError
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.redaction import redact_url
+from kedro_hydraflow.source import get_uri_scheme
 from kedro_hydraflow.storage import LocalStorage, Place, list_places, locate
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore, may_hold_artifacts
 from kedro_hydraflow.stores.file_store import ExperimentFolders, FileStore
 from kedro_hydraflow.stores.meta_file import META_FILE, is_run_meta, read_metas
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from kedro_hydraflow.storage import Location
+    from kedro_hydraflow.source import Source
     from kedro_hydraflow.stores.base import Store
     from kedro_hydraflow.stores.record import ExperimentRecord, RunRecord
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
@@ -29,15 +30,8 @@ DATABASE_FILE = "mlflow.db"
 _DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
 
-def open_store(
-    tracking_dir: Location | None = None,
-    *,
-    tracking_uri: str | None = None,
-    artifact_root: Location | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    index: Index = NO_INDEX,
-) -> Store:
-    """Return what tracks the runs of a tracking directory, or at a tracking URI.
+def open_store(source: Source, index: Index = NO_INDEX) -> Store:
+    """Return the store that tracks the runs of a source.
 
     A directory is a file store if there are experiments with a ``meta.yaml`` in it. It belongs
     to a database if there is a ``mlflow.db`` with runs in it or beside it. If both is so, the
@@ -46,37 +40,22 @@ def open_store(
     these are all that is known.
 
     Args:
-        tracking_dir: A directory or the file of an SQLite database: a path, a URL that fsspec
-            knows, or a ``UPath``.
-        tracking_uri: As for ``mlflow.set_tracking_uri``, instead of a directory: nothing is
-            looked for. ``sqlite:///`` and a path, the URL of a server, a directory.
-        artifact_root: Where a database's or server's artifacts are now, if they are neither
-            where they were recorded nor beside the database.
-        storage_options: As for `locate`.
-        index: What is known of runs, for a file store.
+        source: Where the runs are. At a tracking URI, nothing is looked for.
+        index: The cache of what was read, for a file store.
 
     Raises:
-        OptionError: If not one of both is given, or it is neither a path nor a URL.
+        OptionError: If an artifact root is given for a store that needs none.
         NotFoundError: If there is no such directory or database.
         TrackingDirectoryError: If the directory is not one of runs, or two stores claim it.
         StorageError: If it cannot be read.
     """
-    if tracking_dir is None and tracking_uri is None:
-        raise OptionError(
-            "expected a path or a URL, found None: a tracking directory or a tracking_uri"
-        )
-    if tracking_dir is not None and tracking_uri is not None:
-        raise OptionError(
-            "expected a tracking directory or a tracking_uri, found both: the one is looked into, "
-            "the other is taken as it is"
-        )
-    if tracking_dir is None or _get_scheme(str(tracking_dir)) == "sqlite":
-        return _open_uri(tracking_uri or str(tracking_dir), artifact_root, storage_options, index)
-    place = locate(tracking_dir, storage_options)
+    if source.uri is not None:
+        return _open_uri(source.uri, source, index)
+    place = source.locate()
     if _is_database(place):
-        return _open_database(place, artifact_root, storage_options)
-    store = _look(place, artifact_root, storage_options, index)
-    if artifact_root is not None and isinstance(store, (FileStore, ArtifactsStore)):
+        return _open_database(place, source)
+    store = _look(place, source, index)
+    if source.artifact_root is not None and isinstance(store, (FileStore, ArtifactsStore)):
         raise OptionError(
             f"artifact_root: {place.url} holds the artifacts itself; an artifact_root "
             "goes with a database or a server"
@@ -138,28 +117,18 @@ def _get_local(place: Place) -> str:
     return place.storage.identity(place.path)
 
 
-def _open_uri(
-    uri: str,
-    artifact_root: Location | None,
-    storage_options: Mapping[str, Any] | None,
-    index: Index,
-) -> Store:
-    scheme = _get_scheme(uri)
+def _open_uri(uri: str, source: Source, index: Index) -> Store:
+    scheme = get_uri_scheme(uri)
     if scheme == "sqlite":
-        return _open_sqlite(uri, artifact_root, storage_options)
+        return _open_sqlite(uri, source)
     if scheme in ("", "file"):
-        if artifact_root is not None:
+        if source.artifact_root is not None:
             raise OptionError("artifact_root: a file store holds the artifacts itself")
         place = locate(uri)
         return FileStore(place, ExperimentFolders(place, index), index)
     from kedro_hydraflow.stores.server_store import ServerStore
 
-    return ServerStore(uri, artifact_root, storage_options)
-
-
-def _get_scheme(uri: str) -> str:
-    match = re.match(r"([A-Za-z][\w+.-]+):", uri)  # of two letters or more: C:\ is a drive
-    return match[1].lower().removesuffix("+pysqlite") if match else ""
+    return ServerStore(source)
 
 
 def _is_database(place: Place) -> bool:
@@ -172,9 +141,7 @@ def _is_database(place: Place) -> bool:
         return file.read(16) == b"SQLite format 3\0"
 
 
-def _open_sqlite(
-    uri: str, artifact_root: Location | None, storage_options: Mapping[str, Any] | None
-) -> Store:
+def _open_sqlite(uri: str, source: Source) -> Store:
     """Return the store of a URI as SQLAlchemy has it: ``sqlite:///relative.db``."""
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
 
@@ -183,14 +150,10 @@ def _open_sqlite(
         raise OptionError(
             f"tracking_uri: expected sqlite:/// and the path of a file, found {redact_url(uri)!r}"
         )
-    return SqliteStore(match["path"], None, artifact_root, storage_options)
+    return SqliteStore(match["path"], source)
 
 
-def _open_database(
-    place: Place,
-    artifact_root: Location | None,
-    storage_options: Mapping[str, Any] | None,
-) -> SqliteStore:
+def _open_database(place: Place, source: Source) -> SqliteStore:
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
 
     if not isinstance(place.storage, LocalStorage):
@@ -198,15 +161,10 @@ def _open_database(
             f"{place.url}: a database is read on the local filesystem alone; copy it "
             "there, and give its own directory as artifact_root"
         )
-    return SqliteStore(_get_local(place), None, artifact_root, storage_options)
+    return SqliteStore(_get_local(place), source)
 
 
-def _look(
-    place: Place,
-    artifact_root: Location | None,
-    storage_options: Mapping[str, Any] | None,
-    index: Index,
-) -> Store:
+def _look(place: Place, source: Source, index: Index) -> Store:
     """Return what tracks the runs of a directory."""
     folders = ExperimentFolders(place, index)
     _check_not_inside(folders)
@@ -215,7 +173,7 @@ def _look(
     if isinstance(place.storage, LocalStorage):
         local = _get_local(place)
         for directory in (local, os.path.dirname(local)):
-            database = _find_database(directory, local, artifact_root, storage_options)
+            database = _find_database(directory, source, local)
             if database is not None:
                 break
     if folders.has_experiments:
@@ -237,10 +195,7 @@ def _has_database(directory: str) -> bool:
 
 
 def _find_database(
-    directory: str,
-    root: str | None = None,
-    artifact_root: Location | None = None,
-    storage_options: Mapping[str, Any] | None = None,
+    directory: str, source: Source | None = None, root: str | None = None
 ) -> SqliteStore | None:
     """Return the database in a directory, None without one or if no run is in it."""
     if not _has_database(directory):
@@ -248,7 +203,7 @@ def _find_database(
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
 
     path = os.path.join(directory, DATABASE_FILE)
-    store = SqliteStore(path, root, artifact_root, storage_options)
+    store = SqliteStore(path, source, root)
     return store if store.has_runs() else None
 
 

@@ -14,16 +14,16 @@ recorded one is followed only when nothing is in place. A run's place is, in thi
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 from kedro_hydraflow.errors import NotFoundError
 from kedro_hydraflow.storage import Place, is_url, locate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from kedro_hydraflow.storage import Location
+    from kedro_hydraflow.source import Source
 
 _DEFAULT_ROOTS = ("mlruns", "mlartifacts")
 
@@ -42,22 +42,19 @@ class RunLocator:
     """Finds the directories of runs.
 
     Args:
+        source: Its artifact root, if it has one, and its storage options.
         neighbors: Local directories below which artifacts may lie.
-        artifact_root: Where the artifacts are now, if the user says so.
-        storage_options: As for `locate`.
-        open_proxied: Gives the place of a location with the scheme `PROXIED`.
+        open_proxied: Returns the place of a location with the scheme `PROXIED`.
     """
 
     def __init__(
         self,
+        source: Source,
         neighbors: Sequence[str] = (),
-        artifact_root: Location | None = None,
-        storage_options: Mapping[str, Any] | None = None,
         open_proxied: Callable[[str], Place] | None = None,
     ) -> None:
+        self._source = source
         self._neighbors = neighbors
-        self._artifact_root = artifact_root
-        self._storage_options = storage_options
         self._open_proxied = open_proxied
         self._folders: dict[tuple[str, str], list[_Folder]] = {}
         self._recorded: dict[tuple[str, str], Place] = {}
@@ -93,7 +90,7 @@ class RunLocator:
         return self._folders[key]
 
     def _list_folders(self, experiment_id: str, recorded: str) -> Iterator[_Folder]:
-        if self._artifact_root is None:
+        if self._source.artifact_root is None:
             for path in self._list_candidates(experiment_id, recorded):
                 place = locate(path)
                 yield _Folder(place, _list_names(place))
@@ -106,8 +103,8 @@ class RunLocator:
         return self._recorded[key]
 
     def _locate(self, experiment_id: str, recorded: str) -> Place:
-        if self._artifact_root is not None:
-            root = locate(self._artifact_root, self._storage_options)
+        if self._source.artifact_root is not None:
+            root = self._source.locate_artifacts(self._source.artifact_root)
             inner = root.join(experiment_id)
             return inner if inner.is_dir() else root
         if recorded.startswith(PROXIED):
@@ -117,7 +114,7 @@ class RunLocator:
         if self._neighbors and not is_url(recorded):
             # MLflow records './mlruns/1' relative to where it ran, which is where its database is.
             recorded = os.path.join(self._neighbors[0], recorded)
-        return locate(recorded, self._storage_options)
+        return self._source.locate_artifacts(recorded)
 
     def _list_candidates(self, experiment_id: str, recorded: str) -> list[str]:
         parts = [part for part in _get_path(recorded).split("/") if part not in ("", ".")]

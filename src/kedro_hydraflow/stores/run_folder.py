@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.errors import (
     KedroHydraflowError,
     NotARunError,
     NotFoundError,
+    RunNotFoundError,
     StorageError,
 )
 from kedro_hydraflow.storage import Entry, Place, list_places
@@ -16,20 +18,24 @@ from kedro_hydraflow.stores.meta_file import META_FILE, is_run_meta, read_metas
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_RUN_ID = re.compile("[0-9a-f]{32}")
+
 _MAX_SHOWN = 10
 """How many names of a folder that is no run an error shows."""
 
 
 def explain_strays(places: Sequence[Place]) -> list[KedroHydraflowError | None]:
-    """Return for each folder why it is not a run directory, None if it is one.
+    """Return an error for each folder that is not a run directory, None for one that is.
 
-    It is a `NotARunError`, also if there is no such folder, or another one if that cannot be told.
+    Returns:
+        RunNotFoundError if there is no such folder, another NotARunError if it is something
+        else, and the error of the storage or of the ``meta.yaml`` where these cannot be read.
     """
     errors: list[KedroHydraflowError | None] = []
     unsure = []
     for i, (place, entries) in enumerate(zip(places, list_places(places), strict=True)):
         if isinstance(entries, NotFoundError):
-            errors.append(NotARunError(f"there is no run directory {place.url!r}"))
+            errors.append(RunNotFoundError(f"there is no run directory {place.url!r}"))
         elif isinstance(entries, StorageError):
             errors.append(entries)
         elif any(entry.name == "artifacts" and entry.is_dir for entry in entries):
@@ -53,3 +59,22 @@ def _make_error(place: Place, entries: Sequence[Entry]) -> NotARunError:
         f"{place.url} is not a run directory: expected a folder artifacts, or a {META_FILE} "
         f"with a run_id, found {names or 'nothing'}"
     )
+
+
+def check_not_above(place: Place) -> None:
+    """Raise NotARunError if a folder is a tracking or experiment directory, with runs below it."""
+    entries = place.list()
+    listings = list_places([place.join(entry.name) for entry in entries if entry.is_dir])
+    inner = [entry for some in listings if isinstance(some, list) for entry in some]
+    has_metas = any(entry.name == META_FILE for entry in inner)
+    if has_metas or any(entry.is_dir and is_run_id(entry.name) for entry in [*entries, *inner]):
+        raise NotARunError(
+            f"{place.url} is not a run directory, but one with runs below it: expected "
+            "<tracking directory>/<experiment_id>/<run_id>. To load all of its runs, give the "
+            "tracking directory to iter_run_dirs, and its result to Run.load"
+        )
+
+
+def is_run_id(name: str) -> bool:
+    """Whether a name is a run ID as MLflow makes them: a UUID in hexadecimal digits."""
+    return _RUN_ID.fullmatch(name) is not None

@@ -56,9 +56,10 @@ from kedro_hydraflow.stores.record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from kedro_hydraflow.storage import Location, Storage
+    from kedro_hydraflow.source import Source
+    from kedro_hydraflow.storage import Storage
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -78,23 +79,17 @@ _DATABASES = ("postgresql", "postgres", "mysql", "mssql", "oracle")
 
 
 class ServerStore(Store):
-    """What MLflow's client finds at a tracking URI.
+    """A tracking server or database, asked through MLflow's client.
 
     Args:
-        uri: The tracking URI: ``http(s)://…``, or that of a database.
-        artifact_root: Where the artifacts are now, if not where they were recorded.
-        storage_options: As for `locate`, for artifacts that the server does not serve itself.
+        source: The tracking URI, ``http(s)://…`` or that of a database. Its storage options
+            are for artifacts that the server does not serve itself.
     """
 
-    def __init__(
-        self,
-        uri: str,
-        artifact_root: Location | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(uri, artifact_root, storage_options)
-        self._uri = uri
-        self._locator = RunLocator((), artifact_root, storage_options, self._open_proxied)
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self._uri = source.uri or ""
+        self._locator = RunLocator(source, open_proxied=self._open_proxied)
         self._proxies: dict[str, Storage] = {}
         self._opened: Any = None
 

@@ -25,6 +25,7 @@ from urllib.parse import quote
 from typing_extensions import override
 
 from kedro_hydraflow.errors import NotFoundError, StorageError, TrackingDirectoryError
+from kedro_hydraflow.source import Source
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
     ExperimentFilter,
@@ -46,10 +47,9 @@ from kedro_hydraflow.stores.record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from kedro_hydraflow.errors import KedroHydraflowError
-    from kedro_hydraflow.storage import Location
 
 _TIMEOUT = 60.0
 """Seconds to wait for one who writes. MLflow's transactions take milliseconds."""
@@ -69,24 +69,17 @@ class SqliteStore(Store):
 
     Args:
         path: The file.
+        source: Its artifact root and storage options say where artifacts are that are neither
+            where they were recorded nor beside the database.
         root: A directory that holds artifacts, besides the one where the file is.
-        artifact_root: Where the artifacts are now, if not where they were recorded, and not
-            beside the database.
-        storage_options: As for `locate`, for artifacts on remote storage.
     """
 
-    def __init__(
-        self,
-        path: str,
-        root: str | None = None,
-        artifact_root: Location | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, path: str, source: Source | None = None, root: str | None = None) -> None:
         self._path = os.path.abspath(path)
-        super().__init__(self._path, root, artifact_root, storage_options)
+        super().__init__(self._path, source, root)
         folder = os.path.dirname(self._path)
         neighbors = [folder] if root is None else [folder, os.path.abspath(root)]
-        self._locator = RunLocator(neighbors, artifact_root, storage_options)
+        self._locator = RunLocator(source or Source(self._path), neighbors)
 
     @property
     @override

@@ -1,0 +1,215 @@
+"""No option is forgotten: wherever it belongs, it is taken, checked, documented and shown."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kedro.io import AbstractDataset
+
+import kedro_hydraflow
+from kedro_hydraflow import (
+    HydraflowArtifactDataset,
+    HydraflowRunCollectionDataset,
+    HydraflowRunDataset,
+    Run,
+    get_experiment_names,
+    iter_artifact_paths,
+    iter_artifacts_dirs,
+    iter_experiment_dirs,
+    iter_run_dirs,
+    iter_runs,
+)
+from kedro_hydraflow.datasets._search import RunSearch
+from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.finding import Search
+from kedro_hydraflow.loading import LoadOptions
+from kedro_hydraflow.source import Source
+
+BAD: dict[str, tuple[Any, str]] = {
+    "tracking_dir": (3, "tracking_dir: expected a path or URL, found 3"),
+    "path": (3, "path: expected a path or URL, found 3"),
+    "filepath": (3, "filepath: expected a path or URL, found 3"),
+    "tracking_uri": (3, "tracking_uri: expected text, found 3"),
+    "artifact_root": (3, "artifact_root: expected a path or URL, found 3"),
+    "storage_options": ("key", "storage_options: expected a mapping, found a value of type str"),
+    "experiment_names": (3, "experiment_names: expected a name or glob, .* found 3"),
+    "include_deleted": ("no", "include_deleted: expected true or false, found 'no'"),
+    "on_error": ("ignore", "on_error: expected 'raise' or 'warn', found 'ignore'"),
+    "impl_factory": (3, "impl_factory: expected a callable, found 3"),
+    "config_class": (3, "config_class: expected a d.*, found 3"),
+    "n_jobs": ("2", "n_jobs: expected an integer, found '2'"),
+    "progress": ("yes", "progress: expected true or false, found 'yes'"),
+    "index": (3, "index: expected .* found 3"),
+    "batch_size": (0, "batch_size: expected a positive integer, found 0"),
+    "filters": ("lr > 1", "filters: expected a list of .* found 'lr > 1'"),
+    "impl": (3, "impl: expected a dotted path .* found 3"),
+    "engine": ("curl", "engine: expected .* found 'curl'"),
+    "credentials": ("secret", "credentials: expected a mapping, found a str"),
+    "fs_args": ("secret", "fs_args: expected a mapping, found a str"),
+    "run_id": (3, "run_id: expected text, found 3"),
+    "best_by": (3, "best_by: expected text, found 3"),
+    "mode": ("top", "mode: expected 'max' or 'min', found 'top'"),
+    "artifact": (3, "artifact: expected a path .* found 3"),
+    "dataset": (3, "dataset: expected the type of a Kedro dataset"),
+    "filepath_arg": (3, "filepath_arg: expected the name of an option, found 3"),
+    "concat": ("yes", "concat: expected true or false, found 'yes'"),
+    "keys": ("lr", "keys: "),
+    "missing": ("ignore", "missing: expected 'raise' or 'skip', found 'ignore'"),
+}
+"""For each option a value that is none, and the error."""
+
+ANYTHING = {"metadata"}
+NEEDED: dict[type, dict[str, Any]] = {
+    HydraflowRunCollectionDataset: {"path": "mlruns"},
+    HydraflowRunDataset: {"path": "mlruns"},
+    HydraflowArtifactDataset: {"path": "mlruns", "artifact": "a", "dataset": "json.JSONDataset"},
+}
+DATASETS = list(NEEDED)
+
+FINDING = [iter_run_dirs, iter_artifacts_dirs, iter_artifact_paths]
+FINDING_EXPERIMENTS = [iter_experiment_dirs, get_experiment_names]
+
+
+def get_options(options_class: type) -> dict[str, Any]:
+    """Return the defaults of the options by name."""
+    return {f.name: f.default for f in dataclasses.fields(options_class)}
+
+
+def get_defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.name != "self"}
+
+
+SOURCE = get_options(Source)
+SEARCH = {name: value for name, value in get_options(Search).items() if name != "source"}
+LOAD = get_options(LoadOptions)
+
+
+@pytest.mark.parametrize(
+    ("function", "options"),
+    [
+        *((function, {**SOURCE, **SEARCH}) for function in FINDING),
+        *((function, {**SOURCE, "on_error": "raise"}) for function in FINDING_EXPERIMENTS),
+        (iter_runs, {**SOURCE, **SEARCH, **LOAD}),
+        (Run.load, {**LOAD, "storage_options": None}),
+    ],
+)
+def test_functions_take_all_options_with_their_defaults(
+    function: Callable[..., Any], options: dict[str, Any]
+) -> None:
+    defaults = get_defaults(function)
+    if function is iter_artifact_paths:  # the second argument has no default, nor has the first
+        defaults["tracking_dir"] = None
+    assert {name: defaults.get(name, "lacking") for name in options} == options
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_datasets_take_all_options_with_their_defaults(dataset: type) -> None:
+    defaults = get_defaults(dataset)
+    options = {k: v for k, v in get_options(RunSearch).items() if k != "storage_options"}
+    assert {name: defaults.get(name, "lacking") for name in options} == options
+
+
+CALLS = [
+    *((f, name) for f in (*FINDING, *FINDING_EXPERIMENTS, iter_runs) for name in get_defaults(f)),
+    *((Run.load, name) for name in LOAD),
+]
+
+
+@pytest.mark.parametrize(("function", "option"), CALLS)
+def test_functions_check_every_option_at_once(
+    function: Callable[..., Any], option: str, sweep: Path
+) -> None:
+    if option == "artifact_path":
+        return
+    value, message = BAD[option]
+    given: dict[str, Any] = {} if option == "tracking_uri" else {"tracking_dir": sweep}
+    if function == Run.load:
+        given = {"run_dir": [sweep]}
+    if function is iter_artifact_paths:
+        given = {"tracking_dir": None, **given, "artifact_path": "a"}
+    with pytest.raises(OptionError, match=message):
+        function(**{**given, option: value})
+
+
+DATASET_OPTIONS = [(dataset, name) for dataset in DATASETS for name in get_defaults(dataset)]
+
+
+@pytest.mark.parametrize(("dataset", "option"), DATASET_OPTIONS)
+def test_datasets_check_every_option(dataset: type, option: str) -> None:
+    if option in ANYTHING:
+        return
+    value, message = BAD[option]
+    given = dict(NEEDED[dataset])
+    if option in ("tracking_uri", "filepath"):
+        del given["path"]
+    with pytest.raises(OptionError, match=message):
+        dataset(**{**given, option: value})
+
+
+SHOWN: dict[str, Any] = {
+    "path": "elsewhere",
+    "tracking_uri": "sqlite:///x.db",
+    "artifact_root": "artifacts",
+    "experiment_names": ["train"],
+    "filters": ["lr > 1"],
+    "n_jobs": 7,
+    "progress": True,
+    "on_error": "warn",
+    "include_deleted": True,
+    "index": "index",
+}
+"""For each option of a search a value that is not its default."""
+
+
+def test_every_option_of_a_search_has_a_value_to_try() -> None:
+    assert set(SHOWN) | {"storage_options"} == set(get_options(RunSearch))
+
+
+@pytest.mark.parametrize("option", SHOWN)
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_datasets_hand_every_option_on_and_show_it(dataset: type, option: str) -> None:
+    given = dict(NEEDED[dataset])
+    if option == "tracking_uri":
+        del given["path"]
+    described: Mapping[str, Any] = dataset(**{**given, option: SHOWN[option]})._describe()
+    assert described[option] == SHOWN[option]
+
+
+@pytest.mark.parametrize("option", [name for name in SHOWN if name not in ("path", "tracking_uri")])
+def test_a_run_directory_goes_without_the_options_of_a_search(option: str) -> None:
+    with pytest.raises(OptionError, match=f"{option}: only with path, a tracking directory"):
+        HydraflowRunDataset(filepath="mlruns/1/a", **{option: SHOWN[option]})
+
+
+def find_documented(docstring: str) -> list[str]:
+    arguments = docstring.partition("Args:\n")[2]
+    indent = len(arguments) - len(arguments.lstrip(" "))
+    lines = arguments.partition("\n\n")[0].splitlines()
+    return [m[1] for line in lines if (m := re.match(rf" {{{indent}}}(\w+): ", line))]
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_datasets_document_their_options_in_their_order(dataset: type[AbstractDataset]) -> None:
+    assert find_documented(inspect.getdoc(dataset) or "") == list(get_defaults(dataset))
+
+
+@pytest.mark.parametrize("function", [iter_run_dirs, iter_artifact_paths, iter_runs, Run.load])
+def test_functions_document_their_options(function: Callable[..., Any]) -> None:
+    documented = find_documented(inspect.getdoc(function) or "")
+    assert sorted(documented) == sorted(get_defaults(function))
+
+
+def test_the_readme_has_a_row_for_every_option_of_a_dataset() -> None:
+    readme = (Path(kedro_hydraflow.__file__).parents[2] / "README.md").read_text("utf-8")
+    rows = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `")]
+    named = set(re.findall(r"`(\w+)`", " ".join(rows)))
+    options = {name for dataset in DATASETS for name in get_defaults(dataset)} - ANYTHING
+    options.remove("filepath_arg")  # in the row of artifact and dataset
+    assert options - named == set()
