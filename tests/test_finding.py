@@ -17,7 +17,7 @@ from kedro_hydraflow import (
     iter_run_dirs,
 )
 from kedro_hydraflow.errors import NotFoundError, OptionError, RunLoadError, TrackingDirectoryError
-from kedro_hydraflow.finding import Search, find_runs, find_some_runs, report
+from kedro_hydraflow.finding import Search, find_first_runs, find_runs, report
 from kedro_hydraflow.source import Source
 from tests.conftest import SWEEP_NAMES, TrackingDir, WebServer, write
 
@@ -144,7 +144,7 @@ def test_a_few_runs_are_the_first_ones(
     sweep: Path, publish: Callable[[Path], str], count: int
 ) -> None:
     search = Search(Source(publish(sweep)))
-    some = find_some_runs(search, count)
+    some = find_first_runs(search, count)
     everything = find_runs(search).runs
     assert [info.run_id for info in some] == [info.run_id for info in everything[:count]]
 
@@ -153,7 +153,7 @@ def test_a_few_runs_are_found_among_bad_ones(tracking_dir: TrackingDir) -> None:
     tracking_dir.add_runs(20)
     for number in range(5):
         write(tracking_dir.root / f"1/r{number:03}/meta.yaml", "- 1")
-    some = find_some_runs(Search(Source(tracking_dir.root)), 2)
+    some = find_first_runs(Search(Source(tracking_dir.root)), 2)
     assert [info.run_id for info in some] == ["r005", "r006"]
 
 
@@ -177,7 +177,7 @@ def test_an_error_shows_a_hundred_failures_and_has_all(tracking_dir: TrackingDir
         list(iter_run_dirs(tracking_dir.root))
     first, *lines = str(raised.value).splitlines()
     assert first == (
-        "101 of 102 runs and experiments could not be read; on_error='warn' would leave them out:"
+        "101 of 102 runs and experiments could not be read; set on_error='warn' to skip them:"
     )
     assert len(lines) == 101
     assert lines[0].startswith(f"- {tracking_dir.root}/1/r000/meta.yaml: ")

@@ -140,8 +140,8 @@ def test_bad_n_jobs(tracking_dir: TrackingDir, n_jobs: Any) -> None:
     with pytest.raises(OptionError) as raised:
         Run.load([tracking_dir.root], n_jobs=n_jobs)
     assert str(raised.value) == (
-        f"n_jobs: expected an integer, found {n_jobs!r}; 0 is in this process, N in N jobs, "
-        "-1 in one for each core"
+        f"n_jobs: expected an integer, found {n_jobs!r}; use 0 or 1 for this process, "
+        "N for N jobs, -1 for one job a core"
     )
 
 
@@ -256,7 +256,7 @@ def test_batch_with_bad_runs_is_an_error_or_leaves_them_out(
     ]  # fmt: skip
     batches = iter_runs(tracking_dir.root, batch_size=3, on_error="warn")
     assert [runs.to_list("i") for runs in batches] == [[0, 1, 2], [3], [6, 7, 8]]
-    assert "2 of 3 runs could not be read and left out" in caplog.text
+    assert "skipped 2 of 3 runs that could not be read" in caplog.text
 
 
 def test_batches_report_bad_experiments_first(tracking_dir: TrackingDir) -> None:

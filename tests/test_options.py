@@ -184,7 +184,7 @@ def test_datasets_hand_every_option_on_and_show_it(dataset: type, option: str) -
 
 @pytest.mark.parametrize("option", [name for name in SHOWN if name not in ("path", "tracking_uri")])
 def test_a_run_directory_goes_without_the_options_of_a_search(option: str) -> None:
-    with pytest.raises(OptionError, match=f"{option}: only with path, a tracking directory"):
+    with pytest.raises(OptionError, match=f"{option}: cannot be used with filepath"):
         HydraflowRunDataset(filepath="mlruns/1/a", **{option: SHOWN[option]})
 
 

@@ -1,4 +1,4 @@
-"""Finding runs: from a tracking directory or URI to the runs of its experiments."""
+"""Finding runs: the experiments and runs of a tracking directory or URI."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 _MAX_SHOWN = 100
-"""How many failures an error shows one by one."""
+"""Maximum number of failures shown in an error."""
 
 _MIN_LOOK = 100
-"""How many folders of an experiment are looked at to find a few runs."""
+"""Minimum number of folders of an experiment to list, to find a few runs."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Findings:
-    """The runs of a store that match a search, and what could not be read."""
+    """The runs that match a search, and what could not be read."""
 
     runs: list[RunInfo]
     """Sorted by experiment name, then by run directory."""
@@ -71,7 +71,7 @@ class Findings:
 
 
 def find_runs(search: Search, index: Index = NO_INDEX) -> Findings:
-    """Return the runs that match; one that cannot be read does not hide the others.
+    """Return the runs that match, and the failures: one bad run does not stop the others.
 
     Raises:
         StorageError: If the experiments cannot be listed.
@@ -88,8 +88,8 @@ def find_runs(search: Search, index: Index = NO_INDEX) -> Findings:
     )
 
 
-def find_some_runs(search: Search, count: int) -> list[RunInfo]:
-    """Return a few runs that can be read, without looking at all of them."""
+def find_first_runs(search: Search, count: int) -> list[RunInfo]:
+    """Return the first runs that can be read, without listing all of them."""
     limit = max(count, _MIN_LOOK)
     store = open_store(search.source)
     runs: list[RunInfo] = []
@@ -124,25 +124,26 @@ def iter_run_dirs(
     """Return the run directories below a tracking directory.
 
     Args:
-        tracking_dir: Where the runs are: a path, a URL that fsspec knows, or a ``UPath``. It is
-            a directory such as ``mlruns``, of MLflow's file store, of an SQLite database in
-            it or beside it, or of artifacts alone; or the file of an SQLite database.
+        tracking_dir: Where the runs are: a path, a URL that fsspec knows, or a ``UPath``, of a
+            directory or of an SQLite database. A directory is such as ``mlruns``: MLflow's file
+            store, one with an SQLite database in it or beside it, or one of artifacts alone.
         experiment_names: A name or glob, a list of them, or a predicate on the name. The
             "Default" experiment ``0`` is never included.
-        include_deleted: Whether to include runs that were deleted in MLflow. By default
-            they are left out on the local filesystem, and not looked for on remote
-            storage: False leaves them out there too, for one more request a run.
-        on_error: ``"raise"`` raises one error that names all experiments and runs that
-            cannot be read, before the first directory is yielded; ``"warn"`` logs them.
+        include_deleted: Whether to include runs that were deleted in MLflow. False excludes
+            them. None, the default, excludes them where that takes no further request: a file
+            store on remote storage may still give deleted runs, because to know takes one
+            request a run. Where only artifacts are, nothing says that a run was deleted.
+        on_error: ``"raise"`` raises one error that names all experiments and runs that cannot
+            be read, before the first directory is yielded; ``"warn"`` logs and skips them.
         tracking_uri: Instead of ``tracking_dir``, as for ``mlflow.set_tracking_uri``:
             ``sqlite:///`` and the path of a database, the URL of a tracking server (which
             needs the extra ``mlflow``), or a directory.
-        artifact_root: Where a database's or server's artifacts are now, if they are neither
-            where they were recorded nor beside the database.
-        storage_options: Passed on to the fsspec filesystem of a URL, such as credentials;
-            but for ``engine``, which is ``"fsspec"`` or ``"obstore"``. Without it, obstore
-            reads from S3, Google Cloud Storage and Azure where it is installed and the
-            other options say all that it has to know.
+        artifact_root: The current location of the artifacts of a database or server, if they
+            are neither at the recorded location nor beside the database.
+        storage_options: Passed on to the fsspec filesystem of a URL, such as credentials. Only
+            ``engine`` is not: ``"fsspec"`` or ``"obstore"``. By default, obstore reads from S3,
+            Google Cloud Storage and Azure if it is installed and the other options name the
+            credentials.
 
     Returns:
         An iterator of run directories, each a ``pathlib.Path``, or a ``UPath`` on remote
@@ -150,7 +151,8 @@ def iter_run_dirs(
 
     Raises:
         NotFoundError: If there is no such directory.
-        TrackingDirectoryError: If it is not a tracking directory, or two stores claim it.
+        TrackingDirectoryError: If it is not a tracking directory, or both a file store and a
+            database hold runs for it.
         RunLoadError: If ``on_error`` is ``"raise"`` and something cannot be read.
 
     Examples:
@@ -163,14 +165,14 @@ def iter_run_dirs(
 
 
 class RunDirs(Iterator["AnyPath"]):
-    """The run directories that a search finds. `Run.load` takes more of it than the paths."""
+    """An iterator of run directories. `Run.load` uses `iter_infos`, to keep what was read."""
 
     def __init__(self, search: Search) -> None:
         self.search = search
         self._infos: Iterator[RunInfo] | None = None
 
     def iter_infos(self, index: Index = NO_INDEX) -> Iterator[RunInfo]:
-        """Return the runs that are left. The index is used unless iteration has begun."""
+        """Return an iterator of the remaining runs. Once it has begun, the index is ignored."""
         if self._infos is None:
             found = find_runs(self.search, index)
             found.report(self.search.on_error)
@@ -243,19 +245,18 @@ def iter_artifact_paths(
 ) -> Iterator[Path]:
     """Return an iterator of the paths of one artifact, one for each run.
 
-    The runs are those that `iter_run_dirs` finds, as are the arguments that are not explained
-    here, and the errors.
+    The runs, and the errors, are those of `iter_run_dirs`.
 
     Args:
         tracking_dir: As for `iter_run_dirs`.
-        artifact_path: The artifact, relative to the artifacts directory. A run need not have
-            it: the path is given all the same.
-        experiment_names: As for `iter_run_dirs`, as are the arguments that follow.
-        include_deleted: Whether to include runs that were deleted in MLflow.
-        on_error: ``"raise"`` or ``"warn"``.
-        tracking_uri: Instead of ``tracking_dir``.
-        artifact_root: Where a database's or server's artifacts are now.
-        storage_options: Passed on to the fsspec filesystem of a URL.
+        artifact_path: The artifact, relative to the artifacts directory. Paths are yielded
+            whether or not the run has the artifact.
+        experiment_names: As for `iter_run_dirs`.
+        include_deleted: As for `iter_run_dirs`.
+        on_error: As for `iter_run_dirs`.
+        tracking_uri: As for `iter_run_dirs`.
+        artifact_root: As for `iter_run_dirs`.
+        storage_options: As for `iter_run_dirs`.
 
     Examples:
         >>> paths = iter_artifact_paths("examples/data/mlruns", "confusion_matrix.json")
@@ -313,7 +314,7 @@ def find_experiments(store: Store, search: Search) -> list[ExperimentRecord]:
 
 
 def check_flag(option: str, value: object) -> bool:
-    """Return a truth value. Raise OptionError for anything else."""
+    """Return a boolean. Raise OptionError for anything else."""
     if not isinstance(value, bool):
         raise OptionError(f"{option}: expected true or false, found {value!r}")
     return value
@@ -330,7 +331,7 @@ def report(
         lines = "".join(f"\n- {failure}" for failure in failures[:_MAX_SHOWN])
         if len(failures) > _MAX_SHOWN:
             lines += f"\n- and {len(failures) - _MAX_SHOWN} more, in `failures` of this error"
-        raise RunLoadError(f"{summary}; on_error='warn' would leave them out:{lines}", failures)
+        raise RunLoadError(f"{summary}; set on_error='warn' to skip them:{lines}", failures)
     for failure in failures:
-        logger.warning("left out: %s", failure)
-    logger.warning("%s and left out", summary)
+        logger.warning("skipped: %s", failure)
+    logger.warning("skipped %d of %d %s that could not be read", len(failures), total, what)

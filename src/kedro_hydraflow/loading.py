@@ -1,4 +1,4 @@
-"""Loading many runs: their configurations are read at once, here or in jobs."""
+"""Loading many runs: all configurations are read at once, in this process or in jobs."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ class LoadOptions:
             raise OptionError(f"config_class: expected a dataclass, found {self.config_class!r}")
         if not isinstance(self.n_jobs, int) or isinstance(self.n_jobs, bool):
             raise OptionError(
-                f"n_jobs: expected an integer, found {self.n_jobs!r}; 0 is in this process, N in "
-                "N jobs, -1 in one for each core"
+                f"n_jobs: expected an integer, found {self.n_jobs!r}; use 0 or 1 for this "
+                "process, N for N jobs, -1 for one job a core"
             )
         check_flag("progress", self.progress)
         check_on_error(self.on_error)
@@ -97,7 +97,7 @@ def load_run_dirs(
     options: LoadOptions,
     storage_options: Mapping[str, Any] | None,
 ) -> RunCollection[R]:
-    """Return the runs of given directories: `Run.load` of many."""
+    """Return the runs in several directories: the work of `Run.load`."""
     check_storage_options(storage_options)
     index = options.open_index()
     if isinstance(run_dirs, RunDirs):
@@ -115,7 +115,7 @@ def load_run_dirs(
 def _make_infos(
     run_dirs: Iterable[Location], storage_options: Mapping[str, Any] | None
 ) -> list[RunInfo]:
-    """Return what is known of runs by their directories; they share storages and experiments."""
+    """Return the infos of run directories. Those of one folder share storage and experiment."""
     storages: dict[Hashable, Storage] = {}
     folders: dict[tuple[int, str], tuple[ExperimentRecord, Store]] = {}
     layouts: dict[Place, Store] = {}
@@ -151,25 +151,25 @@ def iter_runs(
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Iterator[RunCollection[Run[C, I]]]:
-    """Return the runs below a tracking directory a batch at a time, for more than memory holds.
+    """Return an iterator of the runs below a tracking directory, in batches.
 
-    The batches together are what ``Run.load(iter_run_dirs(...))`` gives, in the same order.
-    Of the runs that are not in the current batch, only the names are held. See
-    ``docs/scaling.md`` for how to write them to Parquet.
+    It is for more runs than fit into memory: of those that are not in the current batch, only
+    the names are held. Together the batches equal ``Run.load(iter_run_dirs(...))``, in the same
+    order. ``docs/scaling.md`` shows how to write them to Parquet.
 
     Args:
         tracking_dir: As for `iter_run_dirs`.
         experiment_names: As for `iter_run_dirs`.
         impl_factory: As for `Run`.
-        batch_size: How many runs a batch has at most. It has fewer where runs are left out.
+        batch_size: The maximum number of runs in a batch. Skipped runs make a batch smaller.
         include_deleted: As for `iter_run_dirs`.
         n_jobs: As for ``Run.load``; each batch is one load.
-        progress: Whether to show a progress bar. It moves with each batch.
+        progress: Whether to show a progress bar, which moves with each batch.
         on_error: ``"raise"`` raises an error that names what cannot be read: experiments
-            before the first batch, runs instead of the batch that they belong to.
-            ``"warn"`` logs them and leaves them out.
+            before the first batch, runs in place of their batch. ``"warn"`` logs and skips
+            them.
         config_class: As for `Run`.
-        index: As for ``Run.load``; it is asked for one batch at a time.
+        index: As for ``Run.load``; looked up once a batch.
         tracking_uri: As for `iter_run_dirs`.
         artifact_root: As for `iter_run_dirs`.
         storage_options: As for `iter_run_dirs`.
@@ -178,8 +178,8 @@ def iter_runs(
         An iterator of collections, none of them empty.
 
     Raises:
-        OptionError: At once, for options that are none.
-        KedroHydraflowError: As `iter_run_dirs` and ``Run.load`` do, when it is iterated.
+        OptionError: If an option is invalid. It is raised by the call, before iteration.
+        KedroHydraflowError: While iterating, the errors of `iter_run_dirs` and ``Run.load``.
 
     Examples:
         >>> batches = iter_runs("examples/data/mlruns", "train_*", batch_size=10)
@@ -198,10 +198,7 @@ def iter_runs(
 def _iter_batches(
     search: Search, options: LoadOptions, batch_size: int, *, progress: bool
 ) -> Iterator[RunCollection[Run[Any, Any]]]:
-    """Yield the runs that a search finds, a batch at a time.
-
-    None is held here while the caller has it, nor while the next one is read.
-    """
+    """Yield the runs that a search finds, in batches. No reference to a batch is kept."""
     index = options.open_index()
     store = open_store(search.source, index)
     listing = store.list_runs(find_experiments(store, search))
@@ -261,9 +258,10 @@ def load_runs(
         run_class: `Run`, or a subclass.
         options: How to read them.
         index: The cache of what was read.
-        was_searched: Whether a search found the runs just now. A folder that turns out to be
-            no run, or is gone by now, is logged and left out; of runs that the caller named,
-            the first is a failure, and the second has an empty configuration.
+        was_searched: Whether a search has just found the runs. A folder that is not a run
+            directory, or was deleted since, is then logged and skipped. If the caller named
+            the directories, one that is not a run directory is a failure, and one that does
+            not exist is a run with an empty configuration, as in hydraflow.
     """
     config_class = options.config_class
     reader = BulkReader(config_class, options.n_jobs, options.progress, index, was_searched)
@@ -276,7 +274,7 @@ def load_runs(
     for info, read in zip(infos, configs, strict=True):
         config = read
         if isinstance(read, NotARunError) and was_searched:
-            logger.warning("left out: %s", read)
+            logger.warning("skipped: %s", read)
             continue
         if isinstance(read, RunNotFoundError) or (read is None and is_absent_locally(info)):
             absent.append(info)
@@ -310,7 +308,7 @@ def load_run(place: Place, options: LoadOptions) -> Run[Any, Any]:
 
 
 def _merge_nothing(config_class: type | None) -> PlainConfig | ConfigError:
-    """Return the configuration of a run that stored none, or why there can be none."""
+    """Return an empty configuration merged onto the class, or the error."""
     try:
         return merge_config({}, config_class)
     except ConfigError as exc:

@@ -120,7 +120,7 @@ def test_missing_artifacts_are_named_in_one_error(
         make_artifact_dataset(publish(root), experiment_names=None).load()
     assert isinstance(caught.value.__cause__, NotFoundError)
     text = str(caught.value)
-    assert "2 of 4 runs have no artifact 'metrics.csv'; missing='skip' would leave them out" in text
+    assert "2 of 4 runs have no artifact 'metrics.csv'; set missing='skip' to skip them" in text
     lines = [line for line in text.split("\n") if line.startswith("- ")]
     assert ["2/z/artifacts/metrics.csv" in lines[0], "1/b/artifacts/metrics.csv" in lines[1]] == [
         True,
@@ -143,7 +143,7 @@ def test_missing_artifacts_can_be_skipped(root: Path, caplog: pytest.LogCaptureF
     caplog.set_level(logging.INFO)
     options: dict[str, Any] = {"experiment_names": None, "missing": "skip"}
     assert list(make_artifact_dataset(root, **options).load()) == ["a", "b", "c"]
-    assert f"{root}: 1 of 4 runs have no artifact 'metrics.csv' and are left out" in caplog.messages
+    assert f"{root}: 1 of 4 runs have no artifact 'metrics.csv' and are skipped" in caplog.messages
     assert make_artifact_dataset(root, **options, concat=True).load().height == 6
     assert make_artifact_dataset(root, experiment_names="old", missing="skip").load() == {}
 
@@ -214,12 +214,12 @@ def test_on_error_is_for_artifacts_too(root: Path, caplog: pytest.LogCaptureFixt
     with pytest.raises(DatasetError) as caught:
         make_artifact_dataset(root, concat=True).load()
     text = str(caught.value)
-    assert "2 of 3 artifacts could not be read; on_error='warn' would leave them out" in text
+    assert "2 of 3 artifacts could not be read; set on_error='warn' to skip them" in text
     for run_id in "bc":
         assert f"\n- run {run_id}: {TABLE} cannot load 'metrics.csv'" in text
     frame = make_artifact_dataset(root, concat=True, keys=["run_id", "lr"], on_error="warn").load()
     assert_frame_equal(frame, EXPECTED[:1])
-    assert "2 of 3 artifacts could not be read and left out" in caplog.messages
+    assert "skipped 2 of 3 artifacts that could not be read" in caplog.messages
 
 
 @pytest.mark.parametrize(
@@ -254,12 +254,16 @@ def test_what_makes_no_frame(root: Path, options: dict[str, Any], message: str) 
         ("artifact", ".", "artifact: expected a path in the artifacts directory, found '.'"),
         ("dataset", 3, "dataset: expected the type of a Kedro dataset, such as pandas.CSVDataset"),
         ("dataset", {"credentials": "hush"}, "found dict with type None"),
-        ("dataset", {"type": TABLE, "versioned": True}, "dataset: it cannot be versioned"),
-        ("dataset", {"type": TABLE, "version": 1}, "dataset: it cannot be versioned"),
+        (
+            "dataset",
+            {"type": TABLE, "versioned": True},
+            "dataset: artifacts of runs have no versions",
+        ),
+        ("dataset", {"type": TABLE, "version": 1}, "dataset: artifacts of runs have no versions"),
         ("dataset", {"type": TABLE, "filepath": "a"}, "'filepath' is the path of the artifact"),
         ("filepath_arg", 3, "filepath_arg: expected the name of an option, found 3"),
         ("concat", "yes", "concat: expected true or false, found 'yes'"),
-        ("keys", ["a"], "keys: only with concat"),
+        ("keys", ["a"], "keys: they are columns of the frame"),
         ("missing", "warn", "missing: expected 'raise' or 'skip', found 'warn'"),
         ("filters", "a == 1", "filters: expected a list of 'KEY OP VALUE'"),
         ("on_error", "skip", "on_error: expected 'raise' or 'warn', found 'skip'"),

@@ -153,7 +153,10 @@ def dataset(request: pytest.FixtureRequest) -> AbstractDataset[Any, Any]:
 def test_every_dataset_is_read_only(dataset: AbstractDataset[Any, Any]) -> None:
     with pytest.raises(DatasetError) as caught:
         dataset.save(object())
-    assert str(caught.value) == f"{type(dataset).__name__} is a read only dataset type"
+    name = type(dataset).__name__
+    assert str(caught.value) == (
+        f"{name} is a read only dataset type: runs are written by HydraFlow"
+    )
 
 
 def test_no_dataset_shows_its_credentials(dataset: AbstractDataset[Any, Any]) -> None:

@@ -173,7 +173,7 @@ def test_a_whole_id_counts_more_than_a_beginning(six: TrackingDir) -> None:
 def test_other_runs_are_not_read_for_an_id(six: TrackingDir) -> None:
     (six.root / "1/d/artifacts/.hydra/config.yaml").write_text("a: [1\n")
     assert load_id(path=str(six.root), run_id="c") == "c"
-    with pytest.raises(DatasetError, match=r"1 of 6 runs .*on_error='warn' would leave them out"):
+    with pytest.raises(DatasetError, match=r"1 of 6 runs .*set on_error='warn' to skip them"):
         load_id(path=str(six.root), best_by="lr", mode="max")
     assert load_id(path=str(six.root), best_by="lr", mode="max", on_error="warn") == "c"
 
@@ -202,7 +202,7 @@ def test_several_runs_with_an_id_that_begins_so(six: TrackingDir) -> None:
     [
         ({"filters": ["lr > 9"]}, r"there is no run in .* with filters: \['lr > 9'\]"),
         ({"run_id": "abce"}, "there is no run in .* with run_id: 'abce'$"),
-        ({"run_id": "abc"}, r"run_id: 'abc' \(it stands for a longer one from 4 characters on\)"),
+        ({"run_id": "abc"}, r"run_id: 'abc' \(a prefix needs at least 4 characters\)"),
         (
             {"best_by": "accuracy", "mode": "max"},
             "none of the 6 runs has a number as 'accuracy'; nothing is near",
@@ -233,18 +233,18 @@ def test_no_run(six: TrackingDir, options: dict[str, Any], message: str) -> None
         ({"path": 3}, "path: expected a path or URL, found 3"),
         (
             {"path": "b", "run_id": 12345678},
-            "run_id: expected text, found 12345678; in YAML, quote",
+            "run_id: expected text, found 12345678; quote the value in YAML",
         ),
         ({"path": "b", "run_id": ""}, "run_id: expected text, found ''"),
         ({"path": "b", "best_by": ["a"]}, r"best_by: expected text, found \['a'\]"),
         ({"path": "b", "best_by": "a", "mode": "top"}, "mode: expected 'max' or 'min'"),
         ({"path": "b", "best_by": "a"}, "give best_by and mode together: mode is 'max' if the"),
         ({"path": "b", "mode": "max"}, "give best_by and mode together"),
-        ({"path": "b", "best_by": "a", "run_id": "c"}, "best_by: there is nothing to choose from"),
+        ({"path": "b", "best_by": "a", "run_id": "c"}, "give best_by or run_id, not both"),
         ({"path": "b", "filters": "a == 1"}, "filters: expected a list"),
         ({"path": "b", "on_error": "skip"}, "on_error: expected 'raise' or 'warn'"),
         *(
-            ({"filepath": "a", **option}, rf"{next(iter(option))}: only with path, a tracking")
+            ({"filepath": "a", **option}, rf"{next(iter(option))}: cannot be used with filepath")
             for option in (
                 {"experiment_names": "e"},
                 {"filters": ["a == 1"]},

@@ -120,8 +120,8 @@ def test_on_error_warn_logs_each_and_counts_them(
     runs = from_catalog(path=str(broken), on_error="warn").load()
     assert runs.to_list("run_id") == ["good"]
     messages = [r.message for r in caplog.records if r.levelno == logging.WARNING]
-    assert len([m for m in messages if m.startswith("left out: ")]) == 3
-    assert "3 of 4 runs and experiments could not be read and left out" in messages
+    assert len([m for m in messages if m.startswith("skipped: ")]) == 3
+    assert "skipped 3 of 4 runs and experiments that could not be read" in messages
 
 
 def test_failing_filter_follows_on_error(sweep: Path) -> None:

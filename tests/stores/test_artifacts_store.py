@@ -120,7 +120,7 @@ def test_folder_without_artifacts_is_left_out(
     (bucket / "1" / run_id(2)).mkdir()
     assert [run.info.run_id for run in Run.load(iter_run_dirs(bucket))] == [run_id(1)]
     assert caplog.messages == [
-        f"left out: {bucket}/1/{run_id(2)} is not a run directory: "
+        f"skipped: {bucket}/1/{run_id(2)} is not a run directory: "
         "expected a folder artifacts, or a meta.yaml with a run_id, found nothing"
     ]
 

@@ -184,7 +184,7 @@ def test_run_that_vanishes_after_the_scan_is_logged_and_left_out(
     assert runs.to_list("run_id") == [f"r{i:02}" for i in range(40) if i != 20]
     assert runs[5].cfg == {}
     assert [record.getMessage() for record in caplog.records] == [
-        f"left out: there is no run directory {str(experiment / 'r20')!r}"
+        f"skipped: there is no run directory {str(experiment / 'r20')!r}"
     ]
 
 

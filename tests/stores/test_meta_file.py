@@ -84,7 +84,7 @@ def test_bad_experiment_is_reported_and_hides_no_other(
     with pytest.raises(RunLoadError) as raised:
         find_run_ids(tracking_dir.root)
     assert str(raised.value).startswith(
-        "2 of 3 runs and experiments could not be read; on_error='warn'"
+        "2 of 3 runs and experiments could not be read; set on_error='warn'"
     )
     assert reason in str(raised.value)
     for path in bad:
@@ -97,8 +97,8 @@ def test_bad_experiment_is_reported_and_hides_no_other(
     assert str(bad[0]) in logged[0]
     assert reason in logged[0]
     assert str(bad[1]) in logged[1]
-    assert logged[2] == "2 of 3 runs and experiments could not be read and left out"
-    assert logged[5] == "2 of 3 experiments could not be read and left out"
+    assert logged[2] == "skipped 2 of 3 runs and experiments that could not be read"
+    assert logged[5] == "skipped 2 of 3 experiments that could not be read"
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 
@@ -198,9 +198,9 @@ def test_bad_run_is_reported_and_hides_no_other(
 
     assert find_run_ids(tracking_dir.root, on_error="warn") == [good.name]
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
-        "left out",
-        "left out",
-        "2 of 3 runs and experiments could not be read and left out",
+        "skipped",
+        "skipped",
+        "skipped 2 of 3 runs and experiments that could not be read",
     ]
     with pytest.raises(MetadataError, match=r"meta\.yaml: "):
         _ = Run(bad[0]).info.status

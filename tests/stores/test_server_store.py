@@ -15,7 +15,7 @@ from kedro_hydraflow.errors import (
     StorageError,
     UnreachableError,
 )
-from kedro_hydraflow.finding import Search, find_some_runs
+from kedro_hydraflow.finding import Search, find_first_runs
 from kedro_hydraflow.run_info import RunInfo
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import LocalStorage
@@ -91,7 +91,7 @@ def test_a_few_runs_take_one_page(client):
     (found,) = listing.experiments
     assert (len(found.names), listing.failures) == (3, [])
     assert client.calls == ["runs"]
-    assert len(find_some_runs(Search(Source(tracking_uri=FAKE), "train"), 2)) == 2
+    assert len(find_first_runs(Search(Source(tracking_uri=FAKE), "train"), 2)) == 2
 
 
 def test_numbers_that_a_database_cannot_hold(client):
@@ -124,7 +124,7 @@ def test_histories_are_asked_for_where_there_is_the_metric(client):
 
 
 def test_what_is_not_known_of_a_run_is_asked_for(client):
-    (info,) = find_some_runs(Search(Source(tracking_uri=FAKE), "eval"), 1)
+    (info,) = find_first_runs(Search(Source(tracking_uri=FAKE), "eval"), 1)
     store = info.get_store()
     client.runs[-1].data.params["added"] = "later"
     record = replace(info.get_record(), facts=None, logged=None)

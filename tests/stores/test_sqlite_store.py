@@ -22,7 +22,7 @@ import pytest
 
 from kedro_hydraflow import Run, RunCollection, get_experiment_names, iter_run_dirs, iter_runs
 from kedro_hydraflow.errors import StorageError, TrackingDirectoryError
-from kedro_hydraflow.finding import Search, find_runs, find_some_runs
+from kedro_hydraflow.finding import Search, find_first_runs, find_runs
 from kedro_hydraflow.run_info import RunInfo
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.stores import open_store
@@ -182,7 +182,7 @@ def test_many_experiments_take_one_query(
         f"{number:02}{inner}" for number in range(1, 20) for inner in range(3)
     ]
     assert len([s for s in statements if s.startswith("SELECT")]) == 3
-    assert [info.run_id for info in find_some_runs(Search(source, "train_1*"), 4)] == [
+    assert [info.run_id for info in find_first_runs(Search(source, "train_1*"), 4)] == [
         *("100", "101", "102", "110")
     ]
 

@@ -1,4 +1,4 @@
-"""What the datasets share: their common options, and that they only read."""
+"""The base class of the datasets, and checks of their options."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ if TYPE_CHECKING:
 D = TypeVar("D")
 
 TablePreview = NewType("TablePreview", dict[str, Any])
-"""A table as kedro-viz shows it: ``index``, ``columns`` and ``data``. It goes by the name."""
+"""A table as kedro-viz shows it: ``index``, ``columns`` and ``data``.
+
+kedro-viz recognises the type by its name.
+"""
 
 _DOTTED_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
-    """A dataset of runs, with the options that all of them have.
+    """The base class of the datasets, with the options that all of them have.
 
     Making one does no I/O and imports nothing: Kedro, its plugins and kedro-viz make every
-    dataset of a catalog. Nothing is cached between loads but what the index can
-    validate, so that each load is up to date.
+    dataset of a catalog. Between loads, only the index caches anything.
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
 
     def save(self, data: NoReturn) -> None:  # noqa: ARG002 - Kedro's signature
         """Raise DatasetError: runs are written by HydraFlow."""
-        raise DatasetError(f"{type(self).__name__} is a read only dataset type")
+        raise DatasetError(
+            f"{type(self).__name__} is a read only dataset type: runs are written by HydraFlow"
+        )
 
     def _describe_common(self) -> dict[str, Any]:
         return {"impl": _name(self._impl), "config_class": _name(self._config_class)}
@@ -66,7 +70,9 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
     def _load_impl(self) -> Callable[..., Any] | None:
         impl = import_object("impl", self._impl)
         if impl is not None and not callable(impl):
-            raise OptionError(f"impl: expected a class or function, {self._impl!r} is {impl!r}")
+            raise OptionError(
+                f"impl: expected a class or function, found {impl!r} at {self._impl!r}"
+            )
         return impl  # type: ignore[no-any-return]
 
     def _load_config_class(self) -> type | None:
@@ -74,12 +80,12 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
         if config_class is None or is_structured(config_class):
             return config_class  # type: ignore[no-any-return]
         raise OptionError(
-            f"config_class: expected a dataclass, {self._config_class!r} is {config_class!r}"
+            f"config_class: expected a dataclass, found {config_class!r} at {self._config_class!r}"
         )
 
 
 def import_object(option: str, reference: Any) -> Any:
-    """Return what a dotted path names; anything but text is returned as it is.
+    """Import the object at a dotted path. Anything but text is returned unchanged.
 
     Raises:
         OptionError: If there is no such module or name.
@@ -116,7 +122,7 @@ def to_table(frame: pl.DataFrame) -> TablePreview:
 
 
 def to_json(value: Any) -> Any:
-    """Return a value as JSON can hold it: kedro-viz sends previews to a browser."""
+    """Return a value in a form that JSON has, for previews in kedro-viz."""
     if isinstance(value, Mapping):
         return {k.name if isinstance(k, Enum) else str(k): to_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""One frame of many, with values of the runs that they come from."""
+"""Concatenating the frames of runs, with values of the runs as columns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def is_frame(value: Any) -> bool:
-    """Tell whether a value is a frame of Polars or pandas."""
+    """Whether a value is a DataFrame of Polars or pandas."""
     import polars as pl
 
     return isinstance(value, pl.DataFrame) or _is_pandas(value)

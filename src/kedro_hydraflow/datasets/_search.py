@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_hydraflow.datasets._base import import_object, is_importable_path
 from kedro_hydraflow.errors import NotFoundError, OptionError
 from kedro_hydraflow.filters import Filter, apply_filters, parse_filter
-from kedro_hydraflow.finding import Search, find_runs, find_some_runs, report
+from kedro_hydraflow.finding import Search, find_first_runs, find_runs, report
 from kedro_hydraflow.loading import LoadOptions, load_runs
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_info import is_known_as_deleted
@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_MAX_SHOWN = 10
+"""Maximum number of experiment names in a warning."""
+
 
 @dataclass(frozen=True)
 class RunSearch:
-    """The options of a catalog entry that finds runs; each dataset that does has one.
+    """The options of a catalog entry that finds runs, checked when it is made, without I/O.
 
-    Making it checks the options and does no I/O. `HydraflowRunCollectionDataset` explains
-    them, where users see it.
+    They are documented in `HydraflowRunCollectionDataset`.
     """
 
     path: Location | None = None
@@ -92,7 +94,7 @@ class RunSearch:
         Args:
             impl: Makes ``run.impl``.
             config_class: A dataclass onto which configurations are merged.
-            is_wanted: Runs for which this is false are not even read.
+            is_wanted: A predicate on the facts of a run. Runs that fail it are not read.
         """
         options = self._make_load_options(impl, config_class)
         index = options.open_index()
@@ -117,21 +119,18 @@ class RunSearch:
         return selected
 
     def find(self) -> list[RunInfo]:
-        """Return the runs of the experiments, before any is read or filtered."""
+        """Return the runs of the experiments, unread and unfiltered."""
         return find_runs(self._import_names()).runs
 
     def load_some(
         self, count: int, config_class: type | None = None
     ) -> RunCollection[Run[Any, Any]]:
-        """Return a few runs that can be read, without reading the others; for previews.
-
-        Filters are not applied.
-        """
-        infos = find_some_runs(self._import_names(), count)
+        """Return the first runs that can be read, for previews. Filters are not applied."""
+        infos = find_first_runs(self._import_names(), count)
         return load_runs(infos, Run, LoadOptions(config_class=config_class)).runs
 
     def exists(self) -> bool:
-        """Whether there is a store, with or without runs."""
+        """Whether the tracking directory, database or server exists, even if it has no runs."""
         if self.path is not None and locate(self.path, self.storage_options).is_dir():
             return True
         try:
@@ -166,23 +165,25 @@ class RunSearch:
         names = self.experiment_names
         if not isinstance(names, str) or not is_importable_path(names):
             return search
-        advice = f"write [{names!r}] for an experiment of that name"
+        advice = f"write [{names!r}] if it is the name of an experiment"
         try:
             predicate = import_object("experiment_names", names)
         except OptionError as exc:
             raise OptionError(f"{exc}; {advice}") from exc
         if not callable(predicate):
             raise OptionError(
-                f"experiment_names: expected a callable, {names!r} is {predicate!r}; {advice}"
+                f"experiment_names: expected a callable, found {predicate!r} at {names!r}; {advice}"
             )
         return replace(search, experiment_names=predicate)
 
     def _warn_no_experiment(self, others: list[str]) -> None:
         wanted = self.experiment_names
         near = get_close_matches(wanted, others) if isinstance(wanted, str) else []
+        more = " and others" if not near and len(others) > _MAX_SHOWN else ""
         logger.warning(
-            "%s: no experiment matches experiment_names=%r; there are %s",
+            "%s: no experiment matches experiment_names=%r; %s %s",
             self.shown_location,
             wanted,
-            ", ".join(map(repr, near or others[:10])),
+            "the nearest are" if near else "found",
+            ", ".join(map(repr, near or others[:_MAX_SHOWN])) + more,
         )

@@ -49,7 +49,7 @@ _THREADS = 64
 """How many runs' artifacts are asked for at once on remote storage."""
 
 _MAX_SHOWN = 20
-"""How many runs without the artifact the error names."""
+"""Maximum number of runs named in an error."""
 
 
 class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
@@ -63,25 +63,25 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         path: Where the runs are, as for `HydraflowRunCollectionDataset`.
         tracking_uri: Instead of ``path``, as for `HydraflowRunCollectionDataset`.
         artifact_root: As for `HydraflowRunCollectionDataset`.
-        artifact: The artifact's path in the artifacts directory, of a file or a folder.
-        dataset: What loads it: the type of a Kedro dataset, or a mapping with ``type`` and
-            the dataset's own options. It cannot be versioned.
-        filepath_arg: The option of that dataset that takes the path.
-        concat: Whether to load all artifacts, frames of pandas or Polars, into one frame. Its
-            rows are numbered anew, and null where a column is only in other runs' frames.
-        keys: For ``concat``: what ``Run.get`` takes, to put in front as columns. By default
-            ``[run_id]``. A run that lacks a key has null there.
-        missing: What to do about runs without the artifact: ``raise`` names them in one error,
-            ``skip`` leaves them out.
-        experiment_names: As for `HydraflowRunCollectionDataset`, as are the others from here.
-        filters: Conditions ``KEY OP VALUE`` that runs have to meet.
-        n_jobs: In how many joblib jobs to read the runs' configurations.
+        artifact: The path of the artifact, a file or a folder, in the artifacts directory.
+        dataset: The Kedro dataset that loads it: its type, or a mapping with ``type`` and
+            further options. It cannot be versioned.
+        filepath_arg: The name of that dataset's option for the path.
+        concat: Whether to concatenate the artifacts, frames of pandas or Polars, into one
+            frame. Its index is new. A column that a run's frame lacks is null in its rows.
+        keys: For ``concat``: keys of ``Run.get`` whose values become the first columns, by
+            default ``[run_id]``. They are null for a run that lacks the key.
+        missing: ``raise`` names the runs without the artifact in one error, ``skip`` skips
+            them.
+        experiment_names: As for `HydraflowRunCollectionDataset`.
+        filters: As for `HydraflowRunCollectionDataset`.
+        n_jobs: As for `HydraflowRunCollectionDataset`, to read the configurations.
         progress: Whether to show progress bars.
-        on_error: What to do about runs and, with ``concat``, artifacts that cannot be read:
-            ``raise`` or ``warn``.
-        include_deleted: Whether to include runs that were deleted in MLflow.
-        index: Where to remember what is read of runs; artifacts have a cache of their own.
-        engine: What reads from S3, Google Cloud Storage and Azure.
+        on_error: As for `HydraflowRunCollectionDataset`. With ``concat``, also for artifacts
+            that cannot be read.
+        include_deleted: As for `HydraflowRunCollectionDataset`.
+        index: As for `HydraflowRunCollectionDataset`. Artifacts are cached separately.
+        engine: As for `HydraflowRunCollectionDataset`.
         credentials: For the filesystem of the tracking directory, not for ``dataset``.
         fs_args: For the filesystem of the tracking directory, not for ``dataset``.
         metadata: Anything; Kedro and this package ignore it.
@@ -177,8 +177,8 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         loads the artifact anew; the functions can be pickled.
 
         Raises:
-            DatasetError: If runs cannot be read, lack the artifact and are not to be skipped
-                or, with ``concat``, if artifacts cannot be loaded or are no frames.
+            DatasetError: If runs cannot be read; if runs lack the artifact, unless ``missing``
+                is ``skip``; with ``concat``, if an artifact cannot be loaded or is not a frame.
         """
         load_artifact = self._load_dataset()  # before anything is read, for it may be wrong
         runs = self._leave_out_missing(self._search.load())
@@ -196,7 +196,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         """Return a table: where a few runs have the artifact, or a few rows of one run's frame.
 
         Args:
-            nrows: How many rows at most. Filters are not applied.
+            nrows: The maximum number of rows. Filters are not applied.
         """
         runs = self._search.load_some(nrows).filter(self._has_artifact)
         if not self._concat or not runs:
@@ -209,7 +209,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         dataset_class, options = parse_dataset_definition(self._dataset)
         name = _get_name(dataset_class)
         if VERSION_KEY in options:
-            raise OptionError(f"dataset: {name} is versioned, artifacts of runs are not")
+            raise OptionError(f"dataset: {name} is versioned, but the artifacts of runs are not")
         try:
             inspect.signature(dataset_class).bind(**options, **{self._filepath_arg: ""})
         except TypeError as exc:
@@ -230,8 +230,8 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             lines = [f"\n- {self._get_url(run)}" for run in lacking[:_MAX_SHOWN]]
             if len(lacking) > _MAX_SHOWN:
                 lines.append(f"\n- and {len(lacking) - _MAX_SHOWN} more")
-            raise NotFoundError(f"{summary}; missing='skip' would leave them out:{''.join(lines)}")
-        logger.info("%s: %s and are left out", self._search.shown_location, summary)
+            raise NotFoundError(f"{summary}; set missing='skip' to skip them:{''.join(lines)}")
+        logger.info("%s: %s and are skipped", self._search.shown_location, summary)
         return runs.filter(present)
 
     def _load_frame(self, runs: RunCollection[Any], load_artifact: LoadArtifact) -> Any:
@@ -391,7 +391,9 @@ def _check_dataset(dataset: Any, filepath_arg: Any) -> dict[str, Any]:
             f"with type {dataset_type!r}"
         )
     if definition.get(VERSIONED_FLAG_KEY) or VERSION_KEY in definition:
-        raise OptionError("dataset: it cannot be versioned, for the artifacts of runs are not")
+        raise OptionError(
+            "dataset: artifacts of runs have no versions; remove 'versioned', 'version'"
+        )
     if filepath_arg in definition:
         raise OptionError(f"dataset: {filepath_arg!r} is the path of the artifact; leave it out")
     return definition
@@ -401,7 +403,7 @@ def _check_keys(keys: Any, concat: bool) -> list[str]:
     if keys is None:
         return ["run_id"] if concat else []
     if not concat:
-        raise OptionError("keys: only with concat, whose frame has them as columns")
+        raise OptionError("keys: they are columns of the frame of concat: true; leave keys out")
     is_list = isinstance(keys, Sequence) and not isinstance(keys, str)
     if not is_list or not all(isinstance(k, str) for k in keys) or len(set(keys)) < len(keys):
         raise OptionError(f"keys: expected a list of different keys, found {keys!r}")

@@ -21,39 +21,38 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
     """The HydraFlow runs below a tracking directory, as a ``RunCollection``.
 
     Args:
-        path: Where the runs are: a path, in a catalog relative to the project, or a URL that
-            fsspec knows. It is a tracking directory (``mlruns``), of MLflow's file store, of
-            an SQLite database in it or beside it, or of artifacts alone; or the file of an
-            SQLite database (``mlflow.db``).
+        path: The tracking directory, such as ``mlruns``, or an SQLite database, such as
+            ``mlflow.db``: a path, in a catalog relative to the project, or a URL that fsspec
+            knows. A directory is MLflow's file store, or has an SQLite database in it or beside
+            it, or holds artifacts alone.
         tracking_uri: Instead of ``path``, as for ``mlflow.set_tracking_uri``: the URL of a
             tracking server (which needs the extra ``mlflow``), ``sqlite:///`` and the path of
             a database, or a directory.
-        artifact_root: Where a database's or server's artifacts are now, if they are neither
-            where they were recorded nor beside the database.
-        experiment_names: Which experiments, by default all: a name or glob, or a list of
-            them; or a callable that takes a name, in a catalog by its dotted path. A text
-            is such a path if it has dots and starts with the name of a package that can
-            be imported; a list always holds names and globs.
-        filters: Conditions ``KEY OP VALUE`` that runs have to meet, all of them. ``KEY``
-            is what ``Run.get`` takes, ``OP`` one of ``== != < <= > >= in, not in, ~`` (the
-            last one for globs), ``VALUE`` is YAML. A run without the key does not meet it.
+        artifact_root: The current location of the artifacts of a database or server, if they
+            are neither at the recorded location nor beside the database.
+        experiment_names: Which experiments, by default all: a name or glob, a list of them, or
+            a callable that takes a name, in a catalog by its dotted path. A text with dots is
+            such a path if its first part can be imported; a list always holds names and globs.
+        filters: Conditions ``KEY OP VALUE``; runs have to meet all of them. ``KEY`` is a key of
+            ``Run.get``, ``OP`` one of ``== != < <= > >= in, not in, ~`` (the last one for
+            globs), ``VALUE`` is YAML. A run that lacks the key fails the condition, also for
+            ``!=`` and ``not in``.
         impl: A class or function that makes ``run.impl``, in a catalog by its dotted path.
         config_class: A dataclass onto which configurations are merged, in a catalog by its
             dotted path.
-        n_jobs: 0 or 1: read in this process; N: in N joblib jobs; -1: in one for each core
-            where that pays. Within Kedro's ParallelRunner the jobs are threads.
+        n_jobs: 0 or 1 reads in this process, N in N joblib jobs, -1 in one job a core if there
+            is enough to read. Within Kedro's ParallelRunner the jobs are threads.
         progress: Whether to show a progress bar.
         on_error: What to do about experiments and runs that cannot be read. ``raise``
-            names all of them in one error, ``warn`` logs each and leaves it out.
-        include_deleted: Whether to include runs that were deleted in MLflow. By default
-            they are left out where that is known: on the local filesystem, and on remote
-            storage where filters need the run's facts. False leaves them out there too, for
-            one more request a run.
-        index: Where to remember what is read for the next load, as for ``Run.load``: true,
-            false, or a directory.
-        engine: What reads from S3, Google Cloud Storage and Azure: ``fsspec`` or
-            ``obstore``. By default obstore, where it is installed and the other options
-            say all that it has to know.
+            names all of them in one error, ``warn`` logs and skips each.
+        include_deleted: Whether to include runs that were deleted in MLflow. False excludes
+            them. Null, the default, excludes them where that takes no further request: a file
+            store on remote storage may still give deleted runs, unless a filter reads their
+            facts, because to know takes one request a run.
+        index: The cache of what was read, as for ``Run.load``: true, false, or a directory.
+        engine: The package that reads from S3, Google Cloud Storage and Azure: ``fsspec`` or
+            ``obstore``. By default obstore, if it is installed and the other options name the
+            credentials.
         credentials: Passed on to the fsspec filesystem of a URL.
         fs_args: Passed on to the fsspec filesystem of a URL.
         metadata: Anything; Kedro and this package ignore it.
@@ -143,7 +142,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
         """Return a few runs as a table, without reading the others.
 
         Args:
-            nrows: How many runs at most. Filters are not applied.
+            nrows: The maximum number of runs. Filters are not applied.
         """
         return to_table(self._search.load_some(nrows, self._load_config_class()).to_frame())
 

@@ -26,51 +26,46 @@ if TYPE_CHECKING:
     from kedro_hydraflow.stores import ExperimentFilter
 
 JSONPreview = NewType("JSONPreview", str)
-"""A document as kedro-viz shows it. It goes by the name."""
+"""A document as kedro-viz shows it, which recognises the type by its name."""
 
 
 _MIN_PREFIX = 4
-"""How many characters of a run ID may stand for the whole of it."""
+"""The minimum length of a prefix of a run ID."""
 
 _MAX_SHOWN = 5
-"""How many runs, and how many values of each, the error for too many runs shows."""
+"""Maximum number of runs, and of values of each, in the error for too many runs."""
 
 
 class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
     """One HydraFlow run, as a ``Run``.
 
-    It is either the run in a directory, ``filepath``, or the one run below a tracking
-    directory, ``path``, or at a ``tracking_uri``, that the other options leave: the best one
-    by ``best_by``, the one with ``run_id``, or the only one that meets ``filters``.
+    Give ``filepath`` for a run directory. Otherwise the run is searched for below ``path`` or
+    at ``tracking_uri``: the best one by ``best_by``, the one with ``run_id``, or the only one
+    that meets ``filters``.
 
     Args:
         filepath: The run directory (``mlruns/<experiment_id>/<run_id>``): a path, in a
             catalog relative to the project, or a URL that fsspec knows.
-        path: The tracking directory (``mlruns``) to find the run in, as for
-            `HydraflowRunCollectionDataset`. All options up to ``index`` go with it or with
-            ``tracking_uri``, not with ``filepath``.
+        path: The tracking directory, as for `HydraflowRunCollectionDataset`. The options from
+            here to ``index`` go with it or with ``tracking_uri``, not with ``filepath``.
         tracking_uri: Instead of ``path``, as for `HydraflowRunCollectionDataset`.
         artifact_root: As for `HydraflowRunCollectionDataset`.
-        experiment_names: As for `HydraflowRunCollectionDataset`, as are the five options
-            from ``n_jobs`` on.
+        experiment_names: As for `HydraflowRunCollectionDataset`.
         filters: As for `HydraflowRunCollectionDataset`.
-        run_id: The run's ID, or the first characters of it, at least 4, that no other run's
-            ID begins with.
+        run_id: The run ID, or a unique prefix of at least 4 characters.
         best_by: The key of a number or a time, such as ``metrics.accuracy``: the best run is
             taken. Of runs with equal values, the one whose ID comes first.
         mode: Needed with ``best_by``: ``max`` if the largest value is the best one, ``min`` if
             the smallest.
-        n_jobs: In how many joblib jobs to read the runs that ``run_id`` leaves.
+        n_jobs: As for `HydraflowRunCollectionDataset`.
         progress: Whether to show a progress bar.
-        on_error: ``raise`` or ``warn``.
-        include_deleted: Whether the run may be one that was deleted in MLflow.
-        index: Where to remember what is read.
+        on_error: As for `HydraflowRunCollectionDataset`.
+        include_deleted: As for `HydraflowRunCollectionDataset`.
+        index: As for `HydraflowRunCollectionDataset`.
         impl: A class or function that makes ``run.impl``, in a catalog by its dotted path.
         config_class: A dataclass onto which the configuration is merged, in a catalog by
             its dotted path.
-        engine: What reads from S3, Google Cloud Storage and Azure: ``fsspec`` or
-            ``obstore``. By default obstore, where it is installed and the other options
-            say all that it has to know.
+        engine: As for `HydraflowRunCollectionDataset`.
         credentials: Passed on to the fsspec filesystem of a URL.
         fs_args: Passed on to the fsspec filesystem of a URL.
         metadata: Anything; Kedro and this package ignore it.
@@ -160,7 +155,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             given = [name for name, value in chosen.items() if value is not None]
             _check_unused([*search.list_given(), *given])
         if run_id is not None and best_by is not None:
-            raise OptionError("best_by: there is nothing to choose from with run_id; give one")
+            raise OptionError("give best_by or run_id, not both")
         self._mode = _check_mode(mode, best_by)
         # Not named 'filepath': kedro-viz opens such an attribute without the credentials.
         self._source = search if filepath is None else filepath
@@ -226,7 +221,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         where = described.get("path") or described["tracking_uri"]
         shown = f"{where}{' with ' if options else ''}{', '.join(options)}"
         if self._run_id is not None and len(self._run_id) < _MIN_PREFIX:
-            shown += f" (it stands for a longer one from {_MIN_PREFIX} characters on)"
+            shown += f" (a prefix needs at least {_MIN_PREFIX} characters)"
         return shown
 
     def _load_run(self, run_dir: Location, impl: Callable[..., Any] | None) -> Run[Any, Any]:
@@ -287,22 +282,22 @@ def _check_mode(mode: Mode | None, best_by: str | None) -> Mode | None:
 
 
 def _check_unused(options: list[str]) -> None:
-    """Raise OptionError if options are given that only a search for the run uses."""
+    """Raise OptionError if options of a search are given with ``filepath``."""
     if options:
         raise OptionError(
-            f"{', '.join(options)}: only with path, a tracking directory to find the run in; "
-            "filepath names the directory of one run"
+            f"{', '.join(options)}: cannot be used with filepath, the directory of one run; give "
+            "path or tracking_uri to search for the run"
         )
 
 
 def _check_text(option: str, value: Any) -> str | None:
     if value is None or (isinstance(value, str) and value):
         return value
-    raise OptionError(f"{option}: expected text, found {value!r}; in YAML, quote it")
+    raise OptionError(f"{option}: expected text, found {value!r}; quote the value in YAML")
 
 
 def _list_differences(runs: RunCollection[Run[Any, Any]]) -> str:
-    """Return a line for each of a few runs, with values that tell them apart."""
+    """Return a line for each of the first runs, with values in which they differ."""
     some = runs[:_MAX_SHOWN]
     columns = [(c.name, c.to_list()) for c in some.to_frame().iter_columns()]
     telling = [(k, v) for k, v in columns if k != "run_id" and len(set(map(repr, v))) > 1]
