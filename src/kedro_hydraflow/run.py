@@ -6,7 +6,6 @@ import copy
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING
 from typing import TYPE_CHECKING, Any, Generic, TypeGuard, cast, overload
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,6 +17,7 @@ from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.frames import make_history_frame, make_literal
 from kedro_hydraflow.impl import ImplFactory, build_impl
 from kedro_hydraflow.lookup import get_data, get_logged, get_value, to_dotted
+from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.run_files import RunFiles
 from kedro_hydraflow.run_info import RunInfo, rebuild_info
 from kedro_hydraflow.selecting import select
