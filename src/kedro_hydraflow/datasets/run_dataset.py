@@ -139,8 +139,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         _check_one_given(filepath, path, tracking_uri)
         self._run_id = _check_text("run_id", run_id)
         self._best_by = _check_text("best_by", best_by)
-        check_mode(mode)
-        self._mode = mode
+        self._mode = check_mode(mode)
         # Not named 'filepath': kedro-viz opens such an attribute without the credentials.
         self._source: Location | RunSearch
         if filepath is not None:
