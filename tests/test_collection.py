@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 import math
 import pickle
 import random
@@ -18,7 +20,6 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kedro_hydraflow import Collection
-from kedro_hydraflow.collection import matches
 from kedro_hydraflow.errors import MissingKeyError, OptionError
 
 
@@ -198,8 +199,54 @@ def test_filter_refuses(items: Collection[Item], criterion: Any, message: str, m
         (5, lambda value: value > 4, True),
     ],
 )
-def test_matches(value: Any, criterion: Any, expected: bool) -> None:
-    assert matches(value, criterion) is expected
+def test_conditions_on_a_value(value: Any, criterion: Any, expected: bool) -> None:
+    assert len(of(value).filter(x=criterion)) == expected
+    assert len(of(value).exclude(x=criterion)) == (not expected)
+
+
+METHODS = ["filter", "exclude", "get", "try_get", "first", "last"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("criterion", "advice"),
+    [
+        ((5, 1), "give (1, 5), or [5, 1] for either value"),
+        (("b", "a"), "give ('a', 'b'), or ['b', 'a'] for either value"),
+        ((math.inf, 0.5), "give (0.5, inf), or [inf, 0.5] for either value"),
+    ],
+)
+def test_a_reversed_range_is_an_error(criterion: Any, advice: str, method: str) -> None:
+    message = f"x: no value is in the range {criterion!r}, whose first end is the larger one; "
+    with pytest.raises(OptionError, match=re.escape(message + advice)):
+        getattr(of(None, 1), method)(x=criterion)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("criterion", "shown"),
+    [((1, 2, 3), "(1, 2, 3) of 3"), ((1,), "(1,) of 1"), ((), "() of 0")],
+)
+def test_a_tuple_that_is_no_pair_is_an_error(criterion: Any, shown: str, method: str) -> None:
+    message = f"x: a list holds alternatives, a pair is a range; found the tuple {shown}"
+    with pytest.raises(OptionError, match=re.escape(message)):
+        getattr(of(1, 2), method)(x=criterion)
+
+
+def test_a_long_tuple_is_not_shown_whole() -> None:
+    with pytest.raises(OptionError, match=r"\(0, 1, 2, 3, 4, 5, \.\.\.\) of 10000"):
+        of(1).filter(x=tuple(range(10_000)))
+
+
+@pytest.mark.parametrize("criterion", [(5, 1), (1, 2, 3), (), ("a", 1)])
+def test_a_tuple_equals_a_list(criterion: Any) -> None:
+    assert of([1, 5], list(criterion)).filter(x=criterion).to_list("i") == [1]
+
+
+def test_no_range_includes_none_and_nan() -> None:
+    assert of(None, math.nan, 1, None).filter(x=(0, 5)).to_list("i") == [2]
+    assert of(1, 2, 3).filter(x=(2, 2)).to_list("x") == [2]
+    assert of(1, 2, 3).filter(x=(math.nan, 5)).to_list("x") == []
 
 
 def test_one_item(items: Collection[Item]) -> None:
@@ -219,9 +266,14 @@ def test_one_item_that_is_falsy(method: str) -> None:
 @pytest.mark.parametrize(
     ("method", "x", "message"),
     [
-        ("get", 1, "expected one item to match the criteria, found 2"),
-        ("get", 9, "expected one item to match the criteria, found 0"),
-        ("try_get", 1, "expected one item to match the criteria, found 2"),
+        (
+            "get",
+            1,
+            "expected one item to match the criteria, found 2 of 6; "
+            "add criteria, or use first, last or filter",
+        ),
+        ("get", 9, "expected one item to match the criteria, found 0 of 6$"),
+        ("try_get", 1, "expected one item to match the criteria, found 2 of 6; add criteria"),
         ("first", 9, "none of the 6 items matches the criteria"),
         ("last", 9, "none of the 6 items matches the criteria"),
     ],
@@ -289,6 +341,53 @@ def test_values(items: Collection[Item], method: str) -> None:
     assert get("only_three", lambda item: item.y) == ["a", "b", "a", "b", "3!", "3!"]
     with pytest.raises(AttributeError, match="'Item' object has no attribute 'z'"):
         get("z")
+
+
+@pytest.mark.parametrize("method", ["to_list", "to_data", "to_numpy", "to_series", "unique"])
+def test_missing_of_dataclasses_is_no_default(items: Collection[Item], method: str) -> None:
+    """As hydraflow's users pass it."""
+    with pytest.raises(AttributeError, match="'Item' object has no attribute 'z'"):
+        getattr(items, method)("z", dataclasses.MISSING)
+    frame = items.to_frame(
+        ("only_three", dataclasses.MISSING), "z", defaults={"z": 1, "only_three": 2}
+    )
+    assert frame.rows() == [(None, 1)] * 4 + [("3!", 1)] * 2
+
+
+def test_a_lookup_gets_missing_of_dataclasses() -> None:
+    """As in hydraflow, where it may come from."""
+
+    def get(item: int, key: str, default: Any) -> Any:
+        if default is dataclasses.MISSING:
+            raise KeyError(key)
+        return default
+
+    items = Collection([1], get)
+    assert items.to_list("x", 5) == [5]
+    for use in (
+        lambda: items.to_list("x"),
+        lambda: items.to_series("x"),
+        lambda: items.sort("x"),
+        lambda: items.group_by("x"),
+        lambda: items.filter(x=1),
+        lambda: items.filter(x=bool),
+        lambda: items.filter(items.eq("x", "y")),
+        lambda: items.filter(items.match("x", "y")),
+        lambda: items.to_frame("x"),
+    ):
+        with pytest.raises(KeyError, match="x"):
+            use()
+
+
+def test_plain_data_can_be_modified() -> None:
+    cfg = OmegaConf.create({"a": 1, "b": ["${a}", {"c": 2}]})
+    data = of(cfg, [1], 5).to_data("x")
+    assert json.dumps(data) == '[{"a": 1, "b": [1, {"c": 2}]}, [1], 5]'
+    shared = [1, {"a": [2]}]
+    items = of(shared, shared)
+    items.to_data("x")[0][1]["a"].append(9)
+    assert items.to_data("x") == [[1, {"a": [2]}]] * 2
+    assert shared == [1, {"a": [2]}]
 
 
 def test_series_name(items: Collection[Item]) -> None:
@@ -369,9 +468,16 @@ def test_random_order(method: Callable[[Any], Any]) -> None:
     assert len(numbers.sample(3)) == 3
 
 
-@pytest.mark.parametrize("k", [0, 101])
-def test_sample_refuses(k: int) -> None:
-    with pytest.raises(ValueError, match=f"expected a sample size between 1 and 100, found {k}"):
+@pytest.mark.parametrize(
+    ("k", "message"),
+    [
+        (0, "k: expected the number of items to draw, 1 or more, found 0"),
+        (-1, "k: expected the number of items to draw, 1 or more, found -1"),
+        (101, "k: cannot draw 101 of 100 items without replacement"),
+    ],
+)
+def test_sample_refuses(k: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Collection(range(100)).sample(k)
 
 
@@ -472,7 +578,7 @@ def test_empty(use: Callable[[Any], Any], expected: Any) -> None:
     [
         (lambda c: c.get(), "expected one item to match the criteria, found 0"),
         (lambda c: c.first(), "none of the 0 items matches the criteria"),
-        (lambda c: c.sample(1), "expected a sample size between 1 and 0, found 1"),
+        (lambda c: c.sample(1), "k: cannot draw 1 of 0 items without replacement"),
     ],
 )
 def test_empty_refuses(use: Callable[[Any], Any], message: str) -> None:
@@ -532,8 +638,12 @@ def test_the_values_of_a_criterion_are_listed_once() -> None:
 )
 def test_a_list_holds_what_is_in_it(wanted: list[Any], values: list[Any]) -> None:
     items = Collection([{"v": value} for value in values], get=lambda item, key, _: item[key])
-    expected = [item for item in items if matches(item["v"], wanted)]
-    assert [id(item) for item in items.filter(v=wanted)] == [id(item) for item in expected]
-    for criterion in ([*wanted, [1]], [*wanted, Path("a")]):
-        expected = [item for item in items if matches(item["v"], criterion)]
+    for criterion in (wanted, [*wanted, [1]], [*wanted, Path("a")]):
+        expected = [item for item in items if is_in(item["v"], criterion)]
         assert list(map(id, items.filter(v=criterion))) == list(map(id, expected))
+
+
+def is_in(value: Any, wanted: list[Any]) -> bool:
+    if isinstance(value, (list, tuple, set, dict)):
+        return value == wanted if isinstance(value, dict) else list(value) == wanted
+    return value in wanted

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from kedro_hydraflow.lookup import (
     get_values,
     iter_outcomes,
 )
+from kedro_hydraflow.missing import MISSING
 from tests.conftest import TrackingDir, write
 
 AnyRun = Run[Any, Any]

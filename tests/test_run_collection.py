@@ -4,9 +4,9 @@ import copy
 import math
 import pickle
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass  # MISSING as hydraflow's users pass it
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kedro_hydraflow import Run, RunCollection, RunInfo, iter_run_dirs
+from kedro_hydraflow import Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.columns import make_array, make_series
 from kedro_hydraflow.errors import ConfigError, MissingKeyError, OptionError
 from tests.conftest import FilesRead, TrackingDir, write
@@ -372,13 +372,6 @@ def test_a_lookup_of_ones_own(runs: Runs) -> None:
     assert labels[:1].to_list("lr") == ["lr:1"]
 
 
-def make_runs(configs: Sequence[dict[str, Any]]) -> Runs:
-    """Return runs that are not on disk, with these configurations."""
-    infos = [RunInfo(Path(f"no/such/run{i}")) for i in range(len(configs))]
-    pairs = zip(infos, configs, strict=True)
-    return RunCollection([Run.from_info(info, None, None, config) for info, config in pairs])
-
-
 def count_dictconfigs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Return a list to which is added what every DictConfig from now on is built of."""
     built: list[Any] = []
@@ -411,7 +404,8 @@ def test_how_many_dictconfigs_many_runs_take(
     text: str, n_built: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fixed = {"a": {"b": 1, "l": ["x"]}, "name": "b", "chain": "${a.b}!"}
-    runs = make_runs([{**fixed, "i": i, "m": {"key": text}} for i in range(20)])
+    with written([{**fixed, "i": i, "m": {"key": text}} for i in range(20)]) as (runs, _):
+        pass
     monkeypatch.setenv("HOME", "/home")
     built = count_dictconfigs(monkeypatch)
     for key in ("m.key", "m"):
@@ -430,7 +424,8 @@ def test_how_many_dictconfigs_many_runs_take(
         runs.sort("m.key")
         runs.to_list("m.key")
         assert len(built) == 2 * n_built
-    assert not any(run.get_configuration().has_dictconfig() for run in runs)
+        built.clear()
+    assert len([run.cfg for run in runs]) == len(built) == 20  # no run has kept one
 
 
 # every method gives what its definition says -------------------------------------------
@@ -530,8 +525,11 @@ def meets(value: Any, criterion: Any) -> bool:
         return bool(value == (list(criterion) if type(criterion) in (tuple, range) else criterion))
     if isinstance(criterion, (list, set, range)):
         return any(value is one or value == one for one in criterion)
-    if isinstance(criterion, tuple):
-        return value is not None and criterion[0] <= value <= criterion[1]
+    if isinstance(criterion, tuple) and value is not None:
+        low, high = criterion
+        if high < low:
+            raise OptionError("a reversed range")
+        return low <= value <= high
     return bool(value == criterion)
 
 
@@ -720,11 +718,12 @@ def test_top_is_what_its_definition_says(
 
 
 def test_top_by_a_metric_and_a_default(runs: Runs) -> None:
-    assert get_ids(runs.top(5, by="metrics.loss")) == ["c", "b", "a"]
+    assert get_ids(runs.top(5, by="metrics.loss", mode="max")) == ["c", "b", "a"]
+    assert get_ids(runs.top(5, by="metrics.loss", mode="min", default=MISSING)) == ["b", "c", "a"]
     assert get_ids(runs.top(2, by="metrics.loss", mode="min", default=1.5)) == ["b", "a"]
-    assert get_ids(runs.top(1, by="metrics.loss", default=lambda run: 9)) == ["a"]
-    assert get_ids(runs.top(2, by=lambda run: run.impl.accuracy)) == ["a", "b"]
-    assert type(runs.top(1, by="lr")) is RunCollection
+    assert get_ids(runs.top(1, by="metrics.loss", mode="max", default=lambda run: 9)) == ["a"]
+    assert get_ids(runs.top(2, by=lambda run: run.impl.accuracy, mode="max")) == ["a", "b"]
+    assert type(runs.top(1, by="lr", mode="max")) is RunCollection
     assert runs.best(by="lr", mode="min") is runs[2]
 
 
@@ -733,15 +732,17 @@ def test_the_best_is_the_latest_where_the_key_is_a_time(tracking_dir: TrackingDi
     for run_id, milliseconds in (("a", 1000), ("b", 3000), ("c", 2000)):
         tracking_dir.add_run(experiment, run_id, start_time=milliseconds)
     runs = Run.load(iter_run_dirs(tracking_dir.root))
-    assert get_ids(runs.top(3, by="start_time")) == ["b", "c", "a"]
+    assert get_ids(runs.top(3, by="start_time", mode="max")) == ["b", "c", "a"]
     with pytest.raises(OptionError, match=r"cannot compare the values of .*lambda"):
-        runs.top(1, by=lambda run: 1 if run.info.run_id == "a" else run.info.start_time)
+        runs.top(1, by=lambda run: 1 if run.info.run_id == "a" else run.info.start_time, mode="max")
 
 
 def test_top_of_nothing() -> None:
-    assert len(make_scored({}).top(3, by="score")) == 0
-    with pytest.raises(OptionError, match="there is no run that could be the best by 'score'"):
-        make_scored({}).best(by="score")
+    assert len(make_scored({}).top(3, by="score", mode="max")) == 0
+    with pytest.raises(
+        OptionError, match="there is no best run by 'score': the collection is empty"
+    ):
+        make_scored({}).best(by="score", mode="max")
 
 
 @pytest.mark.parametrize(
@@ -759,26 +760,34 @@ def test_top_of_nothing() -> None:
 )
 def test_what_cannot_be_ranked_says_why(runs: Runs, by: Any, message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        runs.best(by=by)
+        runs.best(by=by, mode="max")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n": -1}, "n: expected how many runs, 0 or more, found -1"),
-        ({"n": True}, "n: expected how many runs, 0 or more, found True"),
-        ({"n": 1.0}, "n: expected how many runs, 0 or more, found 1.0"),
+        ({"n": -1}, "n: expected the number of runs, 0 or more, found -1"),
+        ({"n": True}, "n: expected the number of runs, 0 or more, found True"),
+        ({"n": 1.0}, "n: expected the number of runs, 0 or more, found 1.0"),
         ({"mode": "largest"}, "mode: expected 'max' or 'min', found 'largest'"),
-        ({"by": len, "default": 1}, "default: it is for a key; a callable returns its own default"),
+        ({"by": len, "default": 1}, "default: only for a key; the callable can return it itself"),
     ],
 )
 def test_bad_options_of_top(runs: Runs, options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=re.escape(message)):
-        runs.top(**{"n": 1, "by": "lr", **options})
+        runs.top(**{"n": 1, "by": "lr", "mode": "max", **options})
+
+
+@pytest.mark.parametrize(("method", "arguments"), [("best", ()), ("top", (3,))])
+def test_whether_the_largest_is_the_best_has_to_be_said(
+    runs: Runs, method: str, arguments: tuple[int, ...]
+) -> None:
+    with pytest.raises(TypeError, match=r"missing 1 required keyword-only argument: 'mode'"):
+        getattr(runs, method)(*arguments, by="metrics.loss")
 
 
 def test_top_reads_a_metric_of_all_runs_at_once(root: Path, files_read: FilesRead) -> None:
     runs = Run.load(iter_run_dirs(root))
     files_read.clear()
-    assert runs.best(by="metrics.loss").info.run_id == "c"
+    assert runs.best(by="metrics.loss", mode="max").info.run_id == "c"
     assert files_read.counts == [3]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from omegaconf.errors import ConfigTypeError, OmegaConfBaseException
 from kedro_hydraflow import Run, RunInfo, selecting
 from kedro_hydraflow.config import ConfigReader, Configuration, PlainConfig, build_dictconfig
 from kedro_hydraflow.errors import ConfigError, MissingKeyError
+from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.selecting import Selector
 from tests.conftest import write

@@ -1,20 +1,39 @@
-"""A sequence of items that is filtered, sorted, grouped and tabulated by their keys."""
+"""A sequence of items that is filtered, sorted, grouped and tabulated by key."""
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
+import reprlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from omegaconf import DictConfig, OmegaConf
 from typing_extensions import Self
 
-from kedro_hydraflow.columns import SCALARS, make_array, make_series, sort_order, to_hashable
+from kedro_hydraflow.columns import (
+    SCALARS,
+    copy_data,
+    make_array,
+    make_series,
+    sort_order,
+    to_hashable,
+)
 from kedro_hydraflow.errors import MissingKeyError, OptionError
 from kedro_hydraflow.group_by import GroupBy
+from kedro_hydraflow.missing import MISSING, to_dataclasses, to_missing
 from kedro_hydraflow.parallel import parallel_map
 
 if TYPE_CHECKING:
@@ -25,11 +44,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 P = ParamSpec("P")
 
-Default = Any
-"""A value for items that lack a key, or a callable that takes the item and returns it."""
+Default: TypeAlias = Any | Callable[[Any], Any]
+"""The value for items that lack a key, or a callable that takes the item and returns the value."""
 
-Criterion = Any
-"""What `filter` takes: a predicate on the item, a pair ``(key, criterion)``, or a mask."""
+Criterion: TypeAlias = Callable[[T], Any] | tuple[str, Any] | Iterable[Any]
+"""A condition of `Collection.filter`.
+
+A predicate on the item, a pair ``(key, condition on the value)``, or a mask: an iterable of as
+many truth values as there are items.
+"""
 
 
 class Collection(Sequence[T], Generic[T]):
@@ -37,7 +60,17 @@ class Collection(Sequence[T], Generic[T]):
 
     Args:
         items: The items.
-        get: How to look up a key: ``get(item, key, default)``, by default ``getattr``.
+        get: The lookup of a key: ``get(item, key, default)``, where ``default`` is
+            ``dataclasses.MISSING`` if there is none. By default ``getattr``.
+
+    Examples:
+        >>> from kedro_hydraflow import Collection, Run, iter_run_dirs
+        >>> runs = Run.load(iter_run_dirs("examples/data/mlruns"))
+        >>> infos = Collection(run.info for run in runs)
+        >>> infos.first(status="FAILED")
+        RunInfo('16188f25c92f4d218507a2809e71ec9f')
+
+        The examples of the methods use these ``runs``. A `RunCollection` is a collection too.
     """
 
     def __init__(
@@ -87,35 +120,57 @@ class Collection(Sequence[T], Generic[T]):
             raise OptionError("expected integers as index, found truth values; use filter(mask)")
         return self._make([self._items[i] for i in positions])
 
-    def filter(self, *criteria: Criterion, **kwargs: Any) -> Self:
+    def filter(self, *criteria: Criterion[T], **kwargs: Any) -> Self:
         """Return the items that match all criteria.
 
-        Args:
-            *criteria: Each is a predicate on the item, a pair ``(key, criterion)``, or a
-                mask: an iterable of as many truth values as there are items.
-            **kwargs: Criteria by key, ``__`` standing for a dot.
+        A keyword is a key (``__`` stands for a dot) and a condition on its value:
 
-        A criterion for a value is a predicate on it, a list or set that holds it, a tuple
-        ``(low, high)`` that includes it, or what it equals. See `matches`.
+        - ``seed=1``: it is equal.
+        - ``seed=[1, 5]``: it is 1 or 5. A list, set, array or ``range`` holds alternatives.
+        - ``seed=(1, 5)``: it is from 1 to 5. A pair is a range that includes both ends, and
+          never None.
+        - ``seed=lambda seed: seed % 2``: the result of the predicate is true.
+        - ``layers=[64, 32]`` where the value is a list (or a mapping) itself: it is equal.
+
+        Args:
+            *criteria: Each is a predicate on the item, a pair ``(key, condition)``, or a
+                mask: an iterable of as many truth values as there are items.
+            **kwargs: Conditions by key.
 
         Raises:
-            ValueError: If a mask is longer or shorter than the collection, or if a value
-                cannot be compared with the ends of a range.
+            AttributeError: If an item lacks a key.
+            OptionError: If the larger end of a range comes first, a tuple is not a pair, a value
+                cannot be compared with a range, or a mask has the wrong length.
+
+        Examples:
+            >>> runs.filter(model__type="mlp", seed=[1, 2])
+            RunCollection(Run, n=12)
+            >>> runs.filter(training__learning_rate=(0.01, 0.1))
+            RunCollection(Run, n=20)
+            >>> runs.filter(("model.hidden_size", 64), lambda run: run.metrics["accuracy"] > 0.97)
+            RunCollection(Run, n=1)
+            >>> runs.filter(data__classes=list(range(10)))
+            RunCollection(Run, n=31)
         """
         kept = list(range(len(self)))
         for criterion in (*criteria, *kwargs.items()):
             kept = self._matching(criterion, kept)
         return self._make([self._items[i] for i in kept])
 
-    def exclude(self, *criteria: Criterion, **kwargs: Any) -> Self:
-        """Return the items that match none of the criteria, which are as for `filter`."""
+    def exclude(self, *criteria: Criterion[T], **kwargs: Any) -> Self:
+        """Return the items that match none of the criteria, which are those of `filter`.
+
+        Examples:
+            >>> runs.exclude(status="FAILED", job_name="eval_digits")
+            RunCollection(Run, n=28)
+        """
         kept = list(range(len(self)))
         for criterion in (*criteria, *kwargs.items()):
             gone = set(self._matching(criterion, kept))
             kept = [i for i in kept if i not in gone]
         return self._make([self._items[i] for i in kept])
 
-    def _matching(self, criterion: Criterion, candidates: list[int]) -> list[int]:
+    def _matching(self, criterion: Criterion[T], candidates: list[int]) -> list[int]:
         items = self._items
         if callable(criterion):
             return [i for i in candidates if criterion(items[i])]
@@ -137,65 +192,90 @@ class Collection(Sequence[T], Generic[T]):
     def _matching_values(self, key: str, wanted: Any, candidates: list[int]) -> list[int]:
         chosen = [self._items[i] for i in candidates]
         if callable(wanted):  # it may expect the very value that `get` gives
-            values = [self._get(item, key, MISSING) for item in chosen]
-            return [i for i, value in zip(candidates, values, strict=True) if wanted(value)]
+            found = self._get_values(chosen, key)
+            return [i for i, value in zip(candidates, found, strict=True) if wanted(value)]
         matching = []
         wanted = _as_list(wanted)  # once, not for each value
         is_list = isinstance(wanted, list) and SCALARS.issuperset(map(type, wanted))
         scalars = frozenset(wanted) if is_list else None  # has the same scalars as the list
-        values = self._look_up(chosen, key, MISSING)
+        values = self._look_up(chosen, key)
         value = None
+        fault = _find_fault(wanted)
         try:
             for i, value in zip(candidates, values, strict=True):
                 if scalars is not None and type(value) in SCALARS:
-                    found = value in scalars
+                    is_match = value in scalars
+                elif fault and value is not None and not _is_iterable(value):
+                    raise OptionError(f"{key}: {fault}")
                 else:
-                    found = matches(value, wanted)
-                if found:
+                    is_match = matches(value, wanted)
+                if is_match:
                     matching.append(i)
         except TypeError as exc:
             raise OptionError(f"cannot compare {key} {value!r} with {wanted!r}: {exc}") from exc
         return matching
 
-    def try_get(self, *criteria: Criterion, **kwargs: Any) -> T | None:
-        """Return the one item that matches, None if there is none.
+    def try_get(self, *criteria: Criterion[T], **kwargs: Any) -> T | None:
+        """Return the only item that matches the criteria of `filter`, None if none does.
 
         Raises:
-            ValueError: If several items match.
+            OptionError: If several items match.
+
+        Examples:
+            >>> runs.try_get(model__type="cnn") is None
+            True
         """
         items = self.filter(*criteria, **kwargs)
         if len(items) > 1:
-            raise OptionError(f"expected one item to match the criteria, found {len(items)}")
+            raise self._not_one_error(len(items))
         return items[0] if len(items) else None
 
-    def get(self, *criteria: Criterion, **kwargs: Any) -> T:
-        """Return the one item that matches.
+    def get(self, *criteria: Criterion[T], **kwargs: Any) -> T:
+        """Return the only item that matches the criteria of `filter`.
 
         Raises:
-            ValueError: If no item or several items match.
+            OptionError: If no item or several items match.
+
+        Examples:
+            >>> runs.get(status="FAILED")
+            Run('16188f25c92f4d218507a2809e71ec9f')
         """
         items = self.filter(*criteria, **kwargs)
         if len(items) != 1:
-            raise OptionError(f"expected one item to match the criteria, found {len(items)}")
+            raise self._not_one_error(len(items))
         return items[0]
 
-    def first(self, *criteria: Criterion, **kwargs: Any) -> T:
-        """Return the first item that matches.
+    def first(self, *criteria: Criterion[T], **kwargs: Any) -> T:
+        """Return the first item that matches the criteria of `filter`.
 
         Raises:
-            ValueError: If no item matches.
+            OptionError: If no item matches.
+
+        Examples:
+            >>> runs.sort("start_time").first(model__type="mlp").get("training.learning_rate")
+            0.001
         """
         return self._filter_some(criteria, kwargs)[0]
 
-    def last(self, *criteria: Criterion, **kwargs: Any) -> T:
-        """Return the last item that matches.
+    def last(self, *criteria: Criterion[T], **kwargs: Any) -> T:
+        """Return the last item that matches the criteria of `filter`.
 
         Raises:
-            ValueError: If no item matches.
+            OptionError: If no item matches.
+
+        Examples:
+            >>> runs.sort("start_time").last().info.status
+            'FAILED'
         """
         return self._filter_some(criteria, kwargs)[-1]
 
-    def _filter_some(self, criteria: tuple[Criterion, ...], kwargs: dict[str, Any]) -> Self:
+    def _not_one_error(self, n_found: int) -> OptionError:
+        advice = "; add criteria, or use first, last or filter" if n_found else ""
+        return OptionError(
+            f"expected one item to match the criteria, found {n_found} of {len(self)}{advice}"
+        )
+
+    def _filter_some(self, criteria: tuple[Criterion[T], ...], kwargs: dict[str, Any]) -> Self:
         items = self.filter(*criteria, **kwargs)
         if not len(items):
             raise OptionError(f"none of the {len(self)} items matches the criteria")
@@ -207,31 +287,73 @@ class Collection(Sequence[T], Generic[T]):
         Args:
             key: The key.
             default: For items that lack the key; if callable, called with the item.
+
+        Raises:
+            AttributeError: If an item lacks the key and there is no default.
+
+        Examples:
+            >>> runs[:3].to_list("training.learning_rate")
+            [0.01, 0.01, 0.1]
+            >>> runs[:3].to_list("training.warmup", 0)
+            [0, 0, 0]
         """
-        return [self._get(item, key, default) for item in self._items]
+        return self._get_values(self._items, key, default)
 
     def to_data(self, key: str, default: Default = MISSING) -> list[Any]:
-        """Return as `to_list` does, but plain data in place of OmegaConf's lists and mappings.
+        """Return the value of a key for each item, with plain lists and dictionaries.
 
-        The data are shared with the items: do not modify them.
+        `to_list` gives the ``ListConfig`` and ``DictConfig`` of each configuration instead.
+
+        Args:
+            key: The key.
+            default: As for `to_list`.
+
+        Examples:
+            >>> import json
+            >>> json.dumps(runs[:2].to_data("model"))
+            '[{"type": "mlp", "hidden_size": 32, "activation": "relu"}, {"type": "mlp", ...}]'
         """
-        return self._look_up(self._items, key, default)
+        return list(map(copy_data, self._look_up(self._items, key, default)))
 
-    def _look_up(self, items: Sequence[T], key: str, default: Default) -> list[Any]:
-        return [_to_data(self._get(item, key, default)) for item in items]
+    def _get_values(self, items: Sequence[T], key: str, default: Default = MISSING) -> list[Any]:
+        default = to_dataclasses(default)
+        return [self._get(item, key, default) for item in items]
+
+    def _look_up(self, items: Sequence[T], key: str, default: Default = MISSING) -> list[Any]:
+        """Return the values of `to_data`, which items may share: do not modify them."""
+        return list(map(_to_data, self._get_values(items, key, default)))
 
     def to_numpy(self, key: str, default: Default = MISSING) -> NDArray[Any]:
-        """Return the values of a key as an array, the first axis along the items.
+        """Return the values of a key as a NumPy array, the first axis along the items.
 
-        Values that have no common type of NumPy's give an array of objects.
+        Values without a common NumPy type give an array of objects.
+
+        Args:
+            key: The key.
+            default: As for `to_list`.
+
+        Examples:
+            >>> float(runs.to_numpy("metrics.accuracy").mean().round(3))
+            0.914
         """
-        return make_array(self.to_data(key, default))
+        return make_array(self._look_up(self._items, key, default))
 
     def to_series(
         self, key: str, default: Default = MISSING, *, name: str | None = None
     ) -> pl.Series:
-        """Return the values of a key as a Polars series, named like the key by default."""
-        return self._make_series(name or key, key, self.to_data(key, default))
+        """Return the values of a key as a Polars series.
+
+        Args:
+            key: The key.
+            default: As for `to_list`.
+            name: The name of the series, by default the key.
+
+        Examples:
+            >>> runs.filter(runs.to_series("metrics.accuracy").rank(descending=True) <= 2)
+            RunCollection(Run, n=2)
+        """
+        values = self._look_up(self._items, key, default)
+        return self._make_series(name or key, key, values)
 
     def _make_series(
         self,
@@ -245,6 +367,14 @@ class Collection(Sequence[T], Generic[T]):
         """Return the distinct values of a key, sorted, None and NaN last.
 
         Values that cannot be compared are in order of first appearance.
+
+        Args:
+            key: The key.
+            default: As for `to_list`.
+
+        Examples:
+            >>> runs.unique("training.learning_rate").tolist()
+            [0.001, 0.003, 0.01, 0.03, 0.1, 1.0]
         """
         values = self._distinct(key, default)
         try:
@@ -254,23 +384,39 @@ class Collection(Sequence[T], Generic[T]):
         return make_array([values[i] for i in order])
 
     def n_unique(self, key: str, default: Default = MISSING) -> int:
-        """Return how many distinct values a key has."""
+        """Return the number of distinct values of a key.
+
+        Args:
+            key: The key.
+            default: As for `to_list`.
+
+        Examples:
+            >>> [k for k in ("seed", "model.type", "data.scale") if runs.n_unique(k) > 1]
+            ['seed', 'model.type']
+        """
         return len(self._distinct(key, default))
 
     def _distinct(self, key: str, default: Default) -> list[Any]:
         distinct: dict[Hashable, Any] = {}
-        for value in self.to_data(key, default):
+        for value in self._look_up(self._items, key, default):
             distinct.setdefault(to_hashable(value), value)
         return list(distinct.values())
 
     def sort(self, *keys: str, reverse: bool = False) -> Self:
         """Return the items sorted by the values of keys, the first key counting most.
 
-        Items with equal values keep their order, or the opposite order with ``reverse``.
-        None and NaN come last, with ``reverse`` too.
+        Args:
+            *keys: The keys.
+            reverse: Whether the largest values come first. Items with equal values are in
+                the opposite order then, too. None and NaN come last in both cases.
 
         Raises:
-            ValueError: If the values of a key cannot be compared.
+            AttributeError: If an item lacks a key.
+            OptionError: If the values of a key cannot be compared.
+
+        Examples:
+            >>> runs.sort("metrics.accuracy", reverse=True)[:3].to_list("training.learning_rate")
+            [0.01, 0.01, 0.03]
         """
         if not keys:
             return self
@@ -278,7 +424,7 @@ class Collection(Sequence[T], Generic[T]):
         if reverse:
             order.reverse()
         for key in reversed(keys):
-            values = self.to_data(key)
+            values = self._look_up(self._items, key)
             try:
                 order = sort_order(values, order, reverse=reverse)
             except TypeError as exc:
@@ -291,7 +437,18 @@ class Collection(Sequence[T], Generic[T]):
     def map(
         self, function: Callable[Concatenate[T, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> Iterator[R]:
-        """Yield the function's result for each item, called with the further arguments."""
+        """Yield the result of a function for each item.
+
+        Args:
+            function: Called with an item and the further arguments.
+            *args: Passed to the function.
+            **kwargs: Passed to the function.
+
+        Examples:
+            >>> durations = runs.map(lambda run: run.info.end_time - run.info.start_time)
+            >>> max(durations).total_seconds()
+            0.281
+        """
         for item in self._items:
             yield function(item, *args, **kwargs)
 
@@ -304,16 +461,22 @@ class Collection(Sequence[T], Generic[T]):
         *args: Any,
         **kwargs: Any,
     ) -> list[R]:
-        """Return the function's result for each item, computed in parallel with joblib.
+        """Return the result of a function for each item, computed in parallel with joblib.
 
         Args:
             function: Called with an item and the further arguments.
-            n_jobs: 0 or 1: in this process; N: in N jobs; -1: in one for each core.
+            n_jobs: 0 or 1: in this process; N: in N jobs; -1: in one job for each core.
             backend: A backend of joblib, such as ``"threading"``. By default that of the
-                surrounding ``joblib.parallel_config``, else loky processes.
+                surrounding ``joblib.parallel_config``, or else loky processes.
             progress: Whether to show a progress bar.
             *args: Passed to the function.
             **kwargs: Passed to the function.
+
+        Examples:
+            >>> def get_size(run):
+            ...     return run.path("model/weights.npz").stat().st_size
+            >>> sum(runs.pmap(get_size, n_jobs=4, backend="threading"))
+            123418
         """
         call: Callable[[T], R] = _Call(function, args, kwargs)
         if backend == "multiprocessing":  # the one backend that refuses lambdas by itself
@@ -331,22 +494,29 @@ class Collection(Sequence[T], Generic[T]):
         progress: bool = False,
         **kwargs: Callable[[T], Any],
     ) -> pl.DataFrame:
-        """Return a frame with a row for each item.
+        """Return a Polars frame with a row for each item.
 
         Args:
-            *keys: The columns; a tuple is a key with its default. A key that only some
-                items have, without a default, gives null for the others.
+            *keys: The columns: keys, or pairs of a key and its default. Without a default,
+                items that lack the key have null.
             defaults: Defaults by key.
             n_jobs: As for `pmap`, for the computed columns.
             backend: As for `pmap`.
             progress: As for `pmap`.
-            **kwargs: Computed columns: functions of the item, by column name.
+            **kwargs: Computed columns by name: functions of the item.
 
         Returns:
-            A column for each key, then the computed ones. See `make_series` for their types.
+            A column for each key, then the computed ones. Lists and mappings become List and
+            Struct columns; values that Polars has no type for are kept as objects.
 
         Raises:
-            AttributeError: If no item has a key that has no default.
+            AttributeError: If no item has a key, and there is no default.
+
+        Examples:
+            >>> def get_errors(run):
+            ...     return 1 - run.metrics["accuracy"]
+            >>> runs.to_frame("model.type", ("training.warmup", 0), errors=get_errors).row(1)
+            ('mlp', 0, 0.0222...)
         """
         import polars as pl
 
@@ -354,7 +524,8 @@ class Collection(Sequence[T], Generic[T]):
         columns = {}
         for key in keys:
             name, default = key if isinstance(key, tuple) else (key, known.get(key, MISSING))
-            columns[name] = self._make_series(name, name, self._column(name, default))
+            column = self._column(name, to_missing(default))
+            columns[name] = self._make_series(name, name, column)
         for name, function in kwargs.items():
             values = self.pmap(function, n_jobs, backend, progress)
             columns[name] = make_series(name, list(map(_to_data, values)))
@@ -362,12 +533,12 @@ class Collection(Sequence[T], Generic[T]):
 
     def _column(self, key: str, default: Default) -> list[Any]:
         if default is not MISSING:
-            return self.to_data(key, default)
+            return self._look_up(self._items, key, default)
         absent: Any = object()
-        values = self.to_data(key, absent)
+        values = self._look_up(self._items, key, absent)
         present = [value for value in values if value is not absent]
         if values and not present:
-            self._get(self._items[0], key, MISSING)  # its error says more
+            self._get_values(self._items[:1], key)  # its error says more
             raise MissingKeyError(f"none of the {len(values)} items has the key {key!r}")
         if len(present) == len(values):
             return values
@@ -376,10 +547,20 @@ class Collection(Sequence[T], Generic[T]):
     def group_by(self, *by: str) -> GroupBy[Self, T]:
         """Return the items grouped by the values of one or more keys.
 
-        The group's key is the value, or the tuple of the values of several keys. Lists
-        become tuples in it, mappings tuples of pairs.
+        Args:
+            *by: The keys. A group's key is the value of the one key, or the tuple of the values
+                of several. Lists become tuples in it, mappings tuples of pairs.
+
+        Raises:
+            AttributeError: If an item lacks a key.
+
+        Examples:
+            >>> for model, group in runs.group_by("model.type").items():
+            ...     print(model, len(group))
+            mlp 19
+            linear 12
         """
-        columns = [list(map(to_hashable, self.to_data(key))) for key in by]
+        columns = [list(map(to_hashable, self._look_up(self._items, key))) for key in by]
         keys: Iterable[Hashable]
         if len(by) == 1:
             keys = columns[0]
@@ -391,56 +572,120 @@ class Collection(Sequence[T], Generic[T]):
         return GroupBy(by, {key: self._make(items) for key, items in groups.items()})
 
     def sample(self, k: int, seed: int | None = None) -> Self:
-        """Return ``k`` items drawn at random without replacement.
+        """Return ``k`` items drawn at random, without replacement.
 
         Args:
-            k: How many.
-            seed: Makes the draw repeatable. The global generator is not touched.
+            k: The number of items, at least 1.
+            seed: Draws the same items each time. Without a seed they differ from call to
+                call. The global generator is not used.
 
         Raises:
-            ValueError: If ``k`` is not between 1 and the number of items.
+            OptionError: If there are fewer than ``k`` items, or ``k`` is less than 1.
+
+        Examples:
+            >>> runs.sample(3, seed=1).to_list("run_name")
+            ['charming-shad-951', 'welcoming-seal-670', 'upset-turtle-765']
         """
-        if not 1 <= k <= len(self):
-            raise OptionError(f"expected a sample size between 1 and {len(self)}, found {k}")
+        if k < 1:
+            raise OptionError(f"k: expected the number of items to draw, 1 or more, found {k}")
+        if k > len(self):
+            raise OptionError(f"k: cannot draw {k} of {len(self)} items without replacement")
         return self._make(random.Random(seed).sample(self._items, k))  # noqa: S311 - no secret
 
     def shuffle(self, seed: int | None = None) -> Self:
-        """Return all items in random order, repeatable with a ``seed``."""
+        """Return all items in random order.
+
+        Args:
+            seed: As for `sample`: without a seed the order differs from call to call.
+
+        Examples:
+            >>> shuffled = runs.shuffle(seed=1)
+            >>> shuffled[:25], shuffled[25:]
+            (RunCollection(Run, n=25), RunCollection(Run, n=6))
+        """
         return self._make(random.Random(seed).sample(self._items, len(self)))  # noqa: S311
 
     def eq(self, left: str, right: str, *, default: Default = MISSING) -> Callable[[T], bool]:
-        """Return a predicate for `filter`: two keys have equal values."""
-        return lambda i: bool(self._get(i, left, default) == self._get(i, right, default))
+        """Return a predicate for `filter`: two keys have equal values.
+
+        Examples:
+            >>> runs.filter(runs.eq("model.hidden_size", "training.batch_size"))
+            RunCollection(Run, n=12)
+        """
+        get, default = self._get, to_dataclasses(default)
+        return lambda i: bool(get(i, left, default) == get(i, right, default))
 
     def ne(self, left: str, right: str, *, default: Default = MISSING) -> Callable[[T], bool]:
-        """Return a predicate for `filter`: two keys have different values."""
-        return lambda i: bool(self._get(i, left, default) != self._get(i, right, default))
+        """Return a predicate for `filter`: two keys have different values.
+
+        Examples:
+            >>> runs.filter(runs.ne("model.hidden_size", "training.batch_size"))
+            RunCollection(Run, n=19)
+        """
+        get, default = self._get, to_dataclasses(default)
+        return lambda i: bool(get(i, left, default) != get(i, right, default))
 
     def gt(self, left: str, right: str, *, default: Default = MISSING) -> Callable[[T], bool]:
-        """Return a predicate for `filter`: the left key's value is the greater one."""
-        return lambda i: bool(self._get(i, left, default) > self._get(i, right, default))
+        """Return a predicate for `filter`: the left value is greater than the right one.
+
+        Examples:
+            >>> runs.filter(runs.gt("metrics.train/loss", "training.learning_rate"))
+            RunCollection(Run, n=23)
+        """
+        get, default = self._get, to_dataclasses(default)
+        return lambda i: bool(get(i, left, default) > get(i, right, default))
 
     def lt(self, left: str, right: str, *, default: Default = MISSING) -> Callable[[T], bool]:
-        """Return a predicate for `filter`: the left key's value is the smaller one."""
-        return lambda i: bool(self._get(i, left, default) < self._get(i, right, default))
+        """Return a predicate for `filter`: the left value is less than the right one.
+
+        Examples:
+            >>> runs.filter(runs.lt("metrics.train/loss", "training.learning_rate"))
+            RunCollection(Run, n=8)
+        """
+        get, default = self._get, to_dataclasses(default)
+        return lambda i: bool(get(i, left, default) < get(i, right, default))
 
     def ge(self, left: str, right: str, *, default: Default = MISSING) -> Callable[[T], bool]:
-        """Return a predicate for `filter`: the left key's value is not the smaller one."""
-        return lambda i: bool(self._get(i, left, default) >= self._get(i, right, default))
+        """Return a predicate for `filter`: the left value is not less than the right one.
+
+        Examples:
+            >>> runs.filter(runs.ge("model.hidden_size", "training.batch_size"))
+            RunCollection(Run, n=12)
+        """
+        get, default = self._get, to_dataclasses(default)
+        return lambda i: bool(get(i, left, default) >= get(i, right, default))
 
     def le(self, left: str, right: str, *, default: Default = MISSING) -> Callable[[T], bool]:
-        """Return a predicate for `filter`: the left key's value is not the greater one."""
-        return lambda i: bool(self._get(i, left, default) <= self._get(i, right, default))
+        """Return a predicate for `filter`: the left value is not greater than the right one.
+
+        Examples:
+            >>> runs.filter(runs.le("metrics.train/loss", "training.learning_rate"))
+            RunCollection(Run, n=8)
+        """
+        get, default = self._get, to_dataclasses(default)
+        return lambda i: bool(get(i, left, default) <= get(i, right, default))
 
     def startswith(
         self, key: str, prefix: str, *, default: Default = MISSING
     ) -> Callable[[T], bool]:
-        """Return a predicate for `filter`: the key's value, as text, starts with a prefix."""
-        return lambda i: str(self._get(i, key, default)).startswith(prefix)
+        """Return a predicate for `filter`: the value, as text, starts with a prefix.
+
+        Examples:
+            >>> runs.filter(runs.startswith("run_id", "5b59290f"))
+            RunCollection(Run, n=1)
+        """
+        get, default = self._get, to_dataclasses(default)
+        return lambda i: str(get(i, key, default)).startswith(prefix)
 
     def endswith(self, key: str, suffix: str, *, default: Default = MISSING) -> Callable[[T], bool]:
-        """Return a predicate for `filter`: the key's value, as text, ends with a suffix."""
-        return lambda i: str(self._get(i, key, default)).endswith(suffix)
+        """Return a predicate for `filter`: the value, as text, ends with a suffix.
+
+        Examples:
+            >>> runs.filter(runs.endswith("job_name", "_v2"))
+            RunCollection(Run, n=5)
+        """
+        get, default = self._get, to_dataclasses(default)
+        return lambda i: str(get(i, key, default)).endswith(suffix)
 
     def match(
         self,
@@ -450,9 +695,21 @@ class Collection(Sequence[T], Generic[T]):
         default: Default = MISSING,
         flags: int = 0,
     ) -> Callable[[T], bool]:
-        """Return a predicate for `filter`: a pattern matches at the start of the value's text."""
+        r"""Return a predicate for `filter`: a pattern matches the value, as text, from its start.
+
+        Args:
+            key: The key.
+            pattern: A regular expression, for ``re.match``.
+            default: As for `to_list`.
+            flags: Those of ``re.compile``.
+
+        Examples:
+            >>> runs.filter(runs.match("job_name", r"train_.*_v\d$"))
+            RunCollection(Run, n=29)
+        """
+        get, default = self._get, to_dataclasses(default)
         compiled = re.compile(pattern, flags)
-        return lambda i: compiled.match(str(self._get(i, key, default))) is not None
+        return lambda i: compiled.match(str(get(i, key, default))) is not None
 
 
 class _Call:
@@ -470,14 +727,7 @@ class _Call:
 
 
 def matches(value: Any, criterion: Any) -> bool:
-    """Whether a value meets a criterion.
-
-    Args:
-        value: The value.
-        criterion: A predicate on the value; a list, set or range that holds it; a tuple
-            ``(low, high)`` that includes it, ends included; or what it equals. A list
-            equals a value that is a list itself. None lies in no range.
-    """
+    """Whether a value meets a condition, as `Collection.filter` explains it."""
     if callable(criterion):
         return bool(criterion(value))
     criterion = _as_list(criterion)
@@ -492,8 +742,30 @@ def matches(value: Any, criterion: Any) -> bool:
     return list(value) == (list(criterion) if _is_iterable(criterion) else criterion)
 
 
+def _find_fault(criterion: Any) -> str | None:
+    """Return why a tuple is not a range that could include a value, None if it is one."""
+    if not isinstance(criterion, tuple):
+        return None
+    if len(criterion) != 2:
+        return (
+            "a list holds alternatives, a pair is a range; found the tuple "
+            f"{reprlib.repr(criterion)} of {len(criterion)}"
+        )
+    low, high = criterion
+    try:
+        is_reversed = high < low
+    except TypeError:  # comparing a value with them says more
+        return None
+    if not is_reversed:
+        return None
+    return (
+        f"no value is in the range {criterion!r}, whose first end is the larger one; "
+        f"give {(high, low)!r}, or {[low, high]!r} for either value"
+    )
+
+
 def _as_list(criterion: Any) -> Any:
-    """Return a criterion as `matches` tests it: a ListConfig, array or iterator as a list."""
+    """Return a criterion, as a list if it is a ListConfig, an array or an iterator."""
     if isinstance(criterion, (list, tuple, set, range, Mapping, DictConfig)):
         return criterion
     return list(criterion) if _is_iterable(criterion) else criterion
@@ -510,7 +782,7 @@ def _to_data(value: Any) -> Any:
 
 
 def _get_attribute(item: Any, key: str, default: Default) -> Any:
-    if default is MISSING:
+    if default is dataclasses.MISSING:
         return getattr(item, key)
     value = getattr(item, key, MISSING)
     if value is MISSING:

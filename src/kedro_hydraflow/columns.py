@@ -45,7 +45,7 @@ def make_series(name: str, values: list[Any]) -> pl.Series:
                 return series
             if series.dtype != pl.Object:
                 return series.gather([positions[id(value)] for value in values])
-    shown = [_copy_data(_to_column_value(value)) for value in values]
+    shown = [copy_data(_to_column_value(value)) for value in values]
     return pl.Series(name, shown, pl.Object)
 
 
@@ -54,7 +54,7 @@ def make_array(values: list[Any]) -> NDArray[Any]:
     import numpy as np
 
     types = set(map(type, values))
-    values = list(map(_copy_data, values))
+    values = list(map(copy_data, values))
     if types == {str} or types <= _NUMERIC or types <= {list, tuple, np.ndarray}:
         try:
             array = np.array(values)
@@ -124,12 +124,12 @@ def _to_lists(value: Any) -> Any:
     return list(map(_to_lists, value)) if isinstance(value, (list, tuple)) else value
 
 
-def _copy_data(value: Any) -> Any:
+def copy_data(value: Any) -> Any:
     """Return a value that the user may modify: runs share plain lists and mappings."""
     if type(value) is dict:
-        return {k: _copy_data(v) for k, v in value.items()}
+        return {k: copy_data(v) for k, v in value.items()}
     if type(value) is list:
-        return list(map(_copy_data, value))
+        return list(map(copy_data, value))
     return value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from kedro_hydraflow.config import parse_scalar, parse_texts
 from kedro_hydraflow.errors import ConfigError, Failure, FilterError, KedroHydraflowError
 from kedro_hydraflow.lookup import describe_nearest_keys, iter_outcomes
+from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.run_info import FACTS
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Filter:
         return iter_outcomes(runs, self.key, self._fact)
 
     def accepts(self, run: AnyRun, actual: Any) -> bool | None:
-        """Whether a run's value meets the condition, None if it is ``dataclasses.MISSING``.
+        """Whether a run's value meets the condition, None if it is `MISSING`.
 
         Raises:
             FilterError: If the value and the filter's cannot be compared.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.columns import SCALARS, make_series
 from kedro_hydraflow.config import is_literal
+from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.run_info import read_histories
 from kedro_hydraflow.selecting import Selector
 

@@ -1,4 +1,4 @@
-"""The groups of a collection, and frames of what is computed from each."""
+"""The groups of a collection, and frames with a row for each group."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class Group(Protocol):
-    """A collection, as far as groups are aggregated."""
+    """The part of a collection's interface that `GroupBy` uses."""
 
     def __getitem__(self, index: slice, /) -> Self:
         """Return a part of the collection."""
 
     def to_data(self, key: str) -> list[Any]:
-        """Return the value of a key for each item, as plain data."""
+        """Return the value of a key for each item, with plain lists and dictionaries."""
 
 
 G = TypeVar("G", bound=Group)
@@ -28,12 +28,19 @@ T = TypeVar("T")
 
 
 class GroupBy(Generic[G, T]):
-    """What ``Collection.group_by`` returns: a mapping from group keys to collections.
+    """The groups of ``Collection.group_by``: a mapping from group keys to collections.
 
     Attributes:
         by: The keys that the items were grouped by.
-        groups: The collections, by the value of the key, or by the tuple of values of
-            several keys, in order of first appearance.
+        groups: The collections in order of first appearance. A group's key is the value of the
+            one key in ``by``, or the tuple of the values of several.
+
+    Examples:
+        >>> from kedro_hydraflow import Run, iter_run_dirs
+        >>> runs = Run.load(iter_run_dirs("examples/data/mlruns"))
+        >>> groups = runs.group_by("model.type", "training.learning_rate")
+        >>> groups["mlp", 0.03].best(by="metrics.accuracy", mode="max")
+        Run('6a8bb938e7f6477ea2d3a00e1f433be6')
     """
 
     def __init__(self, by: tuple[str, ...], groups: dict[Any, G]) -> None:
@@ -56,27 +63,52 @@ class GroupBy(Generic[G, T]):
         return key in self.groups
 
     def keys(self) -> KeysView[Any]:
-        """Return the group keys."""
+        """Return the group keys.
+
+        Examples:
+            >>> list(runs.group_by("model.type").keys())
+            ['mlp', 'linear']
+        """
         return self.groups.keys()
 
     def values(self) -> ValuesView[G]:
-        """Return the collections."""
+        """Return the collections.
+
+        Examples:
+            >>> [group.n_unique("seed") for group in runs.group_by("job_name").values()]
+            [2, 2, 1]
+        """
         return self.groups.values()
 
     def items(self) -> ItemsView[Any, G]:
-        """Return the pairs of group key and collection."""
+        """Return the pairs of group key and collection.
+
+        Examples:
+            >>> {model: len(group) for model, group in runs.group_by("model.type").items()}
+            {'mlp': 19, 'linear': 12}
+        """
         return self.groups.items()
 
     def agg(self, *aggs: str, **named_aggs: Callable[[G], Any]) -> pl.DataFrame:
-        """Return a frame with a row for each group.
+        """Return a Polars frame with a row for each group.
 
         Args:
-            *aggs: Keys; the column holds the list of the group's values.
-            **named_aggs: Functions of the group's collection, by column name.
+            *aggs: Keys: a column of lists, with the values of each group.
+            **named_aggs: Columns by name: functions of the group's collection.
 
         Returns:
-            The columns that were grouped by, then one for each aggregation. One of the
-            same name replaces the former.
+            The columns that were grouped by, then one for each aggregation, which replaces
+            an earlier column of the same name.
+
+        Raises:
+            AttributeError: If an item lacks a key.
+
+        Examples:
+            >>> def get_mean(group):
+            ...     return group.to_numpy("metrics.accuracy").mean().round(3)
+            >>> groups = runs.filter(job_name="train_digits_v1").group_by("model.type")
+            >>> groups.agg(n=len, accuracy=get_mean).rows()
+            [('linear', 12, 0.884), ('mlp', 12, 0.926)]
         """
         import polars as pl
 
@@ -91,7 +123,7 @@ class GroupBy(Generic[G, T]):
         return pl.DataFrame(list(columns.values()))
 
     def _get_value(self, group_key: Any, index: int) -> Any:
-        """Return the value of one of the keys that the items were grouped by."""
+        """Return a group's value of ``by[index]``."""
         value = group_key if len(self.by) == 1 else group_key[index]
         if isinstance(value, tuple):  # a list or a mapping, made hashable
             group = self.groups[group_key]

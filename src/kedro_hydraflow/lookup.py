@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from contextlib import suppress
-from dataclasses import MISSING
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +15,7 @@ from kedro_hydraflow.errors import (
     MissingKeyError,
     describe,
 )
+from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.run_info import (
     FACTS,
     LOGGED_KINDS,
@@ -105,7 +105,7 @@ def iter_outcomes(
             built for it.
 
     Yields:
-        The value, ``dataclasses.MISSING`` if there is none, or why it cannot be known.
+        The value, `MISSING` if there is none, or why it cannot be known.
     """
     dotted = to_dotted(key)
     selector = Selector()
@@ -168,7 +168,7 @@ class _Elsewhere:
         self._runs = runs
         self._key = key
         self._dotted = to_dotted(key)
-        self._default = default
+        self._default = to_missing(default)
         self._fact = fact
         self._is_logged = fact is None and _is_logged(self._dotted)
         self._is_read = False

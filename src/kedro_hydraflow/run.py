@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING
 from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
 from omegaconf import DictConfig, OmegaConf
@@ -17,6 +16,7 @@ from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.frames import make_history_frame, make_literal
 from kedro_hydraflow.impl import ImplFactory, build_impl
 from kedro_hydraflow.lookup import get_data, get_logged, get_value, to_dotted
+from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.run_files import RunFiles
 from kedro_hydraflow.run_info import RunInfo, rebuild_info
 from kedro_hydraflow.selecting import select
@@ -48,12 +48,11 @@ R = TypeVar("R", bound="Run[Any, Any]")
 class Run(RunFiles, Generic[C, I]):
     """One run of a HydraFlow application.
 
-    Making a ``Run`` reads nothing. Its configuration, facts and implementation are read
-    when they are first asked for; `Run.load` with many run directories reads all
-    configurations at once.
+    ``Run(...)`` reads nothing. The configuration, the facts and the implementation are read
+    on first use. `Run.load` with many run directories reads all configurations at once.
 
-    Copies (``copy.deepcopy``, ``pickle``) are cheap, and an `update` of one never reaches
-    the other. A copy builds its implementation anew when it needs it.
+    Copies (``copy.deepcopy``, ``pickle``) are cheap, and an `update` of a copy does not change
+    the original. A copy builds an implementation of its own on first use.
 
     Args:
         run_dir: The run directory: a path, a URL that fsspec knows, or a ``UPath``.
@@ -64,9 +63,12 @@ class Run(RunFiles, Generic[C, I]):
         storage_options: Passed on to the fsspec filesystem of a URL.
 
     Examples:
+        >>> from kedro_hydraflow import Run
         >>> run = Run("examples/data/mlruns/803221166256626715/5b59290f35f943c8863522a4cd371131")
         >>> run.get("model.type"), run.get("seed"), run.info.job_name
         ('mlp', 42, 'train_digits_v2')
+
+        The examples of the methods use this ``run``.
     """
 
     __slots__ = (
@@ -81,7 +83,7 @@ class Run(RunFiles, Generic[C, I]):
     )
 
     impl_factory: ImplFactory | None
-    """What builds `impl`; None if there is no implementation."""
+    """The callable that builds `impl`; None if there is no implementation."""
 
     def __init__(
         self,
@@ -122,13 +124,13 @@ class Run(RunFiles, Generic[C, I]):
         config: PlainConfig | None = None,
         lock: SharedLock | None = None,
     ) -> Self:
-        """Return the run of an info, with its configuration, merged, where that is known."""
+        """Return the run with this info and, if it has been read, this merged configuration."""
         run = cls.__new__(cls)
         run._set_up(info, impl_factory, config_class, config, lock)
         return run
 
     def get_configuration(self) -> Configuration:
-        """Return the configuration, as the other modules of this package use it."""
+        """Return the configuration in the form that the modules of this package use."""
         if self._configuration is None:
             with self._lock:
                 if self._configuration is None:  # no other thread was faster
@@ -138,7 +140,7 @@ class Run(RunFiles, Generic[C, I]):
         return self._configuration
 
     def _get_config_state(self) -> State:
-        """Return what a copy's configuration is made of."""
+        """Return the parts from which a copy rebuilds its configuration."""
         if self._configuration is None:
             return self._config_class, self._config, None, self._lock
         return self._configuration.get_state()
@@ -174,13 +176,17 @@ class Run(RunFiles, Generic[C, I]):
 
     @property
     def cfg(self) -> C:
-        """The configuration, as a ``DictConfig`` of this run's own.
+        """The configuration, a ``DictConfig`` that no other run shares.
 
         Empty if the run has no ``.hydra/config.yaml``.
 
         Raises:
             ConfigError: If it cannot be read, or does not fit ``config_class``.
-            StorageError: If the storage denies it or cannot be reached.
+            StorageError: If the storage denies access or cannot be reached.
+
+        Examples:
+            >>> run.cfg.training
+            {'learning_rate': 0.003, 'batch_size': 64, 'epochs': 4, 'l2': 0.0001}
         """
         return cast("C", self.get_configuration().get_dictconfig())
 
@@ -193,10 +199,17 @@ class Run(RunFiles, Generic[C, I]):
 
     @property
     def impl(self) -> I:
-        """What ``impl_factory`` built, None without one.
+        """The object that ``impl_factory`` built, None without a factory.
 
         Raises:
-            ImplError: If the factory raised; its exception is the cause.
+            ImplError: If the factory raised an exception, which is the cause of this one.
+
+        Examples:
+            >>> class Model:
+            ...     def __init__(self, artifacts_dir):
+            ...         self.weights = artifacts_dir / "model/weights.npz"
+            >>> Run(run.info.run_dir, Model).impl.weights.stat().st_size
+            4853
         """
         if self._impl is MISSING:
             if self.impl_factory is None:
@@ -210,17 +223,32 @@ class Run(RunFiles, Generic[C, I]):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The latest value of each metric: that of the largest step, then timestamp."""
+        """The latest value of each metric: the one of the largest step, then timestamp.
+
+        Examples:
+            >>> run.metrics["accuracy"]
+            0.9355555555555556
+        """
         return dict(get_logged(self.info, "metrics"))
 
     @property
     def params(self) -> dict[str, str]:
-        """The params that were logged to MLflow, as text."""
+        """The params that were logged to MLflow, as text.
+
+        Examples:
+            >>> run.params
+            {'model.type': 'mlp', 'training.learning_rate': '0.003'}
+        """
         return dict(get_logged(self.info, "params"))
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags of the MLflow run, as text."""
+        """The tags of the MLflow run, as text.
+
+        Examples:
+            >>> run.tags["stage"]
+            'sweep'
+        """
         return dict(get_logged(self.info, "tags"))
 
     def metric_history(self, name: str) -> pl.DataFrame:
@@ -234,8 +262,12 @@ class Run(RunFiles, Generic[C, I]):
             millisecond) and ``value`` (Float64); without rows if there is no such metric.
 
         Raises:
-            MetadataError: If what records it has another format.
+            MetadataError: If the record of the metric has an unknown format.
             StorageError: If it cannot be read.
+
+        Examples:
+            >>> run.metric_history("train/loss").select("step", "value").rows()[-1]
+            (3, 0.36566445180629725)
         """
         return make_history_frame([self], [name]).drop("run_id", "metric")
 
@@ -282,28 +314,27 @@ class Run(RunFiles, Generic[C, I]):
         index: IndexOption = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> Self | RunCollection[Self]:
-        """Load one run, or many.
+        """Return one run, or a collection of many runs with their configurations read.
 
-        One run is read when it is used. Of many, all configurations are read now.
+        One run is read on first use.
 
         Args:
             run_dir: A run directory, or an iterable of them.
             impl_factory: As for `Run`.
             n_jobs: For many runs: 0 or 1 reads them in this process, N in N jobs, -1 in
-                one job for each core where that pays, which a count of what the first
-                runs have in common decides. The jobs run on the backend of the surrounding
-                ``joblib.parallel_config``, by default in loky processes. The result does
-                not depend on it.
+                one job for each core where that is faster (``docs/scaling.md``). The jobs run
+                on the backend of the surrounding ``joblib.parallel_config``, by default in
+                loky processes.
             progress: Whether to show a progress bar for many runs.
             on_error: For many runs: ``"raise"`` raises one error that names every run
                 that failed, ``"warn"`` logs each of them and leaves it out.
             config_class: As for `Run`.
-            index: For many runs: where to remember what is read, so that the next load
-                reads only what is new or changed. By default in the user's cache directory,
-                for runs on the local filesystem. A directory keeps it there. True and a
-                directory remember runs on remote storage too: those that have ended, as if
-                nobody changed them any more. False remembers nothing. Not used with
-                ``config_class``. See ``docs/scaling.md``.
+            index: For many runs: where to keep the index, with which the next load reads
+                only new and changed runs. By default it is in the user's cache directory, for
+                runs on the local filesystem. A directory keeps it there. True and a directory
+                index runs on remote storage too: those that have ended, which are not expected
+                to change. False keeps none. Not used with ``config_class``. See
+                ``docs/scaling.md``.
             storage_options: As for `Run`.
 
         Returns:
@@ -311,6 +342,12 @@ class Run(RunFiles, Generic[C, I]):
 
         Raises:
             RunLoadError: If ``on_error`` is ``"raise"`` and some of many runs failed.
+
+        Examples:
+            >>> from kedro_hydraflow import Run, iter_run_dirs
+            >>> runs = Run.load(iter_run_dirs("examples/data/mlruns", "train_*"))
+            >>> runs
+            RunCollection(Run, n=29)
         """
         # The one import against the direction of the others: users start here.
         from kedro_hydraflow.loading import LoadOptions, load_run_dirs
@@ -348,14 +385,20 @@ class Run(RunFiles, Generic[C, I]):
         Nothing is written to the run directory.
 
         Args:
-            key: A dotted key (``"model.type"`` or ``"model__type"``), or several.
+            key: A dotted key (``"model.type"`` or ``"model__type"``), or a tuple of keys.
             value: The value, for several keys an iterable of as many, or a callable that
-                takes the run and returns that. It is called only if it is needed.
+                takes the run and returns either, called only if there is a value to set.
             force: Whether to replace existing values.
 
         Raises:
             TypeError: If there are several keys, and the value is not an iterable.
-            ValueError: If there are more or fewer values than keys.
+            OptionError: If there are more or fewer values than keys.
+
+        Examples:
+            >>> run.update("model.dropout", 0.0)  # a run from before there was dropout
+            >>> run.update("steps", lambda run: run.get("training.epochs") * 21)
+            >>> run.get("model.dropout"), run.get("steps")
+            (0.0, 84)
         """
         if isinstance(key, str):
             dotted = to_dotted(key)
@@ -374,27 +417,33 @@ class Run(RunFiles, Generic[C, I]):
         return select(self.get_configuration(), key) is not MISSING
 
     def _set(self, key: str, value: Any) -> None:
-        # OmegaConf takes nothing of NumPy
+        # OmegaConf does not take arrays and numbers of NumPy.
         self.get_configuration().update(key, value.tolist() if is_numpy(value) else value)
 
     def get(self, key: str, default: Any | Callable[[Self], Any] = MISSING) -> Any:
         """Return a value from the configuration, the implementation, the info or the run.
 
-        The first place that has the key counts: the configuration, with the very value
-        that ``OmegaConf.select`` gives; then an attribute of `impl`, of `info` or of the
-        run itself that is not callable; then, for ``metrics.KEY``, ``params.KEY`` and
-        ``tags.KEY``, what was logged to MLflow.
+        The first place that has the key counts: the configuration, with the value of
+        ``OmegaConf.select``; then an attribute of `impl`, of `info` or of the run itself that
+        is not callable; then, for ``metrics.KEY``, ``params.KEY`` and ``tags.KEY``, the value
+        that was logged to MLflow.
 
         Args:
             key: A dotted key; ``__`` stands for a dot. Unless the configuration has such a
                 key, ``"cfg"``, ``"impl"``, ``"info"`` and ``"run"`` are the objects
                 themselves.
-            default: Returned if the key is nowhere; if callable, called with the run.
+            default: The value if no place has the key; if callable, called with the run.
 
         Raises:
-            MissingKeyError: If the key is nowhere and there is no default. It is an
+            MissingKeyError: If no place has the key and there is no default. It is an
                 AttributeError.
             ConfigError: If the value is an interpolation that cannot be resolved.
+
+        Examples:
+            >>> run.get("training.learning_rate"), run.get("metrics.accuracy"), run.get("status")
+            (0.003, 0.9355555555555556, 'FINISHED')
+            >>> run.get("training.warmup", 0)
+            0
         """
         return get_value(self, key, default)
 
@@ -408,12 +457,16 @@ class Run(RunFiles, Generic[C, I]):
         *,
         dtype: PolarsDataType | None = None,
     ) -> pl.Expr:
-        """Return a Polars literal with the key's value, named like the key.
+        """Return the value of a key as a Polars literal, named like the key.
 
         Args:
             key: As for `get`.
             default: As for `get`.
-            dtype: The literal's data type, by default what Polars makes of the value.
+            dtype: The data type of the literal, by default the one that Polars infers.
+
+        Examples:
+            >>> run.metric_history("train/loss").select("step", run.lit("model.type")).row(0)
+            (0, 'mlp')
         """
         (value,) = get_data([self], key, default)
         return make_literal(key, value, dtype)
@@ -423,11 +476,16 @@ class Run(RunFiles, Generic[C, I]):
         function: Callable[[Self], pl.DataFrame],
         *keys: str | tuple[str, Any | Callable[[Self], Any]],
     ) -> pl.DataFrame:
-        """Return a frame that a function makes of the run, with the run's values as columns.
+        """Return the frame that a function makes of the run, with values of the run as columns.
 
         Args:
             function: Takes the run, returns a frame.
-            *keys: The columns to add; a tuple is a key with its default.
+            *keys: The columns to add: keys, or pairs of a key and its default.
+
+        Examples:
+            >>> frame = run.to_frame(lambda run: run.metric_history("train/loss"), "model.type")
+            >>> frame.columns
+            ['step', 'timestamp', 'value', 'model.type']
         """
         columns = [self.lit(k) if isinstance(k, str) else self.lit(k[0], k[1]) for k in keys]
         return function(self).with_columns(columns)
@@ -437,17 +495,39 @@ class Run(RunFiles, Generic[C, I]):
         function: Callable[[I], pl.DataFrame],
         *keys: str | tuple[str, Any | Callable[[Self], Any]],
     ) -> pl.DataFrame:
-        """Return as `to_frame` does, of a function that takes the implementation."""
+        """Return the frame that a function makes of `impl`, with values of the run as columns.
+
+        Args:
+            function: Takes the implementation, returns a frame.
+            *keys: As for `to_frame`.
+
+        Examples:
+            >>> import polars as pl
+            >>> class Log:
+            ...     def __init__(self, artifacts_dir):
+            ...         self.names = [path.name for path in artifacts_dir.glob("*.json")]
+            >>> frame = Run(run.info.run_dir, Log).to_frame_impl(
+            ...     lambda log: pl.DataFrame({"file": log.names}), "seed"
+            ... )
+            >>> frame.rows()
+            [('confusion_matrix.json', 42)]
+        """
         return self.to_frame(lambda run: function(run.impl), *keys)
 
     def to_dict(self, flatten: bool = True) -> dict[str, Any]:
-        """Return the configuration as a new dictionary, with interpolations as they are.
+        """Return the configuration as a new dictionary, interpolations unresolved.
 
         Args:
             flatten: Whether nested mappings become dotted keys.
 
         Raises:
-            TypeError: If the configuration was replaced by something else than a mapping.
+            TypeError: If the configuration was replaced, and is not a mapping.
+
+        Examples:
+            >>> run.to_dict()["training.epochs"]
+            4
+            >>> run.to_dict(flatten=False)["model"]
+            {'type': 'mlp', 'hidden_size': 32, 'activation': 'tanh'}
         """
         data = self.get_configuration().to_container()
         if not isinstance(data, dict):
@@ -486,7 +566,7 @@ def _rebuild_run(
 
 
 def _get_attributes(run: Run[Any, Any]) -> dict[str, Any] | None:
-    """Return what a subclass without slots keeps besides, None if there is nothing."""
+    """Return the attributes of a subclass without slots, None if it has none."""
     attributes = getattr(run, "__dict__", None)
     if not attributes:
         return None

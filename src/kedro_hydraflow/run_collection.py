@@ -1,12 +1,11 @@
-"""Many runs: filtered, grouped, sorted, and turned into frames."""
+"""A collection of runs: ranked, updated and tabulated."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import MISSING
 from datetime import datetime
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from typing_extensions import Self
 
@@ -15,6 +14,7 @@ from kedro_hydraflow.columns import sort_order
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.frames import make_complete_frame, make_history_frame
 from kedro_hydraflow.lookup import are_objects, describe_nearest_keys, get_data, get_values
+from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.parallel import parallel_map
 from kedro_hydraflow.run import Run
 
@@ -27,30 +27,33 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Run[Any, Any])
 
 Mode = Literal["max", "min"]
-"""Whether the largest value is the best one, or the smallest."""
+"""Which value is the best one: the largest or the smallest."""
 
 MODES = ("max", "min")
+"""The values of `Mode`."""
 
 
 class RunCollection(Collection[R]):
-    """A sequence of runs. Keys are looked up as ``Run.get`` does.
+    """A sequence of runs, whose values are looked up with ``Run.get``.
 
     Args:
         runs: The runs.
-        get: How to look up a key: ``get(run, key, default)``, by default the ``get`` of
-            each run.
+        get: Another lookup of a key: ``get(run, key, default)``, where ``default`` is
+            ``dataclasses.MISSING`` if there is none.
 
     Examples:
         >>> from kedro_hydraflow import Run, iter_run_dirs
-        >>> runs = Run.load(iter_run_dirs("examples/data/mlruns", "train_*"))
+        >>> runs = Run.load(iter_run_dirs("examples/data/mlruns"))
         >>> runs.filter(model__type="mlp").sort("training.learning_rate")
-        RunCollection(Run, n=17)
+        RunCollection(Run, n=19)
+
+        The examples of the methods use these ``runs``.
     """
 
     def __init__(
         self, runs: Iterable[R], get: Callable[[R, str, Default], Any] | None = None
     ) -> None:
-        super().__init__(runs, look_up if get is None or get is Run.get else get)
+        super().__init__(runs, _get_from_run if get is None or get is Run.get else get)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         runs = []
@@ -64,23 +67,32 @@ class RunCollection(Collection[R]):
         collection.__dict__.update(copy.deepcopy(attributes, memo), _items=runs, _get=self._get)
         return collection
 
-    def _look_up(self, items: Sequence[R], key: str, default: Default) -> list[Any]:
+    def _look_up(self, items: Sequence[R], key: str, default: Default = MISSING) -> list[Any]:
         if not self._gets_as_run(items):
             return super()._look_up(items, key, default)
         return get_data(items, key, default)
 
     def _gets_as_run(self, items: Sequence[R]) -> bool:
         """Whether keys are looked up by `Run.get` itself, not by a subclass or a function."""
-        return self._get is look_up and all(
+        return self._get is _get_from_run and all(
             kind.get is Run.get for kind in {type(run) for run in items}
         )
 
     def to_list(self, key: str, default: Default = MISSING) -> list[Any]:
-        """Return the value of a key for each run, as ``Run.get`` gives it.
+        """Return the value of a key for each run: what ``Run.get`` returns.
 
         Args:
             key: The key.
             default: For runs that lack the key; if callable, called with the run.
+
+        Raises:
+            MissingKeyError: If a run lacks the key and there is no default.
+
+        Examples:
+            >>> runs[:2].to_list("metrics.accuracy")
+            [0.9577777777777777, 0.9777777777777777]
+            >>> runs[:2].to_list("training.warmup", lambda run: run.get("training.epochs") // 4)
+            [2, 2]
         """
         if not self._gets_as_run(self._items):
             return super().to_list(key, default)
@@ -98,33 +110,32 @@ class RunCollection(Collection[R]):
         n: int,
         by: str | Callable[[R], Any],
         *,
-        mode: str = "max",
+        mode: Mode,
         default: Default = MISSING,
     ) -> Self:
-        """Return the ``n`` best runs, the best one first, or all if there are fewer.
+        """Return the ``n`` best runs, the best one first, or all runs if there are fewer.
 
-        Runs with equal values are in the order of their IDs, whatever their order here.
-        Those without a value, or with NaN, come after all others, by their IDs too.
+        Runs without a value, or with NaN, come last. Runs with equal values are in the order
+        of their IDs.
 
         Args:
-            n: How many.
-            by: The key of a number or a time, or a callable that takes a run and returns
-                one, or None for a run without a value.
-            mode: ``"max"`` if the largest value is the best one, ``"min"`` if the smallest.
+            n: The number of runs.
+            by: The key of a number or a time, or a callable that takes a run and returns a
+                number, a time, or None.
+            mode: ``"max"``: the largest value is the best one; ``"min"``: the smallest.
             default: For runs that lack the key; if callable, called with the run.
 
         Raises:
-            OptionError: If a value is something else than a number or time, or if there are
-                runs and none of them has one.
+            OptionError: If a value is neither a number nor a time, or no run has a value.
 
         Examples:
-            >>> from kedro_hydraflow import Run, iter_run_dirs
-            >>> runs = Run.load(iter_run_dirs("examples/data/mlruns", "train_*"))
-            >>> runs.top(3, by="metrics.accuracy").to_list("training.learning_rate")
-            [0.01, 0.03, 0.03]
+            >>> runs.top(3, by="metrics.accuracy", mode="max").to_list("training.learning_rate")
+            [0.01, 0.01, 0.03]
+            >>> runs.top(3, by="metrics.train/loss", mode="min").to_list("model.type")
+            ['mlp', 'mlp', 'linear']
         """
         if not isinstance(n, Integral) or isinstance(n, bool) or n < 0:
-            raise OptionError(f"n: expected how many runs, 0 or more, found {n!r}")
+            raise OptionError(f"n: expected the number of runs, 0 or more, found {n!r}")
         check_mode(mode)
         values = self._get_ranked_values(by, default)
         if values and all(value is None or value != value for value in values):
@@ -136,32 +147,36 @@ class RunCollection(Collection[R]):
             raise OptionError(f"cannot compare the values of {_show_by(by)}: {exc}") from exc
         return self._make([self._items[i] for i in order[: int(n)]])
 
-    def best(
-        self, by: str | Callable[[R], Any], *, mode: str = "max", default: Default = MISSING
-    ) -> R:
-        """Return the best run: the first one of `top`, which explains the arguments.
+    def best(self, by: str | Callable[[R], Any], *, mode: Mode, default: Default = MISSING) -> R:
+        """Return the best run: the first one of `top`.
+
+        Args:
+            by: As for `top`: a key, or a callable that takes a run.
+            mode: ``"max"``: the largest value is the best one; ``"min"``: the smallest.
+            default: For runs that lack the key; if callable, called with the run.
 
         Raises:
-            OptionError: As `top` does, and if there are no runs.
+            OptionError: If there are no runs, and in the cases of `top`.
 
         Examples:
-            >>> from kedro_hydraflow import Run, iter_run_dirs
-            >>> runs = Run.load(iter_run_dirs("examples/data/mlruns", "train_*"))
-            >>> runs.best(by="metrics.accuracy")
-            Run('13f42e9535654d01a4143ddd9be02cb7')
+            >>> runs.best(by="metrics.accuracy", mode="max").get("model.hidden_size")
+            64
+            >>> runs.best(by="end_time", mode="max").info.status  # of the latest run
+            'FAILED'
         """
         if not self._items:
-            raise OptionError(f"there is no run that could be the best by {_show_by(by)}")
+            raise OptionError(f"there is no best run by {_show_by(by)}: the collection is empty")
         return self.top(1, by, mode=mode, default=default)[0]
 
     def _get_ranked_values(self, by: str | Callable[[R], Any], default: Default) -> list[Any]:
-        """Return a number, time or None for each run."""
+        """Return a number, a time or None for each run."""
+        default = to_missing(default)
         if not callable(by):
-            values = self.to_data(by, None if default is MISSING else default)
+            values = self._look_up(self._items, by, None if default is MISSING else default)
         elif default is MISSING:
             values = [by(run) for run in self._items]
         else:
-            raise OptionError("default: it is for a key; a callable returns its own default")
+            raise OptionError("default: only for a key; the callable can return it itself")
         for run, value in zip(self._items, values, strict=True):
             is_ranked = isinstance(value, (Real, datetime)) and not isinstance(value, bool)
             if value is not None and not is_ranked:
@@ -188,11 +203,29 @@ class RunCollection(Collection[R]):
         progress: bool = False,
         **kwargs: Callable[[R], Any],
     ) -> pl.DataFrame:
-        """Return a frame with a row for each run, as ``Collection.to_frame`` does.
+        """Return a Polars frame with a row for each run.
 
         Without any keys, the columns are ``run_id``, ``job_name`` and every key of the
-        configurations; interpolations that cannot be resolved are left as their text. The
-        keys ``"run"``, ``"cfg"``, ``"impl"`` and ``"info"`` give columns of objects.
+        configurations, where interpolations that cannot be resolved are left as text.
+
+        Args:
+            *keys: The columns: keys, or pairs of a key and its default. Without a default,
+                runs that lack the key have null. ``"run"``, ``"cfg"``, ``"impl"`` and ``"info"``
+                are columns of objects.
+            defaults: Defaults by key.
+            n_jobs: As for `pmap`, for the computed columns.
+            backend: As for `pmap`.
+            progress: As for `pmap`.
+            **kwargs: Computed columns by name: functions of the run.
+
+        Raises:
+            MissingKeyError: If no run has a key, and there is no default.
+
+        Examples:
+            >>> runs.to_frame("run_name", "model.type", "metrics.accuracy").row(0)
+            ('incongruous-cod-24', 'mlp', 0.9577777777777777)
+            >>> runs.to_frame().columns[:4]
+            ['run_id', 'job_name', 'model.type', 'model.hidden_size']
         """
         if not keys and not kwargs:
             return make_complete_frame(self._items, defaults or {})
@@ -208,19 +241,25 @@ class RunCollection(Collection[R]):
         impl: bool = True,
         progress: bool = False,
     ) -> Self:
-        """Read the configurations and build the `impl` of all runs now.
+        """Return this collection, with all configurations read and all `impl` objects built.
 
-        Configurations stay plain data: a ``DictConfig`` is built when ``cfg`` is asked for,
-        because it takes fifty times the memory and makes lookups and copies slower.
+        `Run.load` has read the configurations. Each ``DictConfig`` is still built on first use
+        of ``run.cfg``, because it takes fifty times the memory of plain data.
 
         Args:
-            n_jobs: 0 or 1: one after the other; N: in N threads; -1: in one for each core.
+            n_jobs: 0 or 1: one after the other; N: in N threads; -1: in one thread for each core.
             cfg: Whether to read the configurations.
             impl: Whether to build the implementations.
             progress: Whether to show a progress bar.
 
-        Returns:
-            This collection.
+        Examples:
+            >>> from kedro_hydraflow import Run, iter_run_dirs
+            >>> class Model:
+            ...     def __init__(self, artifacts_dir):
+            ...         self.size = artifacts_dir.joinpath("model/weights.npz").stat().st_size
+            >>> models = Run.load(iter_run_dirs("examples/data/mlruns"), Model)
+            >>> max(models.preload(n_jobs=4).to_list("size"))
+            9347
         """
 
         def build(run: R) -> None:
@@ -245,7 +284,20 @@ class RunCollection(Collection[R]):
     ) -> None: ...
 
     def update(self, key: Any, value: Any | Callable[[R], Any], *, force: bool = False) -> None:
-        """Set values in the configuration of every run, as ``Run.update`` does."""
+        """Set values in the configuration of every run, by default only where there are none.
+
+        Args:
+            key: A key, or several.
+            value: The value, for several keys an iterable of as many, or a callable that
+                takes a run and returns either. See `Run.update`.
+            force: Whether to replace existing values.
+
+        Examples:
+            >>> runs.update("model.dropout", 0.0)  # for runs from before there was dropout
+            >>> runs.update("steps", lambda run: run.get("training.epochs") * 21)
+            >>> runs.unique("steps").tolist()
+            [21, 84, 168]
+        """
         for run in self._items:
             run.update(key, value, force=force)
 
@@ -254,11 +306,20 @@ class RunCollection(Collection[R]):
         function: Callable[[R], pl.DataFrame],
         *keys: str | tuple[str, Any | Callable[[R], Any]],
     ) -> pl.DataFrame:
-        """Return one frame of the frames that a function makes of the runs.
+        """Return one frame: the concatenated frames that a function makes of the runs.
 
         Args:
             function: Takes a run, returns a frame.
-            *keys: The run's values to add as columns; a tuple is a key with its default.
+            *keys: Values of the run to add as columns: keys, or pairs of a key and its default.
+
+        Examples:
+            >>> import json
+            >>> import polars as pl
+            >>> def read_correct(run):
+            ...     matrix = json.loads(run.path("confusion_matrix.json").read_text())
+            ...     return pl.DataFrame({"correct": [matrix[digit][digit] for digit in range(10)]})
+            >>> runs.concat(read_correct, "run_id", "model.type").head(1).rows()
+            [(51, '2ca54cc607914e0780960fb8ff621108', 'mlp')]
         """
         import polars as pl
 
@@ -269,7 +330,7 @@ class RunCollection(Collection[R]):
         )
 
     def metric_histories(self, *names: str) -> pl.DataFrame:
-        """Return all values of metrics of all runs as one long frame.
+        """Return all values of metrics of all runs, in one long frame.
 
         Args:
             *names: The metrics, such as ``train/loss``.
@@ -279,41 +340,63 @@ class RunCollection(Collection[R]):
             in the order of the runs, then of the names. Runs without a metric have no rows.
 
         Raises:
-            MetadataError: If what records a metric has another format.
+            MetadataError: If the record of a metric has an unknown format.
             StorageError: If it cannot be read.
 
         Examples:
-            >>> from kedro_hydraflow import Run, iter_run_dirs
-            >>> runs = Run.load(iter_run_dirs("examples/data/mlruns", "eval_*"))
-            >>> runs.metric_histories("train/loss").columns
+            >>> frame = runs.metric_histories("train/loss", "val/accuracy")
+            >>> frame.columns
             ['run_id', 'metric', 'step', 'timestamp', 'value']
+            >>> frame.pivot("metric", index=["run_id", "step"], values="value").columns
+            ['run_id', 'step', 'train/loss', 'val/accuracy']
         """
         return make_history_frame(self._items, names)
 
     def iterdir(self, relative_dir: str = "") -> Iterator[Path]:
-        """Yield what a folder in the artifacts directory of each run holds."""
+        """Yield the paths in the artifacts directory of each run, or in a folder of it.
+
+        Args:
+            relative_dir: The folder, by default the artifacts directory itself.
+
+        Examples:
+            >>> {path.name for path in runs.iterdir("model")}
+            {'weights.npz'}
+        """
         for run in self._items:
             yield from run.iterdir(relative_dir)
 
     def glob(self, pattern: str, relative_dir: str = "") -> Iterator[Path]:
-        """Yield the artifacts of each run that match a pattern."""
+        """Yield the artifacts of each run that match a pattern.
+
+        Args:
+            pattern: A pattern of ``pathlib.Path.glob``.
+            relative_dir: The folder to look in, by default the artifacts directory.
+
+        Examples:
+            >>> sum("ERROR" in path.read_text() for path in runs.glob("*.log"))
+            1
+        """
         for run in self._items:
             yield from run.glob(pattern, relative_dir)
 
 
-def check_mode(mode: str) -> None:
-    """Raise OptionError unless the mode is one of `MODES`."""
+def check_mode(mode: str) -> Mode:
+    """Return the mode.
+
+    Raises:
+        OptionError: If it is not one of `MODES`.
+    """
     if mode not in MODES:
         raise OptionError(f"mode: expected 'max' or 'min', found {mode!r}")
+    return cast("Mode", mode)
 
 
-def look_up(run: Run[Any, Any], key: str, default: Default = MISSING) -> Any:
-    """Return ``run.get(key, default)``, of the run's own class."""
-    return run.get(key, default)
+def _get_from_run(run: Run[Any, Any], key: str, default: Default) -> Any:
+    return run.get(key, default)  # of the run's own class
 
 
 def _get_identity(run: Run[Any, Any]) -> tuple[str, str]:
-    """Return what tells a run from all others, its ID first."""
+    """Return the run's ID and, as IDs may be equal after copying, its place."""
     return run.info.run_id, run.info.get_place().path
 
 

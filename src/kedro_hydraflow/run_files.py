@@ -40,6 +40,12 @@ class RunFiles:
 
         Raises:
             NotFoundError: If there is no such folder.
+
+        Examples:
+            >>> from pathlib import Path
+            >>> with run.chdir("model"):
+            ...     Path("weights.npz").exists()
+            True
         """
         current = Path.cwd()
         path = self.fetch(relative_dir).absolute()  # a relative one would mean another there
@@ -54,6 +60,12 @@ class RunFiles:
 
         On remote storage, it is a local path all the same: a file is fetched when it is
         opened. Only ``str(path)`` needs `fetch` first.
+
+        Examples:
+            >>> import json
+            >>> matrix = json.loads(run.path("confusion_matrix.json").read_text())
+            >>> sum(matrix[digit][digit] for digit in range(10))
+            421
         """
         if self._artifacts_dir is None:
             self._artifacts_dir = make_artifacts_dir(self.info.get_artifacts())
@@ -68,17 +80,38 @@ class RunFiles:
         Raises:
             NotFoundError: If there is no such artifact.
             StorageError: If it cannot be fetched.
+
+        Examples:
+            >>> str(run.fetch("model/weights.npz"))  # for a library that wants text
+            'examples/data/mlruns/.../artifacts/model/weights.npz'
         """
         from kedro_hydraflow.artifacts import fetch
 
         return fetch(self.path(relative_path))
 
     def iterdir(self, relative_dir: str = "") -> Iterator[Path]:
-        """Yield what a folder in the artifacts directory holds."""
+        """Yield the paths in the artifacts directory, or in a folder of it.
+
+        Args:
+            relative_dir: The folder, by default the artifacts directory itself.
+
+        Examples:
+            >>> sorted(path.name for path in run.iterdir())
+            ['.hydra', 'confusion_matrix.json', 'model', 'train_digits_v2.log']
+        """
         yield from self.path(relative_dir).iterdir()
 
     def glob(self, pattern: str, relative_dir: str = "") -> Iterator[Path]:
-        """Yield the artifacts that match a pattern, in a folder of the artifacts directory."""
+        """Yield the artifacts that match a pattern.
+
+        Args:
+            pattern: A pattern of ``pathlib.Path.glob``.
+            relative_dir: The folder to look in, by default the artifacts directory.
+
+        Examples:
+            >>> [path.name for path in run.glob("**/*.npz")]
+            ['weights.npz']
+        """
         yield from self.path(relative_dir).glob(pattern)
 
 

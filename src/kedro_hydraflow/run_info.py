@@ -1,4 +1,4 @@
-"""What is known about one run without its configuration."""
+"""The facts about a run that are not in its configuration, and its logged values."""
 
 from __future__ import annotations
 
@@ -36,30 +36,40 @@ STATUSES = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5
 
 
 class RunInfo:
-    """Facts about one run. They do not change once they are read.
+    """Facts about one run.
 
-    The directory is known from the start. Everything else is read on first use from what
-    tracked the run, and stays as it was read.
+    The run directory is given. All other facts are read on first use, from the store that
+    tracked the run, and do not change after that.
 
     Args:
         run_dir: The run directory: a ``pathlib.Path``, or a ``UPath`` on remote storage.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from kedro_hydraflow import RunInfo
+        >>> experiment = Path("examples/data/mlruns/803221166256626715")
+        >>> info = RunInfo(experiment / "16188f25c92f4d218507a2809e71ec9f")
+        >>> info.job_name, info.status, info.run_name
+        ('train_digits_v2', 'FAILED', 'intelligent-gull-281')
+        >>> (info.end_time - info.start_time).total_seconds()
+        0.061
     """
 
     __slots__ = ("_failure", "_layout", "_logged", "_record", "_run_dir", "_store")
 
     _record: RunRecord
     _store: Store | None
-    """What tracked the run. None looks for that on first use."""
+    """The store that tracked the run. With None, it is found on first use."""
 
     _layout: Store | None
-    """What knows where its configuration and artifacts are, if that is not `_store`."""
+    """The store that locates the configuration and the artifacts, if it is not `_store`."""
 
     _logged: dict[str, Any] | None
-    """All metrics, params or tags by kind (``metrics``), and single ones by key
-    (``metrics.accuracy``), as far as they are read."""
+    """The metrics, params and tags that have been read: all of a kind (``metrics``), and
+    single ones (``metrics.accuracy``)."""
 
     _failure: Exception | None
-    """Why the facts could not be read, until that is raised."""
+    """The error of reading the facts, until it is raised."""
 
     _run_dir: AnyPath | None
 
@@ -73,19 +83,19 @@ class RunInfo:
         self._layout = layout
         self._logged = None if record.logged is None else {**record.logged}
         self._failure = None
-        self._run_dir = None  # made on first use: a load of many runs works with text paths
+        self._run_dir = None  # made on first use: loading many runs takes text paths
 
     @classmethod
     def from_record(
         cls, record: RunRecord, store: Store | None, layout: Store | None = None
     ) -> RunInfo:
-        """Return the facts about a run.
+        """Return the info of a recorded run.
 
         Args:
-            record: What is known of it.
-            store: What tracked it; with None, that is found on first use.
-            layout: What knows where its configuration and artifacts are, by default the store
-                or what `find_layout` finds.
+            record: The record.
+            store: The store that tracked the run. With None, it is found on first use.
+            layout: The store that locates the configuration and the artifacts, by default
+                ``store``, or else the one that `find_layout` finds.
         """
         info = cls.__new__(cls)
         info._set_up(record, store, layout)
@@ -125,14 +135,14 @@ class RunInfo:
 
     @property
     def run_id(self) -> str:
-        """The MLflow run ID, which is the name of the run directory."""
+        """The MLflow run ID, the name of the run directory."""
         return self._record.run_id
 
     @property
     def job_name(self) -> str:
         """The Hydra job name, which HydraFlow uses as the MLflow experiment's name.
 
-        Empty if nothing recorded it.
+        Empty if it is not recorded.
         """
         experiment = self._record.experiment
         if experiment.experiment_name is None:
@@ -159,12 +169,12 @@ class RunInfo:
 
     @property
     def start_time(self) -> datetime | None:
-        """When the run started, in UTC, to the millisecond; None if it is not recorded."""
+        """The start of the run in UTC, to the millisecond; None if it is not recorded."""
         return self._get_time("start_time")
 
     @property
     def end_time(self) -> datetime | None:
-        """When the run ended, in UTC, to the millisecond; None while it goes on."""
+        """The end of the run in UTC, to the millisecond; None while the run goes on."""
         return self._get_time("end_time")
 
     @property
@@ -177,19 +187,19 @@ class RunInfo:
         return self._record
 
     def get_record(self) -> RunRecord:
-        """Return what the store recorded, as far as it has been read."""
+        """Return the store's record, with the facts that have been read."""
         return self._record
 
     def get_store(self) -> Store:
-        """Return what tracked the run."""
+        """Return the store that tracked the run."""
         if self._store is None:
             find_missing_stores([self])
         return cast("Store", self._store)
 
     def get_layout(self) -> Store:
-        """Return what knows where the configuration and the artifacts are.
+        """Return the store that locates the configuration and the artifacts.
 
-        To find it takes no look at a database, which might be locked or broken.
+        Finding it opens no database, which might be locked or broken.
         """
         if self._layout is None:
             self._layout = self._store or find_layout(self._record.experiment)
@@ -200,11 +210,11 @@ class RunInfo:
         return self.get_layout().artifacts(self._record)
 
     def get_config_url(self) -> str:
-        """Return the file of the configuration, for messages."""
+        """Return the URL of the configuration file, for messages."""
         return self.get_layout().config_url(self._record)
 
     def read_config(self) -> PlainConfig:
-        """Return the stored configuration; without one, an empty one.
+        """Return the stored configuration, an empty one if there is none.
 
         A run directory that does not exist is logged, as in hydraflow.
 
@@ -239,7 +249,7 @@ class RunInfo:
                 self._record = replace(self._record, facts=found)
             facts = found
         if facts is None and failure is not None:
-            self._failure = None  # they are read again the next time
+            self._failure = None  # the facts are read again the next time
             raise failure
         return None if facts is None else facts.get(name) or None
 
@@ -272,18 +282,18 @@ def rebuild_info(
     logged: dict[str, Any] | None,
     store: Store | None,
 ) -> RunInfo:
-    """Return the facts of a run that was pickled."""
+    """Return the info of a run that was pickled."""
     record = RunRecord(storage, path, run_id, experiment, facts, logged)
     return RunInfo.from_record(record, store)
 
 
-# What is read of many runs at once -----------------------------------------------------------
+# Reading many runs at once -------------------------------------------------------------------
 
 
 def read_facts(infos: Iterable[RunInfo]) -> None:
-    """Read the facts of many runs at once, where they have not been read.
+    """Read the facts of many runs at once, unless they have been read.
 
-    Why they cannot be read is raised when a fact of that run is asked for.
+    An error is raised on the first use of a fact of its run.
     """
     unread = [info for info in infos if info._record.facts is None and info._failure is None]
     for store, group in _group_by_store(unread):
@@ -295,15 +305,15 @@ def read_facts(infos: Iterable[RunInfo]) -> None:
 
 
 def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
-    """Return what was logged for each run, read at once where it has not been read.
+    """Return a logged value of each run, read at once unless it has been read.
 
     Args:
         infos: The runs.
-        key: All of a kind (``metrics``), or one of it (``metrics.accuracy``).
+        key: One value (``metrics.accuracy``), or all of a kind (``metrics``).
 
     Returns:
-        For each run the values by name, or the one value; None without one, or why it cannot
-        be read, which is not remembered.
+        For each run its value, or the values by name; None if there is none, or the error of
+        reading it. Errors are not kept: the next call reads again.
     """
     kind, _, name = key.partition(".")
     unread = [info for info in infos if {kind, key}.isdisjoint(info._logged or ())]
@@ -324,13 +334,13 @@ def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
 
 
 def _get_logged(info: RunInfo, kind: str, name: str, key: str) -> Any:
-    """Return what has been read of what a run logged."""
+    """Return a logged value that has been read, None if the run has none."""
     logged = info._logged or {}
     return logged[kind].get(name) if name and kind in logged else logged.get(key)
 
 
 def read_histories(infos: Sequence[RunInfo], name: str) -> list[list[Point] | KedroHydraflowError]:
-    """Return all values of a metric of each run, sorted, or why they cannot be read."""
+    """Return all values of a metric of each run, sorted, or the error of reading them."""
     found: dict[int, list[Point] | KedroHydraflowError] = {}
     for store, group in _group_by_store(infos):
         histories = store.read_histories(_get_records(group), name)
@@ -339,7 +349,7 @@ def read_histories(infos: Sequence[RunInfo], name: str) -> list[list[Point] | Ke
 
 
 def is_known_as_deleted(info: RunInfo) -> bool:
-    """Return whether a run was deleted in MLflow, as far as that has been read."""
+    """Whether a run was deleted in MLflow, by the facts that have been read."""
     return is_deleted(info.get_record().facts)
 
 
@@ -382,10 +392,10 @@ def warn_of_absent(infos: Sequence[RunInfo]) -> None:
 
 
 def find_missing_stores(infos: Iterable[RunInfo]) -> None:
-    """Find the stores of many runs at once, where they are not known."""
+    """Find the stores of many runs at once, unless they are known."""
     unknown = [info for info in infos if info._store is None]
     for info, store in zip(unknown, find_stores(_get_records(unknown)), strict=True):
-        info._store = info._layout if info._layout == store else store  # which others share
+        info._store = info._layout if info._layout == store else store  # to share one
 
 
 def _get_records(infos: Sequence[RunInfo]) -> list[RunRecord]:
@@ -393,7 +403,7 @@ def _get_records(infos: Sequence[RunInfo]) -> list[RunRecord]:
 
 
 def _group_by_store(infos: Sequence[RunInfo]) -> Iterable[tuple[Store, list[RunInfo]]]:
-    """Return the stores of runs, each with its runs."""
+    """Return the stores of the runs, each with its runs."""
     find_missing_stores(infos)
     groups: dict[Store, list[RunInfo]] = {}
     last = None

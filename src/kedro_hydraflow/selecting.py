@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from dataclasses import MISSING
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +18,7 @@ from omegaconf.errors import ConfigTypeError, MissingMandatoryValue, OmegaConfBa
 
 from kedro_hydraflow.config import Configuration, PlainConfig, is_literal, lacks, split_key
 from kedro_hydraflow.errors import KedroHydraflowError
+from kedro_hydraflow.missing import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable

@@ -259,7 +259,7 @@ def test_what_makes_no_frame(root: Path, options: dict[str, Any], message: str) 
             {"type": TABLE, "versioned": True},
             "dataset: artifacts of runs have no versions",
         ),
-        ("dataset", {"type": TABLE, "version": 1}, "dataset: artifacts of runs have no versions"),
+        ("dataset", {"type": TABLE, "version": 1}, "artifacts of runs have no versions"),
         ("dataset", {"type": TABLE, "filepath": "a"}, "'filepath' is the path of the artifact"),
         ("filepath_arg", 3, "filepath_arg: expected the name of an option, found 3"),
         ("concat", "yes", "concat: expected true or false, found 'yes'"),

@@ -678,9 +678,8 @@ def test_dataset_of_the_best_run(place: Place, local_runs: RunCollection[Any]) -
     dataset = HydraflowRunDataset(
         path=place.sweep_url, best_by="metrics.accuracy", mode="max", credentials=place.options
     )
-    assert (
-        dataset.load().info.run_id == local_runs.best(by="metrics.accuracy", mode="max").info.run_id
-    )
+    best = local_runs.best(by="metrics.accuracy", mode="max")
+    assert dataset.load().info.run_id == best.info.run_id
 
 
 # Kedro's runners -----------------------------------------------------------------------

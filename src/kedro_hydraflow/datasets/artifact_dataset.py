@@ -7,7 +7,7 @@ import inspect
 import logging
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kedro.io.core import VERSION_KEY, VERSIONED_FLAG_KEY, parse_dataset_definition
@@ -24,6 +24,7 @@ from kedro_hydraflow.errors import (
     describe,
 )
 from kedro_hydraflow.finding import check_flag, report
+from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.parallel import parallel_map
 
 if TYPE_CHECKING:

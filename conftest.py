@@ -1,0 +1,20 @@
+"""The runs that the examples in docstrings are about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kedro_hydraflow import Run, iter_run_dirs
+
+SWEEP = "examples/data/mlruns"
+
+
+@pytest.fixture(autouse=True)
+def _names_in_examples(request: pytest.FixtureRequest, doctest_namespace: dict[str, Any]) -> None:
+    """Define ``runs`` and ``run`` anew for each example, which may update them."""
+    if isinstance(request.node, pytest.DoctestItem):
+        runs = Run.load(iter_run_dirs(SWEEP), index=False)
+        doctest_namespace["runs"] = runs
+        doctest_namespace["run"] = runs.get(run_id="5b59290f35f943c8863522a4cd371131")

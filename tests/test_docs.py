@@ -1,0 +1,130 @@
+"""The examples in docstrings are there, and those in the README and docs/ run on the example data.
+
+``pytest --doctest-modules`` runs those in docstrings.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from kedro.io import DataCatalog
+
+from kedro_hydraflow import Collection, GroupBy, Run, RunCollection, RunInfo, iter_run_dirs
+from tests.conftest import ROOT, SWEEP
+
+DOCUMENTS = [path.relative_to(ROOT) for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))]
+
+INTERNAL = {
+    "from_info",
+    "from_record",
+    "get_artifacts",
+    "get_config_url",
+    "get_configuration",
+    "get_layout",
+    "get_place",
+    "get_record",
+    "get_store",
+    "read_config",
+}
+"""Methods for the other modules of the package."""
+
+
+def list_methods() -> list[Any]:
+    return [
+        pytest.param(member, id=f"{cls.__name__}.{name}")
+        for cls in (Collection, RunCollection, GroupBy, Run, RunInfo)
+        for name, member in inspect.getmembers(cls, inspect.isroutine)
+        if not name.startswith("_") and name not in INTERNAL
+        if member.__module__.startswith("kedro_hydraflow")
+    ]
+
+
+@pytest.mark.parametrize("method", list_methods())
+def test_every_method_has_an_example(method: Any) -> None:
+    assert "\nExamples:\n    >>> " in (inspect.getdoc(method) or "")
+
+
+def read_blocks(document: Path, language: str) -> list[str]:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    blocks = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(code) for _, code in blocks]
+
+
+def needs_server(code: str) -> bool:
+    """Whether the code, comments apart, has a URL in it."""
+    constants = [node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)]
+    return any(isinstance(value, str) and "://" in value for value in constants)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory with the example data and the class that the documents name, to work in."""
+    for name in ("mlruns", "data/mlruns"):
+        shutil.copytree(SWEEP, tmp_path / name)
+        for run_dir in iter_run_dirs(tmp_path / name):
+            (run_dir / "artifacts/metrics.csv").write_text("step,loss\n1,0.5\n")
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "my_project").mkdir()
+    (tmp_path / "my_project/analysis.py").write_text(
+        "class Model:\n    def __init__(self, artifacts_dir): self.artifacts_dir = artifacts_dir\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in ("my_project", "my_project.analysis"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_python_in(document: Path, project: Path) -> None:
+    run = Run.load(iter_run_dirs("mlruns"))[0]
+    names = {  # of which the text speaks
+        "Run": Run,
+        "iter_run_dirs": iter_run_dirs,
+        "np": np,
+        "pl": pl,
+        "os": os,
+        "root": "mlruns",
+        "run": run,
+        "artifacts_dir": run.path(),
+    }
+    ran = [
+        exec(compile(code, f"{document}, block {i}", "exec"), names)
+        for i, code in enumerate(read_blocks(document, "python"))
+        if not needs_server(code)
+    ]
+    at_least = {"README.md": 3, "docs/remote-storage.md": 2, "docs/scaling.md": 2}
+    assert len(ran) >= at_least.get(document.as_posix(), 0)
+    if document.name == "README.md":
+        frame = names["make_leaderboard"](names["runs"])
+        assert frame.height == len(names["runs"]) == 31
+    elif document.name == "scaling.md":
+        assert pl.read_parquet(project / "all.parquet").height == 31
+
+
+def test_the_catalog_in_the_readme(project: Path) -> None:
+    (text, *_) = read_blocks(Path("README.md"), "yaml")
+    config = yaml.safe_load(text)
+    catalog = DataCatalog.from_config(config)
+    loaded = {name: catalog.load(name) for name in config}
+    runs = loaded["sweep_runs"]
+    assert runs
+    assert runs.to_list("status") == ["FINISHED"] * len(runs)
+    assert type(runs[0].impl).__name__ == "Model"
+    assert loaded["best_run"].metrics["accuracy"] == max(
+        Run.load(iter_run_dirs("data/mlruns")).to_list("metrics.accuracy")
+    )
+    assert list(loaded["learning_curves"].columns[:2]) == ["run_id", "training.learning_rate"]
