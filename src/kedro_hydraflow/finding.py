@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from kedro_hydraflow.errors import Failure, OptionError, RunLoadError
 from kedro_hydraflow.index import NO_INDEX, Index
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ON_ERROR = ("raise", "warn")
+OnError = Literal["raise", "warn"]
 """What to do about experiments and runs that cannot be read."""
+
+ON_ERROR: tuple[OnError, ...] = get_args(OnError)
 
 _MAX_SHOWN = 100
 """How many failures an error shows one by one."""

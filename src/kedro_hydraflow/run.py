@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from polars._typing import PolarsDataType
 
     from kedro_hydraflow.config import PlainConfig
+    from kedro_hydraflow.finding import OnError
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.run_collection import RunCollection
     from kedro_hydraflow.storage import Location
@@ -247,7 +248,7 @@ class Run(RunFiles, Generic[C, I]):
         *,
         n_jobs: int = 0,
         progress: bool = False,
-        on_error: str = "raise",
+        on_error: OnError = "raise",
         config_class: type[C] | None = None,
         index: IndexOption = None,
         storage_options: Mapping[str, Any] | None = None,
@@ -262,7 +263,7 @@ class Run(RunFiles, Generic[C, I]):
         *,
         n_jobs: int = 0,
         progress: bool = False,
-        on_error: str = "raise",
+        on_error: OnError = "raise",
         config_class: type[C] | None = None,
         index: IndexOption = None,
         storage_options: Mapping[str, Any] | None = None,
@@ -276,7 +277,7 @@ class Run(RunFiles, Generic[C, I]):
         *,
         n_jobs: int = 0,
         progress: bool = False,
-        on_error: str = "raise",
+        on_error: OnError = "raise",
         config_class: type[C] | None = None,
         index: IndexOption = None,
         storage_options: Mapping[str, Any] | None = None,

@@ -6,7 +6,7 @@ import copy
 from dataclasses import MISSING
 from datetime import datetime
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
 
 from typing_extensions import Self
 
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Run[Any, Any])
 
-MODES = ("max", "min")
+Mode = Literal["max", "min"]
 """Whether the largest value is the best one, or the smallest."""
+
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 class RunCollection(Collection[R]):
@@ -96,7 +98,7 @@ class RunCollection(Collection[R]):
         n: int,
         by: str | Callable[[R], Any],
         *,
-        mode: str = "max",
+        mode: Mode = "max",
         default: Default = MISSING,
     ) -> Self:
         """Return the ``n`` best runs, the best one first, or all if there are fewer.
@@ -135,7 +137,7 @@ class RunCollection(Collection[R]):
         return self._make([self._items[i] for i in order[: int(n)]])
 
     def best(
-        self, by: str | Callable[[R], Any], *, mode: str = "max", default: Default = MISSING
+        self, by: str | Callable[[R], Any], *, mode: Mode = "max", default: Default = MISSING
     ) -> R:
         """Return the best run: the first one of `top`, which explains the arguments.
 

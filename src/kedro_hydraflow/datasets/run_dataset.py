@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from kedro_hydraflow.index import IndexOption
-    from kedro_hydraflow.run_collection import RunCollection
+    from kedro_hydraflow.run_collection import Mode, RunCollection
     from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.storage import Location
     from kedro_hydraflow.stores import ExperimentFilter
@@ -115,7 +115,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         filters: Sequence[str] | None = None,
         run_id: str | None = None,
         best_by: str | None = None,
-        mode: str = "max",
+        mode: Mode = "max",
         n_jobs: int = 0,
         progress: bool = False,
         on_error: str = "raise",
