@@ -6,9 +6,9 @@ import copy
 from dataclasses import MISSING
 from datetime import datetime
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
-from typing_extensions import Self
+from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow.collection import Collection, Default
 from kedro_hydraflow.columns import sort_order
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-R = TypeVar("R", bound=Run[Any, Any])
+R = TypeVar("R", bound=Run[Any, Any], default=Run[Any, Any])
 
 Mode = Literal["max", "min"]
 """Whether the largest value is the best one, or the smallest."""
