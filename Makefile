@@ -58,10 +58,11 @@ integration: $(SERVERS)/stamp $(MLFLOW)/stamp $(AZURITE) ## Run the tests agains
 fuzz: $(VENV)/test.stamp ## Compare what we read from YAML with OmegaConf, for 100,000 documents
 	$(BIN)/python -m tests.fuzz --documents $(DOCUMENTS)
 
-lint: $(VENV)/lint.stamp ## Check style (ruff), types (mypy) and the direction of imports
+lint: $(VENV)/lint.stamp ## Check style (ruff), types (mypy, pyright) and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright # which warns of newer versions of itself
 	$(BIN)/lint-imports
 
 format: $(VENV)/lint.stamp ## Put the code into the common format

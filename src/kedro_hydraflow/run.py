@@ -42,7 +42,15 @@ C = TypeVar("C", default=Any)
 I = TypeVar("I", default=None)  # noqa: E741 - the name that hydraflow uses
 """The type of the implementation."""
 
+D = TypeVar("D", default=Any)
+J = TypeVar("J", default=None)
+"""The same two as `Run.load` infers them from its arguments."""
+
 R = TypeVar("R", bound="Run[Any, Any]")
+
+if TYPE_CHECKING:
+    # Any, not C: of a class that takes `cfg: Config | None = None`, C would be `Config | None`.
+    Factory = Callable[[Path], I] | Callable[[Path, Any], I]
 
 
 class Run(RunFiles, Generic[C, I]):
@@ -88,7 +96,7 @@ class Run(RunFiles, Generic[C, I]):
     def __init__(
         self,
         run_dir: Location,
-        impl_factory: Callable[[Path], I] | Callable[[Path, C], I] | None = None,
+        impl_factory: Factory[I] | None = None,
         *,
         config_class: type[C] | None = None,
         storage_options: Mapping[str, Any] | None = None,
@@ -271,12 +279,47 @@ class Run(RunFiles, Generic[C, I]):
         """
         return make_history_frame([self], [name]).drop("run_id", "metric")
 
+    # For one run and for many, three signatures each. To pyright, `Run` in `Run.load` is
+    # Run[Any, None] whatever the arguments are, so the first takes the type of the configuration
+    # from config_class, the second that of the implementation from the factory. The third is for
+    # calls with neither, and for classes that have an implementation: Run[Config, Model], or a
+    # subclass of it.
+    @overload
+    @classmethod
+    def load(  # type: ignore[overload-overlap] # text is an iterable of text too
+        cls: type[Run[Any, None]],
+        run_dir: Location,
+        impl_factory: Factory[J] | None = None,
+        *,
+        n_jobs: int = 0,
+        progress: bool = False,
+        on_error: OnError = "raise",
+        config_class: type[D],
+        index: IndexOption = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> Run[D, J]: ...
+
+    @overload
+    @classmethod
+    def load(  # type: ignore[overload-overlap] # text is an iterable of text too
+        cls: type[Run[D, None]],
+        run_dir: Location,
+        impl_factory: Factory[J],
+        *,
+        n_jobs: int = 0,
+        progress: bool = False,
+        on_error: OnError = "raise",
+        config_class: type[D] | None = None,
+        index: IndexOption = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> Run[D, J]: ...
+
     @overload
     @classmethod
     def load(  # type: ignore[overload-overlap] # text is an iterable of text too
         cls,
         run_dir: Location,
-        impl_factory: Callable[[Path], I] | Callable[[Path, C], I] | None = None,
+        impl_factory: Factory[I] | None = None,
         *,
         n_jobs: int = 0,
         progress: bool = False,
@@ -289,9 +332,39 @@ class Run(RunFiles, Generic[C, I]):
     @overload
     @classmethod
     def load(
+        cls: type[Run[Any, None]],
+        run_dir: Iterable[Location],
+        impl_factory: Factory[J] | None = None,
+        *,
+        n_jobs: int = 0,
+        progress: bool = False,
+        on_error: OnError = "raise",
+        config_class: type[D],
+        index: IndexOption = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> RunCollection[Run[D, J]]: ...
+
+    @overload
+    @classmethod
+    def load(
+        cls: type[Run[D, None]],
+        run_dir: Iterable[Location],
+        impl_factory: Factory[J],
+        *,
+        n_jobs: int = 0,
+        progress: bool = False,
+        on_error: OnError = "raise",
+        config_class: type[D] | None = None,
+        index: IndexOption = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> RunCollection[Run[D, J]]: ...
+
+    @overload
+    @classmethod
+    def load(
         cls,
         run_dir: Iterable[Location],
-        impl_factory: Callable[[Path], I] | Callable[[Path, C], I] | None = None,
+        impl_factory: Factory[I] | None = None,
         *,
         n_jobs: int = 0,
         progress: bool = False,
@@ -305,15 +378,15 @@ class Run(RunFiles, Generic[C, I]):
     def load(
         cls,
         run_dir: Location | Iterable[Location],
-        impl_factory: Callable[[Path], I] | Callable[[Path, C], I] | None = None,
+        impl_factory: ImplFactory | None = None,
         *,
         n_jobs: int = 0,
         progress: bool = False,
         on_error: OnError = "raise",
-        config_class: type[C] | None = None,
+        config_class: type | None = None,
         index: IndexOption = None,
         storage_options: Mapping[str, Any] | None = None,
-    ) -> Self | RunCollection[Self]:
+    ) -> Run[Any, Any] | RunCollection[Any]:
         """Return one run, or a collection of many runs with their configurations read.
 
         One run is read on first use.

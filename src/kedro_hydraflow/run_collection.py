@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 from datetime import datetime
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
-from typing_extensions import Self
+from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow.collection import Collection, Default
 from kedro_hydraflow.columns import sort_order
@@ -24,13 +24,10 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-R = TypeVar("R", bound=Run[Any, Any])
+R = TypeVar("R", bound=Run[Any, Any], default=Run[Any, Any])
 
 Mode = Literal["max", "min"]
 """Which value is the best one: the largest or the smallest."""
-
-MODES = ("max", "min")
-"""The values of `Mode`."""
 
 
 class RunCollection(Collection[R]):
@@ -380,15 +377,10 @@ class RunCollection(Collection[R]):
             yield from run.glob(pattern, relative_dir)
 
 
-def check_mode(mode: str) -> Mode:
-    """Return the mode.
-
-    Raises:
-        OptionError: If it is not one of `MODES`.
-    """
-    if mode not in MODES:
+def check_mode(mode: object) -> None:
+    """Raise OptionError unless the mode is one of `Mode`."""
+    if mode not in get_args(Mode):
         raise OptionError(f"mode: expected 'max' or 'min', found {mode!r}")
-    return cast("Mode", mode)
 
 
 def _get_from_run(run: Run[Any, Any], key: str, default: Default) -> Any:
