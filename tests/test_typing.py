@@ -348,7 +348,7 @@ def rank(runs: RunCollection) -> Run[Any, Any]:
 
 def test_datasets() -> None:
     runs = HydraflowRunCollectionDataset(path=SWEEP).load()
-    assert_type(runs, RunCollection[Any])
+    assert_type(runs, RunCollection[Run[Any, Any]])
     assert rank(runs).info.run_id == BEST
     run = HydraflowRunDataset(path=SWEEP, best_by="metrics.accuracy", mode="max").load()
     assert assert_type(run, Run[Any, Any]).info.run_id == BEST
@@ -363,6 +363,8 @@ def test_what_has_to_be_an_error() -> None:
     dirs = get_dirs()
     with pytest.raises(OptionError, match="mode"):
         runs.best(by="seed", mode="largest")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="mode"):
+        runs.best(by="seed")  # type: ignore[call-arg]
     with pytest.raises(OptionError, match="mode"):
         runs.top(2, by="seed", mode="largest")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="on_error"):

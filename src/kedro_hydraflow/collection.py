@@ -452,6 +452,26 @@ class Collection(Sequence[T], Generic[T]):
         for item in self._items:
             yield function(item, *args, **kwargs)
 
+    @overload
+    def pmap(
+        self,
+        function: Callable[[T], R],
+        n_jobs: int = -1,
+        backend: str | None = None,
+        progress: bool = False,
+    ) -> list[R]: ...
+
+    @overload
+    def pmap(
+        self,
+        function: Callable[..., R],
+        n_jobs: int = -1,
+        backend: str | None = None,
+        progress: bool = False,
+        *args: Any,
+        **kwargs: Any,
+    ) -> list[R]: ...
+
     def pmap(
         self,
         function: Callable[..., R],

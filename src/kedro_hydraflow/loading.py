@@ -35,13 +35,13 @@ from kedro_hydraflow.stores import ExperimentFilter, find_layout, open_store
 from kedro_hydraflow.stores.record import ExperimentRecord, RunNames, make_run_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
     from kedro_hydraflow.config import PlainConfig
     from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.impl import ImplFactory
     from kedro_hydraflow.index import IndexOption
+    from kedro_hydraflow.run import Factory
     from kedro_hydraflow.storage import Location, Storage
     from kedro_hydraflow.stores import Store
 
@@ -138,7 +138,7 @@ def _make_infos(
 def iter_runs(
     tracking_dir: Location | None = None,
     experiment_names: ExperimentFilter = None,
-    impl_factory: Callable[[Path], I] | Callable[[Path, C], I] | None = None,
+    impl_factory: Factory[I] | None = None,
     *,
     batch_size: int = 10_000,
     include_deleted: bool | None = None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.datasets._base import ReadOnlyDataset, TablePreview, to_table
 from kedro_hydraflow.datasets._search import RunSearch
+from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import RunCollection
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.stores import ExperimentFilter
 
 
-class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
+class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]]):
     """The HydraFlow runs below a tracking directory, as a ``RunCollection``.
 
     Args:
@@ -129,7 +130,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Any]]):
             storage_options=self._storage_options,
         )
 
-    def load(self) -> RunCollection[Any]:
+    def load(self) -> RunCollection[Run[Any, Any]]:
         """Return the runs, freshly read, sorted by experiment name and run directory.
 
         Raises:
