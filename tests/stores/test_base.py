@@ -165,7 +165,7 @@ def test_configurations_are_where_the_store_says(make_store: Callable[[], Store]
         assert (config is None) == (file.read() is None)
         assert config is None or isinstance(config, dict)
     assert any(configs)
-    assert store.explain_strays(records) == [None] * len(records)
+    assert store.get_run_errors(records) == [None] * len(records)
 
 
 @pytest.mark.parametrize(

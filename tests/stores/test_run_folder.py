@@ -9,7 +9,7 @@ import pytest
 
 from kedro_hydraflow.errors import MetadataError, NotARunError, RunNotFoundError, StorageError
 from kedro_hydraflow.storage import Place, locate
-from kedro_hydraflow.stores.run_folder import explain_strays
+from kedro_hydraflow.stores.run_folder import get_folder_errors
 from tests.conftest import TrackingDir, write
 
 
@@ -36,7 +36,7 @@ STRAYS = ["of an experiment", "artifacts is a file", "something else"]
 def test_what_is_a_run(experiment: Callable[[], Place], waits: list[float]) -> None:
     place = experiment()
     names = [*RUNS, *STRAYS, "absent"]
-    errors = explain_strays([place.join(name) for name in names])
+    errors = get_folder_errors([place.join(name) for name in names])
     assert errors[: len(RUNS)] == [None] * len(RUNS)
     for name, error in zip(STRAYS, errors[len(RUNS) :], strict=False):
         assert type(error) is NotARunError
@@ -44,13 +44,13 @@ def test_what_is_a_run(experiment: Callable[[], Place], waits: list[float]) -> N
     assert str(errors[-2]).endswith("found notes.txt")
     assert type(errors[-1]) is RunNotFoundError
     assert str(errors[-1]) == f"there is no run directory {place.join('absent').url!r}"
-    assert explain_strays([]) == []
+    assert get_folder_errors([]) == []
 
 
 def test_what_cannot_be_told_is_said(tracking_dir: TrackingDir) -> None:
     directory = tracking_dir.add_experiment("train")
     write(directory / "a/meta.yaml", "run_id: a\nrun_id: b\n")
-    (error,) = explain_strays([locate(directory / "a")])
+    (error,) = get_folder_errors([locate(directory / "a")])
     assert type(error) is MetadataError
     assert str(error) == f"{directory / 'a/meta.yaml'}: the key 'run_id' occurs twice"
 
@@ -58,6 +58,6 @@ def test_what_cannot_be_told_is_said(tracking_dir: TrackingDir) -> None:
 def test_what_cannot_be_listed_is_no_stray(tracking_dir: TrackingDir) -> None:
     directory = tracking_dir.add_experiment("train")
     (directory / "loop").symlink_to(directory / "loop")
-    (error,) = explain_strays([locate(directory / "loop")])
+    (error,) = get_folder_errors([locate(directory / "loop")])
     assert isinstance(error, StorageError)
     assert not isinstance(error, NotARunError)

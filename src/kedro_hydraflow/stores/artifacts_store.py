@@ -33,7 +33,7 @@ from kedro_hydraflow.stores.record import (
     RunNames,
     RunRecord,
 )
-from kedro_hydraflow.stores.run_folder import explain_strays, is_run_id
+from kedro_hydraflow.stores.run_folder import get_folder_errors, is_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -172,8 +172,8 @@ class ArtifactsStore(Store):
         return FoundRuns(records, [])
 
     @override
-    def explain_strays(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
-        return explain_strays(records)
+    def get_run_errors(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
+        return get_folder_errors(records)
 
     @override
     def _read_experiment_name(self, record: RunRecord) -> str:

@@ -143,7 +143,7 @@ class Store(ABC):
         """
         return read_parsed_in(records, self.config_file, reader.read)
 
-    def explain_strays(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
+    def get_run_errors(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
         """Return for each of these why it is no run after all, None if it is one."""
         return [None] * len(records)
 

@@ -55,7 +55,7 @@ from kedro_hydraflow.stores.record import (
     is_deleted,
     is_finished,
 )
-from kedro_hydraflow.stores.run_folder import explain_strays, is_run_id
+from kedro_hydraflow.stores.run_folder import get_folder_errors, is_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -164,7 +164,7 @@ class FileStore(Store):
         else:
             # One listing each, which folders with the name of a run are not worth.
             odd = [i for i, name in enumerate(names) if not is_run_id(name)]
-            strays = explain_strays([Place(storage, paths[i]) for i in odd])
+            strays = get_folder_errors([Place(storage, paths[i]) for i in odd])
             for i, error in zip(odd, strays, strict=True):
                 facts_of_runs[i] = error
         records = []
@@ -197,14 +197,14 @@ class FileStore(Store):
             for i, facts in enumerate(facts_of_runs)
             if facts is None or isinstance(facts, NotARunError)
         ]
-        strays = explain_strays([Place(storage, paths[i]) for i in absent])
+        strays = get_folder_errors([Place(storage, paths[i]) for i in absent])
         for i, error in zip(absent, strays, strict=True):
             facts_of_runs[i] = error or {}  # or a run that a database records
         return facts_of_runs
 
     @override
-    def explain_strays(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
-        return explain_strays(records)
+    def get_run_errors(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
+        return get_folder_errors(records)
 
     # What was recorded -----------------------------------------------------------------------
 

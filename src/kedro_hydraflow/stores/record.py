@@ -84,8 +84,8 @@ class RunNames:
 
     experiment: ExperimentRecord
     names: list[str]
-    brought: Mapping[str, Any] = field(default_factory=dict)
-    """What listing the runs brought along, by name. Only the store itself can use it."""
+    prefetched: Mapping[str, Any] = field(default_factory=dict)
+    """Data that the store got while listing, by run name. Only that store can use it."""
 
     def take(self, start: int, stop: int) -> RunNames:
         """Return some of the names."""

@@ -24,7 +24,7 @@ _MAX_SHOWN = 10
 """How many names of a folder that is no run an error shows."""
 
 
-def explain_strays(places: Sequence[Place]) -> list[KedroHydraflowError | None]:
+def get_folder_errors(places: Sequence[Place]) -> list[KedroHydraflowError | None]:
     """Return an error for each folder that is not a run directory, None for one that is.
 
     Returns:

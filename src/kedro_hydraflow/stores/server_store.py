@@ -143,7 +143,7 @@ class ServerStore(Store):
 
             searched = _map_in_threads(search, experiments)
         listed = [
-            RunNames(experiment, sorted(runs), brought=runs)
+            RunNames(experiment, sorted(runs), prefetched=runs)
             for experiment, runs in zip(experiments, searched, strict=True)
         ]
         return RunListing(listed, [])
@@ -152,13 +152,13 @@ class ServerStore(Store):
     def read_runs(
         self, listed: Sequence[RunNames], *, include_deleted: bool | None = None
     ) -> FoundRuns:
-        unknown = [name for part in listed for name in part.names if name not in part.brought]
+        unknown = [name for part in listed for name in part.names if name not in part.prefetched]
         asked = dict(zip(unknown, self._get_runs(unknown), strict=True))
         records = []
         failures = []
         for part in listed:
             for run_id in part.names:
-                run = part.brought.get(run_id) or asked[run_id]
+                run = part.prefetched.get(run_id) or asked[run_id]
                 try:
                     record = self._make_record(part.experiment, run_id, run)
                 except KedroHydraflowError as exc:
