@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import threading
 from pathlib import Path
@@ -25,6 +26,17 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     seconds: list[float] = []
     monkeypatch.setattr("kedro_hydraflow.stores.meta_file.time.sleep", seconds.append)
     return seconds
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make SQLite wait for a lock for only a tenth of a second. Messages do not change."""
+    connect = sqlite3.connect
+
+    def connect_without_patience(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        return connect(*args, **{**kwargs, "timeout": 0.1})
+
+    monkeypatch.setattr(sqlite3, "connect", connect_without_patience)
 
 
 def run_id(number: int) -> str:

@@ -224,12 +224,12 @@ def test_a_run_that_cannot_be_read_is_not_hidden_by_a_database(
         find_run_ids(tracking_dir.root)
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("problem", ["broken", "locked"])
 def test_a_run_directory_beside_a_database_that_cannot_be_read(
-    database: Database, tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch, problem: str
+    database: Database, tracking_dir: TrackingDir, problem: str
 ) -> None:
     """What is in the directory is read; only what the database records is an error."""
-    monkeypatch.setattr("kedro_hydraflow.stores.sqlite_store._TIMEOUT", 0.1)
     database.add_run(database.add_experiment("train"), "a")
     for run_id in "ab":
         write(tracking_dir.root / f"1/{run_id}/artifacts/.hydra/config.yaml", "seed: 1")

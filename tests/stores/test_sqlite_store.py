@@ -26,7 +26,6 @@ from kedro_hydraflow.finding import Search, find_runs, find_some_runs
 from kedro_hydraflow.run_info import RunInfo
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.stores import open_store
-from kedro_hydraflow.stores import sqlite_store as module
 from tests.conftest import DATABASE_SWEEP, Database, TrackingDir, write
 from tests.stores.conftest import find_run_ids
 
@@ -333,16 +332,26 @@ def test_columns_take_a_query_each_however_many_runs(
 def test_more_runs_than_one_query_takes(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_RUNS_AT_ONCE", 3)
+    n_runs = 4100
     database.add_experiment("train")
-    for i in range(10):
-        database.add_run(1, f"{i}", metrics={"m": [(0, 0, float(i))]}, tags={"t": f"{i}"})
+    numbers = f"WITH RECURSIVE n(i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n LIMIT {n_runs})"
+    run_id = "printf('%04d', i)"
+    values = f"(run_uuid, key, value, timestamp, step, is_nan) SELECT {run_id}, 'm', i, 0, 0, 0"
+    database.execute(
+        f"{numbers} INSERT INTO runs (run_uuid, experiment_id, status, lifecycle_stage) "
+        f"SELECT {run_id}, 1, 'FINISHED', 'active' FROM n",
+        f"{numbers} INSERT INTO latest_metrics {values} FROM n",
+        f"{numbers} INSERT INTO metrics {values} FROM n",
+        f"{numbers} INSERT INTO tags (run_uuid, key, value) SELECT {run_id}, 't', i FROM n",
+    )
     runs = load(database)
+    statements = count_opens(monkeypatch)
     assert runs.to_frame("metrics.m", "tags.t", "status").rows() == [
-        (float(i), f"{i}", "FINISHED") for i in range(10)
+        (float(i), f"{i}", "FINISHED") for i in range(n_runs)
     ]
-    assert runs.metric_histories("m")["value"].to_list() == [float(i) for i in range(10)]
-    assert load(database).to_numpy("params").tolist() == [{}] * 10
+    assert len([s for s in statements if s.startswith("SELECT")]) == 2 * 3
+    assert runs.metric_histories("m")["value"].to_list() == [float(i) for i in range(n_runs)]
+    assert load(database).to_list("params") == [{}] * n_runs
 
 
 # Databases that cannot be read ---------------------------------------------------------
@@ -436,16 +445,16 @@ def test_locked_database_is_waited_for(database: Database) -> None:
     assert found == ["KILLED"]
 
 
-def test_database_that_stays_locked(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("impatient")
+def test_database_that_stays_locked(database: Database) -> None:
     database.add_run(database.add_experiment("train"), "a")
-    monkeypatch.setattr(module, "_TIMEOUT", 0.1)
     with writer(database) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StorageError) as raised:
             load(database)
     assert str(raised.value) == (
         f"cannot read the database '{database.path}': database is locked: another program has "
-        "been writing to it for 0.1 seconds"
+        "been writing to it for 60 seconds"
     )
 
 
