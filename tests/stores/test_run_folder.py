@@ -1,4 +1,4 @@
-"""What is a run directory: the one answer for every caller."""
+"""Which directories are run directories, on every kind of storage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import TrackingDir, write
 
 @pytest.fixture
 def experiment(tracking_dir: TrackingDir, publish: Callable[[Path], str]) -> Callable[[], Place]:
-    """Write folders of all kinds; gives the experiment's place on each kind of storage."""
+    """Return a function that publishes directories of all kinds, and returns their parent."""
     directory = tracking_dir.add_experiment("train")
     tracking_dir.add_run(directory, "whole")
     (directory / "whole/artifacts/.keep").touch()  # an object store has no empty folders
@@ -33,7 +33,7 @@ RUNS = ["whole", "artifacts alone", "meta alone", "being written", "old"]
 STRAYS = ["of an experiment", "artifacts is a file", "something else"]
 
 
-def test_what_is_a_run(experiment: Callable[[], Place], waits: list[float]) -> None:
+def test_errors_of_folders(experiment: Callable[[], Place], waits: list[float]) -> None:
     place = experiment()
     names = [*RUNS, *STRAYS, "absent"]
     errors = get_folder_errors([place.join(name) for name in names])
@@ -47,7 +47,7 @@ def test_what_is_a_run(experiment: Callable[[], Place], waits: list[float]) -> N
     assert get_folder_errors([]) == []
 
 
-def test_what_cannot_be_told_is_said(tracking_dir: TrackingDir) -> None:
+def test_malformed_meta_is_an_error(tracking_dir: TrackingDir) -> None:
     directory = tracking_dir.add_experiment("train")
     write(directory / "a/meta.yaml", "run_id: a\nrun_id: b\n")
     (error,) = get_folder_errors([locate(directory / "a")])
@@ -55,7 +55,7 @@ def test_what_cannot_be_told_is_said(tracking_dir: TrackingDir) -> None:
     assert str(error) == f"{directory / 'a/meta.yaml'}: the key 'run_id' occurs twice"
 
 
-def test_what_cannot_be_listed_is_no_stray(tracking_dir: TrackingDir) -> None:
+def test_directory_that_cannot_be_listed_is_an_error(tracking_dir: TrackingDir) -> None:
     directory = tracking_dir.add_experiment("train")
     (directory / "loop").symlink_to(directory / "loop")
     (error,) = get_folder_errors([locate(directory / "loop")])
