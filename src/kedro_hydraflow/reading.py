@@ -93,7 +93,7 @@ class BulkReader:
         validators = self._index.choose_validators(storage, parsed.validators, are_settled)
         configs = recalled.complete(parsed.values, validators)
         without = [i for i, config in enumerate(configs) if config is None]
-        strays = store.explain_strays([infos[i].get_record() for i in without])
+        strays = store.get_run_errors([infos[i].get_record() for i in without])
         for i, error in zip(without, strays, strict=True):
             configs[i] = error
         return configs

@@ -229,7 +229,7 @@ class RunInfo:
             raise config
         if config is not None:
             return config
-        (error,) = layout.explain_strays([self._record])
+        (error,) = layout.get_run_errors([self._record])
         if isinstance(error, RunNotFoundError) or (error is None and is_absent_locally(self)):
             warn_of_absent([self])
         elif isinstance(error, NotARunError):

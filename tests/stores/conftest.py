@@ -1,7 +1,8 @@
-"""What the tests of several stores share: artifacts alone, and a tracking server."""
+"""Fixtures for several stores: artifacts alone, and a fake tracking server."""
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import threading
 from pathlib import Path
@@ -15,16 +16,27 @@ from tests.conftest import write
 
 
 def find_run_ids(*args: Any, **kwargs: Any) -> list[str]:
-    """Return the IDs of the runs that are found, in order."""
+    """Return the run IDs that `iter_run_dirs` finds, in order."""
     return [run_dir.name for run_dir in iter_run_dirs(*args, **kwargs)]
 
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that were waited for an empty ``meta.yaml``, without waiting."""
+    """Replace the waiting for an empty ``meta.yaml``; return the waiting times so far."""
     seconds: list[float] = []
     monkeypatch.setattr("kedro_hydraflow.stores.meta_file.time.sleep", seconds.append)
     return seconds
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make SQLite wait for a lock for only a tenth of a second. Messages do not change."""
+    connect = sqlite3.connect
+
+    def connect_without_patience(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        return connect(*args, **{**kwargs, "timeout": 0.1})
+
+    monkeypatch.setattr(sqlite3, "connect", connect_without_patience)
 
 
 def run_id(number: int) -> str:
@@ -34,7 +46,7 @@ def run_id(number: int) -> str:
 def put(
     folder: Path, number: int, name: str | None = "train", *, log: str | None = None, seed: int = 0
 ) -> Path:
-    """Write the artifacts of a run; ``name`` is the YAML text of its job name."""
+    """Write the artifacts of a run. ``name`` is its job name in YAML, None for no Hydra files."""
     artifacts = folder / run_id(number) / "artifacts"
     artifacts.mkdir(parents=True)
     if name is not None:
@@ -52,7 +64,7 @@ def bucket(tmp_path: Path) -> Path:
 
 
 FAKE = "fake://tracking"
-"""A scheme as plugins of MLflow have it: neither a server nor a database to look at first."""
+"""A scheme like those of MLflow plugins: the store does not check a server or database first."""
 
 
 class Page(list[Any]):
@@ -70,7 +82,7 @@ class FakeError(Exception):
 
 
 class FakeClient:
-    """The part of MLflow's client that is used, over lists."""
+    """The methods of MLflow's client that the store uses, on lists."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -1,4 +1,4 @@
-"""Artifacts alone: a bucket, or a directory, of which nothing else is at hand."""
+"""Artifacts alone: a bucket or directory without tracking data."""
 
 from __future__ import annotations
 
@@ -63,8 +63,9 @@ def test_experiments_without_a_name(bucket: Path, caplog: pytest.LogCaptureFixtu
     assert caplog.messages == []
     assert find_run_ids(bucket, "train") == [run_id(1)]
     assert caplog.messages == [
-        f"{bucket}/2: no run in it records a job name, so that experiment_names cannot tell what "
-        "it is; a tracking_uri could"
+        f"{bucket}/2: the experiment has no name, because none of its runs recorded a Hydra job "
+        "name; experiment_names is matched against an empty name. Give tracking_uri to get the "
+        "name from MLflow"
     ]
 
 
@@ -113,7 +114,7 @@ def test_workspaces(bucket: Path) -> None:
     assert find_run_ids(bucket / "workspaces/team-b") == [run_id(3)]
 
 
-def test_folder_without_artifacts_is_left_out(
+def test_folder_without_artifacts_is_skipped(
     bucket: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(bucket / "1", 1)
@@ -121,7 +122,7 @@ def test_folder_without_artifacts_is_left_out(
     assert [run.info.run_id for run in Run.load(iter_run_dirs(bucket))] == [run_id(1)]
     assert caplog.messages == [
         f"skipped: {bucket}/1/{run_id(2)} is not a run directory: "
-        "expected a folder artifacts, or a meta.yaml with a run_id, found nothing"
+        "expected a directory 'artifacts' or a meta.yaml with a run_id, found nothing"
     ]
 
 
@@ -145,7 +146,7 @@ def test_runs_of_one_folder_have_their_own_job_names(bucket: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["1", ""])
 def test_an_equal_store_lists_the_same_runs(bucket: Path, folder: str) -> None:
-    """Also one that did not find the experiments itself."""
+    """Also if another store has found the experiments."""
     for number, name in ((1, "train"), (2, "eval"), (3, "train")):
         put(bucket / folder, number, "train" if folder else name)
     store = open_store(Source(bucket))
@@ -157,8 +158,8 @@ def test_an_equal_store_lists_the_same_runs(bucket: Path, folder: str) -> None:
             (part,) = listing.experiments
             assert part.names == [run_id(n) for n in ((1, 2, 3) if folder else (1, 3))]
             assert listing.failures == []
-            forgetful = [replace(experiment, run_names=None) for experiment in found]
-            assert other.list_runs(forgetful) == listing
+            unlisted = [replace(experiment, run_names=None) for experiment in found]
+            assert other.list_runs(unlisted) == listing
             assert len(other.read_runs([part]).records) == len(part.names)
 
 
@@ -189,6 +190,6 @@ def test_requests_to_storage(
     monkeypatch.setattr(RemoteStorage, "read_parsed", count_reading)
     assert len(find_run_ids(f"memory://{memory}")) == 2 * n_runs
     names = sorted(path.rpartition("/")[2] for path in listed)
-    assert names == ["1", "1", "2", memory, memory]  # some once more, to see what it is
+    assert names == ["1", "1", "2", memory, memory]  # some again, to choose the store
     assert len([path for path in read if path.endswith("hydra.yaml")]) == 2
-    assert len(read) == 2 + 2  # and the meta.yaml that experiments of a file store have
+    assert len(read) == 2 + 2  # and a meta.yaml of each experiment, as in a file store

@@ -1,4 +1,4 @@
-"""What holds for every store, whatever tracked the runs."""
+"""The contract of all stores."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ STORES: dict[str, Callable[[], Store]] = {
 
 @pytest.fixture(params=STORES)
 def make_store(request: pytest.FixtureRequest, client: FakeClient) -> Callable[[], Store]:
-    """Opens the same store anew with each call."""
+    """Open the same store again with each call."""
     client.histories = {
         (run.info.run_id, name): [make_metric(0.0, 0), make_metric(value, 1)]
         for run in client.runs
@@ -85,7 +85,7 @@ def find(store: Store) -> list[RunRecord]:
     return found.records
 
 
-def test_stores_of_the_same_are_equal(make_store: Callable[[], Store]) -> None:
+def test_stores_of_the_same_data_are_equal(make_store: Callable[[], Store]) -> None:
     store = make_store()
     find(store)
     travelled = pickle.loads(pickle.dumps(store))
@@ -165,7 +165,7 @@ def test_configurations_are_where_the_store_says(make_store: Callable[[], Store]
         assert (config is None) == (file.read() is None)
         assert config is None or isinstance(config, dict)
     assert any(configs)
-    assert store.explain_strays(records) == [None] * len(records)
+    assert store.get_run_errors(records) == [None] * len(records)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_trash_and_models_are_skipped(tracking_dir: TrackingDir) -> None:
     assert find_run_ids(tracking_dir.root) == ["a"]
 
 
-def test_deleted_experiment_is_left_out(tracking_dir: TrackingDir) -> None:
+def test_deleted_experiment_is_excluded(tracking_dir: TrackingDir) -> None:
     gone = tracking_dir.add_experiment("train", "1", lifecycle_stage="deleted")
     tracking_dir.add_run(gone, "a")
     tracking_dir.add_run(tracking_dir.add_experiment("eval", "2"), "b")
@@ -52,7 +52,7 @@ def test_deleted_experiment_is_left_out(tracking_dir: TrackingDir) -> None:
 
 
 def test_recorded_locations_are_ignored(tracking_dir: TrackingDir) -> None:
-    """They are all wrong: ``TrackingDir`` writes those of another machine."""
+    """``TrackingDir`` writes the locations of another machine."""
     tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", "lr: 1")
     (run,) = Run.load(iter_run_dirs(tracking_dir.root))
     assert (run.get("lr"), run.path()) == (1, tracking_dir.root / "1/a/artifacts")
@@ -94,12 +94,11 @@ def test_links_are_followed_and_broken_ones_reported(tracking_dir: TrackingDir) 
     with pytest.raises(RunLoadError) as raised:
         find_run_ids(tracking_dir.root)
     assert [str(failure) for failure in raised.value.failures] == [
-        f"{tracking_dir.root / name}: a symbolic link to something that is not there"
-        for name in ("8", "1/b", "1/c")
+        f"{tracking_dir.root / name}: broken symbolic link" for name in ("8", "1/b", "1/c")
     ]
 
 
-def test_deleted_runs_are_left_out_unless_asked_for(tracking_dir: TrackingDir) -> None:
+def test_deleted_runs_are_excluded_by_default(tracking_dir: TrackingDir) -> None:
     experiment = tracking_dir.add_experiment("train")
     tracking_dir.add_run(experiment, "a")
     run_dir = tracking_dir.add_run(experiment, "b", lifecycle_stage="deleted")
@@ -127,7 +126,7 @@ def test_reserved_folders_are_not_runs(tracking_dir: TrackingDir) -> None:
     [("", "1", ["b"]), ("1", "1/a", ["b"]), ("1", "1", ["b"])],
     ids=["experiment", "run", "experiment with its runs"],
 )
-def test_what_vanishes_during_the_scan_is_left_out(
+def test_directories_that_vanish_during_the_scan_are_skipped(
     tracking_dir: TrackingDir,
     monkeypatch: pytest.MonkeyPatch,
     listed: str,
@@ -156,7 +155,7 @@ def test_broken_links_with_ignored_names_are_ignored(tracking_dir: TrackingDir) 
     assert find_run_ids(tracking_dir.root) == ["a"]
 
 
-def test_experiment_that_vanishes_before_it_is_listed_is_left_out(
+def test_experiment_that_vanishes_before_it_is_listed_is_skipped(
     tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = tracking_dir.add_experiment("train", "1")
@@ -170,7 +169,7 @@ def test_experiment_that_vanishes_before_it_is_listed_is_left_out(
 
 
 @pytest.mark.parametrize("n_jobs", [0, 2])
-def test_run_that_vanishes_after_the_scan_is_logged_and_left_out(
+def test_run_that_vanishes_after_the_scan_is_logged_and_skipped(
     tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture, n_jobs: int
 ) -> None:
     experiment = tracking_dir.add_experiment("train")
@@ -229,7 +228,7 @@ def test_directory_inside_a_tracking_directory_is_refused(
     tracking_dir: TrackingDir, folder: str
 ) -> None:
     tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")
-    message = r"is an experiment or a run, .* give the tracking directory above it"
+    message = r"has a meta.yaml, so it is an experiment or a run, .* give the tracking directory"
     with pytest.raises(TrackingDirectoryError, match=message):
         find_run_ids(tracking_dir.root / folder)
 
@@ -249,8 +248,8 @@ def test_artifacts_of_a_database_beside_a_file_store_are_logged(
     write(tracking_dir.root / "1/0d5e1560/artifacts/x", "")
     assert find_run_ids(tracking_dir.root) == ["a"]
     assert caplog.messages == [
-        f"{tracking_dir.root / '1'}: left out, as it has no meta.yaml; if a database or a server "
-        "tracks its runs, give that as tracking_uri"
+        f"skipped {tracking_dir.root / '1'}: it has no meta.yaml; if a database or a server tracks "
+        "its runs, give that as tracking_uri"
     ]
 
 
@@ -342,7 +341,7 @@ def test_logged_columns_are_read_in_bulk(tracking_dir: TrackingDir, files_read: 
     assert files_read.counts == [20, 20]
 
 
-def test_what_ended_remote_runs_logged_is_remembered(
+def test_logged_values_of_finished_remote_runs_are_cached(
     tracking_dir: TrackingDir, tmp_path: Path, serve: Callable[[Path], WebServer]
 ) -> None:
     experiment = tracking_dir.add_experiment("train")

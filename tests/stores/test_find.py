@@ -1,4 +1,4 @@
-"""From what users give to the store that tracks the runs."""
+"""Choosing the store for a directory, a tracking URI or single runs."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_database_uris(database: Database, monkeypatch: pytest.MonkeyPatch) -> N
         assert find_run_ids(uri) == ["a"]
     assert find_run_ids("mlflow.db") == find_run_ids(".") == find_run_ids("mlruns") == ["a"]
     for uri in ("sqlite://", "sqlite:///", "sqlite:mlflow.db"):
-        with pytest.raises(OptionError, match=r"expected sqlite:/// and the path of a file"):
+        with pytest.raises(OptionError, match=r"expected sqlite:///<path of a file>, found"):
             find_run_ids(tracking_uri=uri)
 
 
@@ -114,8 +114,12 @@ def test_link_to_a_database(database: Database, tmp_path: Path) -> None:
 def test_remote_database_is_refused(tmp_path: Path) -> None:
     name = tmp_path.name
     fsspec.filesystem("memory").pipe(f"/{name}/mlflow.db", b"")
-    with pytest.raises(OptionError, match=r"mlflow.db: a database is read on the local filesystem"):
+    with pytest.raises(OptionError) as raised:
         find_run_ids(f"memory://{name}/mlflow.db")
+    assert str(raised.value) == (
+        f"cannot read the database memory://{name}/mlflow.db: SQLite databases must be local. Copy "
+        f"it, and set artifact_root to memory://{name} if the artifacts stay there"
+    )
 
 
 # One directory -------------------------------------------------------------------------
@@ -141,7 +145,7 @@ def test_one_run_of_a_database(database: Database, tracking_dir: TrackingDir) ->
 def test_each_of_many_runs_has_the_store_that_tracks_it(
     database: Database, tracking_dir: TrackingDir
 ) -> None:
-    """Of one folder, a database has some runs, a file store others, and nothing the rest."""
+    """In one directory, a database has some runs, a file store others, and neither the rest."""
     database.add_run(database.add_experiment("of the database"), "b", status="KILLED")
     experiment = tracking_dir.add_experiment("of the file store")
     tracking_dir.add_run(experiment, "a", "seed: 1", status=4)
@@ -177,7 +181,7 @@ def test_one_run_that_the_database_beside_it_does_not_have(
     assert (info.job_name, info.status) == ("other", None)
 
 
-def test_one_run_of_a_file_store_does_not_ask_the_database(
+def test_one_run_of_a_file_store_does_not_read_the_database(
     database: Database, tracking_dir: TrackingDir
 ) -> None:
     run_dir = tracking_dir.add_run(tracking_dir.add_experiment("files"), "a", status=4)
@@ -185,19 +189,17 @@ def test_one_run_of_a_file_store_does_not_ask_the_database(
     assert (Run(run_dir).info.job_name, Run(run_dir).info.status) == ("files", "FAILED")
 
 
-# Who claims a directory ----------------------------------------------------------------
+# File store or database ----------------------------------------------------------------
 
 
-def test_database_without_runs_is_no_claimant(
-    database: Database, tracking_dir: TrackingDir
-) -> None:
+def test_database_without_runs_is_ignored(database: Database, tracking_dir: TrackingDir) -> None:
     tracking_dir.add_run(tracking_dir.add_experiment("files"), "a")
     assert isinstance(open_store(Source(tracking_dir.root)), FileStore)
     database.path.write_bytes(b"")
     assert find_run_ids(tracking_dir.root) == ["a"]
 
 
-def test_migrated_file_store_counts_as_the_database(
+def test_migrated_file_store_is_read_from_the_database(
     database: Database, tracking_dir: TrackingDir
 ) -> None:
     experiment = tracking_dir.add_experiment("files")
@@ -220,16 +222,16 @@ def test_a_run_that_cannot_be_read_is_not_hidden_by_a_database(
     database.add_run(database.add_experiment("database"), "a")
     run_dir = tracking_dir.add_run(experiment, "b")
     (run_dir / "meta.yaml").write_bytes(meta)
-    with pytest.raises(TrackingDirectoryError, match=r"two stores claim .*/b\)"):
+    with pytest.raises(TrackingDirectoryError, match=r"the database lacks .*/1/b\. Give"):
         find_run_ids(tracking_dir.root)
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("problem", ["broken", "locked"])
 def test_a_run_directory_beside_a_database_that_cannot_be_read(
-    database: Database, tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch, problem: str
+    database: Database, tracking_dir: TrackingDir, problem: str
 ) -> None:
-    """What is in the directory is read; only what the database records is an error."""
-    monkeypatch.setattr("kedro_hydraflow.stores.sqlite_store._TIMEOUT", 0.1)
+    """Configurations are read from the directory; reading facts from the database fails."""
     database.add_run(database.add_experiment("train"), "a")
     for run_id in "ab":
         write(tracking_dir.root / f"1/{run_id}/artifacts/.hydra/config.yaml", "seed: 1")
@@ -263,17 +265,17 @@ def test_file_store_that_grew_after_its_migration(
     with pytest.raises(TrackingDirectoryError) as raised:
         find_run_ids(tracking_dir.root)
     assert str(raised.value) == (
-        f"two stores claim {tracking_dir.root}: it is a file store with runs of its own "
-        f"({tracking_dir.root}/1/c and others), and {database.path} is a database of 2 runs. Give "
-        f"{database.path} for the database, or {tracking_dir.root} as tracking_uri for the file "
-        "store"
+        f"cannot choose between the file store {tracking_dir.root} and the database "
+        f"{database.path}: the database lacks {tracking_dir.root}/1/c and others. "
+        f"Give {database.path} to read the database, or {tracking_dir.root} as tracking_uri to "
+        "read the file store"
     )
     assert find_run_ids(database.path) == ["a", "b"]
     assert find_run_ids(tracking_uri=str(tracking_dir.root)) == ["a", "b", "c", "d"]
     assert find_run_ids(tracking_uri=tracking_dir.root.as_uri()) == ["a", "b", "c", "d"]
 
 
-def test_nobody_claims_a_directory(tmp_path: Path) -> None:
+def test_directory_without_runs_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "data/notes").mkdir(parents=True)
     with pytest.raises(TrackingDirectoryError) as raised:
         find_run_ids(tmp_path / "data")
@@ -287,7 +289,7 @@ def test_nobody_claims_a_directory(tmp_path: Path) -> None:
 def test_nothing_but_artifacts(tmp_path: Path) -> None:
     (tmp_path / f"bucket/1/{RUN_ID}/artifacts").mkdir(parents=True)
     assert isinstance(open_store(Source(tmp_path / "bucket")), ArtifactsStore)
-    with pytest.raises(OptionError, match=r"bucket holds the artifacts itself; an artifact_root"):
+    with pytest.raises(OptionError, match=r"bucket, which holds the artifacts itself; give"):
         open_store(Source(tmp_path / "bucket", artifact_root=tmp_path))
 
 
@@ -296,7 +298,9 @@ def test_damaged_database_beside_a_directory_is_an_error(
 ) -> None:
     tracking_dir.add_run(tracking_dir.add_experiment("files"), "a")
     database.path.write_bytes(b"not a database, but more than nothing" * 100)
-    with pytest.raises(TrackingDirectoryError, match=r"mlflow.db cannot be read as a database"):
+    with pytest.raises(
+        TrackingDirectoryError, match=r"cannot read .*mlflow.db as an MLflow database: "
+    ):
         find_run_ids(tracking_dir.root)
     assert find_run_ids(tracking_uri=str(tracking_dir.root)) == ["a"]
 
@@ -307,7 +311,7 @@ def test_file_store_has_no_artifact_root(tracking_dir: TrackingDir) -> None:
         {"tracking_dir": tracking_dir.root},
         {"tracking_uri": str(tracking_dir.root)},
     ):
-        with pytest.raises(OptionError, match=r"artifact_root"):
+        with pytest.raises(OptionError, match=r"artifact_root: cannot be used with .*mlruns"):
             find_run_ids(**options, artifact_root="/somewhere")
 
 

@@ -1,4 +1,4 @@
-"""The name of an experiment that Hydra alone recorded."""
+"""Experiment names from Hydra's job name."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_an_interpolated_name_is_that_of_the_only_log(
     assert read_job_name(locate(tmp_path)) == expected
 
 
-def test_names_of_many_runs_and_why_one_cannot_be_read(tmp_path: Path) -> None:
+def test_names_of_many_runs_with_an_error(tmp_path: Path) -> None:
     write(tmp_path / "a/.hydra/hydra.yaml", make_hydra_file("train"))
     (tmp_path / "b/.hydra/hydra.yaml").mkdir(parents=True)
     write(tmp_path / "c/.hydra/hydra.yaml", make_hydra_file("${x}"))

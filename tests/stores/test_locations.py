@@ -1,4 +1,4 @@
-"""Where the artifacts of a database's runs are, wherever they were recorded."""
+"""Locating the artifacts of a database that was copied or moved."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_artifacts_lie_in_the_given_directory(database: Database, tmp_path: Path
     assert run["seed"] == 7
 
 
-def test_what_lies_in_place_wins(
+def test_artifacts_beside_the_database_take_precedence(
     database: Database, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     recorded = tmp_path_factory.mktemp("old") / "mlruns/1"
@@ -149,7 +149,7 @@ def test_bucket_without_its_package_is_an_error(
     with pytest.raises(MissingPackageError, match=r"kedro-hydraflow\[s3\]"):
         get_seeds(database)
     put(tmp_path / "mlruns/1", B, 8)
-    assert get_seeds(database) == [7, 8]  # nothing has to be read from there
+    assert get_seeds(database) == [7, 8]  # nothing is read from the bucket
 
 
 def test_proxied_artifacts_without_their_server(
@@ -167,7 +167,7 @@ def test_artifact_root(
     database: Database, tmp_path: Path, memory: str, level: str, kind: str
 ) -> None:
     record(database, "s3://bucket/1", A)
-    put(tmp_path / "mlruns/1", A, 1)  # not looked at
+    put(tmp_path / "mlruns/1", A, 1)  # ignored
     root = tmp_path / "moved"
     put(root / level, A, 7)
     location: Any = {"path": root, "str": str(root), "memory": f"memory://{memory}"}[kind]

@@ -1,4 +1,4 @@
-"""The `meta.yaml` of experiments and runs: odd, bad, and being written."""
+"""The ``meta.yaml`` of experiments and runs: unusual, malformed, or being written."""
 
 from __future__ import annotations
 
@@ -64,10 +64,16 @@ def test_names_are_raw_text(tracking_dir: TrackingDir, name: str) -> None:
 
 def test_experiment_without_a_name_is_reported(tracking_dir: TrackingDir) -> None:
     experiment = tracking_dir.add_experiment("")
-    with pytest.raises(RunLoadError, match=r"meta.yaml: expected the experiment's name, found no"):
+    with pytest.raises(
+        RunLoadError,
+        match=r"meta.yaml: expected the experiment's name in the entry 'name', found an empty name",
+    ):
         get_experiment_names(tracking_dir.root)
     (experiment / "meta.yaml").write_text("")
-    with pytest.raises(RunLoadError, match=r"the experiment's name, found an empty file"):
+    with pytest.raises(RunLoadError, match=r"found an empty file"):
+        get_experiment_names(tracking_dir.root)
+    (experiment / "meta.yaml").write_text("experiment_id: '1'\n")
+    with pytest.raises(RunLoadError, match=r"found no such entry"):
         get_experiment_names(tracking_dir.root)
 
 
@@ -107,7 +113,7 @@ def test_bad_experiment_is_reported_and_hides_no_other(
 
 @pytest.fixture
 def complete_later(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
-    """Empty a file; what was in it is written while a reader waits for the second time."""
+    """Empty a file; its content is written back during the second wait of the reader."""
 
     def empty(path: Path) -> None:
         content = path.read_bytes()
@@ -143,7 +149,7 @@ def test_empty_run_meta_is_read_again(
     assert Run(run_dir).info.status == "FINISHED"
 
 
-def test_what_stays_empty_is_waited_for_a_quarter_of_a_second(
+def test_empty_meta_is_waited_for_a_quarter_of_a_second(
     tracking_dir: TrackingDir, waits: list[float]
 ) -> None:
     experiment = tracking_dir.add_experiment("train")
@@ -158,7 +164,7 @@ def test_what_stays_empty_is_waited_for_a_quarter_of_a_second(
     assert waits == []
 
 
-def test_emptiness_is_not_remembered(tracking_dir: TrackingDir, waits: list[float]) -> None:
+def test_empty_meta_is_not_cached(tracking_dir: TrackingDir, waits: list[float]) -> None:
     experiment = tracking_dir.add_experiment("train")
     run_dir = tracking_dir.add_run(experiment, "a")
     metas = {path: path.read_bytes() for path in (experiment / "meta.yaml", run_dir / "meta.yaml")}
@@ -207,7 +213,7 @@ def test_bad_run_is_reported_and_hides_no_other(
 
 
 def test_unreadable_metas_are_reported(tracking_dir: TrackingDir) -> None:
-    """What a denied file looks like also to root: a directory in its place."""
+    """A directory in place of a file cannot be read, not even by root."""
     for number in (1, 2):
         tracking_dir.add_run(tracking_dir.add_experiment("train", f"{number}"), "a")
     for directory in ("1", "2/a"):
@@ -235,12 +241,12 @@ def test_unreadable_metas_are_reported(tracking_dir: TrackingDir) -> None:
         ({"experiment_id": "1", "name": "train"}, False),
     ],
 )
-def test_what_is_the_meta_of_a_run(meta: dict[str, str], expected: bool) -> None:
+def test_is_run_meta(meta: dict[str, str], expected: bool) -> None:
     assert is_run_meta(meta) is expected
 
 
 def test_facts_are_the_same_however_the_file_is_parsed(tracking_dir: TrackingDir) -> None:
-    """What MLflow usually writes is matched; a comment at the end makes it unusual."""
+    """The usual content is matched; a comment at its end makes the YAML parser read it."""
     run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")
     content = (run_dir / "meta.yaml").read_bytes()
     facts = parse_run_meta(content)

@@ -1,4 +1,4 @@
-"""The files of metrics, as MLflow's file store writes them."""
+"""The metric files of MLflow's file store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records: what stores return of experiments and runs."""
+"""Records: the return types of stores."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_records_are_frozen_values() -> None:
     experiment = make_experiment("1", "train")
     assert experiment == make_experiment("1", "train")
     assert experiment != make_experiment("1", "eval")
-    assert replace(experiment, run_names=("a",)) == experiment  # what was listed by the way
+    assert replace(experiment, run_names=("a",)) == experiment  # listed while finding it
     assert pickle.loads(pickle.dumps(experiment)) == experiment
     with pytest.raises(FrozenInstanceError):
         experiment.experiment_name = "eval"  # type: ignore[misc]
@@ -61,7 +61,7 @@ def test_the_current_directory_has_no_run_id() -> None:
     assert make_run_record(locate(".")).run_id == ""
 
 
-def test_some_of_the_names_keep_what_was_brought() -> None:
+def test_a_slice_of_names_keeps_the_prefetched_data() -> None:
     names = RunNames(make_experiment("1"), ["a", "b", "c"], {"b": 1})
     assert names.take(1, 9) == RunNames(names.experiment, ["b", "c"], {"b": 1})
     assert names.take(0, 0).names == []
@@ -87,5 +87,5 @@ def test_points_order_by_step_then_time_then_value() -> None:
         (OSError(), False, False),
     ],
 )
-def test_what_facts_say(facts: Any, deleted: bool, finished: bool) -> None:
+def test_deleted_and_finished_facts(facts: Any, deleted: bool, finished: bool) -> None:
     assert (is_deleted(facts), is_finished(facts)) == (deleted, finished)

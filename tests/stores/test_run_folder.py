@@ -1,4 +1,4 @@
-"""What is a run directory: the one answer for every caller."""
+"""Which directories are run directories, on every kind of storage."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 
 from kedro_hydraflow.errors import MetadataError, NotARunError, RunNotFoundError, StorageError
 from kedro_hydraflow.storage import Place, locate
-from kedro_hydraflow.stores.run_folder import explain_strays
+from kedro_hydraflow.stores.run_folder import get_folder_errors
 from tests.conftest import TrackingDir, write
 
 
 @pytest.fixture
 def experiment(tracking_dir: TrackingDir, publish: Callable[[Path], str]) -> Callable[[], Place]:
-    """Write folders of all kinds; gives the experiment's place on each kind of storage."""
+    """Return a function that publishes directories of all kinds, and returns their parent."""
     directory = tracking_dir.add_experiment("train")
     tracking_dir.add_run(directory, "whole")
     (directory / "whole/artifacts/.keep").touch()  # an object store has no empty folders
@@ -33,10 +33,10 @@ RUNS = ["whole", "artifacts alone", "meta alone", "being written", "old"]
 STRAYS = ["of an experiment", "artifacts is a file", "something else"]
 
 
-def test_what_is_a_run(experiment: Callable[[], Place], waits: list[float]) -> None:
+def test_errors_of_folders(experiment: Callable[[], Place], waits: list[float]) -> None:
     place = experiment()
     names = [*RUNS, *STRAYS, "absent"]
-    errors = explain_strays([place.join(name) for name in names])
+    errors = get_folder_errors([place.join(name) for name in names])
     assert errors[: len(RUNS)] == [None] * len(RUNS)
     for name, error in zip(STRAYS, errors[len(RUNS) :], strict=False):
         assert type(error) is NotARunError
@@ -44,20 +44,20 @@ def test_what_is_a_run(experiment: Callable[[], Place], waits: list[float]) -> N
     assert str(errors[-2]).endswith("found notes.txt")
     assert type(errors[-1]) is RunNotFoundError
     assert str(errors[-1]) == f"there is no run directory {place.join('absent').url!r}"
-    assert explain_strays([]) == []
+    assert get_folder_errors([]) == []
 
 
-def test_what_cannot_be_told_is_said(tracking_dir: TrackingDir) -> None:
+def test_malformed_meta_is_an_error(tracking_dir: TrackingDir) -> None:
     directory = tracking_dir.add_experiment("train")
     write(directory / "a/meta.yaml", "run_id: a\nrun_id: b\n")
-    (error,) = explain_strays([locate(directory / "a")])
+    (error,) = get_folder_errors([locate(directory / "a")])
     assert type(error) is MetadataError
     assert str(error) == f"{directory / 'a/meta.yaml'}: the key 'run_id' occurs twice"
 
 
-def test_what_cannot_be_listed_is_no_stray(tracking_dir: TrackingDir) -> None:
+def test_directory_that_cannot_be_listed_is_an_error(tracking_dir: TrackingDir) -> None:
     directory = tracking_dir.add_experiment("train")
     (directory / "loop").symlink_to(directory / "loop")
-    (error,) = explain_strays([locate(directory / "loop")])
+    (error,) = get_folder_errors([locate(directory / "loop")])
     assert isinstance(error, StorageError)
     assert not isinstance(error, NotARunError)

@@ -29,10 +29,10 @@ URI = "https://ann:s3cret@mlflow.example/team"
 
 def test_mlflow_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    store = open_store(Source(tracking_uri=URI))  # nothing is imported or asked yet
+    store = open_store(Source(tracking_uri=URI))  # without an import or a request
     with pytest.raises(MissingPackageError) as caught:
         store.find_experiments()
-    assert "'https://mlflow.example/team' is read through MLflow" in str(caught.value)
+    assert "reading 'https://mlflow.example/team' needs MLflow" in str(caught.value)
     assert "pip install 'kedro-hydraflow[mlflow]'" in str(caught.value)
     assert "s3cret" not in str(caught.value)
 
@@ -58,7 +58,7 @@ def test_all_pages_are_read(client):
     assert client.calls == ["experiments"] * 2 + ["runs"] * 3
 
 
-def test_a_search_brings_facts_and_what_was_logged(client):
+def test_a_search_returns_facts_and_logged_values(client):
     runs = Run.load(iter_run_dirs(tracking_uri=FAKE, experiment_names="train"))
     client.calls.clear()
 
@@ -112,7 +112,7 @@ def test_numbers_that_a_database_cannot_hold(client):
     assert history[2] == Point(2, 0, math.inf)
 
 
-def test_histories_are_asked_for_where_there_is_the_metric(client):
+def test_histories_are_requested_only_for_runs_with_the_metric(client):
     runs = Run.load(iter_run_dirs(tracking_uri=FAKE))
     client.histories["0" * 31 + "2", "loss"] = [make_metric(0.2, 0)]
     client.calls.clear()
@@ -123,7 +123,7 @@ def test_histories_are_asked_for_where_there_is_the_metric(client):
     assert client.calls == ["history"] * 5
 
 
-def test_what_is_not_known_of_a_run_is_asked_for(client):
+def test_missing_data_is_requested(client):
     (info,) = find_first_runs(Search(Source(tracking_uri=FAKE), "eval"), 1)
     store = info.get_store()
     client.runs[-1].data.params["added"] = "later"
@@ -152,7 +152,7 @@ def test_an_error_of_the_client(client, monkeypatch):
 
 def test_an_experiment_whose_place_cannot_be_opened_does_not_hide_the_others(client):
     client.experiments[-1].artifact_location = "mlflow-artifacts:/8"
-    with pytest.raises(RunLoadError, match="through its tracking server alone"):
+    with pytest.raises(RunLoadError, match="can only be read through its tracking server: give"):
         list(iter_run_dirs(tracking_uri=FAKE))
     assert len(list(iter_run_dirs(tracking_uri=FAKE, on_error="warn"))) == 5
 
@@ -187,12 +187,12 @@ def test_proxied_locations(client):
     assert "password" not in other.to_path().storage_options
 
 
-def test_a_database_takes_the_whole_of_mlflow(client, monkeypatch):
+def test_a_database_needs_the_full_mlflow_package(client, monkeypatch):
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
     with pytest.raises(MissingPackageError) as caught:
         get_experiment_names(tracking_uri="postgresql://ann:s3cret@db.example/mlflow")
     assert "the database 'postgresql://db.example/mlflow'" in str(caught.value)
-    assert "not mlflow-skinny alone" in str(caught.value)
+    assert "needs the full mlflow package, not just mlflow-skinny" in str(caught.value)
     assert "pip install mlflow" in str(caught.value)
     assert "s3cret" not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""Runs in a database: what is read, and how; see test_find.py for how it is found."""
+"""Runs in a database. test_find.py tests how the database is found."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from kedro_hydraflow.finding import Search, find_first_runs, find_runs
 from kedro_hydraflow.run_info import RunInfo
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.stores import open_store
-from kedro_hydraflow.stores import sqlite_store as module
 from tests.conftest import DATABASE_SWEEP, Database, TrackingDir, write
 from tests.stores.conftest import find_run_ids
 
@@ -37,8 +36,8 @@ def load(database: Database, **kwargs: Any) -> RunCollection[Run]:
     return Run.load(iter_run_dirs(database.path, **kwargs))
 
 
-def count_opens(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list that gets each SQL statement from now on."""
+def trace_statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list to which each SQL statement from now on is appended."""
     statements: list[str] = []
     connect = sqlite3.connect
 
@@ -77,7 +76,7 @@ def test_a_real_sweep() -> None:
     assert history["value"][-1] == run.metrics["train/loss"]
 
 
-def test_one_directory_knows_its_database() -> None:
+def test_one_directory_of_a_database() -> None:
     run_dir = DATABASE_SWEEP / "mlruns/3/8789b6db86fc4cde9444c88819007b9e"
     run = Run(run_dir)
     assert (run.info.job_name, run.info.status) == ("train_digits_v2", "FAILED")
@@ -115,7 +114,7 @@ def test_default_experiment_is_skipped_by_its_id(database: Database) -> None:
     assert find_run_ids(database.path) == ["b"]
 
 
-def test_deleted_experiments_and_runs_are_left_out(database: Database) -> None:
+def test_deleted_experiments_and_runs_are_excluded(database: Database) -> None:
     database.add_run(database.add_experiment("gone", 1, lifecycle_stage="deleted"), "a")
     database.add_experiment("train", 2)
     database.add_run(2, "b", lifecycle_stage="deleted")
@@ -176,7 +175,7 @@ def test_many_experiments_take_one_query(
         database.add_experiment(f"train_{number:02}", number)
         for inner in range(3):
             database.add_run(number, f"{number:02}{inner}")
-    statements = count_opens(monkeypatch)
+    statements = trace_statements(monkeypatch)
     source = Source(database.path)
     assert [info.run_id for info in find_runs(Search(source)).runs] == [
         f"{number:02}{inner}" for number in range(1, 20) for inner in range(3)
@@ -317,10 +316,10 @@ def test_columns_take_a_query_each_however_many_runs(
             params={f"p{k}": f"{i}" for k in range(3)},
             tags={f"t{k}": f"{i}" for k in range(2)},
         )
-        # Where a configuration has the key itself, the others are still read at once.
+        # If one configuration has the key itself, the other runs are still read at once.
         text = "params: {p0: own}" if i == 0 else ""
         write(database.path.parent / f"mlruns/1/{run_id}/{CONFIG}", text)
-    statements = count_opens(monkeypatch)
+    statements = trace_statements(monkeypatch)
     runs = load(database)
     assert runs.to_frame(*LOGGED).height == n_runs
     runs.filter(("metrics.m0", 1.0))
@@ -333,35 +332,47 @@ def test_columns_take_a_query_each_however_many_runs(
 def test_more_runs_than_one_query_takes(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_RUNS_AT_ONCE", 3)
+    n_runs = 4100
     database.add_experiment("train")
-    for i in range(10):
-        database.add_run(1, f"{i}", metrics={"m": [(0, 0, float(i))]}, tags={"t": f"{i}"})
+    numbers = f"WITH RECURSIVE n(i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n LIMIT {n_runs})"
+    run_id = "printf('%04d', i)"
+    values = f"(run_uuid, key, value, timestamp, step, is_nan) SELECT {run_id}, 'm', i, 0, 0, 0"
+    database.execute(
+        f"{numbers} INSERT INTO runs (run_uuid, experiment_id, status, lifecycle_stage) "
+        f"SELECT {run_id}, 1, 'FINISHED', 'active' FROM n",
+        f"{numbers} INSERT INTO latest_metrics {values} FROM n",
+        f"{numbers} INSERT INTO metrics {values} FROM n",
+        f"{numbers} INSERT INTO tags (run_uuid, key, value) SELECT {run_id}, 't', i FROM n",
+    )
     runs = load(database)
+    statements = trace_statements(monkeypatch)
     assert runs.to_frame("metrics.m", "tags.t", "status").rows() == [
-        (float(i), f"{i}", "FINISHED") for i in range(10)
+        (float(i), f"{i}", "FINISHED") for i in range(n_runs)
     ]
-    assert runs.metric_histories("m")["value"].to_list() == [float(i) for i in range(10)]
-    assert load(database).to_numpy("params").tolist() == [{}] * 10
+    assert len([s for s in statements if s.startswith("SELECT")]) == 2 * 3
+    assert runs.metric_histories("m")["value"].to_list() == [float(i) for i in range(n_runs)]
+    assert load(database).to_list("params") == [{}] * n_runs
 
 
 # Databases that cannot be read ---------------------------------------------------------
 
 
-def test_what_is_not_a_database(tmp_path: Path) -> None:
+def test_file_that_is_not_a_database(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     path.write_bytes(b"This is text. " * 1000)
     with pytest.raises(TrackingDirectoryError) as raised:
         find_run_ids(path)
     assert str(raised.value) == (
-        f"{path} cannot be read as a database of MLflow: file is not a database"
+        f"cannot read {path} as an MLflow database: file is not a database"
     )
 
 
 def test_empty_file(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     path.write_bytes(b"")
-    with pytest.raises(TrackingDirectoryError, match=r"mlflow.db is not a database of MLflow, or"):
+    with pytest.raises(
+        TrackingDirectoryError, match=r"mlflow.db is not an MLflow database, or its schema"
+    ):
         find_run_ids(path)
 
 
@@ -379,8 +390,8 @@ def test_database_of_another_program(tmp_path: Path) -> None:
     with pytest.raises(TrackingDirectoryError) as raised:
         find_run_ids(path)
     assert str(raised.value) == (
-        f"{path} is not a database of MLflow, or one of an old version (no such table: "
-        "experiments); `mlflow db upgrade` brings those up to date"
+        f"{path} is not an MLflow database, or its schema is too old (no such table: experiments). "
+        f"If it is an MLflow database, run `mlflow db upgrade sqlite:///{path}`"
     )
 
 
@@ -388,7 +399,7 @@ def test_old_schema(database: Database) -> None:
     database.add_run(database.add_experiment("train"), "a", metrics={"loss": [(0, 0, 1.0)]})
     database.execute("ALTER TABLE latest_metrics RENAME COLUMN is_nan TO was_nan")
     (run,) = load(database)
-    with pytest.raises(TrackingDirectoryError, match=r"old version \(no such column: is_nan\)"):
+    with pytest.raises(TrackingDirectoryError, match=r"too old \(no such column: is_nan\)"):
         _ = run.metrics
 
 
@@ -399,7 +410,9 @@ def test_damaged_database(database: Database) -> None:
     content = bytearray(database.path.read_bytes())
     content[4096:] = b"\xff" * (len(content) - 4096)
     database.path.write_bytes(content)
-    with pytest.raises(TrackingDirectoryError, match=r"mlflow.db cannot be read as a database"):
+    with pytest.raises(
+        TrackingDirectoryError, match=r"cannot read .*mlflow.db as an MLflow database: "
+    ):
         find_run_ids(database.path)
 
 
@@ -436,16 +449,16 @@ def test_locked_database_is_waited_for(database: Database) -> None:
     assert found == ["KILLED"]
 
 
-def test_database_that_stays_locked(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("impatient")
+def test_database_that_stays_locked(database: Database) -> None:
     database.add_run(database.add_experiment("train"), "a")
-    monkeypatch.setattr(module, "_TIMEOUT", 0.1)
     with writer(database) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StorageError) as raised:
             load(database)
     assert str(raised.value) == (
         f"cannot read the database '{database.path}': database is locked: another program has "
-        "been writing to it for 0.1 seconds"
+        "held a lock for 60 seconds; try again when it has finished"
     )
 
 
@@ -493,7 +506,7 @@ def test_sweep_goes_on_while_it_is_read(database: Database, mode: str) -> None:
 
 @contextmanager
 def as_nobody() -> Iterator[Path]:
-    """Give a directory that others than root can reach, for `give_up_rights`."""
+    """Yield a directory that other users than root can reach, for `give_up_rights`."""
     directory = Path(tempfile.mkdtemp())
     try:
         yield directory
@@ -522,7 +535,7 @@ def test_write_ahead_log_in_a_read_only_directory() -> None:
         assert find_run_ids(database.path) == ["a"]
 
 
-def test_what_is_in_the_log_alone_is_not_overlooked() -> None:
+def test_data_in_the_log_alone_is_not_overlooked() -> None:
     with as_nobody() as directory:
         database = Database(directory / "mlflow.db")
         database.add_run(database.add_experiment("train"), "a")
@@ -536,9 +549,9 @@ def test_what_is_in_the_log_alone_is_not_overlooked() -> None:
         with pytest.raises(StorageError) as raised:
             find_run_ids(copy)
         assert str(raised.value) == (
-            f"cannot read the database '{copy}': unable to open database file: {copy}-wal is left "
-            "of a program that was interrupted, or still writes; open the database once with "
-            "MLflow or the command sqlite3, where they may write"
+            f"cannot read the database '{copy}': unable to open database file: the program that "
+            f"wrote {copy}-wal is still running or was interrupted; open the database once with "
+            "MLflow or sqlite3, with write permission for the directory"
         )
 
 
@@ -555,7 +568,7 @@ def test_interrupted_transaction_is_an_error(database: Database) -> None:
             shutil.copy(f"{database.path}{ending}", f"{copy}{ending}")
     with pytest.raises(StorageError) as raised:
         find_run_ids(copy)
-    assert f"readonly database: {copy}-journal is left of a program" in str(raised.value)
+    assert f"readonly database: the program that wrote {copy}-journal is" in str(raised.value)
     with closing(sqlite3.connect(copy)) as connection:
         connection.execute("SELECT count(*) FROM runs").fetchone()
     assert len(find_run_ids(copy)) == 100
@@ -619,7 +632,7 @@ def both(tracking_dir: TrackingDir, tmp_path: Path) -> Callable[[], list[RunColl
     return lambda: [Run.load(iter_run_dirs(place)) for place in places]
 
 
-def test_both_stores_tell_the_same(both: Callable[[], list[RunCollection[Run]]]) -> None:
+def test_both_stores_return_the_same(both: Callable[[], list[RunCollection[Run]]]) -> None:
     files, rows = both()
     facts = ("run_id", "job_name", "experiment_id", "status", "run_name", "start_time", "end_time")
     assert files.to_frame(*facts).equals(rows.to_frame(*facts))

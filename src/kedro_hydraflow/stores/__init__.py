@@ -1,7 +1,6 @@
-"""What tracked the runs: one module for each kind of store.
+"""Stores of tracking data, one module for each kind.
 
-A store finds experiments and runs, and knows what was recorded about them: `base.py` says what
-it has to do. `find.py` finds out which one a directory or URI belongs to.
+`base.py` defines the interface. `find.py` chooses the store for a directory or URI.
 """
 
 from kedro_hydraflow.stores.base import CONFIG_FILE, ExperimentFilter, Store, make_name_filter

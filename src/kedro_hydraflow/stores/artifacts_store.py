@@ -1,9 +1,10 @@
-"""The artifacts of a tracking server or database, where nothing else is at hand.
+"""Artifacts of a tracking server or database, without the tracking data.
 
-Such a directory, or bucket, holds ``<experiment_id>/<run_id>/artifacts``; with workspaces it
-is ``workspaces/<workspace>/<experiment_id>/…``; and where the experiment's artifact location
-was set by hand there is only ``<run_id>/artifacts``. Experiments go by the job name that Hydra
-recorded; what was logged to MLflow besides artifacts is not here.
+The directory or bucket holds ``<experiment_id>/<run_id>/artifacts``. If the server has
+workspaces, these paths are below ``workspaces/<workspace>``. If the artifact location of an
+experiment was set by hand, it holds ``<run_id>/artifacts``.
+
+Experiments are named after Hydra's job name. There are no facts, metrics, params or tags.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from kedro_hydraflow.stores.record import (
     RunNames,
     RunRecord,
 )
-from kedro_hydraflow.stores.run_folder import explain_strays, is_run_id
+from kedro_hydraflow.stores.run_folder import get_folder_errors, is_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,15 +44,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _WORKSPACES = "workspaces"
-_TRIED_AT_ONCE = 64
-"""How many runs of an experiment are looked at together for the name that Hydra recorded."""
+
+_BATCH_SIZE = 64
+"""The number of runs read at a time while looking for one with a job name."""
 
 
 class ArtifactsStore(Store):
-    """Artifacts without a record of what tracked them.
+    """A store of artifacts without tracking data.
 
     Args:
-        place: The directory.
+        place: The directory that holds the experiments.
     """
 
     finds_folders = True
@@ -75,8 +77,9 @@ class ArtifactsStore(Store):
             name = experiment.experiment_name or ""
             if not name and experiment_names is not None:
                 logger.warning(
-                    "%s: no run in it records a job name, so that experiment_names cannot tell "
-                    "what it is; a tracking_uri could",
+                    "%s: the experiment has no name, because none of its runs recorded a Hydra "
+                    "job name; experiment_names is matched against an empty name. Give "
+                    "tracking_uri to get the name from MLflow",
                     experiment.url,
                 )
             if matches(name):
@@ -87,7 +90,7 @@ class ArtifactsStore(Store):
         return Experiments(matching, other_names, failures)
 
     def _find_all(self, failures: list[Failure]) -> Iterator[ExperimentRecord]:
-        """Yield all experiments, with their names, perhaps empty ones, and their runs' names."""
+        """Yield all experiments with their names, which may be empty, and their run names."""
         entries = self._place.list()
         yield from self._find_in(self._place, entries, failures)
         if any(entry.name == _WORKSPACES and entry.is_dir for entry in entries):
@@ -99,7 +102,10 @@ class ArtifactsStore(Store):
     def _find_in(
         self, folder: Place, entries: Sequence[Entry], failures: list[Failure]
     ) -> Iterator[ExperimentRecord]:
-        """Yield the experiments in one directory, and those of the runs right in it."""
+        """Yield the experiments in one directory.
+
+        Runs that are in the directory itself are grouped into one experiment per job name.
+        """
         groups: dict[str, list[str]] = {}
         run_ids = _get_run_ids(entries)
         for run_id, name in zip(run_ids, self._read_names(folder, run_ids, failures), strict=True):
@@ -114,17 +120,17 @@ class ArtifactsStore(Store):
         firsts = self._read_job_names([p.join(run_ids[0]) for p, run_ids in found], failures)
         for (place, run_ids), first in zip(found, firsts, strict=True):
             name = first
-            for start in range(1, len(run_ids), _TRIED_AT_ONCE):
+            for start in range(1, len(run_ids), _BATCH_SIZE):
                 if name:
                     break
-                others = run_ids[start : start + _TRIED_AT_ONCE]
+                others = run_ids[start : start + _BATCH_SIZE]
                 name = next(filter(None, self._read_names(place, others, failures)), "")
             yield ExperimentRecord(place.storage, place.path, place.name, name, tuple(run_ids))
 
     def _read_names(
         self, folder: Place, run_ids: Sequence[str], failures: list[Failure]
     ) -> list[str]:
-        """Return the job name of each run in a folder, empty if it is not recorded."""
+        """Return the job names of runs in one directory, empty if not recorded."""
         return self._read_job_names([folder.join(run_id) for run_id in run_ids], failures)
 
     def _read_job_names(self, run_dirs: Sequence[Place], failures: list[Failure]) -> list[str]:
@@ -146,7 +152,7 @@ class ArtifactsStore(Store):
             names = experiment.run_names
             if names is None:
                 names = self._list_names(experiment, failures)
-            # Its runs need not carry the names of all of them.
+            # Every run refers to this record: do not keep the names of all runs alive with it.
             listed.append(RunNames(replace(experiment, run_names=None), list(names[:limit])))
         return RunListing(listed, failures)
 
@@ -155,7 +161,8 @@ class ArtifactsStore(Store):
             run_ids = _get_run_ids(entries)
             if experiment.experiment_id:
                 return tuple(run_ids)
-            names = self._read_names(folder, run_ids, failures)  # others may be in that folder
+            # The directory may hold runs of several experiments.
+            names = self._read_names(folder, run_ids, failures)
             pairs = zip(run_ids, names, strict=True)
             return tuple(run_id for run_id, name in pairs if name == experiment.experiment_name)
         return ()
@@ -172,8 +179,8 @@ class ArtifactsStore(Store):
         return FoundRuns(records, [])
 
     @override
-    def explain_strays(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
-        return explain_strays(records)
+    def get_run_errors(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
+        return get_folder_errors(records)
 
     @override
     def _read_experiment_name(self, record: RunRecord) -> str:
@@ -197,12 +204,12 @@ class ArtifactsStore(Store):
 
 
 def may_hold_artifacts(place: Place, entries: Sequence[Entry]) -> bool:
-    """Return whether a directory that holds these entries is one of runs and their artifacts."""
+    """Whether a directory with these entries holds runs that an `ArtifactsStore` can find."""
     names = [entry.name for entry in entries if entry.is_dir]
     if _get_run_ids(entries) or _WORKSPACES in names:
         return True
     experiments = [place.join(name) for name in names if name.isdecimal()]
-    # One after the other, because the first experiment tells, and large ones take many requests.
+    # One at a time: the first is usually enough, and listing large ones takes many requests.
     return any(_get_run_ids(inner) for p in experiments for _, inner in _list_present([p], []))
 
 
@@ -213,7 +220,7 @@ def _get_run_ids(entries: Sequence[Entry]) -> list[str]:
 def _list_present(
     places: Sequence[Place], failures: list[Failure]
 ) -> Iterator[tuple[Place, list[Entry]]]:
-    """Yield folders and what they hold; what was removed in the meantime is no failure."""
+    """Yield directories and their entries. Directories that no longer exist are skipped."""
     for place, entries in zip(places, list_places(places), strict=True):
         if isinstance(entries, NotFoundError):
             continue

@@ -1,4 +1,4 @@
-"""What a store is: experiments and runs, and what was recorded about them."""
+"""The interface of stores, and the helpers that they share."""
 
 from __future__ import annotations
 
@@ -28,35 +28,38 @@ if TYPE_CHECKING:
     )
 
 ExperimentFilter = str | Sequence[str] | Callable[[str], bool] | None
-"""Which experiments: a name or glob, several of them, a predicate on the name, or all."""
+"""The experiments to include: a name or glob, a list of them, a predicate on the name, or all."""
 
 DEFAULT_EXPERIMENT_ID = "0"
-"""The ID of the experiment "Default", which every MLflow store has and HydraFlow never uses."""
+"""The ID of the experiment "Default". Every MLflow store has it; HydraFlow never uses it."""
 
 CONFIG_FILE = ".hydra/config.yaml"
-"""Hydra's file of a run's configuration, in the artifacts directory."""
+"""The file with a run's configuration, relative to the artifacts directory."""
 
 
 class Store(ABC):
-    """What tracked runs: it finds them, and knows what was recorded about them.
+    """The interface of a store, which finds runs and reads what was recorded about them.
 
-    Stores take and return records. Their answers do not depend on earlier calls.
+    Stores take and return records. The results do not depend on earlier calls.
+
+    A method that reads many runs returns one entry per record, in the order of the records. It
+    does not raise an error that concerns one run: the entry of that run is the error instead.
 
     Args:
-        *arguments: Those of the class. Stores of one class that have the same are equal, and
-            they are all that is pickled.
+        *arguments: The arguments of the constructor. Stores of one class with equal arguments are
+            equal. Only the arguments are pickled.
     """
 
     artifacts_folder = "artifacts"
-    """The artifacts directory in a run directory."""
+    """The name of the artifacts directory in a run directory; empty if they are the same."""
 
     finds_folders = False
-    """Whether the runs that it finds are folders, any of which may turn out to be no run."""
+    """Whether the store finds runs by listing directories, some of which may not be runs."""
 
     def __init__(self, *arguments: Any) -> None:
         self._arguments = arguments
         self._named: dict[str, ExperimentRecord] = {}
-        """The experiments that `name_experiment` returned, by their paths."""
+        """The results of `name_experiment`, by path."""
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -66,7 +69,7 @@ class Store(ABC):
         )
 
     def __hash__(self) -> int:
-        return hash(self._arguments[0])  # the others may be mappings
+        return hash(self._arguments[0])  # the others may be unhashable
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._arguments
@@ -74,58 +77,60 @@ class Store(ABC):
     @property
     @abstractmethod
     def where(self) -> str:
-        """The path or URL for messages, without credentials."""
+        """The path or URL of the tracking data for messages, without credentials."""
 
     # Finding ---------------------------------------------------------------------------------
 
     @abstractmethod
     def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
-        """Return the experiments that match, without deleted ones and the "Default" one.
+        """Return the experiments that match. Deleted experiments and "Default" are excluded.
 
         Raises:
-            StorageError: If they cannot be listed.
+            StorageError: If the experiments cannot be listed.
         """
 
     @abstractmethod
     def list_runs(
         self, experiments: Sequence[ExperimentRecord], limit: int | None = None
     ) -> RunListing:
-        """Return the names of the runs in experiments, as `read_runs` takes them.
+        """Return the names of the runs in each experiment, for `read_runs`.
 
-        An experiment that was removed since it was found has none.
+        An experiment that has been removed in the meantime has no runs.
 
         Args:
-            experiments: Where to look.
-            limit: How many of each experiment are enough, by default all.
+            experiments: The experiments to list.
+            limit: The maximum number of names per experiment, by default all.
         """
 
     @abstractmethod
     def read_runs(
         self, listed: Sequence[RunNames], *, include_deleted: bool | None = None
     ) -> FoundRuns:
-        """Return the runs of those names, in that order; names that are no runs are left out.
+        """Return the runs with the given names, in the same order.
+
+        Names that do not belong to a run are skipped.
 
         Args:
-            listed: What `list_runs` gave, or parts of it.
-            include_deleted: Whether to include runs that were deleted in MLflow. None: no,
-                unless to tell them apart takes a request for each run.
+            listed: The result of `list_runs`, or parts of it.
+            include_deleted: Whether to include runs that were deleted in MLflow. None excludes
+                them only if that needs no extra request per run.
         """
 
-    # Where things are ------------------------------------------------------------------------
+    # Locations -------------------------------------------------------------------------------
 
     def artifacts(self, record: RunRecord) -> Place:
-        """Return the artifacts directory of a run, which need not exist."""
+        """Return the artifacts directory of a run. It does not have to exist."""
         folder = self.artifacts_folder
         return record.join(folder) if folder else Place(record.storage, record.path)
 
     @property
     def config_file(self) -> str:
-        """Where a run's configuration is in its directory."""
+        """The path of the configuration, relative to the run directory."""
         folder = self.artifacts_folder
         return f"{folder}/{CONFIG_FILE}" if folder else CONFIG_FILE
 
     def config_url(self, record: RunRecord) -> str:
-        """Return the file of a run's configuration, for messages."""
+        """Return the URL of a run's configuration, for messages."""
         return self.artifacts(record).join(CONFIG_FILE).url
 
     def read_configs(
@@ -135,29 +140,33 @@ class Store(ABC):
 
         Args:
             records: The runs.
-            reader: Reads the text of a configuration, and remembers what runs share.
+            reader: Parses the configurations.
 
         Returns:
-            For each run the configuration, None without one, or why it cannot be read; and
-            the validator of its `config_file`.
+            For each run, its configuration (None if there is none, or the error) and the
+            validator of its `config_file`.
         """
         return read_parsed_in(records, self.config_file, reader.read)
 
-    def explain_strays(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
-        """Return for each of these why it is no run after all, None if it is one."""
+    def get_run_errors(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
+        """Return an error for each record whose directory is not a run, None for a run.
+
+        See `get_folder_errors` for the types of errors.
+        """
         return [None] * len(records)
 
-    # What was recorded -----------------------------------------------------------------------
+    # Recorded data ---------------------------------------------------------------------------
 
     def name_experiment(self, record: RunRecord) -> ExperimentRecord:
-        """Return a run's experiment with its name, empty if nothing records it.
+        """Return a run's experiment with its name, which is empty if it is not recorded.
 
-        It is read once for each experiment that has a folder of its own, named after its ID.
-        One that is empty may be about to be written, and is read again.
+        The name is cached, with two exceptions. An empty name is read again, because it may be
+        about to be written. If the ID is not a number, the name is read for each run, because
+        the directory may hold runs of several experiments.
 
         Raises:
-            MetadataError: If what records it has another format.
-            StorageError: If it cannot be read.
+            MetadataError: If the recorded name is malformed.
+            StorageError: If the name cannot be read.
         """
         experiment = record.experiment
         if experiment.experiment_name is not None:
@@ -172,60 +181,56 @@ class Store(ABC):
 
     @abstractmethod
     def _read_experiment_name(self, record: RunRecord) -> str:
-        """Return the name of a run's experiment, empty if nothing records it."""
+        """Return the name of a run's experiment, empty if it is not recorded."""
 
     @abstractmethod
     def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
-        """Return the facts of runs.
+        """Return the facts of each run, or the error.
 
-        Returns:
-            For each run its facts, empty if nothing is recorded about it; None if they are
-            being written, and it is worth to ask again; or why they cannot be read.
+        Facts are empty if nothing is recorded. They are None if they are being written and should
+        be read again later.
         """
 
     @abstractmethod
     def read_values(
         self, records: Sequence[RunRecord], kind: str, name: str
     ) -> Sequence[float | str | KedroHydraflowError | None]:
-        """Return one metric (the latest value), param or tag of runs, read all at once.
+        """Return one metric (the latest value), param or tag of each run, or the error.
+
+        A run that did not log it has None.
 
         Args:
             records: The runs.
             kind: ``metrics``, ``params`` or ``tags``.
-            name: The metric, param or tag.
-
-        Returns:
-            For each run the value, None without one, or why it cannot be read.
+            name: The name of the metric, param or tag.
         """
 
     @abstractmethod
     def read_all(
         self, records: Sequence[RunRecord], kind: str
     ) -> Sequence[dict[str, Any] | KedroHydraflowError]:
-        """Return all metrics (the latest values), params or tags of runs.
+        """Return all metrics (the latest values), params or tags of each run by name, or the error.
 
-        The arguments are those of `read_values`.
-
-        Returns:
-            For each run the values by name, or why they cannot be read.
+        Args:
+            records: The runs.
+            kind: ``metrics``, ``params`` or ``tags``.
         """
 
     @abstractmethod
     def read_histories(
         self, records: Sequence[RunRecord], name: str
     ) -> Sequence[list[Point] | KedroHydraflowError]:
-        """Return all values of one metric of runs, sorted.
+        """Return all values of one metric of each run, sorted, or the error.
 
-        Returns:
-            For each run its points, none if it has no such metric, or why they cannot be read.
+        The list is empty if the run has no such metric.
         """
 
 
 def make_name_filter(experiment_names: ExperimentFilter) -> Callable[[str], bool]:
-    """Return a predicate on experiment names. A pattern also matches as the plain name.
+    """Return a predicate on experiment names. A glob also matches the name that equals it.
 
     Raises:
-        OptionError: If it is not what `ExperimentFilter` says.
+        OptionError: If the value is not an `ExperimentFilter`.
     """
     if experiment_names is None:
         return lambda _: True
@@ -241,5 +246,5 @@ def make_name_filter(experiment_names: ExperimentFilter) -> Callable[[str], bool
 
 
 def restore_infinity(value: float) -> float:
-    """Return a metric of a database of MLflow, which holds the largest float for infinity."""
+    """Convert the largest float, which MLflow's databases store for infinity, back to infinity."""
     return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value

@@ -1,15 +1,14 @@
-"""The file store of MLflow: ``<root>/<experiment_id>/<run_id>/meta.yaml`` and so on.
+"""MLflow's file store: ``<root>/<experiment_id>/<run_id>/meta.yaml`` and so on.
 
-The format is that of ``mlflow/store/tracking/file_store.py``. What this module knows of
-it, and where real directories differ from it:
+``mlflow/store/tracking/file_store.py`` defines the format. This module relies on:
 
 - The root also holds ``0`` (the "Default" experiment), ``.trash`` and ``models``.
-- An experiment also holds ``tags``, ``datasets``, ``traces`` and ``models``; the folders
+- An experiment also holds ``tags``, ``datasets``, ``traces`` and ``models``. The directories
   in ``models`` have a ``meta.yaml`` with a ``status`` and look like runs.
-- Metrics, params and tags are a file for each key; a ``/`` in a key is a folder.
-- Deleted runs stay in place with ``lifecycle_stage: deleted``.
-- Recorded absolute locations (``artifact_uri``) are wrong after a copy. What lies in
-  place counts; they are not read.
+- Each metric, param and tag is a file. A ``/`` in a key makes a directory.
+- Deleted runs stay in their directories, with ``lifecycle_stage: deleted``.
+- Recorded locations (``artifact_uri``) are wrong after a copy, so they are ignored: artifacts
+  are always in the run directory.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ from kedro_hydraflow.stores.record import (
     is_deleted,
     is_finished,
 )
-from kedro_hydraflow.stores.run_folder import explain_strays, is_run_id
+from kedro_hydraflow.stores.run_folder import get_folder_errors, is_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -67,22 +66,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NOT_EXPERIMENTS = frozenset({DEFAULT_EXPERIMENT_ID, ".trash", "models"})
-"""Folders of a tracking directory."""
+"""Directories in a tracking directory that are not searched for runs."""
 
 _NOT_RUNS = frozenset({"tags", "datasets", "traces", "models"})
+"""Directories in an experiment directory that are not runs."""
 
-_LISTED_AT_ONCE = 64
-"""Experiments whose listings are in memory together; remotely, asked for together."""
+_BATCH_SIZE = 64
+"""The number of experiments listed at a time, to limit the memory for their listings."""
 
 
 class FileStore(Store):
-    """The file store of MLflow.
+    """MLflow's file store.
 
     Args:
         place: The tracking directory.
-        folders: What the tracking directory held when the store was opened, if that was looked
-            at; by default `find_experiments` lists it.
-        index: What is known of runs.
+        folders: The content of the tracking directory, if it has already been read. By default,
+            `find_experiments` reads it.
+        index: The cache for facts and logged values.
     """
 
     finds_folders = True
@@ -133,8 +133,8 @@ class FileStore(Store):
     ) -> RunListing:
         listed = []
         failures: list[Failure] = []
-        for i in range(0, len(experiments), _LISTED_AT_ONCE):
-            group = experiments[i : i + _LISTED_AT_ONCE]
+        for i in range(0, len(experiments), _BATCH_SIZE):
+            group = experiments[i : i + _BATCH_SIZE]
             listings = self._storage.list_many([e.path for e in group], limit)
             for experiment, entries in zip(group, listings, strict=True):
                 if isinstance(entries, NotFoundError):
@@ -162,10 +162,10 @@ class FileStore(Store):
         if not storage.is_remote or include_deleted is False:
             facts_of_runs = self._read_facts_of_folders(paths)
         else:
-            # One listing each, which folders with the name of a run are not worth.
-            odd = [i for i, name in enumerate(names) if not is_run_id(name)]
-            strays = explain_strays([Place(storage, paths[i]) for i in odd])
-            for i, error in zip(odd, strays, strict=True):
+            # A check is one request, so skip it for directories that are named like runs.
+            unsure = [i for i, name in enumerate(names) if not is_run_id(name)]
+            errors = get_folder_errors([Place(storage, paths[i]) for i in unsure])
+            for i, error in zip(unsure, errors, strict=True):
                 facts_of_runs[i] = error
         records = []
         failures = []
@@ -181,9 +181,10 @@ class FileStore(Store):
         return FoundRuns(records, failures)
 
     def _read_facts_of_folders(self, paths: Sequence[str]) -> list[Facts | KedroHydraflowError]:
-        """Return the facts of the runs in folders, empty if they are not known now.
+        """Return the facts of the run in each directory, or the error.
 
-        For a folder that is no run, and for one that cannot be read, the error that says so.
+        Facts are empty if the ``meta.yaml`` is missing or being written. The error is a
+        NotARunError if the directory is not a run.
         """
         storage = self._storage
         recalled = self._index.recall("facts", storage, paths, META_FILE)
@@ -197,23 +198,23 @@ class FileStore(Store):
             for i, facts in enumerate(facts_of_runs)
             if facts is None or isinstance(facts, NotARunError)
         ]
-        strays = explain_strays([Place(storage, paths[i]) for i in absent])
-        for i, error in zip(absent, strays, strict=True):
-            facts_of_runs[i] = error or {}  # or a run that a database records
+        errors = get_folder_errors([Place(storage, paths[i]) for i in absent])
+        for i, error in zip(absent, errors, strict=True):
+            facts_of_runs[i] = error or {}  # no error: artifacts of a run that a database tracks
         return facts_of_runs
 
     @override
-    def explain_strays(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
-        return explain_strays(records)
+    def get_run_errors(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
+        return get_folder_errors(records)
 
-    # What was recorded -----------------------------------------------------------------------
+    # Recorded data ---------------------------------------------------------------------------
 
     @override
     def _read_experiment_name(self, record: RunRecord) -> str:
         (meta,) = read_metas([record.experiment])
         if isinstance(meta, Exception):
             raise meta
-        if meta is None:  # runs whose experiment a database or a server has
+        if meta is None:  # artifacts of a run that a database or server tracks
             return read_job_name(self.artifacts(record))
         return meta.get("name", "")
 
@@ -221,16 +222,16 @@ class FileStore(Store):
     def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
         recalled = self._index.recall("facts", self._storage, _get_paths(records), META_FILE)
         metas = read_metas([records[i] for i in recalled.unknown], parse_run_meta)
-        # One that is still being written is not remembered.
+        # {} if there is no file; None, which is not cached, if the file is being written.
         read = [{} if meta is None else meta or None for meta in metas]
         return recalled.complete(read, self._choose_validators([None] * len(read), read))
 
     def _choose_validators(
         self, validators: Sequence[str | None], facts_of_runs: Iterable[object]
     ) -> Sequence[str | None]:
-        """Return the validators of runs: their files' or, without such, that of finished runs."""
-        are_settled = map(is_finished, facts_of_runs)
-        return self._index.choose_validators(self._storage, validators, are_settled)
+        """Return the validators for the index, like `Index.choose_validators`."""
+        are_finished = map(is_finished, facts_of_runs)
+        return self._index.choose_validators(self._storage, validators, are_finished)
 
     @override
     def read_values(
@@ -243,16 +244,16 @@ class FileStore(Store):
         recalled = self._index.recall(key, self._storage, _get_paths(records), relative)
         unread = [records[i] for i in recalled.unknown]
         parsed = read_parsed_in(unread, relative, _get_parse(kind))
-        values = self._read_folders(unread, kind, name, parsed.values)
+        values = self._retry_as_trees(unread, kind, name, parsed.values)
         validators = self._choose_validators(parsed.validators, [r.facts for r in unread])
         return _unwrap(recalled.complete(_wrap(values), validators))
 
-    def _read_folders(
+    def _retry_as_trees(
         self, records: Sequence[RunRecord], kind: str, name: str, values: list[Any]
     ) -> list[Any]:
-        """Return values with those that cannot be read looked up among all of their kind.
+        """Return the values. For files that could not be read, list all files of the kind.
 
-        What has the name of a metric may be the folder of others.
+        ``metrics/loss`` cannot be read as a file if a metric ``loss/train`` makes it a directory.
         """
         unreadable = [
             i
@@ -272,7 +273,7 @@ class FileStore(Store):
         self, records: Sequence[RunRecord], kind: str
     ) -> list[dict[str, Any] | KedroHydraflowError]:
         if not self._index.assumes_unchanged(self._storage):
-            return self._read_trees(records, kind)  # of many files, which may change one by one
+            return self._read_trees(records, kind)  # no single validator covers many files
         recalled = self._index.recall(kind, self._storage, _get_paths(records))
         unread = [records[i] for i in recalled.unknown]
         trees = self._read_trees(unread, kind)
@@ -282,7 +283,7 @@ class FileStore(Store):
     def _read_trees(
         self, records: Sequence[RunRecord], kind: str
     ) -> list[dict[str, Any] | KedroHydraflowError]:
-        """Return what is in all files of a kind of each run, or why that cannot be read."""
+        """Return all values of a kind for each run, by name, or the error."""
         files, failures = self._list_files(records, kind)
         parsed = read_parsed([file for _, _, file in files], _get_parse(kind))
         values: list[dict[str, Any]] = [{} for _ in records]
@@ -296,9 +297,11 @@ class FileStore(Store):
     def _list_files(
         self, records: Sequence[RunRecord], kind: str
     ) -> tuple[list[tuple[int, str, Place]], dict[int, KedroHydraflowError]]:
-        """Return the run's position, key and place of every file of a kind, sorted.
+        """List the files of a kind, in all subdirectories.
 
-        And, by the run's position, why a folder cannot be listed.
+        Returns:
+            The files, each as the position of its run, its key and its place, sorted; and the
+            errors of directories that cannot be listed, by the position of the run.
         """
         files: list[tuple[int, str, Place]] = []
         failures: dict[int, KedroHydraflowError] = {}
@@ -337,15 +340,15 @@ class FileStore(Store):
 
 
 class ExperimentFolders:
-    """What a tracking directory holds: folders, and the ``meta.yaml`` in each.
+    """The directories in a tracking directory, with the ``meta.yaml`` of each.
 
     Args:
         place: The tracking directory.
-        index: What is known of experiments.
+        index: The cache for the names of experiments.
 
     Raises:
-        NotFoundError: If there is no such directory.
-        StorageError: If it cannot be listed.
+        NotFoundError: If the tracking directory does not exist.
+        StorageError: If the tracking directory cannot be listed.
     """
 
     def __init__(self, place: Place, index: Index = NO_INDEX) -> None:
@@ -359,18 +362,18 @@ class ExperimentFolders:
         self.metas = dict(
             zip(folders, _read_experiment_metas(place.storage, folders, index), strict=True)
         )
-        """By folder its entries, why they cannot be read, or None without the file."""
+        """The results of `read_metas`, by directory."""
 
     @property
     def has_experiments(self) -> bool:
-        """Whether any folder is an experiment of a file store."""
+        """Whether any directory is an experiment of a file store."""
         return any(meta is not None for meta in self.metas.values())
 
 
 def _read_experiment_metas(
     storage: Storage, folders: Sequence[Place], index: Index
 ) -> list[dict[str, str] | KedroHydraflowError | None]:
-    """Return as `read_metas` does, from the index where names are assumed to stay."""
+    """Like `read_metas`, but from the index if it assumes that names do not change."""
     if not index.assumes_unchanged(storage):
         return read_metas(folders)
     recalled = index.recall("experiment", storage, _get_paths(folders))
@@ -380,23 +383,24 @@ def _read_experiment_metas(
 
 
 def _is_named(meta: object) -> bool:
-    """Return whether an experiment's ``meta.yaml`` has a name, and it was not deleted."""
+    """Whether the ``meta.yaml`` of an experiment has a name and is not that of a deleted one."""
     return isinstance(meta, dict) and bool(meta.get("name")) and not is_deleted(meta)
 
 
 def _make_name_error(place: Place, meta: Facts) -> MetadataError:
+    found = "an empty file" if not meta else "an empty name" if "name" in meta else "no such entry"
     return MetadataError(
-        f"{place.join(META_FILE).url}: expected the experiment's name, "
-        f"found {'no entry of that kind' if meta else 'an empty file'}"
+        f"{place.join(META_FILE).url}: expected the experiment's name in the entry 'name', "
+        f"found {found}"
     )
 
 
 def _warn_of_runs(folder: Place) -> None:
-    """Log that a folder without ``meta.yaml`` is left out, if it is there and may hold runs."""
-    if folder.name.isdecimal() and folder.is_dir():
+    """Log that a directory without ``meta.yaml`` is skipped, if it may hold runs."""
+    if folder.name.isdecimal() and folder.is_dir():  # it may have been removed in the meantime
         logger.warning(
-            "%s: left out, as it has no %s; if a database or a server tracks its runs, give that "
-            "as tracking_uri",
+            "skipped %s: it has no %s; if a database or a server tracks its runs, give that as "
+            "tracking_uri",
             folder.url,
             META_FILE,
         )
@@ -405,7 +409,7 @@ def _warn_of_runs(folder: Place) -> None:
 def _get_broken_links(
     folder: Place, entries: Sequence[Entry], ignored: frozenset[str]
 ) -> list[Failure]:
-    error = StorageError("a symbolic link to something that is not there")
+    error = StorageError("broken symbolic link")
     return [
         Failure(folder.join(entry.name).url, error)
         for entry in entries
@@ -418,14 +422,14 @@ def _get_paths(places: Iterable[Place]) -> list[str]:
 
 
 def _get_relative_file(kind: str, name: str) -> str | None:
-    """Return the file of a metric, param or tag in a run directory, if there can be one."""
+    """Return the relative path of a metric, param or tag, None if no file can have the name."""
     if any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name:
         return None
     return f"{kind}/{name}"
 
 
 def _get_parse(kind: str) -> Parse:
-    """Return what parses a file of a metric, param or tag."""
+    """Return the parser for the files of a kind."""
     return parse_latest if kind == "metrics" else _decode
 
 
@@ -437,7 +441,7 @@ def _decode(content: bytes) -> str:
 
 
 def _wrap(values: Iterable[Any]) -> list[Any]:
-    """Return values as the index keeps them: it holds mappings."""
+    """Return the values as mappings, which is what the index caches."""
     return [v if isinstance(v, Exception) else {"value": v} for v in values]
 
 

@@ -1,4 +1,4 @@
-"""From what users give to the store that tracks the runs: by looking."""
+"""Choosing the store for a directory, a tracking URI or single runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
 
 DATABASE_FILE = "mlflow.db"
-"""MLflow's own name for the database, in the directory where ``mlruns`` is."""
+"""MLflow's default name for the database, beside ``mlruns``."""
 
 _DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
@@ -33,69 +33,71 @@ _DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 def open_store(source: Source, index: Index = NO_INDEX) -> Store:
     """Return the store that tracks the runs of a source.
 
-    A directory is a file store if there are experiments with a ``meta.yaml`` in it. It belongs
-    to a database if there is a ``mlflow.db`` with runs in it or beside it. If both is so, the
-    database counts if it has all the runs of the file store, as after
-    ``mlflow migrate-filestore``. If nothing is, but the directory holds ``artifacts`` of runs,
-    these are all that is known.
+    A tracking URI names its store. For a directory, the store depends on the content:
+
+    - only experiments with a ``meta.yaml``: the file store;
+    - only a ``mlflow.db`` with runs, in the directory or beside it: the database;
+    - both: the database if it has every run of the file store, as after
+      ``mlflow migrate-filestore``, else an error;
+    - neither, but ``artifacts`` of runs: a store of artifacts alone;
+    - nothing: the file store, without any runs.
 
     Args:
-        source: Where the runs are. At a tracking URI, nothing is looked for.
-        index: The cache of what was read, for a file store.
+        source: The directory or tracking URI.
+        index: The cache for metadata, for a file store.
 
     Raises:
-        OptionError: If an artifact root is given for a store that needs none.
+        OptionError: If an artifact root is given for a file store or for artifacts alone.
         NotFoundError: If there is no such directory or database.
-        TrackingDirectoryError: If the directory is not one of runs, or two stores claim it.
-        StorageError: If it cannot be read.
+        TrackingDirectoryError: If the directory is not a tracking directory, or if neither the
+            file store nor the database has every run.
+        StorageError: If the directory or the database cannot be read.
     """
     if source.uri is not None:
         return _open_uri(source.uri, source, index)
     place = source.locate()
     if _is_database(place):
         return _open_database(place, source)
-    store = _look(place, source, index)
+    store = _choose_store(place, source, index)
     if source.artifact_root is not None and isinstance(store, (FileStore, ArtifactsStore)):
-        raise OptionError(
-            f"artifact_root: {place.url} holds the artifacts itself; an artifact_root "
-            "goes with a database or a server"
-        )
+        raise _make_artifact_root_error(place)
     return store
 
 
 def find_layout(experiment: ExperimentRecord) -> Store:
-    """Return what knows where configurations and artifacts are in a folder of runs.
+    """Return a store that locates the configurations and artifacts of an experiment's runs.
 
-    Nothing is read. What tracks the runs, `find_stores` finds out.
+    Nothing is read. `find_stores` returns the stores that track the runs.
     """
     return FileStore(experiment.parent)
 
 
 def find_stores(records: Sequence[RunRecord]) -> list[Store]:
-    """Return what tracks each run, where nothing but its directory is known.
+    """Return the store that tracks each run, for runs given by their directories.
 
-    It belongs to a database two or three folders above it if that has the run, and there is
-    no ``meta.yaml``; on remote storage no database is looked for. Runs of one store share it.
+    The store is a database if the run has no ``meta.yaml``, and a ``mlflow.db`` in the tracking
+    directory or beside it has the run. Otherwise it is the file store. On remote storage,
+    databases are not searched. Runs of the same store share one object.
     """
     stores: list[Store] = []
     file_stores: dict[Place, FileStore] = {}
-    for root, some in _cut_by_root(records):
+    for root, some in _group_by_root(records):
         if root not in file_stores:
             file_stores[root] = FileStore(root)
-        of_database = _find_in_databases(root, some)
-        stores += [of_database.get(record.run_id, file_stores[root]) for record in some]
+        databases = _find_in_databases(root, some)
+        stores += [databases.get(record.run_id, file_stores[root]) for record in some]
     return stores
 
 
-def _cut_by_root(records: Sequence[RunRecord]) -> Iterator[tuple[Place, list[RunRecord]]]:
-    """Yield runs that follow each other and are in one tracking directory, with that."""
+def _group_by_root(records: Sequence[RunRecord]) -> Iterator[tuple[Place, list[RunRecord]]]:
+    """Yield each tracking directory with its runs, for consecutive runs of one experiment."""
     for _, of_experiment in groupby(records, lambda record: id(record.experiment)):
         some = list(of_experiment)
         yield some[0].experiment.parent, some
 
 
 def _find_in_databases(root: Place, records: Sequence[RunRecord]) -> dict[str, SqliteStore]:
-    """Return the databases of those runs without a ``meta.yaml`` that one has, by run ID."""
+    """Return the databases that have runs without a ``meta.yaml``, by run ID."""
     found: dict[str, SqliteStore] = {}
     if not isinstance(root.storage, LocalStorage):
         return found
@@ -122,17 +124,24 @@ def _open_uri(uri: str, source: Source, index: Index) -> Store:
     if scheme == "sqlite":
         return _open_sqlite(uri, source)
     if scheme in ("", "file"):
-        if source.artifact_root is not None:
-            raise OptionError("artifact_root: a file store holds the artifacts itself")
         place = locate(uri)
+        if source.artifact_root is not None:
+            raise _make_artifact_root_error(place)
         return FileStore(place, ExperimentFolders(place, index), index)
     from kedro_hydraflow.stores.server_store import ServerStore
 
     return ServerStore(source)
 
 
+def _make_artifact_root_error(place: Place) -> OptionError:
+    return OptionError(
+        f"artifact_root: cannot be used with {place.url}, which holds the artifacts itself; give "
+        "artifact_root only for a database or a server"
+    )
+
+
 def _is_database(place: Place) -> bool:
-    """Return whether to open a place as a database rather than list it as a directory."""
+    """Whether to open a place as a database, rather than list it as a directory."""
     if place.path.endswith(_DATABASE_SUFFIXES):
         return not place.is_dir()
     if not isinstance(place.storage, LocalStorage) or not os.path.isfile(_get_local(place)):
@@ -142,13 +151,13 @@ def _is_database(place: Place) -> bool:
 
 
 def _open_sqlite(uri: str, source: Source) -> Store:
-    """Return the store of a URI as SQLAlchemy has it: ``sqlite:///relative.db``."""
+    """Return the store of a URI in SQLAlchemy's format, such as ``sqlite:///relative.db``."""
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
 
     match = re.fullmatch(r"sqlite(?:\+pysqlite)?:///(?P<path>[^?]+)(?:\?.*)?", uri, re.IGNORECASE)
     if match is None:
         raise OptionError(
-            f"tracking_uri: expected sqlite:/// and the path of a file, found {redact_url(uri)!r}"
+            f"tracking_uri: expected sqlite:///<path of a file>, found {redact_url(uri)!r}"
         )
     return SqliteStore(match["path"], source)
 
@@ -158,14 +167,14 @@ def _open_database(place: Place, source: Source) -> SqliteStore:
 
     if not isinstance(place.storage, LocalStorage):
         raise OptionError(
-            f"{place.url}: a database is read on the local filesystem alone; copy it "
-            "there, and give its own directory as artifact_root"
+            f"cannot read the database {place.url}: SQLite databases must be local. Copy it, and "
+            f"set artifact_root to {place.parent.url} if the artifacts stay there"
         )
     return SqliteStore(_get_local(place), source)
 
 
-def _look(place: Place, source: Source, index: Index) -> Store:
-    """Return what tracks the runs of a directory."""
+def _choose_store(place: Place, source: Source, index: Index) -> Store:
+    """Return the store of a directory, as `open_store` describes."""
     folders = ExperimentFolders(place, index)
     _check_not_inside(folders)
     file_store = FileStore(place, folders, index)
@@ -197,7 +206,7 @@ def _has_database(directory: str) -> bool:
 def _find_database(
     directory: str, source: Source | None = None, root: str | None = None
 ) -> SqliteStore | None:
-    """Return the database in a directory, None without one or if no run is in it."""
+    """Return the database in a directory, None if there is none or it has no runs."""
     if not _has_database(directory):
         return None
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
@@ -208,7 +217,7 @@ def _find_database(
 
 
 def _check_is_superset(database: SqliteStore, folders: ExperimentFolders) -> None:
-    """Raise if a file store has runs that the database beside it has not."""
+    """Raise TrackingDirectoryError if the database lacks runs of the file store."""
     known = database.list_run_ids()
     experiments = [folder for folder, meta in folders.metas.items() if meta is not None]
     unknown = [
@@ -227,29 +236,29 @@ def _check_is_superset(database: SqliteStore, folders: ExperimentFolders) -> Non
     if only_here:
         where = folders.place.url
         raise TrackingDirectoryError(
-            f"two stores claim {where}: it is a file store with runs of its own "
-            f"({only_here[0].url}{' and others' if len(only_here) > 1 else ''}), and "
-            f"{database.where} is a database of {len(known)} runs. Give {database.where} for the "
-            f"database, or {where} as tracking_uri for the file store"
+            f"cannot choose between the file store {where} and the database {database.where}: "
+            f"the database lacks {only_here[0].url}"
+            f"{' and others' if len(only_here) > 1 else ''}. Give {database.where} to read the "
+            f"database, or {where} as tracking_uri to read the file store"
         )
 
 
 def _check_not_inside(folders: ExperimentFolders) -> None:
-    """Raise if a directory lies in a tracking directory."""
+    """Raise TrackingDirectoryError if the directory is an experiment or a run."""
     if any(entry.name == META_FILE for entry in folders.entries):
         raise TrackingDirectoryError(
-            f"{folders.place.url} is an experiment or a run, it has a {META_FILE} itself; "
-            "give the tracking directory above it"
+            f"{folders.place.url} has a {META_FILE}, so it is an experiment or a run, not a "
+            "tracking directory; give the tracking directory above it"
         )
 
 
 def _check_not_elsewhere(folders: ExperimentFolders) -> None:
-    """Raise if a directory holds folders, but nothing of a tracking directory."""
+    """Raise TrackingDirectoryError if the directory has subdirectories, but no experiments."""
     place = folders.place
     names = [folder.name for folder in folders.metas]
     if "mlruns" in names:
         raise TrackingDirectoryError(
-            f"{place.url} has no experiment in it, but a directory 'mlruns'; "
+            f"{place.url} has no experiments, but a directory 'mlruns'; "
             f"give {place.join('mlruns').url}"
         )
     others = [name for name in names if not name.startswith(".")]

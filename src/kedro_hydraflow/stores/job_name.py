@@ -1,9 +1,9 @@
-"""The experiment's name as Hydra recorded it, for runs whose experiment nothing else names.
+"""Experiment names from Hydra's job name, for runs whose experiment name is not recorded.
 
 HydraFlow names the MLflow experiment after ``hydra.job.name``, which Hydra writes to
-``.hydra/hydra.yaml``. Where that is an interpolation, the log file that Hydra names after the
-job has the resolved name. An application that names its experiment itself leaves no trace of
-the name, and a renamed experiment keeps the old job name.
+``.hydra/hydra.yaml``. If the job name is an interpolation, the resolved name is taken from the
+name of Hydra's log file. The name is unknown if the application names the experiment itself. If
+the experiment was renamed in MLflow, the job name is the old name.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from kedro_hydraflow.storage import Place
 
 HYDRA_FILE = ".hydra/hydra.yaml"
-"""Hydra's file about the job, in the artifacts directory."""
+"""The file with Hydra's own configuration, relative to the artifacts directory."""
 
 _JOB_NAME = re.compile(
     rb"^  job:[ \t]*\r?\n(?:    .*\n)*?    name:(?P<text>.*(?:\n {5,}.*)*)", re.MULTILINE
 )
-"""``hydra.job.name`` as OmegaConf writes it, at a hundredth of the time of parsing the file."""
+"""Matches ``hydra.job.name`` as OmegaConf writes it, 100 times as fast as the YAML parser."""
 
 
 def read_job_name(artifacts: Place) -> str:
-    """Return the job name of the run with an artifacts directory, empty if not recorded.
+    """Return the job name in a run's artifacts directory, empty if it is not recorded.
 
     Raises:
-        StorageError: If it cannot be read.
+        StorageError: If the name cannot be read.
     """
     (name,) = read_job_names([artifacts])
     if isinstance(name, KedroHydraflowError):
@@ -42,10 +42,10 @@ def read_job_name(artifacts: Place) -> str:
 
 
 def read_job_names(artifacts: Sequence[Place]) -> list[str | KedroHydraflowError]:
-    """Return the job name of each run, empty if it is not recorded, or why it cannot be read.
+    """Return the job name in each artifacts directory, empty if it is not recorded, or the error.
 
     Args:
-        artifacts: The artifacts directories of the runs.
+        artifacts: The artifacts directories of runs.
     """
     read = read_parsed_in(artifacts, HYDRA_FILE, _find_name).values
     names = ["" if name is None else name for name in read]

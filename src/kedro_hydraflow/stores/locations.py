@@ -1,13 +1,14 @@
-"""Where the artifacts of runs are now, by what a database or a server recorded.
+"""Locating the run directories of a database or server.
 
-A recorded location is wrong after a copy or a move. What lies in place counts, and the
-recorded one is followed only when nothing is in place. A run's place is, in this order:
+The location that was recorded is wrong after the data has been copied or moved. So a directory
+beside the tracking data takes precedence over it. The candidates are, in this order:
 
-1. below the artifact root that the user gives, ``<root>/<experiment_id>/<run_id>`` or
-   ``<root>/<run_id>``; nothing else is looked at then;
-2. the end of its recorded location below a directory where the tracking data is: for
-   ``/old/place/mlruns/1/<run_id>`` that is ``mlruns/1/<run_id>`` or ``1/<run_id>``;
-3. there in ``mlruns`` or ``mlartifacts``, MLflow's own defaults;
+1. ``<artifact_root>/<experiment_id>/<run_id>`` or ``<artifact_root>/<run_id>``, if the user gives
+   an artifact root; no other candidate is tried then;
+2. the last parts of the recorded location, in a directory with tracking data, as many parts as
+   exist: for ``/old/place/mlruns/1/<run_id>``, ``mlruns/1/<run_id>`` before ``1/<run_id>``;
+3. ``mlruns/<experiment_id>/<run_id>`` and ``mlartifacts/<experiment_id>/<run_id>``, MLflow's
+   defaults, in such a directory;
 4. the recorded location.
 """
 
@@ -32,18 +33,18 @@ PROXIED = "mlflow-artifacts:"
 
 
 class _Folder(NamedTuple):
-    """A local folder and what it holds."""
+    """A local directory and the names of its entries."""
 
     place: Place
     names: frozenset[str]
 
 
 class RunLocator:
-    """Finds the directories of runs.
+    """Finds the directories of experiments and runs.
 
     Args:
-        source: Its artifact root, if it has one, and its storage options.
-        neighbors: Local directories below which artifacts may lie.
+        source: The source with the artifact root and the storage options.
+        neighbors: Local directories with tracking data, to search for artifacts.
         open_proxied: Returns the place of a location with the scheme `PROXIED`.
     """
 
@@ -56,24 +57,34 @@ class RunLocator:
         self._source = source
         self._neighbors = neighbors
         self._open_proxied = open_proxied
+        # Both by experiment ID and recorded location.
         self._folders: dict[tuple[str, str], list[_Folder]] = {}
         self._recorded: dict[tuple[str, str], Place] = {}
 
     def find_experiment(self, experiment_id: str, location: str) -> Place:
-        """Return an experiment's directory by its recorded ``artifact_location``.
+        """Return the directory of an experiment. It does not have to exist.
+
+        Args:
+            experiment_id: The ID.
+            location: The recorded ``artifact_location``.
 
         Raises:
-            StorageError: If it cannot be told what is in place.
+            StorageError: If a candidate cannot be listed.
         """
         for folder in self._get_folders(experiment_id, location):
             return folder.place
         return self._get_recorded(experiment_id, location)
 
     def find(self, experiment_id: str, run_id: str, uri: str) -> Place:
-        """Return a run's directory by its recorded ``artifact_uri``; it may not exist.
+        """Return the directory of a run. It does not have to exist.
+
+        Args:
+            experiment_id: The ID of its experiment.
+            run_id: The ID.
+            uri: The recorded ``artifact_uri``.
 
         Raises:
-            StorageError: If it cannot be told what is in place.
+            StorageError: If a candidate cannot be listed.
         """
         recorded = uri.removesuffix("/artifacts").removesuffix(f"/{run_id}")
         for folder in self._get_folders(experiment_id, recorded):
@@ -82,7 +93,7 @@ class RunLocator:
         return self._get_recorded(experiment_id, recorded).join(run_id)
 
     def _get_folders(self, experiment_id: str, recorded: str) -> list[_Folder]:
-        """Return the folders in place, for runs that were recorded in one folder."""
+        """Return the candidates that exist beside the tracking data and are not empty."""
         key = (experiment_id, recorded)
         if key not in self._folders:
             folders = self._list_folders(experiment_id, recorded)
@@ -96,7 +107,7 @@ class RunLocator:
                 yield _Folder(place, _list_names(place))
 
     def _get_recorded(self, experiment_id: str, recorded: str) -> Place:
-        """Return where runs are that are not in place; it is looked up only then."""
+        """Return the artifact root or the recorded directory. Opens the storage on first use."""
         key = (experiment_id, recorded)
         if key not in self._recorded:
             self._recorded[key] = self._locate(experiment_id, recorded)
@@ -110,9 +121,10 @@ class RunLocator:
         if recorded.startswith(PROXIED):
             if self._open_proxied is not None:
                 return self._open_proxied(recorded)
-            recorded = f"mlartifacts/{experiment_id}"  # a database without its server
+            recorded = f"mlartifacts/{experiment_id}"  # the server's default, beside the database
         if self._neighbors and not is_url(recorded):
-            # MLflow records './mlruns/1' relative to where it ran, which is where its database is.
+            # MLflow records './mlruns/1' relative to its working directory, where it also creates
+            # the database.
             recorded = os.path.join(self._neighbors[0], recorded)
         return self._source.locate_artifacts(recorded)
 
@@ -125,7 +137,7 @@ class RunLocator:
 
 
 def _get_path(uri: str) -> str:
-    """Return the path of a location, without scheme and host."""
+    """Return the path in a recorded location, without scheme and host."""
     if not is_url(uri) and not uri.startswith(PROXIED):
         return uri.replace("\\", "/")
     scheme, _, rest = uri.partition(":")

@@ -1,7 +1,7 @@
-"""The ``meta.yaml`` of experiments and runs, as MLflow's file store writes it.
+"""The ``meta.yaml`` of experiments and runs in MLflow's file store.
 
-The format is that of ``mlflow/store/tracking/file_store.py``. It is not written atomically:
-an empty file is one that is being written.
+``mlflow/store/tracking/file_store.py`` defines the format. MLflow does not write the file
+atomically: an empty file is being written.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ _USUAL_META = re.compile(
     r"user_id: \w(?:[\w.-]*\w)?\n",
     re.ASCII,
 )
-"""What MLflow writes for nearly every run; matched at a tenth of the time of parsing it."""
+"""Matches what MLflow writes for nearly every run, ten times as fast as the YAML parser."""
 
 _ONLY_OF_RUNS = frozenset({"run_id", "run_uuid", "status"})
-"""Entries of a run's file that an experiment's has not."""
+"""Entries that only the ``meta.yaml`` of a run has."""
 
 _MAX_SHOWN = 10
-"""How many entries of a file that is none of a run an error shows."""
+"""The maximum number of entries shown in an error."""
 
 _EMPTY_META_RETRIES = (0.01, 0.05, 0.2)
-"""Seconds to wait before an empty ``meta.yaml``, one that is being written, is read again."""
+"""Seconds to wait before each further attempt to read an empty ``meta.yaml``."""
 
 
 def parse_entries(content: bytes) -> dict[str, str]:
-    """Return the entries of a ``meta.yaml``, none if it is empty.
+    """Return the entries of a ``meta.yaml``. An empty file has no entries.
 
     Raises:
-        MetadataError: If it has another format.
+        MetadataError: If the file is malformed.
     """
     return parse_meta(content) if content else {}
 
@@ -66,18 +66,14 @@ def read_metas(
     directories: Sequence[Place],
     parse: Callable[[bytes], dict[str, str]] = parse_entries,
 ) -> list[dict[str, str] | KedroHydraflowError | None]:
-    """Return the entries of the ``meta.yaml`` in each directory.
+    """Return the entries of the ``meta.yaml`` in each directory, or the error.
 
-    MLflow does not write these files atomically. One that is empty is read again for a
-    quarter of a second.
+    The entries are None if there is no file. An empty file is read again for a quarter of a
+    second. If it stays empty, so are the entries.
 
     Args:
         directories: The directories.
-        parse: Gives the entries that are wanted of a file, none of an empty one.
-
-    Returns:
-        For each directory its entries, an empty mapping if the file stays empty, None if
-        there is no file, or why it cannot be read.
+        parse: Returns the entries in the content of a file, an empty mapping for an empty file.
     """
     metas = read_parsed_in(directories, META_FILE, parse).values
     for seconds in _EMPTY_META_RETRIES:
@@ -92,16 +88,16 @@ def read_metas(
 
 
 def is_run_meta(meta: Mapping[str, str]) -> bool:
-    """Return whether the entries of a ``meta.yaml`` are those of a run, or being written."""
+    """Whether a ``meta.yaml`` with these entries is that of a run, or is still being written."""
     return not meta or not _ONLY_OF_RUNS.isdisjoint(meta)
 
 
 def parse_run_meta(content: bytes) -> Facts:
-    """Return the facts in a run's ``meta.yaml``, none if it is empty.
+    """Return the facts in the ``meta.yaml`` of a run. An empty file has no facts.
 
     Raises:
-        NotARunError: If it is that of an experiment, or something else with entries.
-        MetadataError: If it has another format.
+        NotARunError: If the file is not that of a run.
+        MetadataError: If the file is malformed.
     """
     usual = _USUAL_META.fullmatch(content.decode("ascii", "replace"))
     if usual is not None:

@@ -1,8 +1,8 @@
-"""The files of metrics that MLflow's file store writes: one for each metric, a line a value.
+"""The metric files of MLflow's file store: one file per metric, one line per value.
 
-A line is ``timestamp value step``, without the step in old files, with the name and digest of
-a dataset behind it in new ones (``mlflow/store/tracking/file_store.py``). Values may be
-``nan``, ``inf`` and ``-inf``, and the last line may be half written.
+A line is ``timestamp value step``. Old files lack the step. New files append the name and the
+digest of a dataset. Values may be ``nan``, ``inf`` or ``-inf``. The last line may be incomplete.
+``mlflow/store/tracking/file_store.py`` defines the format.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from kedro_hydraflow.stores.record import Point
 
 
 def parse_points(content: bytes) -> list[Point]:
-    """Return the values of a metric in the order of the file.
+    """Return the values of a metric in the order of the file, without an incomplete last line.
 
     Raises:
-        MetadataError: If a line has another format.
+        MetadataError: If another line is malformed.
     """
     lines = content.decode("utf-8", errors="replace").split("\n")
     unfinished = lines.pop()
@@ -41,12 +41,16 @@ def parse_points(content: bytes) -> list[Point]:
 
 
 def sort_key(point: Point) -> tuple[int, int, bool, float]:
-    """Order points; at the same step and time NaN comes before every number."""
+    """Return the step, timestamp and value to sort by, with NaN before all other values."""
     step, timestamp, value = point
     return step, timestamp, not math.isnan(value), value
 
 
 def parse_latest(content: bytes) -> float | None:
-    """Return the value of the last point, None if there is none; it raises as `parse_points`."""
+    """Return the value of the last point by `sort_key`, None if there are no points.
+
+    Raises:
+        MetadataError: If a line is malformed.
+    """
     points = parse_points(content)
     return max(points, key=sort_key).value if points else None

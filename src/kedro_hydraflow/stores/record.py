@@ -1,4 +1,4 @@
-"""What stores return: frozen records of experiments and runs, and the results of searches."""
+"""The return types of stores: frozen records of experiments and runs, and results of searches."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ if TYPE_CHECKING:
     from kedro_hydraflow.errors import Failure
 
 RECORDED_FACTS = ("end_time", "lifecycle_stage", "run_name", "start_time", "status")
-"""The facts that stores record of a run."""
+"""The names of the facts that stores record."""
 
 LOGGED_KINDS = ("metrics", "params", "tags")
-"""What an application logs to MLflow besides artifacts."""
+"""The kinds of values that an application logs to MLflow, besides artifacts."""
 
 Facts = dict[str, str]
-"""Facts of a run by name (`RECORDED_FACTS`), those that are known. All are text: times in
-milliseconds since 1970, UTC; the status by name or by number, as the store has it. They are
-shared: do not modify them."""
+"""The known facts of a run, by name (`RECORDED_FACTS`). All values are strings. Times are in
+milliseconds since 1970, UTC. The status is a name or a number, depending on the store. Do not
+modify facts: they are shared."""
 
 _FINISHED = frozenset({"3", "4", "5", "FINISHED", "FAILED", "KILLED"})
 
 
 @dataclass(frozen=True, slots=True)
 class ExperimentRecord(Place):
-    """One experiment: the place of its directory, with what is known of it."""
+    """One experiment: the place of its directory, and its ID and name."""
 
     experiment_id: str
-    """Its ID in MLflow; empty if nothing records it."""
+    """The ID in MLflow; empty if it is not recorded."""
 
     experiment_name: str | None = None
-    """Its name; empty if nothing records it, None if it has not been read."""
+    """The name; empty if it is not recorded, None if it has not been read."""
 
     run_names: tuple[str, ...] | None = field(default=None, compare=False, repr=False)
-    """The names of its runs, where finding the experiment took listing them."""
+    """The names of its runs, if they were listed while finding the experiment."""
 
     def sort_key(self) -> tuple[str, str]:
-        """Return what experiments are sorted by: the name, then the ID."""
+        """Return the name, then the ID."""
         return self.experiment_name or "", self.experiment_id
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord(Place):
-    """One run: the place of its directory, with what is known of it."""
+    """One run: the place of its directory, and the data that has been read."""
 
     run_id: str
     experiment: ExperimentRecord
     facts: Facts | None = None
-    """None if they have not been read."""
+    """The facts; None if they have not been read."""
 
     logged: Mapping[str, Mapping[str, Any]] | None = None
-    """Values by kind (`LOGGED_KINDS`) and name, where the store had them at hand."""
+    """Logged values by kind (`LOGGED_KINDS`) and name; None if they have not been read."""
 
 
 class Point(NamedTuple):
@@ -62,39 +62,41 @@ class Point(NamedTuple):
 
     step: int
     timestamp: int
-    """In milliseconds since 1970, UTC."""
+    """Milliseconds since 1970, UTC."""
 
     value: float
 
 
 @dataclass(frozen=True)
 class Experiments:
-    """The experiments of a store that match a filter."""
+    """The result of `Store.find_experiments`."""
 
     matching: list[ExperimentRecord]
-    """Sorted by name, then by ID."""
+    """The experiments that match, sorted by name, then by ID."""
 
     other_names: list[str]
+    """The names of the experiments that do not match."""
+
     failures: list[Failure]
 
 
 @dataclass(frozen=True)
 class RunNames:
-    """Names of runs in one experiment; whether each is a run, reading it shows."""
+    """The names of runs in one experiment. `Store.read_runs` skips names that are not runs."""
 
     experiment: ExperimentRecord
     names: list[str]
-    brought: Mapping[str, Any] = field(default_factory=dict)
-    """What listing the runs brought along, by name. Only the store itself can use it."""
+    prefetched: Mapping[str, Any] = field(default_factory=dict)
+    """Data that the store got while listing, by run name. Only that store can use it."""
 
     def take(self, start: int, stop: int) -> RunNames:
-        """Return some of the names."""
+        """Return a slice of the names."""
         return replace(self, names=self.names[start:stop])
 
 
 @dataclass(frozen=True)
 class RunListing:
-    """The names of the runs of some experiments."""
+    """The result of `Store.list_runs`."""
 
     experiments: list[RunNames]
     failures: list[Failure]
@@ -102,29 +104,32 @@ class RunListing:
 
 @dataclass(frozen=True)
 class FoundRuns:
-    """Runs that were read."""
+    """The result of `Store.read_runs`."""
 
     records: list[RunRecord]
     failures: list[Failure]
 
 
 def make_run_record(place: Place, experiment: ExperimentRecord | None = None) -> RunRecord:
-    """Return the record of a run about which only its directory is known."""
+    """Return a record with only the directory of a run."""
     if experiment is None:
         parent = place.parent
         experiment = ExperimentRecord(parent.storage, parent.path, parent.name)
     name = place.path.rpartition(place.storage.sep)[2]
-    run_id = "" if name == "." else name  # as pathlib has it
+    run_id = "" if name == "." else name  # like Path(".").name
     return RunRecord(place.storage, place.path, run_id, experiment)
 
 
 def is_deleted(facts: object) -> bool:
-    """Return whether a run is known as deleted in MLflow."""
+    """Whether facts say that the run is deleted. False for None and errors."""
     return isinstance(facts, dict) and facts.get("lifecycle_stage") == "deleted"
 
 
 def is_finished(facts: object) -> bool:
-    """Return whether a run is known to have ended, well or not, and was not deleted."""
+    """Whether facts say that the run finished, failed or was killed, and is not deleted.
+
+    False for None and errors.
+    """
     if not isinstance(facts, dict):
         return False
     return facts.get("status") in _FINISHED and facts.get("lifecycle_stage") == "active"

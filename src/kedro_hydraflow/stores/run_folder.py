@@ -1,4 +1,4 @@
-"""Whether a folder is a run directory: it holds ``artifacts``, or the ``meta.yaml`` of a run."""
+"""Recognising run directories: they hold ``artifacts``, or the ``meta.yaml`` of a run."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 _RUN_ID = re.compile("[0-9a-f]{32}")
 
 _MAX_SHOWN = 10
-"""How many names of a folder that is no run an error shows."""
+"""The maximum number of entries shown in an error."""
 
 
-def explain_strays(places: Sequence[Place]) -> list[KedroHydraflowError | None]:
-    """Return an error for each folder that is not a run directory, None for one that is.
+def get_folder_errors(places: Sequence[Place]) -> list[KedroHydraflowError | None]:
+    """Return an error for each directory that is not a run directory, None for a run directory.
 
     Returns:
-        RunNotFoundError if there is no such folder, another NotARunError if it is something
-        else, and the error of the storage or of the ``meta.yaml`` where these cannot be read.
+        RunNotFoundError if the directory does not exist. NotARunError if it is not a run
+        directory. StorageError or MetadataError if its entries or its ``meta.yaml`` cannot be
+        read.
     """
     errors: list[KedroHydraflowError | None] = []
     unsure = []
@@ -56,13 +57,13 @@ def explain_strays(places: Sequence[Place]) -> list[KedroHydraflowError | None]:
 def _make_error(place: Place, entries: Sequence[Entry]) -> NotARunError:
     names = ", ".join(entry.name for entry in entries[:_MAX_SHOWN])
     return NotARunError(
-        f"{place.url} is not a run directory: expected a folder artifacts, or a {META_FILE} "
+        f"{place.url} is not a run directory: expected a directory 'artifacts' or a {META_FILE} "
         f"with a run_id, found {names or 'nothing'}"
     )
 
 
 def check_not_above(place: Place) -> None:
-    """Raise NotARunError if a folder is a tracking or experiment directory, with runs below it."""
+    """Raise NotARunError if runs are below the directory, one or two levels down."""
     entries = place.list()
     listings = list_places([place.join(entry.name) for entry in entries if entry.is_dir])
     inner = [entry for some in listings if isinstance(some, list) for entry in some]
@@ -70,11 +71,11 @@ def check_not_above(place: Place) -> None:
     if has_metas or any(entry.is_dir and is_run_id(entry.name) for entry in [*entries, *inner]):
         raise NotARunError(
             f"{place.url} is not a run directory, but one with runs below it: expected "
-            "<tracking directory>/<experiment_id>/<run_id>. To load all of its runs, give the "
-            "tracking directory to iter_run_dirs, and its result to Run.load"
+            "<tracking directory>/<experiment_id>/<run_id>. To load all runs, pass the tracking "
+            "directory to iter_run_dirs, and the result to Run.load"
         )
 
 
 def is_run_id(name: str) -> bool:
-    """Whether a name is a run ID as MLflow makes them: a UUID in hexadecimal digits."""
+    """Whether a name looks like a run ID of MLflow: 32 hexadecimal digits."""
     return _RUN_ID.fullmatch(name) is not None

@@ -1,11 +1,12 @@
-"""A tracking server, or a database other than SQLite, through MLflow's own client.
+"""A tracking server, or a database other than SQLite, through MLflow's client.
 
-``mlflow`` is imported when runs are asked for, and otherwise only to log in where a server
-serves artifacts. For a server ``mlflow-skinny`` is enough. Before MLflow's client, which asks a
-server that is down again for minutes, one request of our own sees whether an MLflow server
-answers at all.
+``mlflow`` is imported on the first access to the tracking data, and to log in to a server that
+serves artifacts. ``mlflow-skinny`` is enough for a server.
 
-A search brings runs with all that was logged for them; only the histories of metrics take
+MLflow's client retries for minutes if a server is down. So one request is sent first, to check
+that an MLflow server answers.
+
+A search returns runs with their metrics, params and tags. Only the histories of metrics need
 requests of their own.
 """
 
@@ -64,26 +65,29 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 T = TypeVar("T")
 
-_PAGE = 1000
-"""Experiments or runs that one request asks for."""
+_PAGE_SIZE = 1000
+"""The maximum number of experiments or runs per request."""
 
 _THREADS = 8
-"""Requests at a time. MLflow keeps 10 connections to a server."""
+"""The number of concurrent requests. MLflow's client pools 10 connections."""
 
 _PROBE = "/api/2.0/mlflow/experiments/search"
+"""The endpoint of the first request."""
+
 _PROBE_TIMEOUT = 20
 _PROBE_RETRIES = 2
-"""For the first request, unless MLflow's own variables say how patient to be."""
+"""For the first request. MLflow's environment variables take precedence."""
 
 _DATABASES = ("postgresql", "postgres", "mysql", "mssql", "oracle")
+"""URI schemes of databases."""
 
 
 class ServerStore(Store):
-    """A tracking server or database, asked through MLflow's client.
+    """A tracking server or database, accessed through MLflow's client.
 
     Args:
-        source: The tracking URI, ``http(s)://…`` or that of a database. Its storage options
-            are for artifacts that the server does not serve itself.
+        source: The tracking URI of the server (``http://`` or ``https://``) or database. The
+            storage options are for artifacts that the server does not serve.
     """
 
     def __init__(self, source: Source) -> None:
@@ -136,14 +140,14 @@ class ServerStore(Store):
                     limit,
                     experiment_ids=[experiment.experiment_id],
                     run_view_type=_ANY_STAGE,
-                    # Runs that are added in the meantime come at the end, not in between.
+                    # So that runs added in the meantime do not shift the pages.
                     order_by=["attributes.start_time ASC"],
                 )
                 return {run.info.run_id: run for run in pages}
 
             searched = _map_in_threads(search, experiments)
         listed = [
-            RunNames(experiment, sorted(runs), brought=runs)
+            RunNames(experiment, sorted(runs), prefetched=runs)
             for experiment, runs in zip(experiments, searched, strict=True)
         ]
         return RunListing(listed, [])
@@ -152,13 +156,13 @@ class ServerStore(Store):
     def read_runs(
         self, listed: Sequence[RunNames], *, include_deleted: bool | None = None
     ) -> FoundRuns:
-        unknown = [name for part in listed for name in part.names if name not in part.brought]
-        asked = dict(zip(unknown, self._get_runs(unknown), strict=True))
+        missing = [name for part in listed for name in part.names if name not in part.prefetched]
+        fetched = dict(zip(missing, self._get_runs(missing), strict=True))
         records = []
         failures = []
         for part in listed:
             for run_id in part.names:
-                run = part.brought.get(run_id) or asked[run_id]
+                run = part.prefetched.get(run_id) or fetched[run_id]
                 try:
                     record = self._make_record(part.experiment, run_id, run)
                 except KedroHydraflowError as exc:
@@ -169,10 +173,15 @@ class ServerStore(Store):
         return FoundRuns(records, failures)
 
     def _make_record(self, experiment: ExperimentRecord, run_id: str, run: Any) -> RunRecord | None:
-        """Return the record of a run as MLflow has it, None if it has none.
+        """Return the record of a run, None if MLflow has no such run.
+
+        Args:
+            experiment: The experiment of the run.
+            run_id: The ID.
+            run: An entry of `_get_runs`.
 
         Raises:
-            StorageError: If MLflow could not be asked, or where it is cannot be told.
+            StorageError: If the run could not be read, or its directory cannot be located.
         """
         if isinstance(run, StorageError):
             raise run
@@ -185,8 +194,9 @@ class ServerStore(Store):
 
     @override
     def _read_experiment_name(self, record: RunRecord) -> str:
-        with self._client("read an experiment") as client:
-            return str(client.get_experiment(record.experiment.experiment_id).name)
+        experiment_id = record.experiment.experiment_id
+        with self._client(f"read the experiment {experiment_id}") as client:
+            return str(client.get_experiment(experiment_id).name)
 
     @override
     def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
@@ -225,7 +235,8 @@ class ServerStore(Store):
         if metrics is not None and name not in metrics:
             return []
         history = self._try(
-            "read a metric", lambda client: client.get_metric_history(record.run_id, name)
+            f"read the history of the metric {name!r}",
+            lambda client: client.get_metric_history(record.run_id, name),
         )
         if history is None or isinstance(history, StorageError):
             return history or []
@@ -233,16 +244,19 @@ class ServerStore(Store):
         return sorted(points, key=sort_key)
 
     def _get_runs(self, run_ids: Sequence[str]) -> list[Any]:
-        """Return each run as MLflow has it, None if there is none, or why it cannot be read."""
+        """Return MLflow's object for each run, None if there is no such run, or the error."""
         return _map_in_threads(
-            lambda run_id: self._try("read a run", lambda client: client.get_run(run_id)), run_ids
+            lambda run_id: self._try(
+                f"read the run {run_id}", lambda client: client.get_run(run_id)
+            ),
+            run_ids,
         )
 
-    def _try(self, action: str, ask: Callable[[Any], T]) -> T | StorageError | None:
-        """Return what MLflow's client answers, None if it has no such thing, or why not."""
+    def _try(self, action: str, request: Callable[[Any], T]) -> T | StorageError | None:
+        """Return the result of a request, None if MLflow has no such object, or the error."""
         try:
             with self._client(action) as client:
-                return ask(client)
+                return request(client)
         except StorageError as exc:
             if getattr(exc.__cause__, "error_code", None) == "RESOURCE_DOES_NOT_EXIST":
                 return None
@@ -250,13 +264,16 @@ class ServerStore(Store):
 
     @contextmanager
     def _client(self, action: str) -> Iterator[Any]:
-        """Give MLflow's client, and translate what it raises.
+        """Yield MLflow's client, translating its exceptions.
+
+        Args:
+            action: The purpose of the block, for messages such as ``cannot <action>``.
 
         Raises:
-            UnreachableError: If nothing answers.
-            StorageError: If it does not let us.
-            TrackingDirectoryError: If what answers is not MLflow.
-            MissingPackageError: If MLflow is not installed.
+            UnreachableError: If the server or database does not respond.
+            StorageError: If access is denied, or a request fails.
+            TrackingDirectoryError: If the server or database is not MLflow's.
+            MissingPackageError: If MLflow or the database's driver is not installed.
         """
         try:
             if self._opened is None:
@@ -272,7 +289,7 @@ class ServerStore(Store):
             from mlflow import MlflowClient
         except ImportError as exc:
             raise MissingPackageError(
-                f"tracking_uri: {self.where!r} is read through MLflow, which is not installed "
+                f"tracking_uri: reading {self.where!r} needs MLflow, which cannot be imported "
                 f"({exc}): pip install 'kedro-hydraflow[mlflow]'"
             ) from exc
         scheme = urlsplit(self._uri).scheme.lower()
@@ -288,7 +305,7 @@ class ServerStore(Store):
             ) from self._get_cause(exc)
 
     def _check_server(self) -> None:
-        """See that an MLflow server answers, and lets us in."""
+        """Raise unless an MLflow server answers and grants access."""
         from mlflow.utils.credentials import get_default_host_creds
         from mlflow.utils.rest_utils import http_request
 
@@ -309,7 +326,7 @@ class ServerStore(Store):
             text = self._hide(describe(exc))
             raise UnreachableError(
                 f"the tracking server {self.where!r} cannot be reached: "
-                f"{text.rpartition('Caused by ')[2]}; is it running, and is that its URL?"
+                f"{text.rpartition('Caused by ')[2]}; is it running, and is the URL correct?"
             ) from self._get_cause(exc)
         status = response.status_code
         if status in (401, 403):
@@ -317,7 +334,8 @@ class ServerStore(Store):
         if status == 429 or status >= 500:
             text = self._hide(response.text[:500].strip())
             raise UnreachableError(
-                f"the tracking server {self.where!r} does not work: it answered {status} {text}"
+                f"the tracking server {self.where!r} failed with status {status}"
+                f"{': ' if text else ''}{text}"
             )
         try:
             is_mlflow = status == 200 and isinstance(response.json(), dict)
@@ -325,39 +343,43 @@ class ServerStore(Store):
             is_mlflow = False
         if not is_mlflow:
             raise TrackingDirectoryError(
-                f"tracking_uri: {self.where!r} is not an MLflow server: it answered a search for "
-                f"experiments with {status} and no list of them"
+                f"tracking_uri: {self.where!r} is not an MLflow server: expected status 200 and a "
+                f"JSON object from {_PROBE}, found status {status}"
+                f"{' and other content' if status == 200 else ''}; give the URL of MLflow's web "
+                "interface"
             )
 
     def _check_database(self) -> None:
-        """See that the database is MLflow's, which would otherwise set up its tables there."""
-        needed = f"tracking_uri: to read the database {self.where!r} takes"
+        """Raise unless the database is MLflow's. MLflow's client would create tables in it."""
+        needed = f"tracking_uri: reading the database {self.where!r} needs"
         try:
             import sqlalchemy
         except ImportError as exc:
             raise MissingPackageError(
-                f"{needed} the whole of MLflow, not mlflow-skinny alone ({exc}): pip install mlflow"
+                f"{needed} the full mlflow package, not just mlflow-skinny ({exc}): "
+                "pip install mlflow"
             ) from exc
         try:
             engine = sqlalchemy.create_engine(self._uri)
         except ImportError as exc:
-            raise MissingPackageError(f"{needed} its driver ({exc}): install that") from exc
+            raise MissingPackageError(f"{needed} its driver ({exc}): install it with pip") from exc
         except (sqlalchemy.exc.ArgumentError, ValueError) as exc:
             raise OptionError(
-                f"tracking_uri: {self.where!r} is no URL of a database: {self._hide(describe(exc))}"
+                f"tracking_uri: expected the URL of a database, found {self.where!r}: "
+                f"{self._hide(describe(exc))}"
             ) from self._get_cause(exc)
         try:
             is_mlflow = sqlalchemy.inspect(engine).has_table("experiments")
         except sqlalchemy.exc.SQLAlchemyError as exc:
             text = self._hide(describe(exc)).partition("\n")[0]
             raise UnreachableError(
-                f"the database {self.where!r} cannot be read: {text}"
+                f"cannot read the database {self.where!r}: {text}"
             ) from self._get_cause(exc)
         finally:
             engine.dispose()
         if not is_mlflow:
             raise TrackingDirectoryError(
-                f"tracking_uri: {self.where!r} is not a database of MLflow: it has no table "
+                f"tracking_uri: {self.where!r} is not an MLflow database: it has no table "
                 "'experiments'"
             )
 
@@ -373,7 +395,7 @@ class ServerStore(Store):
         return StorageError(
             f"the tracking server {self.where!r} denies access ({status}): set "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, "
-            "as for MLflow itself"
+            "as for MLflow"
         )
 
     def _hide(self, text: str) -> str:
@@ -394,8 +416,8 @@ class ServerStore(Store):
         server, artifacts = urlsplit(self._uri), urlsplit(location)
         if server.scheme not in ("http", "https"):
             raise StorageError(
-                f"{location!r} can be read through its tracking server alone: give the server's "
-                "URL as tracking_uri, or say with artifact_root where the artifacts are"
+                f"{location!r} can only be read through its tracking server: give the server's "
+                "URL as tracking_uri, or set artifact_root to the location of the artifacts"
             )
         own = server.netloc.rpartition("@")[2]
         host = artifacts.netloc or own
@@ -412,17 +434,17 @@ class ServerStore(Store):
 
 
 _ANY_STAGE = 3
-"""``ViewType.ALL`` of MLflow's ``service.proto``."""
+"""``ViewType.ALL`` in MLflow's ``service.proto``."""
 
 
 def _iter_pages(
     search: Callable[..., Any], limit: int | None = None, **filters: Any
 ) -> Iterator[Any]:
-    """Yield what a search of MLflow's client finds, page by page, up to a limit."""
+    """Yield the results of a search method of MLflow's client, page by page, up to a limit."""
     token = None
     left = math.inf if limit is None else limit
     while left > 0:
-        page = search(**filters, max_results=min(_PAGE, left), page_token=token)
+        page = search(**filters, max_results=min(_PAGE_SIZE, left), page_token=token)
         yield from page
         left -= len(page)
         token = page.token
@@ -440,13 +462,13 @@ def _map_in_threads(function: Callable[[A], T], items: Iterable[A]) -> list[T]:
 
 
 def _make_facts(run: Any) -> Facts:
-    """Return the facts of a run as MLflow has it."""
+    """Return the facts in MLflow's object for a run."""
     facts = ((name, getattr(run.info, name)) for name in RECORDED_FACTS)
     return {name: str(value) for name, value in facts if value is not None}
 
 
 def _get_logged(run: Any) -> dict[str, dict[str, Any]]:
-    """Return metrics, params and tags by kind, each sorted by name."""
+    """Return the values in MLflow's object for a run, by kind and name, sorted by name."""
     logged = {kind: dict(sorted(getattr(run.data, kind).items())) for kind in LOGGED_KINDS}
     logged["metrics"] = {key: restore_infinity(v) for key, v in logged["metrics"].items()}
     return logged

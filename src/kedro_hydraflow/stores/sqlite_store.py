@@ -1,15 +1,15 @@
-"""The database of MLflow, where it is SQLite: ``mlflow.db``, the default of new versions.
+"""MLflow's SQLite database, ``mlflow.db``, the default of recent versions.
 
-The tables and columns are those of ``mlflow/store/tracking/dbmodels/models.py``:
+``mlflow/store/tracking/dbmodels/models.py`` defines the tables. These columns are used:
 
-- ``experiments(experiment_id, name, lifecycle_stage)``;
+- ``experiments(experiment_id, name, artifact_location, lifecycle_stage)``;
 - ``runs(run_uuid, name, status, start_time, end_time, lifecycle_stage, artifact_uri,
   experiment_id)``;
 - ``params`` and ``tags(key, value, run_uuid)``;
-- ``metrics`` and ``latest_metrics(key, value, timestamp, step, is_nan, run_uuid)``. NaN is the
-  value 0 with ``is_nan``; infinities are the largest float, for MLflow stores no others.
+- ``metrics`` and ``latest_metrics(key, value, timestamp, step, is_nan, run_uuid)``. NaN is
+  stored as 0 with ``is_nan``, infinity as the largest float.
 
-The database is opened for reading alone, so that it can be read while runs are written to it.
+The database is opened read-only, and may be read while MLflow writes to it.
 """
 
 from __future__ import annotations
@@ -52,16 +52,18 @@ if TYPE_CHECKING:
     from kedro_hydraflow.errors import KedroHydraflowError
 
 _TIMEOUT = 60.0
-"""Seconds to wait for one who writes. MLflow's transactions take milliseconds."""
+"""Seconds to wait for a lock. MLflow's transactions take milliseconds."""
 
-_RUNS_AT_ONCE = 2000
-"""The runs of one query. While it goes on, nobody can write, and MLflow waits for seconds only."""
+_BATCH_SIZE = 2000
+"""The maximum number of runs per query. A query blocks writers, and MLflow waits only seconds."""
 
 _FACTS = "status, name, start_time, end_time, lifecycle_stage"
 _FACT_NAMES = ("status", "run_name", "start_time", "end_time", "lifecycle_stage")
+"""The columns of facts in ``runs``, and the names of the facts."""
 
 _WANTED = "run_uuid IN (SELECT value FROM json_each(?))"
-"""Takes IDs as one argument, however many there are."""
+"""A condition on run IDs. Its argument is a JSON list, because SQLite limits the number of
+arguments."""
 
 
 class SqliteStore(Store):
@@ -69,9 +71,8 @@ class SqliteStore(Store):
 
     Args:
         path: The file.
-        source: Its artifact root and storage options say where artifacts are that are neither
-            where they were recorded nor beside the database.
-        root: A directory that holds artifacts, besides the one where the file is.
+        source: The source with the artifact root and the storage options.
+        root: A directory to search for artifacts, besides the directory of the file.
     """
 
     def __init__(self, path: str, source: Source | None = None, root: str | None = None) -> None:
@@ -87,16 +88,16 @@ class SqliteStore(Store):
         return self._path
 
     def has_runs(self) -> bool:
-        """Return whether there is any run, be it a deleted one."""
+        """Whether the database has any runs, including deleted ones."""
         return bool(self._query("SELECT 1 FROM runs LIMIT 1"))
 
     def select_run_ids(self, run_ids: Sequence[str]) -> frozenset[str]:
-        """Return those of the IDs that are runs, deleted ones included."""
+        """Return the given run IDs that the database has, including deleted runs."""
         rows = self._query_runs(f"SELECT run_uuid FROM runs WHERE {_WANTED}", run_ids)
         return frozenset(run_id for (run_id,) in rows)
 
     def list_run_ids(self) -> frozenset[str]:
-        """Return the IDs of all runs, deleted ones included."""
+        """Return the IDs of all runs, including deleted ones."""
         return frozenset(run_id for (run_id,) in self._query("SELECT run_uuid FROM runs"))
 
     @override
@@ -128,7 +129,7 @@ class SqliteStore(Store):
             names = [[run_id for (run_id,) in found] for found in rows]
             return RunListing(list(map(RunNames, experiments, names)), [])
         run_ids: dict[str, list[str]] = {e.experiment_id: [] for e in experiments}
-        # One query for all, because no index has the experiment's ID.
+        # One query for all experiments: each is a full scan, as runs are not indexed by experiment.
         select = "SELECT CAST(experiment_id AS TEXT), run_uuid FROM runs ORDER BY run_uuid"
         for experiment_id, run_id in self._query(select):
             if experiment_id in run_ids:
@@ -149,7 +150,7 @@ class SqliteStore(Store):
         for part in listed:
             for run_id in part.names:
                 if run_id not in rows:
-                    continue  # removed since it was listed
+                    continue  # removed in the meantime
                 uri, facts = rows[run_id]
                 if include_deleted or not is_deleted(facts):
                     place = self._locator.find(part.experiment.experiment_id, run_id, uri)
@@ -208,17 +209,17 @@ class SqliteStore(Store):
     def _query_runs(
         self, select: str, run_ids: Sequence[str], *arguments: str
     ) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of a query whose last argument is that of `_WANTED`."""
-        for start in range(0, len(run_ids), _RUNS_AT_ONCE):
-            wanted = json.dumps(run_ids[start : start + _RUNS_AT_ONCE])
+        """Yield the rows of a query. Its last argument is the list of IDs of `_WANTED`."""
+        for start in range(0, len(run_ids), _BATCH_SIZE):
+            wanted = json.dumps(run_ids[start : start + _BATCH_SIZE])
             yield from self._query(select, *arguments, wanted)
 
     def _query(self, select: str, *arguments: str | int) -> list[tuple[Any, ...]]:
         """Return the rows of a query.
 
         Raises:
-            TrackingDirectoryError: If it is not a database of MLflow.
-            StorageError: If it cannot be read.
+            TrackingDirectoryError: If the file is not an MLflow database.
+            StorageError: If the file cannot be read.
         """
         try:
             with closing(_connect(self._path)) as connection:
@@ -226,15 +227,16 @@ class SqliteStore(Store):
         except sqlite3.OperationalError as exc:
             if "no such table" in str(exc) or "no such column" in str(exc):
                 raise TrackingDirectoryError(
-                    f"{self._path} is not a database of MLflow, or one of an old version "
-                    f"({exc}); `mlflow db upgrade` brings those up to date"
+                    f"{self._path} is not an MLflow database, or its schema is too old ({exc}). "
+                    "If it is an MLflow database, run "
+                    f"`mlflow db upgrade sqlite:///{self._path}`"
                 ) from exc
             raise StorageError(
                 f"cannot read the database {self._path!r}: {_explain(exc, self._path)}"
             ) from exc
         except sqlite3.DatabaseError as exc:
             raise TrackingDirectoryError(
-                f"{self._path} cannot be read as a database of MLflow: {exc}"
+                f"cannot read {self._path} as an MLflow database: {exc}"
             ) from exc
 
 
@@ -247,8 +249,8 @@ def _connect(path: str) -> sqlite3.Connection:
         connection.execute("PRAGMA schema_version").fetchone()
     except sqlite3.DatabaseError as exc:
         connection.close()
-        # SQLite writes beside a file that is in the mode of a write-ahead log. Where it may not,
-        # the file is read as one that nobody writes to.
+        # In WAL mode, SQLite creates files beside the database even to read it. In a read-only
+        # directory, open the file as immutable instead, unless a journal holds part of the data.
         is_denied = isinstance(exc, sqlite3.OperationalError) and "locked" not in str(exc)
         if not is_denied or _find_journal(path):
             raise
@@ -257,20 +259,23 @@ def _connect(path: str) -> sqlite3.Connection:
 
 
 def _find_journal(path: str) -> str | None:
-    """Return the file that the database needs besides its own, None if it is complete."""
+    """Return the WAL or rollback journal of the database, None if there is none or it is empty."""
     files = (f"{path}-wal", f"{path}-journal")
     return next((file for file in files if os.path.exists(file) and os.path.getsize(file)), None)
 
 
 def _explain(exc: sqlite3.OperationalError, path: str) -> str:
-    """Return what SQLite says and, where that does not tell it, what to do."""
+    """Return the message of SQLite, with the cause and the next step if they are known."""
     if "locked" in str(exc):
-        return f"{exc}: another program has been writing to it for {_TIMEOUT:g} seconds"
+        return (
+            f"{exc}: another program has held a lock for {_TIMEOUT:g} seconds; try again when it "
+            "has finished"
+        )
     journal = _find_journal(path)
     if journal is not None:
         return (
-            f"{exc}: {journal} is left of a program that was interrupted, or still writes; open "
-            "the database once with MLflow or the command sqlite3, where they may write"
+            f"{exc}: the program that wrote {journal} is still running or was interrupted; open "
+            "the database once with MLflow or sqlite3, with write permission for the directory"
         )
     return str(exc)
 
@@ -288,7 +293,7 @@ _KINDS: dict[str, tuple[str, str, Callable[..., Any]]] = {
     "params": ("params", "value", _decode_text),
     "tags": ("tags", "value", _decode_text),
 }
-"""The table of each kind, the columns of its values, and what decodes them."""
+"""The table of each kind, the columns of a value, and the function that decodes them."""
 
 
 def _make_facts(values: Sequence[Any]) -> Facts:
