@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from kedro_hydraflow import Run
 from kedro_hydraflow.artifacts import ArtifactPath
-from kedro_hydraflow.errors import NotFoundError
+from kedro_hydraflow.errors import NotFoundError, StorageError
 from kedro_hydraflow.run_files import make_artifacts_dir
 from kedro_hydraflow.storage import locate
 
@@ -76,6 +77,31 @@ def test_fetching_what_is_remote_gives_local_paths(tmp_path: Path) -> None:
         assert (directory.is_absolute(), Path("c.txt").read_text()) == (True, "c")
     with pytest.raises(NotFoundError, match=rf"there is no '{url}/artifacts/absent'"):
         run.fetch("absent")
+
+
+def test_writing_to_what_is_remote_is_noticed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = fsspec.filesystem("memory")
+    url = f"memory://{tmp_path.name}/mlruns/1/abc"
+    files.pipe(f"{url}/artifacts/a.txt", b"a")
+    run = Run[Any, Any](url)
+    with pytest.raises(StorageError, match=rf"cannot change '{url}/artifacts/a.txt': .* elsewhere"):
+        run.path("a.txt").write_text("mine")
+    os.chmod(run.path("a.txt"), 0o644)  # as if we were root
+    with open(run.path("a.txt"), "w") as stream:
+        stream.write("mine")
+    assert caplog.messages == []
+    with pytest.raises(StorageError, match=r"read-only copies; write elsewhere\. What was"):
+        run.path("a.txt").read_text()
+    assert run.path("a.txt").read_text() == "a"
+    with run.chdir():
+        Path("b.txt").write_text("mine")
+    assert [path.name for path in run.fetch().iterdir()] == ["a.txt"]
+    assert [
+        f"'{url}/artifacts/{name}' was" in text
+        for name, text in zip(("a.txt", "b.txt"), caplog.messages, strict=True)
+    ] == [True, True]
 
 
 @pytest.mark.parametrize("location", ["/mlruns/1/a/artifacts", "memory://bucket/1/a/artifacts"])

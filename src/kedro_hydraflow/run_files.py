@@ -52,8 +52,13 @@ class RunFiles:
     def path(self, relative_path: str = "") -> Path:
         """Return the path of an artifact, or of the artifacts directory.
 
-        On remote storage, it is a local path all the same: a file is fetched when it is
-        opened. Only ``str(path)`` needs `fetch` first.
+        On remote storage it is a local path too: a file is fetched into a cache when it is
+        opened. Only code that takes ``str(path)`` needs `fetch` first.
+
+        Artifacts of remote runs are read-only copies: write elsewhere. The methods of the path
+        raise `StorageError` when they would write. If the builtin ``open`` writes to a copy all
+        the same, as it can for root, that is an error or a warning at the next access, not
+        before; see `ArtifactPath`.
         """
         if self._artifacts_dir is None:
             self._artifacts_dir = make_artifacts_dir(self.info.get_artifacts())

@@ -27,7 +27,7 @@ class FolderStorage(Storage):
         self.root = root
         self.log = root.parent / "requests.log"
         self.password = SECRET
-        self.tells_versions = True
+        self.lists_validators = True
         self.hides_dotfiles = False
         self.cannot_list: set[str] = set()
         self.denied: set[str] = set()
@@ -56,8 +56,8 @@ class FolderStorage(Storage):
         if file.is_dir():
             return Entry(file.name, is_dir=True)
         status = file.stat()
-        version = f"{status.st_mtime_ns}-{status.st_size}" if self.tells_versions else None
-        return Entry(file.name, is_dir=False, size=status.st_size, version=version)
+        validator = f"{status.st_mtime_ns}-{status.st_size}" if self.lists_validators else None
+        return Entry(file.name, is_dir=False, size=status.st_size, validator=validator)
 
     def read_parsed(self, paths: Sequence[str], parse: Any) -> Any:
         raise NotImplementedError
@@ -162,7 +162,7 @@ def names(paths: Any) -> list[str]:
 @pytest.fixture
 def web(storage: FolderStorage, remote: Path) -> Path:
     """As nginx has it: no versions, no dotfiles."""
-    storage.tells_versions = False
+    storage.lists_validators = False
     storage.hides_dotfiles = True
     return make_artifact_path(Place(storage, RUN))
 

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import re
 import shutil
 import sys
 import zipfile
@@ -350,28 +351,71 @@ def test_absent_files_are_named_by_their_url(artifacts: Path) -> None:
         path.resolve(strict=True)
 
 
-def test_nothing_can_be_written(artifacts: Any, storage: FolderStorage, tmp_path: Path) -> None:
-    file = artifacts / "a.txt"
-    for attempt in (
-        lambda: file.write_text("x"),
-        lambda: file.write_bytes(b"x"),
-        lambda: file.open("a"),
-        lambda: file.open(mode="r+b"),
-        lambda: (artifacts / "new").open("x"),
-        lambda: (artifacts / "new").mkdir(parents=True, exist_ok=True),
-        lambda: file.touch(),
-        lambda: file.unlink(missing_ok=True),
-        lambda: file.rename(tmp_path / "x"),
-        lambda: file.replace(tmp_path / "x"),
-        lambda: file.chmod(0o777),
-        lambda: artifacts.rmdir(),
-        lambda: file.symlink_to(tmp_path),
-        lambda: file.hardlink_to(tmp_path),
-    ):
-        with pytest.raises(StorageError, match=r"cannot change 'fake://host/.* are read only"):
-            attempt()
+WRITES: dict[str, Callable[[Any], Any]] = {
+    "open w": lambda p: (p / "a.txt").open("w"),
+    "open a": lambda p: (p / "a.txt").open("a"),
+    "open r+b": lambda p: (p / "a.txt").open(mode="r+b"),
+    "open x": lambda p: (p / "new").open("x"),
+    "write_text": lambda p: (p / "a.txt").write_text("x"),
+    "write_text of a new one": lambda p: (p / "new").write_text("x"),
+    "write_bytes": lambda p: (p / "a.txt").write_bytes(b"x"),
+    "touch": lambda p: (p / "a.txt").touch(),
+    "touch of a new one": lambda p: (p / "new").touch(exist_ok=True),
+    "mkdir": lambda p: (p / "new").mkdir(),
+    "mkdir of an old one": lambda p: (p / "model").mkdir(parents=True, exist_ok=True),
+    "unlink": lambda p: (p / "a.txt").unlink(),
+    "unlink of none": lambda p: (p / "new").unlink(missing_ok=True),
+    "rmdir": lambda p: (p / "model").rmdir(),
+    "rename": lambda p: (p / "a.txt").rename(p / "new"),
+    "replace": lambda p: (p / "a.txt").replace(p / "b.csv"),
+    "chmod": lambda p: (p / "a.txt").chmod(0o777),
+    "lchmod": lambda p: (p / "a.txt").lchmod(0o777),
+    "symlink_to": lambda p: (p / "new").symlink_to(p / "a.txt"),
+    "hardlink_to": lambda p: (p / "new").hardlink_to(p / "a.txt"),
+}
+if sys.version_info >= (3, 14):
+    WRITES |= {
+        "move": lambda p: (p / "a.txt").move(p / "new"),
+        "move_into": lambda p: (p / "a.txt").move_into(p / "model"),
+        "copy": lambda p: (p / "a.txt").copy(p / "new"),
+        "copy_into": lambda p: (p / "a.txt").copy_into(p / "model"),
+        "copy onto": lambda p: Path(__file__).copy(p / "a.txt"),
+    }
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_methods_that_write_are_refused(
+    artifacts: Path, storage: FolderStorage, write: Callable[[Path], Any]
+) -> None:
+    with pytest.raises(StorageError) as caught:
+        write(artifacts)
+    assert re.fullmatch(
+        rf"cannot change 'fake://host/{RUN}/(a\.txt|new|model(/a\.txt)?)': the artifacts of a "
+        "remote run are read-only copies; write elsewhere",
+        str(caught.value),
+    )
     assert storage.take_requests() == []
-    assert os.stat(file).st_mode & 0o777 == 0o444
+
+
+def test_copies_are_read_only(artifacts: Path) -> None:
+    assert os.stat(artifacts / "a.txt").st_mode & 0o777 == 0o444
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: np.savetxt(path, [1.0]),
+        os.mkdir,
+        lambda path: shutil.copy(__file__, path),
+        lambda path: os.link(__file__, path),
+    ],
+    ids=["np.savetxt", "os.mkdir", "shutil.copy", "os.link"],
+)
+def test_functions_that_write_find_no_new_file(
+    artifacts: Path, write: Callable[[Path], Any]
+) -> None:
+    with pytest.raises(NotFoundError, match=f"there is no 'fake://host/{RUN}/new'"):
+        write(artifacts / "new")
 
 
 # Threads and processes ---------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kedro_hydraflow.artifacts import CACHE_SIZE_VARIABLE, fetch, make_artifact_path
+from kedro_hydraflow.artifacts.copies import RunCopies
 from kedro_hydraflow.artifacts.run_artifacts import RunArtifacts
 from kedro_hydraflow.cache_dir import CACHE_DIR_VARIABLE
 from kedro_hydraflow.errors import NotFoundError, StorageError, UnreachableError
@@ -69,13 +70,6 @@ def test_one_file_that_fails_leaves_the_others_fetched(
     storage.denied, _ = set(), storage.take_requests()
     fetch(artifacts)
     assert storage.take_requests("GET") == [f"GET {RUN}/b.csv"]
-
-
-def test_a_copy_that_was_overwritten_is_fetched_again(artifacts: Path) -> None:
-    local = fetch(artifacts / "a.txt")
-    local.chmod(0o644)
-    local.write_text("broken")
-    assert (artifacts / "a.txt").read_text() == "content of a"
 
 
 # Listings that do not show everything ------------------------------------------------------
@@ -178,18 +172,21 @@ def test_a_file_that_became_a_folder_and_back(
 
 
 def test_names_that_are_one_name_here(
-    artifacts: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
+    artifacts: Path,
+    remote: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     (remote / "A.txt").write_text("CONTENT OF A")
-    get_local = RunArtifacts._get_local
-    monkeypatch.setattr(
-        RunArtifacts, "_get_local", lambda self, name: get_local(self, name).lower()
-    )
+    get_path = RunCopies.get_path
+    monkeypatch.setattr(RunCopies, "get_path", lambda self, name: get_path(self, name).lower())
+    monkeypatch.setattr("kedro_hydraflow.artifacts.copies.ignores_case", lambda run_cache: True)
     for _ in range(2):
         assert (artifacts / "a.txt").read_text() == "content of a"
         assert (artifacts / "A.txt").read_text() == "CONTENT OF A"
     with pytest.raises(StorageError, match=r"'fake://.*[aA]\.txt' and another name are one name"):
         fetch(artifacts)
+    assert caplog.records == []
 
 
 # Threads and processes ---------------------------------------------------------------------

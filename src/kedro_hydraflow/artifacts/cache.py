@@ -75,6 +75,12 @@ def get_cache_size() -> int:
     return int(float(number) * base ** " KMGT".index(prefix or " "))
 
 
+def ignores_case(run_cache: str) -> bool:
+    """Whether names that differ only by case are one name in a run's directory."""
+    folder, name = os.path.split(run_cache)
+    return os.path.exists(os.path.join(folder, name.upper()))
+
+
 @contextmanager
 def lock_run(run_cache: str) -> Iterator[None]:
     """Keep all other threads and processes from changing the copies of one run.

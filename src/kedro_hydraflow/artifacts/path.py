@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from kedro_hydraflow.artifacts.cache import is_not_fetched
+from kedro_hydraflow.artifacts.copies import READ_ONLY
 from kedro_hydraflow.artifacts.run_artifacts import RunArtifacts
 from kedro_hydraflow.errors import NotFoundError, StorageError
 
@@ -71,9 +72,18 @@ class ArtifactPath(LocalPath):
     otherwise a plain path. A path made of text alone is always plain.
 
     A file is fetched when it is opened; a folder, with all that it holds, when something
-    takes its plain path, as ``os.listdir`` and ``os.path.join`` do. Nothing can be written.
+    takes its plain path, as ``os.listdir`` and ``os.path.join`` do.
 
-    Every method raises `StorageError` if the storage denies an answer or cannot be reached.
+    Every method raises `StorageError` if the storage denies access or cannot be reached.
+
+    **Artifacts are read-only copies.** The methods that write raise `StorageError`. Functions
+    that take a plain path, such as the builtin ``open``, get that of a file without write
+    permission in the cache. Root can write to it all the same, and anyone can replace it
+    (``os.replace``, ``shutil.move``). This is noticed when the artifact is next accessed, by its
+    size and time of modification: what was written is moved aside, and a warning is logged; paths
+    that had given out the copy raise `StorageError` instead, once. Then the artifact is fetched
+    again. Not noticed are writes while a reader has the copy open, and reads through a plain path
+    that was taken before, as `fetch` returns it.
 
     Args:
         segments: As for `pathlib.Path`.
@@ -267,12 +277,13 @@ class ArtifactPath(LocalPath):
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         artifacts, relative = self._locate()
         url = artifacts.listings.get_url(relative)
-        raise StorageError(f"cannot change {url!r}: the artifacts of a remote run are read only")
+        raise StorageError(f"cannot change {url!r}: {READ_ONLY}")
 
     if not TYPE_CHECKING:
         write_text = write_bytes = touch = mkdir = chmod = lchmod = _refuse
         unlink = rmdir = rename = replace = move = move_into = _refuse
         symlink_to = hardlink_to = link_to = _refuse
+        _copy_from = _refuse  # how pathlib copies to a path from Python 3.14 on
 
 
 def _make_path(artifacts: RunArtifacts, relative: str) -> Path:

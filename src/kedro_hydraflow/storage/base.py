@@ -32,8 +32,8 @@ class Entry(NamedTuple):
     size: int | None = None
     """In bytes; None if the listing does not tell."""
 
-    version: str | None = None
-    """Another one whenever the file's content changes; None if the listing does not tell."""
+    validator: str | None = None
+    """The file's validator, see `Storage.get_validators`; None if the listing has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ _CONNECT_TIMEOUT = 10.0
 _READ_TIMEOUT = 30.0
 """Seconds without a sign of life from the server."""
 
-_VERSION_FIELDS = (
+_VALIDATOR_FIELDS = (
     "ETag",
     "etag",
     "generation",
@@ -130,11 +130,12 @@ def _iter_entries(here: str, listed: Iterable[dict[str, Any]]) -> Iterable[Entry
             if info["type"] == "directory":
                 yield Entry(name, is_dir=True)
             else:
-                yield Entry(name, is_dir=False, size=info.get("size"), version=_get_version(info))
+                size, validator = info.get("size"), _get_validator(info)
+                yield Entry(name, is_dir=False, size=size, validator=validator)
 
 
-def _get_version(info: Mapping[str, Any]) -> str | None:
-    known = [f"{info[name]}" for name in _VERSION_FIELDS if info.get(name) is not None]
+def _get_validator(info: Mapping[str, Any]) -> str | None:
+    known = [f"{info[name]}" for name in _VALIDATOR_FIELDS if info.get(name) is not None]
     return " ".join([*known, str(info.get("size"))]) if known else None
 
 

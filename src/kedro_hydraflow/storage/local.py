@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_TICK_NS = 2 * 10**9
+CLOCK_STEP_NS = 2 * 10**9
 """Filesystems' clocks go in steps of up to two seconds: two changes in one look the same."""
 
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
@@ -68,7 +68,7 @@ class LocalStorage(Storage):
 
     @override
     def read_parsed(self, paths: Sequence[str], parse: Callable[[bytes], T]) -> Parsed[T]:
-        latest = time.time_ns() - _TICK_NS
+        latest = time.time_ns() - CLOCK_STEP_NS
         values: list[T | KedroHydraflowError | None] = []
         validators: list[str | None] = []
         for path in paths:
@@ -93,7 +93,7 @@ class LocalStorage(Storage):
 
     @override
     def stat_many(self, paths: Sequence[str]) -> list[str | None]:
-        latest = time.time_ns() - _TICK_NS
+        latest = time.time_ns() - CLOCK_STEP_NS
         return [self._stat(path, latest) for path in paths]
 
     def _stat(self, path: str, latest: int) -> str | None:

@@ -104,8 +104,9 @@ class ObstoreClient(Client):
         for file in files:
             parent, _, name = file["path"].rpartition("/")
             if parent == prefix and name:  # not what marks the folder itself
-                version = f"{file['e_tag']} {file['last_modified']} {file['size']}"
-                entries.append(Entry(name, is_dir=False, size=file["size"], version=version))
+                size = file["size"]
+                validator = f"{file['e_tag']} {file['last_modified']} {size}"
+                entries.append(Entry(name, is_dir=False, size=size, validator=validator))
         return entries
 
     @override
