@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class RunFiles:
-    """The artifacts of a run, which have local paths on remote storage too."""
+    """The artifacts of a run as local paths, on remote storage too."""
 
     __slots__ = ("_artifacts_dir", "info")
 
@@ -28,12 +28,13 @@ class RunFiles:
 
     @contextmanager
     def chdir(self, relative_dir: str = "") -> Generator[Path, None, None]:
-        """Change to the artifacts directory, or a folder in it, and back at the end.
+        """Change the working directory to the artifacts directory, and back at the end.
 
-        That of a remote run is fetched whole.
+        On remote storage all that it holds is fetched first, and what is written there does
+        not reach the storage, see `path`.
 
         Args:
-            relative_dir: A folder in the artifacts directory.
+            relative_dir: A folder in the artifacts directory, to change to that.
 
         Yields:
             The directory, as an absolute path.
@@ -42,7 +43,7 @@ class RunFiles:
             NotFoundError: If there is no such folder.
         """
         current = Path.cwd()
-        path = self.fetch(relative_dir).absolute()  # a relative one would mean another there
+        path = self.fetch(relative_dir).absolute()  # a relative path would not hold there
         try:
             os.chdir(path)
             yield path
@@ -65,10 +66,10 @@ class RunFiles:
         return self._artifacts_dir / relative_path if relative_path else self._artifacts_dir
 
     def fetch(self, relative_path: str = "") -> Path:
-        """Return the local path of an artifact, a folder or all artifacts, fetched now.
+        """Fetch an artifact, a folder or all artifacts, and return the local path.
 
         Args:
-            relative_path: What to fetch, by default the whole artifacts directory.
+            relative_path: The artifact or folder, by default the artifacts directory.
 
         Raises:
             NotFoundError: If there is no such artifact.
@@ -88,7 +89,7 @@ class RunFiles:
 
 
 def make_artifacts_dir(place: Place) -> Path:
-    """Return the path of an artifacts directory: a plain one if it is local."""
+    """Return an artifacts directory as a path: a plain one if it is local."""
     if isinstance(place.storage, LocalStorage):
         return Path(place.path)
     from kedro_hydraflow.artifacts import make_artifact_path

@@ -1,4 +1,4 @@
-"""Copies are read only: what is written to one is kept aside, and no reader is given it."""
+"""Copies are read-only: what is written to one is kept aside, and no reader gets it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ ACCESSES: dict[str, Callable[[Path], Any]] = {
 }
 
 MESSAGE = (
-    rf"'fake://host/{RUN}/a\.txt' was written in the cache, not on the storage: the artifacts of "
+    rf"'fake://host/{RUN}/a\.txt' was written to the cache, not to the storage: the artifacts of "
     r"a remote run are read-only copies; write elsewhere\. What was written is now in '(.*)'"
 )
 
@@ -160,7 +160,7 @@ def test_all_written_copies_of_a_folder_are_kept(
     fetch(artifacts)
     for name in ("a.txt", "model/c.txt"):
         write_with_open(artifacts / name, "w")
-    with pytest.raises(StorageError, match=r"/a\.txt' was written in the cache"):
+    with pytest.raises(StorageError, match=r"/a\.txt' was written to the cache"):
         fetch(artifacts)
     messages = [record.getMessage() for record in caplog.records]
     assert ["/a.txt' was" in messages[0], "/model/c.txt' was" in messages[1]] == [True, True]
@@ -194,13 +194,13 @@ def test_files_written_into_a_folder_are_kept(
     (folder / "empty").mkdir()
     assert sorted(os.listdir(artifacts)) == [".hydra", "a.txt", "b.csv", "model"]
     first, second = (record.getMessage() for record in caplog.records)
-    assert first.startswith(f"'fake://host/{RUN}/new.txt' was written in the cache, not on the")
-    assert second.startswith(f"'fake://host/{RUN}/plots' was written in the cache, not on the")
+    assert first.startswith(f"'fake://host/{RUN}/new.txt' was written to the cache, not to the")
+    assert second.startswith(f"'fake://host/{RUN}/plots' was written to the cache, not to the")
     assert Path(first.split("'")[-2]).read_text() == "new"
     assert Path(second.split("'")[-2], "new.txt").read_text() == "new plot"
 
 
-def test_what_the_storage_lost_is_no_warning(
+def test_files_removed_from_the_storage_are_no_warning(
     artifacts: Path, storage: FolderStorage, remote: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fetch(artifacts)

@@ -1,4 +1,4 @@
-"""Paths of remote artifacts, which behave as pathlib's and are read by whatever reads files."""
+"""Paths of remote artifacts: they behave as pathlib's, and any reader of files can open them."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_paths_compare_as_pathlibs_do(artifacts: Path) -> None:
     assert list(file.parents) == list(Path(file).parents)
 
 
-def test_what_lies_elsewhere_is_a_plain_path(artifacts: Path, tmp_path: Path) -> None:
+def test_paths_outside_the_directory_are_plain(artifacts: Path, tmp_path: Path) -> None:
     for path in (artifacts.parent, artifacts.parents[2], artifacts / tmp_path):
         assert type(path) is type(Path())
     assert not artifacts.parent.exists()
@@ -106,7 +106,7 @@ def test_what_lies_elsewhere_is_a_plain_path(artifacts: Path, tmp_path: Path) ->
         1 / artifacts  # type: ignore[operator]
 
 
-def test_nothing_happens_before_the_first_question(
+def test_nothing_is_requested_before_the_first_query(
     storage: FolderStorage, remote: Path, cache: Path
 ) -> None:
     path = make_artifact_path(Place(storage, RUN)) / "model" / "c.txt"
@@ -115,7 +115,7 @@ def test_nothing_happens_before_the_first_question(
     assert not cache.exists()
 
 
-def test_text_leads_nowhere_even_when_fetched(artifacts: Path) -> None:
+def test_the_text_of_a_path_never_exists(artifacts: Path) -> None:
     (artifacts / "a.txt").read_text()
     for path in (str(artifacts / "a.txt"), Path(artifacts / "a.txt")):
         with pytest.raises(FileNotFoundError):
@@ -124,7 +124,7 @@ def test_text_leads_nowhere_even_when_fetched(artifacts: Path) -> None:
         os.listdir(Path(artifacts))
 
 
-def test_dots_within_the_directory_are_followed(artifacts: Path) -> None:
+def test_dots_within_the_directory_are_resolved(artifacts: Path) -> None:
     assert (artifacts / "model" / ".." / "a.txt").read_text() == "content of a"
     assert (artifacts / "model" / "..").resolve() == artifacts
 
@@ -134,12 +134,12 @@ def test_no_name_leads_out_of_the_directory(artifacts: Path, storage: Any, name:
     (storage.root / RUN).with_name("secret.txt").write_text("secret")
     path = artifacts / name
     for question in (path.exists, path.read_text, lambda: os.fspath(path), lambda: fetch(path)):
-        with pytest.raises(StorageError, match="does not lie in the artifacts directory 'fake"):
+        with pytest.raises(StorageError, match="is not in the artifacts directory 'fake"):
             question()
     assert storage.take_requests("GET") == []
 
 
-# Questions ---------------------------------------------------------------------------------
+# Queries -----------------------------------------------------------------------------------
 
 
 PATTERNS = [
@@ -154,12 +154,12 @@ def test_glob_finds_what_pathlib_finds(artifacts: Path, remote: Path, pattern: s
         expected = {str(p.relative_to(remote)) for p in getattr(remote, method)(pattern)}
         found = [str(p.relative_to(artifacts)) for p in getattr(artifacts, method)(pattern)]
         assert len(found) == len(set(found))
-        if pattern == "*/" and sys.version_info < (3, 11):  # where it finds files too
+        if pattern == "*/" and sys.version_info < (3, 11):  # which finds files too
             expected = {name for name in expected if (remote / name).is_dir()}
         assert set(found) == expected
 
 
-def test_glob_refuses_what_pathlib_refuses(artifacts: Path) -> None:
+def test_glob_rejects_the_patterns_that_pathlib_rejects(artifacts: Path) -> None:
     with pytest.raises(ValueError, match="Unacceptable pattern"):
         list(artifacts.glob(""))
     with pytest.raises(NotImplementedError, match="Non-relative"):
@@ -171,7 +171,7 @@ def test_glob_can_ignore_case(artifacts: Any) -> None:
     assert names(artifacts.glob("A.TXT", case_sensitive=False)) == ["a.txt"]
 
 
-def test_walk_gives_all_folders(artifacts: Any) -> None:
+def test_walk_yields_all_folders(artifacts: Any) -> None:
     walked = [(str(d.relative_to(artifacts)), sub, files) for d, sub, files in artifacts.walk()]
     assert walked == [
         (".", [".hydra", "model"], ["a.txt", "b.csv"]),
@@ -297,7 +297,7 @@ def test_pathlib_copies_files_and_folders(artifacts: Any, tmp_path: Path) -> Non
     assert (tmp_path / "copy/model/deep/d.txt").read_text() == "content of d"
 
 
-def test_a_folder_is_fetched_whole_when_its_plain_path_is_taken(
+def test_fspath_of_a_folder_fetches_all_that_it_holds(
     artifacts: Path, storage: FolderStorage
 ) -> None:
     text = os.fspath(artifacts / "model")
@@ -307,7 +307,7 @@ def test_a_folder_is_fetched_whole_when_its_plain_path_is_taken(
     assert storage.take_requests() == []
 
 
-def test_fetch_gives_plain_paths(artifacts: Path, remote: Path, tmp_path: Path) -> None:
+def test_fetch_returns_plain_paths(artifacts: Path, remote: Path, tmp_path: Path) -> None:
     for name in ("a.txt", "model", ""):
         path = fetch(artifacts / name)
         assert type(path) is type(Path())
@@ -320,7 +320,9 @@ def test_fetch_gives_plain_paths(artifacts: Path, remote: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["", "a.txt", "absent"])
-def test_mere_text_cannot_be_fetched(artifacts: Path, storage: FolderStorage, name: str) -> None:
+def test_the_text_of_a_path_cannot_be_fetched(
+    artifacts: Path, storage: FolderStorage, name: str
+) -> None:
     fetch(artifacts)
     for path in (str(artifacts / name), Path(artifacts / name)):
         with pytest.raises(
@@ -330,17 +332,17 @@ def test_mere_text_cannot_be_fetched(artifacts: Path, storage: FolderStorage, na
         assert not isinstance(caught.value, NotFoundError)
 
 
-def test_fetch_takes_local_paths_too(remote: Path, tmp_path: Path) -> None:
+def test_fetch_accepts_local_paths(remote: Path, tmp_path: Path) -> None:
     assert fetch(remote / "a.txt") == remote / "a.txt"
     assert fetch(str(remote)) == remote
     with pytest.raises(NotFoundError, match="absent"):
         fetch(tmp_path / "absent")
 
 
-# Refusals ----------------------------------------------------------------------------------
+# Errors ------------------------------------------------------------------------------------
 
 
-def test_absent_files_are_named_by_their_url(artifacts: Path) -> None:
+def test_errors_name_the_url_of_an_absent_file(artifacts: Path) -> None:
     path = artifacts / "model" / "absent.npz"
     url = f"there is no 'fake://host/{RUN}/model/absent.npz'"
     for read in (open, fetch, os.fspath, np.load, Path.read_bytes, Path.stat):
@@ -384,7 +386,7 @@ if sys.version_info >= (3, 14):
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_methods_that_write_are_refused(
+def test_methods_that_write_raise(
     artifacts: Path, storage: FolderStorage, write: Callable[[Path], Any]
 ) -> None:
     with pytest.raises(StorageError) as caught:
@@ -437,6 +439,6 @@ def test_paths_pickle_into_other_processes(artifacts: Path, storage: FolderStora
     assert storage.take_requests("GET") == []
 
 
-def test_copies_are_the_same_path(artifacts: Path) -> None:
+def test_copying_a_path_returns_the_path(artifacts: Path) -> None:
     assert copy.copy(artifacts) is artifacts
     assert copy.deepcopy([artifacts]) == [artifacts]

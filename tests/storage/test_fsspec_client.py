@@ -29,7 +29,7 @@ def test_s3_is_tuned_for_many_small_files() -> None:
         {"config_kwargs": None},
     ],
 )
-def test_what_the_user_set_stays(own: dict[str, Any]) -> None:
+def test_options_of_the_user_are_kept(own: dict[str, Any]) -> None:
     before = copy.deepcopy(own)
     tuned = tune("s3", own)
     for name, value in own.items():
@@ -47,7 +47,7 @@ def test_what_the_user_set_stays(own: dict[str, Any]) -> None:
 )
 def test_concurrency_is_the_size_of_the_pool(options: dict[str, Any], expected: int) -> None:
     pytest.importorskip("aiohttp")
-    # Of the asynchronous filesystems the one that comes with fsspec, which ignores the options.
+    # HTTP stands for all asynchronous filesystems: it is part of fsspec, and ignores the options.
     assert FsspecClient(UPath("http://host/runs", **options)).concurrency == expected
 
 
@@ -58,7 +58,7 @@ def test_the_links_of_a_chain_are_tuned() -> None:
     assert (tuned["fo"], options["target_options"]) == ("b/a.zip", {"key": "K"})
 
 
-def test_http_has_no_limit_for_a_whole_transfer() -> None:
+def test_http_has_no_timeout_for_a_whole_transfer() -> None:
     timeout = tune("https", {})["client_kwargs"]["timeout"]
     assert (timeout.total, timeout.sock_connect, timeout.sock_read) == (None, 10, 30)
     assert tune("http", {"client_kwargs": {"timeout": 3}})["client_kwargs"] == {"timeout": 3}
@@ -73,7 +73,7 @@ def test_http_has_no_limit_for_a_whole_transfer() -> None:
         ({"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}, {"endpoint_url": "http://h"}, False),
     ],
 )
-def test_an_emulator_of_gcs_gives_a_hint(
+def test_an_emulator_of_gcs_is_a_warning(
     environment: dict[str, str],
     options: dict[str, str],
     warned: bool,

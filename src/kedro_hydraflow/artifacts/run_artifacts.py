@@ -37,10 +37,10 @@ logger = logging.getLogger(__name__)
 
 
 class RunArtifacts:
-    """The artifacts of one run: the listings of the storage, and the copies in the cache.
+    """The artifacts of one run: their listings, and their copies in the cache.
 
-    Files and folders are named relative to the artifacts directory, with ``/`` between the names.
-    Pickling keeps none of the listings: another process lists afresh.
+    Files and folders are given by their paths relative to the artifacts directory, with ``/``
+    between names. The listings are not pickled.
 
     Args:
         place: The artifacts directory.
@@ -51,23 +51,23 @@ class RunArtifacts:
     def __init__(self, place: Place) -> None:
         self.listings = FolderListings(place)
         directory = get_run_cache(place)
-        names = [*filter(is_file_name, (place.parent.name, place.name))]  # as users know them
+        names = [*filter(is_file_name, (place.parent.name, place.name))]  # shown in the paths
         self.root = str(Path(directory, NOT_FETCHED, *names))
-        """The text of the path of the artifacts directory."""
+        """The text of the artifacts directory's `ArtifactPath`."""
         self._copies = RunCopies(directory, names)
         self._current: set[str] = set()
-        """Files that had a current copy at some time. It counts as current from then on."""
+        """The files that had a current copy once. It counts as current from then on."""
         self._used = time.monotonic() - MINUTE
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RunArtifacts, (self.listings.place,)
 
-    def covers(self, text: str) -> bool:
-        """Whether the text of a path names the artifacts directory or something below it."""
+    def contains(self, text: str) -> bool:
+        """Whether a path is the artifacts directory or below it."""
         return text == self.root or text.startswith(self.root + os.sep)
 
     def to_relative(self, text: str) -> str:
-        """Return what the text of a path names, relative to the artifacts directory.
+        """Return a path relative to the artifacts directory.
 
         Raises:
             StorageError: If ``..`` leads out of the directory.
@@ -75,14 +75,14 @@ class RunArtifacts:
         relative = posixpath.normpath(text[len(self.root) + 1 :].replace(os.sep, "/"))
         if relative.split("/")[0] == ".." or "\0" in relative:
             url = self.listings.get_url("")
-            raise StorageError(f"{relative!r} does not lie in the artifacts directory {url!r}")
+            raise StorageError(f"{relative!r} is not in the artifacts directory {url!r}")
         return "" if relative == "." else relative
 
     def find(self, relative: str) -> Entry | None:
         """Return the entry of a file or folder, None if there is none.
 
         Raises:
-            StorageError: If the storage denies an answer or cannot be reached.
+            StorageError: If the storage denies access or cannot be reached.
         """
         folder, name = posixpath.split(relative)
         try:
@@ -90,18 +90,18 @@ class RunArtifacts:
         except StorageError:
             if not relative:
                 raise
-            return self._find_file(relative)  # which can perhaps be read
+            return self._find_file(relative)  # a file may be readable in a folder that is not
         if isinstance(listing, NotFoundError):
             return None
         if not relative:
             return Entry("", is_dir=True)
-        # Web servers hide some names, and list no versions.
+        # Web servers hide some names, and list no validators.
         if name in listing or any(entry.validator is not None for entry in listing.values()):
             return listing.get(name)
         return self._find_unlisted(relative)
 
     def _find_unlisted(self, relative: str) -> Entry | None:
-        with suppress(StorageError):  # the error of reading it as a file is clearer
+        with suppress(StorageError):  # fetching it as a file raises a clearer one
             if self.listings.get(relative):
                 return Entry(posixpath.basename(relative), is_dir=True)
         return self._find_file(relative)
@@ -114,12 +114,12 @@ class RunArtifacts:
         return Entry(posixpath.basename(relative), is_dir=False)
 
     def fetch(self, relative: str) -> str:
-        """Return the local path of a file, or of a folder with all that it holds.
+        """Fetch a file, or a folder with all that it holds, and return the local path.
 
         Raises:
             NotFoundError: If there is no such file or folder.
-            StorageError: If it cannot be fetched, if the cache cannot be written, or if a copy
-                that was fetched through this object has been overwritten since.
+            StorageError: If it cannot be fetched, if the cache cannot be written to, or if a
+                copy that this object gave out has been overwritten.
         """
         entry = self.find(relative) or (self._find_unlisted(relative) if relative else None)
         if entry is None:
@@ -131,33 +131,33 @@ class RunArtifacts:
         return self._copies.get_path(relative)
 
     def _fetch_folder(self, folder: str) -> None:
-        below = self._fetch_below(folder)
-        if any(self._iter_others(below)):
-            # Removed from the storage, or fetched by a process that listed the folder later.
-            self.listings.forget(below)
-            below = self._fetch_below(folder)
+        tree = self._fetch_tree(folder)
+        if any(self._iter_others(tree)):
+            # Either removed from the storage, or fetched by a process with a newer listing.
+            self.listings.forget(tree)
+            tree = self._fetch_tree(folder)
             with lock_run(self._copies.directory):
-                for other in sorted(self._iter_others(below)):
+                for other in sorted(self._iter_others(tree)):
                     if self._copies.is_made_by_cache(other):
                         remove(self._copies.get_path(other))
                     else:
                         self._set_aside(other)
 
-    def _fetch_below(self, folder: str) -> dict[str, Listing]:
-        below = self.listings.get_below(folder)
+    def _fetch_tree(self, folder: str) -> dict[str, Listing]:
+        tree = self.listings.get_tree(folder)
         self._fetch_files(
             posixpath.join(folder, name)
-            for folder, listing in below.items()
+            for folder, listing in tree.items()
             for name, entry in listing.items()
             if not entry.is_dir
         )
-        for folder in below:
+        for folder in tree:
             self.make_folder(folder)
-        return below
+        return tree
 
-    def _iter_others(self, below: dict[str, Listing]) -> Iterator[str]:
-        """Yield the local files and folders that are listed in none of the folders."""
-        for folder, listing in below.items():
+    def _iter_others(self, tree: dict[str, Listing]) -> Iterator[str]:
+        """Yield the local files and folders that are not listed."""
+        for folder, listing in tree.items():
             for name in os.listdir(self._copies.get_path(folder)):
                 other = posixpath.join(folder, name)
                 if name not in listing and other not in self._current:
@@ -172,7 +172,7 @@ class RunArtifacts:
             return
         cache_size = get_cache_size()
         with lock_run(self._copies.directory):
-            outdated = self._get_outdated(files)  # others may have fetched some in the meantime
+            outdated = self._get_outdated(files)  # others may have fetched some meanwhile
             self._set_overwritten_aside(outdated)
             self._download(outdated)
             self._check_names(files)
@@ -196,7 +196,7 @@ class RunArtifacts:
         """Move a file or folder that the cache did not write; return the warning about it."""
         aside = self._copies.set_aside(relative)
         message = (
-            f"{self.listings.get_url(relative)!r} was written in the cache, not on the storage: "
+            f"{self.listings.get_url(relative)!r} was written to the cache, not to the storage: "
             f"{READ_ONLY}. What was written is now in {aside!r}"
         )
         logger.warning("%s", message)
@@ -204,11 +204,11 @@ class RunArtifacts:
 
     def _download(self, files: Sequence[str]) -> None:
         partial = os.path.join(self._copies.directory, "partial")
-        remove(partial)  # of a process that was killed
+        remove(partial)  # left by a process that was killed
         os.makedirs(partial)
         targets = [os.path.join(partial, str(number)) for number in range(len(files))]
         try:
-            paths = [self.listings.locate(file).path for file in files]
+            paths = [self.listings.get_place(file).path for file in files]
             storage = self.listings.place.storage
             outcomes = storage.fetch_many(list(zip(paths, targets, strict=True)))
             for file, target, outcome in zip(files, targets, outcomes, strict=True):
@@ -220,16 +220,19 @@ class RunArtifacts:
             shutil.rmtree(partial, ignore_errors=True)
         for file, outcome in zip(files, outcomes, strict=True):
             if outcome is not None:
-                if self.listings.get_entry(file) is not None:  # it may be gone since
+                if self.listings.get_entry(file) is not None:  # it may have been removed
                     self.listings.forget([posixpath.dirname(file)])
                 raise self._explain(outcome)
 
     def _check_names(self, files: Sequence[str]) -> None:
-        """Raise StorageError if a copy replaced another whose name differs only by case."""
+        """Raise StorageError if the copies of two files have the same local name."""
         for file in files:
             if not self._is_current(file):
                 url = self.listings.get_url(file)
-                raise StorageError(f"{url!r} and another name are one name in the cache directory")
+                raise StorageError(
+                    f"{url!r} and another artifact have the same name in the cache: the local "
+                    "filesystem ignores case"
+                )
 
     def _explain(self, error: StorageError) -> StorageError:
         cause = error.__cause__
@@ -238,13 +241,13 @@ class RunArtifacts:
         return error
 
     def _get_outdated(self, files: Sequence[str]) -> list[str]:
-        """Return the files without a current copy; remember the others."""
+        """Return the files without a current copy, and remember the others."""
         current = set(filter(self._is_current, files))
         self._current |= current
         return [file for file in files if file not in current]
 
     def _is_current(self, file: str) -> bool:
-        """Whether there is a copy of a file: whole, and of the file that is listed."""
+        """Whether there is a whole copy of a file, of the content that is listed."""
         copy = self._copies.check(file)
         if not copy.is_whole or file in self._current:
             return copy.is_whole
@@ -254,7 +257,7 @@ class RunArtifacts:
         )
 
     def make_folder(self, folder: str) -> str:
-        """Return the local path of a folder, made unless it exists. Nothing is fetched."""
+        """Return the local path of a folder, created if needed. Nothing is fetched."""
         local = self._copies.get_path(folder)
         if not os.path.isdir(local):
             with lock_run(self._copies.directory):
