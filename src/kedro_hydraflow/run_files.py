@@ -57,9 +57,9 @@ class RunFiles:
         opened. Only code that takes ``str(path)`` needs `fetch` first.
 
         Artifacts of remote runs are read-only copies: write elsewhere. The methods of the path
-        raise `StorageError` when they would write. If the builtin ``open`` writes to a copy all
-        the same, as it can for root, that is an error or a warning at the next access, not
-        before; see `ArtifactPath`.
+        raise `StorageError` when they would write. The builtin ``open`` can write to a copy for
+        root; this is noticed at the next access, with an error or a warning, and not before. See
+        `ArtifactPath`.
         """
         if self._artifacts_dir is None:
             self._artifacts_dir = make_artifacts_dir(self.info.get_artifacts())

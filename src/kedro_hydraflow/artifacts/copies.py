@@ -32,14 +32,14 @@ class Copy(NamedTuple):
     """Whether there is one, as the cache wrote it."""
 
     is_overwritten: bool = False
-    """Whether there is one that something else wrote to, or put another file in place of."""
+    """Whether there is one that was changed or replaced by anything but the cache."""
 
     validator: str | None = None
     """The validator of the file that was copied, None if its storage lists none."""
 
 
 class RunCopies:
-    """The copies of one run. Those who change them hold the run's lock, see `lock_run`.
+    """The copies of one run. To change them, lock the run with `lock_run`.
 
     Args:
         directory: The run's directory in the cache.
@@ -68,9 +68,9 @@ class RunCopies:
             return Copy()
         if (status.st_size, status.st_mtime_ns) == (size, modified):
             return Copy(is_whole=status.st_ino == inode, validator=validator)
-        # Where names ignore case, it may be the copy of another file.
-        is_ours = status.st_ino != inode and ignores_case(self.directory)
-        return Copy(is_overwritten=not is_ours)
+        # If the filesystem ignores case, it may be the copy of a file with a similar name.
+        may_be_copy = status.st_ino != inode and ignores_case(self.directory)
+        return Copy(is_overwritten=not may_be_copy)
 
     def is_made_by_cache(self, relative: str) -> bool:
         """Whether a file, or each file in a folder, is a whole copy."""
@@ -81,12 +81,14 @@ class RunCopies:
         return self.check(relative).is_whole
 
     def add(self, file: str, downloaded: str, validator: str | None) -> None:
-        """Move a downloaded file to its place. Killed at any point, this leaves no wrong validator.
+        """Add a copy, by moving a downloaded file.
+
+        If the process is killed at any point, no wrong validator is left.
 
         Args:
             file: The file.
-            downloaded: The local path of its whole content, on the same filesystem.
-            validator: The validator that the storage listed for it.
+            downloaded: The local path of its complete content, on the filesystem of the cache.
+            validator: Its validator from the listing.
         """
         path, validators_path = self.get_path(file), self._get_validators_path(file)
         self.make_folder(posixpath.dirname(file))
@@ -95,7 +97,7 @@ class RunCopies:
         os.makedirs(os.path.dirname(validators_path), exist_ok=True)
         remove(validators_path)
         _backdate(downloaded)
-        if os.name != "nt":  # Windows does not replace a file that is read only
+        if os.name != "nt":  # Windows does not replace read-only files
             os.chmod(downloaded, 0o444)
         os.replace(downloaded, path)
         status = os.stat(path)
@@ -105,7 +107,7 @@ class RunCopies:
         os.replace(downloaded, validators_path)
 
     def make_folder(self, folder: str) -> None:
-        """Make a folder unless it exists, and remove former files that are in its way."""
+        """Make a folder unless it exists, and remove files that are in its way."""
         names = folder.split("/")
         for depth in range(1, len(names) + 1):
             path = self.get_path("/".join(names[:depth]))
@@ -114,7 +116,7 @@ class RunCopies:
         os.makedirs(self.get_path(folder), exist_ok=True)
 
     def set_aside(self, relative: str) -> str:
-        """Move a file or folder where nobody looks for copies, and return its path there."""
+        """Move a file or folder away from the copies, and return its new path."""
         path = self.get_path(relative)
         written = os.path.join(self.directory, "written")
         os.makedirs(written, exist_ok=True)
@@ -128,9 +130,9 @@ class RunCopies:
 
 
 def _backdate(path: str) -> None:
-    """Set a file's time of modification back to one that no later write can give it.
+    """Set a file's time of modification back, so that it differs from that of any later write.
 
-    It is a whole step of any filesystem's clock, so that none rounds it afterwards.
+    The new time is a multiple of the clock's step: a filesystem may round other times later.
     """
     status = os.stat(path)
     modified = (status.st_mtime_ns // CLOCK_STEP_NS - 1) * CLOCK_STEP_NS

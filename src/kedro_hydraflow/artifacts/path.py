@@ -79,11 +79,13 @@ class ArtifactPath(LocalPath):
     **Artifacts are read-only copies.** The methods that write raise `StorageError`. Functions
     that take a plain path, such as the builtin ``open``, get that of a file without write
     permission in the cache. Root can write to it all the same, and anyone can replace it
-    (``os.replace``, ``shutil.move``). This is noticed when the artifact is next accessed, by its
-    size and time of modification: what was written is moved aside, and a warning is logged; paths
-    that had given out the copy raise `StorageError` instead, once. Then the artifact is fetched
-    again. Not noticed are writes while a reader has the copy open, and reads through a plain path
-    that was taken before, as `fetch` returns it.
+    (``os.replace``, ``shutil.move``). This is noticed at the next access to the artifact, by the
+    size and time of modification of the copy: what was written is moved aside, a warning says
+    where, and the artifact is fetched again. If the copy came from a path of the same ``Run``,
+    the program may rely on what it wrote, so that access raises `StorageError`, once.
+
+    Not noticed: a copy that is written while a reader has it open, and a copy that is read by a
+    plain path from an earlier `fetch` or ``os.fspath``.
 
     Args:
         segments: As for `pathlib.Path`.
@@ -255,7 +257,7 @@ class ArtifactPath(LocalPath):
         """Yield the paths that match a pattern in this folder or in any below."""
         return self.glob(f"**/{pattern!s}", case_sensitive=case_sensitive)
 
-    # Answered from the copy -----------------------------------------------------------------------
+    # Answered from the copy --------------------------------------------------------------
 
     def open(self, mode: str = "r", *args: Any, **kwargs: Any) -> IO[Any]:  # type: ignore[override]
         """Open a file for reading."""
@@ -272,7 +274,7 @@ class ArtifactPath(LocalPath):
         """Return the same as `stat`."""
         return self.stat()
 
-    # Not supported -----------------------------------------------------------------------------
+    # Not supported -----------------------------------------------------------------------
 
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         artifacts, relative = self._locate()

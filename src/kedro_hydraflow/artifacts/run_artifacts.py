@@ -168,23 +168,23 @@ class RunArtifacts:
         if time.monotonic() - self._used >= MINUTE:
             mark_used(self._copies.directory)
             self._used = time.monotonic()
-        if not self._get_outdated(files):
+        if not self._update_current(files):
             return
         cache_size = get_cache_size()
         with lock_run(self._copies.directory):
-            outdated = self._get_outdated(files)  # others may have fetched some meanwhile
+            outdated = self._update_current(files)  # others may have fetched some meanwhile
             self._set_overwritten_aside(outdated)
             self._download(outdated)
             self._check_names(files)
         make_room(os.path.dirname(self._copies.directory), cache_size)
 
     def _set_overwritten_aside(self, files: Sequence[str]) -> None:
-        """Move copies that were overwritten out of the way, before they are fetched again.
+        """Move overwritten copies away, so that they can be fetched again.
 
         Raises:
-            StorageError: If this object gave one of them out. Then this program may have written
-                to it, and must not go on as if it had changed the artifact. To any other program
-                nothing is lost.
+            StorageError: If one of them came from this object. Then this program may have written
+                to it, and would go on as if it had changed the artifact. Other programs lose
+                nothing and get a warning.
         """
         overwritten = [file for file in files if self._copies.check(file).is_overwritten]
         messages = {file: self._set_aside(file) for file in overwritten}
@@ -193,7 +193,7 @@ class RunArtifacts:
                 raise StorageError(messages[file])
 
     def _set_aside(self, relative: str) -> str:
-        """Move a file or folder that the cache did not write; return the warning about it."""
+        """Move away what the cache did not write, log a warning, and return its text."""
         aside = self._copies.set_aside(relative)
         message = (
             f"{self.listings.get_url(relative)!r} was written to the cache, not to the storage: "
@@ -240,8 +240,8 @@ class RunArtifacts:
             return make_cache_error(self._copies.directory, cause)
         return error
 
-    def _get_outdated(self, files: Sequence[str]) -> list[str]:
-        """Return the files without a current copy, and remember the others."""
+    def _update_current(self, files: Sequence[str]) -> list[str]:
+        """Remember the files with a current copy, and return the others."""
         current = set(filter(self._is_current, files))
         self._current |= current
         return [file for file in files if file not in current]

@@ -1,4 +1,4 @@
-"""Making many requests at once, with a limit, retries, and an end when nothing answers."""
+"""Making many concurrent requests, with retries, and giving up when nothing answers."""
 
 from __future__ import annotations
 

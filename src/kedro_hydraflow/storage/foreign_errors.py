@@ -42,7 +42,7 @@ _TRANSIENT_ERRORS = frozenset(
         "TimeoutException",  # httpx
     }
 )
-"""The names of connection errors. A subclass counts too, as of ConnectionError."""
+"""The names of classes of connection errors; their subclasses count too."""
 
 _DENIED_ERRORS = frozenset(
     {
