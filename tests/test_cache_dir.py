@@ -23,7 +23,7 @@ def test_the_default_is_a_folder_in_the_users_cache_directory(
     assert os.listdir(tmp_path) == []
 
 
-def test_the_variable_names_the_directory_of_all_caches(
+def test_the_variable_sets_the_directory_of_all_caches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(CACHE_DIR_VARIABLE, str(tmp_path / "cache"))

@@ -36,7 +36,7 @@ class Validators(LocalStorage):
         super().__init__()
         self.validator = validator
 
-    def stat_many(self, paths: Any) -> list[str | None]:
+    def get_validators(self, paths: Any) -> list[str | None]:
         return [self.validator] * len(paths)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kedro_hydraflow.redaction import get_harmless, redact, redact_text, redact_url
+from kedro_hydraflow.redaction import get_safe_cause, redact, redact_text, redact_url
 
 
 @pytest.mark.parametrize(
@@ -31,15 +31,15 @@ def test_urls_are_redacted(url: str, shown: str | None) -> None:
     assert "SECRET" not in redact_text(f"GET '{url}' (see <{url}>, {url!r}): no")
 
 
-def test_secret_options_are_redacted_where_they_are() -> None:
+def test_secret_options_are_redacted() -> None:
     options = {"key": "SECRET1", "anon": "plain", "client_kwargs": {"api_token": "SECRET2"}}
     text = redact("SECRET1 and SECRET2 in s3://u:SECRET3@b/c with plain", options)
     assert text == "*** and *** in s3://b/c with plain"
 
 
-def test_a_cause_that_may_show_a_secret_is_left_out() -> None:
+def test_a_cause_that_may_show_a_secret_is_omitted() -> None:
     harmless = OSError("no route to host")
-    assert get_harmless(harmless, {"key": "SECRET"}) is harmless
-    assert get_harmless(OSError("denied for SECRET"), {"key": "SECRET"}) is None
+    assert get_safe_cause(harmless, {"key": "SECRET"}) is harmless
+    assert get_safe_cause(OSError("denied for SECRET"), {"key": "SECRET"}) is None
     harmless.__cause__ = ValueError("https://host/?sig=SECRET")
-    assert get_harmless(harmless, {}) is None
+    assert get_safe_cause(harmless, {}) is None

@@ -1,7 +1,8 @@
-"""The artifacts of a run as files; tests/artifacts has those of remote runs."""
+"""The artifacts of a run as files. For remote runs see also tests/artifacts."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ import pytest
 
 from kedro_hydraflow import Run
 from kedro_hydraflow.artifacts import ArtifactPath
-from kedro_hydraflow.errors import NotFoundError
+from kedro_hydraflow.errors import NotFoundError, StorageError
 from kedro_hydraflow.run_files import make_artifacts_dir
 from kedro_hydraflow.storage import locate
 
 
 def test_chdir(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run_dir.parent)
-    run = Run("abc")  # relative, which would mean something else inside
+    run = Run("abc")  # a relative path, which does not hold after chdir
     with run.chdir() as directory:
         assert Path.cwd() == directory == run_dir / "artifacts"
         assert (directory / "a.txt").read_text() == "a.txt"
@@ -26,7 +27,7 @@ def test_chdir(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Path.cwd() == run_dir.parent
 
 
-def test_chdir_into_nothing_names_the_remote_place() -> None:
+def test_chdir_to_an_absent_directory_names_its_url() -> None:
     run = Run("memory://somewhere/mlruns/1/abc")
     with (
         pytest.raises(NotFoundError, match="there is no 'memory://somewhere/mlruns/1/abc/art"),
@@ -35,7 +36,7 @@ def test_chdir_into_nothing_names_the_remote_place() -> None:
         pass
 
 
-def test_another_run_of_a_directory_changes_none_of_its_paths(tmp_path: Path) -> None:
+def test_another_run_of_the_same_directory_does_not_change_the_paths(tmp_path: Path) -> None:
     files = fsspec.filesystem("memory")
     url = f"memory://{tmp_path.name}/mlruns/1/abc"
     files.pipe(f"{url}/artifacts/a.txt", b"a")
@@ -58,14 +59,14 @@ def test_paths(run: Run[Any, Any], run_dir: Path) -> None:
     assert list(run.glob("*", "plots")) == [artifacts / "plots/c.txt"]
 
 
-def test_fetching_what_is_local_copies_nothing(run: Run[Any, Any], run_dir: Path) -> None:
+def test_fetching_local_artifacts_copies_nothing(run: Run[Any, Any], run_dir: Path) -> None:
     assert run.fetch() == run.path() == run_dir / "artifacts"
     assert run.fetch("plots/c.txt") == run_dir / "artifacts/plots/c.txt"
     with pytest.raises(NotFoundError, match="absent"):
         run.fetch("absent")
 
 
-def test_fetching_what_is_remote_gives_local_paths(tmp_path: Path) -> None:
+def test_fetching_remote_artifacts_returns_local_paths(tmp_path: Path) -> None:
     files = fsspec.filesystem("memory")
     url = f"memory://{tmp_path.name}/mlruns/1/abc"
     files.pipe({f"{url}/artifacts/a.txt": b"a", f"{url}/artifacts/plots/c.txt": b"c"})
@@ -76,6 +77,31 @@ def test_fetching_what_is_remote_gives_local_paths(tmp_path: Path) -> None:
         assert (directory.is_absolute(), Path("c.txt").read_text()) == (True, "c")
     with pytest.raises(NotFoundError, match=rf"there is no '{url}/artifacts/absent'"):
         run.fetch("absent")
+
+
+def test_writing_to_a_remote_artifact_is_noticed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = fsspec.filesystem("memory")
+    url = f"memory://{tmp_path.name}/mlruns/1/abc"
+    files.pipe(f"{url}/artifacts/a.txt", b"a")
+    run = Run[Any, Any](url)
+    with pytest.raises(StorageError, match=rf"cannot change '{url}/artifacts/a.txt': .* elsewhere"):
+        run.path("a.txt").write_text("mine")
+    os.chmod(run.path("a.txt"), 0o644)  # as if we were root
+    with open(run.path("a.txt"), "w") as stream:
+        stream.write("mine")
+    assert caplog.messages == []
+    with pytest.raises(StorageError, match=r"read-only copies; write elsewhere\. What was"):
+        run.path("a.txt").read_text()
+    assert run.path("a.txt").read_text() == "a"
+    with run.chdir():
+        Path("b.txt").write_text("mine")
+    assert [path.name for path in run.fetch().iterdir()] == ["a.txt"]
+    assert [
+        f"'{url}/artifacts/{name}' was" in text
+        for name, text in zip(("a.txt", "b.txt"), caplog.messages, strict=True)
+    ] == [True, True]
 
 
 @pytest.mark.parametrize("location", ["/mlruns/1/a/artifacts", "memory://bucket/1/a/artifacts"])

@@ -1,19 +1,19 @@
-"""Where caches are kept."""
+"""The directory of the caches."""
 
 from __future__ import annotations
 
 import os
 
 CACHE_DIR_VARIABLE = "KEDRO_HYDRAFLOW_CACHE_DIR"
-"""The environment variable that names the directory of all caches."""
+"""The environment variable that sets one directory for all caches."""
 
 
 def get_cache_dir(name: str) -> str:
-    """Return the directory of a cache, an absolute path.
+    """Return the absolute path of a cache's directory.
 
     Args:
-        name: The folder for it in the user's cache directory. Where the environment variable
-            names a directory, all caches are in that.
+        name: The folder of the cache in the user's cache directory. It does not count if
+            `CACHE_DIR_VARIABLE` is set.
     """
     directory = os.environ.get(CACHE_DIR_VARIABLE)
     if directory:

@@ -1,7 +1,7 @@
-"""Every exception that kedro-hydraflow raises on purpose.
+"""The exceptions that kedro-hydraflow raises on purpose.
 
-Each one descends from [KedroHydraflowError][] and from the builtin that fits, so that
-both ``except KedroHydraflowError`` and, say, ``except FileNotFoundError`` work.
+Each one descends from `KedroHydraflowError` and from the builtin that fits, so that both
+``except KedroHydraflowError`` and, say, ``except FileNotFoundError`` work.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ class KedroHydraflowError(Exception):
 
 
 class OptionError(KedroHydraflowError, ValueError):
-    """An argument has a value that cannot be used."""
+    """An option has an invalid value."""
 
 
 class StorageError(KedroHydraflowError, OSError):
-    """A storage could not be read: denied, unreachable or broken, which is never "empty"."""
+    """A storage denied access, could not be reached, or failed. It is never taken for empty."""
 
 
 class UnreachableError(StorageError):
-    """A storage did not answer, also when it was asked again."""
+    """A storage did not answer, even after retries."""
 
 
 class NotFoundError(StorageError, FileNotFoundError):
@@ -34,11 +34,11 @@ class NotFoundError(StorageError, FileNotFoundError):
 
 
 class TrackingDirectoryError(KedroHydraflowError, ValueError):
-    """A directory exists, but it is not a tracking directory that can be read."""
+    """A directory exists, but cannot be read as a tracking directory."""
 
 
 class NotARunError(TrackingDirectoryError):
-    """A folder is not a run directory, or is gone."""
+    """A folder is not a run directory, or no longer exists."""
 
 
 class RunNotFoundError(NotARunError, NotFoundError):
@@ -54,11 +54,11 @@ class ConfigError(KedroHydraflowError, ValueError):
 
 
 class MissingKeyError(KedroHydraflowError, AttributeError):
-    """A key is in none of the places where ``Run.get`` looks."""
+    """``Run.get`` finds no value for a key."""
 
 
 class ImplError(KedroHydraflowError, RuntimeError):
-    """An ``impl_factory`` raised while it built a run's implementation."""
+    """An ``impl_factory`` raised an exception."""
 
 
 class ArtifactError(KedroHydraflowError, RuntimeError):
@@ -70,12 +70,12 @@ class FilterError(KedroHydraflowError, ValueError):
 
 
 class MissingPackageError(KedroHydraflowError, ImportError):
-    """An optional package is needed and not installed."""
+    """An optional package is required but not installed."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One experiment or run that could not be read, and why."""
+    """An experiment or run that could not be read, and why."""
 
     path: str
     """The directory or file, as a path or URL without credentials."""
@@ -91,7 +91,7 @@ class RunLoadError(KedroHydraflowError, RuntimeError):
     """Some experiments or runs could not be read, and ``on_error`` is ``"raise"``.
 
     Attributes:
-        failures: One entry for each of them, in scan order.
+        failures: One for each of them, in scan order.
     """
 
     def __init__(self, message: str, failures: Iterable[Failure] = ()) -> None:
@@ -116,17 +116,17 @@ E = TypeVar("E", bound=KedroHydraflowError)
 
 
 def prefix_error(prefix: str, error: E) -> E:
-    """Return an error of the same kind with something in front of its text, such as a path."""
+    """Return an error of the same class with a prefix, such as a path, in front of its text."""
     prefixed = type(error)(f"{prefix}: {error}")
     prefixed.__cause__ = error
     return prefixed
 
 
 def describe(error: BaseException) -> str:
-    """Return an error's text, with its type in front unless it is one of ours."""
+    """Return an error's text, after its type unless it is an error of this package."""
     text = str(error).strip()
     if isinstance(error, KedroHydraflowError):
         return text
     if isinstance(error, OSError) and error.strerror:
-        text = error.strerror  # without the path, which our messages name themselves
+        text = error.strerror  # without the path, which our messages name already
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -5,7 +5,7 @@ at any time, and whatever is wrong with it ends in reading runs again, never in 
 
 What it holds of a run comes with a *validator*, and counts as long as that stays the same:
 
-- Where a storage has validators of files (`Storage.can_stat`), it is that of the file from
+- Where a storage has validators of files (`Storage.has_validators`), it is that of the file from
   before it was read.
 - On remote storage it is `SETTLED`, by these rules: nobody changes a run that has ended, or
   the name of an experiment. They may be broken, so they are followed only on request.
@@ -98,12 +98,14 @@ class Index:
 
     def covers(self, storage: Storage) -> bool:
         """Return whether runs on a storage are remembered."""
-        return self._path is not None and (storage.can_stat or self.assumes_unchanged(storage))
+        return self._path is not None and (
+            storage.has_validators or self.assumes_unchanged(storage)
+        )
 
     def assumes_unchanged(self, storage: Storage) -> bool:
         """Return whether runs on a storage are remembered by rules, for want of validators."""
         is_asked = self._path is not None and self._is_requested
-        return is_asked and storage.is_remote and not storage.can_stat
+        return is_asked and storage.is_remote and not storage.has_validators
 
     def choose_validators(
         self, storage: Storage, validators: Sequence[str | None], are_settled: Iterable[bool]
@@ -139,9 +141,9 @@ class Index:
             known[i] = validator
             values[i] = facts
         now: list[str | None] = [SETTLED] * len(known)
-        if storage.can_stat and file is not None:
+        if storage.has_validators and file is not None:
             suffix = storage.sep + file.replace("/", storage.sep)
-            now = storage.stat_many([run_dirs[i] + suffix for i in known])
+            now = storage.get_validators([run_dirs[i] + suffix for i in known])
         for (i, validator), validator_now in zip(known.items(), now, strict=True):
             if validator != validator_now:
                 values[i] = None
@@ -292,7 +294,8 @@ def _group_by_folder(
         if name.isascii():
             folders.setdefault(folder, {})[name] = i
     return {
-        _number(f"{kind} {storage.identity(folder)}"): names for folder, names in folders.items()
+        _number(f"{kind} {storage.get_identity(folder)}"): names
+        for folder, names in folders.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""Keeping credentials out of messages: passwords, tokens and queries in URLs, secret options."""
+"""Removing credentials from messages: passwords, tokens and queries in URLs, secret options."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 _PASSWORD = re.compile(r"[^/@:]*:(?!\d*/)[^@]*@(?:[^/]*@)?")
-_HTTP_USER = re.compile(r"[^/]*@")  # a token, where abfs has a container and sftp a user
+_HTTP_USER = re.compile(r"[^/]*@")  # may be a token; in abfs it is the container, in sftp a name
 _SECRET_OPTION = re.compile(r"pass|pw|secret|token|key|cred|sas|auth|connection", re.IGNORECASE)
 
 
 def redact_url(url: str) -> str:
-    """Return a URL, or a chain of them, without passwords and queries."""
+    """Return a URL, chained ones included, without passwords and queries."""
     return "::".join(_redact_link(link) for link in url.split("::"))
 
 
 def redact_text(text: str) -> str:
-    """Return text, with all URLs in it redacted."""
+    """Return text with its URLs redacted."""
     return re.sub(r"[A-Za-z][\w+.-]*://\S+", lambda match: redact_url(match[0]), text)
 
 
@@ -33,7 +33,7 @@ def _redact_link(link: str) -> str:
 
 
 def _redact_options(text: str, options: Mapping[str, Any], is_secret: bool = False) -> str:
-    """Return text without the values of options whose names are those of secrets."""
+    """Return text with the values of secret options replaced."""
     for name, value in options.items():
         hidden = is_secret or _SECRET_OPTION.search(str(name)) is not None
         if isinstance(value, Mapping):
@@ -44,12 +44,12 @@ def _redact_options(text: str, options: Mapping[str, Any], is_secret: bool = Fal
 
 
 def redact(text: str, options: Mapping[str, Any]) -> str:
-    """Return text without what may be a secret in URLs or in a filesystem's options."""
+    """Return text without credentials from URLs or from the options of a filesystem."""
     return _redact_options(redact_text(text), options)
 
 
-def get_harmless(exc: Exception, options: Mapping[str, Any]) -> Exception | None:
-    """Return an exception as a cause to show, None if it may show credentials."""
+def get_safe_cause(exc: Exception, options: Mapping[str, Any]) -> Exception | None:
+    """Return an exception to raise from, None if it or a cause of it may show credentials."""
     error: BaseException | None = exc
     while error is not None:
         for text in (str(error), repr(error)):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class RunFiles:
-    """The artifacts of a run, which have local paths on remote storage too."""
+    """The artifacts of a run as local paths, on remote storage too."""
 
     __slots__ = ("_artifacts_dir", "info")
 
@@ -28,12 +28,13 @@ class RunFiles:
 
     @contextmanager
     def chdir(self, relative_dir: str = "") -> Generator[Path, None, None]:
-        """Change to the artifacts directory, or a folder in it, and back at the end.
+        """Change the working directory to the artifacts directory, and back at the end.
 
-        That of a remote run is fetched whole.
+        On remote storage all that it holds is fetched first, and what is written there does
+        not reach the storage, see `path`.
 
         Args:
-            relative_dir: A folder in the artifacts directory.
+            relative_dir: A folder in the artifacts directory, to change to that.
 
         Yields:
             The directory, as an absolute path.
@@ -48,7 +49,7 @@ class RunFiles:
             True
         """
         current = Path.cwd()
-        path = self.fetch(relative_dir).absolute()  # a relative one would mean another there
+        path = self.fetch(relative_dir).absolute()  # a relative path would not hold there
         try:
             os.chdir(path)
             yield path
@@ -58,8 +59,12 @@ class RunFiles:
     def path(self, relative_path: str = "") -> Path:
         """Return the path of an artifact, or of the artifacts directory.
 
-        On remote storage, it is a local path all the same: a file is fetched when it is
-        opened. Only ``str(path)`` needs `fetch` first.
+        On remote storage it is a local path too, which fetches a file into a cache when it is
+        opened. For code that needs text, use ``str(run.fetch(relative_path))``.
+
+        Artifacts of remote runs are read-only copies: write elsewhere. The methods of the path
+        raise `StorageError` when they would write. The builtin ``open`` can write to a copy for
+        root; that raises or logs an error at the next access, not before. See `ArtifactPath`.
 
         Examples:
             >>> import json
@@ -72,10 +77,10 @@ class RunFiles:
         return self._artifacts_dir / relative_path if relative_path else self._artifacts_dir
 
     def fetch(self, relative_path: str = "") -> Path:
-        """Return the local path of an artifact, a folder or all artifacts, fetched now.
+        """Fetch an artifact, a folder or all artifacts, and return the local path.
 
         Args:
-            relative_path: What to fetch, by default the whole artifacts directory.
+            relative_path: The artifact or folder, by default the artifacts directory.
 
         Raises:
             NotFoundError: If there is no such artifact.
@@ -116,7 +121,7 @@ class RunFiles:
 
 
 def make_artifacts_dir(place: Place) -> Path:
-    """Return the path of an artifacts directory: a plain one if it is local."""
+    """Return an artifacts directory as a path: a plain one if it is local."""
     if isinstance(place.storage, LocalStorage):
         return Path(place.path)
     from kedro_hydraflow.artifacts import make_artifact_path

@@ -27,7 +27,7 @@ class FolderStorage(Storage):
         self.root = root
         self.log = root.parent / "requests.log"
         self.password = SECRET
-        self.tells_versions = True
+        self.lists_validators = True
         self.hides_dotfiles = False
         self.cannot_list: set[str] = set()
         self.denied: set[str] = set()
@@ -35,7 +35,7 @@ class FolderStorage(Storage):
         self.seconds = 0.0
         self.stops_halfway = False
         self.names: dict[str, list[str]] = {}
-        """Names that a folder lists besides."""
+        """More names in the listing of a folder."""
 
     @property
     def key(self) -> Hashable:
@@ -44,10 +44,10 @@ class FolderStorage(Storage):
     def list_dir(self, path: str, limit: int | None = None) -> list[Entry]:
         self._request("LIST", path)
         if path in self.cannot_list:
-            raise StorageError(f"cannot list the directory {self.url(path)!r}: 403")
+            raise StorageError(f"cannot list the directory {self.get_url(path)!r}: 403")
         folder = self.root / path
         if not folder.is_dir():
-            raise NotFoundError(f"there is no directory {self.url(path)!r}")
+            raise NotFoundError(f"there is no directory {self.get_url(path)!r}")
         entries = [Entry(name, is_dir=False) for name in self.names.get(path, [])]
         shown = [f for f in folder.iterdir() if not (self.hides_dotfiles and f.name[0] == ".")]
         return sorted([*entries, *map(self._make_entry, shown)])
@@ -56,8 +56,8 @@ class FolderStorage(Storage):
         if file.is_dir():
             return Entry(file.name, is_dir=True)
         status = file.stat()
-        version = f"{status.st_mtime_ns}-{status.st_size}" if self.tells_versions else None
-        return Entry(file.name, is_dir=False, size=status.st_size, version=version)
+        validator = f"{status.st_mtime_ns}-{status.st_size}" if self.lists_validators else None
+        return Entry(file.name, is_dir=False, size=status.st_size, validator=validator)
 
     def read_parsed(self, paths: Sequence[str], parse: Any) -> Any:
         raise NotImplementedError
@@ -71,11 +71,11 @@ class FolderStorage(Storage):
         except StorageError as exc:
             return exc
         if path in self.denied:
-            return StorageError(f"cannot fetch {self.url(path)!r}: access denied")
+            return StorageError(f"cannot fetch {self.get_url(path)!r}: access denied")
         try:
             content = (self.root / path).read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return NotFoundError(f"there is no {self.url(path)!r}")
+            return NotFoundError(f"there is no {self.get_url(path)!r}")
         with open(target, "wb") as stream:
             stream.write(content[: len(content) // 2])
             stream.flush()
@@ -90,7 +90,7 @@ class FolderStorage(Storage):
         with open(self.log, "a") as log:
             log.write(f"{method} {path}\n")
         if self.is_down:
-            raise UnreachableError(f"cannot ask for {self.url(path)!r}: no answer")
+            raise UnreachableError(f"cannot reach {self.get_url(path)!r}: no answer")
 
     def take_requests(self, method: str = "") -> list[str]:
         """Return the requests made since the last call, by any process."""
@@ -111,10 +111,10 @@ class FolderStorage(Storage):
         parent, _, name = path.rpartition("/")
         return parent, name
 
-    def url(self, path: str) -> str:
+    def get_url(self, path: str) -> str:
         return f"fake://host/{path}"
 
-    def identity(self, path: str) -> str:
+    def get_identity(self, path: str) -> str:
         return f"fake://host{self.root}/{path}"
 
 
@@ -135,7 +135,7 @@ RUN = "exp/27d8a8d3/artifacts"
 
 @pytest.fixture
 def remote(storage: FolderStorage) -> Path:
-    """The artifacts directory, as its owner sees it."""
+    """The artifacts directory on the remote storage, as a local folder."""
     root = storage.root / RUN
     (root / "model/deep").mkdir(parents=True)
     (root / ".hydra").mkdir()
@@ -156,13 +156,13 @@ def names(paths: Any) -> list[str]:
     return sorted(path.name for path in paths)
 
 
-# Listings that do not show everything ------------------------------------------------------
+# Incomplete listings -----------------------------------------------------------------------
 
 
 @pytest.fixture
 def web(storage: FolderStorage, remote: Path) -> Path:
-    """As nginx has it: no versions, no dotfiles."""
-    storage.tells_versions = False
+    """The artifacts on a web server like nginx: its listings lack validators and dotfiles."""
+    storage.lists_validators = False
     storage.hides_dotfiles = True
     return make_artifact_path(Place(storage, RUN))
 

@@ -1,4 +1,4 @@
-"""The cache's place and size, and which runs are removed from it."""
+"""The directory and size of the cache, and which runs are removed from it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
@@ -16,10 +15,6 @@ from kedro_hydraflow.cache_dir import CACHE_DIR_VARIABLE
 from kedro_hydraflow.errors import OptionError, StorageError
 from kedro_hydraflow.storage import Place
 from tests.artifacts.conftest import SECRET, FolderStorage, fetch_named
-
-if TYPE_CHECKING:
-    pass
-
 
 # The cache ---------------------------------------------------------------------------------
 
@@ -40,7 +35,7 @@ def test_no_credentials_in_the_cache(artifacts: Path, cache: Path) -> None:
         assert not path.is_file() or SECRET not in path.read_text()
 
 
-def test_the_place_is_the_users_cache_directory(
+def test_the_default_is_the_users_cache_directory(
     artifacts: Path, storage: FolderStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import platformdirs
@@ -52,7 +47,7 @@ def test_the_place_is_the_users_cache_directory(
 
 
 @pytest.mark.parametrize("size", ["much", "10XB", "-5GB", "GB", "1e9"])
-def test_a_size_that_is_none(artifacts: Path, monkeypatch: pytest.MonkeyPatch, size: str) -> None:
+def test_invalid_sizes(artifacts: Path, monkeypatch: pytest.MonkeyPatch, size: str) -> None:
     monkeypatch.setenv(CACHE_SIZE_VARIABLE, size)
     with pytest.raises(OptionError, match=f"{CACHE_SIZE_VARIABLE}: expected .* found '{size}'"):
         (artifacts / "a.txt").read_text()
@@ -81,7 +76,7 @@ def test_sizes(monkeypatch: pytest.MonkeyPatch, text: str, size: float) -> None:
 
 
 class Runs:
-    """Runs of 1000 bytes each, in a cache that is looked at after each download."""
+    """Runs of 1000 bytes each, in a cache that is measured after each download."""
 
     def __init__(self, storage: FolderStorage, cache: Path) -> None:
         self.storage = storage
@@ -120,7 +115,7 @@ def test_the_least_recently_used_are_removed(runs: Runs) -> None:
     assert not old.exists()
 
 
-def test_what_was_used_within_an_hour_stays(runs: Runs) -> None:
+def test_runs_used_within_an_hour_are_kept(runs: Runs) -> None:
     paths = [runs.fetch(name, 0.9) for name in "abcde"]
     assert all(path.exists() for path in paths)
 
@@ -134,7 +129,7 @@ def test_use_without_a_download_counts(runs: Runs) -> None:
     assert not b.exists()
 
 
-def test_what_is_locked_stays(runs: Runs) -> None:
+def test_locked_runs_are_kept(runs: Runs) -> None:
     a = runs.fetch("a", 5)
     b = runs.fetch("b", 4)
     with FileLock(f"{runs.get_home(a)}.lock"):
@@ -148,7 +143,7 @@ def test_one_run_may_be_larger_than_the_cache(runs: Runs, monkeypatch: pytest.Mo
     assert runs.fetch("a").read_bytes() == b"x" * 1000
 
 
-def test_only_what_is_of_the_cache_is_removed(runs: Runs) -> None:
+def test_only_directories_of_runs_are_removed(runs: Runs) -> None:
     runs.cache.mkdir()
     for name in ("mine", "run-mine"):
         (runs.cache / name).mkdir()
@@ -160,7 +155,7 @@ def test_only_what_is_of_the_cache_is_removed(runs: Runs) -> None:
     assert (runs.cache / "run-mine/x").exists()
 
 
-def test_the_cache_is_looked_at_once_a_minute(runs: Runs) -> None:
+def test_the_cache_is_measured_once_a_minute(runs: Runs) -> None:
     a = runs.fetch("a", 2)
     looked = (runs.cache / "looked-at").stat().st_mtime_ns
     (runs.storage.root / "a/artifacts/y").write_bytes(b"y" * 5000)
@@ -178,5 +173,5 @@ def test_a_removed_run_is_fetched_again(runs: Runs) -> None:
 
 def test_a_cache_that_cannot_be_written(artifacts: Path, cache: Path) -> None:
     cache.write_text("a file")
-    with pytest.raises(StorageError, match=f"cannot keep artifacts .*{CACHE_DIR_VARIABLE}"):
+    with pytest.raises(StorageError, match=f"cannot write to the cache .*{CACHE_DIR_VARIABLE}"):
         (artifacts / "a.txt").read_text()

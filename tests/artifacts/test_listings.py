@@ -1,4 +1,4 @@
-"""What is known of the storage's folders: each is listed once, and not all shows in a listing."""
+"""Listings: each folder is listed once, and a listing may be incomplete."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,10 +15,6 @@ from kedro_hydraflow.artifacts.listings import FolderListings, is_file_name
 from kedro_hydraflow.errors import NotFoundError, StorageError
 from kedro_hydraflow.storage import Place
 from tests.artifacts.conftest import RUN, FolderStorage, names
-
-if TYPE_CHECKING:
-    pass
-
 
 # Paths -------------------------------------------------------------------------------------
 
@@ -36,16 +31,16 @@ def test_a_remote_key_never_leaves_the_directory(
         lambda: os.listdir(model),
         lambda: fetch(artifacts),
     ):
-        with pytest.raises(StorageError, match="cannot be the name of a file"):
+        with pytest.raises(StorageError, match="is no valid file name"):
             question()
     assert (model / "c.txt").read_text() == "content of c"
     assert storage.take_requests("GET") == [f"GET {RUN}/model/c.txt"]
 
 
-# Questions ---------------------------------------------------------------------------------
+# Queries -----------------------------------------------------------------------------------
 
 
-def test_questions_list_each_folder_once_and_fetch_nothing(
+def test_queries_list_each_folder_once_and_fetch_nothing(
     artifacts: Path, storage: FolderStorage
 ) -> None:
     for _ in range(3):
@@ -63,7 +58,7 @@ def test_questions_list_each_folder_once_and_fetch_nothing(
     assert storage.take_requests() == [f"LIST {RUN}", f"LIST {RUN}/absent"]
 
 
-# Listings that do not show everything ------------------------------------------------------
+# Incomplete listings -----------------------------------------------------------------------
 
 
 def test_hidden_files_are_found(web: Path) -> None:
@@ -76,13 +71,15 @@ def test_hidden_files_are_found(web: Path) -> None:
     assert names(web.glob(".hydra/*.yaml")) == ["config.yaml"]
 
 
-def test_hidden_files_in_a_folder_stay(web: Path, remote: Path) -> None:
+def test_hidden_files_in_a_folder_are_kept(web: Path, remote: Path) -> None:
     (remote / ".notes").write_text("hidden")
     assert (web / ".notes").read_text() == "hidden"
     assert ".notes" in os.listdir(web)
 
 
-def test_files_are_read_where_nothing_can_be_listed(web: Path, storage: FolderStorage) -> None:
+def test_files_are_read_from_folders_that_cannot_be_listed(
+    web: Path, storage: FolderStorage
+) -> None:
     storage.cannot_list = {RUN, f"{RUN}/model", f"{RUN}/model/c.txt", f"{RUN}/absent"}
     assert (web / "model/c.txt").read_text() == "content of c"
     assert (web / "model/c.txt").exists()
@@ -121,7 +118,7 @@ def test_a_file_newer_than_the_listing_can_be_opened(artifacts: Path, remote: Pa
     assert (artifacts / "new.txt").read_text() == "new"
 
 
-def test_a_file_that_vanished_is_listed_no_more(artifacts: Path, remote: Path) -> None:
+def test_a_removed_file_is_dropped_from_the_listing(artifacts: Path, remote: Path) -> None:
     assert (artifacts / "a.txt").exists()
     (remote / "a.txt").unlink()
     with pytest.raises(NotFoundError, match=r"a\.txt"):
@@ -190,20 +187,20 @@ def listings(storage: FolderStorage, remote: Path) -> FolderListings:
     return FolderListings(Place(storage, RUN))
 
 
-def test_below_a_folder(listings: FolderListings, storage: FolderStorage) -> None:
-    below = listings.get_below("")
-    assert {folder: sorted(listing) for folder, listing in below.items()} == {
+def test_the_tree_of_a_folder(listings: FolderListings, storage: FolderStorage) -> None:
+    tree = listings.get_tree("")
+    assert {folder: sorted(listing) for folder, listing in tree.items()} == {
         "": [".hydra", "a.txt", "b.csv", "model"],
         ".hydra": ["config.yaml"],
         "model": ["c.txt", "deep"],
         "model/deep": ["d.txt"],
     }
     assert len(storage.take_requests("LIST")) == 4
-    assert listings.get_below("model").keys() == {"model", "model/deep"}
+    assert listings.get_tree("model").keys() == {"model", "model/deep"}
     assert storage.take_requests() == []
 
 
-def test_an_absent_folder_is_remembered_until_it_is_forgotten(
+def test_an_absent_folder_is_not_listed_again_until_it_is_forgotten(
     listings: FolderListings, storage: FolderStorage, remote: Path
 ) -> None:
     for _ in range(2):
@@ -217,7 +214,7 @@ def test_an_absent_folder_is_remembered_until_it_is_forgotten(
     assert listings.get("new") == {}
 
 
-def test_an_entry_is_known_once_its_folder_is_listed(
+def test_an_entry_is_available_once_its_folder_is_listed(
     listings: FolderListings, storage: FolderStorage
 ) -> None:
     assert listings.get_entry("model/c.txt") is None
@@ -229,7 +226,7 @@ def test_an_entry_is_known_once_its_folder_is_listed(
     assert listings.get_entry("model/absent") is None
 
 
-def test_a_folder_that_cannot_be_listed_is_asked_for_again(
+def test_a_folder_that_could_not_be_listed_is_listed_again(
     listings: FolderListings, storage: FolderStorage
 ) -> None:
     storage.cannot_list = {f"{RUN}/model"}

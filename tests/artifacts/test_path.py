@@ -1,4 +1,4 @@
-"""Paths of remote artifacts, which behave as pathlib's and are read by whatever reads files."""
+"""Paths of remote artifacts: they behave as pathlib's, and any reader of files can open them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import re
 import shutil
 import sys
 import zipfile
@@ -92,7 +93,7 @@ def test_paths_compare_as_pathlibs_do(artifacts: Path) -> None:
     assert list(file.parents) == list(Path(file).parents)
 
 
-def test_what_lies_elsewhere_is_a_plain_path(artifacts: Path, tmp_path: Path) -> None:
+def test_paths_outside_the_directory_are_plain(artifacts: Path, tmp_path: Path) -> None:
     for path in (artifacts.parent, artifacts.parents[2], artifacts / tmp_path):
         assert type(path) is type(Path())
     assert not artifacts.parent.exists()
@@ -105,7 +106,7 @@ def test_what_lies_elsewhere_is_a_plain_path(artifacts: Path, tmp_path: Path) ->
         1 / artifacts  # type: ignore[operator]
 
 
-def test_nothing_happens_before_the_first_question(
+def test_nothing_is_requested_before_the_first_query(
     storage: FolderStorage, remote: Path, cache: Path
 ) -> None:
     path = make_artifact_path(Place(storage, RUN)) / "model" / "c.txt"
@@ -114,7 +115,7 @@ def test_nothing_happens_before_the_first_question(
     assert not cache.exists()
 
 
-def test_text_leads_nowhere_even_when_fetched(artifacts: Path) -> None:
+def test_the_text_of_a_path_never_exists(artifacts: Path) -> None:
     (artifacts / "a.txt").read_text()
     for path in (str(artifacts / "a.txt"), Path(artifacts / "a.txt")):
         with pytest.raises(FileNotFoundError):
@@ -123,7 +124,7 @@ def test_text_leads_nowhere_even_when_fetched(artifacts: Path) -> None:
         os.listdir(Path(artifacts))
 
 
-def test_dots_within_the_directory_are_followed(artifacts: Path) -> None:
+def test_dots_within_the_directory_are_resolved(artifacts: Path) -> None:
     assert (artifacts / "model" / ".." / "a.txt").read_text() == "content of a"
     assert (artifacts / "model" / "..").resolve() == artifacts
 
@@ -133,12 +134,12 @@ def test_no_name_leads_out_of_the_directory(artifacts: Path, storage: Any, name:
     (storage.root / RUN).with_name("secret.txt").write_text("secret")
     path = artifacts / name
     for question in (path.exists, path.read_text, lambda: os.fspath(path), lambda: fetch(path)):
-        with pytest.raises(StorageError, match="does not lie in the artifacts directory 'fake"):
+        with pytest.raises(StorageError, match="is not in the artifacts directory 'fake"):
             question()
     assert storage.take_requests("GET") == []
 
 
-# Questions ---------------------------------------------------------------------------------
+# Queries -----------------------------------------------------------------------------------
 
 
 PATTERNS = [
@@ -153,12 +154,12 @@ def test_glob_finds_what_pathlib_finds(artifacts: Path, remote: Path, pattern: s
         expected = {str(p.relative_to(remote)) for p in getattr(remote, method)(pattern)}
         found = [str(p.relative_to(artifacts)) for p in getattr(artifacts, method)(pattern)]
         assert len(found) == len(set(found))
-        if pattern == "*/" and sys.version_info < (3, 11):  # where it finds files too
+        if pattern == "*/" and sys.version_info < (3, 11):  # which finds files too
             expected = {name for name in expected if (remote / name).is_dir()}
         assert set(found) == expected
 
 
-def test_glob_refuses_what_pathlib_refuses(artifacts: Path) -> None:
+def test_glob_rejects_the_patterns_that_pathlib_rejects(artifacts: Path) -> None:
     with pytest.raises(ValueError, match="Unacceptable pattern"):
         list(artifacts.glob(""))
     with pytest.raises(NotImplementedError, match="Non-relative"):
@@ -170,7 +171,7 @@ def test_glob_can_ignore_case(artifacts: Any) -> None:
     assert names(artifacts.glob("A.TXT", case_sensitive=False)) == ["a.txt"]
 
 
-def test_walk_gives_all_folders(artifacts: Any) -> None:
+def test_walk_yields_all_folders(artifacts: Any) -> None:
     walked = [(str(d.relative_to(artifacts)), sub, files) for d, sub, files in artifacts.walk()]
     assert walked == [
         (".", [".hydra", "model"], ["a.txt", "b.csv"]),
@@ -296,7 +297,7 @@ def test_pathlib_copies_files_and_folders(artifacts: Any, tmp_path: Path) -> Non
     assert (tmp_path / "copy/model/deep/d.txt").read_text() == "content of d"
 
 
-def test_a_folder_is_fetched_whole_when_its_plain_path_is_taken(
+def test_fspath_of_a_folder_fetches_all_that_it_holds(
     artifacts: Path, storage: FolderStorage
 ) -> None:
     text = os.fspath(artifacts / "model")
@@ -306,7 +307,7 @@ def test_a_folder_is_fetched_whole_when_its_plain_path_is_taken(
     assert storage.take_requests() == []
 
 
-def test_fetch_gives_plain_paths(artifacts: Path, remote: Path, tmp_path: Path) -> None:
+def test_fetch_returns_plain_paths(artifacts: Path, remote: Path, tmp_path: Path) -> None:
     for name in ("a.txt", "model", ""):
         path = fetch(artifacts / name)
         assert type(path) is type(Path())
@@ -319,7 +320,9 @@ def test_fetch_gives_plain_paths(artifacts: Path, remote: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["", "a.txt", "absent"])
-def test_mere_text_cannot_be_fetched(artifacts: Path, storage: FolderStorage, name: str) -> None:
+def test_the_text_of_a_path_cannot_be_fetched(
+    artifacts: Path, storage: FolderStorage, name: str
+) -> None:
     fetch(artifacts)
     for path in (str(artifacts / name), Path(artifacts / name)):
         with pytest.raises(
@@ -329,17 +332,17 @@ def test_mere_text_cannot_be_fetched(artifacts: Path, storage: FolderStorage, na
         assert not isinstance(caught.value, NotFoundError)
 
 
-def test_fetch_takes_local_paths_too(remote: Path, tmp_path: Path) -> None:
+def test_fetch_accepts_local_paths(remote: Path, tmp_path: Path) -> None:
     assert fetch(remote / "a.txt") == remote / "a.txt"
     assert fetch(str(remote)) == remote
     with pytest.raises(NotFoundError, match="absent"):
         fetch(tmp_path / "absent")
 
 
-# Refusals ----------------------------------------------------------------------------------
+# Errors ------------------------------------------------------------------------------------
 
 
-def test_absent_files_are_named_by_their_url(artifacts: Path) -> None:
+def test_errors_name_the_url_of_an_absent_file(artifacts: Path) -> None:
     path = artifacts / "model" / "absent.npz"
     url = f"there is no 'fake://host/{RUN}/model/absent.npz'"
     for read in (open, fetch, os.fspath, np.load, Path.read_bytes, Path.stat):
@@ -350,28 +353,71 @@ def test_absent_files_are_named_by_their_url(artifacts: Path) -> None:
         path.resolve(strict=True)
 
 
-def test_nothing_can_be_written(artifacts: Any, storage: FolderStorage, tmp_path: Path) -> None:
-    file = artifacts / "a.txt"
-    for attempt in (
-        lambda: file.write_text("x"),
-        lambda: file.write_bytes(b"x"),
-        lambda: file.open("a"),
-        lambda: file.open(mode="r+b"),
-        lambda: (artifacts / "new").open("x"),
-        lambda: (artifacts / "new").mkdir(parents=True, exist_ok=True),
-        lambda: file.touch(),
-        lambda: file.unlink(missing_ok=True),
-        lambda: file.rename(tmp_path / "x"),
-        lambda: file.replace(tmp_path / "x"),
-        lambda: file.chmod(0o777),
-        lambda: artifacts.rmdir(),
-        lambda: file.symlink_to(tmp_path),
-        lambda: file.hardlink_to(tmp_path),
-    ):
-        with pytest.raises(StorageError, match=r"cannot change 'fake://host/.* are read only"):
-            attempt()
+WRITES: dict[str, Callable[[Any], Any]] = {
+    "open w": lambda p: (p / "a.txt").open("w"),
+    "open a": lambda p: (p / "a.txt").open("a"),
+    "open r+b": lambda p: (p / "a.txt").open(mode="r+b"),
+    "open x": lambda p: (p / "new").open("x"),
+    "write_text": lambda p: (p / "a.txt").write_text("x"),
+    "write_text of a new one": lambda p: (p / "new").write_text("x"),
+    "write_bytes": lambda p: (p / "a.txt").write_bytes(b"x"),
+    "touch": lambda p: (p / "a.txt").touch(),
+    "touch of a new one": lambda p: (p / "new").touch(exist_ok=True),
+    "mkdir": lambda p: (p / "new").mkdir(),
+    "mkdir of an old one": lambda p: (p / "model").mkdir(parents=True, exist_ok=True),
+    "unlink": lambda p: (p / "a.txt").unlink(),
+    "unlink of none": lambda p: (p / "new").unlink(missing_ok=True),
+    "rmdir": lambda p: (p / "model").rmdir(),
+    "rename": lambda p: (p / "a.txt").rename(p / "new"),
+    "replace": lambda p: (p / "a.txt").replace(p / "b.csv"),
+    "chmod": lambda p: (p / "a.txt").chmod(0o777),
+    "lchmod": lambda p: (p / "a.txt").lchmod(0o777),
+    "symlink_to": lambda p: (p / "new").symlink_to(p / "a.txt"),
+    "hardlink_to": lambda p: (p / "new").hardlink_to(p / "a.txt"),
+}
+if sys.version_info >= (3, 14):
+    WRITES |= {
+        "move": lambda p: (p / "a.txt").move(p / "new"),
+        "move_into": lambda p: (p / "a.txt").move_into(p / "model"),
+        "copy": lambda p: (p / "a.txt").copy(p / "new"),
+        "copy_into": lambda p: (p / "a.txt").copy_into(p / "model"),
+        "copy onto": lambda p: Path(__file__).copy(p / "a.txt"),
+    }
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_methods_that_write_raise(
+    artifacts: Path, storage: FolderStorage, write: Callable[[Path], Any]
+) -> None:
+    with pytest.raises(StorageError) as caught:
+        write(artifacts)
+    assert re.fullmatch(
+        rf"cannot change 'fake://host/{RUN}/(a\.txt|new|model(/a\.txt)?)': the artifacts of a "
+        "remote run are read-only copies; write elsewhere",
+        str(caught.value),
+    )
     assert storage.take_requests() == []
-    assert os.stat(file).st_mode & 0o777 == 0o444
+
+
+def test_copies_are_read_only(artifacts: Path) -> None:
+    assert os.stat(artifacts / "a.txt").st_mode & 0o777 == 0o444
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: np.savetxt(path, [1.0]),
+        os.mkdir,
+        lambda path: shutil.copy(__file__, path),
+        lambda path: os.link(__file__, path),
+    ],
+    ids=["np.savetxt", "os.mkdir", "shutil.copy", "os.link"],
+)
+def test_functions_that_write_find_no_new_file(
+    artifacts: Path, write: Callable[[Path], Any]
+) -> None:
+    with pytest.raises(NotFoundError, match=f"there is no 'fake://host/{RUN}/new'"):
+        write(artifacts / "new")
 
 
 # Threads and processes ---------------------------------------------------------------------
@@ -393,6 +439,6 @@ def test_paths_pickle_into_other_processes(artifacts: Path, storage: FolderStora
     assert storage.take_requests("GET") == []
 
 
-def test_copies_are_the_same_path(artifacts: Path) -> None:
+def test_copying_a_path_returns_the_path(artifacts: Path) -> None:
     assert copy.copy(artifacts) is artifacts
     assert copy.deepcopy([artifacts]) == [artifacts]

@@ -1,4 +1,4 @@
-"""Copies: fetched once, renewed when the storage has others, whole whatever happens."""
+"""Fetching artifacts: once, again when they change on the storage, and never in part."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kedro_hydraflow.artifacts import CACHE_SIZE_VARIABLE, fetch, make_artifact_path
+from kedro_hydraflow.artifacts.copies import RunCopies
 from kedro_hydraflow.artifacts.run_artifacts import RunArtifacts
 from kedro_hydraflow.cache_dir import CACHE_DIR_VARIABLE
 from kedro_hydraflow.errors import NotFoundError, StorageError, UnreachableError
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
 # Readers -----------------------------------------------------------------------------------
 
 
-def test_an_empty_folder_is_there(artifacts: Path, remote: Path) -> None:
+def test_an_empty_folder_can_be_fetched(artifacts: Path, remote: Path) -> None:
     (remote / "empty").mkdir()
     assert os.listdir(artifacts / "empty") == []
     assert fetch(artifacts / "empty").is_dir()
 
 
-# Refusals ----------------------------------------------------------------------------------
+# Errors ------------------------------------------------------------------------------------
 
 
 def test_unreachable_is_never_absent(artifacts: Path, storage: FolderStorage) -> None:
@@ -71,17 +72,10 @@ def test_one_file_that_fails_leaves_the_others_fetched(
     assert storage.take_requests("GET") == [f"GET {RUN}/b.csv"]
 
 
-def test_a_copy_that_was_overwritten_is_fetched_again(artifacts: Path) -> None:
-    local = fetch(artifacts / "a.txt")
-    local.chmod(0o644)
-    local.write_text("broken")
-    assert (artifacts / "a.txt").read_text() == "content of a"
+# Incomplete listings -----------------------------------------------------------------------
 
 
-# Listings that do not show everything ------------------------------------------------------
-
-
-def test_without_versions_a_file_is_fetched_once_for_each_run_made(
+def test_without_validators_a_file_is_fetched_once_for_each_path_made(
     web: Path, storage: FolderStorage, remote: Path
 ) -> None:
     for _ in range(3):
@@ -134,7 +128,7 @@ def test_nothing_is_kept_of_a_run_whose_paths_are_gone(
     assert count_run_artifacts() == before
 
 
-def test_a_folder_loses_what_the_storage_lost(
+def test_files_removed_from_the_storage_are_removed_from_the_copy(
     artifacts: Path, storage: FolderStorage, remote: Path
 ) -> None:
     fetch(artifacts)
@@ -177,19 +171,23 @@ def test_a_file_that_became_a_folder_and_back(
     assert (artifacts / "a.txt").read_text() == "a file again"
 
 
-def test_names_that_are_one_name_here(
-    artifacts: Path, remote: Path, monkeypatch: pytest.MonkeyPatch
+def test_names_that_differ_only_by_case(
+    artifacts: Path,
+    remote: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     (remote / "A.txt").write_text("CONTENT OF A")
-    get_local = RunArtifacts._get_local
-    monkeypatch.setattr(
-        RunArtifacts, "_get_local", lambda self, name: get_local(self, name).lower()
-    )
+    get_path = RunCopies.get_path
+    monkeypatch.setattr(RunCopies, "get_path", lambda self, name: get_path(self, name).lower())
+    monkeypatch.setattr("kedro_hydraflow.artifacts.copies.ignores_case", lambda run_cache: True)
     for _ in range(2):
         assert (artifacts / "a.txt").read_text() == "content of a"
         assert (artifacts / "A.txt").read_text() == "CONTENT OF A"
-    with pytest.raises(StorageError, match=r"'fake://.*[aA]\.txt' and another name are one name"):
+    message = r"'fake://.*[aA]\.txt' and another artifact have the same name in the cache"
+    with pytest.raises(StorageError, match=message):
         fetch(artifacts)
+    assert caplog.records == []
 
 
 # Threads and processes ---------------------------------------------------------------------
@@ -239,7 +237,7 @@ def test_kill_in_the_middle_of_a_download(storage: FolderStorage, remote: Path) 
 
 
 @pytest.mark.parametrize("step", range(1, 12))
-def test_stopped_at_any_step_of_keeping_a_copy(
+def test_killed_at_any_step_of_adding_a_copy(
     storage: FolderStorage, remote: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     fetch_named(storage, "a.txt")
@@ -294,7 +292,7 @@ def test_a_full_disk(
     assert not [path for path in cache.glob("run-*/**/*") if path.is_file()]
 
 
-def test_a_name_that_is_too_long_here(
+def test_a_name_that_is_too_long_for_the_cache(
     artifacts: Path, storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "x" * 300
@@ -305,11 +303,11 @@ def test_a_name_that_is_too_long_here(
         "fetch_many",
         lambda files: fetch_many([(f"{RUN}/a.txt", target) for _, target in files]),
     )
-    with pytest.raises(StorageError, match=r"cannot keep artifacts .* name too long"):
+    with pytest.raises(StorageError, match=r"cannot write to the cache .* name too long"):
         (artifacts / name).read_text()
 
 
-def test_a_broken_validator_is_none(artifacts: Path, cache: Path) -> None:
+def test_a_file_with_a_broken_validator_is_fetched_again(artifacts: Path, cache: Path) -> None:
     (artifacts / "a.txt").read_text()
     for validator in cache.glob("run-*/validators/*"):
         validator.write_text("{")

@@ -111,7 +111,7 @@ def test_an_explicit_login_counts_before_others(server, monkeypatch):
     storage.list_dir("1")
 
     assert get_login(server) == "Basic bob:own-password"
-    assert "own-password" not in storage.url("1") + storage.identity("1")
+    assert "own-password" not in storage.get_url("1") + storage.get_identity("1")
     pickle.loads(pickle.dumps(storage)).list_dir("1")
     assert get_login(server) == "Basic bob:own-password"
 

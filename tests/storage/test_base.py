@@ -1,4 +1,4 @@
-"""What holds on every kind of storage."""
+"""The contract of all kinds of storage."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_storage_contract(place: str) -> None:
     assert storage.to_path(path) == UPath(place)
     parent = storage.split(path)[0]
     assert storage.to_path(parent) == UPath(place).parent
-    assert storage.url(storage.join(parent, "other")) == str(UPath(place).parent / "other")
+    assert storage.get_url(storage.join(parent, "other")) == str(UPath(place).parent / "other")
 
     again = pickle.loads(pickle.dumps(storage))
     assert again.read(inner) == b"b/x/y"
@@ -87,7 +87,7 @@ def test_files_are_copied_whole(place: str, tmp_path: Path) -> None:
     assert storage.fetch_many([]) == []
 
 
-def test_what_parsing_raises_names_the_file(place: str) -> None:
+def test_an_error_of_parsing_names_the_file(place: str) -> None:
     def refuse(content: bytes) -> str:
         raise ConfigError("no good")
 
@@ -97,18 +97,18 @@ def test_what_parsing_raises_names_the_file(place: str) -> None:
     assert str(error) == f"{file.url}: no good"
 
 
-def test_only_validators_of_what_can_be_told_are_given(place: str) -> None:
+def test_remote_absent_and_recent_files_have_no_validator(place: str) -> None:
     found = locate(place)
     paths = [found.join("b.txt").path, found.join("nothing").path]
     parsed = found.storage.read_parsed(paths, bytes.decode)
     assert parsed.values == ["b.txt", None]
     assert parsed.validators == [None, None]  # absent, remote, or written just now
-    assert found.storage.stat_many(paths) == [None, None]
+    assert found.storage.get_validators(paths) == [None, None]
 
 
-def test_identities_are_those_of_places_for_every_process(place: str) -> None:
+def test_identities_survive_pickling_and_differ_by_path(place: str) -> None:
     found = locate(place)
     again = pickle.loads(pickle.dumps(found))
-    assert again.storage.identity(again.path) == found.storage.identity(found.path)
+    assert again.storage.get_identity(again.path) == found.storage.get_identity(found.path)
     other = found.join("b.txt")
-    assert other.storage.identity(other.path) != found.storage.identity(found.path)
+    assert other.storage.get_identity(other.path) != found.storage.get_identity(found.path)

@@ -10,7 +10,7 @@ from kedro_hydraflow.storage.bulk import NotTriedError, run_requests
 
 
 class Server:
-    """Answers requests, some of them only after failing."""
+    """Answers requests; some fail first."""
 
     def __init__(self, failures: dict[int, list[Exception]] | None = None) -> None:
         self.failures = failures or {}
@@ -33,21 +33,21 @@ def ask(server: Any, n: int, concurrency: int = 4, timeout: float | None = None)
     return run_requests(server.answer, range(n), concurrency=concurrency, timeout=timeout)
 
 
-def test_results_are_in_order_and_concurrency_is_bounded() -> None:
+def test_results_are_in_order_and_concurrency_is_limited() -> None:
     server = Server()
     assert ask(server, 20) == [f"answer {i}" for i in range(20)]
     assert server.most_in_flight == 4
     assert ask(server, 0) == []
 
 
-def test_transient_failures_are_tried_again(no_waiting: None) -> None:
+def test_transient_failures_are_retried(no_waiting: None) -> None:
     server = Server({3: [ConnectionResetError()] * (bulk.MAX_ATTEMPTS - 1)})
     assert ask(server, 5) == [f"answer {i}" for i in range(5)]
     assert server.requests.count(3) == bulk.MAX_ATTEMPTS
     assert server.requests.count(4) == 1
 
 
-def test_what_fails_for_good_is_the_result(no_waiting: None) -> None:
+def test_the_last_exception_is_the_result(no_waiting: None) -> None:
     server = Server({1: [PermissionError("no")], 2: [TimeoutError("late")] * 99})
     results = ask(server, 4, concurrency=1)
     assert results[0] == "answer 0"
@@ -57,17 +57,17 @@ def test_what_fails_for_good_is_the_result(no_waiting: None) -> None:
     assert server.requests.count(2) == bulk.MAX_ATTEMPTS
 
 
-def test_after_an_outage_nothing_more_is_tried(no_waiting: None) -> None:
+def test_no_requests_are_made_after_an_outage(no_waiting: None) -> None:
     server = Server({i: [ConnectionRefusedError("down")] * 99 for i in range(10, 1000)})
     results = ask(server, 1000)
     assert results[:10] == [f"answer {i}" for i in range(10)]
     assert all(isinstance(r, (ConnectionRefusedError, NotTriedError)) for r in results[10:])
     assert sum(isinstance(r, NotTriedError) for r in results) >= 980
-    assert str(results[-1]) == "not tried after others had failed: ConnectionRefusedError: down"
+    assert str(results[-1]) == "not tried, as other requests failed: ConnectionRefusedError: down"
     assert len(server.requests) <= 10 + 2 * 4 * bulk.MAX_ATTEMPTS
 
 
-def test_one_that_always_fails_is_no_outage(no_waiting: None) -> None:
+def test_a_single_request_that_always_fails_is_no_outage(no_waiting: None) -> None:
     server = Server({5: [TimeoutError()] * 99})
     results = ask(server, 200)
     assert isinstance(results[5], TimeoutError)
@@ -85,7 +85,7 @@ def test_no_attempt_begins_after_the_time_is_up(
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The waits between attempts, which take no time."""
+    """The waits between attempts, in seconds. They are skipped."""
     waits: list[float] = []
     sleep = asyncio.sleep
 
@@ -100,7 +100,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each wait be as long as it may."""
+    """Make each wait as long as possible."""
     monkeypatch.setattr("random.uniform", lambda low, high: high)
 
 
@@ -115,12 +115,12 @@ def test_waits_are_random(waits: list[float]) -> None:
     assert all(0 < wait < bulk.WAIT for wait in waits)
 
 
-def test_what_succeeds_or_fails_for_good_waits_for_nothing(waits: list[float]) -> None:
+def test_successes_and_permanent_failures_do_not_wait(waits: list[float]) -> None:
     ask(Server({1: [PermissionError("no")]}), 2)
     assert waits == []
 
 
-def test_no_wait_begins_that_would_last_too_long(
+def test_no_wait_exceeds_the_time_limit(
     monkeypatch: pytest.MonkeyPatch, waits: list[float], no_jitter: None
 ) -> None:
     monkeypatch.setattr(bulk, "GIVE_UP_AFTER", bulk.WAIT / 2)

@@ -77,7 +77,7 @@ def test_an_engine_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert str(raised.value).endswith(": pip install 'kedro-hydraflow[obstore]'")
 
 
-def test_an_engine_that_is_none() -> None:
+def test_an_unknown_engine() -> None:
     with pytest.raises(OptionError, match=r"engine: expected one of .*, found 'boto'"):
         locate("memory://bucket", {"engine": "boto"})
 

@@ -9,12 +9,12 @@ from kedro_hydraflow.storage import check_engine
 
 
 @pytest.mark.parametrize("engine", [None, "fsspec", "obstore"])
-def test_engines_that_are_taken(engine: str | None) -> None:
+def test_valid_engines(engine: str | None) -> None:
     check_engine(engine)
 
 
 @pytest.mark.parametrize("engine", ["boto", "", "FSSPEC", 3, ["obstore"]])
-def test_engines_that_are_refused(engine: Any) -> None:
+def test_invalid_engines(engine: Any) -> None:
     with pytest.raises(OptionError) as raised:
         check_engine(engine)
     expected = f"engine: expected one of ('fsspec', 'obstore'), found {engine!r}"

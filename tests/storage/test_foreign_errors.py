@@ -15,7 +15,7 @@ from kedro_hydraflow.storage.foreign_errors import (
 
 
 def make_error(name: str, text: str = "", module: str = "client", **attributes: Any) -> Exception:
-    """Return an error as some client raises it, without that client."""
+    """Return an error of a client, without the client."""
     error: Exception = type(name, (Exception,), {"__module__": module})(text)
     for attribute, value in attributes.items():
         setattr(error, attribute, value)
@@ -23,7 +23,7 @@ def make_error(name: str, text: str = "", module: str = "client", **attributes: 
 
 
 def make_boto_error(status: int) -> Exception:
-    """Return what s3fs makes of botocore's error."""
+    """Return an error that s3fs raises from botocore's."""
     response = {"Error": {}, "ResponseMetadata": {"HTTPStatusCode": status}}
     error = OSError(5, "An error occurred")
     error.__cause__ = make_error("ClientError", response=response)
@@ -114,7 +114,7 @@ def test_neither(error: Exception) -> None:
     assert not any(tells(error) for tells in (is_transient, is_denial, is_absence))
 
 
-def test_an_archive_says_absent_with_a_key_error() -> None:
+def test_a_key_error_of_an_archive_means_absent() -> None:
     assert is_absence(KeyError("x"), in_archive=True)
     assert not is_absence(KeyError("x"))
 

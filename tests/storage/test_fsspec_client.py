@@ -4,8 +4,11 @@ import copy
 from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from upath import UPath
 
-from kedro_hydraflow.storage.fsspec_client import _get_pool_size, _get_version, tune
+from kedro_hydraflow.storage import locate
+from kedro_hydraflow.storage.fsspec_client import FsspecClient, tune
 
 
 def test_s3_is_tuned_for_many_small_files() -> None:
@@ -26,7 +29,7 @@ def test_s3_is_tuned_for_many_small_files() -> None:
         {"config_kwargs": None},
     ],
 )
-def test_what_the_user_set_stays(own: dict[str, Any]) -> None:
+def test_options_of_the_user_are_kept(own: dict[str, Any]) -> None:
     before = copy.deepcopy(own)
     tuned = tune("s3", own)
     for name, value in own.items():
@@ -38,10 +41,14 @@ def test_what_the_user_set_stays(own: dict[str, Any]) -> None:
     assert own == before
 
 
-def test_pool_and_concurrency_are_of_one_size() -> None:
-    assert _get_pool_size(tune("s3", {})) == 64
-    assert _get_pool_size(tune("s3", {"config_kwargs": {"max_pool_connections": 7}})) == 7
-    assert _get_pool_size(tune("az", {})) == 64
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, 64), ({"config_kwargs": None}, 64), ({"config_kwargs": {"max_pool_connections": 7}}, 7)],
+)
+def test_concurrency_is_the_size_of_the_pool(options: dict[str, Any], expected: int) -> None:
+    pytest.importorskip("aiohttp")
+    # HTTP stands for all asynchronous filesystems: it is part of fsspec, and ignores the options.
+    assert FsspecClient(UPath("http://host/runs", **options)).concurrency == expected
 
 
 def test_the_links_of_a_chain_are_tuned() -> None:
@@ -51,7 +58,7 @@ def test_the_links_of_a_chain_are_tuned() -> None:
     assert (tuned["fo"], options["target_options"]) == ("b/a.zip", {"key": "K"})
 
 
-def test_http_has_no_limit_for_a_whole_transfer() -> None:
+def test_http_has_no_timeout_for_a_whole_transfer() -> None:
     timeout = tune("https", {})["client_kwargs"]["timeout"]
     assert (timeout.total, timeout.sock_connect, timeout.sock_read) == (None, 10, 30)
     assert tune("http", {"client_kwargs": {"timeout": 3}})["client_kwargs"] == {"timeout": 3}
@@ -66,7 +73,7 @@ def test_http_has_no_limit_for_a_whole_transfer() -> None:
         ({"GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}, {"endpoint_url": "http://h"}, False),
     ],
 )
-def test_an_emulator_of_gcs_gives_a_hint(
+def test_an_emulator_of_gcs_is_a_warning(
     environment: dict[str, str],
     options: dict[str, str],
     warned: bool,
@@ -90,7 +97,21 @@ def test_an_emulator_of_gcs_gives_a_hint(
         ({"CRC": 1, "size": 1}, {"CRC": 2, "size": 1}),
     ],
 )
-def test_versions_differ(before: dict[str, Any], after: dict[str, Any]) -> None:
-    assert _get_version(before) != _get_version(after)
-    assert _get_version(before) == _get_version({**before, "StorageClass": "STANDARD"})
-    assert _get_version({"size": 1, "etag": None}) is None
+def test_validators_differ(
+    before: dict[str, Any], after: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list_validator(monkeypatch, before) != list_validator(monkeypatch, after)
+    also = {**before, "StorageClass": "STANDARD"}
+    assert list_validator(monkeypatch, before) == list_validator(monkeypatch, also)
+
+
+def test_a_size_alone_is_no_validator(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list_validator(monkeypatch, {"size": 1, "etag": None}) is None
+
+
+def list_validator(monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]) -> str | None:
+    """Return the validator of a file that fsspec lists with these fields."""
+    listed = [{"name": "/folder/a.txt", "type": "file", **fields}]
+    monkeypatch.setattr(MemoryFileSystem, "ls", lambda self, path, **kwargs: listed)
+    (entry,) = locate("memory://folder").list()
+    return entry.validator

@@ -12,7 +12,7 @@ from kedro_hydraflow.storage import Entry, LocalStorage
 from tests.conftest import write
 
 
-def test_local_listing_that_fails_is_no_empty_one(tmp_path: Path) -> None:
+def test_a_listing_that_fails_is_not_empty(tmp_path: Path) -> None:
     storage = LocalStorage()
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     (tmp_path / "link").symlink_to(tmp_path / "unmounted")
@@ -24,7 +24,7 @@ def test_local_listing_that_fails_is_no_empty_one(tmp_path: Path) -> None:
         Entry("link", is_dir=False, is_broken=True),
         Entry("loop", is_dir=False, is_broken=True),
     ]
-    with pytest.raises(StorageError, match="cannot look at"):
+    with pytest.raises(StorageError, match="cannot access"):
         storage.is_dir(f"{tmp_path}/loop")
 
 
@@ -32,18 +32,18 @@ def test_validators_change_with_the_content(tmp_path: Path, later: Callable[[], 
     file = tmp_path / "a.txt"
     file.write_text("one")
     storage = LocalStorage()
-    assert storage.stat_many([str(file)]) == [None]  # the next change may leave no trace
+    assert storage.get_validators([str(file)]) == [None]  # the next change might not show
     later()
-    (before,) = storage.stat_many([str(file)])
+    (before,) = storage.get_validators([str(file)])
     assert before is not None
     assert storage.read_parsed([str(file)], bytes.decode).validators == [before]
-    assert storage.stat_many([str(file)]) == [before]
+    assert storage.get_validators([str(file)]) == [before]
     other = tmp_path / "b.txt"
     other.write_text("two")
     other.replace(file)
-    (after,) = storage.stat_many([str(file)])
+    (after,) = storage.get_validators([str(file)])
     assert after not in (None, before)
-    assert storage.stat_many([str(tmp_path / "absent")]) == [None]
+    assert storage.get_validators([str(tmp_path / "absent")]) == [None]
 
 
 def test_relative_paths_start_from_the_base(
@@ -59,21 +59,21 @@ def test_relative_paths_start_from_the_base(
         assert [entry.name for entry in each.list_dir("in")] == ["a.txt"]
         assert each.is_dir("in")
         assert each.is_dir("")
-        assert each.identity("in") == str(tmp_path / "in")
+        assert each.get_identity("in") == str(tmp_path / "in")
         assert each.split("") == os.path.split(tmp_path)
     assert storage != LocalStorage()
     assert storage.key != LocalStorage().key
-    assert storage.url("") == "."
+    assert storage.get_url("") == "."
 
 
-def test_what_cannot_be_read_or_copied_is_said(tmp_path: Path) -> None:
+def test_errors_of_reading_and_copying(tmp_path: Path) -> None:
     storage = LocalStorage()
     (tmp_path / "link").symlink_to(tmp_path / "unmounted")
     read = storage.read_many([str(tmp_path), f"{tmp_path}/link/a", f"{tmp_path}/absent"])
     assert read[2] is None
     assert [str(error) for error in read[:2]] == [
         f"cannot read {str(tmp_path)!r}: IsADirectoryError: Is a directory",
-        f"cannot read '{tmp_path}/link/a': a symbolic link on the way leads nowhere",
+        f"cannot read '{tmp_path}/link/a': a symbolic link in the path is broken",
     ]
     with pytest.raises(StorageError, match="cannot read"):
         storage.read(str(tmp_path))

@@ -69,7 +69,7 @@ def test_relative_name_with_two_colons_is_a_path(
 
 
 @pytest.mark.parametrize("location", [3, b"mlruns", object])
-def test_what_is_no_location_is_refused(location: Any) -> None:
+def test_invalid_locations(location: Any) -> None:
     with pytest.raises(OptionError, match="tracking_dir: expected a path or URL, found"):
         iter_run_dirs(location)
     with pytest.raises(OptionError, match="expected a path or a URL, found"):

@@ -24,7 +24,7 @@ from kedro_hydraflow.storage.mlflow_login import SignedRequest
 
 
 class NoLogin:
-    """Sends requests as they are; how MLflow logs in is tested with MLflow, in integration."""
+    """Adds nothing to requests. The real login is tested in integration, with MLflow."""
 
     advice = "log in"
 
@@ -34,7 +34,7 @@ class NoLogin:
     def sign(self, url: str) -> SignedRequest:
         return SignedRequest(url, {})
 
-    def make_ssl(self) -> bool:
+    def make_ssl_context(self) -> bool:
         return True
 
 
@@ -77,7 +77,7 @@ def test_lists_reads_and_fetches(server, tmp_path):
     assert target.stat().st_size == 3_000_000
 
 
-def test_what_is_not_there(server, tmp_path):
+def test_absent_files_and_folders(server, tmp_path):
     storage = make_storage(server)
 
     assert not storage.is_dir("1/other")
@@ -87,12 +87,12 @@ def test_what_is_not_there(server, tmp_path):
     assert isinstance(error, NotFoundError)
 
 
-def test_a_server_that_fails_on_what_is_not_there(server):
+def test_a_server_that_fails_on_absent_files(server):
     server.fails_on_absent = True
     storage = make_storage(server)
 
     assert storage.read(f"{ARTIFACTS}/absent") is None
-    assert len(server.headers) == 2  # nothing is tried again
+    assert len(server.headers) == 2  # without retries
 
 
 def test_a_folder_is_not_a_file(server):
@@ -112,7 +112,7 @@ def test_paths_are_upaths_that_can_be_pickled(server):
     assert pickle.loads(pickle.dumps(run_dir)) == run_dir
     assert pickle.loads(pickle.dumps(storage)).read(f"{ARTIFACTS}/notes.txt") == b"hello"
     assert locate(run_dir).path == "/1/abc"
-    with pytest.raises(NotImplementedError, match="read, not written"):
+    with pytest.raises(NotImplementedError, match="are read-only"):
         (run_dir / "x").write_text("x")
 
 
@@ -122,7 +122,7 @@ def test_a_server_below_a_prefix(server):
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
-def test_what_may_pass_is_tried_again(server, no_waiting, status):
+def test_transient_failures_are_retried(server, no_waiting, status):
     server.failures = [(status, "busy")]
     assert make_storage(server).list_dir("1") == [Entry("abc", is_dir=True)]
 
@@ -149,9 +149,9 @@ def test_a_server_that_does_not_serve_artifacts(server):
         make_storage(server).read(f"{ARTIFACTS}/notes.txt")
 
 
-def test_something_else_than_mlflow(server):
+def test_a_server_that_is_not_mlflows(server):
     server.failures = [(200, "<html>Welcome</html>")]
-    with pytest.raises(StorageError, match="is it the URL of an MLflow server"):
+    with pytest.raises(StorageError, match=f"is {server.url} the URL of an MLflow server"):
         make_storage(server).list_dir("1")
 
 

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from kedro_hydraflow.errors import OptionError
-from kedro_hydraflow.storage.obstore_client import _translate
+from kedro_hydraflow.storage import Entry
+from kedro_hydraflow.storage.obstore_client import ObstoreClient, can_serve, check_options
 
 KEYS = {"key": "K", "secret": "S"}
 NAMED = {"account_name": "n", "account_key": "k"}
@@ -21,6 +24,70 @@ THEIR_KEYS = {"access_key_id": "K", "secret_access_key": "S"}
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_REGION", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
+
+
+class Obstore(ModuleType):
+    """In place of obstore, which may not be installed."""
+
+    def __init__(self) -> None:
+        super().__init__("obstore")
+        self.opened: list[tuple[str, str, dict[str, Any]]] = []
+        """The class, bucket and options of each store."""
+        self.objects: list[dict[str, Any]] = []
+        self.store = ModuleType("obstore.store")
+        for name in ("S3Store", "GCSStore", "AzureStore"):
+            setattr(self.store, name, self._make_class(name))
+
+    def _make_class(self, name: str) -> Any:
+        def open_store(bucket: str, **options: Any) -> str:
+            self.opened.append((name, bucket, options))
+            return bucket
+
+        return open_store
+
+    async def list_with_delimiter_async(self, store: str, prefix: str | None) -> dict[str, Any]:
+        return {"common_prefixes": [f"{prefix}/folder"], "objects": self.objects}
+
+
+@pytest.fixture(autouse=True)
+def obstore(monkeypatch: pytest.MonkeyPatch) -> Obstore:
+    obstore = Obstore()
+    monkeypatch.setitem(sys.modules, "obstore", obstore)
+    monkeypatch.setitem(sys.modules, "obstore.store", obstore.store)
+    return obstore
+
+
+def make_client(protocol: str, options: dict[str, Any]) -> ObstoreClient:
+    root: Any = SimpleNamespace(protocol=protocol, storage_options=options)
+    return ObstoreClient(root)
+
+
+def get_store_options(obstore: Obstore, client: ObstoreClient) -> dict[str, Any]:
+    """Return the options of the obstore that a client opens for a request."""
+    asyncio.run(client.list_dir("bucket/a"))
+    ((_, bucket, options),) = obstore.opened
+    assert bucket == "bucket"
+    return options
+
+
+def test_entries_of_a_folder(obstore: Obstore) -> None:
+    file = {"path": "a/file", "size": 3, "e_tag": "1", "last_modified": "today"}
+    marker = {"path": "a/", "size": 0, "e_tag": "2", "last_modified": "today"}
+    obstore.objects = [marker, file]
+    client = make_client("s3", {})
+    folder, before = asyncio.run(client.list_dir("bucket/a"))
+    assert folder == Entry("folder", is_dir=True)
+    assert before[:2] == ("file", False)
+    assert before.size == 3
+    for changed in ({"size": 4}, {"e_tag": "3"}, {"last_modified": "tomorrow"}):
+        obstore.objects = [{**file, **changed}]
+        _, after = asyncio.run(client.list_dir("bucket/a"))
+        assert after.validator not in (None, before.validator)
+    asyncio.run(client.list_dir("another/a"))
+    assert [(name, bucket) for name, bucket, _ in obstore.opened] == [
+        ("S3Store", "bucket"),
+        ("S3Store", "another"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -58,16 +125,45 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_options_of_fsspec(
-    protocol: str, options: dict[str, Any], expected: dict[str, Any]
+    obstore: Obstore, protocol: str, options: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     before = json.dumps(options)
-    assert _translate(protocol, options).config == expected
+    client = make_client(protocol, options)
+    assert get_store_options(obstore, client)["config"] == expected
     assert json.dumps(options) == before
 
 
-def test_options_of_the_connection(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("protocol", "name"),
+    [
+        ("s3", "S3Store"),
+        ("s3a", "S3Store"),
+        ("gs", "GCSStore"),
+        ("gcs", "GCSStore"),
+        ("az", "AzureStore"),
+        ("abfs", "AzureStore"),
+        ("abfss", "AzureStore"),
+    ],
+)
+def test_protocols(obstore: Obstore, protocol: str, name: str) -> None:
+    asyncio.run(make_client(protocol, {}).list_dir("bucket/a"))
+    assert obstore.opened[0][:2] == (name, "bucket")
+    check_options(protocol, {})
+
+
+def test_a_protocol_that_is_not_supported() -> None:
+    assert not can_serve("sftp", {})
+    with pytest.raises(OptionError) as raised:
+        check_options("sftp", {})
+    assert str(raised.value) == (
+        "engine: obstore supports the protocols abfs, abfss, az, gcs, gs, s3, s3a, found 'sftp'; "
+        "leave out engine, or set engine: fsspec"
+    )
+
+
+def test_options_of_the_connection(obstore: Obstore, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_bytes(b"certificate")
-    options = _translate(
+    client = make_client(
         "s3",
         {
             "endpoint_url": "http://127.0.0.1:9",
@@ -76,36 +172,59 @@ def test_options_of_the_connection(tmp_path: Path) -> None:
             "client_options": {"timeout": "9s"},
         },
     )
-    assert options.concurrency == 7
-    assert options.client["allow_http"] is True
-    assert options.client["connect_timeout"] == "2s"
-    assert options.client["read_timeout"] == "3s"
-    assert options.client["root_certificate"] == b"certificate"
-    assert options.client["timeout"] == "9s"
+    assert client.concurrency == 7
+    options = get_store_options(obstore, client)["client_options"]
+    assert options["allow_http"] is True
+    assert options["connect_timeout"] == "2s"
+    assert options["read_timeout"] == "3s"
+    assert options["root_certificate"] == b"certificate"
+    assert options["timeout"] == "9s"
 
 
 @pytest.mark.parametrize(
-    ("protocol", "options", "complaint"),
+    ("protocol", "options", "message"),
     [
-        ("s3", {"session": object(), **KEYS}, "no counterpart of the options session; leave"),
-        ("s3", {"client_kwargs": {"api_version": "x"}}, "options api_version"),
-        ("s3", {"use_ssl": False}, "needs an endpoint_url"),
-        ("gs", {"token": "browser"}, "expected 'anon', a path to a JSON file or its content"),
-        ("az", {"credential": object()}, "options credential"),
+        (
+            "s3",
+            {"session": object(), **KEYS},
+            "engine: obstore does not support the options session; leave them out, or set "
+            "engine: fsspec",
+        ),
+        (
+            "s3",
+            {"client_kwargs": {"api_version": "x"}, "lock": 1},
+            "engine: obstore does not support the options api_version, lock; leave them out, or "
+            "set engine: fsspec",
+        ),
+        ("s3", {"use_ssl": False}, "use_ssl: with engine: obstore, False requires an endpoint_url"),
+        (
+            "gs",
+            {"token": "browser"},
+            "token: with engine: obstore, expected 'anon', the path of a JSON file or its "
+            "content; for other tokens set engine: fsspec",
+        ),
+        (
+            "az",
+            {"credential": object()},
+            "engine: obstore does not support the options credential; leave them out, or set "
+            "engine: fsspec",
+        ),
     ],
 )
-def test_what_has_no_counterpart_is_refused(
-    protocol: str, options: dict[str, Any], complaint: str
+def test_options_that_are_not_supported(
+    protocol: str, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(OptionError, match=complaint):
-        _translate(protocol, options)
+    with pytest.raises(OptionError) as raised:
+        check_options(protocol, options)
+    assert str(raised.value) == message
+    assert not can_serve(protocol, options)
 
 
 @pytest.mark.parametrize(
     ("protocol", "options", "expected"),
     [
         ("s3", {}, False),
-        ("s3", KEYS, False),  # in which region?
+        ("s3", KEYS, False),  # the region is missing
         ("s3", {**KEYS, "client_kwargs": {"region_name": "r"}}, True),
         ("s3", {**KEYS, "endpoint_url": "http://h"}, True),
         ("s3", {"endpoint_url": "http://h"}, False),
@@ -116,16 +235,24 @@ def test_what_has_no_counterpart_is_refused(
         ("az", {"account_name": "n", "account_key": "k"}, True),
     ],
 )
-def test_options_that_say_all(protocol: str, options: dict[str, Any], expected: bool) -> None:
-    assert _translate(protocol, options).is_complete is expected
+def test_obstore_serves_when_the_options_are_complete(
+    protocol: str, options: dict[str, Any], expected: bool
+) -> None:
+    check_options(protocol, options)
+    assert can_serve(protocol, options) is expected
 
 
-def test_the_environment_completes_options_or_spoils_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    assert _translate("s3", KEYS).is_complete
+    assert can_serve("s3", KEYS)
     monkeypatch.setenv("AWS_SESSION_TOKEN", "of other keys")
-    assert not _translate("s3", KEYS).is_complete
-    assert _translate("s3", {**KEYS, "token": "T"}).is_complete
+    assert not can_serve("s3", KEYS)
+    assert can_serve("s3", {**KEYS, "token": "T"})
+
+
+def test_without_obstore_nothing_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    assert not can_serve("gs", {"token": "anon"})
 
 
 FORK = """
@@ -154,7 +281,7 @@ print(before, mine == [Obstore, Obstore], connect_in_child())
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_only_a_process_forked_from_one_that_used_obstore_does_without_it() -> None:
+def test_fsspec_is_used_after_a_fork() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-W", "ignore", "-c", FORK]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)

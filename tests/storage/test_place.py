@@ -1,4 +1,4 @@
-"""Places: a storage and a path in it, and calls on many."""
+"""Places, and functions for many of them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_places_can_be_keys_and_pickled(places: list[Place], tmp_path: Path) -> 
         places[0].path = "elsewhere"  # type: ignore[misc]
 
 
-def test_many_on_any_storages_are_in_order(places: list[Place]) -> None:
+def test_results_of_many_storages_are_in_order(places: list[Place]) -> None:
     folders = [places[0], places[1], places[0]]
     assert list(group_by_storage(folders).values()) == [[0, 2], [1]]
     texts = read_parsed_in(folders, "in/a.txt", bytes.decode)
@@ -74,7 +74,7 @@ def test_many_on_any_storages_are_in_order(places: list[Place]) -> None:
     assert [entry.name for entry in inner] == ["a.txt"]
 
 
-def test_what_parsing_raises_is_the_value_with_the_path(places: list[Place]) -> None:
+def test_an_error_of_parsing_is_the_value_with_the_path(places: list[Place]) -> None:
     def refuse(content: bytes) -> str:
         raise ConfigError(f"cannot parse {content!r}")
 

@@ -11,7 +11,7 @@ from kedro_hydraflow.errors import KedroHydraflowError, OptionError, RunLoadErro
 from kedro_hydraflow.storage import locate
 from tests.conftest import TrackingDir, WebServer
 
-# Transient failures --------------------------------------------------------------------
+# Transient failures ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
@@ -34,7 +34,7 @@ def test_transient_failures_are_retried(
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
-def test_refusals_are_not_retried(
+def test_permanent_failures_are_not_retried(
     tracking_dir: TrackingDir, serve: Callable[[Path], WebServer], status: int
 ) -> None:
     tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")
@@ -59,7 +59,7 @@ def test_unreachable_server_is_an_error(
         Run.load([f"{server.url}/1/a"])
 
 
-# Credentials ---------------------------------------------------------------------------
+# Credentials -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_jobs", [0, 2])
@@ -115,7 +115,7 @@ def test_no_storage_options_in_errors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_error_is_one_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients raise whatever they like: `PermissionError` is denied, the rest says its type."""
+    """Whatever a client raises: a denial by its status or class, other errors with their type."""
     from fsspec.implementations.memory import MemoryFileSystem
 
     class HttpResponseError(Exception):
@@ -131,18 +131,18 @@ def test_every_error_is_one_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             list(iter_run_dirs("memory://bucket/mlruns"))
         assert str(raised.value) == (
             "cannot list the directory 'memory://bucket/mlruns': access denied "
-            f"({type(error).__name__}: no); check `credentials`"
+            f"({type(error).__name__}: no); check `credentials` or `storage_options`"
         )
         assert raised.value.__cause__ is error
 
 
-def test_a_path_below_another_root_is_refused() -> None:
+def test_a_path_below_another_root() -> None:
     storage = locate("http://127.0.0.1:1/a").storage
-    with pytest.raises(OptionError, match="does not lie below"):
+    with pytest.raises(OptionError, match="is not below"):
         storage.to_path("http://127.0.0.1:2/a")
 
 
-# Names ---------------------------------------------------------------------------------
+# Names -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_urls_show_the_host_and_no_credentials(
 ) -> None:
     place = locate(url, options)
     assert place.url == shown
-    identity = place.storage.identity(place.path)
+    identity = place.storage.get_identity(place.path)
     assert "SECRET" not in identity
     assert identity.startswith(shown)
 
@@ -168,7 +168,7 @@ def test_urls_show_the_host_and_no_credentials(
 def test_identities_tell_servers_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     def identify(**options: Any) -> str:
         place = locate("memory://bucket/runs", options)
-        return place.storage.identity(place.path)
+        return place.storage.get_identity(place.path)
 
     identities = {
         identify(),
@@ -191,10 +191,10 @@ def test_names_in_folders() -> None:
     assert storage.split("/bucket/runs/") == ("/bucket", "runs")
 
 
-def test_which_storages_take_requests() -> None:
+def test_which_storages_need_a_network() -> None:
     def describe(url: str) -> tuple[bool, bool, bool]:
         storage = locate(url).storage
-        return storage.is_remote, storage.is_process_local, storage.can_stat
+        return storage.is_remote, storage.is_process_local, storage.has_validators
 
     assert describe("memory://bucket") == (False, True, False)
     assert describe("zip://runs::/tmp/a.zip") == (False, False, False)

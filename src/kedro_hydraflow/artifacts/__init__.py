@@ -5,12 +5,14 @@ from listings of the storage, and gives readers (``open``, ``os.fspath``) a loca
 has a directory of its own in the cache:
 
 ``not-fetched/…``
-    The text of its paths. It never exists: text alone, as from ``str(path)``, leads neither to
-    a part of the artifacts nor to outdated ones.
+    The text of its paths, as ``str(path)`` returns it. It never exists, so that the text alone
+    cannot lead to outdated or incomplete artifacts.
 ``files/…``
-    The copies, each moved there whole. `fetch` and ``os.fspath`` give paths into it.
+    The copies, each moved there whole. `fetch` and ``os.fspath`` return paths in it.
 ``validators/…``
-    What tells whether a copy is current, one for each.
+    The validators of each copy, which show whether it is current; see `copies`.
+``written/…``
+    What users wrote to copies by mistake.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The cache of artifacts: its directories, its size, and the locks of the runs in it."""
+"""The cache of artifacts: its directories, its size, and its locks."""
 
 from __future__ import annotations
 
@@ -21,36 +21,35 @@ if TYPE_CHECKING:
     from kedro_hydraflow.storage import Place
 
 CACHE_SIZE_VARIABLE = "KEDRO_HYDRAFLOW_CACHE_SIZE"
-"""The environment variable for the cache's size, such as ``500MB``."""
+"""The environment variable that limits the size of the cache, such as ``500MB``."""
 
 _DEFAULT_CACHE_SIZE = "10GB"
 
 MINUTE = 60.0
 
 _IN_USE = 60 * MINUTE
-"""Seconds after its last use for which a run's copies are not removed."""
-
+"""Seconds for which a run's copies are kept after their last use."""
 
 _RUN_CACHE = "run-[0-9a-f]{32}"
-"""A pattern of the names of runs' directories in the cache."""
+"""The pattern of names of the directories of runs in the cache."""
 
 NOT_FETCHED = "not-fetched"
-"""The folder that the text of an `ArtifactPath` names. It never exists."""
+"""The folder in the text of an `ArtifactPath`. It never exists."""
 
 
 def get_run_cache(place: Place) -> str:
-    """Return the directory in the cache for the artifacts of one run.
+    """Return the directory of a run in the cache.
 
     Args:
         place: The artifacts directory of the run.
     """
-    identity = place.storage.identity(place.path)
+    identity = place.storage.get_identity(place.path)
     digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
     return os.path.join(get_cache_dir("artifacts"), f"run-{digest}")
 
 
 def is_not_fetched(text: str) -> bool:
-    """Whether text is that of an `ArtifactPath`, which alone leads to no file."""
+    """Whether a local path is the text of an `ArtifactPath`, at which there is no file."""
     folders = os.path.normpath(text).split(os.sep)
     return any(
         re.fullmatch(_RUN_CACHE, folder) and name == NOT_FETCHED
@@ -59,7 +58,7 @@ def is_not_fetched(text: str) -> bool:
 
 
 def get_cache_size() -> int:
-    """Return how many bytes the cache may hold.
+    """Return the size of the cache in bytes, from the environment variable or the default.
 
     Raises:
         OptionError: If the environment variable is not a size.
@@ -75,18 +74,24 @@ def get_cache_size() -> int:
     return int(float(number) * base ** " KMGT".index(prefix or " "))
 
 
+def ignores_case(run_cache: str) -> bool:
+    """Whether the filesystem of a run's directory ignores the case of names."""
+    folder, name = os.path.split(run_cache)
+    return os.path.exists(os.path.join(folder, name.upper()))
+
+
 @contextmanager
 def lock_run(run_cache: str) -> Iterator[None]:
-    """Keep all other threads and processes from changing the copies of one run.
+    """Lock the directory of a run against changes by other threads and processes.
 
     Raises:
-        StorageError: Instead of an OSError of the local filesystem, also within the block.
+        StorageError: If the local filesystem raises an OSError, within the block too.
     """
-    from filelock import FileLock  # 20 ms that most processes do not need
+    from filelock import FileLock  # takes 20 ms to import
 
     try:
         os.makedirs(os.path.dirname(run_cache), exist_ok=True)
-        with FileLock(f"{run_cache}.lock"):  # a new one each time: threads share none
+        with FileLock(f"{run_cache}.lock"):  # a new one each time, as threads must not share one
             yield
     except StorageError:
         raise
@@ -95,31 +100,31 @@ def lock_run(run_cache: str) -> Iterator[None]:
 
 
 def make_cache_error(run_cache: str, exc: OSError) -> StorageError:
-    """Return the error for a cache that cannot be written."""
+    """Return the error for a cache that cannot be written to."""
     return StorageError(
-        f"cannot keep artifacts in the cache directory {os.path.dirname(run_cache)!r}: "
-        f"{describe(exc)}; the environment variables {CACHE_DIR_VARIABLE} and "
-        f"{CACHE_SIZE_VARIABLE} set its place and its size"
+        f"cannot write to the cache of artifacts {os.path.dirname(run_cache)!r}: {describe(exc)}; "
+        f"set its directory with the environment variable {CACHE_DIR_VARIABLE} and its size with "
+        f"{CACHE_SIZE_VARIABLE}"
     )
 
 
 def mark_used(run_cache: str) -> None:
-    """Keep the copies of a run from being removed for an hour."""
-    with lock_run(run_cache):  # they might be removed just now
+    """Keep the copies of a run for another hour."""
+    with lock_run(run_cache):  # another process may be removing them
         os.makedirs(run_cache, exist_ok=True)
         os.utime(run_cache)
 
 
 def make_room(cache_dir: str, cache_size: int) -> None:
-    """Remove the copies of the least recently used runs while the cache is too large.
+    """Remove the copies of the least recently used runs until the cache has its size.
 
-    The cache is measured once a minute, by one of the processes that use it.
+    Of all processes that use the cache, one measures it, once a minute.
     """
-    looked = Path(cache_dir, "looked-at")
-    with suppress(OSError):  # another process removes some too
-        if looked.exists() and abs(time.time() - looked.stat().st_mtime) < MINUTE:
+    measured = Path(cache_dir, "looked-at")
+    with suppress(OSError):  # another process may remove some too
+        if measured.exists() and abs(time.time() - measured.stat().st_mtime) < MINUTE:
             return
-        looked.touch()
+        measured.touch()
         names = [name for name in os.listdir(cache_dir) if re.fullmatch(_RUN_CACHE, name)]
         sizes = {path: _measure(path) for path in (os.path.join(cache_dir, n) for n in names)}
         for run_cache in sorted(sizes, key=os.path.getmtime):
@@ -138,7 +143,7 @@ def _measure(run_cache: str) -> int:
 
 
 def _remove_unused(run_cache: str) -> bool:
-    """Remove a run's copies unless they are locked or in use; return whether they are gone."""
+    """Remove a run's copies unless they are locked or in use; return whether it did."""
     from filelock import FileLock, Timeout
 
     try:

@@ -1,5 +1,5 @@
 # ruff: noqa: ARG002 -- the signatures are pathlib's
-"""Paths of remote artifacts that any reader of local paths takes."""
+"""Paths of remote artifacts that work with any reader of local paths."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from kedro_hydraflow.artifacts.cache import is_not_fetched
+from kedro_hydraflow.artifacts.copies import READ_ONLY
 from kedro_hydraflow.artifacts.run_artifacts import RunArtifacts
 from kedro_hydraflow.errors import NotFoundError, StorageError
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     LocalPath = Path
 else:
-    LocalPath = type(Path())  # what can be subclassed before Python 3.12
+    LocalPath = type(Path())  # before Python 3.12, Path itself cannot be subclassed
 
 P = TypeVar("P", bound=Path)
 
@@ -33,7 +34,7 @@ P = TypeVar("P", bound=Path)
 def make_artifact_path(place: Place) -> Path:
     """Return the path of a run's artifacts directory.
 
-    It shares its listings with the paths that are derived from it, and with no others.
+    The paths derived from it share its listings; other paths of the same run do not.
 
     Args:
         place: The artifacts directory.
@@ -42,42 +43,53 @@ def make_artifact_path(place: Place) -> Path:
 
 
 def fetch(path: str | os.PathLike[str]) -> Path:
-    """Return a plain local path of an artifact, whose text is right for every reader.
+    """Fetch an artifact and return its plain local path, whose text is valid too.
 
     Args:
-        path: A file, a folder or the whole artifacts directory of a run. A local path is
-            returned as it is.
+        path: A file, a folder or the artifacts directory of a run. A local path is returned as
+            it is.
 
     Raises:
         NotFoundError: If there is no such artifact.
-        StorageError: If it cannot be fetched, if the cache cannot be written, or for the mere
-            text of an `ArtifactPath`.
+        StorageError: If it cannot be fetched, if the cache cannot be written to, or if only the
+            text of an `ArtifactPath` is given.
     """
-    local = os.fspath(path)  # which fetches an ArtifactPath
+    local = os.fspath(path)  # fetches an ArtifactPath
     if os.path.exists(local):
         return Path(local)
     if is_not_fetched(local):
         raise StorageError(
-            f"{local!r} is the text of a remote artifact's path, which does not tell where the "
-            "artifact is: pass the path itself, not its text or Path(path), or use Run.fetch"
+            f"{local!r} is the text of a remote artifact's path, from which the artifact cannot be "
+            "fetched: pass the path itself, not str(path) or Path(path), or use Run.fetch"
         )
     raise NotFoundError(f"there is no {local!r}")
 
 
 class ArtifactPath(LocalPath):
-    """A remote artifact, or a folder of them. Made by `make_artifact_path`.
+    """The path of a remote artifact or folder. Made by `make_artifact_path`.
 
-    A path that is derived from one is another, if it lies below the artifacts directory, and
-    otherwise a plain path. A path made of text alone is always plain.
+    A path derived from it is an `ArtifactPath` too if it is in the artifacts directory, and else
+    a plain path. A path made from text is always plain.
 
     A file is fetched when it is opened; a folder, with all that it holds, when something
-    takes its plain path, as ``os.listdir`` and ``os.path.join`` do. Nothing can be written.
+    takes its plain path, as ``os.listdir`` and ``os.path.join`` do.
 
-    Every method raises `StorageError` if the storage denies an answer or cannot be reached.
+    Every method raises `StorageError` if the storage denies access or cannot be reached.
+
+    **Artifacts are read-only copies.** The methods that write raise `StorageError`. Functions
+    that take a plain path, such as the builtin ``open``, get that of a file without write
+    permission in the cache. Root can write to it all the same, and anyone can replace it
+    (``os.replace``, ``shutil.move``). This is noticed at the next access to the artifact, by the
+    size and time of modification of the copy: what was written is moved aside, a warning says
+    where, and the artifact is fetched again. If the copy came from a path of the same ``Run``,
+    the program may rely on what it wrote, so that access raises `StorageError`, once.
+
+    Not noticed: a copy that is written while a reader has it open, and a copy that is read by a
+    plain path from an earlier `fetch` or ``os.fspath``.
 
     Args:
         segments: As for `pathlib.Path`.
-        artifacts: The run's artifacts; by default those of an `ArtifactPath` in the segments.
+        artifacts: The artifacts of the run, by default those of an `ArtifactPath` in the segments.
     """
 
     __slots__ = ("_artifacts",)
@@ -88,19 +100,19 @@ class ArtifactPath(LocalPath):
         cls, *segments: str | os.PathLike[str], artifacts: RunArtifacts | None = None
     ) -> Self:
         for segment in segments:
-            if isinstance(segment, ArtifactPath):  # absolute, so that none before it counts
+            if isinstance(segment, ArtifactPath):  # absolute, so that it replaces those before it
                 artifacts = segment._artifacts
         plain = LocalPath(*segments)
-        if artifacts is None or not artifacts.covers(str(plain)):
+        if artifacts is None or not artifacts.contains(str(plain)):
             return cast("Self", plain)
         self = super().__new__(cls, *segments)
         self._artifacts = artifacts
         return self
 
     def with_segments(self, *segments: str | os.PathLike[str]) -> Self:
-        """Return a path of the same artifacts, or a plain one if it lies elsewhere.
+        """Return a path in the same artifacts directory, or a plain one if it is elsewhere.
 
-        From Python 3.12 on, pathlib derives every path with it.
+        Since Python 3.12, pathlib derives all paths with it.
         """
         return type(self)(*segments, artifacts=self._artifacts)
 
@@ -117,7 +129,7 @@ class ArtifactPath(LocalPath):
         ) -> None:
             super().__init__(*segments)
 
-    else:  # pathlib derives paths with these
+    else:  # pathlib derives paths with these methods
 
         def _make_child(self, segments: Sequence[str | os.PathLike[str]]) -> Self:
             return self.with_segments(self, *segments)
@@ -127,7 +139,7 @@ class ArtifactPath(LocalPath):
 
         @property
         def parents(self) -> Sequence[Self]:
-            """The folders that hold it, the nearest first."""
+            """The folders above it, the nearest first."""
             return tuple(map(self.with_segments, LocalPath(self).parents))
 
     def _locate(self) -> tuple[RunArtifacts, str]:
@@ -153,7 +165,7 @@ class ArtifactPath(LocalPath):
         return artifacts.find(relative)
 
     def exists(self, *, follow_symlinks: bool = True) -> bool:
-        """Whether the storage has it."""
+        """Whether it exists on the storage."""
         return self._find() is not None
 
     def is_file(self, *, follow_symlinks: bool = True) -> bool:
@@ -174,11 +186,11 @@ class ArtifactPath(LocalPath):
 
     @property
     def info(self) -> Self:
-        """The path itself, which answers what pathlib asks of it from Python 3.14 on."""
+        """The path itself, which has the methods that pathlib needs since Python 3.14."""
         return self
 
     def resolve(self, strict: bool = False) -> Self:
-        """Return the path without ``..`` in it; there are no symbolic links."""
+        """Return the path with ``..`` resolved; there are no symbolic links."""
         if strict and not self.exists():
             os.fspath(self)  # raises
         return self.with_segments(os.path.normpath(str(self)))
@@ -188,7 +200,7 @@ class ArtifactPath(LocalPath):
         return artifacts.listings.get(relative)
 
     def iterdir(self) -> Generator[Self, None, None]:
-        """Yield what a folder holds, sorted by name."""
+        """Yield the entries of the folder, sorted by name."""
         for name in self._list():
             yield self / name
 
@@ -198,7 +210,7 @@ class ArtifactPath(LocalPath):
         on_error: Callable[[OSError], object] | None = None,
         follow_symlinks: bool = False,
     ) -> Iterator[tuple[Self, list[str], list[str]]]:
-        """Yield each folder, with the names of the folders and of the files in it."""
+        """Yield each folder, with the names of its folders and of its files."""
         try:
             listing = self._list()
         except NotFoundError as exc:
@@ -209,7 +221,7 @@ class ArtifactPath(LocalPath):
         files = [name for name, entry in listing.items() if not entry.is_dir]
         if top_down:
             yield self, folders, files
-        for name in folders:  # those that the caller left in
+        for name in folders:  # without those that the caller removed
             yield from (self / name).walk(top_down, on_error)
         if not top_down:
             yield self, folders, files
@@ -221,7 +233,7 @@ class ArtifactPath(LocalPath):
         case_sensitive: bool | None = None,
         recurse_symlinks: bool = False,
     ) -> Generator[Self, None, None]:
-        """Yield what matches a pattern."""
+        """Yield the paths that match a pattern."""
         parts = PurePath(pattern).parts
         if not parts:
             raise ValueError(f"Unacceptable pattern: {str(pattern)!r}")
@@ -232,7 +244,7 @@ class ArtifactPath(LocalPath):
         seen = set()
         for path in _select(self._artifacts, self, parts, re.IGNORECASE if ignores_case else 0):
             if path not in seen and (not only_folders or path.is_dir()):
-                seen.add(path)  # with two ** in a pattern a path is met twice
+                seen.add(path)  # a pattern with two ** finds paths twice
                 yield path
 
     def rglob(
@@ -242,10 +254,10 @@ class ArtifactPath(LocalPath):
         case_sensitive: bool | None = None,
         recurse_symlinks: bool = False,
     ) -> Generator[Self, None, None]:
-        """Yield what matches a pattern in this folder or in any below."""
+        """Yield the paths that match a pattern in this folder or in any below."""
         return self.glob(f"**/{pattern!s}", case_sensitive=case_sensitive)
 
-    # Fetched first -----------------------------------------------------------------------
+    # Answered from the copy --------------------------------------------------------------
 
     def open(self, mode: str = "r", *args: Any, **kwargs: Any) -> IO[Any]:  # type: ignore[override]
         """Open a file for reading."""
@@ -254,7 +266,7 @@ class ArtifactPath(LocalPath):
         return super().open(mode, *args, **kwargs)
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        """Return the status of a file's copy, or of a folder that stands for the remote one."""
+        """Return the status of a file's copy, or of an empty local folder for a remote one."""
         artifacts, relative = self._locate()
         return os.stat(artifacts.make_folder(relative) if self.is_dir() else self)
 
@@ -262,17 +274,18 @@ class ArtifactPath(LocalPath):
         """Return the same as `stat`."""
         return self.stat()
 
-    # Refused -----------------------------------------------------------------------------
+    # Not supported -----------------------------------------------------------------------
 
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         artifacts, relative = self._locate()
         url = artifacts.listings.get_url(relative)
-        raise StorageError(f"cannot change {url!r}: the artifacts of a remote run are read only")
+        raise StorageError(f"cannot change {url!r}: {READ_ONLY}")
 
     if not TYPE_CHECKING:
         write_text = write_bytes = touch = mkdir = chmod = lchmod = _refuse
         unlink = rmdir = rename = replace = move = move_into = _refuse
         symlink_to = hardlink_to = link_to = _refuse
+        _copy_from = _refuse  # called by pathlib to copy to a path, since Python 3.14
 
 
 def _make_path(artifacts: RunArtifacts, relative: str) -> Path:
@@ -280,20 +293,20 @@ def _make_path(artifacts: RunArtifacts, relative: str) -> Path:
 
 
 def _select(artifacts: RunArtifacts, path: P, patterns: tuple[str, ...], flags: int) -> Iterator[P]:
-    """Yield what matches the parts of a pattern in a folder, some of it perhaps twice."""
+    """Yield the paths in a folder that match the parts of a pattern, some possibly twice."""
     if not patterns:
         yield path
         return
     relative = artifacts.to_relative(str(path))
     first, rest = patterns[0], patterns[1:]
     if first == "**":
-        for folder, listing in artifacts.listings.get_below(relative).items():
+        for folder, listing in artifacts.listings.get_tree(relative).items():
             below = path / posixpath.relpath(f"/{folder}", f"/{relative}")
             yield from _select(artifacts, below, rest, flags)
             if not rest and sys.version_info >= (3, 13):
                 yield from (below / name for name, entry in listing.items() if not entry.is_dir)
     elif not flags and not re.search(r"[*?[]", first):
-        if (path / first).exists():  # perhaps without being listed
+        if (path / first).exists():  # some servers do not list all files
             yield from _select(artifacts, path / first, rest, flags)
     else:
         is_match = re.compile(fnmatch.translate(first), flags).match

@@ -1,14 +1,9 @@
-"""The artifacts of a remote run and their copies in the cache.
-
-A *validator*, kept beside each copy, tells whether the copy is current. It has two parts: the
-file's version as the storage listed it, and the copy's inode, size and time of change.
-"""
+"""The artifacts of one remote run: listed on the storage, and fetched into the cache."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
+import logging
 import os
 import posixpath
 import shutil
@@ -27,6 +22,7 @@ from kedro_hydraflow.artifacts.cache import (
     make_room,
     mark_used,
 )
+from kedro_hydraflow.artifacts.copies import READ_ONLY, RunCopies, remove
 from kedro_hydraflow.artifacts.listings import FolderListings, is_file_name
 from kedro_hydraflow.errors import NotFoundError, StorageError
 from kedro_hydraflow.storage import Entry
@@ -37,39 +33,41 @@ if TYPE_CHECKING:
     from kedro_hydraflow.artifacts.listings import Listing
     from kedro_hydraflow.storage import Place
 
+logger = logging.getLogger(__name__)
+
 
 class RunArtifacts:
-    """The artifacts of one run: the listings of the storage, and the copies in the cache.
+    """The artifacts of one run: their listings, and their copies in the cache.
 
-    Files and folders are named relative to the artifacts directory, with ``/`` between the names.
-    Pickling keeps none of the listings: another process lists afresh.
+    Files and folders are given by their paths relative to the artifacts directory, with ``/``
+    between names. The listings are not pickled.
 
     Args:
         place: The artifacts directory.
     """
 
-    __slots__ = ("_files", "_run_cache", "_settled", "_used", "listings", "root")
+    __slots__ = ("_copies", "_current", "_used", "listings", "root")
 
     def __init__(self, place: Place) -> None:
         self.listings = FolderListings(place)
-        self._run_cache = get_run_cache(place)
-        names = [*filter(is_file_name, (place.parent.name, place.name))]  # as users know them
-        self.root = str(Path(self._run_cache, NOT_FETCHED, *names))
-        """The text of the path of the artifacts directory."""
-        self._files = os.path.join(self._run_cache, "files", *names)
-        self._settled: set[str] = set()
-        """Files whose copies were current at some time, or were made since."""
+        directory = get_run_cache(place)
+        names = [*filter(is_file_name, (place.parent.name, place.name))]  # shown in the paths
+        self.root = str(Path(directory, NOT_FETCHED, *names))
+        """The text of the artifacts directory's `ArtifactPath`."""
+        self._copies = RunCopies(directory, names)
+        self._current: set[str] = set()
+        """The files that had a current copy once. It counts as current from then on."""
         self._used = time.monotonic() - MINUTE
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RunArtifacts, (self.listings.place,)
 
-    def covers(self, text: str) -> bool:
-        """Whether the text of a path names the artifacts directory or something below it."""
+    def contains(self, text: str) -> bool:
+        """Whether a path is the artifacts directory or below it."""
         return text == self.root or text.startswith(self.root + os.sep)
 
     def to_relative(self, text: str) -> str:
-        """Return what the text of a path names, relative to the artifacts directory.
+        """Return a path relative to the artifacts directory.
 
         Raises:
             StorageError: If ``..`` leads out of the directory.
@@ -77,14 +75,14 @@ class RunArtifacts:
         relative = posixpath.normpath(text[len(self.root) + 1 :].replace(os.sep, "/"))
         if relative.split("/")[0] == ".." or "\0" in relative:
             url = self.listings.get_url("")
-            raise StorageError(f"{relative!r} does not lie in the artifacts directory {url!r}")
+            raise StorageError(f"{relative!r} is not in the artifacts directory {url!r}")
         return "" if relative == "." else relative
 
     def find(self, relative: str) -> Entry | None:
         """Return the entry of a file or folder, None if there is none.
 
         Raises:
-            StorageError: If the storage denies an answer or cannot be reached.
+            StorageError: If the storage denies access or cannot be reached.
         """
         folder, name = posixpath.split(relative)
         try:
@@ -92,18 +90,18 @@ class RunArtifacts:
         except StorageError:
             if not relative:
                 raise
-            return self._find_file(relative)  # which can perhaps be read
+            return self._find_file(relative)  # a file may be readable in a folder that is not
         if isinstance(listing, NotFoundError):
             return None
         if not relative:
             return Entry("", is_dir=True)
-        # Web servers hide some names, and list no versions.
-        if name in listing or any(entry.version is not None for entry in listing.values()):
+        # Web servers hide some names, and list no validators.
+        if name in listing or any(entry.validator is not None for entry in listing.values()):
             return listing.get(name)
         return self._find_unlisted(relative)
 
     def _find_unlisted(self, relative: str) -> Entry | None:
-        with suppress(StorageError):  # the error of reading it as a file is clearer
+        with suppress(StorageError):  # fetching it as a file raises a clearer one
             if self.listings.get(relative):
                 return Entry(posixpath.basename(relative), is_dir=True)
         return self._find_file(relative)
@@ -116,11 +114,12 @@ class RunArtifacts:
         return Entry(posixpath.basename(relative), is_dir=False)
 
     def fetch(self, relative: str) -> str:
-        """Return the local path of a file, or of a folder with all that it holds.
+        """Fetch a file, or a folder with all that it holds, and return the local path.
 
         Raises:
             NotFoundError: If there is no such file or folder.
-            StorageError: If it cannot be fetched, or the cache cannot be written.
+            StorageError: If it cannot be fetched, if the cache cannot be written to, or if a
+                copy that this object gave out has been overwritten.
         """
         entry = self.find(relative) or (self._find_unlisted(relative) if relative else None)
         if entry is None:
@@ -129,155 +128,138 @@ class RunArtifacts:
             self._fetch_folder(relative)
         else:
             self._fetch_files([relative])
-        return self._get_local(relative)
+        return self._copies.get_path(relative)
 
     def _fetch_folder(self, folder: str) -> None:
-        below = self._fetch_below(folder)
-        if any(self._iter_others(below)):
-            # Removed from the storage, or fetched by a process that listed the folder later.
-            self.listings.forget(below)
-            below = self._fetch_below(folder)
-            with lock_run(self._run_cache):
-                for other in list(self._iter_others(below)):
-                    _remove(other)
+        tree = self._fetch_tree(folder)
+        if any(self._iter_others(tree)):
+            # Either removed from the storage, or fetched by a process with a newer listing.
+            self.listings.forget(tree)
+            tree = self._fetch_tree(folder)
+            with lock_run(self._copies.directory):
+                for other in sorted(self._iter_others(tree)):
+                    if self._copies.is_made_by_cache(other):
+                        remove(self._copies.get_path(other))
+                    else:
+                        self._set_aside(other)
 
-    def _fetch_below(self, folder: str) -> dict[str, Listing]:
-        below = self.listings.get_below(folder)
+    def _fetch_tree(self, folder: str) -> dict[str, Listing]:
+        tree = self.listings.get_tree(folder)
         self._fetch_files(
             posixpath.join(folder, name)
-            for folder, listing in below.items()
+            for folder, listing in tree.items()
             for name, entry in listing.items()
             if not entry.is_dir
         )
-        for folder in below:
+        for folder in tree:
             self.make_folder(folder)
-        return below
+        return tree
 
-    def _iter_others(self, below: dict[str, Listing]) -> Iterator[str]:
-        """Yield the local paths of what is listed in none of the folders."""
-        for folder, listing in below.items():
-            local = self._get_local(folder)
-            for name in os.listdir(local):
-                if name not in listing and posixpath.join(folder, name) not in self._settled:
-                    yield os.path.join(local, name)
+    def _iter_others(self, tree: dict[str, Listing]) -> Iterator[str]:
+        """Yield the local files and folders that are not listed."""
+        for folder, listing in tree.items():
+            for name in os.listdir(self._copies.get_path(folder)):
+                other = posixpath.join(folder, name)
+                if name not in listing and other not in self._current:
+                    yield other
 
     def _fetch_files(self, files: Iterable[str]) -> None:
         files = list(files)
         if time.monotonic() - self._used >= MINUTE:
-            mark_used(self._run_cache)
+            mark_used(self._copies.directory)
             self._used = time.monotonic()
-        if not self._settle(files):
+        if not self._update_current(files):
             return
         cache_size = get_cache_size()
-        with lock_run(self._run_cache):
-            self._download(self._settle(files))  # others may have fetched some in the meantime
+        with lock_run(self._copies.directory):
+            outdated = self._update_current(files)  # others may have fetched some meanwhile
+            self._set_overwritten_aside(outdated)
+            self._download(outdated)
             self._check_names(files)
-        make_room(os.path.dirname(self._run_cache), cache_size)
+        make_room(os.path.dirname(self._copies.directory), cache_size)
+
+    def _set_overwritten_aside(self, files: Sequence[str]) -> None:
+        """Move overwritten copies away, so that they can be fetched again.
+
+        Raises:
+            StorageError: If one of them came from this object. Then this program may have written
+                to it, and would go on as if it had changed the artifact. Other programs lose
+                nothing and get a warning.
+        """
+        overwritten = [file for file in files if self._copies.check(file).is_overwritten]
+        messages = {file: self._set_aside(file) for file in overwritten}
+        for file in overwritten:
+            if file in self._current:
+                raise StorageError(messages[file])
+
+    def _set_aside(self, relative: str) -> str:
+        """Move away what the cache did not write, log a warning, and return its text."""
+        aside = self._copies.set_aside(relative)
+        message = (
+            f"{self.listings.get_url(relative)!r} was written to the cache, not to the storage: "
+            f"{READ_ONLY}. What was written is now in {aside!r}"
+        )
+        logger.warning("%s", message)
+        return message
 
     def _download(self, files: Sequence[str]) -> None:
-        partial = os.path.join(self._run_cache, "partial")
-        _remove(partial)  # of a process that was killed
+        partial = os.path.join(self._copies.directory, "partial")
+        remove(partial)  # left by a process that was killed
         os.makedirs(partial)
-        copies = [os.path.join(partial, str(number)) for number in range(len(files))]
+        targets = [os.path.join(partial, str(number)) for number in range(len(files))]
         try:
-            paths = [self.listings.locate(file).path for file in files]
+            paths = [self.listings.get_place(file).path for file in files]
             storage = self.listings.place.storage
-            outcomes = storage.fetch_many(list(zip(paths, copies, strict=True)))
-            for file, copy, outcome in zip(files, copies, outcomes, strict=True):
+            outcomes = storage.fetch_many(list(zip(paths, targets, strict=True)))
+            for file, target, outcome in zip(files, targets, outcomes, strict=True):
                 if outcome is None:
-                    self._keep(file, copy)
+                    entry = self.listings.get_entry(file)
+                    self._copies.add(file, target, entry and entry.validator)
+                    self._current.add(file)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         for file, outcome in zip(files, outcomes, strict=True):
             if outcome is not None:
-                if self.listings.get_entry(file) is not None:  # it may be gone since
+                if self.listings.get_entry(file) is not None:  # it may have been removed
                     self.listings.forget([posixpath.dirname(file)])
                 raise self._explain(outcome)
 
     def _check_names(self, files: Sequence[str]) -> None:
-        """Raise StorageError if a copy replaced another whose name differs only by case."""
+        """Raise StorageError if the copies of two files have the same local name."""
         for file in files:
             if not self._is_current(file):
                 url = self.listings.get_url(file)
-                raise StorageError(f"{url!r} and another name are one name in the cache directory")
+                raise StorageError(
+                    f"{url!r} and another artifact have the same name in the cache: the local "
+                    "filesystem ignores case"
+                )
 
     def _explain(self, error: StorageError) -> StorageError:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return make_cache_error(self._run_cache, cause)
+            return make_cache_error(self._copies.directory, cause)
         return error
 
-    def _keep(self, file: str, copy: str) -> None:
-        """Move a copy to its place. Killed at any point, this leaves no wrong validator."""
-        local, validator = self._get_local(file), self._get_validator_path(file)
-        self._clear_way(posixpath.dirname(file))
-        if os.path.isdir(local):
-            _remove(local)
-        os.makedirs(os.path.dirname(validator), exist_ok=True)
-        _remove(validator)
-        if os.name != "nt":  # Windows does not replace a file that is read only
-            os.chmod(copy, 0o444)
-        os.replace(copy, local)
-        entry = self.listings.get_entry(file)
-        with open(copy, "w", encoding="utf-8") as stream:
-            json.dump([entry and entry.version, _get_local_validator(local)], stream)
-        os.replace(copy, validator)
-        self._settled.add(file)
-
-    def _settle(self, files: Sequence[str]) -> list[str]:
-        """Settle the files whose copies are current, and return the others."""
+    def _update_current(self, files: Sequence[str]) -> list[str]:
+        """Remember the files with a current copy, and return the others."""
         current = set(filter(self._is_current, files))
-        self._settled |= current
+        self._current |= current
         return [file for file in files if file not in current]
 
     def _is_current(self, file: str) -> bool:
-        """Whether there is a copy of a file: whole, and of the version that is listed."""
-        try:
-            with open(self._get_validator_path(file), encoding="utf-8") as stream:
-                version, local_validator = json.load(stream)
-            if local_validator != _get_local_validator(self._get_local(file)):
-                return False
-        except (OSError, ValueError):
-            return False
-        if file in self._settled:
-            return True
+        """Whether there is a whole copy of a file, of the content that is listed."""
+        copy = self._copies.check(file)
+        if not copy.is_whole or file in self._current:
+            return copy.is_whole
         entry = self.listings.get_entry(file)
-        return entry is not None and entry.version is not None and entry.version == version
+        return (
+            entry is not None and entry.validator is not None and entry.validator == copy.validator
+        )
 
     def make_folder(self, folder: str) -> str:
-        """Return the local path of a folder, made unless it exists. Nothing is fetched."""
-        local = self._get_local(folder)
+        """Return the local path of a folder, created if needed. Nothing is fetched."""
+        local = self._copies.get_path(folder)
         if not os.path.isdir(local):
-            with lock_run(self._run_cache):
-                self._clear_way(folder)
+            with lock_run(self._copies.directory):
+                self._copies.make_folder(folder)
         return local
-
-    def _clear_way(self, folder: str) -> None:
-        """Make a folder, and remove files of an earlier time that stand in its way."""
-        names = folder.split("/")
-        for depth in range(1, len(names) + 1):
-            local = self._get_local("/".join(names[:depth]))
-            if os.path.isfile(local):
-                _remove(local)
-        os.makedirs(self._get_local(folder), exist_ok=True)
-
-    def _get_local(self, relative: str) -> str:
-        return os.path.join(self._files, *relative.split("/")) if relative else self._files
-
-    def _get_validator_path(self, file: str) -> str:
-        digest = hashlib.sha256(file.encode("utf-8", "surrogatepass")).hexdigest()
-        return os.path.join(self._run_cache, "validators", digest)
-
-
-def _get_local_validator(local: str) -> list[int]:
-    """Return the copy's part of a validator, which changes when the copy is replaced or cut."""
-    status = os.stat(local)
-    return [status.st_ino, status.st_size, status.st_mtime_ns]
-
-
-def _remove(local: str) -> None:
-    """Remove a file or a folder, if it is there."""
-    if os.path.isdir(local):
-        shutil.rmtree(local)
-    elif os.path.lexists(local):
-        os.remove(local)

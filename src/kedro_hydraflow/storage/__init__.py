@@ -1,7 +1,7 @@
-"""Paths and bytes: listing folders and reading many files, local or remote.
+"""Listing folders and reading many files, local or remote.
 
-A `Place` is a file or folder; `locate` gives that of a path or URL. Calls on many files take
-text paths of one `Storage`.
+`locate` turns a path or URL into a `Place`: a file or folder on a `Storage`. Calls for many files
+are made on the `Storage`, with paths as text.
 """
 
 from __future__ import annotations

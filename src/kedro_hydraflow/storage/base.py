@@ -1,4 +1,4 @@
-"""What a storage is: folders and bytes, named by text paths."""
+"""The interface of storages: folders and files, named by paths as text."""
 
 from __future__ import annotations
 
@@ -22,33 +22,34 @@ T = TypeVar("T")
 
 
 class Entry(NamedTuple):
-    """One name in a folder."""
+    """A file or folder in a listing."""
 
     name: str
     is_dir: bool
     is_broken: bool = False
-    """A symbolic link whose target is not there."""
+    """Whether it is a symbolic link whose target does not exist."""
 
     size: int | None = None
-    """In bytes; None if the listing does not tell."""
+    """In bytes; None if the listing has none."""
 
-    version: str | None = None
-    """Another one whenever the file's content changes; None if the listing does not tell."""
+    validator: str | None = None
+    """The file's validator, see `Storage.get_validators`; None if the listing has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed(Generic[T]):
-    """What many files hold, by their positions in a call."""
+    """The parsed content of many files, in the order of the call."""
 
     values: list[T | KedroHydraflowError | None]
-    """What each file was parsed into; None without a file; or why it cannot be read or parsed."""
+    """For each file what its content was parsed into, None if there is no such file, or an error
+    if it cannot be read or parsed."""
 
     validators: list[str | None]
-    """What `Storage.stat_many` gave for each file before it was read."""
+    """The validator of each file from before it was read, see `Storage.get_validators`."""
 
 
 class Storage(ABC):
-    """Holds files. Paths are text, with `sep` between names."""
+    """A filesystem or object store. Paths are text, with `sep` between names."""
 
     sep = "/"
 
@@ -56,24 +57,24 @@ class Storage(ABC):
     """Whether each read is a request over a network, which takes milliseconds."""
 
     is_process_local = False
-    """Whether only this process sees what is there."""
+    """Whether other processes cannot see its files."""
 
-    can_stat = False
-    """Whether `stat_many` and `read_parsed` give validators of files."""
+    has_validators = False
+    """Whether `get_validators` and `read_parsed` return validators."""
 
     @property
     @abstractmethod
     def key(self) -> Hashable:
-        """Equal for two storages if their paths name the same files, in this process."""
+        """Equal for two storages on which the same paths name the same files."""
 
     @abstractmethod
     def list_dir(self, path: str, limit: int | None = None) -> list[Entry]:
-        """Return what a folder holds, freshly listed, sorted by name.
+        """Return the entries of a folder, listed anew and sorted by name.
 
         Args:
             path: The folder.
-            limit: How many entries are enough, any of them. A remote folder is always
-                listed whole.
+            limit: The number of entries that is enough, whichever they are. A remote folder is
+                always listed completely.
 
         Raises:
             NotFoundError: If there is no such folder.
@@ -83,7 +84,7 @@ class Storage(ABC):
     def list_many(
         self, paths: Sequence[str], limit: int | None = None
     ) -> list[list[Entry] | StorageError]:
-        """Return as `list_dir` does for each folder, or why it cannot be listed."""
+        """Return the entries of each folder as `list_dir` does, or the error of listing it."""
         return [self._try_list_dir(path, limit) for path in paths]
 
     def _try_list_dir(self, path: str, limit: int | None = None) -> list[Entry] | StorageError:
@@ -94,71 +95,70 @@ class Storage(ABC):
 
     @abstractmethod
     def read_parsed(self, paths: Sequence[str], parse: Callable[[bytes], T]) -> Parsed[T]:
-        """Read and parse many files. No more than a few of them are in memory at a time.
+        """Read and parse many files. Only a few of them are in memory at a time.
 
         Args:
             paths: The files.
-            parse: Takes the content of a file. What it raises of our own errors is the file's
-                value, with the path in front. It is called in any order and perhaps in another
-                thread, but never twice at a time, and must not read anything itself.
+            parse: Parses the content of a file. If it raises a `KedroHydraflowError`, that is
+                the file's value, prefixed with the path. It is called in any order, possibly
+                from another thread, but never concurrently. It must not read from a storage.
         """
 
     def read_many(self, paths: Sequence[str]) -> list[bytes | StorageError | None]:
-        """Return the content of each file: None if there is none, or why it cannot be read."""
+        """Return the content of each file, None if there is no such file, or the error."""
         return self.read_parsed(paths, _keep).values  # type: ignore[return-value]
 
-    def stat_many(self, paths: Sequence[str]) -> list[str | None]:
+    def get_validators(self, paths: Sequence[str]) -> list[str | None]:
         """Return the validator of each file: text that changes whenever its content does.
 
-        None where there is no such file, where it was changed so lately that the next change
-        may leave no trace, or where the storage has none.
+        It is None if there is no such file, if the storage has no validators, or if the file was
+        changed so recently that its validator might survive the next change.
         """
         return [None] * len(paths)
 
     @abstractmethod
     def fetch_many(self, files: Sequence[tuple[str, str]]) -> list[StorageError | None]:
-        """Copy each file to a local path, without holding it in memory.
+        """Copy files to local paths, without holding them in memory.
 
-        A local file that exists is overwritten. One that could not be copied whole may be
-        left in part.
+        Existing local files are overwritten. A copy that fails may leave a part of the file.
 
         Args:
-            files: Pairs of the file's path here, and the local path.
+            files: Pairs of a path on this storage and a local path.
 
         Returns:
-            For each file None, or why it could not be copied.
+            For each file None, or the error of copying it.
         """
 
     @abstractmethod
     def is_dir(self, path: str) -> bool:
-        """Tell whether a folder exists.
+        """Whether a folder exists.
 
         Raises:
-            StorageError: If that cannot be told.
+            StorageError: If the storage denies access or cannot be reached.
         """
 
     @abstractmethod
     def to_path(self, path: str) -> AnyPath:
-        """Return a path as the object that users get."""
+        """Return a path as a ``pathlib.Path``, or as a ``UPath`` on remote storage."""
 
     @abstractmethod
     def join(self, path: str, *names: str) -> str:
-        """Return the path of something inside a folder."""
+        """Return the path of a file or folder in a folder."""
 
     @abstractmethod
     def split(self, path: str) -> tuple[str, str]:
-        """Return the folder that holds a path, and the path's name in it."""
+        """Return the parent folder of a path, and its last name."""
 
     @abstractmethod
-    def url(self, path: str) -> str:
-        """Return a path as text for messages: with its protocol, without credentials."""
+    def get_url(self, path: str) -> str:
+        """Return the URL of a path for messages, without credentials; a local path as it is."""
 
     @abstractmethod
-    def identity(self, path: str) -> str:
-        """Return text that names a path for all processes and times, without credentials."""
+    def get_identity(self, path: str) -> str:
+        """Return text that identifies a path in every process, without credentials."""
 
     def read(self, path: str) -> bytes | None:
-        """Return the content of a file, None if there is none.
+        """Return the content of a file, None if there is no such file.
 
         Raises:
             StorageError: If it cannot be read.
@@ -171,11 +171,11 @@ class Storage(ABC):
     def parse_content(
         self, path: str, content: bytes, parse: Callable[[bytes], T]
     ) -> T | KedroHydraflowError:
-        """Return what a file's content is parsed into, or why it cannot be."""
+        """Return the parsed content of a file, or the error of parsing it with the file's URL."""
         try:
             return parse(content)
         except KedroHydraflowError as exc:
-            return prefix_error(self.url(path), exc)
+            return prefix_error(self.get_url(path), exc)
 
 
 def _keep(content: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Making many requests at once: bounded, retried, and given up when nothing answers."""
+"""Making many concurrent requests, with retries, and giving up when nothing answers."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 MAX_CONCURRENCY = 64
-"""How many requests are in flight at once, unless a client or its options say less."""
+"""The number of concurrent requests, unless a client or its options set fewer."""
 
 MAX_ATTEMPTS = 8
-"""How often a request is made that fails for a transient reason."""
+"""The number of attempts for a request that fails for a transient reason."""
 
 GIVE_UP_AFTER = 60.0
-"""Seconds after the first attempt at a request; later than that no other one begins."""
+"""Seconds from the first attempt at a request after which no further attempt begins."""
 
 WAIT = 0.2
 LONGEST_WAIT = 5.0
-"""Seconds before a request is made again: a random part of `WAIT`, which doubles with each
-attempt up to `LONGEST_WAIT`."""
+"""Seconds to wait before a retry: a random part of `WAIT`, which doubles with each attempt up to
+`LONGEST_WAIT`."""
 
 
 class NotTriedError(Exception):
-    """A request was not made, because the storage had stopped answering other requests."""
+    """A request was not made, because the storage no longer answers."""
 
 
 def run_requests(
@@ -43,18 +43,18 @@ def run_requests(
 ) -> list[T | Exception]:
     """Make a request for each argument, in fsspec's event loop.
 
-    What fails for a transient reason is tried again, after growing waits. When a request
-    has failed for good while none succeeded, the storage is down: all that are left fail
-    at once.
+    Requests that fail for a transient reason are retried after growing waits. If all attempts
+    at a request fail, and no other request gets an answer meanwhile, the storage is down: the
+    remaining requests fail at once.
 
     Args:
-        make_request: Makes one request. What it raises is its result.
+        make_request: Makes one request.
         arguments: One for each request.
-        concurrency: How many requests are in flight at once.
+        concurrency: The number of concurrent requests.
         timeout: Seconds for each attempt; None leaves it to the client.
 
     Returns:
-        The result of each request, or why it failed.
+        The result of each request, or the exception that its last attempt raised.
     """
     from fsspec.asyn import get_loop, sync
 
@@ -64,7 +64,7 @@ def run_requests(
 
 
 class _Requests(Generic[A, T]):
-    """Many requests of one kind, and whether the storage still answers them."""
+    """Many requests of one kind, and whether the storage still answers."""
 
     def __init__(
         self,
@@ -84,24 +84,24 @@ class _Requests(Generic[A, T]):
 
         async def work() -> None:
             for i, argument in waiting:
-                results[i] = await self._settle(argument)
+                results[i] = await self._complete(argument)
 
         await asyncio.gather(*(work() for _ in range(min(self._concurrency, len(arguments)))))
         return results
 
-    async def _settle(self, argument: A) -> T | Exception:
-        """Return what came of one request in the end."""
+    async def _complete(self, argument: A) -> T | Exception:
+        """Return the final result of a request, and watch for an outage."""
         if self._outage is not None:
-            return NotTriedError(f"not tried after others had failed: {describe(self._outage)}")
+            return NotTriedError(f"not tried, as other requests failed: {describe(self._outage)}")
         n_answers = self._n_answers
-        result = await self._try_repeatedly(argument)
+        result = await self._try_with_retries(argument)
         if not _is_transient_failure(result):
             self._n_answers += 1
         elif self._n_answers == n_answers:
             self._outage = cast("Exception", result)
         return result
 
-    async def _try_repeatedly(self, argument: A) -> T | Exception:
+    async def _try_with_retries(self, argument: A) -> T | Exception:
         """Return the result of the last attempt."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + GIVE_UP_AFTER
@@ -114,7 +114,7 @@ class _Requests(Generic[A, T]):
             if clock() + wait >= deadline:
                 break
             await asyncio.sleep(wait)
-            if self._outage is not None:  # noticed by another request during the wait
+            if self._outage is not None:  # detected by another request during the wait
                 break
             result = await self._try(argument)
         return result

@@ -1,14 +1,14 @@
-"""From a URL to the storage behind it, and to the client that talks to it."""
+"""Making the storage of a URL, and choosing its client."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import MissingPackageError, StorageError, describe
-from kedro_hydraflow.redaction import get_harmless, redact, redact_url
+from kedro_hydraflow.redaction import get_safe_cause, redact, redact_url
 from kedro_hydraflow.storage import obstore_client
 from kedro_hydraflow.storage.engines import check_engine
-from kedro_hydraflow.storage.foreign_errors import missing_filesystem
+from kedro_hydraflow.storage.foreign_errors import make_missing_package_error
 from kedro_hydraflow.storage.fsspec_client import FsspecClient
 from kedro_hydraflow.storage.remote import RemoteStorage
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def make_storage(root: UPath, engine: str | None) -> RemoteStorage:
-    """Return the storage below a URL.
+    """Return the storage of a URL.
 
     Raises:
-        OptionError: If the engine cannot serve it.
+        OptionError: If the engine cannot serve the URL.
         MissingPackageError: If the engine is not installed.
     """
     return RemoteStorage(root, _choose_client(root, engine))
@@ -46,7 +46,7 @@ def _choose_client(root: UPath, engine: str | None) -> Callable[[UPath], Client]
 
 
 def make_root(location: Any, storage_options: Mapping[str, Any]) -> UPath:
-    """Return a URL with the options of its filesystem.
+    """Return a location as a ``UPath`` with the options of its filesystem.
 
     Raises:
         MissingPackageError: If the package for the URL's protocol is not installed.
@@ -59,9 +59,9 @@ def make_root(location: Any, storage_options: Mapping[str, Any]) -> UPath:
     try:
         path: UPath = UPath(location, **storage_options)
     except ImportError as exc:
-        raise missing_filesystem(str(location), exc) from exc
+        raise make_missing_package_error(str(location), exc) from exc
     except (ValueError, TypeError) as exc:
         shown = redact_url(str(location))
         message = f"cannot open {shown!r}: {redact(describe(exc), storage_options)}"
-        raise StorageError(message) from get_harmless(exc, storage_options)
+        raise StorageError(message) from get_safe_cause(exc, storage_options)
     return path

@@ -1,4 +1,4 @@
-"""The engines that can talk to an object store."""
+"""The engines for object stores."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ ENGINES = ("fsspec", "obstore")
 
 
 def check_engine(engine: str | None) -> None:
-    """Raise OptionError unless it is one of `ENGINES`, or None, which leaves the choice open."""
+    """Raise OptionError unless an engine is one of `ENGINES`, or None for the default."""
     if engine not in (None, *ENGINES):
         raise OptionError(f"engine: expected one of {ENGINES}, found {engine!r}")

@@ -1,9 +1,9 @@
-"""What the errors of filesystems and their clients mean: absent, denied, or worth a retry.
+"""Classifying errors of filesystems and their clients as absent, denied or transient.
 
-No two clients agree. s3fs raises the builtin errors with botocore's ClientError as cause,
-and a plain OSError for 401; gcsfs a plain OSError for 403 and an HttpError for 401; adlfs the
-HttpResponseError of the Azure SDK; HTTP the ClientResponseError of aiohttp; obstore errors
-of its own, whose text has the status. None of these packages is imported here.
+No two clients agree. s3fs raises builtin errors with botocore's ClientError as the cause, and a
+plain OSError for 401; gcsfs raises a plain OSError for 403 and an HttpError for 401; adlfs the
+HttpResponseError of the Azure SDK; fsspec's HTTP filesystem the ClientResponseError of aiohttp;
+obstore its own errors, with the status in their text. None of these packages is imported here.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _TRANSIENT_ERRORS = frozenset(
         "TimeoutException",  # httpx
     }
 )
-"""Errors of connections, by name; those of Python go by the names of their base classes."""
+"""The names of classes of connection errors; their subclasses count too."""
 
 _DENIED_ERRORS = frozenset(
     {
@@ -64,35 +64,35 @@ _DENIED_ERRORS = frozenset(
 
 
 def is_absence(exc: BaseException, *, in_archive: bool = False) -> bool:
-    """Tell whether an error says that there is no such file or folder."""
-    if in_archive and isinstance(exc, KeyError):  # how some archives say it
+    """Whether an error means that there is no such file or folder."""
+    if in_archive and isinstance(exc, KeyError):  # some archives raise it
         return True
     return isinstance(exc, (FileNotFoundError, NotADirectoryError)) or get_status(exc) == 404
 
 
 def is_denial(exc: BaseException) -> bool:
-    """Tell whether an error says that the credentials are wrong, absent or not enough."""
+    """Whether an error means that credentials are missing, wrong or insufficient."""
     if get_status(exc) in (401, 403) or _get_names(exc) & _DENIED_ERRORS:
         return True
     return str(exc).startswith("Forbidden: ")  # gcsfs
 
 
 def is_transient(exc: BaseException) -> bool:
-    """Tell whether a request that failed so may succeed when it is made again."""
+    """Whether a request that failed with an error may succeed when it is retried."""
     if is_denial(exc) or isinstance(exc, (FileNotFoundError, NotADirectoryError)):
         return False
     names = _get_names(exc)
-    if names & _TRANSIENT_ERRORS:  # some have a code that is no status
+    if names & _TRANSIENT_ERRORS:  # some have a `code` that is not an HTTP status
         return True
     status = get_status(exc)
     if status is not None:
         return status in _TRANSIENT_STATUSES
-    # An error of obstore without a status is a connection that failed.
+    # obstore's error for a failed connection is this one without a status.
     return "GenericError" in names and "obstore" in type(exc).__module__
 
 
 def get_status(exc: BaseException) -> int | None:
-    """Return the HTTP status in an error or its causes, None if there is none."""
+    """Return the HTTP status of an error or its causes, None if they have none."""
     for link in _iter_chain(exc):
         response = getattr(link, "response", None)
         if isinstance(response, dict):  # of botocore
@@ -112,7 +112,7 @@ def get_status(exc: BaseException) -> int | None:
 
 
 def describe_foreign(exc: BaseException) -> str:
-    """Return an error's type and text, without what obstore adds: dumps of XML and of Rust."""
+    """Return an error's type and text, without the XML and Rust dumps that obstore adds."""
     text = describe(exc).partition("\n\nDebug source")[0]
     answer = re.search(r"<Error>.*", text, re.DOTALL)
     if answer is None:
@@ -121,8 +121,8 @@ def describe_foreign(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {': '.join(said)}"
 
 
-def missing_filesystem(url: str, exc: ImportError) -> MissingPackageError:
-    """Return the error that names the extra to install for a URL."""
+def make_missing_package_error(url: str, exc: ImportError) -> MissingPackageError:
+    """Return the error for a URL whose filesystem is not installed; it names the extra."""
     protocols = [link.partition(":")[0] for link in url.split("::")]
     extras = [_EXTRAS[p] for p in (p.partition("+")[0] for p in protocols) if p in _EXTRAS]
     advice = f"pip install 'kedro-hydraflow[{','.join(extras)}]'" if extras else "install it"

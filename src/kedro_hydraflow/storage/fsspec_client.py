@@ -1,4 +1,4 @@
-"""Any filesystem of fsspec as a client."""
+"""A client for all filesystems of fsspec."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _THREADS = {"webdav": 16}
-"""For filesystems that are not asynchronous, how many threads use one at once. Most of their
-connections take one at a time: several threads on one of paramiko block each other."""
+"""The number of threads for filesystems that are not asynchronous, by protocol. The default is
+one: most of them cannot share a connection, and threads on one of paramiko block each other."""
 
 _WITH_TIMEOUTS = frozenset(
     {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "mlflow"}
@@ -34,9 +34,9 @@ _WITH_TIMEOUTS = frozenset(
 _TIMEOUT = 60.0
 _CONNECT_TIMEOUT = 10.0
 _READ_TIMEOUT = 30.0
-"""Seconds without a sign of life from the server."""
+"""Seconds without data from the server."""
 
-_VERSION_FIELDS = (
+_VALIDATOR_FIELDS = (
     "ETag",
     "etag",
     "generation",
@@ -48,11 +48,11 @@ _VERSION_FIELDS = (
     "CRC",
     "date_time",
 )
-"""Fields of a listing that change with a file's content, of which filesystems have some."""
+"""The fields of a listing that change with a file's content. Each filesystem has some of them."""
 
 
 class FsspecClient(Client):
-    """A filesystem of fsspec, of this package's own: with no cache of listings."""
+    """A client for a filesystem of fsspec, without a cache of listings."""
 
     def __init__(self, root: UPath) -> None:
         import fsspec
@@ -67,7 +67,7 @@ class FsspecClient(Client):
         self.concurrency = _THREADS.get(root.protocol, 1)
         if self._is_async:
             self.concurrency = _get_pool_size(options)
-            if hasattr(fs, "retries"):  # s3fs: each of its attempts would be made many times
+            if hasattr(fs, "retries"):  # s3fs would retry each attempt
                 fs.retries = 1
         elif hasattr(fs, "ftp"):  # paramiko, which has no timeout of its own
             fs.ftp.get_channel().settimeout(_READ_TIMEOUT)
@@ -100,7 +100,7 @@ class FsspecClient(Client):
         return entries
 
     async def _is_file(self, path: str, listed: list[dict[str, Any]]) -> bool:
-        """Tell whether an empty listing is that of a file: archives list nothing there."""
+        """Whether a path without entries is a file: archives list a file as an empty folder."""
         if not listed:
             info = await self._call("info", path)
             return bool(info["type"] == "file")
@@ -113,13 +113,13 @@ class FsspecClient(Client):
     @override
     async def fetch(self, path: str, target: str) -> None:
         await self._call("get_file", path, target)
-        if not os.path.exists(target):  # what some do with a folder
+        if not os.path.exists(target):  # some filesystems copy nothing for a folder
             raise FileNotFoundError(path)
 
 
 _NO_LISTING = (
-    "this server answered with {}: there is no such directory, or it does not list directories, "
-    "which finding runs takes. A single run can be read by its URL all the same"
+    "the server answered with {}: the directory does not exist, or the server does not list "
+    "directories, as is required to find runs. A single run can still be read by its URL"
 )
 
 
@@ -130,16 +130,17 @@ def _iter_entries(here: str, listed: Iterable[dict[str, Any]]) -> Iterable[Entry
             if info["type"] == "directory":
                 yield Entry(name, is_dir=True)
             else:
-                yield Entry(name, is_dir=False, size=info.get("size"), version=_get_version(info))
+                size, validator = info.get("size"), _get_validator(info)
+                yield Entry(name, is_dir=False, size=size, validator=validator)
 
 
-def _get_version(info: Mapping[str, Any]) -> str | None:
-    known = [f"{info[name]}" for name in _VERSION_FIELDS if info.get(name) is not None]
+def _get_validator(info: Mapping[str, Any]) -> str | None:
+    known = [f"{info[name]}" for name in _VALIDATOR_FIELDS if info.get(name) is not None]
     return " ".join([*known, str(info.get("size"))]) if known else None
 
 
 def _read_links(path: str, listed: Iterable[dict[str, Any]]) -> list[Entry]:
-    """Return the entries of the page that a web server makes of a directory."""
+    """Return the entries that a web server's page for a directory links to."""
     entries = []
     here = path.rstrip("/")
     for info in listed:
@@ -147,14 +148,14 @@ def _read_links(path: str, listed: Iterable[dict[str, Any]]) -> list[Entry]:
         if parent == here and name and not name.startswith("?"):
             entries.append(Entry(urllib.parse.unquote(name), info["type"] == "directory"))
     if not entries:
-        raise OSError(_NO_LISTING.format("a page without links to anything in it"))
+        raise OSError(_NO_LISTING.format("a page without links to entries"))
     return entries
 
 
 def tune(protocol: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a filesystem's options for reading many small files, now and as they are.
+    """Return the options of a filesystem with defaults for reading many small files.
 
-    What the user set stays as it is. The links of a chained URL are tuned too.
+    Options that the user set are kept. The links of a chained URL are tuned too.
     """
     tuned = dict(options)
     if "target_protocol" in tuned:
@@ -163,12 +164,12 @@ def tune(protocol: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if protocol in ("s3", "s3a"):
         return _merge(
             {
-                # One GET for a file, without a HEAD to see whether it takes several.
+                # One GET for each file, without a HEAD for its size.
                 "max_concurrency": 1,
                 "use_listings_cache": False,
                 "config_kwargs": {
                     "max_pool_connections": MAX_CONCURRENCY,
-                    # This package retries.
+                    # The retries are made here, in `bulk`.
                     "retries": {"total_max_attempts": 1},
                 },
             },
@@ -186,14 +187,14 @@ def tune(protocol: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _make_timeout() -> Any:
-    """Return aiohttp's timeouts: not for a whole transfer, which may be large."""
+    """Return aiohttp's timeouts, with none for a whole transfer, which may be large."""
     from aiohttp import ClientTimeout
 
     return ClientTimeout(None, sock_connect=_CONNECT_TIMEOUT, sock_read=_READ_TIMEOUT)
 
 
 def _merge(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return defaults with a user's options over them, one mapping into the other."""
+    """Return defaults updated with a user's options, nested mappings included."""
     merged = {**defaults, **options}
     for name, value in defaults.items():
         if isinstance(value, dict) and isinstance(options.get(name), dict):
@@ -202,7 +203,7 @@ def _merge(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str,
 
 
 def _get_pool_size(options: Mapping[str, Any]) -> int:
-    """Return how many connections there are; more requests would wait, and time out, for one."""
+    """Return the number of connections. More requests would wait for one and time out."""
     config = options.get("config_kwargs") or {}
     return int(config.get("max_pool_connections", MAX_CONCURRENCY))
 
@@ -212,7 +213,6 @@ def _warn_about_emulator(options: Mapping[str, Any]) -> None:
     probing = os.environ.get("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "true").lower()
     if endpoint and probing in ("true", "1"):
         logger.warning(
-            "gcsfs asks an endpoint of your own for features of Google's that it may not have, "
-            "which takes seconds for each bucket; set GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT=false "
-            "before Python starts"
+            "gcsfs probes a custom endpoint for features that only Google has, which takes seconds "
+            "for each bucket; set GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT=false before Python starts"
         )

@@ -1,4 +1,4 @@
-"""The local filesystem, read with the operating system's own calls."""
+"""The local filesystem, read with the calls of the operating system."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_TICK_NS = 2 * 10**9
-"""Filesystems' clocks go in steps of up to two seconds: two changes in one look the same."""
+CLOCK_STEP_NS = 2 * 10**9
+"""The coarsest step of a filesystem's clock. Two changes within a step have the same time."""
 
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
@@ -30,12 +30,12 @@ class LocalStorage(Storage):
     """The local filesystem.
 
     Args:
-        base: The directory that relative paths start from: the working directory may be
-            another one when a file is read, in another process or after ``chdir``.
+        base: The directory of relative paths. The working directory may be a different one by
+            the time a file is read: after ``chdir``, or in another process.
     """
 
     sep = os.sep
-    can_stat = True
+    has_validators = True
 
     def __init__(self, base: str = "") -> None:
         self._base = base
@@ -46,7 +46,7 @@ class LocalStorage(Storage):
     def __hash__(self) -> int:
         return hash(self._base)
 
-    def _locate(self, path: str) -> str:
+    def _resolve(self, path: str) -> str:
         return os.path.join(self._base, path) if self._base else path
 
     @property
@@ -57,10 +57,10 @@ class LocalStorage(Storage):
     @override
     def list_dir(self, path: str, limit: int | None = None) -> list[Entry]:
         try:
-            with os.scandir(self._locate(path) or ".") as entries:
+            with os.scandir(self._resolve(path) or ".") as entries:
                 return sorted(map(_make_entry, islice(entries, limit)))
         except (FileNotFoundError, NotADirectoryError) as exc:
-            if _is_below_broken_link(self._locate(path)):
+            if _is_below_broken_link(self._resolve(path)):
                 raise StorageError(_describe_broken_link("list the directory", path)) from exc
             raise NotFoundError(f"there is no directory {path!r}") from exc
         except (OSError, ValueError) as exc:
@@ -68,7 +68,7 @@ class LocalStorage(Storage):
 
     @override
     def read_parsed(self, paths: Sequence[str], parse: Callable[[bytes], T]) -> Parsed[T]:
-        latest = time.time_ns() - _TICK_NS
+        latest = time.time_ns() - CLOCK_STEP_NS
         values: list[T | KedroHydraflowError | None] = []
         validators: list[str | None] = []
         for path in paths:
@@ -83,24 +83,24 @@ class LocalStorage(Storage):
 
     def _read(self, path: str) -> tuple[bytes | StorageError | None, os.stat_result | None]:
         try:
-            return _read_file(self._locate(path))
+            return _read_file(self._resolve(path))
         except (FileNotFoundError, NotADirectoryError) as exc:
-            if _is_below_broken_link(self._locate(path)):
-                return _caused(StorageError(_describe_broken_link("read", path)), exc), None
+            if _is_below_broken_link(self._resolve(path)):
+                return _with_cause(StorageError(_describe_broken_link("read", path)), exc), None
             return None, None
         except (OSError, ValueError) as exc:
-            return _caused(StorageError(f"cannot read {path!r}: {describe(exc)}"), exc), None
+            return _with_cause(StorageError(f"cannot read {path!r}: {describe(exc)}"), exc), None
 
     @override
-    def stat_many(self, paths: Sequence[str]) -> list[str | None]:
-        latest = time.time_ns() - _TICK_NS
-        return [self._stat(path, latest) for path in paths]
+    def get_validators(self, paths: Sequence[str]) -> list[str | None]:
+        latest = time.time_ns() - CLOCK_STEP_NS
+        return [self._get_validator(path, latest) for path in paths]
 
-    def _stat(self, path: str, latest: int) -> str | None:
+    def _get_validator(self, path: str, latest: int) -> str | None:
         try:
-            return _make_validator(os.stat(self._locate(path)), latest)
+            return _make_validator(os.stat(self._resolve(path)), latest)
         except (OSError, ValueError):
-            return None  # whoever reads it learns why
+            return None  # reading it reports why
 
     @override
     def fetch_many(self, files: Sequence[tuple[str, str]]) -> list[StorageError | None]:
@@ -108,21 +108,21 @@ class LocalStorage(Storage):
 
     def _fetch(self, path: str, target: str) -> StorageError | None:
         try:
-            shutil.copyfile(self._locate(path), target)
+            shutil.copyfile(self._resolve(path), target)
         except FileNotFoundError as exc:
-            return _caused(NotFoundError(f"there is no file {path!r}"), exc)
+            return _with_cause(NotFoundError(f"there is no file {path!r}"), exc)
         except (OSError, ValueError) as exc:
-            return _caused(StorageError(f"cannot copy {path!r}: {describe(exc)}"), exc)
+            return _with_cause(StorageError(f"cannot copy {path!r}: {describe(exc)}"), exc)
         return None
 
     @override
     def is_dir(self, path: str) -> bool:
         try:
-            return stat.S_ISDIR(os.stat(self._locate(path) or ".").st_mode)
+            return stat.S_ISDIR(os.stat(self._resolve(path) or ".").st_mode)
         except (FileNotFoundError, NotADirectoryError):
             return False
         except (OSError, ValueError) as exc:
-            raise StorageError(f"cannot look at {path!r}: {describe(exc)}") from exc
+            raise StorageError(f"cannot access {path!r}: {describe(exc)}") from exc
 
     @override
     def to_path(self, path: str) -> Path:
@@ -135,25 +135,25 @@ class LocalStorage(Storage):
     @override
     def split(self, path: str) -> tuple[str, str]:
         if path in ("", os.curdir, os.pardir):
-            path = os.path.abspath(self._locate(path))
+            path = os.path.abspath(self._resolve(path))
         return os.path.split(path)
 
     @override
-    def url(self, path: str) -> str:
+    def get_url(self, path: str) -> str:
         return path or "."
 
     @override
-    def identity(self, path: str) -> str:
-        return os.path.abspath(self._locate(path))
+    def get_identity(self, path: str) -> str:
+        return os.path.abspath(self._resolve(path))
 
 
 def _read_file(path: str) -> tuple[bytes, os.stat_result]:
-    """Return a file's content, and its status before: in no more calls than `open` makes."""
+    """Return a file's content, and its status from before; with as few calls as possible."""
     file = os.open(path, _READ_FLAGS)
     try:
         status = os.fstat(file)
         content = os.read(file, status.st_size + 1)
-        if len(content) != status.st_size:  # it grows, or is no ordinary file
+        if len(content) != status.st_size:  # it has grown, or is not a regular file
             while piece := os.read(file, 2**16):
                 content += piece
         return content, status
@@ -178,16 +178,16 @@ def _make_entry(entry: os.DirEntry[str]) -> Entry:
 
 
 def _is_below_broken_link(path: str) -> bool:
-    """Tell whether something is absent only because a link on its path leads nowhere."""
+    """Whether a path does not exist because of a broken symbolic link in it."""
     while path and not os.path.lexists(path):
         path = os.path.dirname(path)
     return os.path.islink(path) and not os.path.exists(path)
 
 
 def _describe_broken_link(action: str, path: str) -> str:
-    return f"cannot {action} {path!r}: a symbolic link on the way leads nowhere"
+    return f"cannot {action} {path!r}: a symbolic link in the path is broken"
 
 
-def _caused(error: StorageError, cause: BaseException) -> StorageError:
+def _with_cause(error: StorageError, cause: BaseException) -> StorageError:
     error.__cause__ = cause
     return error

@@ -1,4 +1,4 @@
-"""From a path or URL, as users give it, to the storage that holds it."""
+"""Finding the storage of a path or URL."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def locate(location: Location, storage_options: Mapping[str, Any] | None = None) -> Place:
-    """Return the place of a path or URL. Nothing is read, and no connection made.
+    """Return the place of a path or URL, without reading anything or connecting.
 
     Args:
-        location: A local path, a ``file:`` URI (percent-encoded), a ``UPath``, or a URL
-            that fsspec knows, chained ones (``zip://…::s3://…``) included.
-        storage_options: Passed on to the fsspec filesystem, but for ``engine``: ``"fsspec"`` or
-            ``"obstore"``. By default obstore reads from S3, Google Cloud Storage and Azure
-            where it is installed and the other options name the credentials.
+        location: A local path, a ``file:`` URI (percent-encoded), a ``UPath``, or a URL of
+            fsspec, including chained ones (``zip://…::s3://…``).
+        storage_options: Options of the fsspec filesystem, and ``engine``: ``"fsspec"`` or
+            ``"obstore"``. The default for S3, Google Cloud Storage and Azure is obstore if it
+            is installed and the other options include the credentials.
 
     Raises:
-        OptionError: If it is neither a path nor a URL, or the engine cannot serve it.
+        OptionError: If the location is neither a path nor a URL, or the engine cannot serve it.
         MissingPackageError: If the package for the URL's protocol is not installed.
         StorageError: If no filesystem is known for the protocol.
     """
@@ -44,7 +44,7 @@ def locate(location: Location, storage_options: Mapping[str, Any] | None = None)
         return _locate_locally(os.fspath(location))
     elif not hasattr(location, "storage_options"):
         raise OptionError(f"expected a path or a URL, found {location!r}")
-    # Imported here, for asyncio and more stand behind it.
+    # Imported here, because it imports asyncio and more.
     from kedro_hydraflow.storage.connect import make_root, make_storage
 
     options = dict(storage_options or {})
@@ -56,13 +56,13 @@ def locate(location: Location, storage_options: Mapping[str, Any] | None = None)
 
 
 _WHOLE_ARCHIVE = re.compile(r"^(zip|tar|libarchive)(://\*)?::")
-"""Spellings of the root of an archive that fsspec takes elsewhere."""
+"""Spellings of an archive's root, as fsspec accepts them elsewhere."""
 
 _LOCAL = LocalStorage()
 
 
 def _locate_locally(path: str) -> Place:
-    return _make_local_place(os.fspath(Path(path)))  # without a slash at the end
+    return _make_local_place(os.fspath(Path(path)))  # without a trailing slash
 
 
 def _make_local_place(path: str) -> Place:
@@ -70,10 +70,10 @@ def _make_local_place(path: str) -> Place:
 
 
 def is_url(location: str) -> bool:
-    """Tell whether text is a URL of fsspec rather than a local path."""
+    """Whether text is a URL of fsspec rather than a local path."""
     if re.match(r"[A-Za-z][\w+.-]*://|file:", location):
         return True
-    link, separator, _ = location.partition("::")  # as in zip::s3://…, but a::b is a name
+    link, separator, _ = location.partition("::")  # zip::s3://… is a URL, a::b is a file name
     if not separator or not link.isidentifier():
         return False
     from fsspec import available_protocols
@@ -82,8 +82,8 @@ def is_url(location: str) -> bool:
 
 
 def _file_uri_to_path(uri: str) -> str:
-    """Return the path of a ``file:`` URI; percent escapes are decoded."""
-    from urllib.request import url2pathname  # 50 ms that others do not need
+    """Return the path of a ``file:`` URI, with percent escapes decoded."""
+    from urllib.request import url2pathname  # takes 50 ms to import
 
     path = uri.removeprefix("file:")
     if path.startswith("//"):

@@ -1,13 +1,13 @@
-"""Artifacts that an MLflow server keeps for its clients, as a filesystem of fsspec.
+"""Artifacts that an MLflow server serves, as a filesystem of fsspec.
 
-It reads MLflow's artifact API, ``mlflow/server/handlers.py``:
+It uses MLflow's artifact API, see ``mlflow/server/handlers.py``:
 
-- ``GET /api/2.0/mlflow-artifacts/artifacts?path=<folder>`` lists a folder as JSON. A folder
-  that is not there has an empty list, as on an object store.
-- ``GET /api/2.0/mlflow-artifacts/artifacts/<file>`` gives a file.
+- ``GET /api/2.0/mlflow-artifacts/artifacts?path=<folder>`` returns a listing as JSON. That of a
+  folder that does not exist is empty, as on an object store.
+- ``GET /api/2.0/mlflow-artifacts/artifacts/<file>`` returns the content of a file.
 
-The URLs are ``mlflow://`` and a path; which server, ``base_url`` says. Importing the module
-makes fsspec and ``UPath`` know them.
+The URLs are ``mlflow://`` and a path; the option ``base_url`` names the server. Importing this
+module registers the protocol with fsspec and ``UPath``.
 """
 
 from __future__ import annotations
@@ -33,32 +33,30 @@ from kedro_hydraflow.storage.mlflow_login import MlflowLogin
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-PROTOCOL = "mlflow"  # of letters alone, or UPath takes it for the name of a local folder
+PROTOCOL = "mlflow"  # letters only, or UPath takes it for a local folder
 
 _API = "/api/2.0/mlflow-artifacts/artifacts"
 _CONNECT_TIMEOUT = 10.0
 _READ_TIMEOUT = 120.0
-"""Seconds without a sign of life, MLflow's own default: the server may have to fetch a whole
-file from its storage before it begins to send."""
+"""Seconds without data from the server, MLflow's own default: the server may first have to fetch
+the whole file from its storage."""
 
 _CHUNK = 1 << 20
 
 
 class ArtifactsPath(UPath):
-    """A path of an artifact on an MLflow server."""
+    """The path of an artifact on an MLflow server."""
 
     __slots__ = ()
 
 
 class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
-    """The artifacts of an MLflow server, for reading.
-
-    It logs in as MLflow does, which has to be installed: see `MlflowLogin`.
+    """The artifacts of an MLflow server, read-only. It logs in with `MlflowLogin`.
 
     Args:
-        base_url: The server, ``https://host:port`` and a prefix if it has one.
-        username: Instead of the login that MLflow would use.
-        password: The one that goes with it.
+        base_url: The server: ``https://host:port``, with its prefix if it has one.
+        username: The user, instead of the login that MLflow would use.
+        password: The user's password.
         **kwargs: Options of every filesystem of fsspec.
 
     Raises:
@@ -97,8 +95,8 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
                 listed = (await response.json()).get("files", [])
             except (ValueError, AttributeError, self._aiohttp.ContentTypeError) as exc:
                 raise StorageError(
-                    f"{self._base_url} answered with something else than MLflow's list of "
-                    "artifacts; is it the URL of an MLflow server?"
+                    f"expected MLflow's list of artifacts, found another answer: is "
+                    f"{self._base_url} the URL of an MLflow server?"
                 ) from exc
         if not listed and path != "/":
             raise FileNotFoundError(path)
@@ -136,7 +134,7 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
 
     def _open(self, path: str, mode: str = "rb", **_: Any) -> io.BytesIO:
         if mode != "rb":
-            raise NotImplementedError("artifacts on an MLflow server are read, not written")
+            raise NotImplementedError("artifacts on an MLflow server are read-only")
         return io.BytesIO(self.cat_file(path))
 
     @asynccontextmanager
@@ -146,7 +144,7 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
             async with self._get(path, _API + urllib.parse.quote(path)) as response:
                 yield response
         except self._aiohttp.ClientResponseError as exc:
-            # With some storages behind them servers fail on what is not there.
+            # With some backends, servers answer so for files that do not exist.
             if exc.status in (400, 500):
                 await self._require_file(path)
             raise
@@ -159,13 +157,13 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
     async def _get(
         self, path: str, url: str, query: dict[str, str] | None = None
     ) -> AsyncIterator[Any]:
-        """Make a request, and explain why it failed."""
+        """Make a request, and translate its errors."""
         from yarl import URL
 
         if self._session is None:
             self._session = self._make_session()
             weakref.finalize(self, HTTPFileSystem.close_session, self.loop, self._session)
-        if query:  # with each slash quoted, as signatures want it
+        if query:  # with each slash quoted, as signatures require
             url += "?" + urllib.parse.urlencode(query, quote_via=urllib.parse.quote)
         request = await asyncio.to_thread(self._login.sign, self._base_url + url)
         target = URL(request.url, encoded=True)
@@ -180,7 +178,8 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
             sock_connect=_CONNECT_TIMEOUT,
             sock_read=float(os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", _READ_TIMEOUT)),
         )
-        connector = self._aiohttp.TCPConnector(limit=MAX_CONCURRENCY, ssl=self._login.make_ssl())
+        ssl_context = self._login.make_ssl_context()
+        connector = self._aiohttp.TCPConnector(limit=MAX_CONCURRENCY, ssl=ssl_context)
         return self._aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True)
 
     async def _explain(self, response: Any, path: str, *, is_listing: bool) -> Exception:
@@ -192,7 +191,7 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
         if status == 404 or "serve-artifacts" in text:
             return StorageError(
                 f"{self._base_url} does not serve artifacts ({status}): start it with "
-                "`mlflow server --serve-artifacts`, or say with artifact_root where they are"
+                "`mlflow server --serve-artifacts`, or set artifact_root to their location"
             )
         error: Exception = self._aiohttp.ClientResponseError(
             response.request_info, response.history, status=status, message=text
@@ -207,6 +206,6 @@ register_path(PROTOCOL, ArtifactsPath, clobber=True)
 def make_artifacts_root(
     base_url: str, username: str | None = None, password: str | None = None
 ) -> UPath:
-    """Return the root of a server's artifacts. The arguments are those of the filesystem."""
+    """Return the root of a server's artifacts. For the arguments see `ArtifactsFileSystem`."""
     login = {"username": username, "password": password} if username else {}
     return ArtifactsPath(f"{PROTOCOL}:///", base_url=base_url, **login)

@@ -1,8 +1,8 @@
-"""Requests that an MLflow server lets in, because they log in as MLflow's own client does.
+"""Logging in at an MLflow server as MLflow's own client does.
 
-MLflow's client makes its requests in ``http_request`` of ``mlflow/utils/rest_utils.py``. What
-that adds to a request is taken from the same functions of MLflow: credentials, headers,
-plugins, certificates. MLflow makes requests with ``requests``, so that is installed with it.
+MLflow's client makes its requests in ``http_request`` of ``mlflow/utils/rest_utils.py``. The same
+functions of MLflow supply the credentials, headers, plugins and certificates here. MLflow depends
+on ``requests``, so that is installed with it.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from kedro_hydraflow.errors import MissingPackageError
 from kedro_hydraflow.redaction import redact_url
 
 _SAME_HEADERS = 10.0
-"""Seconds for which the headers of MLflow's providers are sent again. To resolve them for each
-request would take longer than a request."""
+"""Seconds for which the headers of MLflow's providers are reused. Resolving them takes longer
+than a request."""
 
 _KUBERNETES = ("kubernetes", "kubernetes-namespaced")
 
 
 class SignedRequest(NamedTuple):
-    """A GET request with everything that a server wants to see."""
+    """A GET request with its credentials."""
 
     url: str
-    """The URL as it was signed, not to be quoted again."""
+    """The URL as it was signed, already quoted."""
 
     headers: dict[str, str]
 
 
 class MlflowLogin:
-    """How to log in at an MLflow server.
+    """The login at an MLflow server.
 
     Args:
         base_url: The server.
-        username: Instead of the login that MLflow's variables, files and plugins give.
-        password: The one that goes with it.
+        username: The user, instead of the login from MLflow's variables, files and plugins.
+        password: The user's password.
 
     Raises:
         MissingPackageError: If MLflow is not installed.
@@ -51,8 +51,8 @@ class MlflowLogin:
             from mlflow.utils.credentials import get_default_host_creds
         except ImportError as exc:
             raise MissingPackageError(
-                f"artifacts on the MLflow server {redact_url(base_url)!r} are read with MLflow's "
-                f"login, and MLflow is not installed ({exc}): pip install 'kedro-hydraflow[mlflow]'"
+                f"reading artifacts from the MLflow server {redact_url(base_url)!r} needs MLflow, "
+                f"which is not installed ({exc}): pip install 'kedro-hydraflow[mlflow]'"
             ) from exc
         self._get_host_creds = get_default_host_creds
         self._base_url = base_url
@@ -62,7 +62,7 @@ class MlflowLogin:
     def sign(self, url: str) -> SignedRequest:
         """Return a GET request for a URL of the server.
 
-        The environment is read each time, and a plugin may ask a service for a token.
+        The environment is read each time, and a plugin may request a token from a service.
         """
         from requests import Request
 
@@ -71,7 +71,7 @@ class MlflowLogin:
         authorization = self._make_authorization(creds)
         if authorization is not None:
             headers["Authorization"] = authorization
-        request = Request("GET", url, headers=headers, auth=self._find_signer(creds)).prepare()
+        request = Request("GET", url, headers=headers, auth=self._get_auth(creds)).prepare()
         signed = {
             name: value if isinstance(value, str) else value.decode("latin-1")
             for name, value in request.headers.items()
@@ -93,8 +93,8 @@ class MlflowLogin:
             return _make_basic(creds.username, creds.password)
         return f"Bearer {creds.token}" if creds.token else None
 
-    def _find_signer(self, creds: Any) -> Any:
-        """Return what signs a request of ``requests``, None if nothing does."""
+    def _get_auth(self, creds: Any) -> Any:
+        """Return the ``auth`` of a request of ``requests``, None if it has none."""
         if self._own_login is not None:
             return None
         if creds.aws_sigv4:
@@ -107,13 +107,13 @@ class MlflowLogin:
             return fetch_auth(creds.auth)
         return None
 
-    def make_ssl(self) -> ssl.SSLContext:
-        """Return how to verify the server, and the certificate to show to it."""
+    def make_ssl_context(self) -> ssl.SSLContext:
+        """Return the SSL context: how to verify the server, and the client's certificate."""
         from requests import Session
         from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
         creds = self._get_host_creds(self._base_url)
-        with Session() as session:  # which knows REQUESTS_CA_BUNDLE
+        with Session() as session:  # it reads REQUESTS_CA_BUNDLE
             settings = session.merge_environment_settings(
                 self._base_url, {}, None, creds.verify, creds.client_cert_path
             )
@@ -132,13 +132,13 @@ class MlflowLogin:
 
     @property
     def advice(self) -> str:
-        """What to do when the server denies access."""
+        """The advice for users when the server denies access."""
         creds = self._get_host_creds(self._base_url)
         if self._own_login is None and creds.auth and not creds.aws_sigv4:
             return (
-                f"it does not accept what MLFLOW_TRACKING_AUTH={creds.auth} adds to a request. "
-                "If that plugin has to answer a challenge of the server (Kerberos, Digest), which "
-                "is not supported for artifacts, give their location as artifact_root"
+                f"it rejects what the plugin MLFLOW_TRACKING_AUTH={creds.auth} adds to a request. "
+                "Plugins that answer a challenge of the server (Kerberos, Digest) are not "
+                "supported for artifacts: set artifact_root to the location of the artifacts"
             )
         if self._own_login is None and creds.aws_sigv4:
             return "check the AWS credentials and region that MLFLOW_TRACKING_AWS_SIGV4 signs with"

@@ -1,8 +1,8 @@
-"""S3, Google Cloud Storage and Azure through obstore, with the options of fsspec.
+"""A client for S3, Google Cloud Storage and Azure that uses obstore, with fsspec's options.
 
-obstore (the Rust crate object_store) reads many small objects in a fraction of the time that
-the Python clients take. It looks for credentials and regions in fewer places than they do, so
-it is the default only where the options name them.
+obstore (the Rust crate object_store) reads many small objects in a fraction of the time that the
+Python clients take. It looks for credentials and regions in fewer places than they do, so it is
+the default only if the options include them.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ _IGNORED = frozenset(
         "use_listings_cache",
     }
 )
-"""Options of fsspec's filesystems that make no difference here."""
+"""Options of fsspec's filesystems that have no effect here."""
 
 
 def connect(root: UPath) -> Client:
-    """Return a client of obstore, or of fsspec in a process where obstore would hang."""
+    """Return a client that uses obstore, or fsspec in a process where obstore would hang."""
     if _get_first_process() != os.getpid():
         logger.debug("obstore does not work in a forked process; reading with fsspec")
         return FsspecClient(root)
@@ -60,7 +60,7 @@ def connect(root: UPath) -> Client:
 
 @functools.cache
 def _get_first_process() -> int:
-    """Return the id of the process that connected first, also in those forked from it.
+    """Return the ID of the first process that connected, in processes forked from it too.
 
     obstore's threads do not survive a fork: in the child, every request would wait for them.
     """
@@ -68,7 +68,7 @@ def _get_first_process() -> int:
 
 
 class ObstoreClient(Client):
-    """The buckets of one object store."""
+    """A client for an object store, with any of its buckets."""
 
     def __init__(self, root: UPath) -> None:
         from obstore import store
@@ -79,14 +79,14 @@ class ObstoreClient(Client):
         self.concurrency = self._options.concurrency
 
     def _open(self, path: str) -> tuple[Any, str]:
-        """Return the store of a path's bucket, and the rest of the path."""
+        """Return the obstore of a path's bucket, and the rest of the path."""
         bucket, _, key = path.strip("/").partition("/")
         if bucket not in self._stores:
             self._stores[bucket] = self._store_class(
                 bucket,
                 config=self._options.config,
                 client_options=self._options.client,
-                # This package retries, in the same way for all clients.
+                # The retries are made in `bulk`, the same for all clients.
                 retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=60)},
             )
         return self._stores[bucket], key
@@ -103,9 +103,10 @@ class ObstoreClient(Client):
         entries = [Entry(folder.rpartition("/")[2], is_dir=True) for folder in folders]
         for file in files:
             parent, _, name = file["path"].rpartition("/")
-            if parent == prefix and name:  # not what marks the folder itself
-                version = f"{file['e_tag']} {file['last_modified']} {file['size']}"
-                entries.append(Entry(name, is_dir=False, size=file["size"], version=version))
+            if parent == prefix and name:  # not the marker of the folder itself
+                size = file["size"]
+                validator = f"{file['e_tag']} {file['last_modified']} {size}"
+                entries.append(Entry(name, is_dir=False, size=size, validator=validator))
         return entries
 
     @override
@@ -126,9 +127,9 @@ class ObstoreClient(Client):
 
 
 def can_serve(protocol: str, options: Mapping[str, Any]) -> bool:
-    """Whether obstore is installed and would see the same as fsspec's filesystem.
+    """Whether obstore is installed and can replace fsspec's filesystem.
 
-    The options have to name the credentials, and for S3 the region or an endpoint.
+    The options must include the credentials, and for S3 the region or an endpoint.
     """
     if protocol not in _STORES:
         return False
@@ -141,24 +142,24 @@ def can_serve(protocol: str, options: Mapping[str, Any]) -> bool:
 
 
 def check_options(protocol: str, options: Mapping[str, Any]) -> None:
-    """Raise OptionError unless obstore can serve the protocol with these options.
+    """Raise OptionError unless obstore can serve a protocol with these options.
 
     Raises:
-        OptionError: If obstore has no such protocol, or no counterpart of an option.
-        ImportError: If it is not installed.
+        OptionError: If obstore does not support the protocol or an option.
+        ImportError: If obstore is not installed.
     """
     import obstore  # noqa: F401
 
     if protocol not in _STORES:
         raise OptionError(
-            f"engine: obstore reads {', '.join(sorted(_STORES))}, found {protocol!r}; "
-            "leave the engine out"
+            f"engine: obstore supports the protocols {', '.join(sorted(_STORES))}, "
+            f"found {protocol!r}; leave out engine, or set engine: fsspec"
         )
     _translate(protocol, options)
 
 
 class _Options:
-    """Options of fsspec, taken one after the other and translated into obstore's."""
+    """The options for obstore, translated from fsspec's one after the other."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._left = {k: v for k, v in options.items() if v is not None and k not in _IGNORED}
@@ -173,17 +174,17 @@ class _Options:
         self.is_complete = False
 
     def take(self, name: str) -> Any:
-        """Return an option's value and remove it, None if it is unset."""
+        """Remove an option and return its value, None if it is unset."""
         return self._left.pop(name, None)
 
     def rename(self, names: Mapping[str, str]) -> None:
-        """Take options that have other names in obstore, but the same values."""
+        """Take options that have another name in obstore, and the same values."""
         for name, theirs in names.items():
             if name in self._left:
                 self.config[theirs] = self._left.pop(name)
 
     def merge(self, name: str) -> None:
-        """Replace an option that is a mapping by the options in it."""
+        """Replace an option that is a mapping with the options in it."""
         for key, value in (self.take(name) or {}).items():
             self._left[key] = value
 
@@ -194,12 +195,16 @@ class _Options:
             self.client["allow_http"] = url.startswith("http://")
 
     def finish(self) -> _Options:
-        """Raise OptionError if an option is left that has no counterpart."""
+        """Return the translated options.
+
+        Raises:
+            OptionError: If an option is left, which obstore does not support.
+        """
         self.client.update(self.take("client_options") or {})
         if self._left:
             names = ", ".join(sorted(self._left))
             raise OptionError(
-                f"engine: obstore has no counterpart of the options {names}; leave them out, "
+                f"engine: obstore does not support the options {names}; leave them out, "
                 "or set engine: fsspec"
             )
         return self
@@ -244,7 +249,7 @@ def _translate_s3(options: _Options) -> _Options:
     for name in ("request_checksum_calculation", "response_checksum_validation", "retries"):
         options.take(name)
     if options.take("use_ssl") is False and "endpoint" not in options.config:
-        raise OptionError("engine: obstore: use_ssl=False needs an endpoint_url")
+        raise OptionError("use_ssl: with engine: obstore, False requires an endpoint_url")
     config = options.config
     has_place = "endpoint" in config or "region" in config or "AWS_REGION" in os.environ
     has_keys = "access_key_id" in config and (
@@ -264,7 +269,8 @@ def _translate_gcs(options: _Options) -> _Options:
         options.config["application_credentials"] = token
     elif token is not None:
         raise OptionError(
-            "engine: obstore: expected 'anon', a path to a JSON file or its content as token"
+            "token: with engine: obstore, expected 'anon', the path of a JSON file or its content; "
+            "for other tokens set engine: fsspec"
         )
     options.set_endpoint("base_url", options.take("endpoint_url"))
     options.is_complete = token is not None
@@ -300,7 +306,7 @@ _CONNECTION_PARTS = {
     "AccountKey": "account_key",
     "SharedAccessSignature": "sas_key",
 }
-"""Parts of an Azure connection string."""
+"""The parts of an Azure connection string, and obstore's names of them."""
 
 _STORES: dict[str, tuple[str, Callable[[_Options], _Options]]] = {
     "s3": ("S3Store", _translate_s3),
@@ -311,4 +317,4 @@ _STORES: dict[str, tuple[str, Callable[[_Options], _Options]]] = {
     "abfs": ("AzureStore", _translate_azure),
     "abfss": ("AzureStore", _translate_azure),
 }
-"""For each protocol, obstore's class and the function that translates its options."""
+"""For each protocol obstore's class, and the function that translates the options."""

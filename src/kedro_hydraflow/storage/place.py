@@ -1,4 +1,4 @@
-"""A file or folder: the storage that holds it, and its path there."""
+"""A file or folder: a storage and a path on it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A file or folder.
+    """A file or folder on a storage.
 
-    Its methods ask for one thing at a time. To read or list many, hand their paths to the
-    storage at once.
+    Its methods make one request at a time. To read or list many places, use the functions below
+    or the methods of the storage.
     """
 
     storage: Storage
@@ -32,26 +32,26 @@ class Place:
 
     @property
     def name(self) -> str:
-        """The last name in the path; empty for the top of a storage."""
+        """The last name in the path, empty for the root of a storage."""
         return self.storage.split(self.path)[1]
 
     @property
     def parent(self) -> Place:
-        """The folder that holds it."""
+        """The parent folder."""
         return Place(self.storage, self.storage.split(self.path)[0])
 
     @property
     def url(self) -> str:
-        """The path for messages: with its protocol, without credentials."""
-        return self.storage.url(self.path)
+        """The URL for messages, without credentials; a local path as it is."""
+        return self.storage.get_url(self.path)
 
     def join(self, *names: str) -> Place:
-        """Return something inside this folder. A name may be a path with ``/`` between names."""
+        """Return a file or folder in this folder. Names may be relative paths, with ``/``."""
         parts = [part for name in names for part in name.split("/")]
         return Place(self.storage, self.storage.join(self.path, *parts))
 
     def read(self) -> bytes | None:
-        """Return the content of the file, None if there is none.
+        """Return the content of the file, None if there is no such file.
 
         Raises:
             StorageError: If it cannot be read.
@@ -59,7 +59,7 @@ class Place:
         return self.storage.read(self.path)
 
     def list(self) -> list[Entry]:
-        """Return what the folder holds, freshly listed, sorted by name.
+        """Return the entries of the folder, listed anew and sorted by name.
 
         Raises:
             NotFoundError: If there is no such folder.
@@ -68,15 +68,15 @@ class Place:
         return self.storage.list_dir(self.path)
 
     def is_dir(self) -> bool:
-        """Return whether there is such a folder.
+        """Whether the folder exists.
 
         Raises:
-            StorageError: If the storage does not tell.
+            StorageError: If the storage denies access or cannot be reached.
         """
         return self.storage.is_dir(self.path)
 
     def to_path(self) -> AnyPath:
-        """Return the object that users get: a ``pathlib.Path``, or a ``UPath`` remotely."""
+        """Return the path as a ``pathlib.Path``, or as a ``UPath`` on remote storage."""
         return self.storage.to_path(self.path)
 
 
@@ -93,14 +93,14 @@ def group_by_storage(places: Iterable[Place]) -> dict[Storage, list[int]]:
 
 
 def read_parsed(places: Sequence[Place], parse: Callable[[bytes], T]) -> Parsed[T]:
-    """Return what files hold, as `Storage.read_parsed` does, on any storages."""
+    """Read and parse files on any storages, see `Storage.read_parsed`."""
     return _read_parsed(places, "", parse)
 
 
 def read_parsed_in(
     folders: Sequence[Place], relative: str, parse: Callable[[bytes], T]
 ) -> Parsed[T]:
-    """Return what the file of one relative path holds in each folder, as `read_parsed` does."""
+    """Read and parse the file at a relative path in each folder, see `read_parsed`."""
     return _read_parsed(folders, f"/{relative}", parse)
 
 
@@ -122,7 +122,7 @@ def _read_parsed(places: Sequence[Place], suffix: str, parse: Callable[[bytes], 
 
 
 def list_places(places: Sequence[Place]) -> list[list[Entry] | StorageError]:
-    """Return what folders hold, as `Storage.list_many` does, on any storages."""
+    """Return the entries of folders on any storages, see `Storage.list_many`."""
     listings: list[list[Entry] | StorageError] = [[] for _ in places]
     for storage, positions in group_by_storage(places).items():
         for i, entries in zip(

@@ -1,4 +1,4 @@
-"""Storages that are not the local filesystem: one way to ask them, whatever the client."""
+"""Storages other than the local filesystem, with the same behaviour for all clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kedro_hydraflow.errors import (
     StorageError,
     UnreachableError,
 )
-from kedro_hydraflow.redaction import get_harmless, redact, redact_url
+from kedro_hydraflow.redaction import get_safe_cause, redact, redact_url
 from kedro_hydraflow.storage.base import Entry, Parsed, Storage
 from kedro_hydraflow.storage.bulk import NotTriedError, run_requests
 from kedro_hydraflow.storage.foreign_errors import (
@@ -25,7 +25,7 @@ from kedro_hydraflow.storage.foreign_errors import (
     is_absence,
     is_denial,
     is_transient,
-    missing_filesystem,
+    make_missing_package_error,
 )
 
 if TYPE_CHECKING:
@@ -38,24 +38,24 @@ T = TypeVar("T")
 
 _ARCHIVES = frozenset({"zip", "tar", "libarchive"})
 _IN_PROCESS = frozenset({"", "file", "local", "memory", "data"}) | _ARCHIVES
-"""Protocols that take no network themselves."""
+"""Protocols that need no network."""
 
 
 class Client(ABC):
-    """What talks to one kind of storage. Paths are those of `UPath.path`.
+    """The interface of clients for remote storage. Paths are those of `UPath.path`.
 
-    The methods raise whatever the package behind them raises.
+    The methods raise the exceptions of the package that the client uses.
     """
 
     concurrency: int
-    """How many requests may be in flight at once."""
+    """The number of requests that may be made at once."""
 
     timeout: float | None = None
-    """Seconds for one small request, where the package behind has no timeouts of its own."""
+    """Seconds for a small request, if the package has no timeouts itself."""
 
     @abstractmethod
     async def list_dir(self, path: str) -> list[Entry]:
-        """Return what a folder holds, in any order, from the storage and no cache.
+        """Return the entries of a folder in any order, never from a cache.
 
         Raises:
             FileNotFoundError: If there is no such folder.
@@ -67,15 +67,15 @@ class Client(ABC):
 
     @abstractmethod
     async def fetch(self, path: str, target: str) -> None:
-        """Copy a file to a local path, piece by piece."""
+        """Copy a file to a local path in chunks."""
 
 
 class RemoteStorage(Storage):
-    """What lies below one URL. Connects on first use.
+    """A remote storage. It connects on first use.
 
     Args:
-        root: The URL, with the options of its filesystem.
-        make_client: Makes the client from the root.
+        root: A URL on it, with the options of its filesystem.
+        make_client: Returns the client for the root.
     """
 
     def __init__(self, root: UPath, make_client: Callable[[UPath], Client]) -> None:
@@ -108,7 +108,7 @@ class RemoteStorage(Storage):
     def list_many(
         self, paths: Sequence[str], limit: int | None = None
     ) -> list[list[Entry] | StorageError]:
-        listings = self._ask(lambda client: client.list_dir, paths)
+        listings = self._request(lambda client: client.list_dir, paths)
         return [
             self._make_error("list the directory", path, listing)
             if isinstance(listing, Exception)
@@ -124,7 +124,7 @@ class RemoteStorage(Storage):
 
             return read
 
-        results = self._ask(get_request, paths)
+        results = self._request(get_request, paths)
         values = [
             self._explain_unread(path, result) if isinstance(result, Exception) else result
             for path, result in zip(paths, results, strict=True)
@@ -132,7 +132,7 @@ class RemoteStorage(Storage):
         return Parsed(values, [None] * len(paths))
 
     def _explain_unread(self, path: str, exc: Exception) -> KedroHydraflowError | None:
-        """Return why a file cannot be read, None if it is absent."""
+        """Return the error for a file that was not read, None if there is no such file."""
         if isinstance(exc, KedroHydraflowError):
             return exc
         return None if self._is_absence(exc) else self._make_error("read", path, exc)
@@ -142,20 +142,20 @@ class RemoteStorage(Storage):
         def get_request(client: Client) -> Callable[[tuple[str, str]], Awaitable[None]]:
             return lambda file: client.fetch(*file)
 
-        results = self._ask(get_request, files, are_small=False)
+        results = self._request(get_request, files, are_small=False)
         return [
             None if result is None else self._make_error("fetch", path, result)
             for (path, _), result in zip(files, results, strict=True)
         ]
 
-    def _ask(
+    def _request(
         self,
         get_request: Callable[[Client], Callable[[A], Awaitable[T]]],
         arguments: Sequence[A],
         *,
         are_small: bool = True,
     ) -> list[T | Exception]:
-        """Make a request of the client for each argument, and return what comes of each."""
+        """Make a request with the client for each argument; return the results or errors."""
         try:
             client = self._connect()
         except StorageError as exc:
@@ -168,13 +168,14 @@ class RemoteStorage(Storage):
         )
 
     def _connect(self) -> Client:
-        if self._client is None or self._client[0] != os.getpid():  # none survives a fork
+        # A client does not survive a fork.
+        if self._client is None or self._client[0] != os.getpid():
             try:
                 client = self._make_client(self._root)
             except MissingPackageError:
                 raise
             except ImportError as exc:
-                raise missing_filesystem(str(self._root), exc) from exc
+                raise make_missing_package_error(str(self._root), exc) from exc
             except Exception as exc:
                 error = self._make_error("open", self._root.path, exc)
                 raise error from error.__cause__
@@ -195,7 +196,7 @@ class RemoteStorage(Storage):
         base = self._root
         while not f"{path}/".startswith(prefix := f"{base.path.strip('/')}/".lstrip("/")):
             if base.parent == base:
-                raise OptionError(f"{redact_url(path)!r} does not lie below {base}")
+                raise OptionError(f"{redact_url(path)!r} is not below {base}")
             base = base.parent
         relative = path[len(prefix) :]
         return base / relative if relative else base
@@ -210,7 +211,7 @@ class RemoteStorage(Storage):
         return parent, name
 
     @override
-    def url(self, path: str) -> str:
+    def get_url(self, path: str) -> str:
         root_url, root_path = self._shown_root
         path = path.strip("/")
         if path.startswith(root_path) and "::" not in root_url:
@@ -219,42 +220,42 @@ class RemoteStorage(Storage):
 
     @cached_property
     def _shown_root(self) -> tuple[str, str]:
-        """The URL and the path of the root; to make them takes longer than to read a file."""
+        """The URL and path of the root. To format them takes longer than to read a file."""
         root_url = _add_host(str(self._root), self._root.storage_options).rstrip("/")
         path = self._root.path.strip("/")
         return (f"{root_url}/", f"{path}/") if path else (f"{root_url}/", "")
 
     @override
-    def identity(self, path: str) -> str:
-        return f"{self.url(path)} {self._places}"
+    def get_identity(self, path: str) -> str:
+        return f"{self.get_url(path)} {self._server}"
 
     @cached_property
-    def _places(self) -> str:
-        return " ".join(_iter_places(self._root.storage_options))
+    def _server(self) -> str:
+        return " ".join(_iter_server_settings(self._root.storage_options))
 
     def _is_absence(self, exc: Exception) -> bool:
-        """Tell whether a client says that it has no such path, not that it cannot be opened."""
+        """Whether an error of a client means that a path is absent, not that it is denied."""
         return not isinstance(exc, StorageError) and is_absence(
             exc, in_archive=self._root.protocol in _ARCHIVES
         )
 
     def _make_error(self, action: str, path: str, exc: Exception) -> StorageError:
-        """Return our error for one of a client, with it as the cause if it shows no secret."""
+        """Return our error for an error of a client, which is its cause if it shows no secret."""
         if isinstance(exc, StorageError):
             return exc
         options = self._root.storage_options
         reason = redact(describe_foreign(exc), options)
         error: StorageError
         if isinstance(exc, NotTriedError) or is_transient(exc):
-            error = UnreachableError(f"cannot {action} {self.url(path)!r}: {reason}")
+            error = UnreachableError(f"cannot {action} {self.get_url(path)!r}: {reason}")
         elif self._is_absence(exc):
-            error = NotFoundError(f"there is no {self.url(path)!r}")
+            error = NotFoundError(f"there is no {self.get_url(path)!r}")
         elif is_denial(exc):
-            advice = f"access denied ({reason}); check `credentials`"
-            error = StorageError(f"cannot {action} {self.url(path)!r}: {advice}")
+            advice = f"access denied ({reason}); check `credentials` or `storage_options`"
+            error = StorageError(f"cannot {action} {self.get_url(path)!r}: {advice}")
         else:
-            error = StorageError(f"cannot {action} {self.url(path)!r}: {reason}")
-        error.__cause__ = get_harmless(exc, options)
+            error = StorageError(f"cannot {action} {self.get_url(path)!r}: {reason}")
+        error.__cause__ = get_safe_cause(exc, options)
         return error
 
 
@@ -266,7 +267,7 @@ def _iter_protocols(protocol: str, options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _add_host(url: str, options: Mapping[str, Any]) -> str:
-    """Return a URL with the host that its options name, where UPath leaves it out."""
+    """Return a URL with the host from its options, if UPath leaves it out."""
     scheme, separator, path = url.partition("://")
     if separator and path.startswith("/"):
         if "base_url" in options:  # WebDAV
@@ -277,8 +278,8 @@ def _add_host(url: str, options: Mapping[str, Any]) -> str:
     return url
 
 
-_PLACES = ("account_host", "account_name", "endpoint", "endpoint_url", "fo", "username")
-_ENVIRONMENT = (
+_SERVER_OPTIONS = ("account_host", "account_name", "endpoint", "endpoint_url", "fo", "username")
+_SERVER_VARIABLES = (
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3",
     "AZURE_STORAGE_ACCOUNT_NAME",
@@ -286,9 +287,9 @@ _ENVIRONMENT = (
 )
 
 
-def _iter_places(options: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what tells apart two servers that have the same URLs."""
-    for name in _PLACES:
+def _iter_server_settings(options: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the settings by which servers with the same URLs differ."""
+    for name in _SERVER_OPTIONS:
         if isinstance(options.get(name), str):
             yield f"{name}={redact_url(options[name])}"
     for part in str(options.get("connection_string", "")).split(";"):
@@ -296,5 +297,5 @@ def _iter_places(options: Mapping[str, Any]) -> Iterator[str]:
             yield redact_url(part)
     for name in ("client_kwargs", "target_options"):
         if isinstance(options.get(name), dict):
-            yield from _iter_places(options[name])
-    yield from (f"{name}={os.environ[name]}" for name in _ENVIRONMENT if name in os.environ)
+            yield from _iter_server_settings(options[name])
+    yield from (f"{name}={os.environ[name]}" for name in _SERVER_VARIABLES if name in os.environ)

@@ -175,7 +175,7 @@ class FileStore(Store):
             if isinstance(facts, NotARunError):
                 continue
             if isinstance(facts, Exception):
-                failures.append(Failure(storage.url(path), facts))
+                failures.append(Failure(storage.get_url(path), facts))
             elif include_deleted or not is_deleted(facts):
                 records.append(RunRecord(storage, path, name, experiment, facts or None))
         return FoundRuns(records, failures)

@@ -116,7 +116,7 @@ def _find_in_databases(root: Place, records: Sequence[RunRecord]) -> dict[str, S
 
 def _get_local(place: Place) -> str:
     """Return the absolute path of a local place."""
-    return place.storage.identity(place.path)
+    return place.storage.get_identity(place.path)
 
 
 def _open_uri(uri: str, source: Source, index: Index) -> Store:

@@ -31,7 +31,7 @@ from kedro_hydraflow.errors import (
     UnreachableError,
     describe,
 )
-from kedro_hydraflow.redaction import get_harmless, redact, redact_url
+from kedro_hydraflow.redaction import get_safe_cause, redact, redact_url
 from kedro_hydraflow.storage import Place, locate
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
@@ -402,7 +402,7 @@ class ServerStore(Store):
         return redact(text, self._secrets)
 
     def _get_cause(self, exc: Exception) -> Exception | None:
-        return get_harmless(exc, self._secrets)
+        return get_safe_cause(exc, self._secrets)
 
     @property
     def _secrets(self) -> dict[str, str]:
