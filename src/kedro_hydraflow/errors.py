@@ -53,6 +53,10 @@ class ConfigError(KedroHydraflowError, ValueError):
     """A stored configuration cannot be read, or a value in it cannot be resolved."""
 
 
+class GitLfsError(ConfigError, MetadataError):
+    """A file is a pointer of Git LFS: its content has not been downloaded."""
+
+
 class MissingKeyError(KedroHydraflowError, AttributeError):
     """``Run.get`` finds no value for a key."""
 

@@ -49,10 +49,11 @@ def test_odd_names_are_read_from_every_kind_of_location(
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_odd_names_are_read_remotely(tmp_path: Path, name: str) -> None:
     tracking_dir = TrackingDir(tmp_path / "mlruns")
-    tracking_dir.add_run(tracking_dir.add_experiment("train"), name, "lr: 1", {name: "1 0.5 1\n"})
+    metric = "val: 1/two words.é日本"  # as odd as MLflow allows
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), name, "lr: 1", {metric: "1 0.5 1\n"})
     fsspec.filesystem("memory").put(str(tracking_dir.root), f"/{tmp_path.name}", recursive=True)
     (run,) = Run.load(iter_run_dirs(f"memory://{tmp_path.name}"))
-    assert (run.info.run_id, run.get("lr"), run.metrics) == (name, 1, {name: 0.5})
+    assert (run.info.run_id, run.get("lr"), run.metrics) == (name, 1, {metric: 0.5})
     again = pickle.loads(pickle.dumps(run))
     assert (again.info.run_id, again.info.job_name) == (name, "train")
     if "::" not in name:  # UPath takes such a name for a chained URL

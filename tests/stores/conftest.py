@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from kedro_hydraflow import iter_run_dirs
-from tests.conftest import write
+from kedro_hydraflow import Run, RunCollection, iter_run_dirs
+from tests.conftest import Database, TrackingDir, write
 
 
 def find_run_ids(*args: Any, **kwargs: Any) -> list[str]:
@@ -174,6 +174,47 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     client.add_run("7", "f" * 32, stage="deleted")
     client.add_run("8", "e" * 32)
     return client
+
+
+class Tracker:
+    """Writes runs of the experiment "train" into one kind of store."""
+
+    def __init__(self, kind: str, root: Path, client: FakeClient) -> None:
+        self.kind = kind
+        self.root = root
+        self.client = client
+        self.location: dict[str, Any] = {"tracking_dir": root / "mlruns"}
+        if kind == "file":
+            self.files = TrackingDir(root / "mlruns")
+            self.files.add_experiment("train", "7")
+        elif kind == "sqlite":
+            self.database = Database(root / "mlflow.db")
+            self.database.add_experiment("train", 7)
+            self.location = {"tracking_dir": root / "mlflow.db"}
+        else:
+            client.runs.clear()
+            self.location = {"tracking_uri": FAKE}
+
+    def add_run(self, run_id: str, run_name: str | None = "", **tags: str) -> None:
+        """Write a run. In the names of tags ``_`` stands for a dot."""
+        tags = {key.replace("_", "."): value for key, value in tags.items()}
+        if self.kind == "file":
+            run_dir = self.files.add_run(self.files.root / "7", run_id, run_name=run_name)
+            for key, value in tags.items():
+                write(run_dir / "tags" / key, value)
+        elif self.kind == "sqlite":
+            self.database.add_run(7, run_id, tags={**tags}, name=run_name)
+        else:
+            self.client.add_run("7", run_id, tags=tags)
+            self.client.runs[-1].info.run_name = run_name
+
+    def load(self, **options: Any) -> RunCollection[Run[Any, Any]]:
+        return Run.load(iter_run_dirs(**self.location), **options)
+
+
+@pytest.fixture(params=["file", "sqlite", "server"])
+def tracker(request: pytest.FixtureRequest, tmp_path: Path, client: FakeClient) -> Tracker:
+    return Tracker(request.param, tmp_path / "tracked", client)
 
 
 def make_metric(value: float, step: int, timestamp: int = 0) -> Any:

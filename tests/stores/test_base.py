@@ -20,7 +20,7 @@ from kedro_hydraflow.stores.artifacts_store import ArtifactsStore
 from kedro_hydraflow.stores.base import CONFIG_FILE, restore_infinity
 from kedro_hydraflow.stores.record import ExperimentRecord, RunRecord
 from tests.conftest import DATABASE_SWEEP, SWEEP
-from tests.stores.conftest import FAKE, FakeClient, find_run_ids, make_metric
+from tests.stores.conftest import FAKE, FakeClient, Tracker, find_run_ids, make_metric
 
 # Filters -------------------------------------------------------------------------------
 
@@ -166,6 +166,20 @@ def test_configurations_are_where_the_store_says(make_store: Callable[[], Store]
         assert config is None or isinstance(config, dict)
     assert any(configs)
     assert store.get_run_errors(records) == [None] * len(records)
+
+
+def test_names_of_old_runs_are_tags(tracker: Tracker) -> None:
+    tracker.add_run("a", "recorded", mlflow_runName="tagged")
+    tracker.add_run("b", "", mlflow_runName="tagged")
+    tracker.add_run("c", None, mlflow_runName="null")
+    tracker.add_run("d", None, mlflow_user="ann")
+    names = ["recorded", "tagged", "null", None]
+    runs = tracker.load()
+    assert [run.info.run_name for run in runs] == names
+    assert runs.to_frame("run_name")["run_name"].to_list() == names
+    records = [replace(run.info.get_record(), facts=None, logged=None) for run in runs]
+    facts = runs[0].info.get_store().read_facts(records)
+    assert [of_run.get("run_name") for of_run in facts if isinstance(of_run, dict)] == names
 
 
 @pytest.mark.parametrize(

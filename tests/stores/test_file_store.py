@@ -9,6 +9,8 @@ import pytest
 
 from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
 from kedro_hydraflow.errors import (
+    ConfigError,
+    GitLfsError,
     MetadataError,
     NotARunError,
     NotFoundError,
@@ -295,6 +297,156 @@ def test_params_and_tags_are_raw_text(tracking_dir: TrackingDir) -> None:
     (run_dir / "tags/bad").write_bytes(b"\xff")
     with pytest.raises(MetadataError, match=r"tags.bad: expected UTF-8 text"):
         _ = Run(run_dir).tags
+
+
+FOREIGN = {
+    "desktop.ini": b"[.ShellClassInfo]\r\nIconResource=C:\\x\r\n",
+    "Thumbs.db": b"\xd0\xcf\x11\xe0\0\0",
+    ".DS_Store": b"\0\0\0\1Bud1\0\n1\n",
+    "._good": b"\0\5\x16\7\0\2\0\0Mac OS X        \n\n1\n",
+    ".gitkeep": b"",
+    ".nfs00000000021a5c3f0000002a": b"1 2 3\n",
+    "good~": b"1 2 3\n",
+    "~$good.xlsx": b"ann",
+    "Icon\r": b"",
+    "@eaDir/good@SynoResource": b"1 2 3\n",
+    ".ipynb_checkpoints/good": b"1 2 3\n",
+    "__MACOSX/._good": b"x",
+    "group/desktop.ini": b"[x]\n",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_files_of_other_programs_are_ignored(
+    tracking_dir: TrackingDir, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = {"good": "1 0.5 0\n", "group/desktop ini": "1 2 0\n"}
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", metrics=texts)
+    for kind in ("metrics", "params", "tags"):
+        path = run_dir / kind / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(FOREIGN[name])
+    for kind in ("params", "tags"):
+        for key, text in texts.items():
+            write(run_dir / kind / key, text)
+    run = Run(run_dir)
+    assert run.metrics == {"good": 0.5, "group/desktop ini": 2.0}
+    assert run.params == run.tags == texts
+    assert caplog.messages == []
+    assert run.get(f"tags.{name}", None) is run.get(f"metrics.{name}", None) is None
+
+
+@pytest.mark.parametrize("kind", ["metrics", "params", "tags"])
+def test_binary_files_are_skipped_and_logged(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")
+    write(run_dir / kind / "good", "1 0.5 0\n")
+    binary = run_dir / kind / ".good.swp"
+    binary.write_bytes(b"b0VIM 8.2\0\0\n\n1\n")
+    message = (
+        f"skipped: {binary}: expected text, found binary data: b'b0VIM 8.2\\x00\\x00\\n\\n1\\n'"
+    )
+    run = Run(run_dir)
+    assert list(getattr(run, kind)) == ["good"]
+    assert run.get(f"{kind}..good.swp", None) is None
+    assert caplog.messages == [message]
+    if kind == "metrics":
+        assert Run(run_dir).metric_history(".good.swp").is_empty()
+        assert caplog.messages == [message] * 2
+
+
+def test_hidden_names_that_mlflow_allows_are_kept(tracking_dir: TrackingDir) -> None:
+    """A configuration that was flattened with an empty prefix has such names."""
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")
+    params = {"._target_": "a.B", ".lr": "0.1", "a:b c-d.e_f/é": "1"}
+    for key, value in params.items():
+        write(run_dir / "params" / key, value)
+    assert Run(run_dir).params == params
+
+
+def test_names_of_old_runs_are_cached_with_the_tag(
+    tracking_dir: TrackingDir, tmp_path: Path, later: Callable[[], None], files_read: FilesRead
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for name in ("a", "b", "c"):
+        run_name = "recorded" if name == "c" else ""
+        run_dir = tracking_dir.add_run(experiment, name, run_name=run_name)
+        write(run_dir / "tags/mlflow.runName", f"old-{name}")
+    later()
+
+    def names() -> str:
+        files_read.clear()
+        runs = Run.load(iter_run_dirs(tracking_dir.root), index=tmp_path / "index")
+        read = [path for path in files_read.paths if path.endswith("mlflow.runName")]
+        return f"{runs.to_list('run_name')}, {len(read)} files"
+
+    assert names() == "['old-a', 'old-b', 'recorded'], 2 files"
+    assert names() == "['old-a', 'old-b', 'recorded'], 0 files"
+    write(experiment / "b/tags/mlflow.runName", "renamed")
+    assert names() == "['old-a', 'renamed', 'recorded'], 1 files"
+
+
+def test_names_of_old_runs_on_a_server_take_one_request_each(
+    tracking_dir: TrackingDir, tmp_path: Path, serve: Callable[[Path], WebServer]
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for name in ("run0", "run1", "run2"):
+        run_name = "recorded" if name == "run2" else ""
+        run_dir = tracking_dir.add_run(experiment, name, run_name=run_name)
+        if name != "run1":
+            write(run_dir / "tags/mlflow.runName", f"old-{name}")
+    server = serve(tracking_dir.root.parent)
+    for _ in range(2):
+        dirs = iter_run_dirs(f"{server.url}/mlruns")
+        runs = Run.load(dirs, index=tmp_path / "index")
+        assert runs.to_list("run_name") == ["old-run0", None, "recorded"]
+    counts = [server.count(f"{n}/tags/mlflow.runName") for n in ("run0", "run1", "run2")]
+    assert counts == [1, 1, 0]
+
+
+def test_unreadable_name_of_an_old_run_is_reported(tracking_dir: TrackingDir) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", run_name="")
+    (run_dir / "tags/mlflow.runName").write_bytes(b"\xff")
+    with pytest.raises(RunLoadError, match=r"tags.mlflow.runName: expected UTF-8 text"):
+        find_run_ids(tracking_dir.root)
+
+
+# Git LFS ---------------------------------------------------------------------------------
+
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 128\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["1/meta.yaml", "1/a/meta.yaml", "1/a/artifacts/.hydra/config.yaml"],
+)
+def test_pointers_of_git_lfs_are_reported(tracking_dir: TrackingDir, name: str) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", "lr: 1")
+    tracking_dir.add_run(tracking_dir.add_experiment("eval", "2"), "b", "lr: 1")
+    path = tracking_dir.root / name
+    write(path, POINTER)
+    with pytest.raises(RunLoadError) as raised:
+        Run.load(iter_run_dirs(tracking_dir.root))
+    assert f"{path}: it is a pointer of Git LFS, not the file itself; run `git lfs pull`" in str(
+        raised.value
+    )
+    (run,) = Run.load(iter_run_dirs(tracking_dir.root, on_error="warn"), on_error="warn")
+    assert run.info.run_id == "b"
+
+
+def test_pointers_of_git_lfs_in_one_run_are_errors(tracking_dir: TrackingDir) -> None:
+    metrics = {"loss": POINTER}
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", POINTER, metrics)
+    write(run_dir / "tags/stage", POINTER)
+    run = Run(run_dir)
+    with pytest.raises(ConfigError, match=r"config.yaml: it is a pointer of Git LFS"):
+        _ = run.cfg
+    for kind in ("metrics", "tags"):
+        with pytest.raises(MetadataError, match=r"run `git lfs pull`"):
+            getattr(run, kind)
+    with pytest.raises(GitLfsError, match=r"metrics.loss: it is a pointer"):
+        run.metric_history("loss")
 
 
 def test_metric_histories(tracking_dir: TrackingDir) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kedro_hydraflow.storage.base import Entry, Parsed, Storage
+from kedro_hydraflow.storage.base import Entry, Parsed, Storage, check_downloaded
 from kedro_hydraflow.storage.engines import check_engine
 from kedro_hydraflow.storage.local import LocalStorage
 from kedro_hydraflow.storage.locate import is_url, locate
@@ -30,6 +30,7 @@ __all__ = [
     "Parsed",
     "Place",
     "Storage",
+    "check_downloaded",
     "check_engine",
     "group_by_storage",
     "is_url",

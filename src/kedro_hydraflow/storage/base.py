@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from kedro_hydraflow.errors import KedroHydraflowError, StorageError, prefix_error
+from kedro_hydraflow.errors import GitLfsError, KedroHydraflowError, StorageError, prefix_error
 
 if TYPE_CHECKING:
     import os
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     Location = str | os.PathLike[str] | UPath
 
 T = TypeVar("T")
+
+_GIT_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""The beginning of every pointer, see https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md."""
 
 
 class Entry(NamedTuple):
@@ -104,9 +107,9 @@ class Storage(ABC):
                 from another thread, but never concurrently. It must not read from a storage.
         """
 
-    def read_many(self, paths: Sequence[str]) -> list[bytes | StorageError | None]:
+    def read_many(self, paths: Sequence[str]) -> list[bytes | KedroHydraflowError | None]:
         """Return the content of each file, None if there is no such file, or the error."""
-        return self.read_parsed(paths, _keep).values  # type: ignore[return-value]
+        return self.read_parsed(paths, _keep).values
 
     def get_validators(self, paths: Sequence[str]) -> list[str | None]:
         """Return the validator of each file: text that changes whenever its content does.
@@ -162,9 +165,10 @@ class Storage(ABC):
 
         Raises:
             StorageError: If it cannot be read.
+            GitLfsError: If it is a pointer of Git LFS.
         """
         (content,) = self.read_many([path])
-        if isinstance(content, StorageError):
+        if isinstance(content, KedroHydraflowError):
             raise content
         return content
 
@@ -173,9 +177,18 @@ class Storage(ABC):
     ) -> T | KedroHydraflowError:
         """Return the parsed content of a file, or the error of parsing it with the file's URL."""
         try:
+            check_downloaded(content)
             return parse(content)
         except KedroHydraflowError as exc:
             return prefix_error(self.get_url(path), exc)
+
+
+def check_downloaded(content: bytes) -> None:
+    """Raise GitLfsError if a file's content, or the beginning of it, is a pointer of Git LFS."""
+    if content.startswith(_GIT_LFS_POINTER):
+        raise GitLfsError(
+            "it is a pointer of Git LFS, not the file itself; run `git lfs pull` in the repository"
+        )
 
 
 def _keep(content: bytes) -> bytes:

@@ -55,6 +55,7 @@ class Place:
 
         Raises:
             StorageError: If it cannot be read.
+            GitLfsError: If it is a pointer of Git LFS.
         """
         return self.storage.read(self.path)
 

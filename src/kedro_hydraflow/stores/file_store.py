@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -36,6 +37,13 @@ from kedro_hydraflow.stores.base import (
     make_name_filter,
 )
 from kedro_hydraflow.stores.job_name import read_job_name
+from kedro_hydraflow.stores.logged_file import (
+    ForeignFileError,
+    is_apple_double,
+    is_logged_name,
+    parse_text,
+    refuse_binary,
+)
 from kedro_hydraflow.stores.meta_file import (
     META_FILE,
     parse_run_meta,
@@ -43,6 +51,7 @@ from kedro_hydraflow.stores.meta_file import (
 )
 from kedro_hydraflow.stores.metric_file import parse_latest, parse_points, sort_key
 from kedro_hydraflow.stores.record import (
+    RUN_NAME_TAG,
     ExperimentRecord,
     Experiments,
     Facts,
@@ -53,6 +62,7 @@ from kedro_hydraflow.stores.record import (
     RunRecord,
     is_deleted,
     is_finished,
+    make_run_record,
 )
 from kedro_hydraflow.stores.run_folder import get_folder_errors, is_run_id
 
@@ -201,7 +211,7 @@ class FileStore(Store):
         errors = get_folder_errors([Place(storage, paths[i]) for i in absent])
         for i, error in zip(absent, errors, strict=True):
             facts_of_runs[i] = error or {}  # no error: artifacts of a run that a database tracks
-        return facts_of_runs
+        return self._add_tagged_names(paths, facts_of_runs)
 
     @override
     def get_run_errors(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
@@ -224,7 +234,33 @@ class FileStore(Store):
         metas = read_metas([records[i] for i in recalled.unknown], parse_run_meta)
         # {} if there is no file; None, which is not cached, if the file is being written.
         read = [{} if meta is None else meta or None for meta in metas]
-        return recalled.complete(read, self._choose_validators([None] * len(read), read))
+        facts_of_runs = recalled.complete(read, self._choose_validators([None] * len(read), read))
+        return self._add_tagged_names(_get_paths(records), facts_of_runs)
+
+    def _add_tagged_names(self, paths: Sequence[str], facts_of_runs: list[Any]) -> list[Any]:
+        """Return the facts, with the name in `RUN_NAME_TAG` for runs that recorded no other.
+
+        The tag is cached by itself, because it changes without the ``meta.yaml``.
+        """
+        unnamed = [
+            i
+            for i, facts in enumerate(facts_of_runs)
+            if isinstance(facts, dict) and facts and not facts.get("run_name")
+        ]
+        if not unnamed:
+            return facts_of_runs
+        records = [
+            replace(make_run_record(Place(self._storage, paths[i])), facts=facts_of_runs[i])
+            for i in unnamed
+        ]
+        named = [*facts_of_runs]
+        names = self.read_values(records, "tags", RUN_NAME_TAG)
+        for i, name in zip(unnamed, names, strict=True):
+            if isinstance(name, KedroHydraflowError):
+                named[i] = name
+            elif name:
+                named[i] = {**facts_of_runs[i], "run_name": name}
+        return named
 
     def _choose_validators(
         self, validators: Sequence[str | None], facts_of_runs: Iterable[object]
@@ -244,7 +280,7 @@ class FileStore(Store):
         recalled = self._index.recall(key, self._storage, _get_paths(records), relative)
         unread = [records[i] for i in recalled.unknown]
         parsed = read_parsed_in(unread, relative, _get_parse(kind))
-        values = self._retry_as_trees(unread, kind, name, parsed.values)
+        values = self._retry_as_trees(unread, kind, name, _drop_foreign(parsed.values))
         validators = self._choose_validators(parsed.validators, [r.facts for r in unread])
         return _unwrap(recalled.complete(_wrap(values), validators))
 
@@ -287,7 +323,7 @@ class FileStore(Store):
         files, failures = self._list_files(records, kind)
         parsed = read_parsed([file for _, _, file in files], _get_parse(kind))
         values: list[dict[str, Any]] = [{} for _ in records]
-        for (i, key, _), value in zip(files, parsed.values, strict=True):
+        for (i, key, _), value in zip(files, _drop_foreign(parsed.values), strict=True):
             if isinstance(value, KedroHydraflowError):
                 failures.setdefault(i, value)
             elif value is not None:
@@ -315,7 +351,10 @@ class FileStore(Store):
                 if isinstance(entries, StorageError):
                     failures[i] = entries
                     continue
+                names = {entry.name for entry in entries}
                 for entry in entries:
+                    if not is_logged_name(entry.name) or is_apple_double(entry.name, names):
+                        continue
                     place = folder.join(entry.name)
                     if entry.is_dir:
                         inner.append((i, f"{prefix}{entry.name}/", place))
@@ -332,10 +371,10 @@ class FileStore(Store):
         relative = _get_relative_file("metrics", name)
         if relative is None:
             return [[] for _ in records]
-        parsed = read_parsed_in(records, relative, parse_points)
+        parsed = read_parsed_in(records, relative, refuse_binary(parse_points))
         return [
             sorted(history, key=sort_key) if isinstance(history, list) else history or []
-            for history in parsed.values
+            for history in _drop_foreign(parsed.values)
         ]
 
 
@@ -423,21 +462,20 @@ def _get_paths(places: Iterable[Place]) -> list[str]:
 
 def _get_relative_file(kind: str, name: str) -> str | None:
     """Return the relative path of a metric, param or tag, None if no file can have the name."""
-    if any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name:
-        return None
-    return f"{kind}/{name}"
+    return f"{kind}/{name}" if is_logged_name(name) else None
 
 
 def _get_parse(kind: str) -> Parse:
     """Return the parser for the files of a kind."""
-    return parse_latest if kind == "metrics" else _decode
+    return refuse_binary(parse_latest) if kind == "metrics" else parse_text
 
 
-def _decode(content: bytes) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as exc:
-        raise MetadataError(f"expected UTF-8 text: {exc}") from exc
+def _drop_foreign(values: Sequence[Any]) -> list[Any]:
+    """Return the values, with None for those of files that MLflow did not write. Log these."""
+    for value in values:
+        if isinstance(value, ForeignFileError):
+            logger.warning("skipped: %s", value)
+    return [None if isinstance(value, ForeignFileError) else value for value in values]
 
 
 def _wrap(values: Iterable[Any]) -> list[Any]:

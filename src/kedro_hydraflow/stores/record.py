@@ -15,13 +15,20 @@ if TYPE_CHECKING:
 RECORDED_FACTS = ("end_time", "lifecycle_stage", "run_name", "start_time", "status")
 """The names of the facts that stores record."""
 
+RUN_NAME_TAG = "mlflow.runName"
+"""The tag with a run's name. MLflow before 1.30 recorded the name nowhere else."""
+
+PARENT_TAG = "mlflow.parentRunId"
+"""The tag of a nested run with the ID of its parent."""
+
 LOGGED_KINDS = ("metrics", "params", "tags")
 """The kinds of values that an application logs to MLflow, besides artifacts."""
 
 Facts = dict[str, str]
 """The known facts of a run, by name (`RECORDED_FACTS`). All values are strings. Times are in
-milliseconds since 1970, UTC. The status is a name or a number, depending on the store. Do not
-modify facts: they are shared."""
+milliseconds since 1970, UTC. The status is a name or a number, depending on the store. The name
+is the one that MLflow shows, from `RUN_NAME_TAG` if need be. Do not modify facts: they are
+shared."""
 
 _FINISHED = frozenset({"3", "4", "5", "FINISHED", "FAILED", "KILLED"})
 

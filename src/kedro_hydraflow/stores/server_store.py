@@ -45,6 +45,7 @@ from kedro_hydraflow.stores.metric_file import sort_key
 from kedro_hydraflow.stores.record import (
     LOGGED_KINDS,
     RECORDED_FACTS,
+    RUN_NAME_TAG,
     ExperimentRecord,
     Experiments,
     Facts,
@@ -463,8 +464,9 @@ def _map_in_threads(function: Callable[[A], T], items: Iterable[A]) -> list[T]:
 
 def _make_facts(run: Any) -> Facts:
     """Return the facts in MLflow's object for a run."""
-    facts = ((name, getattr(run.info, name)) for name in RECORDED_FACTS)
-    return {name: str(value) for name, value in facts if value is not None}
+    facts = {name: getattr(run.info, name, None) for name in RECORDED_FACTS}
+    facts["run_name"] = facts["run_name"] or run.data.tags.get(RUN_NAME_TAG)
+    return {name: str(value) for name, value in facts.items() if value is not None}
 
 
 def _get_logged(run: Any) -> dict[str, dict[str, Any]]:

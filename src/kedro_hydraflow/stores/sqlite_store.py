@@ -18,14 +18,20 @@ import json
 import math
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from typing_extensions import override
 
-from kedro_hydraflow.errors import NotFoundError, StorageError, TrackingDirectoryError
+from kedro_hydraflow.errors import (
+    GitLfsError,
+    NotFoundError,
+    StorageError,
+    TrackingDirectoryError,
+)
 from kedro_hydraflow.source import Source
+from kedro_hydraflow.storage import check_downloaded
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
     ExperimentFilter,
@@ -35,6 +41,7 @@ from kedro_hydraflow.stores.base import (
 )
 from kedro_hydraflow.stores.locations import RunLocator
 from kedro_hydraflow.stores.record import (
+    RUN_NAME_TAG,
     ExperimentRecord,
     Experiments,
     Facts,
@@ -57,7 +64,12 @@ _TIMEOUT = 60.0
 _BATCH_SIZE = 2000
 """The maximum number of runs per query. A query blocks writers, and MLflow waits only seconds."""
 
-_FACTS = "status, name, start_time, end_time, lifecycle_stage"
+_RUN_NAME = (
+    "COALESCE(NULLIF(name, ''), (SELECT value FROM tags "
+    f"WHERE tags.run_uuid = runs.run_uuid AND key = '{RUN_NAME_TAG}'))"
+)
+
+_FACTS = f"status, {_RUN_NAME}, start_time, end_time, lifecycle_stage"
 _FACT_NAMES = ("status", "run_name", "start_time", "end_time", "lifecycle_stage")
 """The columns of facts in ``runs``, and the names of the facts."""
 
@@ -236,7 +248,8 @@ class SqliteStore(Store):
             ) from exc
         except sqlite3.DatabaseError as exc:
             raise TrackingDirectoryError(
-                f"cannot read {self._path} as an MLflow database: {exc}"
+                f"cannot read {self._path} as an MLflow database: "
+                f"{_explain_format(exc, self._path)}"
             ) from exc
 
 
@@ -277,6 +290,16 @@ def _explain(exc: sqlite3.OperationalError, path: str) -> str:
             f"{exc}: the program that wrote {journal} is still running or was interrupted; open "
             "the database once with MLflow or sqlite3, with write permission for the directory"
         )
+    return str(exc)
+
+
+def _explain_format(exc: sqlite3.DatabaseError, path: str) -> str:
+    """Return what the file is instead of a database if that is known, or the message of SQLite."""
+    with suppress(OSError), open(path, "rb") as file:
+        try:
+            check_downloaded(file.read(100))
+        except GitLfsError as pointer:
+            return str(pointer)
     return str(exc)
 
 
