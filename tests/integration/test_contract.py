@@ -210,6 +210,39 @@ def test_one_run_by_url(place: Place) -> None:
     )
 
 
+@on(*sorted(BUCKETS))
+def test_empty_names_in_a_url(place: Place, local_runs: RunCollection[Any]) -> None:
+    bucket, _, name = place.sweep_url.rpartition("/")
+    scheme, _, rest = bucket.partition("://")
+    for url in (f"{bucket}//{name}", f"{scheme}://{rest.replace('/', '//', 1)}/{name}"):
+        runs = load(place, url)
+        assert_frame_equal(runs.to_frame(*COLUMNS), local_runs.to_frame(*COLUMNS))
+        assert runs[0].metrics == local_runs[0].metrics
+        assert list_names(runs[0].path(), place) == list_names(local_runs[0].path(), place)
+
+
+ODD_KEYS = ["/x", "1//x", "1/a/metrics//x", "1/a/artifacts//x.png", "1/a/artifacts/..x/./x"]
+
+
+@on("s3-moto", "s3-obstore")
+@pytest.mark.parametrize("key", ODD_KEYS)
+def test_odd_keys_hide_no_others(
+    place: Place, tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture, key: str
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for name in "ab":
+        run_dir = tracking_dir.add_run(experiment, name, "lr: 1", {"loss": "1 0.5 1\n"})
+        write(run_dir / "artifacts/m.csv", "a")
+    url = place.publish(tracking_dir.root)
+    assert place.server is not None
+    place.server.write(f"{url.removeprefix(f'{place.root}/')}/{key}", b"x")
+    runs = load(place, url)
+    found = [(run.metrics, sorted(p.name for p in run.path().rglob("*.csv"))) for run in runs]
+    assert found == [({"loss": 0.5}, ["m.csv"])] * 2
+    folder = f"{url}/{key}".rpartition("/")[0]
+    assert f"skipped the keys below {folder}/: a name in a key may not be empty" in caplog.text
+
+
 @listing
 def test_info(place: Place, local_runs: RunCollection[Any]) -> None:
     keys = ("job_name", "status", "start_time", "end_time", "run_name")

@@ -12,7 +12,13 @@ import pytest
 from upath import UPath
 
 from kedro_hydraflow import Run, iter_run_dirs
-from kedro_hydraflow.errors import NotFoundError, OptionError, RunLoadError, StorageError
+from kedro_hydraflow.errors import (
+    MissingPackageError,
+    NotFoundError,
+    OptionError,
+    RunLoadError,
+    StorageError,
+)
 from kedro_hydraflow.storage import LocalStorage, locate
 from kedro_hydraflow.storage.remote import RemoteStorage
 from tests.conftest import TrackingDir
@@ -58,6 +64,43 @@ def test_odd_names_are_read_remotely(tmp_path: Path, name: str) -> None:
     assert (again.info.run_id, again.info.job_name) == (name, "train")
     if "::" not in name:  # UPath takes such a name for a chained URL
         assert again.path(".hydra/config.yaml").read_text() == "lr: 1"
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("s3://team//mlruns", "team/mlruns"),
+        ("s3://team/a///b//1/", "team/a/b/1"),
+        ("gs://team//mlruns", "team/mlruns"),
+        ("az://team//mlruns", "team/mlruns"),
+    ],
+)
+@pytest.mark.parametrize("convert", [str, UPath])
+def test_empty_names_in_urls_of_object_stores_are_skipped(
+    url: str, path: str, convert: Callable[[str], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    try:
+        place = locate(convert(url), {"key": "secret"})
+    except (ImportError, MissingPackageError) as exc:
+        pytest.skip(str(exc))
+    assert place.path == path
+    scheme = url.partition(":")[0]
+    assert place.url == f"{scheme}://{path}"
+    assert place.parent.to_path().storage_options == {"key": "secret"}
+    (message,) = caplog.messages
+    assert message.startswith(url.rstrip("/"))
+    assert f" is read as {scheme}://{path}" in message
+    assert message.endswith(": names in the keys of an object store may not be empty")
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://team/mlruns/", "s3://team/mlruns//", "memory://a//b", "http://host//a"]
+)
+def test_other_urls_are_read_as_they_are(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    if url.startswith("http"):
+        pytest.importorskip("aiohttp")
+    assert locate(url).path == UPath(url).path.rstrip("/")
+    assert caplog.messages == []
 
 
 def test_relative_name_with_two_colons_is_a_path(

@@ -125,9 +125,12 @@ _NO_LISTING = (
 
 def _iter_entries(here: str, listed: Iterable[dict[str, Any]]) -> Iterable[Entry]:
     for info in listed:
+        is_folder = info["type"] == "directory"
         parent, _, name = info["name"].strip("/").rpartition("/")
-        if parent == here and name:
-            if info["type"] == "directory":
+        if is_folder and info["name"].lstrip("/") == f"{here}/":
+            yield Entry("", is_dir=True)  # of keys such as `here//name`, in s3fs
+        elif parent == here and name:
+            if is_folder:
                 yield Entry(name, is_dir=True)
             else:
                 size, validator = info.get("size"), _get_validator(info)

@@ -7,6 +7,7 @@ the default only if the options include them.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import logging
@@ -76,6 +77,8 @@ class ObstoreClient(Client):
         self._options = _translate(root.protocol, root.storage_options)
         self._store_class = getattr(store, _STORES[root.protocol][0])
         self._stores: dict[str, Any] = {}
+        self._root = root
+        self._fallback: FsspecClient | None = None
         self.concurrency = self._options.concurrency
 
     def _open(self, path: str) -> tuple[Any, str]:
@@ -96,7 +99,12 @@ class ObstoreClient(Client):
         from obstore import list_with_delimiter_async
 
         store, prefix = self._open(path)
-        found = await list_with_delimiter_async(store, prefix or None)
+        try:
+            found = await list_with_delimiter_async(store, prefix or None)
+        except Exception as exc:
+            if type(exc).__name__ != "InvalidPathError":
+                raise
+            return await self._list_with_fsspec(path, exc)
         folders, files = found["common_prefixes"], found["objects"]
         if prefix and not folders and not files:
             raise FileNotFoundError(path)
@@ -108,6 +116,22 @@ class ObstoreClient(Client):
                 validator = f"{file['e_tag']} {file['last_modified']} {size}"
                 entries.append(Entry(name, is_dir=False, size=size, validator=validator))
         return entries
+
+    async def _list_with_fsspec(self, path: str, exc: Exception) -> list[Entry]:
+        """Return the entries of a folder that obstore refuses to list, because of some keys.
+
+        Raises:
+            OSError: If fsspec's filesystem is not installed.
+        """
+        try:
+            if self._fallback is None:
+                self._fallback = await asyncio.to_thread(FsspecClient, self._root)
+        except ImportError as missing:
+            raise OSError(
+                f"obstore cannot list it, because a key has a name that is empty, '.' or '..' "
+                f"({exc}); remove that key, or install the package for engine: fsspec ({missing})"
+            ) from exc
+        return await self._fallback.list_dir(path)
 
     @override
     async def read(self, path: str) -> bytes:

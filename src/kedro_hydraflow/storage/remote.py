@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from abc import ABC, abstractmethod
 from functools import cached_property
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
+
+_UNNAMEABLE = frozenset({"", ".", ".."})
+"""What a path cannot have as the name of a file or folder."""
+
 _ARCHIVES = frozenset({"zip", "tar", "libarchive"})
 _IN_PROCESS = frozenset({"", "file", "local", "memory", "data"}) | _ARCHIVES
 """Protocols that need no network."""
@@ -56,6 +62,8 @@ class Client(ABC):
     @abstractmethod
     async def list_dir(self, path: str) -> list[Entry]:
         """Return the entries of a folder in any order, never from a cache.
+
+        Entries that no path can name, such as that of the key ``folder//file``, may be included.
 
         Raises:
             FileNotFoundError: If there is no such folder.
@@ -112,9 +120,21 @@ class RemoteStorage(Storage):
         return [
             self._make_error("list the directory", path, listing)
             if isinstance(listing, Exception)
-            else sorted(listing)
+            else self._leave_out_unnameable(path, sorted(listing))
             for path, listing in zip(paths, listings, strict=True)
         ]
+
+    def _leave_out_unnameable(self, path: str, entries: list[Entry]) -> list[Entry]:
+        """Return the entries that a path can name. Log the others, which object stores allow."""
+        left_out = [entry.name for entry in entries if entry.name in _UNNAMEABLE]
+        if not left_out:
+            return entries
+        url = self.get_url(path).rstrip("/")
+        logger.warning(
+            "skipped the keys below %s: a name in a key may not be empty, '.' or '..'",
+            ", ".join(f"{url}/{name}/" for name in left_out),
+        )
+        return [entry for entry in entries if entry.name not in _UNNAMEABLE]
 
     @override
     def read_parsed(self, paths: Sequence[str], parse: Callable[[bytes], T]) -> Parsed[T]:
