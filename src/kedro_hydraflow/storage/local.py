@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import time
@@ -22,6 +23,8 @@ T = TypeVar("T")
 
 CLOCK_STEP_NS = 2 * 10**9
 """The coarsest step of a filesystem's clock. Two changes within a step have the same time."""
+
+_ARCHIVE_NAME = re.compile(r"\.(?:zip|tar|tar\.\w+|tgz|tbz2?|txz)$", re.IGNORECASE)
 
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
@@ -62,7 +65,8 @@ class LocalStorage(Storage):
         except (FileNotFoundError, NotADirectoryError) as exc:
             if _is_below_broken_link(self._resolve(path)):
                 raise StorageError(_describe_broken_link("list the directory", path)) from exc
-            raise NotFoundError(f"there is no directory {path!r}") from exc
+            hint = _hint_at_archive(path, self._resolve(path))
+            raise NotFoundError(f"there is no directory {path!r}{hint}") from exc
         except (OSError, ValueError) as exc:
             raise StorageError(f"cannot list the directory {path!r}: {describe(exc)}") from exc
 
@@ -175,6 +179,15 @@ def _make_entry(entry: os.DirEntry[str]) -> Entry:
         is_dir = False
     is_broken = not is_dir and entry.is_symlink() and not os.path.exists(entry.path)
     return Entry(entry.name, is_dir, is_broken)
+
+
+def _hint_at_archive(path: str, resolved: str) -> str:
+    """Return the advice to give the URL of an archive, empty if the path is none."""
+    match = _ARCHIVE_NAME.search(path)
+    if match is None or not os.path.isfile(resolved):
+        return ""
+    protocol = "zip" if match[0].lower() == ".zip" else "tar"
+    return f"; for the content of the archive, give '{protocol}://::{path}'"
 
 
 def _is_below_broken_link(path: str) -> bool:
