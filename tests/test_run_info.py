@@ -37,6 +37,7 @@ def test_facts(tracking_dir: TrackingDir, publish: Callable[[Path], str]) -> Non
             "start_time": datetime(2026, 11, 23, 0, 39, 29, 957000, tzinfo=timezone.utc),
             "end_time": datetime(2026, 11, 23, 0, 39, 30, 23000, tzinfo=timezone.utc),
             "lifecycle_stage": "active",
+            "parent_run_id": None,
         }
         assert repr(each) == "RunInfo('a')"
 

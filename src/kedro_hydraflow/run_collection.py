@@ -17,6 +17,7 @@ from kedro_hydraflow.lookup import are_objects, describe_nearest_keys, get_data,
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.parallel import parallel_map
 from kedro_hydraflow.run import Run
+from kedro_hydraflow.run_info import read_fact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -67,6 +68,7 @@ class RunCollection(Collection[R]):
     def _look_up(self, items: Sequence[R], key: str, default: Default = MISSING) -> list[Any]:
         if not self._gets_as_run(items):
             return super()._look_up(items, key, default)
+        _read_ahead(items, key)
         return get_data(items, key, default)
 
     def _gets_as_run(self, items: Sequence[R]) -> bool:
@@ -93,6 +95,7 @@ class RunCollection(Collection[R]):
         """
         if not self._gets_as_run(self._items):
             return super().to_list(key, default)
+        _read_ahead(self._items, key)
         return get_values(self._items, key, default)
 
     def _make_series(self, name: str, key: str, values: list[Any]) -> pl.Series:
@@ -190,6 +193,43 @@ class RunCollection(Collection[R]):
         return OptionError(
             f"none of the {len(self)} runs has a number as {_show_by(by)}{found}{near}"
         )
+
+    def parents(self) -> Self:
+        """Return the runs that are not nested in another run.
+
+        In the interface of MLflow these are the runs at the top level, with or without children.
+        It is the same as the filter ``parent_run_id == null``.
+
+        Raises:
+            StorageError: If the tags of a run cannot be read.
+
+        Examples:
+            >>> runs.parents()  # no run of this sweep is nested
+            RunCollection(Run, n=31)
+        """
+        return self._make(run for run, parent in self._iter_with_parents() if parent is None)
+
+    def children(self, run: Run[Any, Any] | str) -> Self:
+        """Return the runs of this collection that were started in another run.
+
+        Args:
+            run: The other run or its ID. It does not have to be in this collection.
+
+        Raises:
+            StorageError: If the tags of a run cannot be read.
+
+        Examples:
+            >>> {run.info.run_id: runs.children(run) for run in runs.parents()[:1]}
+            {'2ca54cc607914e0780960fb8ff621108': RunCollection(empty)}
+        """
+        run_id = run if isinstance(run, str) else run.info.run_id
+        return self._make(child for child, parent in self._iter_with_parents() if parent == run_id)
+
+    def _iter_with_parents(self) -> Iterator[tuple[R, str | None]]:
+        """Yield each run with the ID of its parent; all are read at once."""
+        read_fact([run.info for run in self._items], "parent_run_id")
+        for run in self._items:
+            yield run, run.info.parent_run_id
 
     def to_frame(
         self,
@@ -381,6 +421,12 @@ def check_mode(mode: object) -> None:
     """Raise OptionError unless the mode is one of `Mode`."""
     if mode not in get_args(Mode):
         raise OptionError(f"mode: expected 'max' or 'min', found {mode!r}")
+
+
+def _read_ahead(runs: Sequence[Run[Any, Any]], key: str) -> None:
+    """Read what the lookup of a key would read of each run by itself."""
+    if key == "parent_run_id":
+        read_fact([run.info for run in runs], key)
 
 
 def _get_from_run(run: Run[Any, Any], key: str, default: Default) -> Any:

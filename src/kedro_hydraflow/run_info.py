@@ -17,8 +17,8 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores.find import find_layout, find_stores
 from kedro_hydraflow.stores.record import LOGGED_KINDS as LOGGED_KINDS
+from kedro_hydraflow.stores.record import PARENT_TAG, RunRecord, is_deleted, make_run_record
 from kedro_hydraflow.stores.record import RECORDED_FACTS as RECORDED_FACTS
-from kedro_hydraflow.stores.record import RunRecord, is_deleted, make_run_record
 from kedro_hydraflow.stores.run_folder import check_not_above
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from kedro_hydraflow.stores.record import ExperimentRecord, Facts
 
 logger = logging.getLogger(__name__)
+
+_PARENT = f"tags.{PARENT_TAG}"
+"""The key of the tag, for `read_logged`."""
 
 STATUSES = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
 """``RunStatus`` of MLflow's ``service.proto``, by the number that the file store writes."""
@@ -182,6 +185,14 @@ class RunInfo:
         """``active`` or ``deleted``; None if it is not recorded."""
         return self._get_fact("lifecycle_stage")
 
+    @property
+    def parent_run_id(self) -> str | None:
+        """The ID of the run in which this one was started; None if it is not a nested run."""
+        (value,) = read_logged([self], _PARENT)
+        if isinstance(value, Exception):
+            raise value
+        return value or None
+
     def get_place(self) -> Place:
         """Return the place of the run directory."""
         return self._record
@@ -302,6 +313,19 @@ def read_facts(infos: Iterable[RunInfo]) -> None:
                 info._failure = facts
             elif facts is not None:
                 info._record = replace(info._record, facts=facts)
+
+
+def read_fact(infos: Sequence[RunInfo], name: str) -> None:
+    """Read one of the `FACTS` of many runs at once, unless it has been read.
+
+    An error is raised on the first use of the fact of its run.
+    """
+    if name in RECORDED_FACTS:
+        read_facts(infos)
+    elif name == "job_name":
+        find_missing_stores(infos)
+    elif name == "parent_run_id":
+        read_logged(infos, _PARENT)
 
 
 def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:

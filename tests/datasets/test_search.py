@@ -124,6 +124,22 @@ def test_on_error_warn_logs_each_and_counts_them(
     assert "skipped 3 of 4 runs and experiments that could not be read" in messages
 
 
+def test_filters_on_the_parent(tracking_dir: TrackingDir, sweep: Path) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for name in ("a", "b"):
+        run_dir = tracking_dir.add_run(experiment, name)
+    write(run_dir / "tags/mlflow.parentRunId", "a")
+
+    def find(path: Path, text: str) -> list[str]:
+        runs = HydraflowRunCollectionDataset(path=path, filters=[text]).load()
+        return runs.to_list("run_id")
+
+    assert find(tracking_dir.root, "parent_run_id == null") == ["a"]
+    assert find(tracking_dir.root, "parent_run_id == a") == ["b"]
+    assert find(tracking_dir.root, "parent_run_id != null") == ["b"]
+    assert len(find(sweep, "parent_run_id == null")) == 31
+
+
 def test_failing_filter_follows_on_error(sweep: Path) -> None:
     def fail(artifacts_dir: Path) -> None:
         raise OSError("disk gone")

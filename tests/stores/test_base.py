@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -180,6 +181,56 @@ def test_names_of_old_runs_are_tags(tracker: Tracker) -> None:
     records = [replace(run.info.get_record(), facts=None, logged=None) for run in runs]
     facts = runs[0].info.get_store().read_facts(records)
     assert [of_run.get("run_name") for of_run in facts if isinstance(of_run, dict)] == names
+
+
+def test_parents_and_children(tracker: Tracker) -> None:
+    tracker.add_run("a", mlflow_user="ann")
+    for run_id, parent in {"b": "a", "c": "a", "d": "c", "e": "elsewhere", "f": ""}.items():
+        tracker.add_run(run_id, mlflow_parentRunId=parent)
+    runs = tracker.load()
+    parents = [None, "a", "a", "c", "elsewhere", None]
+    assert [run.info.parent_run_id for run in runs] == parents
+    assert tracker.load().to_frame("parent_run_id")["parent_run_id"].to_list() == parents
+    assert tracker.load().to_list("parent_run_id") == parents
+    assert [run.get("parent_run_id") for run in tracker.load()] == parents
+    assert runs.parents().to_list("run_id") == ["a", "f"]
+    assert runs.children(runs[0]).to_list("run_id") == ["b", "c"]
+    assert runs.children("c").to_list("run_id") == ["d"]
+    assert runs[4:].children("elsewhere").to_list("run_id") == ["e"]
+    assert runs.children("f").to_list("run_id") == runs.children("").to_list("run_id") == []
+    assert runs.filter(parent_run_id="a").to_list("run_id") == ["b", "c"]
+    assert pickle.loads(pickle.dumps(runs)).children("a").to_list("run_id") == ["b", "c"]
+
+
+def test_parents_of_many_runs_are_read_at_once(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        tracker.add_run(f"{number:02}", mlflow_parentRunId=f"{number // 10:02}")
+    kinds = []
+    runs = tracker.load()
+    store = type(runs[0].info.get_store())
+    for method in ("read_values", "read_all", "read_facts"):
+        read = getattr(store, method)
+
+        def note(self: Store, records: Any, *args: Any, read: Any = read) -> Any:
+            kinds.append((len(records), *args))
+            return read(self, records, *args)
+
+        monkeypatch.setattr(store, method, note)
+    expected = [] if tracker.kind == "server" else [(20, "tags", "mlflow.parentRunId")]
+    for use in (
+        lambda runs: runs.parents(),
+        lambda runs: runs.children("00"),
+        lambda runs: runs.to_frame("parent_run_id"),
+        lambda runs: runs.to_list("parent_run_id"),
+        lambda runs: runs.sort("parent_run_id"),
+    ):
+        runs = tracker.load()
+        kinds.clear()
+        use(runs)
+        use(runs)
+        assert kinds == expected
 
 
 @pytest.mark.parametrize(
