@@ -120,6 +120,7 @@ class Run(RunFiles, Generic[C, I]):
         # Made on first use, so that a load or a copy of many runs makes few objects.
         self._configuration: Configuration | None = None
         self._artifacts_dir = None
+        self._models = None
         self._impl: Any = MISSING
         self._impl_lock = None if impl_factory is None else threading.RLock()
 
@@ -175,6 +176,7 @@ class Run(RunFiles, Generic[C, I]):
         config_class, config, cfg, lock = self._get_config_state()
         run = self.from_info(self.info, self.impl_factory, config_class, config, lock)
         run._artifacts_dir = self._artifacts_dir
+        run._models = self._models
         if cfg is not None:
             run.get_configuration().set_dictconfig(copy.deepcopy(cfg, memo))
         attributes = _get_attributes(self)

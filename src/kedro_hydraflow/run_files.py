@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kedro_hydraflow.errors import KedroHydraflowError, NotFoundError
 from kedro_hydraflow.storage import LocalStorage
 
 if TYPE_CHECKING:
@@ -19,12 +20,31 @@ if TYPE_CHECKING:
 class RunFiles:
     """The artifacts of a run as local paths, on remote storage too."""
 
-    __slots__ = ("_artifacts_dir", "info")
+    __slots__ = ("_artifacts_dir", "_models", "info")
 
     info: RunInfo
     """Facts about the run: its ID, directory, job name, status and times."""
 
     _artifacts_dir: Path | None
+    _models: dict[str, Path] | None
+
+    @property
+    def models(self) -> dict[str, Path]:
+        """The directories of the models that the run logged, by name.
+
+        MLflow 3 keeps what ``log_model`` logs apart from the artifacts of the run. If a name was
+        logged several times, it is the newest model. The paths are like those of `path`.
+
+        The models of all runs of an experiment are read at once, on first use.
+
+        Examples:
+            >>> run.models  # this run was written by an older version
+            {}
+        """
+        if self._models is None:
+            places = self.info.get_models()
+            self._models = {name: make_artifacts_dir(place) for name, place in places.items()}
+        return dict(self._models)
 
     @contextmanager
     def chdir(self, relative_dir: str = "") -> Generator[Path, None, None]:
@@ -83,7 +103,8 @@ class RunFiles:
             relative_path: The artifact or folder, by default the artifacts directory.
 
         Raises:
-            NotFoundError: If there is no such artifact.
+            NotFoundError: If there is no such artifact. The message names `models`, which may be
+                meant.
             StorageError: If it cannot be fetched.
 
         Examples:
@@ -92,7 +113,8 @@ class RunFiles:
         """
         from kedro_hydraflow.artifacts import fetch
 
-        return fetch(self.path(relative_path))
+        with naming_models(self, relative_path):
+            return fetch(self.path(relative_path))
 
     def iterdir(self, relative_dir: str = "") -> Iterator[Path]:
         """Yield the paths in the artifacts directory, or in a folder of it.
@@ -104,7 +126,8 @@ class RunFiles:
             >>> sorted(path.name for path in run.iterdir())
             ['.hydra', 'confusion_matrix.json', 'model', 'train_digits_v2.log']
         """
-        yield from self.path(relative_dir).iterdir()
+        with naming_models(self, relative_dir):
+            yield from self.path(relative_dir).iterdir()
 
     def glob(self, pattern: str, relative_dir: str = "") -> Iterator[Path]:
         """Yield the artifacts that match a pattern.
@@ -118,6 +141,38 @@ class RunFiles:
             ['weights.npz']
         """
         yield from self.path(relative_dir).glob(pattern)
+
+
+@contextmanager
+def naming_models(run: RunFiles, relative_path: str) -> Generator[None, None, None]:
+    """Add to the error for an absent artifact that the run logged models, if it did."""
+    try:
+        yield
+    except FileNotFoundError as exc:
+        hint = describe_models(run, relative_path)
+        if not hint:
+            raise
+        url = run.info.get_artifacts().join(relative_path).url
+        raise NotFoundError(f"there is no {url!r}; {hint}") from exc
+
+
+def describe_models(run: RunFiles, relative_path: str) -> str:
+    """Return a hint at the models of a run that lacks an artifact, empty without any.
+
+    Args:
+        run: The run.
+        relative_path: The artifact, which may be in a model.
+    """
+    try:
+        models = run.info.get_models() if relative_path else {}
+    except KedroHydraflowError:
+        return ""  # the absence of the artifact is the error
+    name = relative_path.split("/")[0]
+    if name in models:
+        return f"MLflow 3 keeps the model {name!r} in {models[name].url}: use run.models[{name!r}]"
+    if models:
+        return f"run.models has the models that it logged: {', '.join(map(repr, models))}"
+    return ""
 
 
 def make_artifacts_dir(place: Place) -> Path:

@@ -220,6 +220,14 @@ class RunInfo:
         """Return the place of the artifacts directory, which need not exist."""
         return self.get_layout().artifacts(self._record)
 
+    def get_models(self) -> dict[str, Place]:
+        """Return the place of each model that the run logged, by name.
+
+        Raises:
+            StorageError: If the models cannot be read.
+        """
+        return self.get_store().find_models(self._record)
+
     def get_config_url(self) -> str:
         """Return the URL of the configuration file, for messages."""
         return self.get_layout().config_url(self._record)

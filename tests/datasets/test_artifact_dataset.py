@@ -128,6 +128,17 @@ def test_missing_artifacts_are_named_in_one_error(
     ]
 
 
+def test_missing_artifacts_in_a_model_are_named(publish: Callable[[Path], str], root: Path) -> None:
+    write(root / "1/models/m-1/artifacts/MLmodel", "flavors: {}")
+    write(root / "1/models/m-1/meta.yaml", "name: model\nsource_run_id: a\n")
+    with pytest.raises(DatasetError) as caught:
+        make_artifact_dataset(publish(root), artifact="model/MLmodel").load()
+    last_line = str(caught.value).split("\n")[-1]
+    assert last_line.startswith("MLflow 3 keeps the model 'model' in ")
+    assert "1/models/m-1/artifacts" in last_line
+    assert last_line.endswith(": use run.models['model']")
+
+
 def test_many_missing_artifacts_are_not_all_named(tracking_dir: TrackingDir) -> None:
     experiment = tracking_dir.add_experiment("train")
     for number in range(25):

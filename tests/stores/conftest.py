@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
 from tests.conftest import Database, TrackingDir, write
@@ -89,6 +90,7 @@ class FakeClient:
         self.experiments: list[Any] = []
         self.runs: list[Any] = []
         self.histories: dict[tuple[str, str], list[Any]] = {}
+        self.models: list[Any] = []
         self.calls: list[str] = []
         self.largest_page = 2
         self.error: Exception | None = None
@@ -141,6 +143,13 @@ class FakeClient:
         self._note("experiment")
         (found,) = [e for e in self.experiments if e.experiment_id == experiment_id]
         return found
+
+    def search_logged_models(
+        self, experiment_ids: list[str], max_results: int, page_token: str | None
+    ) -> Page:
+        self._note("models")
+        found = [model for model in self.models if model.experiment_id in experiment_ids]
+        return self._page(found, max_results, page_token)
 
     def get_metric_history(self, run_id: str, name: str) -> list[Any]:
         self._note("history")
@@ -207,6 +216,45 @@ class Tracker:
         else:
             self.client.add_run("7", run_id, tags=tags)
             self.client.runs[-1].info.run_name = run_name
+
+    def add_model(
+        self, model_id: str, run_id: str | None, name: str = "model", **meta: Any
+    ) -> Path:
+        """Write a model and return its artifacts directory, which is not where it was recorded.
+
+        Args:
+            model_id: The ID of the model.
+            run_id: The run that logged it.
+            name: The name.
+            **meta: Replaces what is recorded.
+        """
+        recorded = {
+            "artifact_location": f"/somewhere/else/mlruns/7/models/{model_id}/artifacts",
+            "creation_timestamp": int(model_id[2:]),
+            "experiment_id": "7",
+            "last_updated_timestamp": 1795394369957,
+            "lifecycle_stage": "active",
+            "model_id": model_id,
+            "model_type": None,
+            "name": name,
+            "source_run_id": run_id,
+            "status": 2,
+            "status_message": None,
+            **meta,
+        }
+        root = self.client.root if self.kind == "server" else self.root / "mlruns"
+        folder = root / "7/models" / model_id
+        write(folder / "artifacts/MLmodel", f"of {model_id}")
+        if self.kind == "file":
+            write(folder / "meta.yaml", yaml.safe_dump(recorded))
+        elif self.kind == "sqlite":
+            for name in ("creation_timestamp", "last_updated_timestamp"):
+                recorded[f"{name}_ms"] = recorded.pop(name)
+            self.database.insert("logged_models", **recorded)
+        elif recorded["lifecycle_stage"] == "active":  # others are not found
+            recorded["artifact_location"] = f"{folder}/artifacts"
+            self.client.models.append(SimpleNamespace(**recorded))
+        return folder / "artifacts"
 
     def load(self, **options: Any) -> RunCollection[Run[Any, Any]]:
         return Run.load(iter_run_dirs(**self.location), **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import pickle
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from kedro_hydraflow.config import ConfigReader
-from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.errors import NotFoundError, OptionError
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores import Store, make_name_filter, open_store
@@ -231,6 +232,70 @@ def test_parents_of_many_runs_are_read_at_once(
         use(runs)
         use(runs)
         assert kinds == expected
+
+
+def test_models(tracker: Tracker) -> None:
+    tracker.add_run("a")
+    tracker.add_run("b")
+    tracker.add_model("m-5", "a")
+    tracker.add_model("m-10", "a")
+    tracker.add_model("m-7", "a", "other")
+    tracker.add_model("m-11", "a", lifecycle_stage="deleted")
+    tracker.add_model("m-12", "b", "a b")
+    tracker.add_model("m-13", None, "of no run")
+    runs = tracker.load()
+    for a, b in (runs, pickle.loads(pickle.dumps(runs)), copy.deepcopy(runs)):
+        assert {name: path.parent.name for name, path in a.models.items()} == {
+            "model": "m-10",
+            "other": "m-7",
+        }
+        assert (a.models["model"] / "MLmodel").read_text() == "of m-10"
+        assert list(b.models) == ["a b"]
+    a.models.clear()
+    assert list(a.models) == ["model", "other"]
+
+
+def test_models_are_read_once_for_all_runs(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(10):
+        tracker.add_run(f"{number:02}")
+        tracker.add_model(f"m-{number}", f"{number:02}", f"model{number % 2}")
+    runs = tracker.load()
+    store = type(runs[0].info.get_store())
+    read_models = store._read_models
+    calls = []
+
+    def note(self: Store, record: RunRecord) -> Any:
+        calls.append(record.run_id)
+        return read_models(self, record)
+
+    monkeypatch.setattr(store, "_read_models", note)
+    assert [list(run.models) for run in runs] == [[f"model{number % 2}"] for number in range(10)]
+    assert calls == ["00"]
+    assert len(tracker.load()[3].models) == 1
+    assert calls == ["00", "03"]
+
+
+def test_absent_artifacts_that_are_in_a_model(tracker: Tracker) -> None:
+    tracker.add_run("a")
+    tracker.add_run("b")
+    artifacts = tracker.add_model("m-1", "a")
+    a, b = tracker.load()
+    for name in ("model", "model/MLmodel"):
+        with pytest.raises(NotFoundError) as raised:
+            a.fetch(name)
+        assert str(raised.value) == (
+            f"there is no {str(a.path(name))!r}; MLflow 3 keeps the model 'model' in {artifacts}: "
+            "use run.models['model']"
+        )
+    with pytest.raises(NotFoundError, match="; MLflow 3 keeps the model 'model' in "):
+        list(a.iterdir("model"))
+    with pytest.raises(NotFoundError, match=r"; run.models has the models that it logged: 'model'"):
+        a.fetch("other")
+    with pytest.raises(NotFoundError) as raised:
+        b.fetch("model")
+    assert "MLflow 3" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from kedro_hydraflow.errors import (
     NotARunError,
     NotFoundError,
     RunLoadError,
+    StorageError,
     TrackingDirectoryError,
 )
 from kedro_hydraflow.finding import Search, find_runs
@@ -410,6 +411,86 @@ def test_unreadable_name_of_an_old_run_is_reported(tracking_dir: TrackingDir) ->
     (run_dir / "tags/mlflow.runName").write_bytes(b"\xff")
     with pytest.raises(RunLoadError, match=r"tags.mlflow.runName: expected UTF-8 text"):
         find_run_ids(tracking_dir.root)
+
+
+# Models --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model_dir(tracking_dir: TrackingDir) -> Path:
+    """The directory of a model that the only run logged."""
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a")
+    write(experiment / "models/m-1/artifacts/MLmodel", "flavors: {}")
+    write(experiment / "models/m-1/meta.yaml", "name: model\nsource_run_id: a\n")
+    return experiment / "models/m-1"
+
+
+def test_models_on_every_storage(
+    tracking_dir: TrackingDir, model_dir: Path, publish: Callable[[Path], str]
+) -> None:
+    (run,) = Run.load(iter_run_dirs(publish(tracking_dir.root)))
+    assert (run.models["model"] / "MLmodel").read_text() == "flavors: {}"
+    assert [path.name for path in run.models["model"].iterdir()] == ["MLmodel"]
+    with pytest.raises(NotFoundError, match=r"use run.models\['model'\]"):
+        run.fetch("model/MLmodel")
+
+
+def test_models_on_a_web_server(
+    tracking_dir: TrackingDir, model_dir: Path, serve: Callable[[Path], WebServer]
+) -> None:
+    url = serve(tracking_dir.root.parent).url
+    (run,) = Run.load(iter_run_dirs(f"{url}/mlruns"))
+    assert (run.models["model"] / "MLmodel").read_text() == "flavors: {}"
+    shutil.rmtree(model_dir.parent)
+    (run,) = Run.load(iter_run_dirs(f"{url}/mlruns"))
+    assert run.models == {}
+
+
+def test_models_that_were_stored_elsewhere(
+    tracking_dir: TrackingDir, model_dir: Path, tmp_path: Path
+) -> None:
+    def get_place() -> Path:
+        return Run(tracking_dir.root / "1/a").models["model"]
+
+    elsewhere = tmp_path / "mlartifacts/1/models/m-1/artifacts"
+    with (model_dir / "meta.yaml").open("a") as meta:
+        meta.write(f"artifact_location: {elsewhere.as_uri()}\n")
+    (model_dir / "artifacts").rename(tmp_path / "artifacts")
+    assert get_place() == model_dir / "artifacts"
+    elsewhere.mkdir(parents=True)
+    assert get_place() == elsewhere
+    (tmp_path / "artifacts").rename(model_dir / "artifacts")
+    assert get_place() == model_dir / "artifacts"
+
+
+def test_malformed_models_hide_no_others(
+    tracking_dir: TrackingDir, model_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(model_dir.parent / "m-0/meta.yaml", "name: a\nname: b\n")
+    write(model_dir.parent / "m-2/artifacts/x", "")
+    write(model_dir.parent / "notes.txt", "")
+    (run,) = Run.load(iter_run_dirs(tracking_dir.root))
+    assert list(run.models) == ["model"]
+    assert caplog.messages == [
+        f"skipped: {model_dir.parent / 'm-0/meta.yaml'}: the key 'name' occurs twice"
+    ]
+
+
+def test_unreadable_models_are_an_error(tracking_dir: TrackingDir, model_dir: Path) -> None:
+    (model_dir / "meta.yaml").unlink()
+    (model_dir / "meta.yaml").symlink_to("nowhere")
+    (run,) = Run.load(iter_run_dirs(tracking_dir.root))
+    with pytest.raises(
+        StorageError, match=r"m-1.meta.yaml': a symbolic link in the path is broken"
+    ):
+        _ = run.models
+    with pytest.raises(NotFoundError, match=r"there is no '[^']*model'$"):
+        run.fetch("model")
+    shutil.rmtree(model_dir.parent)
+    model_dir.parent.symlink_to("nowhere")
+    with pytest.raises(StorageError, match=r"models': a symbolic link in the path is broken"):
+        _ = Run(tracking_dir.root / "1/a").models
 
 
 # Git LFS ---------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import math
 import pickle
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -157,12 +158,41 @@ def test_an_experiment_whose_place_cannot_be_opened_does_not_hide_the_others(cli
     assert len(list(iter_run_dirs(tracking_uri=FAKE, on_error="warn"))) == 5
 
 
+def test_servers_before_mlflow_3_have_no_models(client, monkeypatch):
+    run = Run.load(iter_run_dirs(tracking_uri=FAKE))[0]
+    for absent in (
+        FakeError("no such endpoint", "ENDPOINT_NOT_FOUND", 404),
+        FakeError("<html>not found</html>", "", 404),
+    ):
+        client.error = absent
+        assert run.info.get_models() == {}
+        client.error = None
+        run = Run.load(iter_run_dirs(tracking_uri=FAKE))[0]
+    client.error = FakeError("down", "INTERNAL_ERROR", 500)
+    with pytest.raises(UnreachableError, match="cannot list the models"):
+        _ = run.models
+    client.error = None
+    monkeypatch.delattr(type(client), "search_logged_models")
+    assert run.models == {}
+
+
 def test_artifact_root(client, tmp_path):
     for run in client.runs:
         run.info.artifact_uri = f"s3://gone/{run.info.experiment_id}/{run.info.run_id}/artifacts"
     for experiment in client.experiments:
         experiment.artifact_location = f"s3://gone/{experiment.experiment_id}"
+    client.models = [
+        SimpleNamespace(
+            model_id="m-1",
+            name="model",
+            experiment_id="8",
+            source_run_id="e" * 32,
+            creation_timestamp=1,
+            artifact_location="s3://gone/8/models/m-1/artifacts",
+        )
+    ]
     runs = Run.load(iter_run_dirs(tracking_uri=FAKE, artifact_root=tmp_path))
+    assert runs[0].models == {"model": tmp_path / "8/models/m-1/artifacts"}
     assert [run.cfg.name for run in runs] == [f"run-{run.info.run_id}" for run in runs]
 
 

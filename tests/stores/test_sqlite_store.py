@@ -354,6 +354,13 @@ def test_more_runs_than_one_query_takes(
     assert load(database).to_list("params") == [{}] * n_runs
 
 
+def test_databases_before_mlflow_3_have_no_models(database: Database) -> None:
+    database.execute("DROP TABLE logged_models")
+    database.add_run(database.add_experiment("train"), "a")
+    (run,) = load(database)
+    assert run.models == {}
+
+
 # Databases that cannot be read ---------------------------------------------------------
 
 

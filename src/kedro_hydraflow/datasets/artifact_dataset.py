@@ -26,6 +26,7 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.finding import check_flag, report
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.parallel import parallel_map
+from kedro_hydraflow.run_files import describe_models
 
 if TYPE_CHECKING:
     import os
@@ -231,6 +232,9 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             lines = [f"\n- {self._get_url(run)}" for run in lacking[:_MAX_SHOWN]]
             if len(lacking) > _MAX_SHOWN:
                 lines.append(f"\n- and {len(lacking) - _MAX_SHOWN} more")
+            hint = describe_models(lacking[0], self._artifact)
+            if hint:
+                lines.append(f"\n{hint}")
             raise NotFoundError(f"{summary}; set missing='skip' to skip them:{''.join(lines)}")
         logger.info("%s: %s and are skipped", self._search.shown_location, summary)
         return runs.filter(present)

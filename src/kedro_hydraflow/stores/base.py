@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.storage import Parsed, Place, read_parsed_in
+from kedro_hydraflow.stores.record import ModelRecord
 
 if TYPE_CHECKING:
     from kedro_hydraflow.config import ConfigReader, PlainConfig
@@ -37,6 +38,10 @@ CONFIG_FILE = ".hydra/config.yaml"
 """The file with a run's configuration, relative to the artifacts directory."""
 
 
+MODELS_FOLDER = "models"
+"""The folder in an experiment's directory with the models that its runs logged."""
+
+
 class Store(ABC):
     """The interface of a store, which finds runs and reads what was recorded about them.
 
@@ -60,6 +65,8 @@ class Store(ABC):
         self._arguments = arguments
         self._named: dict[str, ExperimentRecord] = {}
         """The results of `name_experiment`, by path."""
+        self._models: dict[str, dict[str, list[ModelRecord]]] = {}
+        """The models of experiments by path, those of one by run ID."""
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -155,6 +162,34 @@ class Store(ABC):
         """
         return [None] * len(records)
 
+    def find_models(self, record: RunRecord) -> dict[str, Place]:
+        """Return the artifacts directory of each model that a run logged, by name.
+
+        If a name was logged several times, it is that of the newest model. The models of an
+        experiment are read at once, and cached under the condition of `name_experiment`.
+
+        Raises:
+            StorageError: If the models cannot be read.
+        """
+        experiment = record.experiment
+        models = self._models.get(experiment.path)
+        if models is None:
+            models = {}
+            for model in sorted(self._read_models(record), key=ModelRecord.sort_key):
+                models.setdefault(model.run_id, []).append(model)
+            if experiment.experiment_id.isdecimal():
+                self._models[experiment.path] = models
+        newest = {model.name: model for model in models.get(record.run_id, ())}
+        return {name: self._locate_model(record, model) for name, model in newest.items()}
+
+    def _read_models(self, record: RunRecord) -> list[ModelRecord]:  # noqa: ARG002 - for others
+        """Return the models of all runs in a run's experiment, without deleted ones."""
+        return []
+
+    def _locate_model(self, record: RunRecord, model: ModelRecord) -> Place:
+        """Return the artifacts directory of a model. It does not have to exist."""
+        return record.experiment.join(MODELS_FOLDER, model.model_id, "artifacts")
+
     # Recorded data ---------------------------------------------------------------------------
 
     def name_experiment(self, record: RunRecord) -> ExperimentRecord:
@@ -243,6 +278,24 @@ def make_name_filter(experiment_names: ExperimentFilter) -> Callable[[str], bool
             f"found {experiment_names!r}"
         )
     return lambda name: any(name == p or fnmatchcase(name, p) for p in patterns)
+
+
+def locate_model(
+    find: Callable[[str, str, str], Place], experiment_id: str, model: ModelRecord
+) -> Place:
+    """Return the artifacts directory of a model by its recorded location.
+
+    Args:
+        find: Locates the directory of a run by the ID of its experiment, its own ID and its
+            recorded location. The folder with the models lies beside the runs.
+        experiment_id: The ID of the experiment.
+        model: The model.
+    """
+    folder, separator, _ = model.location.rpartition(f"/{MODELS_FOLDER}/{model.model_id}")
+    if not separator:
+        return find(experiment_id, model.model_id, model.location).join("artifacts")
+    models = find(experiment_id, MODELS_FOLDER, f"{folder}/{MODELS_FOLDER}")
+    return models.join(model.model_id, "artifacts")
 
 
 def restore_infinity(value: float) -> float:

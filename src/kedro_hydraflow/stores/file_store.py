@@ -29,9 +29,17 @@ from kedro_hydraflow.errors import (
     UnreachableError,
 )
 from kedro_hydraflow.index import NO_INDEX, Index
-from kedro_hydraflow.storage import Place, list_places, read_parsed, read_parsed_in
+from kedro_hydraflow.storage import (
+    Place,
+    is_url,
+    list_places,
+    locate,
+    read_parsed,
+    read_parsed_in,
+)
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
+    MODELS_FOLDER,
     ExperimentFilter,
     Store,
     make_name_filter,
@@ -56,6 +64,7 @@ from kedro_hydraflow.stores.record import (
     Experiments,
     Facts,
     FoundRuns,
+    ModelRecord,
     Point,
     RunListing,
     RunNames,
@@ -67,7 +76,7 @@ from kedro_hydraflow.stores.record import (
 from kedro_hydraflow.stores.run_folder import get_folder_errors, is_run_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from kedro_hydraflow.storage import Entry, Storage
 
@@ -216,6 +225,29 @@ class FileStore(Store):
     @override
     def get_run_errors(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
         return get_folder_errors(records)
+
+    @override
+    def _read_models(self, record: RunRecord) -> list[ModelRecord]:
+        folder = record.experiment.join(MODELS_FOLDER)
+        places = [folder.join(entry.name) for entry in _list_models(folder) if entry.is_dir]
+        models = []
+        for place, meta in zip(places, read_metas(places), strict=True):
+            if isinstance(meta, MetadataError):
+                logger.warning("skipped: %s", meta)
+            elif isinstance(meta, KedroHydraflowError):
+                raise meta
+            elif meta and not is_deleted(meta):
+                models.append(_make_model(place.name, meta))
+        return models
+
+    @override
+    def _locate_model(self, record: RunRecord, model: ModelRecord) -> Place:
+        place = super()._locate_model(record, model)
+        is_recorded_locally = not is_url(model.location) or model.location.startswith("file:")
+        if place.storage.is_remote or not is_recorded_locally or place.is_dir():
+            return place
+        recorded = locate(model.location) if model.location else place
+        return recorded if recorded.is_dir() else place
 
     # Recorded data ---------------------------------------------------------------------------
 
@@ -407,6 +439,32 @@ class ExperimentFolders:
     def has_experiments(self) -> bool:
         """Whether any directory is an experiment of a file store."""
         return any(meta is not None for meta in self.metas.values())
+
+
+def _list_models(folder: Place) -> list[Entry]:
+    """Return the entries of a folder with models, none if it does not exist."""
+    try:
+        return folder.list()
+    except NotFoundError:
+        return []
+    except UnreachableError:
+        raise
+    except StorageError:
+        # Web servers do not say whether it is absent.
+        if any(entry.name == MODELS_FOLDER for entry in folder.parent.list()):
+            raise
+        return []
+
+
+def _make_model(model_id: str, meta: Mapping[str, str]) -> ModelRecord:
+    created = meta.get("creation_timestamp", "")
+    return ModelRecord(
+        model_id,
+        meta.get("name", ""),
+        meta.get("source_run_id", ""),
+        int(created) if created.isdecimal() else 0,
+        meta.get("artifact_location", ""),
+    )
 
 
 def _read_experiment_metas(

@@ -64,6 +64,24 @@ class RunRecord(Place):
     """Logged values by kind (`LOGGED_KINDS`) and name; None if they have not been read."""
 
 
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """A model that a run logged. MLflow 3 keeps it apart from the artifacts of the run."""
+
+    model_id: str
+    name: str
+    run_id: str
+    created: int
+    """Milliseconds since 1970, UTC."""
+
+    location: str
+    """The recorded location of its artifacts, which is wrong after a copy."""
+
+    def sort_key(self) -> tuple[int, str]:
+        """Return the time of creation, then the ID."""
+        return self.created, self.model_id
+
+
 class Point(NamedTuple):
     """One value of a metric. Points order by step, then timestamp, then value."""
 

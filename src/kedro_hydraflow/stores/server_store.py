@@ -37,6 +37,7 @@ from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
     ExperimentFilter,
     Store,
+    locate_model,
     make_name_filter,
     restore_infinity,
 )
@@ -50,6 +51,7 @@ from kedro_hydraflow.stores.record import (
     Experiments,
     Facts,
     FoundRuns,
+    ModelRecord,
     Point,
     RunListing,
     RunNames,
@@ -192,6 +194,35 @@ class ServerStore(Store):
         return RunRecord(
             place.storage, place.path, run_id, experiment, _make_facts(run), _get_logged(run)
         )
+
+    @override
+    def _read_models(self, record: RunRecord) -> list[ModelRecord]:
+        experiment_id = record.experiment.experiment_id
+        with self._client("list the models") as client:
+            if not hasattr(client, "search_logged_models"):  # before MLflow 3
+                return []
+            try:
+                found = list(
+                    _iter_pages(client.search_logged_models, experiment_ids=[experiment_id])
+                )
+            except Exception as exc:
+                if _get_status(exc) == 404:  # a server before MLflow 3
+                    return []
+                raise
+        return [
+            ModelRecord(
+                model.model_id,
+                model.name,
+                model.source_run_id or "",
+                model.creation_timestamp,
+                model.artifact_location,
+            )
+            for model in found
+        ]
+
+    @override
+    def _locate_model(self, record: RunRecord, model: ModelRecord) -> Place:
+        return locate_model(self._locator.find, record.experiment.experiment_id, model)
 
     @override
     def _read_experiment_name(self, record: RunRecord) -> str:
@@ -385,8 +416,7 @@ class ServerStore(Store):
             )
 
     def _make_error(self, action: str, exc: Exception) -> StorageError:
-        get_status = getattr(exc, "get_http_status_code", None)
-        status = get_status() if get_status else 0
+        status = _get_status(exc)
         if status in (401, 403):
             return self._make_denial(status)
         kind = UnreachableError if status == 429 or status >= 500 else StorageError
@@ -451,6 +481,12 @@ def _iter_pages(
         token = page.token
         if not token:
             return
+
+
+def _get_status(exc: Exception) -> int:
+    """Return the HTTP status of an exception of MLflow, 0 if it has none."""
+    get_status = getattr(exc, "get_http_status_code", None)
+    return get_status() if get_status else 0
 
 
 def _map_in_threads(function: Callable[[A], T], items: Iterable[A]) -> list[T]:

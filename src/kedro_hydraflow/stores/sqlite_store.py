@@ -6,6 +6,8 @@
 - ``runs(run_uuid, name, status, start_time, end_time, lifecycle_stage, artifact_uri,
   experiment_id)``;
 - ``params`` and ``tags(key, value, run_uuid)``;
+- ``logged_models(model_id, experiment_id, name, source_run_id, artifact_location,
+  creation_timestamp_ms, lifecycle_stage)``, since MLflow 3;
 - ``metrics`` and ``latest_metrics(key, value, timestamp, step, is_nan, run_uuid)``. NaN is
   stored as 0 with ``is_nan``, infinity as the largest float.
 
@@ -36,6 +38,7 @@ from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
     ExperimentFilter,
     Store,
+    locate_model,
     make_name_filter,
     restore_infinity,
 )
@@ -46,6 +49,7 @@ from kedro_hydraflow.stores.record import (
     Experiments,
     Facts,
     FoundRuns,
+    ModelRecord,
     Point,
     RunListing,
     RunNames,
@@ -57,6 +61,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from kedro_hydraflow.errors import KedroHydraflowError
+    from kedro_hydraflow.storage import Place
 
 _TIMEOUT = 60.0
 """Seconds to wait for a lock. MLflow's transactions take milliseconds."""
@@ -170,6 +175,23 @@ class SqliteStore(Store):
                         RunRecord(place.storage, place.path, run_id, part.experiment, facts)
                     )
         return FoundRuns(records, [])
+
+    @override
+    def _read_models(self, record: RunRecord) -> list[ModelRecord]:
+        # MLflow before 3 has no such table.
+        if not self._query("SELECT 1 FROM sqlite_master WHERE name = 'logged_models'"):
+            return []
+        select = (
+            "SELECT model_id, name, source_run_id, creation_timestamp_ms, artifact_location "
+            "FROM logged_models WHERE lifecycle_stage IS NOT 'deleted' "
+            "AND source_run_id IS NOT NULL "
+            "AND experiment_id = (SELECT experiment_id FROM runs WHERE run_uuid = ?)"
+        )
+        return [ModelRecord(*row) for row in self._query(select, record.run_id)]
+
+    @override
+    def _locate_model(self, record: RunRecord, model: ModelRecord) -> Place:
+        return locate_model(self._locator.find, record.experiment.experiment_id, model)
 
     @override
     def _read_experiment_name(self, record: RunRecord) -> str:
