@@ -34,6 +34,7 @@ INTERNAL = {
     "get_config_url",
     "get_configuration",
     "get_layout",
+    "get_models",
     "get_place",
     "get_record",
     "get_store",
