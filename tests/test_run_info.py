@@ -18,7 +18,7 @@ from kedro_hydraflow.errors import MetadataError, StorageError
 from kedro_hydraflow.finding import Search, find_runs
 from kedro_hydraflow.run_info import FACTS, read_facts
 from kedro_hydraflow.source import Source
-from tests.conftest import SWEEP_NAMES, FilesRead, TrackingDir
+from tests.conftest import SWEEP_NAMES, FilesRead, TrackingDir, WebServer, write
 
 
 def test_facts(tracking_dir: TrackingDir, publish: Callable[[Path], str]) -> None:
@@ -142,6 +142,127 @@ def test_runs_of_one_load_share_their_experiment(sweep: Path) -> None:
     runs = Run.load(iter_run_dirs(sweep))
     for loaded in (runs, pickle.loads(pickle.dumps(runs))):
         assert len({id(run.info.get_record().experiment) for run in loaded}) == 3
+
+
+# Malformed facts and logged values ------------------------------------------------------
+
+
+@pytest.fixture
+def malformed(tracking_dir: TrackingDir) -> Path:
+    """A tracking directory with three runs, the second of which has malformed metrics."""
+    experiment = tracking_dir.add_experiment("train")
+    for i, name in enumerate("abc"):
+        metrics = {"loss": f"1 {i} 0\n", "val/loss": f"1 {i} 0\n"}
+        tracking_dir.add_run(experiment, name, f"i: {i}", metrics)
+    for name in ("loss", "val/loss"):
+        (experiment / "b/metrics" / name).write_text("1 x 0\n")
+    (experiment / "b/metrics/good").write_text("1 5 0\n")
+    (experiment / "b/tags/mlflow.parentRunId").write_bytes(b"\xff")
+    return tracking_dir.root
+
+
+USES: dict[str, tuple[Callable[[Any], Any], Any, int]] = {
+    "one metric": (lambda runs: runs.to_list("metrics.loss", None), [0, None, 2], 1),
+    "all metrics": (lambda runs: runs[1].metrics, {"good": 5}, 2),
+    "frame": (lambda runs: runs.to_frame("metrics.loss").rows(), [(0.0,), (None,), (2.0,)], 1),
+    "best": (lambda runs: runs.best("metrics.loss", mode="max").info.run_id, "c", 1),
+    "histories": (lambda runs: runs.metric_histories("loss")["value"].to_list(), [0, 2], 1),
+    "history": (lambda runs: runs[1].metric_history("loss").rows(), [], 1),
+    "children": (lambda runs: runs.parents().to_list("run_id"), ["a", "b", "c"], 1),
+}
+
+
+@pytest.mark.parametrize(("use", "expected", "n_malformed"), USES.values(), ids=USES)
+def test_malformed_values_are_missing_if_they_are_to_be_logged(
+    malformed: Path,
+    publish: Callable[[Path], str],
+    caplog: pytest.LogCaptureFixture,
+    use: Callable[[Any], Any],
+    expected: Any,
+    n_malformed: int,
+) -> None:
+    location = publish(malformed)
+    with pytest.raises(MetadataError):
+        use(Run.load(iter_run_dirs(location)))
+
+    runs = Run.load(iter_run_dirs(location), on_error="warn")
+    assert caplog.messages == []
+    for same in (runs, copy.deepcopy(runs), pickle.loads(pickle.dumps(runs))[:]):
+        assert use(same) == expected
+    logged = caplog.messages[: n_malformed + 1]
+    for message in logged[:-1]:
+        assert message.startswith("taken for missing: ")
+        assert "1/b/" in message
+    assert f": {n_malformed} malformed in " in logged[-1]
+
+
+def test_malformed_values_are_read_and_logged_once(
+    malformed: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = Run.load(iter_run_dirs(malformed), on_error="warn")
+    for _ in range(3):
+        assert runs.to_frame("metrics.loss")["metrics.loss"].to_list() == [0, None, 2]
+    assert caplog.messages == [
+        f"taken for missing: {malformed / '1/b/metrics/loss'}: line 1: expected 'timestamp value "
+        "step', found '1 x 0'",
+        "metrics.loss: 1 malformed in 3 runs",
+    ]
+
+
+def test_malformed_facts_are_missing_if_they_are_to_be_logged(
+    tracking_dir: TrackingDir, serve: Callable[[Path], WebServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for name in "ab":
+        tracking_dir.add_run(experiment, name)
+    write(experiment / "b/meta.yaml", "status: 1\nstatus: 2\n")
+    tracking_dir.add_run(experiment, "c", start_time="soon")
+    dirs = [f"{serve(tracking_dir.root).url}/1/{name}" for name in "abc"]
+    with pytest.raises(MetadataError):
+        Run.load(dirs).to_list("status")
+
+    runs = Run.load(dirs, on_error="warn")
+    write(experiment / "meta.yaml", "name: a\nname: b\n")
+    for _ in range(2):
+        assert runs.to_list("status") == ["FINISHED", None, "FINISHED"]
+        assert [run.info.start_time is None for run in runs] == [False, True, True]
+        assert runs.to_list("job_name") == ["", "", ""]
+    assert [message for message in caplog.messages if "malformed" in message] == [
+        "the facts: 1 malformed in 3 runs",
+        "start_time: 1 malformed in 1 runs",
+        *["job_name: 1 malformed in 1 runs"] * 3,
+    ]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda runs: runs.to_list("metrics.loss"),
+        lambda runs: runs[0].metrics,
+        lambda runs: runs.children("p"),
+        lambda runs: runs.to_list("status"),
+        lambda runs: runs.to_list("job_name"),
+        lambda runs: runs.metric_histories("loss"),
+    ],
+    ids=["metric", "metrics", "parent", "status", "job_name", "history"],
+)
+def test_what_cannot_be_reached_is_always_an_error(
+    tracking_dir: TrackingDir,
+    serve: Callable[[Path], WebServer],
+    no_waiting: None,
+    read: Callable[[Any], Any],
+) -> None:
+    run_dir = tracking_dir.add_run(
+        tracking_dir.add_experiment("train"), "a", metrics={"loss": "1 1 0\n"}
+    )
+    write(run_dir / "tags/mlflow.parentRunId", "p")
+    for status in (403, 500):
+        server = serve(tracking_dir.root)
+        runs = Run.load([f"{server.url}/1/a"], on_error="warn")
+        names = ("meta.yaml", "loss", "metrics", "mlflow.parentRunId")
+        server.answers = {name: [status] * 99 for name in names}
+        with pytest.raises(StorageError, match=str(status)):
+            read(runs)
 
 
 # Jobs ----------------------------------------------------------------------------------

@@ -167,7 +167,7 @@ def iter_runs(
         progress: Whether to show a progress bar, which moves with each batch.
         on_error: ``"raise"`` raises an error that names what cannot be read: experiments
             before the first batch, runs in place of their batch. ``"warn"`` logs and skips
-            them.
+            them, and has the effect of ``Run.load`` on what is read later.
         config_class: As for `Run`.
         index: As for ``Run.load``; looked up once a batch.
         tracking_uri: As for `iter_run_dirs`.
@@ -285,6 +285,7 @@ def load_runs(
             where = info.get_place().url if is_stray else info.get_config_url()
             failures.append(Failure(where, config))
         else:
+            info.set_on_error(options.on_error)
             runs.append(run_class.from_info(info, options.impl_factory, config_class, config, lock))
     warn_of_absent(absent)
     return LoadedRuns(RunCollection(runs), failures)

@@ -402,7 +402,9 @@ class Run(RunFiles, Generic[C, I]):
                 loky processes.
             progress: Whether to show a progress bar for many runs.
             on_error: For many runs: ``"raise"`` raises one error that names every run
-                that failed, ``"warn"`` logs each of them and leaves it out.
+                that failed, ``"warn"`` logs each of them and leaves it out. With ``"warn"``, a
+                malformed metric, param, tag or fact that is read later is logged, and missing. A
+                storage that denies access or cannot be reached is always an error then.
             config_class: As for `Run`.
             index: For many runs: where to keep the index, with which the next load reads
                 only new and changed runs. By default it is in the user's cache directory, for

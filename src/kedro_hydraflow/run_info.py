@@ -17,7 +17,13 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores.find import find_layout, find_stores
 from kedro_hydraflow.stores.record import LOGGED_KINDS as LOGGED_KINDS
-from kedro_hydraflow.stores.record import PARENT_TAG, RunRecord, is_deleted, make_run_record
+from kedro_hydraflow.stores.record import (
+    PARENT_TAG,
+    MalformedValuesError,
+    RunRecord,
+    is_deleted,
+    make_run_record,
+)
 from kedro_hydraflow.stores.record import RECORDED_FACTS as RECORDED_FACTS
 from kedro_hydraflow.stores.run_folder import check_not_above
 
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from kedro_hydraflow.config import PlainConfig
+    from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.storage import AnyPath, Place, Storage
     from kedro_hydraflow.stores import Point, Store
     from kedro_hydraflow.stores.record import ExperimentRecord, Facts
@@ -58,7 +65,7 @@ class RunInfo:
         0.061
     """
 
-    __slots__ = ("_failure", "_layout", "_logged", "_record", "_run_dir", "_store")
+    __slots__ = ("_failure", "_layout", "_logged", "_on_error", "_record", "_run_dir", "_store")
 
     _record: RunRecord
     _store: Store | None
@@ -74,6 +81,9 @@ class RunInfo:
     _failure: Exception | None
     """The error of reading the facts, until it is raised."""
 
+    _on_error: OnError
+    """What to do about malformed facts and logged values: with "warn", they are missing."""
+
     _run_dir: AnyPath | None
 
     def __init__(self, run_dir: AnyPath) -> None:
@@ -86,6 +96,7 @@ class RunInfo:
         self._layout = layout
         self._logged = None if record.logged is None else {**record.logged}
         self._failure = None
+        self._on_error = "raise"
         self._run_dir = None  # made on first use: loading many runs takes text paths
 
     @classmethod
@@ -124,6 +135,7 @@ class RunInfo:
             record.facts,
             self._logged,
             self._store,
+            self._on_error,
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RunInfo:
@@ -149,7 +161,14 @@ class RunInfo:
         """
         experiment = self._record.experiment
         if experiment.experiment_name is None:
-            experiment = self.get_store().name_experiment(self._record)
+            try:
+                experiment = self.get_store().name_experiment(self._record)
+            except MetadataError as exc:
+                if self._on_error == "raise":
+                    raise
+                _log_malformed("job_name", [exc], [self])
+                experiment = replace(experiment, experiment_name="")
+                self._record = replace(self._record, experiment=experiment)
             if experiment.experiment_name:
                 self._record = replace(self._record, experiment=experiment)
         return experiment.experiment_name or ""
@@ -192,6 +211,13 @@ class RunInfo:
         if isinstance(value, Exception):
             raise value
         return value or None
+
+    def set_on_error(self, on_error: OnError) -> None:
+        """Set what to do about malformed facts and logged values: raise, or log them as missing.
+
+        A storage that denies access or cannot be reached is an error in any case.
+        """
+        self._on_error = on_error
 
     def get_place(self) -> Place:
         """Return the place of the run directory."""
@@ -261,12 +287,8 @@ class RunInfo:
         facts = self._record.facts
         failure = self._failure
         if facts is None and failure is None:
-            (found,) = self.get_store().read_facts([self._record])
-            if isinstance(found, Exception):
-                raise found
-            if found is not None:
-                self._record = replace(self._record, facts=found)
-            facts = found
+            read_facts([self])
+            facts, failure = self._record.facts, self._failure
         if facts is None and failure is not None:
             self._failure = None  # the facts are read again the next time
             raise failure
@@ -279,9 +301,15 @@ class RunInfo:
         try:
             return datetime.fromtimestamp(int(text) / 1000, tz=timezone.utc)
         except (ValueError, OverflowError, OSError) as exc:
-            raise MetadataError(
+            error = MetadataError(
                 f"{self._record.url}: expected {name} in milliseconds, found {text!r}"
-            ) from exc
+            )
+            if self._on_error == "raise":
+                raise error from exc
+            _log_malformed(name, [error], [self])
+            facts = {k: v for k, v in (self._record.facts or {}).items() if k != name}
+            self._record = replace(self._record, facts=facts)
+            return None
 
 
 FACTS = frozenset(
@@ -300,10 +328,13 @@ def rebuild_info(
     facts: Facts | None,
     logged: dict[str, Any] | None,
     store: Store | None,
+    on_error: OnError,
 ) -> RunInfo:
     """Return the info of a run that was pickled."""
     record = RunRecord(storage, path, run_id, experiment, facts, logged)
-    return RunInfo.from_record(record, store)
+    info = RunInfo.from_record(record, store)
+    info.set_on_error(on_error)
+    return info
 
 
 # Reading many runs at once -------------------------------------------------------------------
@@ -315,12 +346,18 @@ def read_facts(infos: Iterable[RunInfo]) -> None:
     An error is raised on the first use of a fact of its run.
     """
     unread = [info for info in infos if info._record.facts is None and info._failure is None]
+    malformed: list[MetadataError] = []
     for store, group in _group_by_store(unread):
-        for info, facts in zip(group, store.read_facts(_get_records(group)), strict=True):
+        for info, found in zip(group, store.read_facts(_get_records(group)), strict=True):
+            facts = found
+            if isinstance(facts, MetadataError) and info._on_error == "warn":
+                malformed.append(facts)
+                facts = {}
             if isinstance(facts, Exception):
                 info._failure = facts
             elif facts is not None:
                 info._record = replace(info._record, facts=facts)
+    _log_malformed("the facts", malformed, unread)
 
 
 def read_fact(infos: Sequence[RunInfo], name: str) -> None:
@@ -350,16 +387,23 @@ def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
     kind, _, name = key.partition(".")
     unread = [info for info in infos if {kind, key}.isdisjoint(info._logged or ())]
     failures: dict[int, KedroHydraflowError] = {}
+    malformed: list[MetadataError] = []
     for store, group in _group_by_store(unread):
         records = _get_records(group)
         values: Sequence[Any]
         values = store.read_values(records, kind, name) if name else store.read_all(records, kind)
-        for info, value in zip(group, values, strict=True):
+        for info, found in zip(group, values, strict=True):
+            value = found
+            if isinstance(value, MetadataError) and info._on_error == "warn":
+                malformed += value.errors if isinstance(value, MalformedValuesError) else [value]
+                others = value.values if isinstance(value, MalformedValuesError) else {}
+                value = None if name else others
             if isinstance(value, KedroHydraflowError):
                 failures[id(info)] = value
             else:
                 info._logged = info._logged or {}
                 info._logged[key] = value
+    _log_malformed(key, malformed, unread)
     if failures:
         return [failures.get(id(info)) or _get_logged(info, kind, name, key) for info in infos]
     return [_get_logged(info, kind, name, key) for info in infos]
@@ -373,11 +417,26 @@ def _get_logged(info: RunInfo, kind: str, name: str, key: str) -> Any:
 
 def read_histories(infos: Sequence[RunInfo], name: str) -> list[list[Point] | KedroHydraflowError]:
     """Return all values of a metric of each run, sorted, or the error of reading them."""
-    found: dict[int, list[Point] | KedroHydraflowError] = {}
+    histories: dict[int, list[Point] | KedroHydraflowError] = {}
+    malformed: list[MetadataError] = []
     for store, group in _group_by_store(infos):
-        histories = store.read_histories(_get_records(group), name)
-        found.update(zip(map(id, group), histories, strict=True))
-    return [found[id(info)] for info in infos]
+        read = store.read_histories(_get_records(group), name)
+        for info, history in zip(group, read, strict=True):
+            if isinstance(history, MetadataError) and info._on_error == "warn":
+                malformed.append(history)
+                histories[id(info)] = []
+            else:
+                histories[id(info)] = history
+    _log_malformed(f"the history of {name!r}", malformed, infos)
+    return [histories[id(info)] for info in infos]
+
+
+def _log_malformed(what: str, errors: Sequence[MetadataError], infos: Sequence[RunInfo]) -> None:
+    """Log what is taken for missing because it is malformed, and how much that is."""
+    for error in errors:
+        logger.warning("taken for missing: %s", error)
+    if errors:
+        logger.warning("%s: %d malformed in %d runs", what, len(errors), len(infos))
 
 
 def is_known_as_deleted(info: RunInfo) -> bool:

@@ -45,7 +45,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
             is enough to read. Within Kedro's ParallelRunner the jobs are threads.
         progress: Whether to show a progress bar.
         on_error: What to do about experiments and runs that cannot be read. ``raise``
-            names all of them in one error, ``warn`` logs and skips each.
+            names all of them in one error, ``warn`` logs and skips each. With ``warn``, a
+            malformed metric, param, tag or fact is logged and null when it is read later.
         include_deleted: Whether to include runs that were deleted in MLflow. False excludes
             them. Null, the default, excludes them where that takes no further request: a file
             store on remote storage may still give deleted runs, unless a filter reads their

@@ -246,6 +246,8 @@ class Store(ABC):
     ) -> Sequence[dict[str, Any] | KedroHydraflowError]:
         """Return all metrics (the latest values), params or tags of each run by name, or the error.
 
+        It is a `MalformedValuesError` if some of them are malformed.
+
         Args:
             records: The runs.
             kind: ``metrics``, ``params`` or ``tags``.

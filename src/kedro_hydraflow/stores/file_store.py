@@ -64,6 +64,7 @@ from kedro_hydraflow.stores.record import (
     Experiments,
     Facts,
     FoundRuns,
+    MalformedValuesError,
     ModelRecord,
     Point,
     RunListing,
@@ -333,7 +334,8 @@ class FileStore(Store):
         values = [*values]
         everything = self.read_all([records[i] for i in unreadable], kind)
         for i, of_run in zip(unreadable, everything, strict=True):
-            values[i] = of_run.get(name) if isinstance(of_run, dict) else of_run
+            found = of_run.values if isinstance(of_run, MalformedValuesError) else of_run
+            values[i] = found.get(name) if isinstance(found, dict) else found
         return values
 
     @override
@@ -355,11 +357,16 @@ class FileStore(Store):
         files, failures = self._list_files(records, kind)
         parsed = read_parsed([file for _, _, file in files], _get_parse(kind))
         values: list[dict[str, Any]] = [{} for _ in records]
+        malformed: dict[int, list[MetadataError]] = {}
         for (i, key, _), value in zip(files, _drop_foreign(parsed.values), strict=True):
-            if isinstance(value, KedroHydraflowError):
+            if isinstance(value, MetadataError):
+                malformed.setdefault(i, []).append(value)
+            elif isinstance(value, KedroHydraflowError):
                 failures.setdefault(i, value)
             elif value is not None:
                 values[i][key] = value
+        for i, errors in malformed.items():
+            failures.setdefault(i, _make_malformed_error(values[i], errors))
         return [failures.get(i, of_run) for i, of_run in enumerate(values)]
 
     def _list_files(
@@ -534,6 +541,17 @@ def _drop_foreign(values: Sequence[Any]) -> list[Any]:
         if isinstance(value, ForeignFileError):
             logger.warning("skipped: %s", value)
     return [None if isinstance(value, ForeignFileError) else value for value in values]
+
+
+def _make_malformed_error(
+    values: dict[str, Any], errors: list[MetadataError]
+) -> MalformedValuesError:
+    first = errors[0]
+    error = MalformedValuesError(str(first))
+    error.__cause__ = first
+    error.values = values
+    error.errors = errors
+    return error
 
 
 def _wrap(values: Iterable[Any]) -> list[Any]:

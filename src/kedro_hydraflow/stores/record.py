@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kedro_hydraflow.errors import MetadataError
 from kedro_hydraflow.storage import Place
 
 if TYPE_CHECKING:
@@ -80,6 +81,18 @@ class ModelRecord:
     def sort_key(self) -> tuple[int, str]:
         """Return the time of creation, then the ID."""
         return self.created, self.model_id
+
+
+class MalformedValuesError(MetadataError):
+    """Some of a run's metrics, params or tags are malformed.
+
+    Attributes:
+        values: The others, by name.
+        errors: One for each that is malformed.
+    """
+
+    values: dict[str, Any]
+    errors: list[MetadataError]
 
 
 class Point(NamedTuple):
