@@ -421,7 +421,7 @@ def test_a_folder_given_as_a_run_is_an_error(
     with pytest.raises(RunLoadError, match=r"1 of 3 runs") as raised:
         Run.load(run_dirs, n_jobs=n_jobs)
     lines = str(raised.value).splitlines()
-    assert re.match(r"- \S*1/notes\S* is not a run directory: expected a folder art", lines[1])
+    assert re.match(r"- \S*1/notes\S* is not a run directory: expected a directory ", lines[1])
     caplog.clear()
     runs = Run.load(run_dirs, n_jobs=n_jobs, on_error="warn")
     assert runs.to_list("run_id") == ["a", "absent"]
