@@ -437,3 +437,16 @@ def test_options_of_a_search_are_given_to_the_search(tracking_dir: TrackingDir) 
         Run.load(iter_run_dirs(url), storage_options=options)
     runs = Run.load(iter_run_dirs(url, storage_options=options), storage_options=options)
     assert len(runs) == 1
+
+
+@pytest.mark.parametrize("n_jobs", [None, 0])
+def test_a_run_without_configuration_on_a_server_that_lists_nothing(
+    tracking_dir: TrackingDir, serve: Callable[[Path], WebServer], n_jobs: int | None
+) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", config=None)
+    server = serve(tracking_dir.root)
+    server.answers = {"/1/a": [403] * 9, "/1/a/": [403] * 9}
+    url = f"{server.url}/1/a"
+    run = Run(url) if n_jobs is None else Run.load([url], n_jobs=n_jobs)[0]
+    assert run.cfg == {}
+    assert run.info.status == "FINISHED"

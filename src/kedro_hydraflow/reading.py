@@ -14,7 +14,7 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.index import NO_INDEX, Index, Recalled
 from kedro_hydraflow.parallel import may_stay_here, parallel_map
-from kedro_hydraflow.run_info import read_facts
+from kedro_hydraflow.run_info import is_listing_denied, read_facts
 from kedro_hydraflow.storage import Parsed
 from kedro_hydraflow.stores.record import is_finished
 
@@ -95,7 +95,8 @@ class BulkReader:
         without = [i for i, config in enumerate(configs) if config is None]
         strays = store.get_run_errors([infos[i].get_record() for i in without])
         for i, error in zip(without, strays, strict=True):
-            configs[i] = error
+            if self._discovered or not is_listing_denied(error):
+                configs[i] = error
         return configs
 
     def _recall(self, store: Store, storage: Storage, infos: Sequence[RunInfo]) -> Recalled:

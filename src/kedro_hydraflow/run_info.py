@@ -12,7 +12,10 @@ from kedro_hydraflow.errors import (
     KedroHydraflowError,
     MetadataError,
     NotARunError,
+    NotFoundError,
     RunNotFoundError,
+    StorageError,
+    UnreachableError,
 )
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores.find import find_layout, find_stores
@@ -234,7 +237,7 @@ class RunInfo:
             warn_of_absent([self])
         elif isinstance(error, NotARunError):
             check_not_above(self._record)  # other folders are empty runs, as in hydraflow
-        elif error is not None:
+        elif error is not None and not is_listing_denied(error):
             raise error
         return {}
 
@@ -351,6 +354,15 @@ def read_histories(infos: Sequence[RunInfo], name: str) -> list[list[Point] | Ke
 def is_known_as_deleted(info: RunInfo) -> bool:
     """Whether a run was deleted in MLflow, by the facts that have been read."""
     return is_deleted(info.get_record().facts)
+
+
+def is_listing_denied(error: KedroHydraflowError | None) -> bool:
+    """Whether an error only says that the storage does not list a run directory.
+
+    A web server need not list directories: a run is read there by its URL alone.
+    """
+    unclear = (NotARunError, NotFoundError, UnreachableError)
+    return isinstance(error, StorageError) and not isinstance(error, unclear)
 
 
 def is_absent_locally(info: RunInfo) -> bool:
