@@ -183,10 +183,8 @@ def iter_runs(
         total = sum(len(part.names) for part in listing.experiments)
         n_failures = len(listing.failures)
         report(listing.failures, total + n_failures, on_error, what="runs and experiments")
-        n_done = 0
 
         def load(batch: list[RunNames]) -> RunCollection[Run[C, I]]:
-            nonlocal n_done
             infos, failures = read_infos(store, batch, include_deleted=include_deleted)
             loaded = load_runs(
                 infos,
@@ -199,11 +197,10 @@ def iter_runs(
             )
             n_runs = sum(len(part.names) for part in batch)
             report([*failures, *loaded.failures], n_runs, on_error)
-            n_done += n_runs
-            move_to(n_done)
+            advance(n_runs)
             return loaded.runs
 
-        with progress_bar(total, show=progress) as move_to:
+        with progress_bar(total, show=progress) as advance:
             # Nothing here holds a batch while the next one is read.
             yield from filter(None, map(load, _cut(listing.experiments, batch_size)))
 
