@@ -18,7 +18,7 @@ import pytest
 from kedro_hydraflow import HydraflowRunCollectionDataset, Run, iter_run_dirs, iter_runs
 from kedro_hydraflow.errors import ConfigError, RunLoadError, StorageError, UnreachableError
 from kedro_hydraflow.finding import find_runs
-from kedro_hydraflow.index import FILE_NAME
+from kedro_hydraflow.index_file import FILE_NAME
 from kedro_hydraflow.loading import load_runs
 from kedro_hydraflow.storage import LocalStorage, Parsed
 from kedro_hydraflow.stores import open_store
