@@ -15,7 +15,7 @@ import re
 import threading
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -31,6 +31,9 @@ from kedro_hydraflow.yaml_reader import (
 )
 from kedro_hydraflow.yaml_reader import ConfigReader as ConfigReader
 from kedro_hydraflow.yaml_reader import PlainConfig as PlainConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 _TEXT = frozenset({str})
 
@@ -370,16 +373,25 @@ def update_plain(config: PlainConfig, key: str, value: Any) -> PlainConfig | Non
     return new
 
 
-def iter_leaf_keys(config: Any, prefix: str = "") -> list[str]:
-    """Return the dotted keys of all values that are not non-empty mappings."""
-    keys: list[str] = []
-    for name, value in config.items():
-        key = f"{prefix}{name}"
+def iter_leaves(
+    data: Mapping[Any, Any], path: tuple[Any, ...] = ()
+) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield the path and value of everything but mappings, unless they are empty."""
+    for name, value in data.items():
         if type(value) is dict and value:
-            keys.extend(iter_leaf_keys(value, f"{key}."))
+            yield from iter_leaves(value, (*path, name))
         else:
-            keys.append(key)
-    return keys
+            yield (*path, name), value
+
+
+def flatten_config(data: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return what `iter_leaves` yields, by dotted key."""
+    return {join_key(path): value for path, value in iter_leaves(data)}
+
+
+def join_key(path: tuple[Any, ...]) -> str:
+    """Return the dotted key of a path."""
+    return ".".join(map(str, path))
 
 
 _META_LINE = re.compile(

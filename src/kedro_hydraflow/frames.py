@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.columns import SCALARS, make_series
-from kedro_hydraflow.config import is_literal
+from kedro_hydraflow.config import is_literal, iter_leaves, join_key
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.run_info import read_histories
 from kedro_hydraflow.selecting import Selector
@@ -106,24 +106,21 @@ def _flatten_configs(configurations: Sequence[Configuration]) -> list[dict[str, 
         row: dict[str, Any] = {}
         for name, value in configuration.to_plain().items():
             known = shared.get((id(value), name)) if is_shared else None
-            flat = known[1] if known else _flatten(configuration, {name: value}, (), selector)
-            if not known and is_shared and type(value) is dict and is_literal(value):
-                shared[id(value), name] = value, flat
+            if known is not None:
+                flat = known[1]
+            else:
+                flat = _flatten(configuration, {name: value}, selector)
+                if is_shared and type(value) is dict and is_literal(value):
+                    shared[id(value), name] = value, flat
             row.update(flat)
         rows.append(row)
     return rows
 
 
 def _flatten(
-    configuration: Configuration, data: Any, path: tuple[Any, ...], selector: Selector
+    configuration: Configuration, part: dict[Any, Any], selector: Selector
 ) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in data.items():
-        inner = (*path, name)
-        if type(value) is dict and value:
-            flat.update(_flatten(configuration, value, inner, selector))
-        elif is_literal(value):
-            flat[".".join(map(str, inner))] = value
-        else:
-            flat[".".join(map(str, inner))] = selector.resolve(configuration, inner, value)
-    return flat
+    return {
+        join_key(path): value if is_literal(value) else selector.resolve(configuration, path, value)
+        for path, value in iter_leaves(part)
+    }

@@ -205,12 +205,10 @@ def _iter_batches(
     total = sum(len(part.names) for part in listing.experiments)
     n_failures = len(listing.failures)
     report(listing.failures, total + n_failures, search.on_error, what="runs and experiments")
-    n_done = 0
-    with progress_bar(total, show=progress) as move_to:
+    with progress_bar(total, show=progress) as advance:
         for batch in _cut(listing.experiments, batch_size):
             yield _load_batch(store, batch, search, options, index)
-            n_done += sum(len(part.names) for part in batch)
-            move_to(n_done)
+            advance(sum(len(part.names) for part in batch))
 
 
 def _load_batch(

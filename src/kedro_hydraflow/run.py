@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow.columns import is_numpy
-from kedro_hydraflow.config import Configuration, SharedLock, State
+from kedro_hydraflow.config import Configuration, SharedLock, State, flatten_config
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.frames import make_history_frame, make_literal
 from kedro_hydraflow.impl import ImplFactory, build_impl
@@ -605,7 +605,9 @@ class Run(RunFiles, Generic[C, I]):
         data = self.get_configuration().to_container()
         if not isinstance(data, dict):
             raise TypeError(f"expected a mapping as configuration, found {type(data).__name__}")
-        return _flatten(data) if flatten else {str(k): v for k, v in data.items()}
+        if flatten:
+            return {k: v for k, v in flatten_config(data).items() if v != {}}
+        return {str(k): v for k, v in data.items()}
 
 
 def _check_values(keys: list[str], values: Any) -> list[Any]:
@@ -645,14 +647,3 @@ def _get_attributes(run: Run[Any, Any]) -> dict[str, Any] | None:
         return None
     # `Run[Config](...)` sets it; a local class in it could not be pickled
     return {name: value for name, value in attributes.items() if name != "__orig_class__"}
-
-
-def _flatten(data: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in data.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, dict):
-            flat.update(_flatten(value, f"{key}."))
-        else:
-            flat[key] = value
-    return flat
