@@ -46,45 +46,36 @@ _PATTERN_OPERATORS = ("~", "like", "ilike")
 
 @dataclass(frozen=True)
 class Filter:
-    """One condition on a run: the value of a key compares so with a value."""
+    """A condition on runs: how the value of a key compares with a given value."""
 
     text: str
-    """As it was written."""
+    """The filter as it was written."""
 
     key: str
     operator: str
-    """In lower case; ``=`` is ``==``."""
+    """One of `OPERATORS` in lower case, but ``==`` for ``=``."""
 
     value: Any
     texts: Any
     """The value with every scalar in it as text."""
 
-    def matches(self, run: AnyRun) -> bool | None:
-        """Whether a run meets the condition, None if it lacks the key.
-
-        Raises:
-            FilterError: If the run's value and the filter's cannot be compared.
-        """
-        (actual,) = self.look_up([run])
-        if isinstance(actual, KedroHydraflowError):
-            raise actual
-        return self.accepts(run, actual)
-
     def look_up(self, runs: Sequence[AnyRun]) -> Iterator[Any | KedroHydraflowError]:
         """Yield the value of the key for each run, as `iter_outcomes` does.
 
-        No `impl` is built for facts: it may fail for the very runs that the filter leaves out.
+        No `impl` is built for a fact, as it may fail for runs that the filter leaves out.
         """
         return iter_outcomes(runs, self.key, self._fact)
 
-    def accepts(self, run: AnyRun, actual: Any) -> bool | None:
-        """Whether a run's value meets the condition, None if it is `MISSING`.
+    def accepts(self, run: AnyRun, actual: Any) -> bool:
+        """Whether a run meets the condition.
+
+        Args:
+            run: The run, for messages.
+            actual: Its value of the key.
 
         Raises:
-            FilterError: If the value and the filter's cannot be compared.
+            FilterError: If its value and the filter's cannot be compared.
         """
-        if actual is MISSING:
-            return None
         if isinstance(actual, str) and self._is_text and self.operator in _MEMBERSHIP:
             return self._has_text(actual) is (self.operator in ("==", "in"))
         try:
@@ -97,7 +88,7 @@ class Filter:
             ) from None
 
     def _convert(self, actual: Any) -> Any:
-        """Return the run's value in the form that filters compare."""
+        """Return a run's value as filters compare it: paths and members of enumerations as text."""
         if isinstance(actual, PurePath):
             return str(actual)
         if isinstance(actual, Enum):
@@ -112,7 +103,7 @@ class Filter:
 
     @cached_property
     def _fact(self) -> str | None:
-        """The attribute of `RunInfo` that the key names, also in MLflow's spelling."""
+        """The attribute of `RunInfo` that the key names, in MLflow's spelling or ours."""
         attribute = _ATTRIBUTE.fullmatch(self.key)
         name = attribute[1] if attribute else self.key
         return name if name in FACTS else None
@@ -123,9 +114,9 @@ class Filter:
         return self._is_logged or self._fact is not None
 
     def _has_text(self, actual: str) -> bool:
-        """Whether the filter's value, or one in its list, is a text or what it stands for.
+        """Whether the filter's value, or one in its list, equals a text.
 
-        MLflow keeps params as text: ``0.10`` is meant by a filter that says ``0.1``.
+        A param or tag also equals the value that it is in YAML: ``0.10`` equals ``0.1``.
         """
         is_list = self.operator in ("in", "not in")
         texts, values = (self.texts, self.value) if is_list else ([self.texts], [self.value])
@@ -144,15 +135,15 @@ class Filter:
 
 
 def parse_filter(text: str) -> Filter:
-    """Return the filter that a text ``KEY OP VALUE`` describes.
+    """Return the filter of a text ``KEY OP VALUE``.
 
-    ``KEY`` is what ``Run.get`` takes, ``OP`` one of `OPERATORS`, ``VALUE`` is YAML:
+    ``KEY`` is a key as for ``Run.get``, ``OP`` one of `OPERATORS`, ``VALUE`` is YAML:
     ``training.learning_rate < 1e-2``, ``model.type in [mlp, linear]``, ``note == null``,
     ``job_name ~ train_*``. MLflow's ``attributes.status = 'FINISHED'``,
     ``params.`model.type` LIKE 'm%'`` and ``status IN ('FINISHED', 'FAILED')`` work too.
 
     Raises:
-        FilterError: If it is something else.
+        FilterError: If the text has another form.
     """
     match = _FILTER.fullmatch(text) if isinstance(text, str) else None
     if match is None or not match["value"]:
@@ -174,7 +165,7 @@ def parse_filter(text: str) -> Filter:
         value = texts = None
         problem = f"the value {source!r} is not YAML: {exc}"
     if operator in _PATTERN_OPERATORS and not isinstance(value, str):
-        value, texts, problem = source, source, None  # such as *.5, which YAML takes for an alias
+        value, texts, problem = source, source, None  # such as *.5, which is an alias in YAML
     if operator in ("in", "not in") and not isinstance(value, list) and problem is None:
         problem = f"{operator!r} expects a list such as [a, b], found {value!r}"
     if _CONJUNCTION.search(source) and (problem or source[0] not in "\"'"):
@@ -187,7 +178,7 @@ def parse_filter(text: str) -> Filter:
 
 
 class AnyRuns(Protocol):
-    """A collection of runs, as far as filters are applied to it."""
+    """What filters need of a collection of runs."""
 
     def __len__(self) -> int:
         """Return the number of runs."""
@@ -203,7 +194,7 @@ Runs = TypeVar("Runs", bound=AnyRuns)
 
 
 def apply_filters(runs: Runs, filters: Iterable[Filter]) -> tuple[Runs, list[Failure]]:
-    """Return the runs that meet all filters, and those for which that cannot be told.
+    """Return the runs that meet all filters, and the failures of runs that cannot be judged.
 
     A run that lacks a filter's key does not meet it.
 
@@ -213,28 +204,32 @@ def apply_filters(runs: Runs, filters: Iterable[Filter]) -> tuple[Runs, list[Fai
     everyone = list(runs)
     failures: list[Failure] = []
     for condition in filters:
-        kept = []
         candidates = list(runs)
-        is_known = not candidates
-        for i, actual in enumerate(condition.look_up(candidates)):
-            run = candidates[i]
-            if isinstance(actual, KedroHydraflowError):
-                error = FilterError(f"filter {condition.text!r}: {actual}")
-                error.__cause__ = actual
+        kept: list[int] = []
+        n_lacking = 0
+        values = condition.look_up(candidates)
+        for i, (run, value) in enumerate(zip(candidates, values, strict=True)):
+            if value is MISSING:
+                n_lacking += 1
+            elif isinstance(value, KedroHydraflowError):
+                error = FilterError(f"filter {condition.text!r}: {value}")
+                error.__cause__ = value
                 failures.append(Failure(run.info.get_place().url, error))
-                is_known = True
-                continue
-            is_met = condition.accepts(run, actual)
-            is_known = is_known or is_met is not None
-            if is_met:
+            elif condition.accepts(run, value):
                 kept.append(i)
-        if not is_known and all(actual is MISSING for actual in condition.look_up(everyone)):
-            raise FilterError(
-                f"filter {condition.text!r}: none of the {len(everyone)} runs has the key "
-                f"{condition.key!r}; {describe_nearest_keys(candidates[0], condition.key)}"
-            )
+        if candidates and n_lacking == len(candidates):
+            _check_key(condition, everyone)
         runs = runs[kept]
     return runs, failures
+
+
+def _check_key(condition: Filter, runs: Sequence[AnyRun]) -> None:
+    """Raise FilterError if no run has a filter's key, as it is likely to be a mistake."""
+    if all(value is MISSING for value in condition.look_up(runs)):
+        raise FilterError(
+            f"filter {condition.text!r}: none of the {len(runs)} runs has the key "
+            f"{condition.key!r}; {describe_nearest_keys(runs[0], condition.key)}"
+        )
 
 
 def _parse_logged(text: str) -> Any:
@@ -265,7 +260,7 @@ def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
 
 
 def _get_kind(value: Any) -> type | None:
-    """Return what values have to be both to be put in order, None if they have no order."""
+    """Return the type that another value needs for an order with this one, None for no order."""
     if isinstance(value, bool):
         return None
     return next((kind for kind in (Real, str, datetime) if isinstance(value, kind)), None)
@@ -308,14 +303,14 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 
 _MIN_MILLISECONDS = 10**11
-"""In 1973. A smaller number is not meant as a time in milliseconds: 20260101, say."""
+"""In 1973. A smaller number is hardly a time in milliseconds: 20260101, say."""
 
 
 def _to_time(value: Any) -> datetime | None:
-    """Return an ISO 8601 text, UTC unless it says otherwise, or milliseconds, as a time.
+    """Return the time of an ISO 8601 text, by default in UTC, or of milliseconds.
 
     Raises:
-        TypeError: If it is something else, and not None.
+        TypeError: If the value is something else, and not None.
     """
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""Frames of runs: complete ones, histories of metrics, literals."""
+"""Frames of runs: whole configurations, histories of metrics, literals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make_complete_frame(runs: Sequence[AnyRun], defaults: Mapping[str, Any]) -> 
 
     Args:
         runs: The runs.
-        defaults: For runs that lack a key, by key; a callable is called with the run.
+        defaults: Values for runs that lack a key, by key. A callable is called with the run.
     """
     import polars as pl
 
@@ -49,7 +49,7 @@ def make_complete_frame(runs: Sequence[AnyRun], defaults: Mapping[str, Any]) -> 
 
 
 def make_history_frame(runs: Sequence[AnyRun], names: Sequence[str]) -> pl.DataFrame:
-    """Return all values of metrics of runs as one long frame, in the order of both.
+    """Return all values of some metrics as one long frame, by run and then by metric.
 
     Its columns are ``run_id``, ``metric`` and those of ``Run.metric_history``.
     """
@@ -59,8 +59,8 @@ def make_history_frame(runs: Sequence[AnyRun], names: Sequence[str]) -> pl.DataF
     metrics: list[str] = []
     points: list[Point] = []
     histories = [read_histories([run.info for run in runs], name) for name in names]
-    for run, *of_run in zip(runs, *histories, strict=True):
-        for name, history in zip(names, of_run, strict=True):
+    for run, *histories_of_run in zip(runs, *histories, strict=True):
+        for name, history in zip(names, histories_of_run, strict=True):
             if isinstance(history, Exception):
                 raise history
             run_ids += [run.info.run_id] * len(history)
@@ -79,7 +79,7 @@ def make_history_frame(runs: Sequence[AnyRun], names: Sequence[str]) -> pl.DataF
 
 
 def make_literal(name: str, value: Any, dtype: PolarsDataType | None = None) -> pl.Expr:
-    """Return a Polars literal of any value, by default of the type that Polars makes of it."""
+    """Return a Polars literal of any value, by default with the type that `make_series` infers."""
     import polars as pl
 
     if type(value) in SCALARS:
@@ -91,13 +91,13 @@ def make_literal(name: str, value: Any, dtype: PolarsDataType | None = None) -> 
 
 
 def _flatten_configs(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
-    """Return all values in each configuration by dotted key.
+    """Return the values of each configuration by dotted key.
 
-    Interpolations are resolved where that is possible, and else left as their text; what is
-    missing (``???``) is None. The values are shared: do not modify them. What configurations
-    share is flattened once.
+    Interpolations are resolved, or stay text if that is impossible; missing values (``???``) are
+    None. The values are shared: do not modify them. Parts that configurations share are flattened
+    once.
     """
-    # With the values themselves: the ID of one that is gone may become another's.
+    # It holds the parts themselves, because an ID is used again once its object is gone.
     shared: dict[tuple[int, Any], tuple[Any, dict[str, Any]]] = {}
     selector = Selector()
     rows = []

@@ -1,4 +1,4 @@
-"""Building what an ``impl_factory`` makes of a run."""
+"""Building the implementation of a run with its ``impl_factory``."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ImplFactory = Callable[..., Any]
 def build_impl(
     factory: ImplFactory, info: RunInfo, artifacts_dir: Path, configuration: Configuration
 ) -> Any:
-    """Return what the factory makes of a run.
+    """Return the implementation of a run.
 
     Raises:
-        ImplError: If it raises; its exception is the cause.
-        ConfigError: If it takes the configuration, and that cannot be read.
+        ImplError: If the factory raises; its exception is the cause.
+        ConfigError: If the factory takes the configuration, and that cannot be read.
     """
     arguments: tuple[Any, ...] = (artifacts_dir,)
     if takes_config(factory):
@@ -42,7 +42,7 @@ def build_impl(
 def takes_config(factory: ImplFactory) -> bool:
     """Whether an ``impl_factory`` takes the configuration besides the directory.
 
-    It does if it has a second positional parameter, required or not.
+    That is a second positional parameter, required or not.
     """
     try:
         parameters = inspect.signature(factory).parameters.values()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.selecting import Column
 
 OBJECTS = frozenset({"cfg", "impl", "info", "run"})
-"""The keys that stand for a whole object, whatever attributes the others have."""
+"""The keys of whole objects, which win over attributes of these names."""
 
 
 class AnyRun(Protocol):
