@@ -14,6 +14,8 @@ from kedro_hydraflow import Run, RunInfo
 from kedro_hydraflow.config import ConfigReader, Configuration, PlainConfig, build_dictconfig
 from kedro_hydraflow.errors import ConfigError, MissingKeyError
 from kedro_hydraflow.missing import MISSING
+from kedro_hydraflow.run import make_run
+from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.selecting import Column, Selector
 from tests.conftest import write
@@ -162,7 +164,7 @@ def test_select_as_omegaconf(select_run_dir: Path, key: str) -> None:
         assert outcome(run.get, key) == expected
 
     data = outcome(lambda: to_data(select_node(cfg, dotted)))
-    stored = Run(select_run_dir).get_configuration().to_plain()
+    stored = get_configuration(Run(select_run_dir)).to_plain()
     assert select_in_all_ways(stored, dotted) == [data, data]
 
 
@@ -381,7 +383,7 @@ def test_the_environment_is_read_again_by_each_call(monkeypatch: pytest.MonkeyPa
 def make_runs(config: dict[str, Any], n: int) -> RunCollection[Run]:
     infos = [RunInfo(Path(f"no/such/run{i}")) for i in range(n)]
     return RunCollection(
-        Run.from_info(info, None, None, {**config, "i": i}) for i, info in enumerate(infos)
+        make_run(Run, info, None, None, {**config, "i": i}) for i, info in enumerate(infos)
     )
 
 
@@ -442,5 +444,5 @@ def test_config_class_converts_what_is_resolved(tmp_path: Path) -> None:
     run = Run(tmp_path, config_class=Typed)
     assert RunCollection([run]).to_list("text") == ["3"]
     assert RunCollection([run]).to_frame()["text"].to_list() == ["3"]
-    assert not run.get_configuration().has_dictconfig()
+    assert not get_configuration(run).has_dictconfig()
     assert run.get("text") == "3"

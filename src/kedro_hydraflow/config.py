@@ -41,21 +41,22 @@ State = tuple["type | None", "PlainConfig | None", "DictConfig | None", "SharedL
 
 
 class ConfigSource(Protocol):
-    """Where the configuration of one run is stored."""
+    """The place where the configuration of one run is stored."""
 
     @property
     def run_id(self) -> str:
-        """The ID of the run, for messages."""
+        """The run ID, for messages."""
 
-    def get_config_url(self) -> str:
-        """Return the URL of the file, for messages."""
+    @property
+    def url(self) -> str:
+        """The file, for messages."""
 
-    def read_config(self) -> PlainConfig:
-        """Return the stored configuration, an empty one if nothing is stored.
+    def read(self) -> PlainConfig:
+        """Return the stored configuration, an empty one if there is none.
 
         Raises:
-            ConfigError: If it has another format; the message names the file.
-            StorageError: If the storage denies it or cannot be reached.
+            ConfigError: If it is malformed; the message names the file.
+            StorageError: If the storage denies access or cannot be reached.
         """
 
 
@@ -129,11 +130,11 @@ class Configuration:
         if self.data is None and self._cfg is None:
             with self._lock:
                 if self.data is None and self._cfg is None:
-                    stored = self._source.read_config()
+                    stored = self._source.read()
                     try:
                         self.data = merge_config(stored, self.config_class)
                     except ConfigError as exc:
-                        raise prefix_error(self._source.get_config_url(), exc) from exc
+                        raise prefix_error(self._source.url, exc) from exc
         return self.data
 
     def has_dictconfig(self) -> bool:
@@ -163,7 +164,7 @@ class Configuration:
         try:
             return build_dictconfig(data, self.config_class)
         except ConfigError as exc:
-            raise prefix_error(self._source.get_config_url(), exc) from exc
+            raise prefix_error(self._source.url, exc) from exc
 
     def set_dictconfig(self, cfg: DictConfig) -> None:
         """Replace the plain data, or the ``DictConfig``, by a ``DictConfig``."""

@@ -17,14 +17,14 @@ from kedro_hydraflow.config import parse_scalar, parse_texts
 from kedro_hydraflow.errors import ConfigError, Failure, FilterError, KedroHydraflowError
 from kedro_hydraflow.lookup import describe_nearest_keys, iter_outcomes
 from kedro_hydraflow.missing import MISSING
-from kedro_hydraflow.run_info import FACTS
+from kedro_hydraflow.run_info import FACTS, get_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from typing_extensions import Self
 
-    from kedro_hydraflow.lookup import AnyRun
+    from kedro_hydraflow.run_base import RunBase
 
 
 OPERATORS = ("==", "!=", "<", "<=", ">", ">=", "in", "not in", "~", "=", "LIKE", "ILIKE")
@@ -59,14 +59,14 @@ class Filter:
     texts: Any
     """The value with every scalar in it as text."""
 
-    def look_up(self, runs: Sequence[AnyRun]) -> Iterator[Any | KedroHydraflowError]:
+    def look_up(self, runs: Sequence[RunBase]) -> Iterator[Any | KedroHydraflowError]:
         """Yield the value of the key for each run, as `iter_outcomes` does.
 
         No `impl` is built for a fact, as it may fail for runs that the filter leaves out.
         """
         return iter_outcomes(runs, self.key, self._fact)
 
-    def accepts(self, run: AnyRun, actual: Any) -> bool:
+    def accepts(self, run: RunBase, actual: Any) -> bool:
         """Whether a run meets the condition.
 
         Args:
@@ -183,7 +183,7 @@ class AnyRuns(Protocol):
     def __len__(self) -> int:
         """Return the number of runs."""
 
-    def __iter__(self) -> Iterator[AnyRun]:
+    def __iter__(self) -> Iterator[RunBase]:
         """Yield the runs."""
 
     def __getitem__(self, positions: list[int], /) -> Self:
@@ -214,7 +214,7 @@ def apply_filters(runs: Runs, filters: Iterable[Filter]) -> tuple[Runs, list[Fai
             elif isinstance(value, KedroHydraflowError):
                 error = FilterError(f"filter {condition.text!r}: {value}")
                 error.__cause__ = value
-                failures.append(Failure(run.info.get_place().url, error))
+                failures.append(Failure(get_place(run.info).url, error))
             elif condition.accepts(run, value):
                 kept.append(i)
         if candidates and n_lacking == len(candidates):
@@ -223,7 +223,7 @@ def apply_filters(runs: Runs, filters: Iterable[Filter]) -> tuple[Runs, list[Fai
     return runs, failures
 
 
-def _check_key(condition: Filter, runs: Sequence[AnyRun]) -> None:
+def _check_key(condition: Filter, runs: Sequence[RunBase]) -> None:
     """Raise FilterError if no run has a filter's key, as it is likely to be a mistake."""
     if all(value is MISSING for value in condition.look_up(runs)):
         raise FilterError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_hydraflow.columns import SCALARS, make_series
 from kedro_hydraflow.config import is_literal, iter_leaves, join_key
 from kedro_hydraflow.missing import MISSING
+from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.run_info import read_histories
 from kedro_hydraflow.selecting import Selector
 
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
     from polars._typing import PolarsDataType
 
     from kedro_hydraflow.config import Configuration
-    from kedro_hydraflow.lookup import AnyRun
+    from kedro_hydraflow.run_base import RunBase
     from kedro_hydraflow.stores import Point
 
 
-def make_complete_frame(runs: Sequence[AnyRun], defaults: Mapping[str, Any]) -> pl.DataFrame:
+def make_complete_frame(runs: Sequence[RunBase], defaults: Mapping[str, Any]) -> pl.DataFrame:
     """Return a frame of ``run_id``, ``job_name`` and every key of the configurations.
 
     Args:
@@ -30,7 +31,7 @@ def make_complete_frame(runs: Sequence[AnyRun], defaults: Mapping[str, Any]) -> 
     """
     import polars as pl
 
-    rows = _flatten_configs([run.get_configuration() for run in runs])
+    rows = _flatten_configs([get_configuration(run) for run in runs])
     keys = dict.fromkeys(key for row in rows for key in row)
     columns = []
     for key in ("run_id", "job_name"):
@@ -48,7 +49,7 @@ def make_complete_frame(runs: Sequence[AnyRun], defaults: Mapping[str, Any]) -> 
     return pl.DataFrame(columns)
 
 
-def make_history_frame(runs: Sequence[AnyRun], names: Sequence[str]) -> pl.DataFrame:
+def make_history_frame(runs: Sequence[RunBase], names: Sequence[str]) -> pl.DataFrame:
     """Return all values of some metrics as one long frame, by run and then by metric.
 
     Its columns are ``run_id``, ``metric`` and those of ``Run.metric_history``.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import ImplError, describe
+from kedro_hydraflow.run_info import get_artifacts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,7 @@ def build_impl(
     except Exception as exc:
         name = getattr(factory, "__qualname__", repr(factory))
         raise ImplError(
-            f"run {info.run_id}: {name} failed for {info.get_artifacts().url}: {describe(exc)}"
+            f"run {info.run_id}: {name} failed for {get_artifacts(info).url}: {describe(exc)}"
         ) from exc
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from contextlib import suppress
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.columns import SCALARS
 from kedro_hydraflow.config import flatten_config
@@ -16,6 +16,7 @@ from kedro_hydraflow.errors import (
     describe,
 )
 from kedro_hydraflow.missing import MISSING, to_missing
+from kedro_hydraflow.run_base import RunBase, get_configuration
 from kedro_hydraflow.run_info import (
     FACTS,
     LOGGED_KINDS,
@@ -29,7 +30,6 @@ from kedro_hydraflow.selecting import Selector, select, to_data
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from kedro_hydraflow.config import Configuration
     from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.selecting import Column
 
@@ -37,44 +37,29 @@ OBJECTS = frozenset({"cfg", "impl", "info", "run"})
 """The keys of whole objects, which win over attributes of these names."""
 
 
-class AnyRun(Protocol):
-    """What a lookup needs of a run."""
-
-    @property
-    def info(self) -> RunInfo:
-        """Its facts."""
-
-    @property
-    def impl(self) -> Any:
-        """Its implementation, built on first use; None without one."""
-
-    def get_configuration(self) -> Configuration:
-        """Return its configuration."""
-
-
-def get_value(run: AnyRun, key: str, default: Any = MISSING) -> Any:
+def get_value(run: RunBase, key: str, default: Any = MISSING) -> Any:
     """Return the value of a key, as ``Run.get`` explains it."""
-    value = select(run.get_configuration(), to_dotted(key))
+    value = select(get_configuration(run), to_dotted(key))
     return _Finder([run], key).get(0, default) if value is MISSING else value
 
 
-def get_values(runs: Sequence[AnyRun], key: str, default: Any = MISSING) -> list[Any]:
+def get_values(runs: Sequence[RunBase], key: str, default: Any = MISSING) -> list[Any]:
     """Return the value of a key for each run, as ``Run.get`` explains it.
 
     What is read besides configurations is read for all of them at once.
     """
-    configurations = [run.get_configuration() for run in runs]
+    configurations = [get_configuration(run) for run in runs]
     column = Selector().select_column(configurations, to_dotted(key), as_nodes=True)
     finder = _Finder(runs, key)
     return _complete(column, lambda i: finder.get(i, default))
 
 
-def get_data(runs: Sequence[AnyRun], key: str, default: Any = MISSING) -> list[Any]:
+def get_data(runs: Sequence[RunBase], key: str, default: Any = MISSING) -> list[Any]:
     """Return as `get_values` does, but lists and mappings as plain data, interpolations resolved.
 
     They may be shared: do not modify them. The `OBJECTS` stay objects.
     """
-    configurations = [run.get_configuration() for run in runs]
+    configurations = [get_configuration(run) for run in runs]
     column = Selector().select_column(configurations, to_dotted(key))
     finder = _Finder(runs, key)
     return _complete(column, lambda i: _to_data(runs[i], key, finder.get(i, default)))
@@ -93,7 +78,7 @@ def _complete(column: Column, get: Callable[[int], Any]) -> list[Any]:
 
 
 def iter_outcomes(
-    runs: Sequence[AnyRun], key: str, fact: str | None = None
+    runs: Sequence[RunBase], key: str, fact: str | None = None
 ) -> Iterator[Any | KedroHydraflowError]:
     """Yield a value for each run as `get_data` does, or the error of that run.
 
@@ -110,30 +95,30 @@ def iter_outcomes(
     finder = _Finder(runs, key, fact)
     for i, run in enumerate(runs):
         try:
-            value = selector.select_data(run.get_configuration(), to_dotted(key))
+            value = selector.select_data(get_configuration(run), to_dotted(key))
             yield _to_data(run, key, finder.find(i)) if value is MISSING else value
         except KedroHydraflowError as exc:  # noqa: PERF203 - it is of this run alone
             yield exc
 
 
-def _to_data(run: AnyRun, key: str, value: Any) -> Any:
+def _to_data(run: RunBase, key: str, value: Any) -> Any:
     """Return a value as plain data, unless it is one of the `OBJECTS`."""
     if type(value) in SCALARS or key in OBJECTS:
         return value
-    return to_data(run.get_configuration(), key, value)
+    return to_data(get_configuration(run), key, value)
 
 
-def are_objects(runs: Sequence[AnyRun], key: str) -> bool:
+def are_objects(runs: Sequence[RunBase], key: str) -> bool:
     """Whether a key stands for one of the `OBJECTS` in all runs."""
     if key not in OBJECTS:
         return False
     selector = Selector()
-    return all(selector.select_data(r.get_configuration(), key) is MISSING for r in runs)
+    return all(selector.select_data(get_configuration(r), key) is MISSING for r in runs)
 
 
-def describe_nearest_keys(run: AnyRun, key: str) -> str:
+def describe_nearest_keys(run: RunBase, key: str) -> str:
     """Return a phrase for messages that names the keys of a run most like the given one."""
-    known = [*flatten_config(run.get_configuration().to_plain()), *sorted(FACTS)]
+    known = [*flatten_config(get_configuration(run).to_plain()), *sorted(FACTS)]
     known += {k.rpartition(".")[0] for k in known} - {""}
     if key not in known and not _is_logged(to_dotted(key)):  # the impl has been built
         known += [k for k in getattr(run.impl, "__dict__", ()) if not k.startswith("_")]
@@ -169,7 +154,7 @@ class _Finder:
         fact: The attribute of `RunInfo` that the key means, and nothing else.
     """
 
-    def __init__(self, runs: Sequence[AnyRun], key: str, fact: str | None = None) -> None:
+    def __init__(self, runs: Sequence[RunBase], key: str, fact: str | None = None) -> None:
         self._runs = runs
         self._key = key
         self._name = to_dotted(key) if fact is None else fact
@@ -226,7 +211,7 @@ class _Finder:
             read_facts(infos)
 
 
-def _read_logged(runs: Sequence[AnyRun], key: str) -> list[Any]:
+def _read_logged(runs: Sequence[RunBase], key: str) -> list[Any]:
     """Return a metric, param or tag of each run, None without it, or why it cannot be read.
 
     ``metrics.a__b`` is the metric ``a__b``, and in runs without that the metric ``a.b``.
@@ -242,7 +227,7 @@ def _read_logged(runs: Sequence[AnyRun], key: str) -> list[Any]:
     return values
 
 
-def _find_attribute(run: AnyRun, name: str) -> Any:
+def _find_attribute(run: RunBase, name: str) -> Any:
     """Return an attribute of the impl, the info or the run that is not callable, or MISSING."""
     impl = run.impl
     if impl is not None:
@@ -257,7 +242,7 @@ def _find_attribute(run: AnyRun, name: str) -> Any:
     return MISSING if callable(value) else value
 
 
-def _get_attribute_of_impl(run: AnyRun, impl: Any, name: str) -> Any:
+def _get_attribute_of_impl(run: RunBase, impl: Any, name: str) -> Any:
     """Return an attribute, MISSING without one; an error in it names the run."""
     try:
         value = getattr(impl, name, MISSING)

@@ -13,7 +13,13 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.index import NO_INDEX, Index, Recalled
 from kedro_hydraflow.parallel import map_batches
-from kedro_hydraflow.run_info import is_listing_denied, read_facts
+from kedro_hydraflow.run_info import (
+    get_layout,
+    get_place,
+    get_record,
+    is_listing_denied,
+    read_facts,
+)
 from kedro_hydraflow.storage import Parsed, group_positions
 from kedro_hydraflow.stores.record import is_finished
 
@@ -60,7 +66,7 @@ class BulkReader:
             folder that is no run directory, RunNotFoundError for one that does not exist.
         """
         configs: list[PlainConfig | KedroHydraflowError | None] = [None] * len(infos)
-        places = ((info.get_layout(), info.get_place().storage) for info in infos)
+        places = ((get_layout(info), get_place(info).storage) for info in infos)
         for (store, storage), positions in group_positions(places).items():
             group = self._read_group(store, storage, [infos[i] for i in positions])
             for i, config in zip(positions, group, strict=True):
@@ -74,11 +80,11 @@ class BulkReader:
         recalled = self._recall(store, storage, infos)
         unread = [infos[i] for i in recalled.unknown]
         parsed = self._read_unknown(store, storage, unread, len(infos) - len(unread))
-        are_settled = (is_finished(info.get_record().facts) for info in unread)
+        are_settled = (is_finished(get_record(info).facts) for info in unread)
         validators = self._index.choose_validators(storage, parsed.validators, are_settled)
         configs = recalled.complete(parsed.values, validators)
         without = [i for i, config in enumerate(configs) if config is None]
-        strays = store.get_run_errors([infos[i].get_record() for i in without])
+        strays = store.get_run_errors([get_record(infos[i]) for i in without])
         for i, error in zip(without, strays, strict=True):
             if self._discovered or not is_listing_denied(error):
                 configs[i] = error
@@ -92,7 +98,7 @@ class BulkReader:
                 read_facts(infos)  # at once, as they show which runs are finished
             else:
                 index = NO_INDEX  # it cannot see that a run is gone
-        paths = [info.get_place().path for info in infos]
+        paths = [get_place(info).path for info in infos]
         return index.recall("config", storage, paths, store.config_file)
 
     def _read_unknown(
@@ -101,7 +107,7 @@ class BulkReader:
         """Return the configurations that the index does not know."""
         batches = map_batches(
             BatchReader(store, self._config_class),
-            [info.get_record() for info in infos],
+            [get_record(info) for info in infos],
             n_jobs=self._n_jobs,
             backend="threading" if storage.is_process_local else None,
             progress=self._progress,

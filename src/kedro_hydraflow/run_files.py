@@ -7,22 +7,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kedro_hydraflow.run_base import RunBase
+from kedro_hydraflow.run_info import get_artifacts
 from kedro_hydraflow.storage import LocalStorage
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.storage import Place
 
 
-class RunFiles:
+class RunFiles(RunBase):
     """The artifacts of a run as local paths, on remote storage too."""
 
-    __slots__ = ("_artifacts_dir", "info")
-
-    info: RunInfo
-    """Facts about the run: its ID, directory, job name, status and times."""
+    __slots__ = ("_artifacts_dir",)
 
     _artifacts_dir: Path | None
 
@@ -73,7 +71,7 @@ class RunFiles:
             421
         """
         if self._artifacts_dir is None:
-            self._artifacts_dir = make_artifacts_dir(self.info.get_artifacts())
+            self._artifacts_dir = make_artifacts_dir(get_artifacts(self.info))
         return self._artifacts_dir / relative_path if relative_path else self._artifacts_dir
 
     def fetch(self, relative_path: str = "") -> Path:

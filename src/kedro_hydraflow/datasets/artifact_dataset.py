@@ -26,6 +26,7 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.finding import check_flag, report
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.parallel import parallel_map
+from kedro_hydraflow.run_info import get_artifacts, get_place
 
 if TYPE_CHECKING:
     import os
@@ -236,7 +237,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         return runs.filter(present)
 
     def _load_frame(self, runs: RunCollection[Any], load_artifact: LoadArtifact) -> Any:
-        if any(run.info.get_place().storage.is_remote for run in runs):
+        if any(get_place(run.info).storage.is_remote for run in runs):
             fetched = self._for_each(lambda run: run.fetch(self._artifact), runs)
             runs, _ = self._leave_out_failures(runs, fetched)
         runs, loaded = self._leave_out_failures(
@@ -284,7 +285,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             except (OSError, ArtifactError) as exc:
                 return Failure(self._get_url(run), exc)
 
-        is_remote = any(run.info.get_place().storage.is_remote for run in runs)
+        is_remote = any(get_place(run.info).storage.is_remote for run in runs)
         return parallel_map(
             attempt,
             runs,
@@ -306,7 +307,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         return run.path(self._artifact).exists()
 
     def _get_url(self, run: Run[Any, Any]) -> str:
-        return run.info.get_artifacts().join(self._artifact).url
+        return get_artifacts(run.info).join(self._artifact).url
 
     def _get_dataset_name(self) -> str:
         return _get_name(self._dataset["type"])
