@@ -11,13 +11,15 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from numbers import Real
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from typing_extensions import NamedTuple
 
 from kedro_hydraflow.config import parse_scalar, parse_texts
 from kedro_hydraflow.errors import ConfigError, Failure, FilterError, KedroHydraflowError
 from kedro_hydraflow.lookup import describe_nearest_keys, iter_outcomes
 from kedro_hydraflow.missing import MISSING
-from kedro_hydraflow.run_info import FACTS, get_place
+from kedro_hydraflow.run_info import FACTS, RECORDED_FACTS, STATUSES, get_place, get_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -87,6 +89,34 @@ class Filter:
                 f"{self.value!r} ({type(self.value).__name__})"
             ) from None
 
+    def check_recorded(self, run: RunBase) -> None:
+        """Raise FilterError if the key is a fact that the run's store does not record."""
+        store = get_store(run.info)
+        if self._fact in RECORDED_FACTS and not store.records_facts:
+            raise FilterError(
+                f"filter {self.text!r}: {self._fact} is not recorded where only artifacts are, as "
+                f"in {store.where}; give the tracking_uri of the server or database instead, or "
+                "leave the filter out"
+            )
+
+    def check_statuses(self, seen: Iterable[Any]) -> None:
+        """Raise FilterError if a status is compared with a value that no status has.
+
+        Args:
+            seen: The values of runs. If others than statuses are among them, the key is one of
+                the configurations.
+        """
+        if self._fact != "status" or self.operator not in _MEMBERSHIP:
+            return
+        statuses = list(STATUSES.values())
+        values = self.value if isinstance(self.value, list) else [self.value]
+        unknown = [v for v in values if v is not None and str(v).upper() not in statuses]
+        if unknown and all(actual is None or actual in statuses for actual in seen):
+            raise FilterError(
+                f"filter {self.text!r}: no run can have the status {unknown[0]!r}; expected one of "
+                f"{', '.join(statuses)}"
+            )
+
     def _convert(self, actual: Any) -> Any:
         """Return a run's value as filters compare it: paths and members of enumerations as text."""
         if isinstance(actual, PurePath):
@@ -122,6 +152,8 @@ class Filter:
         texts, values = (self.texts, self.value) if is_list else ([self.texts], [self.value])
         if actual in texts:
             return True
+        if self._fact == "status":
+            return actual in [text.upper() for text in texts if isinstance(text, str)]
         others = [value for value in values if not isinstance(value, str)]
         return self._is_logged and any(_equal(_parse_logged(actual), other) for other in others)
 
@@ -193,43 +225,63 @@ class AnyRuns(Protocol):
 Runs = TypeVar("Runs", bound=AnyRuns)
 
 
-def apply_filters(runs: Runs, filters: Iterable[Filter]) -> tuple[Runs, list[Failure]]:
-    """Return the runs that meet all filters, and the failures of runs that cannot be judged.
+class Filtered(NamedTuple, Generic[Runs]):
+    """The outcome of filters."""
+
+    runs: Runs
+    """The runs that meet all of them."""
+
+    failures: list[Failure]
+    """The runs for which that cannot be decided."""
+
+    counts: list[int]
+    """The number of runs after each filter."""
+
+
+def apply_filters(runs: Runs, filters: Iterable[Filter]) -> Filtered[Runs]:
+    """Return the runs that meet all filters.
 
     A run that lacks a filter's key does not meet it.
 
     Raises:
-        FilterError: If values cannot be compared, or if no run at all has the key.
+        FilterError: If values cannot be compared, if no run at all has the key, or if a fact is
+            compared that the store does not record, or with a value that it never has.
     """
     everyone = list(runs)
     failures: list[Failure] = []
+    counts = []
     for condition in filters:
+        kept = []
         candidates = list(runs)
-        kept: list[int] = []
-        n_lacking = 0
-        values = condition.look_up(candidates)
-        for i, (run, value) in enumerate(zip(candidates, values, strict=True)):
-            if value is MISSING:
-                n_lacking += 1
-            elif isinstance(value, KedroHydraflowError):
-                error = FilterError(f"filter {condition.text!r}: {value}")
-                error.__cause__ = value
+        seen = []
+        for i, actual in enumerate(condition.look_up(candidates)):
+            run = candidates[i]
+            if isinstance(actual, KedroHydraflowError):
+                error = FilterError(f"filter {condition.text!r}: {actual}")
+                error.__cause__ = actual
                 failures.append(Failure(get_place(run.info).url, error))
-            elif condition.accepts(run, value):
+                continue
+            seen.append(actual)
+            if actual is None:
+                condition.check_recorded(run)
+            if actual is not MISSING and condition.accepts(run, actual):
                 kept.append(i)
-        if candidates and n_lacking == len(candidates):
-            _check_key(condition, everyone)
+        condition.check_statuses(seen)
+        if seen and all(actual is MISSING for actual in seen):
+            _check_has_key(condition, everyone)
         runs = runs[kept]
-    return runs, failures
+        counts.append(len(kept))
+    return Filtered(runs, failures, counts)
 
 
-def _check_key(condition: Filter, runs: Sequence[RunBase]) -> None:
-    """Raise FilterError if no run has a filter's key, as it is likely to be a mistake."""
-    if all(value is MISSING for value in condition.look_up(runs)):
-        raise FilterError(
-            f"filter {condition.text!r}: none of the {len(runs)} runs has the key "
-            f"{condition.key!r}; {describe_nearest_keys(runs[0], condition.key)}"
-        )
+def _check_has_key(condition: Filter, runs: Sequence[RunBase]) -> None:
+    """Raise FilterError if none of the runs has the key."""
+    if any(actual is not MISSING for actual in condition.look_up(runs)):
+        return
+    raise FilterError(
+        f"filter {condition.text!r}: none of the {len(runs)} runs has the key "
+        f"{condition.key!r}; {describe_nearest_keys(runs[0], condition.key)}"
+    )
 
 
 def _parse_logged(text: str) -> Any:

@@ -14,7 +14,7 @@ from kedro.io.core import VERSION_KEY, VERSIONED_FLAG_KEY, parse_dataset_definit
 
 from kedro_hydraflow.datasets._base import ReadOnlyDataset, TablePreview, to_table
 from kedro_hydraflow.datasets._concat import concat_frames, is_frame, preview_frame
-from kedro_hydraflow.datasets._search import RunSearch
+from kedro_hydraflow.datasets._search import RunSearch, check_min_runs
 from kedro_hydraflow.errors import (
     ArtifactError,
     Failure,
@@ -83,6 +83,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             that cannot be read.
         include_deleted: As for `HydraflowRunCollectionDataset`.
         index: As for `HydraflowRunCollectionDataset`. Artifacts are cached separately.
+        min_runs: As for `HydraflowRunCollectionDataset`. Runs without the artifact count.
         engine: As for `HydraflowRunCollectionDataset`.
         credentials: For the filesystem of the tracking directory, not for ``dataset``.
         fs_args: For the filesystem of the tracking directory, not for ``dataset``.
@@ -142,6 +143,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         on_error: OnError = "raise",
         include_deleted: bool | None = None,
         index: IndexOption = None,
+        min_runs: int = 0,
         engine: str | None = None,
         credentials: Mapping[str, Any] | None = None,
         fs_args: Mapping[str, Any] | None = None,
@@ -161,6 +163,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             index=index,
             storage_options=self._storage_options,
         )
+        self._min_runs = check_min_runs(min_runs)
         self._artifact = _check_artifact(artifact)
         self._dataset = _check_dataset(dataset, filepath_arg)
         self._filepath_arg = filepath_arg
@@ -183,7 +186,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
                 is ``skip``; with ``concat``, if an artifact cannot be loaded or is not a frame.
         """
         load_artifact = self._load_dataset()  # before anything is read, for it may be wrong
-        runs = self._leave_out_missing(self._search.load())
+        runs = self._leave_out_missing(self._search.load(min_runs=self._min_runs))
         if self._concat:
             return self._load_frame(runs, load_artifact)
         loaders = {run.info.run_id: ArtifactLoader(run, load_artifact) for run in runs}
