@@ -27,28 +27,13 @@ from tests.conftest import ROOT, SWEEP
 
 DOCUMENTS = [path.relative_to(ROOT) for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))]
 
-INTERNAL = {
-    "from_info",
-    "from_record",
-    "get_artifacts",
-    "get_config_url",
-    "get_configuration",
-    "get_layout",
-    "get_models",
-    "get_place",
-    "get_record",
-    "get_store",
-    "read_config",
-}
-"""Methods for the other modules of the package."""
-
 
 def list_methods() -> list[Any]:
     return [
         pytest.param(member, id=f"{cls.__name__}.{name}")
         for cls in (Collection, RunCollection, GroupBy, Run, RunInfo)
         for name, member in inspect.getmembers(cls, inspect.isroutine)
-        if not name.startswith("_") and name not in INTERNAL
+        if not name.startswith("_")
         if member.__module__.startswith("kedro_hydraflow")
     ]
 

@@ -421,7 +421,7 @@ def test_a_folder_given_as_a_run_is_an_error(
     with pytest.raises(RunLoadError, match=r"1 of 3 runs") as raised:
         Run.load(run_dirs, n_jobs=n_jobs)
     lines = str(raised.value).splitlines()
-    assert re.match(r"- \S*1/notes\S* is not a run directory: expected a folder art", lines[1])
+    assert re.match(r"- \S*1/notes\S* is not a run directory: expected a directory ", lines[1])
     caplog.clear()
     runs = Run.load(run_dirs, n_jobs=n_jobs, on_error="warn")
     assert runs.to_list("run_id") == ["a", "absent"]
@@ -437,3 +437,16 @@ def test_options_of_a_search_are_given_to_the_search(tracking_dir: TrackingDir) 
         Run.load(iter_run_dirs(url), storage_options=options)
     runs = Run.load(iter_run_dirs(url, storage_options=options), storage_options=options)
     assert len(runs) == 1
+
+
+@pytest.mark.parametrize("n_jobs", [None, 0])
+def test_a_run_without_configuration_on_a_server_that_lists_nothing(
+    tracking_dir: TrackingDir, serve: Callable[[Path], WebServer], n_jobs: int | None
+) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", config=None)
+    server = serve(tracking_dir.root)
+    server.answers = {"/1/a": [403] * 9, "/1/a/": [403] * 9}
+    url = f"{server.url}/1/a"
+    run = Run(url) if n_jobs is None else Run.load([url], n_jobs=n_jobs)[0]
+    assert run.cfg == {}
+    assert run.info.status == "FINISHED"

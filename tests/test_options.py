@@ -46,6 +46,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "n_jobs": ("2", "n_jobs: expected an integer, found '2'"),
     "progress": ("yes", "progress: expected true or false, found 'yes'"),
     "index": (3, "index: expected .* found 3"),
+    "min_runs": (-1, "min_runs: expected an integer, 0 or more, found -1"),
     "batch_size": (0, "batch_size: expected a positive integer, found 0"),
     "filters": ("lr > 1", "filters: expected a list of .* found 'lr > 1'"),
     "impl": (3, "impl: expected a dotted path .* found 3"),

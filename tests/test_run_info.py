@@ -16,7 +16,7 @@ from upath import UPath
 from kedro_hydraflow import Run, RunInfo, iter_run_dirs
 from kedro_hydraflow.errors import MetadataError, StorageError
 from kedro_hydraflow.finding import Search, find_runs
-from kedro_hydraflow.run_info import FACTS, read_facts
+from kedro_hydraflow.run_info import FACTS, get_record, read_facts
 from kedro_hydraflow.source import Source
 from tests.conftest import SWEEP_NAMES, FilesRead, TrackingDir, WebServer, write
 
@@ -141,7 +141,7 @@ def test_facts_stay_as_they_were_read(tracking_dir: TrackingDir) -> None:
 def test_runs_of_one_load_share_their_experiment(sweep: Path) -> None:
     runs = Run.load(iter_run_dirs(sweep))
     for loaded in (runs, pickle.loads(pickle.dumps(runs))):
-        assert len({id(run.info.get_record().experiment) for run in loaded}) == 3
+        assert len({id(get_record(run.info).experiment) for run in loaded}) == 3
 
 
 # Malformed facts and logged values ------------------------------------------------------

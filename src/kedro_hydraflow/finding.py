@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kedro_hydraflow.errors import Failure, OnError, OptionError, RunLoadError, check_on_error
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.run_files import make_artifacts_dir
-from kedro_hydraflow.run_info import RunInfo
+from kedro_hydraflow.run_info import RunInfo, get_artifacts, make_info
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.stores import ExperimentFilter, Store, make_name_filter, open_store
 
@@ -108,7 +108,7 @@ def read_infos(
 ) -> tuple[list[RunInfo], list[Failure]]:
     """Return those of the listed runs that match, and the failures."""
     found = store.read_runs(listed, include_deleted=search.include_deleted)
-    return [RunInfo.from_record(record, store) for record in found.records], found.failures
+    return [make_info(record, store) for record in found.records], found.failures
 
 
 def iter_run_dirs(
@@ -229,7 +229,7 @@ def iter_artifacts_dirs(
     """
     source = Source(tracking_dir, tracking_uri, artifact_root, storage_options)
     run_dirs = RunDirs(Search(source, experiment_names, include_deleted, on_error))
-    return (make_artifacts_dir(info.get_artifacts()) for info in _iter_lazily(run_dirs.iter_infos))
+    return (make_artifacts_dir(get_artifacts(info)) for info in _iter_lazily(run_dirs.iter_infos))
 
 
 def iter_artifact_paths(

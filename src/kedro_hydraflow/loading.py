@@ -26,9 +26,17 @@ from kedro_hydraflow.finding import (
 from kedro_hydraflow.index import NO_INDEX, Index, check_index, open_index
 from kedro_hydraflow.parallel import progress_bar
 from kedro_hydraflow.reading import BulkReader
-from kedro_hydraflow.run import C, I, Run
+from kedro_hydraflow.run import C, I, Run, make_run
 from kedro_hydraflow.run_collection import RunCollection
-from kedro_hydraflow.run_info import RunInfo, is_absent_locally, warn_of_absent
+from kedro_hydraflow.run_info import (
+    RunInfo,
+    get_config_url,
+    get_place,
+    is_absent_locally,
+    make_info,
+    set_on_error,
+    warn_of_absent,
+)
 from kedro_hydraflow.source import Source, check_storage_options
 from kedro_hydraflow.storage import Place, locate
 from kedro_hydraflow.stores import ExperimentFilter, find_layout, open_store
@@ -131,7 +139,7 @@ def _make_infos(
             folders[key] = experiment, layout
         experiment, layout = folders[key]
         record = make_run_record(Place(storage, place.path), experiment)
-        infos.append(RunInfo.from_record(record, None, layout))
+        infos.append(make_info(record, None, layout))
     return infos
 
 
@@ -205,12 +213,10 @@ def _iter_batches(
     total = sum(len(part.names) for part in listing.experiments)
     n_failures = len(listing.failures)
     report(listing.failures, total + n_failures, search.on_error, what="runs and experiments")
-    n_done = 0
-    with progress_bar(total, show=progress) as move_to:
+    with progress_bar(total, show=progress) as advance:
         for batch in _cut(listing.experiments, batch_size):
             yield _load_batch(store, batch, search, options, index)
-            n_done += sum(len(part.names) for part in batch)
-            move_to(n_done)
+            advance(sum(len(part.names) for part in batch))
 
 
 def _load_batch(
@@ -282,11 +288,11 @@ def load_runs(
             config = empty
         if isinstance(config, Exception):
             is_stray = isinstance(config, NotARunError)
-            where = info.get_place().url if is_stray else info.get_config_url()
+            where = get_place(info).url if is_stray else get_config_url(info)
             failures.append(Failure(where, config))
         else:
-            info.set_on_error(options.on_error)
-            runs.append(run_class.from_info(info, options.impl_factory, config_class, config, lock))
+            set_on_error(info, options.on_error)
+            runs.append(make_run(run_class, info, options.impl_factory, config_class, config, lock))
     warn_of_absent(absent)
     return LoadedRuns(RunCollection(runs), failures)
 
@@ -299,13 +305,13 @@ def load_run(place: Place, options: LoadOptions) -> Run[Any, Any]:
         NotARunError: If it is not a run directory.
         KedroHydraflowError: If it cannot be read.
     """
-    info = RunInfo.from_record(make_run_record(place), None)
+    info = make_info(make_run_record(place), None)
     (config,) = BulkReader(options.config_class, discovered=True).read([info])
     if config is None:
         config = _merge_nothing(options.config_class)
     if isinstance(config, Exception):
         raise config
-    return Run.from_info(info, options.impl_factory, options.config_class, config)
+    return make_run(Run, info, options.impl_factory, options.config_class, config)
 
 
 def _merge_nothing(config_class: type | None) -> PlainConfig | ConfigError:

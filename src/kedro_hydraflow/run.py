@@ -11,14 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow.columns import is_numpy
-from kedro_hydraflow.config import Configuration, SharedLock, State
+from kedro_hydraflow.config import SharedLock, flatten_config
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.frames import make_history_frame, make_literal
 from kedro_hydraflow.impl import ImplFactory, build_impl
 from kedro_hydraflow.lookup import get_data, get_logged, get_value, to_dotted
 from kedro_hydraflow.missing import MISSING
+from kedro_hydraflow.run_base import get_config_state, get_configuration
 from kedro_hydraflow.run_files import RunFiles
-from kedro_hydraflow.run_info import RunInfo, rebuild_info
+from kedro_hydraflow.run_info import RunInfo, make_info, rebuild_info
 from kedro_hydraflow.selecting import select
 from kedro_hydraflow.source import is_location
 from kedro_hydraflow.storage import locate
@@ -81,12 +82,8 @@ class Run(RunFiles, Generic[C, I]):
 
     __slots__ = (
         "__weakref__",
-        "_config",
-        "_config_class",
-        "_configuration",
         "_impl",
         "_impl_lock",
-        "_lock",
         "impl_factory",
     )
 
@@ -102,7 +99,7 @@ class Run(RunFiles, Generic[C, I]):
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         record = make_run_record(locate(run_dir, storage_options))
-        self._set_up(RunInfo.from_record(record, None), impl_factory, config_class)
+        self._set_up(make_info(record), impl_factory, config_class)
 
     def _set_up(
         self,
@@ -112,47 +109,12 @@ class Run(RunFiles, Generic[C, I]):
         config: PlainConfig | None = None,
         lock: SharedLock | None = None,
     ) -> None:
-        self.info = info
+        self._set_up_base(info, config_class, config, lock)
         self.impl_factory = impl_factory
-        self._config_class = config_class
-        self._config = config
-        self._lock = lock or SharedLock()
-        # Made on first use, so that a load or a copy of many runs makes few objects.
-        self._configuration: Configuration | None = None
         self._artifacts_dir = None
         self._models = None
         self._impl: Any = MISSING
         self._impl_lock = None if impl_factory is None else threading.RLock()
-
-    @classmethod
-    def from_info(
-        cls,
-        info: RunInfo,
-        impl_factory: ImplFactory | None,
-        config_class: type | None,
-        config: PlainConfig | None = None,
-        lock: SharedLock | None = None,
-    ) -> Self:
-        """Return the run with this info and, if it has been read, this merged configuration."""
-        run = cls.__new__(cls)
-        run._set_up(info, impl_factory, config_class, config, lock)
-        return run
-
-    def get_configuration(self) -> Configuration:
-        """Return the configuration in the form that the modules of this package use."""
-        if self._configuration is None:
-            with self._lock:
-                if self._configuration is None:  # no other thread was faster
-                    self._configuration = Configuration(
-                        self.info, self._config_class, self._config, self._lock
-                    )
-        return self._configuration
-
-    def _get_config_state(self) -> State:
-        """Return the parts from which a copy rebuilds its configuration."""
-        if self._configuration is None:
-            return self._config_class, self._config, None, self._lock
-        return self._configuration.get_state()
 
     def __repr__(self) -> str:
         factory = self.impl_factory
@@ -165,7 +127,7 @@ class Run(RunFiles, Generic[C, I]):
             type(self),
             self.impl_factory,
             _get_attributes(self),
-            *self._get_config_state(),
+            *get_config_state(self),
             *self.info.__reduce__()[1],
         )
 
@@ -173,12 +135,12 @@ class Run(RunFiles, Generic[C, I]):
         return self.__deepcopy__({})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        config_class, config, cfg, lock = self._get_config_state()
-        run = self.from_info(self.info, self.impl_factory, config_class, config, lock)
+        config_class, config, cfg, lock = get_config_state(self)
+        run = make_run(type(self), self.info, self.impl_factory, config_class, config, lock)
         run._artifacts_dir = self._artifacts_dir
         run._models = self._models
         if cfg is not None:
-            run.get_configuration().set_dictconfig(copy.deepcopy(cfg, memo))
+            get_configuration(run).set_dictconfig(copy.deepcopy(cfg, memo))
         attributes = _get_attributes(self)
         if attributes is not None:
             run.__dict__.update(copy.deepcopy(attributes, memo))
@@ -198,14 +160,14 @@ class Run(RunFiles, Generic[C, I]):
             >>> run.cfg.training
             {'learning_rate': 0.003, 'batch_size': 64, 'epochs': 4, 'l2': 0.0001}
         """
-        return cast("C", self.get_configuration().get_dictconfig())
+        return cast("C", get_configuration(self).get_dictconfig())
 
     @cfg.setter
     def cfg(self, value: C) -> None:
         if value is None:
             raise OptionError("cfg: expected a configuration, found None")
         cfg = value if OmegaConf.is_config(value) else OmegaConf.create(cast("Any", value))
-        self.get_configuration().set_dictconfig(cast("DictConfig", cfg))
+        get_configuration(self).set_dictconfig(cast("DictConfig", cfg))
 
     @property
     def impl(self) -> I:
@@ -227,7 +189,7 @@ class Run(RunFiles, Generic[C, I]):
             with self._impl_lock or self._lock:  # the latter if the factory was set later
                 if self._impl is MISSING:
                     self._impl = build_impl(
-                        self.impl_factory, self.info, self.path(), self.get_configuration()
+                        self.impl_factory, self.info, self.path(), get_configuration(self)
                     )
         return cast("I", self._impl)
 
@@ -491,11 +453,11 @@ class Run(RunFiles, Generic[C, I]):
                 self._set(k, v)
 
     def _has(self, key: str) -> bool:
-        return select(self.get_configuration(), key) is not MISSING
+        return select(get_configuration(self), key) is not MISSING
 
     def _set(self, key: str, value: Any) -> None:
         # OmegaConf does not take arrays and numbers of NumPy.
-        self.get_configuration().update(key, value.tolist() if is_numpy(value) else value)
+        get_configuration(self).update(key, value.tolist() if is_numpy(value) else value)
 
     def get(self, key: str, default: Any | Callable[[Self], Any] = MISSING) -> Any:
         """Return a value from the configuration, the implementation, the info or the run.
@@ -606,10 +568,26 @@ class Run(RunFiles, Generic[C, I]):
             >>> run.to_dict(flatten=False)["model"]
             {'type': 'mlp', 'hidden_size': 32, 'activation': 'tanh'}
         """
-        data = self.get_configuration().to_container()
+        data = get_configuration(self).to_container()
         if not isinstance(data, dict):
             raise TypeError(f"expected a mapping as configuration, found {type(data).__name__}")
-        return _flatten(data) if flatten else {str(k): v for k, v in data.items()}
+        if flatten:
+            return {k: v for k, v in flatten_config(data).items() if v != {}}
+        return {str(k): v for k, v in data.items()}
+
+
+def make_run(
+    run_class: type[R],
+    info: RunInfo,
+    impl_factory: ImplFactory | None,
+    config_class: type | None,
+    config: PlainConfig | None = None,
+    lock: SharedLock | None = None,
+) -> R:
+    """Return the run with this info and, if it has been read, this merged configuration."""
+    run = run_class.__new__(run_class)
+    run._set_up(info, impl_factory, config_class, config, lock)
+    return run
 
 
 def _check_values(keys: list[str], values: Any) -> list[Any]:
@@ -634,9 +612,9 @@ def _rebuild_run(
     lock: SharedLock,
     *info: Any,
 ) -> R:
-    run = run_class.from_info(rebuild_info(*info), impl_factory, config_class, config, lock)
+    run = make_run(run_class, rebuild_info(*info), impl_factory, config_class, config, lock)
     if cfg is not None:
-        run.get_configuration().set_dictconfig(cfg)
+        get_configuration(run).set_dictconfig(cfg)
     if attributes is not None:
         run.__dict__.update(attributes)
     return run
@@ -649,14 +627,3 @@ def _get_attributes(run: Run[Any, Any]) -> dict[str, Any] | None:
         return None
     # `Run[Config](...)` sets it; a local class in it could not be pickled
     return {name: value for name, value in attributes.items() if name != "__orig_class__"}
-
-
-def _flatten(data: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in data.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, dict):
-            flat.update(_flatten(value, f"{key}."))
-        else:
-            flat[key] = value
-    return flat

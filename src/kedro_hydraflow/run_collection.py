@@ -17,7 +17,8 @@ from kedro_hydraflow.lookup import are_objects, describe_nearest_keys, get_data,
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.parallel import parallel_map
 from kedro_hydraflow.run import Run
-from kedro_hydraflow.run_info import read_fact
+from kedro_hydraflow.run_base import get_configuration
+from kedro_hydraflow.run_info import get_place, read_fact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -301,7 +302,7 @@ class RunCollection(Collection[R]):
 
         def build(run: R) -> None:
             if cfg:
-                run.get_configuration().read()
+                get_configuration(run).read()
             if impl:
                 _ = run.impl
 
@@ -435,7 +436,7 @@ def _get_from_run(run: Run[Any, Any], key: str, default: Default) -> Any:
 
 def _get_identity(run: Run[Any, Any]) -> tuple[str, str]:
     """Return the run's ID and, as IDs may be equal after copying, its place."""
-    return run.info.run_id, run.info.get_place().path
+    return run.info.run_id, get_place(run.info).path
 
 
 def _show_by(by: str | Callable[[Any], Any]) -> str:

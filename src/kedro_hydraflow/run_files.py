@@ -8,22 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.errors import KedroHydraflowError, NotFoundError
+from kedro_hydraflow.run_base import RunBase
+from kedro_hydraflow.run_info import get_artifacts, get_models
 from kedro_hydraflow.storage import LocalStorage
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.storage import Place
 
 
-class RunFiles:
+class RunFiles(RunBase):
     """The artifacts of a run as local paths, on remote storage too."""
 
-    __slots__ = ("_artifacts_dir", "_models", "info")
-
-    info: RunInfo
-    """Facts about the run: its ID, directory, job name, status and times."""
+    __slots__ = ("_artifacts_dir", "_models")
 
     _artifacts_dir: Path | None
     _models: dict[str, Path] | None
@@ -42,7 +40,7 @@ class RunFiles:
             {}
         """
         if self._models is None:
-            places = self.info.get_models()
+            places = get_models(self.info)
             self._models = {name: make_artifacts_dir(place) for name, place in places.items()}
         return dict(self._models)
 
@@ -93,7 +91,7 @@ class RunFiles:
             421
         """
         if self._artifacts_dir is None:
-            self._artifacts_dir = make_artifacts_dir(self.info.get_artifacts())
+            self._artifacts_dir = make_artifacts_dir(get_artifacts(self.info))
         return self._artifacts_dir / relative_path if relative_path else self._artifacts_dir
 
     def fetch(self, relative_path: str = "") -> Path:
@@ -152,7 +150,7 @@ def naming_models(run: RunFiles, relative_path: str) -> Generator[None, None, No
         hint = describe_models(run, relative_path)
         if not hint:
             raise
-        url = run.info.get_artifacts().join(relative_path).url
+        url = get_artifacts(run.info).join(relative_path).url
         raise NotFoundError(f"there is no {url!r}; {hint}") from exc
 
 
@@ -164,7 +162,7 @@ def describe_models(run: RunFiles, relative_path: str) -> str:
         relative_path: The artifact, which may be in a model.
     """
     try:
-        models = run.info.get_models() if relative_path else {}
+        models = get_models(run.info) if relative_path else {}
     except KedroHydraflowError:
         return ""  # the absence of the artifact is the error
     name = relative_path.split("/")[0]

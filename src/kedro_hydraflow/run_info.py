@@ -12,7 +12,10 @@ from kedro_hydraflow.errors import (
     KedroHydraflowError,
     MetadataError,
     NotARunError,
+    NotFoundError,
     RunNotFoundError,
+    StorageError,
+    UnreachableError,
 )
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores.find import find_layout, find_stores
@@ -99,22 +102,6 @@ class RunInfo:
         self._on_error = "raise"
         self._run_dir = None  # made on first use: loading many runs takes text paths
 
-    @classmethod
-    def from_record(
-        cls, record: RunRecord, store: Store | None, layout: Store | None = None
-    ) -> RunInfo:
-        """Return the info of a recorded run.
-
-        Args:
-            record: The record.
-            store: The store that tracked the run. With None, it is found on first use.
-            layout: The store that locates the configuration and the artifacts, by default
-                ``store``, or else the one that `find_layout` finds.
-        """
-        info = cls.__new__(cls)
-        info._set_up(record, store, layout)
-        return info
-
     def __repr__(self) -> str:
         return f"RunInfo({self.run_id!r})"
 
@@ -162,7 +149,7 @@ class RunInfo:
         experiment = self._record.experiment
         if experiment.experiment_name is None:
             try:
-                experiment = self.get_store().name_experiment(self._record)
+                experiment = get_store(self).name_experiment(self._record)
             except MetadataError as exc:
                 if self._on_error == "raise":
                     raise
@@ -211,77 +198,6 @@ class RunInfo:
         if isinstance(value, Exception):
             raise value
         return value or None
-
-    def set_on_error(self, on_error: OnError) -> None:
-        """Set what to do about malformed facts and logged values: raise, or log them as missing.
-
-        A storage that denies access or cannot be reached is an error in any case.
-        """
-        self._on_error = on_error
-
-    def get_place(self) -> Place:
-        """Return the place of the run directory."""
-        return self._record
-
-    def get_record(self) -> RunRecord:
-        """Return the store's record, with the facts that have been read."""
-        return self._record
-
-    def get_store(self) -> Store:
-        """Return the store that tracked the run."""
-        if self._store is None:
-            find_missing_stores([self])
-        return cast("Store", self._store)
-
-    def get_layout(self) -> Store:
-        """Return the store that locates the configuration and the artifacts.
-
-        Finding it opens no database, which might be locked or broken.
-        """
-        if self._layout is None:
-            self._layout = self._store or find_layout(self._record.experiment)
-        return self._layout
-
-    def get_artifacts(self) -> Place:
-        """Return the place of the artifacts directory, which need not exist."""
-        return self.get_layout().artifacts(self._record)
-
-    def get_models(self) -> dict[str, Place]:
-        """Return the place of each model that the run logged, by name.
-
-        Raises:
-            StorageError: If the models cannot be read.
-        """
-        return self.get_store().find_models(self._record)
-
-    def get_config_url(self) -> str:
-        """Return the URL of the configuration file, for messages."""
-        return self.get_layout().config_url(self._record)
-
-    def read_config(self) -> PlainConfig:
-        """Return the stored configuration, an empty one if there is none.
-
-        A run directory that does not exist is logged, as in hydraflow.
-
-        Raises:
-            ConfigError: If it cannot be read.
-            NotARunError: If it is a tracking or experiment directory.
-            StorageError: If the storage denies it or cannot be reached.
-        """
-        layout = self.get_layout()
-        (config,) = layout.read_configs([self._record], ConfigReader()).values
-        if isinstance(config, KedroHydraflowError):
-            raise config
-        if config is not None:
-            return config
-        (error,) = layout.get_run_errors([self._record])
-        if isinstance(error, RunNotFoundError) or (error is None and is_absent_locally(self)):
-            warn_of_absent([self])
-        elif isinstance(error, NotARunError):
-            check_not_above(self._record)  # other folders are empty runs, as in hydraflow
-        elif error is not None:
-            raise error
-        return {}
 
     def _get_fact(self, name: str) -> str | None:
         facts = self._record.facts
@@ -332,9 +248,131 @@ def rebuild_info(
 ) -> RunInfo:
     """Return the info of a run that was pickled."""
     record = RunRecord(storage, path, run_id, experiment, facts, logged)
-    info = RunInfo.from_record(record, store)
-    info.set_on_error(on_error)
+    info = make_info(record, store)
+    set_on_error(info, on_error)
     return info
+
+
+# For the other modules of the package ---------------------------------------------------------
+
+
+def make_info(
+    record: RunRecord, store: Store | None = None, layout: Store | None = None
+) -> RunInfo:
+    """Return the info of a recorded run.
+
+    Args:
+        record: The record.
+        store: The store that tracked the run. With None, it is found on first use.
+        layout: The store that locates the configuration and the artifacts, by default
+            ``store``, or else the one that `find_layout` finds.
+    """
+    info = RunInfo.__new__(RunInfo)
+    info._set_up(record, store, layout)
+    return info
+
+
+def get_place(info: RunInfo) -> Place:
+    """Return the place of the run directory."""
+    return info._record
+
+
+def get_record(info: RunInfo) -> RunRecord:
+    """Return the store's record, with the facts that have been read."""
+    return info._record
+
+
+def get_store(info: RunInfo) -> Store:
+    """Return the store that tracked the run."""
+    if info._store is None:
+        find_missing_stores([info])
+    return cast("Store", info._store)
+
+
+def get_layout(info: RunInfo) -> Store:
+    """Return the store that locates the configuration and the artifacts.
+
+    Finding it opens no database, which might be locked or broken.
+    """
+    if info._layout is None:
+        info._layout = info._store or find_layout(info._record.experiment)
+    return info._layout
+
+
+def get_artifacts(info: RunInfo) -> Place:
+    """Return the place of the artifacts directory, which need not exist."""
+    return get_layout(info).artifacts(info._record)
+
+
+def get_models(info: RunInfo) -> dict[str, Place]:
+    """Return the place of each model that the run logged, by name.
+
+    Raises:
+        StorageError: If the models cannot be read.
+    """
+    return get_store(info).find_models(info._record)
+
+
+def set_on_error(info: RunInfo, on_error: OnError) -> None:
+    """Set what to do about malformed facts and logged values: raise, or log them as missing.
+
+    A storage that denies access or cannot be reached is an error in any case.
+    """
+    info._on_error = on_error
+
+
+def get_config_url(info: RunInfo) -> str:
+    """Return the URL of the configuration file, for messages."""
+    return get_layout(info).config_url(info._record)
+
+
+def read_config(info: RunInfo) -> PlainConfig:
+    """Return the stored configuration, an empty one if there is none.
+
+    A run directory that does not exist is logged, as in hydraflow.
+
+    Raises:
+        ConfigError: If it cannot be read.
+        NotARunError: If it is a tracking or experiment directory.
+        StorageError: If the storage denies it or cannot be reached.
+    """
+    layout = get_layout(info)
+    (config,) = layout.read_configs([info._record], ConfigReader()).values
+    if isinstance(config, KedroHydraflowError):
+        raise config
+    if config is not None:
+        return config
+    (error,) = layout.get_run_errors([info._record])
+    if isinstance(error, RunNotFoundError) or (error is None and is_absent_locally(info)):
+        warn_of_absent([info])
+    elif isinstance(error, NotARunError):
+        check_not_above(info._record)  # other folders are empty runs, as in hydraflow
+    elif error is not None and not is_listing_denied(error):
+        raise error
+    return {}
+
+
+class StoredConfig:
+    """The stored configuration of a run, as `Configuration` reads it."""
+
+    __slots__ = ("_info",)
+
+    def __init__(self, info: RunInfo) -> None:
+        self._info = info
+
+    @property
+    def run_id(self) -> str:
+        """The run ID, for messages."""
+        return self._info.run_id
+
+    @property
+    def url(self) -> str:
+        """The file, for messages."""
+        return get_config_url(self._info)
+
+    def read(self) -> PlainConfig:
+        """Return the configuration, as `read_config` does."""
+        return read_config(self._info)
 
 
 # Reading many runs at once -------------------------------------------------------------------
@@ -441,7 +479,16 @@ def _log_malformed(what: str, errors: Sequence[MetadataError], infos: Sequence[R
 
 def is_known_as_deleted(info: RunInfo) -> bool:
     """Whether a run was deleted in MLflow, by the facts that have been read."""
-    return is_deleted(info.get_record().facts)
+    return is_deleted(get_record(info).facts)
+
+
+def is_listing_denied(error: KedroHydraflowError | None) -> bool:
+    """Whether an error only says that the storage does not list a run directory.
+
+    A web server need not list directories: a run is read there by its URL alone.
+    """
+    unclear = (NotARunError, NotFoundError, UnreachableError)
+    return isinstance(error, StorageError) and not isinstance(error, unclear)
 
 
 def is_absent_locally(info: RunInfo) -> bool:
@@ -449,8 +496,8 @@ def is_absent_locally(info: RunInfo) -> bool:
 
     On remote storage it is not looked at, because that takes a request for each run.
     """
-    place = info.get_place()
-    if info.get_layout().finds_folders or place.storage.is_remote:
+    place = get_place(info)
+    if get_layout(info).finds_folders or place.storage.is_remote:
         return False
     return not place.is_dir()
 
@@ -462,8 +509,8 @@ def warn_of_absent(infos: Sequence[RunInfo]) -> None:
     """
     if not infos:
         return
-    where = infos[0].get_place().url
-    store = infos[0].get_layout()
+    where = get_place(infos[0]).url
+    store = get_layout(infos[0])
     hint = ""
     if not store.finds_folders:
         hint = (
@@ -490,7 +537,7 @@ def find_missing_stores(infos: Iterable[RunInfo]) -> None:
 
 
 def _get_records(infos: Sequence[RunInfo]) -> list[RunRecord]:
-    return [info.get_record() for info in infos]
+    return [get_record(info) for info in infos]
 
 
 def _group_by_store(infos: Sequence[RunInfo]) -> Iterable[tuple[Store, list[RunInfo]]]:
@@ -499,7 +546,7 @@ def _group_by_store(infos: Sequence[RunInfo]) -> Iterable[tuple[Store, list[RunI
     groups: dict[Store, list[RunInfo]] = {}
     last = None
     for info in infos:
-        store = info.get_store()
+        store = get_store(info)
         if store is not last:
             group = groups.setdefault(store, [])
             last = store

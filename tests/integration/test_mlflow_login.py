@@ -305,4 +305,5 @@ def test_the_certificate_of_the_client_is_shown(tls_server, certificate, monkeyp
 
 def test_a_folder_of_authorities(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tmp_path))
-    assert MlflowLogin("https://mlflow.example").make_ssl().cert_store_stats()["x509_ca"] == 0
+    context = MlflowLogin("https://mlflow.example").make_ssl_context()
+    assert context.cert_store_stats()["x509_ca"] == 0

@@ -15,6 +15,7 @@ import pytest
 
 from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import NotFoundError, OptionError
+from kedro_hydraflow.run_info import get_record, get_store
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores import Store, make_name_filter, open_store
@@ -179,8 +180,8 @@ def test_names_of_old_runs_are_tags(tracker: Tracker) -> None:
     runs = tracker.load()
     assert [run.info.run_name for run in runs] == names
     assert runs.to_frame("run_name")["run_name"].to_list() == names
-    records = [replace(run.info.get_record(), facts=None, logged=None) for run in runs]
-    facts = runs[0].info.get_store().read_facts(records)
+    records = [replace(get_record(run.info), facts=None, logged=None) for run in runs]
+    facts = get_store(runs[0].info).read_facts(records)
     assert [of_run.get("run_name") for of_run in facts if isinstance(of_run, dict)] == names
 
 
@@ -210,7 +211,7 @@ def test_parents_of_many_runs_are_read_at_once(
         tracker.add_run(f"{number:02}", mlflow_parentRunId=f"{number // 10:02}")
     kinds = []
     runs = tracker.load()
-    store = type(runs[0].info.get_store())
+    store = type(get_store(runs[0].info))
     for method in ("read_values", "read_all", "read_facts"):
         read = getattr(store, method)
 
@@ -262,7 +263,7 @@ def test_models_are_read_once_for_all_runs(
         tracker.add_run(f"{number:02}")
         tracker.add_model(f"m-{number}", f"{number:02}", f"model{number % 2}")
     runs = tracker.load()
-    store = type(runs[0].info.get_store())
+    store = type(get_store(runs[0].info))
     read_models = store._read_models
     calls = []
 

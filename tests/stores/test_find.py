@@ -23,6 +23,7 @@ from kedro_hydraflow.errors import (
     OptionError,
     TrackingDirectoryError,
 )
+from kedro_hydraflow.run_info import get_store
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore
@@ -162,12 +163,12 @@ def test_each_of_many_runs_has_the_store_that_tracks_it(
     for runs in (Run.load(run_dirs), RunCollection([Run(run_dir) for run_dir in run_dirs])):
         frame = runs.to_frame("run_id", "status", "job_name", "seed")
         assert frame.rows() == expected
-        stores = [run.info.get_store() for run in runs]
+        stores = [get_store(run.info) for run in runs]
         assert [store.where for store in stores] == [
             str(database.path),
             *[str(tracking_dir.root)] * 3,
         ]
-    assert len({id(run.info.get_store()) for run in Run.load(run_dirs)}) == 2
+    assert len({id(get_store(run.info)) for run in Run.load(run_dirs)}) == 2
 
 
 def test_one_run_that_the_database_beside_it_does_not_have(

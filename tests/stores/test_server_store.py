@@ -17,7 +17,7 @@ from kedro_hydraflow.errors import (
     UnreachableError,
 )
 from kedro_hydraflow.finding import Search, find_first_runs
-from kedro_hydraflow.run_info import RunInfo
+from kedro_hydraflow.run_info import get_models, get_record, get_store, make_info
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import LocalStorage
 from kedro_hydraflow.stores import open_store
@@ -107,7 +107,7 @@ def test_numbers_that_a_database_cannot_hold(client):
 
     assert math.isnan(run.metrics["a"])
     assert (run.metrics["b"], run.metrics["c"]) == (math.inf, -math.inf)
-    history = run.info.get_store().read_histories([run.info.get_record()], "a")[0]
+    history = get_store(run.info).read_histories([get_record(run.info)], "a")[0]
     assert history[0] == Point(1, 4, 1.0)
     assert math.isnan(history[1].value)
     assert history[2] == Point(2, 0, math.inf)
@@ -117,22 +117,22 @@ def test_histories_are_requested_only_for_runs_with_the_metric(client):
     runs = Run.load(iter_run_dirs(tracking_uri=FAKE))
     client.histories["0" * 31 + "2", "loss"] = [make_metric(0.2, 0)]
     client.calls.clear()
-    records = [run.info.get_record() for run in runs]
+    records = [get_record(run.info) for run in runs]
 
-    histories = runs[0].info.get_store().read_histories(records, "loss")
+    histories = get_store(runs[0].info).read_histories(records, "loss")
     assert [len(history) for history in histories] == [0, 0, 0, 1, 0, 0]
     assert client.calls == ["history"] * 5
 
 
 def test_missing_data_is_requested(client):
     (info,) = find_first_runs(Search(Source(tracking_uri=FAKE), "eval"), 1)
-    store = info.get_store()
+    store = get_store(info)
     client.runs[-1].data.params["added"] = "later"
-    record = replace(info.get_record(), facts=None, logged=None)
+    record = replace(get_record(info), facts=None, logged=None)
 
     assert store.read_all([record], "params") == [{"added": "later"}]
     assert store.read_values([record], "params", "added") == ["later"]
-    assert RunInfo.from_record(record, store).status == "FINISHED"
+    assert make_info(record, store).status == "FINISHED"
     client.runs.pop()
     assert store.read_all([record], "params") == [{}]
 
@@ -165,7 +165,7 @@ def test_servers_before_mlflow_3_have_no_models(client, monkeypatch):
         FakeError("<html>not found</html>", "", 404),
     ):
         client.error = absent
-        assert run.info.get_models() == {}
+        assert get_models(run.info) == {}
         client.error = None
         run = Run.load(iter_run_dirs(tracking_uri=FAKE))[0]
     client.error = FakeError("down", "INTERNAL_ERROR", 500)

@@ -23,7 +23,8 @@ import pytest
 from kedro_hydraflow import Run, RunCollection, get_experiment_names, iter_run_dirs, iter_runs
 from kedro_hydraflow.errors import StorageError, TrackingDirectoryError
 from kedro_hydraflow.finding import Search, find_first_runs, find_runs
-from kedro_hydraflow.run_info import RunInfo
+from kedro_hydraflow.run import make_run
+from kedro_hydraflow.run_info import get_store, make_info
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.stores import open_store
 from tests.conftest import DATABASE_SWEEP, Database, TrackingDir, write
@@ -164,8 +165,8 @@ def test_runs_that_are_removed_between_list_and_read(database: Database) -> None
     assert listing.failures == []
 
     database.execute("DELETE FROM runs WHERE run_uuid = 'a'", "DELETE FROM latest_metrics")
-    infos = [RunInfo.from_record(record, store) for record in found.records]
-    assert [Run.from_info(info, None, None, {}).metrics for info in infos] == [{}, {}]
+    infos = [make_info(record, store) for record in found.records]
+    assert [make_run(Run, info, None, None, {}).metrics for info in infos] == [{}, {}]
 
 
 def test_many_experiments_take_one_query(
@@ -199,8 +200,8 @@ def test_in_batches_and_in_jobs(database: Database) -> None:
     assert [run["seed"] for run in runs] == [0, 1, 2, 3, 4] * 2
     copied = pickle.loads(pickle.dumps(runs))
     assert copied.to_frame("job_name", "metrics.x", defaults={"metrics.x": None}).height == 10
-    assert hash(copied[0].info.get_store()) == hash(runs[0].info.get_store())
-    assert copied[0].info.get_store() == runs[0].info.get_store()
+    assert hash(get_store(copied[0].info)) == hash(get_store(runs[0].info))
+    assert get_store(copied[0].info) == get_store(runs[0].info)
 
 
 # Values --------------------------------------------------------------------------------

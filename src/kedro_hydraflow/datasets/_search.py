@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.storage import Location
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"kedro.{__name__}")
+"""Below ``kedro``: by default, Kedro shows INFO of its own loggers and of the project alone."""
 
 _MAX_SHOWN = 10
 """Maximum number of experiment names in a warning."""
@@ -88,6 +89,7 @@ class RunSearch:
         config_class: type | None = None,
         *,
         is_wanted: Callable[[RunInfo], bool] | None = None,
+        min_runs: int = 0,
     ) -> RunCollection[Run[Any, Any]]:
         """Return the runs, freshly read, sorted by experiment name and run directory.
 
@@ -95,27 +97,40 @@ class RunSearch:
             impl: Makes ``run.impl``.
             config_class: A dataclass onto which configurations are merged.
             is_wanted: A predicate on the facts of a run. Runs that fail it are not read.
+            min_runs: The number of runs that there have to be.
+
+        Raises:
+            NotFoundError: If there are fewer than ``min_runs``.
+            RunLoadError: If ``on_error`` is ``raise`` and something cannot be read.
         """
         options = self._make_load_options(impl, config_class)
         index = options.open_index()
         found = find_runs(self._import_names(), index)
         infos = found.runs if is_wanted is None else list(filter(is_wanted, found.runs))
         loaded = load_runs(infos, Run, options, index, was_searched=True)
-        selected, undecided = apply_filters(loaded.runs, self._parse_filters())
+        filters = self._parse_filters()
+        filtered = apply_filters(loaded.runs, filters)
+        selected = filtered.runs
         if self.include_deleted is None:
             selected = selected.filter(lambda run: not is_known_as_deleted(run.info))
-        failures = [*found.failures, *loaded.failures, *undecided]
+        failures = [*found.failures, *loaded.failures, *filtered.failures]
         total = len(found.runs) + len(found.failures)
         report(failures, total, self.on_error, what="runs and experiments")
-        if not found.experiments and found.other_experiments:
+        has_match = bool(found.experiments or not found.other_experiments)
+        if not has_match:
             self._warn_no_experiment(found.other_experiments)
-        logger.info(
-            "%s: %d runs of %d experiments, %d after filters",
-            self.shown_location,
-            len(loaded.runs),
-            len(found.experiments),
-            len(selected),
-        )
+        steps = [f"{len(loaded.runs)} runs of {len(found.experiments)} experiments"]
+        if is_wanted is not None:
+            steps.insert(0, f"{len(found.runs)} runs of {len(found.experiments)} experiments")
+            steps[1] = f"{len(loaded.runs)} with the run_id"
+        counted = zip(filtered.counts, filters, strict=True)
+        steps += [f"{count} after {condition.text!r}" for count, condition in counted]
+        if len(selected) < len(filtered.runs):
+            steps.append(f"{len(selected)} not deleted")
+        shown = f"{self.shown_location}: {', '.join(steps)}"
+        if len(selected) < min_runs:
+            raise NotFoundError(f"expected min_runs={min_runs} or more, found {shown}")
+        logger.log(logging.INFO if selected or not has_match else logging.WARNING, shown)
         return selected
 
     def find(self) -> list[RunInfo]:
@@ -187,3 +202,10 @@ class RunSearch:
             "the nearest are" if near else "found",
             ", ".join(map(repr, near or others[:_MAX_SHOWN])) + more,
         )
+
+
+def check_min_runs(min_runs: int) -> int:
+    """Return the number. Raise OptionError unless it is an integer, 0 or more."""
+    if not isinstance(min_runs, int) or isinstance(min_runs, bool) or min_runs < 0:
+        raise OptionError(f"min_runs: expected an integer, 0 or more, found {min_runs!r}")
+    return min_runs

@@ -14,7 +14,7 @@ from kedro.io.core import VERSION_KEY, VERSIONED_FLAG_KEY, parse_dataset_definit
 
 from kedro_hydraflow.datasets._base import ReadOnlyDataset, TablePreview, to_table
 from kedro_hydraflow.datasets._concat import concat_frames, is_frame, preview_frame
-from kedro_hydraflow.datasets._search import RunSearch
+from kedro_hydraflow.datasets._search import RunSearch, check_min_runs
 from kedro_hydraflow.errors import (
     ArtifactError,
     Failure,
@@ -27,6 +27,7 @@ from kedro_hydraflow.finding import check_flag, report
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.parallel import parallel_map
 from kedro_hydraflow.run_files import describe_models
+from kedro_hydraflow.run_info import get_artifacts, get_place
 
 if TYPE_CHECKING:
     import os
@@ -83,6 +84,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             that cannot be read.
         include_deleted: As for `HydraflowRunCollectionDataset`.
         index: As for `HydraflowRunCollectionDataset`. Artifacts are cached separately.
+        min_runs: As for `HydraflowRunCollectionDataset`. Runs without the artifact count.
         engine: As for `HydraflowRunCollectionDataset`.
         credentials: For the filesystem of the tracking directory, not for ``dataset``.
         fs_args: For the filesystem of the tracking directory, not for ``dataset``.
@@ -142,6 +144,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         on_error: OnError = "raise",
         include_deleted: bool | None = None,
         index: IndexOption = None,
+        min_runs: int = 0,
         engine: str | None = None,
         credentials: Mapping[str, Any] | None = None,
         fs_args: Mapping[str, Any] | None = None,
@@ -161,6 +164,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             index=index,
             storage_options=self._storage_options,
         )
+        self._min_runs = check_min_runs(min_runs)
         self._artifact = _check_artifact(artifact)
         self._dataset = _check_dataset(dataset, filepath_arg)
         self._filepath_arg = filepath_arg
@@ -183,7 +187,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
                 is ``skip``; with ``concat``, if an artifact cannot be loaded or is not a frame.
         """
         load_artifact = self._load_dataset()  # before anything is read, for it may be wrong
-        runs = self._leave_out_missing(self._search.load())
+        runs = self._leave_out_missing(self._search.load(min_runs=self._min_runs))
         if self._concat:
             return self._load_frame(runs, load_artifact)
         loaders = {run.info.run_id: ArtifactLoader(run, load_artifact) for run in runs}
@@ -240,7 +244,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         return runs.filter(present)
 
     def _load_frame(self, runs: RunCollection[Any], load_artifact: LoadArtifact) -> Any:
-        if any(run.info.get_place().storage.is_remote for run in runs):
+        if any(get_place(run.info).storage.is_remote for run in runs):
             fetched = self._for_each(lambda run: run.fetch(self._artifact), runs)
             runs, _ = self._leave_out_failures(runs, fetched)
         runs, loaded = self._leave_out_failures(
@@ -288,7 +292,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             except (OSError, ArtifactError) as exc:
                 return Failure(self._get_url(run), exc)
 
-        is_remote = any(run.info.get_place().storage.is_remote for run in runs)
+        is_remote = any(get_place(run.info).storage.is_remote for run in runs)
         return parallel_map(
             attempt,
             runs,
@@ -310,7 +314,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         return run.path(self._artifact).exists()
 
     def _get_url(self, run: Run[Any, Any]) -> str:
-        return run.info.get_artifacts().join(self._artifact).url
+        return get_artifacts(run.info).join(self._artifact).url
 
     def _get_dataset_name(self) -> str:
         return _get_name(self._dataset["type"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.datasets._base import ReadOnlyDataset, TablePreview, to_table
-from kedro_hydraflow.datasets._search import RunSearch
+from kedro_hydraflow.datasets._search import RunSearch, check_min_runs
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import RunCollection
 
@@ -52,6 +52,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
             store on remote storage may still give deleted runs, unless a filter reads their
             facts, because to know takes one request a run.
         index: The cache of what was read, as for ``Run.load``: true, false, or a directory.
+        min_runs: The number of runs that there have to be after all filters. With fewer, loading
+            is an error. By default, an empty collection is logged as a warning.
         engine: The package that reads from S3, Google Cloud Storage and Azure: ``fsspec`` or
             ``obstore``. By default obstore, if it is installed and the other options name the
             credentials.
@@ -104,6 +106,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         on_error: OnError = "raise",
         include_deleted: bool | None = None,
         index: IndexOption = None,
+        min_runs: int = 0,
         engine: str | None = None,
         credentials: Mapping[str, Any] | None = None,
         fs_args: Mapping[str, Any] | None = None,
@@ -130,6 +133,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
             index=index,
             storage_options=self._storage_options,
         )
+        self._min_runs = check_min_runs(min_runs)
 
     def load(self) -> RunCollection[Run[Any, Any]]:
         """Return the runs, freshly read, sorted by experiment name and run directory.
@@ -138,7 +142,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
             DatasetError: If the directory or, with ``on_error: raise``, any run in it
                 cannot be read.
         """
-        return self._search.load(self._load_impl(), self._load_config_class())
+        impl, config_class = self._load_impl(), self._load_config_class()
+        return self._search.load(impl, config_class, min_runs=self._min_runs)
 
     def preview(self, nrows: int = 5) -> TablePreview:
         """Return a few runs as a table, without reading the others.
@@ -152,4 +157,5 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         return self._search.exists()
 
     def _describe(self) -> dict[str, Any]:
-        return {**self._search.describe(), **self._describe_common()}
+        described = {**self._search.describe(), **self._describe_common()}
+        return {**described, "min_runs": self._min_runs} if self._min_runs else described

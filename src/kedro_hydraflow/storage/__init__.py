@@ -14,7 +14,7 @@ from kedro_hydraflow.storage.local import LocalStorage
 from kedro_hydraflow.storage.locate import is_url, locate
 from kedro_hydraflow.storage.place import (
     Place,
-    group_by_storage,
+    group_positions,
     list_places,
     read_parsed,
     read_parsed_in,
@@ -32,7 +32,7 @@ __all__ = [
     "Storage",
     "check_downloaded",
     "check_engine",
-    "group_by_storage",
+    "group_positions",
     "is_url",
     "list_places",
     "locate",

@@ -56,6 +56,7 @@ class ArtifactsStore(Store):
         place: The directory that holds the experiments.
     """
 
+    records_facts = False
     finds_folders = True
 
     def __init__(self, place: Place) -> None:

@@ -58,6 +58,9 @@ class Store(ABC):
     artifacts_folder = "artifacts"
     """The name of the artifacts directory in a run directory; empty if they are the same."""
 
+    records_facts = True
+    """Whether it knows the status, times and names of runs, and which were deleted."""
+
     finds_folders = False
     """Whether the store finds runs by listing directories, some of which may not be runs."""
 
