@@ -17,14 +17,7 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.run_base import RunBase, get_configuration
-from kedro_hydraflow.run_info import (
-    FACTS,
-    LOGGED_KINDS,
-    RECORDED_FACTS,
-    find_missing_stores,
-    read_facts,
-    read_logged,
-)
+from kedro_hydraflow.run_info import FACTS, LOGGED_KINDS, read_fact, read_logged
 from kedro_hydraflow.selecting import Selector, select, to_data
 
 if TYPE_CHECKING:
@@ -205,10 +198,8 @@ class _Finder:
             self._logged = _read_logged(self._runs, self._key)
         elif self._name in LOGGED_KINDS:
             read_logged(infos, self._name)
-        elif self._name == "job_name":
-            find_missing_stores(infos)
-        elif self._name in RECORDED_FACTS:
-            read_facts(infos)
+        elif self._name in FACTS:
+            read_fact(infos, self._name)
 
 
 def _read_logged(runs: Sequence[RunBase], key: str) -> list[Any]:

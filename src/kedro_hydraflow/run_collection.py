@@ -69,7 +69,6 @@ class RunCollection(Collection[R]):
     def _look_up(self, items: Sequence[R], key: str, default: Default = MISSING) -> list[Any]:
         if not self._gets_as_run(items):
             return super()._look_up(items, key, default)
-        _read_ahead(items, key)
         return get_data(items, key, default)
 
     def _gets_as_run(self, items: Sequence[R]) -> bool:
@@ -96,7 +95,6 @@ class RunCollection(Collection[R]):
         """
         if not self._gets_as_run(self._items):
             return super().to_list(key, default)
-        _read_ahead(self._items, key)
         return get_values(self._items, key, default)
 
     def _make_series(self, name: str, key: str, values: list[Any]) -> pl.Series:
@@ -422,12 +420,6 @@ def check_mode(mode: object) -> None:
     """Raise OptionError unless the mode is one of `Mode`."""
     if mode not in get_args(Mode):
         raise OptionError(f"mode: expected 'max' or 'min', found {mode!r}")
-
-
-def _read_ahead(runs: Sequence[Run[Any, Any]], key: str) -> None:
-    """Read what the lookup of a key would read of each run by itself."""
-    if key == "parent_run_id":
-        read_fact([run.info for run in runs], key)
 
 
 def _get_from_run(run: Run[Any, Any], key: str, default: Default) -> Any:
