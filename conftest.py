@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -12,9 +13,14 @@ SWEEP = "examples/data/mlruns"
 
 
 @pytest.fixture(autouse=True)
-def _names_in_examples(request: pytest.FixtureRequest, doctest_namespace: dict[str, Any]) -> None:
-    """Define ``runs`` and ``run`` anew for each example, which may update them."""
+def _examples(
+    request: pytest.FixtureRequest,
+    doctest_namespace: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Define ``runs`` and ``run`` anew for each example, which may update them; log nothing."""
     if isinstance(request.node, pytest.DoctestItem):
+        monkeypatch.setattr(logging.getLogger("kedro"), "level", logging.WARNING)
         runs = Run.load(iter_run_dirs(SWEEP), index=False)
         doctest_namespace["runs"] = runs
         doctest_namespace["run"] = runs.get(run_id="5b59290f35f943c8863522a4cd371131")

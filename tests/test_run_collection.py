@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.columns import make_array, make_series
 from kedro_hydraflow.errors import ConfigError, MissingKeyError, OptionError
+from kedro_hydraflow.missing import MISSING as OUR_MISSING
 from tests.conftest import FilesRead, TrackingDir, write
 
 Runs = RunCollection[Run[Any, Any]]
@@ -791,3 +792,11 @@ def test_top_reads_a_metric_of_all_runs_at_once(root: Path, files_read: FilesRea
     files_read.clear()
     assert runs.best(by="metrics.loss", mode="max").info.run_id == "c"
     assert files_read.counts == [3]
+
+
+@pytest.mark.parametrize("missing", [MISSING, OUR_MISSING])
+def test_no_default_for_a_column_of_the_whole_frame(sweep: Path, missing: Any) -> None:
+    runs = Run.load(iter_run_dirs(sweep, "eval_*"))
+    runs[0].update("model.dropout", 0.5)
+    frame = runs.to_frame(defaults={"model.dropout": missing})
+    assert frame["model.dropout"].to_list() == [0.5, None]

@@ -181,7 +181,12 @@ class Collection(Sequence[T], Generic[T]):
                 "expected a predicate, a pair (key, criterion) or a mask of truth values, "
                 f"found {criterion!r}"
             )
-        mask = [bool(chosen) for chosen in criterion]
+        mask = list(criterion)
+        if not all(map(_is_truth_value, mask)) or isinstance(criterion, Mapping):
+            raise OptionError(
+                "expected a mask of truth values, or a predicate, or a pair (key, criterion), "
+                f"found {criterion!r}"
+            )
         if len(mask) != len(items):
             raise OptionError(
                 f"expected a mask of {len(items)} truth values, one for each item, "
@@ -547,6 +552,8 @@ class Collection(Sequence[T], Generic[T]):
             column = self._column(name, to_missing(default))
             columns[name] = self._make_series(name, name, column)
         for name, function in kwargs.items():
+            if not callable(function):
+                raise OptionError(f"{name}: expected a function of the item, found {function!r}")
             values = self.pmap(function, n_jobs, backend, progress)
             columns[name] = make_series(name, list(map(_to_data, values)))
         return pl.DataFrame(list(columns.values()))
@@ -782,6 +789,12 @@ def _find_fault(criterion: Any) -> str | None:
         f"no value is in the range {criterion!r}, whose first end is the larger one; "
         f"give {(high, low)!r}, or {[low, high]!r} for either value"
     )
+
+
+def _is_truth_value(value: Any) -> bool:
+    """Whether a value can be in a mask: a boolean, NumPy's too, null, 0 or 1."""
+    name = type(value).__name__
+    return name in ("bool", "bool_", "NoneType") or (isinstance(value, int) and value in (0, 1))
 
 
 def _as_list(criterion: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +15,7 @@ from kedro_hydraflow.source import Source
 from kedro_hydraflow.stores import ExperimentFilter, Store, make_name_filter, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from kedro_hydraflow.storage import AnyPath, Location
@@ -46,6 +46,9 @@ class Search:
 
     def __post_init__(self) -> None:
         make_name_filter(self.experiment_names)
+        names = self.experiment_names
+        if isinstance(names, Sequence) and not isinstance(names, str):  # the caller's may change
+            object.__setattr__(self, "experiment_names", tuple(names))
         if self.include_deleted is not None:
             check_flag("include_deleted", self.include_deleted)
         check_on_error(self.on_error)
@@ -64,10 +67,10 @@ class Findings:
     other_experiments: list[str]
     failures: list[Failure]
 
-    def report(self, on_error: OnError) -> None:
+    def report(self, on_error: OnError, caller: str) -> None:
         """Raise or log the failures."""
         total = len(self.runs) + len(self.failures)
-        report(self.failures, total, on_error, what="runs and experiments")
+        report(self.failures, total, on_error, what="runs and experiments", caller=caller)
 
 
 def find_runs(search: Search, index: Index = NO_INDEX) -> Findings:
@@ -175,7 +178,7 @@ class RunDirs(Iterator["AnyPath"]):
         """Return an iterator of the remaining runs. Once it has begun, the index is ignored."""
         if self._infos is None:
             found = find_runs(self.search, index)
-            found.report(self.search.on_error)
+            found.report(self.search.on_error, "iter_run_dirs")
             self._infos = iter(found.runs)
         return self._infos
 
@@ -321,9 +324,22 @@ def check_flag(option: str, value: object) -> bool:
 
 
 def report(
-    failures: Sequence[Failure], total: int, on_error: OnError, *, what: str = "runs"
+    failures: Sequence[Failure],
+    total: int,
+    on_error: OnError,
+    *,
+    what: str = "runs",
+    caller: str | None = None,
 ) -> None:
-    """Raise one error that names all failures, or log each, as ``on_error`` says."""
+    """Raise one error that names all failures, or log each, as ``on_error`` says.
+
+    Args:
+        failures: The failures.
+        total: The number of all that should have been read.
+        on_error: The option.
+        what: What was read, for messages.
+        caller: The function to which the user gives ``on_error``, if it is not obvious.
+    """
     if not failures:
         return
     summary = f"{len(failures)} of {total} {what} could not be read"
@@ -331,7 +347,9 @@ def report(
         lines = "".join(f"\n- {failure}" for failure in failures[:_MAX_SHOWN])
         if len(failures) > _MAX_SHOWN:
             lines += f"\n- and {len(failures) - _MAX_SHOWN} more, in `failures` of this error"
-        raise RunLoadError(f"{summary}; set on_error='warn' to skip them:{lines}", failures)
+        where = "" if caller is None else f" in {caller}"
+        advice = f"set on_error='warn'{where} to skip them"
+        raise RunLoadError(f"{summary}; {advice}:{lines}", failures)
     for failure in failures:
         logger.warning("skipped: %s", failure)
     logger.warning("skipped %d of %d %s that could not be read", len(failures), total, what)

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 from kedro_hydraflow.cache_dir import get_cache_dir
 from kedro_hydraflow.errors import OptionError, describe
 from kedro_hydraflow.index_file import FILE_NAME, IndexFile
+from kedro_hydraflow.redaction import redact_url
+from kedro_hydraflow.storage import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -224,6 +226,10 @@ def check_index(option: Any) -> None:
     if not isinstance(option, (bool, str, os.PathLike, type(None))) or option == "":
         raise OptionError(
             f"index: expected true, false or a directory to keep it in, found {option!r}"
+        )
+    if isinstance(option, str) and is_url(option):
+        raise OptionError(
+            f"index: expected a local directory, found the URL {redact_url(option)!r}"
         )
 
 

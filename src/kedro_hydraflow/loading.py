@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -37,13 +38,13 @@ from kedro_hydraflow.run_info import (
     set_on_error,
     warn_of_absent,
 )
-from kedro_hydraflow.source import Source, check_storage_options
+from kedro_hydraflow.source import Source, check_location, check_storage_options
 from kedro_hydraflow.storage import Place, locate
 from kedro_hydraflow.stores import ExperimentFilter, find_layout, open_store
 from kedro_hydraflow.stores.record import ExperimentRecord, RunNames, make_run_record
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     from kedro_hydraflow.config import PlainConfig
     from kedro_hydraflow.errors import OnError
@@ -107,16 +108,18 @@ def load_run_dirs(
 ) -> RunCollection[R]:
     """Return the runs in several directories: the work of `Run.load`."""
     check_storage_options(storage_options)
+    if not isinstance(run_dirs, Iterable):
+        raise OptionError(f"run_dir: expected a path, a URL or several of them, found {run_dirs!r}")
     index = options.open_index()
     if isinstance(run_dirs, RunDirs):
-        if storage_options not in (None, run_dirs.search.source.storage_options):
+        if storage_options and storage_options != run_dirs.search.source.storage_options:
             raise OptionError("storage_options: give them to iter_run_dirs, which finds the runs")
         infos = list(run_dirs.iter_infos(index))
     else:
         infos = _make_infos(run_dirs, storage_options)
     was_searched = isinstance(run_dirs, RunDirs)
     loaded = load_runs(infos, run_class, options, index, was_searched=was_searched)
-    report(loaded.failures, len(infos), options.on_error)
+    report(loaded.failures, len(infos), options.on_error, caller="Run.load")
     return loaded.runs
 
 
@@ -129,7 +132,7 @@ def _make_infos(
     layouts: dict[Place, Store] = {}
     infos = []
     for run_dir in run_dirs:
-        place = locate(run_dir, storage_options)
+        place = locate(check_location("run_dir", run_dir), storage_options)
         storage = storages.setdefault(place.storage.key, place.storage)
         key = id(storage), storage.split(place.path)[0]
         if key not in folders:
@@ -187,7 +190,8 @@ def iter_runs(
 
     Raises:
         OptionError: If an option is invalid. It is raised by the call, before iteration.
-        KedroHydraflowError: While iterating, the errors of `iter_run_dirs` and ``Run.load``.
+        KedroHydraflowError: While iterating, the errors of `iter_run_dirs` and ``Run.load``. An
+            error ends the iteration.
 
     Examples:
         >>> batches = iter_runs("examples/data/mlruns", "train_*", batch_size=10)
@@ -199,8 +203,12 @@ def iter_runs(
     search = Search(source, experiment_names, include_deleted, on_error)
     options = LoadOptions(impl_factory, config_class, n_jobs, on_error=on_error, index=index)
     check_flag("progress", progress)
-    # Batches of which nothing is left are skipped.
-    return filter(None, _iter_batches(search, options, batch_size, progress=progress))
+    return _skip_empty(_iter_batches(search, options, batch_size, progress=progress))
+
+
+def _skip_empty(batches: Iterator[RunCollection[R]]) -> Iterator[RunCollection[R]]:
+    """Yield the batches of which something is left."""
+    yield from filter(None, batches)
 
 
 def _iter_batches(

@@ -171,7 +171,8 @@ class _Finder:
             return default(run) if callable(default) else default
         raise MissingKeyError(
             f"run {run.info.run_id}: no such key: {self._name!r} in cfg, impl or info "
-            f"({describe_nearest_keys(run, self._name)}); give a default to allow for it"
+            f"({describe_nearest_keys(run, self._name)}); a default, where one can be given, "
+            "allows for it"
         )
 
     def find(self, i: int) -> Any:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow.columns import is_numpy
-from kedro_hydraflow.config import SharedLock, flatten_config
+from kedro_hydraflow.config import SharedLock, flatten_config, is_structured
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.frames import make_history_frame, make_literal
 from kedro_hydraflow.impl import ImplFactory, build_impl
@@ -21,7 +21,7 @@ from kedro_hydraflow.run_base import get_config_state, get_configuration
 from kedro_hydraflow.run_files import RunFiles
 from kedro_hydraflow.run_info import RunInfo, make_info, rebuild_info
 from kedro_hydraflow.selecting import select
-from kedro_hydraflow.source import is_location
+from kedro_hydraflow.source import check_location, check_storage_options, is_location
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores.record import make_run_record
 
@@ -98,7 +98,10 @@ class Run(RunFiles, Generic[C, I]):
         config_class: type[C] | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        record = make_run_record(locate(run_dir, storage_options))
+        check_storage_options(storage_options)
+        if config_class is not None and not is_structured(config_class):
+            raise OptionError(f"config_class: expected a dataclass, found {config_class!r}")
+        record = make_run_record(locate(check_location("run_dir", run_dir), storage_options))
         self._set_up(make_info(record), impl_factory, config_class)
 
     def _set_up(
@@ -431,7 +434,8 @@ class Run(RunFiles, Generic[C, I]):
 
         Raises:
             TypeError: If there are several keys, and the value is not an iterable.
-            OptionError: If there are more or fewer values than keys.
+            OptionError: If there are more or fewer values than keys, or if, without ``force``, a
+                value such as ``model: mlp`` is in the way of ``model.dropout``.
 
         Examples:
             >>> run.update("model.dropout", 0.0)  # a run from before there was dropout
@@ -442,6 +446,8 @@ class Run(RunFiles, Generic[C, I]):
         if isinstance(key, str):
             dotted = to_dotted(key)
             if force or not self._has(dotted):
+                if not force:
+                    self._check_free(dotted)
                 self._set(dotted, value(self) if callable(value) else value)
             return
         keys = list(map(to_dotted, key))
@@ -450,10 +456,26 @@ class Run(RunFiles, Generic[C, I]):
         values = _check_values(keys, value(self) if callable(value) else value)
         for k, v in zip(keys, values, strict=True):
             if force or not self._has(k):
+                if not force:
+                    self._check_free(k)
                 self._set(k, v)
 
     def _has(self, key: str) -> bool:
         return select(get_configuration(self), key) is not MISSING
+
+    def _check_free(self, key: str) -> None:
+        """Raise OptionError if a value, which is no mapping or list, is in the way of a key."""
+        parent = key.rpartition(".")[0]
+        while parent:
+            found = select(get_configuration(self), parent)
+            if found is not MISSING:
+                if found is not None and not OmegaConf.is_config(found):
+                    raise OptionError(
+                        f"run {self.info.run_id}: cannot set {key!r}, because {parent!r} is "
+                        f"{found!r}; with force=True it is replaced"
+                    )
+                return
+            parent = parent.rpartition(".")[0]
 
     def _set(self, key: str, value: Any) -> None:
         # OmegaConf does not take arrays and numbers of NumPy.
@@ -485,6 +507,8 @@ class Run(RunFiles, Generic[C, I]):
             0
         """
         return get_value(self, key, default)
+
+    __iter__ = None  # else Python would call __getitem__ with numbers
 
     def __getitem__(self, key: str) -> Any:
         return self.get(key)

@@ -264,7 +264,8 @@ class RunCollection(Collection[R]):
             ['run_id', 'job_name', 'model.type', 'model.hidden_size']
         """
         if not keys and not kwargs:
-            return make_complete_frame(self._items, defaults or {})
+            given = {k: v for k, v in (defaults or {}).items() if to_missing(v) is not MISSING}
+            return make_complete_frame(self._items, given)
         return super().to_frame(
             *keys, defaults=defaults, n_jobs=n_jobs, backend=backend, progress=progress, **kwargs
         )

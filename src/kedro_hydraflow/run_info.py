@@ -333,7 +333,7 @@ def read_config(info: RunInfo) -> PlainConfig:
 
     Raises:
         ConfigError: If it cannot be read.
-        NotARunError: If it is a tracking or experiment directory.
+        NotARunError: If it is a file, or a tracking or experiment directory.
         StorageError: If the storage denies it or cannot be reached.
     """
     layout = get_layout(info)
@@ -346,7 +346,9 @@ def read_config(info: RunInfo) -> PlainConfig:
     if isinstance(error, RunNotFoundError) or (error is None and is_absent_locally(info)):
         warn_of_absent([info])
     elif isinstance(error, NotARunError):
-        check_not_above(info._record)  # other folders are empty runs, as in hydraflow
+        check_not_above(info._record)
+        # As in hydraflow, any other folder is a run without a configuration.
+        logger.warning("%s; its configuration is empty", error)
     elif error is not None and not is_listing_denied(error):
         raise error
     return {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.redaction import redact_url
-from kedro_hydraflow.storage import is_url, locate
+from kedro_hydraflow.storage import check_engine, is_url, locate
 
 if TYPE_CHECKING:
     from kedro_hydraflow.storage import Location, Place
@@ -50,6 +50,9 @@ class Source:
         if self.artifact_root is not None:
             check_location("artifact_root", self.artifact_root)
         check_storage_options(self.storage_options)
+        if self.storage_options is not None:  # the caller's own may change
+            object.__setattr__(self, "storage_options", dict(self.storage_options))
+            check_engine(self.storage_options.get("engine"))
 
     def __str__(self) -> str:
         """The directory or URI for messages, without credentials."""

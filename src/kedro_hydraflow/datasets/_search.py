@@ -57,6 +57,10 @@ class RunSearch:
             raise OptionError("give path or tracking_uri, not both")
         if self.tracking_uri is None:
             check_location("path", self.path)
+        for name in ("experiment_names", "filters"):  # the caller's own lists may change
+            value = getattr(self, name)
+            if isinstance(value, Sequence) and not isinstance(value, str):
+                object.__setattr__(self, name, list(value))
         self._make_search()
         self._make_load_options(None, None)
         self._parse_filters()

@@ -198,6 +198,8 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             return runs.best(by=self._best_by, mode=self._mode)
         if len(runs) > 1:
             advice = "a longer run_id" if self._run_id else "filters, best_by or run_id"
+            if len({run.info.run_id for run in runs}) == 1:
+                advice = "experiment_names or filters, as the run was copied,"
             raise OptionError(
                 f"expected one run, found {len(runs)} in {self._show_options()}; "
                 f"give {advice} to choose one:{_list_differences(runs)}"
@@ -212,7 +214,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
 
     def _show_options(self) -> str:
         """Return where the run is looked for, and what it has to meet."""
-        described = self._describe()
+        described = HydraflowRunDataset._describe(self)
         options = [
             f"{name}: {described[name]!r}"
             for name in ("experiment_names", "filters", "run_id")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from kedro_hydraflow.errors import (
     RunNotFoundError,
     StorageError,
 )
-from kedro_hydraflow.storage import Entry, Place, list_places
+from kedro_hydraflow.storage import Entry, LocalStorage, Place, list_places
 from kedro_hydraflow.stores.meta_file import META_FILE, is_run_meta, read_metas
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ def get_folder_errors(places: Sequence[Place]) -> list[KedroHydraflowError | Non
     unsure = []
     for i, (place, entries) in enumerate(zip(places, list_places(places), strict=True)):
         if isinstance(entries, NotFoundError):
-            errors.append(RunNotFoundError(f"there is no run directory {place.url!r}"))
+            if isinstance(place.storage, LocalStorage) and os.path.isfile(place.path):
+                errors.append(_make_file_error(place))
+            else:
+                errors.append(RunNotFoundError(f"there is no run directory {place.url!r}"))
         elif isinstance(entries, StorageError):
             errors.append(entries)
         elif any(entry.name == "artifacts" and entry.is_dir for entry in entries):
@@ -54,6 +58,10 @@ def get_folder_errors(places: Sequence[Place]) -> list[KedroHydraflowError | Non
     return errors
 
 
+def _make_file_error(place: Place) -> NotARunError:
+    return NotARunError(f"{place.url} is not a run directory, but a file")
+
+
 def _make_error(place: Place, entries: Sequence[Entry]) -> NotARunError:
     names = ", ".join(entry.name for entry in entries[:_MAX_SHOWN])
     return NotARunError(
@@ -64,6 +72,8 @@ def _make_error(place: Place, entries: Sequence[Entry]) -> NotARunError:
 
 def check_not_above(place: Place) -> None:
     """Raise NotARunError if runs are below the directory, one or two levels down."""
+    if isinstance(place.storage, LocalStorage) and os.path.isfile(place.path):
+        raise _make_file_error(place)
     entries = place.list()
     listings = list_places([place.join(entry.name) for entry in entries if entry.is_dir])
     inner = [entry for some in listings if isinstance(some, list) for entry in some]
