@@ -60,6 +60,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "filepath_arg": (3, "filepath_arg: expected the name of an option, found 3"),
     "concat": ("yes", "concat: expected true or false, found 'yes'"),
     "keys": ("lr", "keys: "),
+    "layout": ("mlruns", "layout: expected 'hydra' or 'mlflow', found 'mlruns'"),
     "missing": ("ignore", "missing: expected 'raise' or 'skip', found 'ignore'"),
 }
 """For each option a value that is none, and the error."""
@@ -164,6 +165,7 @@ SHOWN: dict[str, Any] = {
     "on_error": "warn",
     "include_deleted": True,
     "index": "index",
+    "layout": "mlflow",
 }
 """For each option of a search a value that is not its default."""
 

@@ -20,8 +20,9 @@ from kedro_hydraflow.run_info import (
     FACTS,
     LOGGED_KINDS,
     RECORDED_FACTS,
-    find_missing_stores,
     read_facts,
+    read_hydra_files,
+    read_job_names,
     read_logged,
 )
 from kedro_hydraflow.selecting import Selector, select, to_data
@@ -152,6 +153,19 @@ def get_logged(info: RunInfo, kind: str) -> dict[str, Any]:
     return values or {}
 
 
+def get_hydra(info: RunInfo, kind: str) -> Any:
+    """Return what one of Hydra's files holds, None without one: do not modify it.
+
+    Raises:
+        ConfigError: If it is malformed.
+        StorageError: If it cannot be read.
+    """
+    (content,) = read_hydra_files([info], kind)
+    if isinstance(content, Exception):
+        raise content
+    return content
+
+
 class _Elsewhere:
     """The places where runs have a key that their configurations lack.
 
@@ -236,7 +250,7 @@ class _Elsewhere:
             elif name in LOGGED_KINDS:
                 read_logged(infos, name)
             elif name == "job_name":
-                find_missing_stores(infos)
+                read_job_names(infos)
             else:
                 read_facts(infos)
 

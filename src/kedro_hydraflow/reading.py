@@ -16,7 +16,6 @@ from kedro_hydraflow.index import NO_INDEX, Index, Recalled
 from kedro_hydraflow.parallel import may_stay_here, parallel_map
 from kedro_hydraflow.run_info import is_listing_denied, read_facts
 from kedro_hydraflow.storage import Parsed
-from kedro_hydraflow.stores.record import is_finished
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +88,7 @@ class BulkReader:
         recalled = self._recall(store, storage, infos)
         unread = [infos[i] for i in recalled.unknown]
         parsed = self._read_in_jobs(store, storage, unread, len(infos) - len(unread))
-        are_settled = (is_finished(info.get_record().facts) for info in unread)
+        are_settled = (store.is_settled(info.get_record()) for info in unread)
         validators = self._index.choose_validators(storage, parsed.validators, are_settled)
         configs = recalled.complete(parsed.values, validators)
         without = [i for i, config in enumerate(configs) if config is None]

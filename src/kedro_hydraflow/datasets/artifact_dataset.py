@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.run import Run
     from kedro_hydraflow.run_collection import RunCollection
+    from kedro_hydraflow.source import Layout
     from kedro_hydraflow.stores import ExperimentFilter
 
 T = TypeVar("T")
@@ -82,6 +83,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             that cannot be read.
         include_deleted: As for `HydraflowRunCollectionDataset`.
         index: As for `HydraflowRunCollectionDataset`. Artifacts are cached separately.
+        layout: As for `HydraflowRunCollectionDataset`.
         engine: As for `HydraflowRunCollectionDataset`.
         credentials: For the filesystem of the tracking directory, not for ``dataset``.
         fs_args: For the filesystem of the tracking directory, not for ``dataset``.
@@ -141,6 +143,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         on_error: OnError = "raise",
         include_deleted: bool | None = None,
         index: IndexOption = None,
+        layout: Layout | None = None,
         engine: str | None = None,
         credentials: Mapping[str, Any] | None = None,
         fs_args: Mapping[str, Any] | None = None,
@@ -158,6 +161,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             on_error=on_error,
             include_deleted=include_deleted,
             index=index,
+            layout=layout,
             storage_options=self._storage_options,
         )
         self._artifact = _check_artifact(artifact)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.index import IndexOption
+    from kedro_hydraflow.source import Layout
     from kedro_hydraflow.stores import ExperimentFilter
 
 
@@ -25,7 +26,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         path: The tracking directory, such as ``mlruns``, or an SQLite database, such as
             ``mlflow.db``: a path, in a catalog relative to the project, or a URL that fsspec
             knows. A directory is MLflow's file store, or has an SQLite database in it or beside
-            it, or holds artifacts alone.
+            it, or holds artifacts alone, or has output directories of Hydra, such as
+            ``multirun``.
         tracking_uri: Instead of ``path``, as for ``mlflow.set_tracking_uri``: the URL of a
             tracking server (which needs the extra ``mlflow``), ``sqlite:///`` and the path of
             a database, or a directory.
@@ -51,6 +53,9 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
             store on remote storage may still give deleted runs, unless a filter reads their
             facts, because to know takes one request a run.
         index: The cache of what was read, as for ``Run.load``: true, false, or a directory.
+        layout: What a directory is read as: ``mlflow`` for what MLflow wrote, ``hydra`` for the
+            output directories of Hydra. By default, for what is found there; if there is both,
+            for what MLflow wrote.
         engine: The package that reads from S3, Google Cloud Storage and Azure: ``fsspec`` or
             ``obstore``. By default obstore, if it is installed and the other options name the
             credentials.
@@ -103,6 +108,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         on_error: OnError = "raise",
         include_deleted: bool | None = None,
         index: IndexOption = None,
+        layout: Layout | None = None,
         engine: str | None = None,
         credentials: Mapping[str, Any] | None = None,
         fs_args: Mapping[str, Any] | None = None,
@@ -127,6 +133,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
             on_error=on_error,
             include_deleted=include_deleted,
             index=index,
+            layout=layout,
             storage_options=self._storage_options,
         )
 
