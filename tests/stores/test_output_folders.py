@@ -181,13 +181,38 @@ def test_links_to_elsewhere_are_followed_once(root: Path, tmp_path: Path) -> Non
         ("b", tmp_path / "scratch/sweep"),
         ("c", tmp_path / "scratch/single"),
         ("d", root / ".store/kept"),  # which is not searched, for it is hidden
-        ("e", tmp_path / "scratch"),  # which is above what was searched
+        ("e", tmp_path / "scratch"),  # which is above some of these
     ):
         (root / "multirun" / name).symlink_to(target)
     write_sweep(root / "jobs")
     (root / "jobs/0").symlink_to(tmp_path / "scratch/other")
     write_job(tmp_path / "scratch/other")
-    assert find(root) == ["jobs/0", "multirun/a/0", "multirun/a/1", "multirun/c", "multirun/d"]
+    write_job(tmp_path / "scratch/more")
+    assert find(root) == [
+        "jobs/0",
+        "multirun/a/0",
+        "multirun/a/1",
+        "multirun/c",
+        "multirun/d",
+        "multirun/e/more",
+    ]
+
+
+def test_links_into_a_run_directory_are_not_followed(root: Path, tmp_path: Path) -> None:
+    write_job(root / "outputs/a")
+    write_job(root / "outputs/a/inner/b")
+    (root / "best").symlink_to("outputs/a/inner")
+    (root / "again").symlink_to("outputs/a")
+    assert find(root) == ["outputs/a"]
+
+
+def test_links_that_lead_to_each_other(root: Path, tmp_path: Path) -> None:
+    for name, other in (("x", "y"), ("y", "x")):
+        write_job(tmp_path / name / "0")
+        (tmp_path / name / "link").symlink_to(tmp_path / other)
+    root.mkdir()
+    (root / "first").symlink_to(tmp_path / "x")
+    assert find(root) == ["first/0", "first/link/0"]
 
 
 def test_broken_links(root: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -295,6 +320,17 @@ def test_too_many_directories(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(TrackingDirectoryError, match=r"found 50 beside 42 other directories"):
         find_run_folders(locate(root))
     assert len(find(root / "outputs")) == 50
+
+
+def test_an_experiment_of_mlflow_is_not_searched(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow's traces may be many."""
+    monkeypatch.setattr("kedro_hydraflow.stores.output_folders.MAX_FRUITLESS", 20)
+    write(root / "0/meta.yaml", "name: Default")
+    for number in range(30):
+        write(root / f"0/traces/{number}/trace_info.yaml", "")
+    assert find(root) == []
 
 
 def test_the_real_limits_leave_room(root: Path) -> None:

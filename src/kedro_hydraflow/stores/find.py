@@ -14,11 +14,11 @@ from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.source import get_uri_scheme
 from kedro_hydraflow.storage import LocalStorage, Place, list_places, locate, read_parsed_in
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore, may_hold_artifacts
-from kedro_hydraflow.stores.base import CONFIG_FILE, HYDRA_FOLDER, SWEEP_FILE
+from kedro_hydraflow.stores.base import CONFIG_FILE, SWEEP_FILE
 from kedro_hydraflow.stores.file_store import ExperimentFolders, FileStore
 from kedro_hydraflow.stores.hydra_store import HydraStore, find_hydra_root
 from kedro_hydraflow.stores.meta_file import META_FILE, is_run_meta, read_metas
-from kedro_hydraflow.stores.output_folders import MAX_DEPTH, find_run_folders
+from kedro_hydraflow.stores.output_folders import MAX_DEPTH, find_run_folders, may_be_run
 from kedro_hydraflow.stores.record import HYDRA_FOLDERS, MLFLOW_FOLDERS, is_run_id
 
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ def _find_outputs(place: Place, entries: Sequence[Entry]) -> OutputTree:
     Raises:
         TrackingDirectoryError: If the directory is one itself, or has too many others.
     """
-    if HYDRA_FOLDER in _get_directories(entries) and place.join(CONFIG_FILE).read() is not None:
+    if may_be_run(place, entries) and place.join(CONFIG_FILE).read() is not None:
         raise TrackingDirectoryError(
             f"{place.url} has {CONFIG_FILE}, so it is the output directory of one run, not a "
             "directory of runs; load it with Run, or give the directory above it, or one in it "

@@ -179,7 +179,11 @@ class HydraStore(UntrackedStore):
         unread = [Place(storage, paths[i]) for i in recalled.unknown]
         parsed = read_parsed_in(unread, HYDRA_FILE, parse_job_name)
         read = [value if isinstance(value, Exception) else {"": value} for value in parsed.values]
-        are_settled = [_is_dated(place.path) for place in unread]
+        # A file that is not there may be about to be written.
+        are_settled = [
+            isinstance(value, str) and _is_dated(place.path)
+            for place, value in zip(unread, parsed.values, strict=True)
+        ]
         validators = self._index.choose_validators(storage, parsed.validators, are_settled)
         names = recalled.complete(read, validators)
         return {

@@ -29,6 +29,9 @@ LOG_SUFFIX = ".log"
 _INTERPOLATION = re.compile(r"\$\{(?:[^{}]|\{[^{}]*\})*\}")
 """Matches an interpolation, with at most one inside it."""
 
+_BATCH_SIZE = 512
+"""The number of directories listed at a time, to limit the memory for their listings."""
+
 _MAX_LENGTH = 255
 """The maximum length of a file name on most filesystems."""
 
@@ -95,14 +98,16 @@ def resolve_job_names(
     """
     names = list(recorded)
     interpolated = [i for i, name in enumerate(recorded) if is_interpolated(name)]
-    listings = list_places([artifacts[i] for i in interpolated])
-    for i, entries in zip(interpolated, listings, strict=True):
-        if isinstance(entries, UnreachableError):
-            names[i] = entries
-        else:
-            found = [] if isinstance(entries, StorageError) else entries
-            files = [entry.name for entry in found if not entry.is_dir]
-            names[i] = _choose_log(str(recorded[i]), files).removesuffix(LOG_SUFFIX)
+    for start in range(0, len(interpolated), _BATCH_SIZE):
+        some = interpolated[start : start + _BATCH_SIZE]
+        listings = list_places([artifacts[i] for i in some])
+        for i, entries in zip(some, listings, strict=True):
+            if isinstance(entries, UnreachableError):
+                names[i] = entries
+            else:
+                found = [] if isinstance(entries, StorageError) else entries
+                files = [entry.name for entry in found if not entry.is_dir]
+                names[i] = _choose_log(str(recorded[i]), files).removesuffix(LOG_SUFFIX)
     return names
 
 

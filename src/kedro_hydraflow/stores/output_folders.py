@@ -49,6 +49,9 @@ MAX_FRUITLESS = 2_000
 _BATCH_SIZE = 512
 """The number of directories listed at a time, to limit the memory for their listings."""
 
+_MAX_DIGITS = 18
+"""The maximum length of a name that is sorted as a number."""
+
 _MAX_SHOWN = 10
 """The maximum number of entries shown in an error."""
 
@@ -118,9 +121,20 @@ def find_run_folders(root: Place, entries: Sequence[Entry] | None = None) -> Out
     return _Search(root).run(root.list() if entries is None else entries)
 
 
+def may_be_run(place: Place, entries: Sequence[Entry]) -> bool:
+    """Whether a directory with these entries may have ``.hydra``, which web servers do not list.
+
+    They list no validators of files either.
+    """
+    if any(entry.name == HYDRA_FOLDER and entry.is_dir for entry in entries):
+        return True
+    return place.storage.is_remote and all(entry.validator is None for entry in entries)
+
+
 def natural_key(name: str) -> tuple[int, int, str]:
     """Return the key that sorts numbers by value, and before other names."""
-    return (0, int(name), name) if name.isdecimal() else (1, 0, name)
+    is_number = name.isdecimal() and len(name) <= _MAX_DIGITS
+    return (0, int(name), name) if is_number else (1, 0, name)
 
 
 class _Folder(NamedTuple):
@@ -131,7 +145,11 @@ class _Folder(NamedTuple):
     name: str
     """Empty for the root."""
 
-    sweep: Place | None
+    depth: int
+    real: str
+    """The path without symbolic links, if it is local."""
+
+    sweep: Place | None = None
     is_job: bool = False
     """Whether it is named like a job, by a number, and in the directory of a sweep."""
 
@@ -145,38 +163,60 @@ class _Folder(NamedTuple):
 
 
 class _Search:
-    """One search, level by level."""
+    """One search, level by level. Symbolic links are followed at the end."""
 
     def __init__(self, root: Place) -> None:
         self._root = root
         self._is_local = isinstance(root.storage, LocalStorage)
-        self._links = _Links(root)
+        self._links: list[_Folder] = []
+        self._visited: set[str] = set()
+        """The real paths of the directories that were searched, and of runs."""
+        self._real_runs: set[str] = set()
         self._runs: dict[str, tuple[_Folder, list[str]]] = {}
         """By the path of the directory that they are in: one of them, and the names of all."""
         self._n_listed = 0
         self._n_sweeps = 0
+        self._too_deep: _Folder | None = None
         self._strays: dict[str, NotARunError] = {}
         """Jobs without a run, by path. There may be runs below them."""
         self._failures: list[Failure] = []
 
     def run(self, entries: Sequence[Entry]) -> OutputTree:
-        level = [*self._search_listed([(_Folder(self._root, "", "", None), entries)])]
-        for _ in range(MAX_DEPTH):
-            level = [inner for some in _cut(level) for inner in self._search(some)]
-        if level:
+        identity = self._root.storage.get_identity(self._root.path)
+        real = os.path.realpath(identity) if self._is_local else ""
+        self._visited.add(real)
+        self._search_levels(self._search_listed([(_Folder(self._root, "", "", 0, real), entries)]))
+        while self._links:
+            links, self._links = self._links, []
+            for link in links:
+                self._search_levels(self._follow(link))
+        if self._too_deep is not None:
             logger.warning(
                 "%s: directories more than %d levels down are not searched for runs of Hydra, "
                 "such as %s; give a directory further down to search them",
                 self._root.url,
                 MAX_DEPTH,
-                level[0].place.url,
+                self._too_deep.place.url,
             )
         folders = list(self._make_folders())
         return OutputTree(folders, self._n_sweeps, self._list_strays(), self._failures)
 
+    def _follow(self, link: _Folder) -> Iterator[_Folder]:
+        """Yield a directory that a symbolic link leads to, unless it is searched anyway."""
+        target = os.path.realpath(link.place.storage.get_identity(link.place.path))
+        is_cycle = f"{link.real}{os.sep}".startswith(f"{target.rstrip(os.sep)}{os.sep}")
+        is_in_run = not self._real_runs.isdisjoint(_iter_parents(target))
+        if not is_cycle and not is_in_run:
+            yield link._replace(real=target)
+
+    def _search_levels(self, folders: Iterable[_Folder]) -> None:
+        level = list(folders)
+        while level:
+            level = [inner for some in _cut(level) for inner in self._search(some)]
+
     def _search(self, folders: Sequence[_Folder]) -> Iterator[_Folder]:
         """Note which directories are those of runs, and yield the directories in the others."""
-        others = self._find_others(folders)
+        others = self._find_others(list(self._leave_out_visited(folders)))
         places = [folder.place for folder in others]
         listed = []
         for folder, place, entries in zip(others, places, list_places(places), strict=True):
@@ -192,6 +232,15 @@ class _Search:
         self._n_listed += len(listed)
         self._check_limits()
         return self._search_listed(listed)
+
+    def _leave_out_visited(self, folders: Sequence[_Folder]) -> Iterator[_Folder]:
+        """Yield the directories that were not reached before, and that are not too deep."""
+        for folder in folders:
+            if folder.depth > MAX_DEPTH:
+                self._too_deep = self._too_deep or folder
+            elif folder.real not in self._visited or not self._is_local:
+                self._visited.add(folder.real)
+                yield folder
 
     def _find_others(self, folders: Sequence[_Folder]) -> list[_Folder]:
         """Note local runs, and return the other directories. On remote storage, return all."""
@@ -214,17 +263,8 @@ class _Search:
     def _leave_out_hidden_runs(
         self, listed: list[tuple[_Folder, list[Entry]]]
     ) -> list[tuple[_Folder, list[Entry]]]:
-        """Note runs whose ``.hydra`` is not listed, and return the other directories.
-
-        Web servers list no hidden entries, nor validators.
-        """
-        if not self._root.storage.is_remote:
-            return listed
-        unclear = [
-            i
-            for i, (_, entries) in enumerate(listed)
-            if all(entry.validator is None for entry in entries)
-        ]
+        """Note runs whose ``.hydra`` is not listed, and return the other directories."""
+        unclear = [i for i, (f, entries) in enumerate(listed) if may_be_run(f.parent, entries)]
         places = [listed[i][0].place for i in unclear]
         found = read_parsed_in(places, CONFIG_FILE, lambda _: True).values
         runs = set()
@@ -273,11 +313,12 @@ class _Search:
                 self._report_broken_link(place.join(entry.name), in_sweep=is_sweep)
             if not entry.is_dir or _is_left_out(entry.name):
                 continue
-            if entry.is_link and not self._links.leads_elsewhere(place.join(entry.name)):
-                continue
             is_job = is_sweep and entry.name.isdecimal()
-            inner = _Folder(place, relative, entry.name, sweep, is_job)
-            if is_job and is_numbered:
+            real = f"{folder.real}{os.sep}{entry.name}" if self._is_local else ""
+            inner = _Folder(place, relative, entry.name, folder.depth + 1, real, sweep, is_job)
+            if entry.is_link:
+                self._links.append(inner)
+            elif is_job and is_numbered:
                 self._add_run(inner)
             else:
                 yield inner
@@ -295,6 +336,7 @@ class _Search:
                 folder.place.url,
             )
             return
+        self._real_runs.add(folder.real)
         self._runs.setdefault(folder.parent.path, (folder, []))[1].append(folder.name)
 
     def _check_limits(self) -> None:
@@ -324,33 +366,6 @@ class _Search:
         return [error for path, error in self._strays.items() if path not in above]
 
 
-class _Links:
-    """Decides which symbolic links are followed: those to what is not searched otherwise."""
-
-    def __init__(self, root: Place) -> None:
-        self._searched: set[str] = set()
-        self._above: set[str] = set()
-        if isinstance(root.storage, LocalStorage):
-            self._add(os.path.realpath(root.storage.get_identity(root.path)))
-
-    def _add(self, path: str) -> None:
-        self._searched.add(path)
-        self._above.update(_iter_parents(path))
-
-    def leads_elsewhere(self, place: Place) -> bool:
-        """Whether a link leads to a directory that is not searched otherwise, and holds no such."""
-        target = os.path.realpath(place.storage.get_identity(place.path))
-        if target in self._searched or target in self._above:
-            return False
-        for parent in _iter_parents(target):
-            if parent in self._searched:
-                names = os.path.relpath(target, parent).split(os.sep)
-                if not any(map(_is_left_out, names)):
-                    return False
-        self._add(target)
-        return True
-
-
 def _iter_parents(path: str) -> Iterator[str]:
     while (parent := os.path.dirname(path)) != path:
         yield parent
@@ -369,7 +384,7 @@ def _is_foreign(folder: _Folder, entries: Sequence[Entry]) -> bool:
         return True
     if _OF_MLFLOW in names:
         return META_FILE in names or is_run_id(folder.name)
-    return META_FILE in names and any(map(is_run_id, names))
+    return META_FILE in names and (folder.name.isdecimal() or any(map(is_run_id, names)))
 
 
 def make_stray_error(place: Place, entries: Iterable[Entry]) -> NotARunError:
