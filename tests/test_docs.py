@@ -23,7 +23,7 @@ import yaml
 from kedro.io import DataCatalog
 
 from kedro_hydraflow import Collection, GroupBy, Run, RunCollection, RunInfo, iter_run_dirs
-from tests.conftest import ROOT, SWEEP
+from tests.conftest import HYDRA_SWEEP, ROOT, SWEEP
 
 DOCUMENTS = [path.relative_to(ROOT) for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))]
 
@@ -62,6 +62,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         shutil.copytree(SWEEP, tmp_path / name)
         for run_dir in iter_run_dirs(tmp_path / name):
             (run_dir / "artifacts/metrics.csv").write_text("step,loss\n1,0.5\n")
+    shutil.copytree(HYDRA_SWEEP / "multirun", tmp_path / "multirun")
     (tmp_path / "frames").mkdir()
     (tmp_path / "my_project").mkdir()
     (tmp_path / "my_project/analysis.py").write_text(

@@ -271,7 +271,9 @@ def test_what_artifacts_alone_do_not_tell_is_an_error(tmp_path: Path, text: str)
     write(tmp_path / f"bucket/1/{'a' * 32}/artifacts/.hydra/config.yaml", "x: 1\n")
     runs = load(tmp_path / "bucket")
     assert len(apply_filters(runs, [parse_filter("x == 1")]).runs) == 1
-    with pytest.raises(FilterError, match=r"is not recorded where only artifacts are, as in .*bu"):
+    with pytest.raises(
+        FilterError, match=r"is not recorded in .*bucket, but only in what tracks runs"
+    ):
         apply_filters(runs, [parse_filter(text)])
 
 

@@ -61,6 +61,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "filepath_arg": (3, "filepath_arg: expected the name of an option, found 3"),
     "concat": ("yes", "concat: expected true or false, found 'yes'"),
     "keys": ("lr", "keys: "),
+    "layout": ("mlruns", "layout: expected 'hydra' or 'mlflow', found 'mlruns'"),
     "missing": ("ignore", "missing: expected 'raise' or 'skip', found 'ignore'"),
 }
 """For each option a value that is none, and the error."""
@@ -165,6 +166,7 @@ SHOWN: dict[str, Any] = {
     "on_error": "warn",
     "include_deleted": True,
     "index": "index",
+    "layout": "mlflow",
 }
 """For each option of a search a value that is not its default."""
 
@@ -247,12 +249,14 @@ def test_a_run_checks_its_options(option: str, sweep: Path) -> None:
 
 
 def test_the_engine_is_checked_at_once(sweep: Path) -> None:
-    with pytest.raises(OptionError, match="engine: expected .* found 'curl'"):
+    with pytest.raises(OptionError, match=r"engine: expected .* found 'curl'"):
         iter_runs(sweep, storage_options={"engine": "curl"})
 
 
 def test_the_index_is_a_local_directory() -> None:
-    with pytest.raises(OptionError, match="index: expected a local directory, found 's3://team/i"):
+    with pytest.raises(
+        OptionError, match="index: expected a local directory, found the URL 's3://team/i"
+    ):
         HydraflowRunCollectionDataset(path="mlruns", index="s3://team/index")
 
 

@@ -14,11 +14,25 @@ import yaml
 from upath import UPath
 
 from kedro_hydraflow import Run, RunInfo, iter_run_dirs
-from kedro_hydraflow.errors import MetadataError, StorageError
+from kedro_hydraflow.errors import ConfigError, MetadataError, StorageError
 from kedro_hydraflow.finding import Search, find_runs
-from kedro_hydraflow.run_info import FACTS, get_record, read_facts
+from kedro_hydraflow.run_info import (
+    FACTS,
+    get_record,
+    read_facts,
+    read_hydra_files,
+    read_job_names,
+)
 from kedro_hydraflow.source import Source
-from tests.conftest import SWEEP_NAMES, FilesRead, TrackingDir, WebServer, write
+from tests.conftest import (
+    SWEEP_NAMES,
+    Database,
+    FilesRead,
+    TrackingDir,
+    WebServer,
+    write,
+    write_job,
+)
 
 
 def test_facts(tracking_dir: TrackingDir, publish: Callable[[Path], str]) -> None:
@@ -279,3 +293,80 @@ def test_experiment_of_given_runs_is_read_once(
     files_read.clear()
     assert set(runs.to_list("job_name")) == set(SWEEP_NAMES)
     assert len(files_read.paths) == expected
+
+
+# Hydra's files -------------------------------------------------------------------------
+
+
+def test_hydra_files_are_read_at_once_and_only_when_asked(
+    sweep: Path, publish: Callable[[Path], str], files_read: FilesRead
+) -> None:
+    runs = Run.load(iter_run_dirs(publish(sweep)))
+    infos = [run.info for run in runs]
+    assert not [path for path in files_read.paths if "overrides" in path]
+    files_read.clear()
+    overrides = read_hydra_files(infos, "overrides")
+    assert len(files_read.counts) <= 1  # none on other storage
+    assert [run.overrides for run in runs] == overrides
+    assert overrides[0] == yaml.safe_load(
+        (sweep / runs[0].info.experiment_id / infos[0].run_id / OVERRIDES).read_text()
+    )
+    hydra = read_hydra_files(infos, "hydra")
+    assert [each["job"]["num"] for each in hydra] == [run.hydra["job"]["num"] for run in runs]
+    files_read.clear()
+    assert read_hydra_files(infos[::-1], "hydra") == hydra[::-1]
+    assert files_read.counts == []
+    travelled = pickle.loads(pickle.dumps(runs))
+    assert [run.hydra for run in travelled] == hydra
+    assert files_read.counts == []
+
+
+OVERRIDES = "artifacts/.hydra/overrides.yaml"
+
+
+def test_hydra_files_of_runs_of_all_kinds(tracking_dir: TrackingDir, tmp_path: Path) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    names = ("whole", "without", "broken")
+    dirs = [tracking_dir.add_run(experiment, name, "x: 1\n") for name in names]
+    for index, text in ((0, "- x=1\n"), (2, "a: 1\n")):
+        (dirs[index] / OVERRIDES).write_text(text)
+    dirs.append(write_job(tmp_path / "outputs/a", overrides="- x=2\n"))
+    runs = Run.load(dirs)
+    values = read_hydra_files([run.info for run in runs], "overrides")
+    assert values[:2] == [["x=1"], None]
+    assert isinstance(values[2], ConfigError)
+    assert str(values[2]) == (
+        f"{dirs[2]}/{OVERRIDES}: expected a list of overrides, such as '- seed=5'"
+    )
+    assert values[3] == ["x=2"]
+    assert [runs[i].overrides for i in (0, 1, 3)] == [["x=1"], [], ["x=2"]]
+    with pytest.raises(ConfigError, match="expected a list of overrides"):
+        _ = runs[2].overrides
+    assert [run.hydra for run in runs[:2]] == [{}, {}]
+    assert runs[3].hydra["job"] == {"name": "train", "chdir": None}
+    assert read_hydra_files([], "hydra") == []
+
+
+def test_what_a_run_gives_of_hydra_is_its_own(tmp_path: Path) -> None:
+    run = Run(write_job(tmp_path / "outputs/a", overrides="- x=2\n"))
+    run.hydra["job"]["name"] = "changed"
+    run.overrides.append("changed")
+    assert (run.hydra["job"]["name"], run.overrides) == ("train", ["x=2"])
+
+
+def test_a_database_that_cannot_be_read_does_not_matter_for_hydra_files(
+    database: Database, tracking_dir: TrackingDir
+) -> None:
+    database.add_run(database.add_experiment("train"), "a")
+    write(tracking_dir.root / "1/a" / OVERRIDES, "- x=1\n")
+    database.path.write_bytes(b"SQLite format 3\0 and nothing else")
+    assert Run(tracking_dir.root / "1/a").overrides == ["x=1"]
+
+
+def test_names_are_read_at_once_where_that_is_faster(tmp_path: Path, files_read: FilesRead) -> None:
+    infos = [RunInfo(write_job(tmp_path / f"outputs/{i}", name=f"name{i}")) for i in range(3)]
+    write_job(tmp_path / "outputs/1", name="null")
+    read_job_names(infos)
+    assert files_read.counts == [3]
+    assert [info.job_name for info in infos] == ["name0", "", "name2"]
+    assert files_read.counts == [3, 1]  # a name that is not there may be about to be written

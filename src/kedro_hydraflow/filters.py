@@ -94,9 +94,9 @@ class Filter:
         store = get_store(run.info)
         if self._fact in RECORDED_FACTS and not store.records_facts:
             raise FilterError(
-                f"filter {self.text!r}: {self._fact} is not recorded where only artifacts are, as "
-                f"in {store.where}; give the tracking_uri of the server or database instead, or "
-                "leave the filter out"
+                f"filter {self.text!r}: {self._fact} is not recorded in {store.where}, but only in "
+                "what tracks runs of MLflow; give the database or the server, or leave the filter "
+                "out"
             )
 
     def check_statuses(self, seen: Iterable[Any]) -> None:

@@ -11,7 +11,7 @@ from kedro_hydraflow.errors import Failure, OnError, OptionError, RunLoadError, 
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.run_files import make_artifacts_dir
 from kedro_hydraflow.run_info import RunInfo, get_artifacts, make_info
-from kedro_hydraflow.source import Source
+from kedro_hydraflow.source import Layout, Source
 from kedro_hydraflow.stores import ExperimentFilter, Store, make_name_filter, open_store
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kedro_hydraflow.storage import AnyPath, Location
-    from kedro_hydraflow.stores.record import ExperimentRecord, RunNames
+    from kedro_hydraflow.stores.record import ExperimentRecord, Experiments, RunNames
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ def find_runs(search: Search, index: Index = NO_INDEX) -> Findings:
     runs, unreadable = read_infos(store, listing.experiments, search)
     return Findings(
         runs,
-        experiments=[experiment.experiment_name or "" for experiment in experiments.matching],
+        experiments=experiments.names,
         other_experiments=sorted(experiments.other_names),
         failures=[*experiments.failures, *listing.failures, *unreadable],
     )
@@ -123,13 +123,15 @@ def iter_run_dirs(
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    layout: Layout | None = None,
 ) -> RunDirs:
     """Return the run directories below a tracking directory.
 
     Args:
         tracking_dir: Where the runs are: a path, a URL that fsspec knows, or a ``UPath``, of a
             directory or of an SQLite database. A directory is such as ``mlruns``: MLflow's file
-            store, one with an SQLite database in it or beside it, or one of artifacts alone.
+            store, one with an SQLite database in it or beside it, or one of artifacts alone; or
+            such as ``multirun``: one with output directories of Hydra, at any depth.
         experiment_names: A name or glob, a list of them, or a predicate on the name. The
             "Default" experiment ``0`` is never included.
         include_deleted: Whether to include runs that were deleted in MLflow. False excludes
@@ -147,10 +149,14 @@ def iter_run_dirs(
             ``engine`` is not: ``"fsspec"`` or ``"obstore"``. By default, obstore reads from S3,
             Google Cloud Storage and Azure if it is installed and the other options name the
             credentials.
+        layout: What a directory is read as: ``"mlflow"`` for what MLflow wrote, ``"hydra"`` for
+            the output directories of Hydra (``multirun`` and ``outputs``). By default, for what
+            is found there; if there is both, for what MLflow wrote.
 
     Returns:
         An iterator of run directories, each a ``pathlib.Path``, or a ``UPath`` on remote
-        storage; sorted by the experiment's name, then by the run's directory.
+        storage; sorted by the experiment's name, then by the run's directory. For Hydra alone,
+        the job name is the experiment's name, and job 2 comes before job 10.
 
     Raises:
         NotFoundError: If there is no such directory.
@@ -162,8 +168,12 @@ def iter_run_dirs(
         >>> dirs = list(iter_run_dirs("examples/data/mlruns", ["train_*", "eval_*"]))
         >>> len(dirs)
         31
+        >>> for run_dir in iter_run_dirs("examples/data/hydra/multirun/2026-11-25/23-01-54"):
+        ...     print(run_dir)
+        examples/data/hydra/multirun/2026-11-25/23-01-54/0
+        examples/data/hydra/multirun/2026-11-25/23-01-54/1
     """
-    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options)
+    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options, layout)
     return RunDirs(Search(source, experiment_names, include_deleted, on_error))
 
 
@@ -194,6 +204,7 @@ def iter_experiment_dirs(
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    layout: Layout | None = None,
 ) -> Iterator[AnyPath]:
     """Return an iterator of the experiment directories below a tracking directory.
 
@@ -205,9 +216,15 @@ def iter_experiment_dirs(
         ...     print(experiment_dir)
         examples/data/mlruns/...
     """
-    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options)
+    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options, layout)
     search = Search(source, experiment_names, on_error=on_error)
-    return _iter_lazily(lambda: [e.to_path() for e in _find_experiments(search)])
+
+    def find_dirs() -> Iterable[AnyPath]:
+        # Jobs of Hydra with different names may be in one directory.
+        found = find_experiments(open_store(source), search)
+        return dict.fromkeys(experiment.to_path() for experiment in found)
+
+    return _iter_lazily(find_dirs)
 
 
 def iter_artifacts_dirs(
@@ -219,6 +236,7 @@ def iter_artifacts_dirs(
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    layout: Layout | None = None,
 ) -> Iterator[Path]:
     """Return an iterator of the artifacts directories of the runs that `iter_run_dirs` finds.
 
@@ -230,7 +248,7 @@ def iter_artifacts_dirs(
         >>> (artifacts_dir / ".hydra" / "config.yaml").exists()
         True
     """
-    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options)
+    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options, layout)
     run_dirs = RunDirs(Search(source, experiment_names, include_deleted, on_error))
     return (make_artifacts_dir(get_artifacts(info)) for info in _iter_lazily(run_dirs.iter_infos))
 
@@ -245,6 +263,7 @@ def iter_artifact_paths(
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    layout: Layout | None = None,
 ) -> Iterator[Path]:
     """Return an iterator of the paths of one artifact, one for each run.
 
@@ -260,6 +279,7 @@ def iter_artifact_paths(
         tracking_uri: As for `iter_run_dirs`.
         artifact_root: As for `iter_run_dirs`.
         storage_options: As for `iter_run_dirs`.
+        layout: As for `iter_run_dirs`.
 
     Examples:
         >>> paths = iter_artifact_paths("examples/data/mlruns", "confusion_matrix.json")
@@ -274,6 +294,7 @@ def iter_artifact_paths(
         tracking_uri=tracking_uri,
         artifact_root=artifact_root,
         storage_options=storage_options,
+        layout=layout,
     )
     return (artifacts_dir / artifact_path for artifacts_dir in artifacts_dirs)
 
@@ -285,6 +306,7 @@ def get_experiment_names(
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    layout: Layout | None = None,
 ) -> list[str]:
     """Return the names of the experiments below a tracking directory, sorted.
 
@@ -294,9 +316,9 @@ def get_experiment_names(
         >>> get_experiment_names("examples/data/mlruns")
         ['eval_digits', 'train_digits_v1', 'train_digits_v2']
     """
-    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options)
-    experiments = _find_experiments(Search(source, on_error=on_error))
-    return [experiment.experiment_name or "" for experiment in experiments]
+    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options, layout)
+    search = Search(source, on_error=on_error)
+    return _find_experiments(open_store(source), search).names
 
 
 def _iter_lazily(find: Callable[[], Iterable[T]]) -> Iterator[T]:
@@ -304,16 +326,16 @@ def _iter_lazily(find: Callable[[], Iterable[T]]) -> Iterator[T]:
     yield from find()
 
 
-def _find_experiments(search: Search) -> list[ExperimentRecord]:
-    return find_experiments(open_store(search.source), search)
-
-
 def find_experiments(store: Store, search: Search) -> list[ExperimentRecord]:
     """Return the experiments that match. Raise or log those that cannot be read."""
+    return _find_experiments(store, search).matching
+
+
+def _find_experiments(store: Store, search: Search) -> Experiments:
     found = store.find_experiments(search.experiment_names)
     total = len(found.matching) + len(found.failures)
     report(found.failures, total, search.on_error, what="experiments")
-    return found.matching
+    return found
 
 
 def check_flag(option: str, value: object) -> bool:

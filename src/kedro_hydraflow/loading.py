@@ -38,10 +38,15 @@ from kedro_hydraflow.run_info import (
     set_on_error,
     warn_of_absent,
 )
-from kedro_hydraflow.source import Source, check_location, check_storage_options
+from kedro_hydraflow.source import Layout, Source, check_location, check_storage_options
 from kedro_hydraflow.storage import Place, locate
-from kedro_hydraflow.stores import ExperimentFilter, find_layout, open_store
-from kedro_hydraflow.stores.record import ExperimentRecord, RunNames, make_run_record
+from kedro_hydraflow.stores import ExperimentFilter, find_layouts, open_store
+from kedro_hydraflow.stores.record import (
+    ExperimentRecord,
+    RunNames,
+    is_run_id,
+    make_run_record,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -128,22 +133,18 @@ def _make_infos(
 ) -> list[RunInfo]:
     """Return the infos of run directories. Those of one folder share storage and experiment."""
     storages: dict[Hashable, Storage] = {}
-    folders: dict[tuple[int, str], tuple[ExperimentRecord, Store]] = {}
-    layouts: dict[Place, Store] = {}
-    infos = []
+    experiments: dict[tuple[int, str, bool], ExperimentRecord] = {}
+    records = []
     for run_dir in run_dirs:
         place = locate(check_location("run_dir", run_dir), storage_options)
         storage = storages.setdefault(place.storage.key, place.storage)
-        key = id(storage), storage.split(place.path)[0]
-        if key not in folders:
-            folder = Place(storage, key[1])
-            experiment = ExperimentRecord(storage, folder.path, folder.name)
-            layout = layouts.setdefault(folder.parent, find_layout(experiment))
-            folders[key] = experiment, layout
-        experiment, layout = folders[key]
-        record = make_run_record(Place(storage, place.path), experiment)
-        infos.append(make_info(record, None, layout))
-    return infos
+        folder, name = storage.split(place.path)
+        key = id(storage), folder, is_run_id(name)
+        record = make_run_record(Place(storage, place.path), experiments.get(key))
+        experiments.setdefault(key, record.experiment)
+        records.append(record)
+    layouts = find_layouts(records)
+    return [make_info(r, None, lay) for r, lay in zip(records, layouts, strict=True)]
 
 
 def iter_runs(
@@ -161,6 +162,7 @@ def iter_runs(
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    layout: Layout | None = None,
 ) -> Iterator[RunCollection[Run[C, I]]]:
     """Return an iterator of the runs below a tracking directory, in batches.
 
@@ -184,6 +186,7 @@ def iter_runs(
         tracking_uri: As for `iter_run_dirs`.
         artifact_root: As for `iter_run_dirs`.
         storage_options: As for `iter_run_dirs`.
+        layout: As for `iter_run_dirs`.
 
     Returns:
         An iterator of collections, none of them empty.
@@ -199,7 +202,7 @@ def iter_runs(
         [10, 10, 9]
     """
     _check_batch_size(batch_size)
-    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options)
+    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options, layout)
     search = Search(source, experiment_names, include_deleted, on_error)
     options = LoadOptions(impl_factory, config_class, n_jobs, on_error=on_error, index=index)
     check_flag("progress", progress)

@@ -17,7 +17,7 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.run_base import RunBase, get_configuration
-from kedro_hydraflow.run_info import FACTS, LOGGED_KINDS, read_fact, read_logged
+from kedro_hydraflow.run_info import FACTS, LOGGED_KINDS, read_fact, read_hydra_files, read_logged
 from kedro_hydraflow.selecting import Selector, select, to_data
 
 if TYPE_CHECKING:
@@ -133,6 +133,19 @@ def get_logged(info: RunInfo, kind: str) -> dict[str, Any]:
     if isinstance(values, Exception):
         raise values
     return values or {}
+
+
+def get_hydra(info: RunInfo, kind: str) -> Any:
+    """Return the content of one of Hydra's files, None if there is none: do not modify it.
+
+    Raises:
+        ConfigError: If it is malformed.
+        StorageError: If it cannot be read.
+    """
+    (content,) = read_hydra_files([info], kind)
+    if isinstance(content, Exception):
+        raise content
+    return content
 
 
 class _Finder:

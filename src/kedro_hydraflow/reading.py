@@ -21,7 +21,6 @@ from kedro_hydraflow.run_info import (
     read_facts,
 )
 from kedro_hydraflow.storage import Parsed, group_positions
-from kedro_hydraflow.stores.record import is_finished
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +79,7 @@ class BulkReader:
         recalled = self._recall(store, storage, infos)
         unread = [infos[i] for i in recalled.unknown]
         parsed = self._read_unknown(store, storage, unread, len(infos) - len(unread))
-        are_settled = (is_finished(get_record(info).facts) for info in unread)
+        are_settled = (store.is_settled(get_record(info)) for info in unread)
         validators = self._index.choose_validators(storage, parsed.validators, are_settled)
         configs = recalled.complete(parsed.values, validators)
         without = [i for i, config in enumerate(configs) if config is None]

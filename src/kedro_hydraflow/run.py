@@ -15,7 +15,7 @@ from kedro_hydraflow.config import SharedLock, flatten_config, is_structured
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.frames import make_history_frame, make_literal
 from kedro_hydraflow.impl import ImplFactory, build_impl
-from kedro_hydraflow.lookup import get_data, get_logged, get_value, to_dotted
+from kedro_hydraflow.lookup import get_data, get_hydra, get_logged, get_value, to_dotted
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.run_base import get_config_state, get_configuration
 from kedro_hydraflow.run_files import RunFiles
@@ -225,6 +225,36 @@ class Run(RunFiles, Generic[C, I]):
             'sweep'
         """
         return dict(get_logged(self.info, "tags"))
+
+    @property
+    def overrides(self) -> list[str]:
+        """The overrides with which Hydra started the job; empty if they are not recorded.
+
+        Raises:
+            ConfigError: If ``.hydra/overrides.yaml`` is malformed.
+            StorageError: If it cannot be read.
+
+        Examples:
+            >>> run.overrides[:2]
+            ['model.type=mlp', 'model.activation=tanh']
+        """
+        return list(get_hydra(self.info, "overrides") or ())
+
+    @property
+    def hydra(self) -> dict[str, Any]:
+        """Hydra's own configuration of the job as plain data; empty if it is not recorded.
+
+        Interpolations are not resolved.
+
+        Raises:
+            ConfigError: If ``.hydra/hydra.yaml`` is malformed.
+            StorageError: If it cannot be read.
+
+        Examples:
+            >>> run.hydra["job"]["num"], run.hydra["runtime"]["choices"]["hydra/sweeper"]
+            (2, 'basic')
+        """
+        return copy.deepcopy(get_hydra(self.info, "hydra") or {})
 
     def metric_history(self, name: str) -> pl.DataFrame:
         """Return all values of a metric, sorted by step, then timestamp.

@@ -11,6 +11,7 @@ from kedro_hydraflow.errors import KedroHydraflowError, NotFoundError
 from kedro_hydraflow.run_base import RunBase
 from kedro_hydraflow.run_info import get_artifacts, get_models
 from kedro_hydraflow.storage import LocalStorage
+from kedro_hydraflow.stores.job_name import LOG_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -113,6 +114,36 @@ class RunFiles(RunBase):
 
         with naming_models(self, relative_path):
             return fetch(self.path(relative_path))
+
+    def read_log(self) -> str:
+        """Return what Hydra logged for the job: the text of ``<job name>.log``.
+
+        If there is no such file, it is that of the only ``*.log`` beside the artifacts.
+
+        Raises:
+            NotFoundError: If there is no such file, or there are several.
+            StorageError: If it cannot be read.
+
+        Examples:
+            >>> from kedro_hydraflow import Run
+            >>> job = Run("examples/data/hydra/multirun/2026-11-25/23-01-50/3")
+            >>> print(job.read_log())
+            [2026-11-25 23:01:51,...][__main__][INFO] - loss 0...
+        """
+        from kedro_hydraflow.artifacts.listings import is_file_name
+
+        place = get_artifacts(self.info)
+        name = self.info.job_name
+        content = place.join(f"{name}{LOG_SUFFIX}").read() if is_file_name(name) else None
+        if content is None:
+            logs = [e.name for e in place.list() if e.name.endswith(LOG_SUFFIX) and not e.is_dir]
+            if len(logs) == 1:
+                content = place.join(logs[0]).read()
+            if content is None:
+                expected = f"{name or '<job name>'}{LOG_SUFFIX} or one other file *{LOG_SUFFIX}"
+                found = ", ".join(logs) or "none"
+                raise NotFoundError(f"{place.url} has no log: expected {expected}, found {found}")
+        return content.decode("utf-8", errors="replace")
 
     def iterdir(self, relative_dir: str = "") -> Iterator[Path]:
         """Yield the paths in the artifacts directory, or in a folder of it.

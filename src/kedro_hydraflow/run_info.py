@@ -18,7 +18,7 @@ from kedro_hydraflow.errors import (
     UnreachableError,
 )
 from kedro_hydraflow.storage import locate
-from kedro_hydraflow.stores.find import find_layout, find_stores
+from kedro_hydraflow.stores.find import find_layouts, find_stores
 from kedro_hydraflow.stores.record import LOGGED_KINDS as LOGGED_KINDS
 from kedro_hydraflow.stores.record import (
     PARENT_TAG,
@@ -79,7 +79,7 @@ class RunInfo:
 
     _logged: dict[str, Any] | None
     """The metrics, params and tags that have been read: all of a kind (``metrics``), and
-    single ones (``metrics.accuracy``)."""
+    single ones (``metrics.accuracy``). Also Hydra's files, by kind (``hydra``, ``overrides``)."""
 
     _failure: Exception | None
     """The error of reading the facts, until it is raised."""
@@ -137,7 +137,12 @@ class RunInfo:
 
     @property
     def run_id(self) -> str:
-        """The MLflow run ID, the name of the run directory."""
+        """The MLflow run ID, the name of the run directory.
+
+        For Hydra alone, the path of the run directory from the last directory named ``multirun``
+        or ``outputs`` on, such as ``multirun/2026-11-25/23-01-50/3``. Without such a directory,
+        the path relative to the directory that was searched.
+        """
         return self._record.run_id
 
     @property
@@ -162,7 +167,11 @@ class RunInfo:
 
     @property
     def experiment_id(self) -> str:
-        """The MLflow experiment ID."""
+        """The MLflow experiment ID; for Hydra alone, the ID of the directory above the run.
+
+        That is the directory of a sweep, so runs can be grouped by sweep, or the date's directory
+        of single runs.
+        """
         return self._record.experiment.experiment_id
 
     @property
@@ -265,7 +274,7 @@ def make_info(
         record: The record.
         store: The store that tracked the run. With None, it is found on first use.
         layout: The store that locates the configuration and the artifacts, by default
-            ``store``, or else the one that `find_layout` finds.
+            ``store``, or else the one that `find_layouts` finds.
     """
     info = RunInfo.__new__(RunInfo)
     info._set_up(record, store, layout)
@@ -295,8 +304,10 @@ def get_layout(info: RunInfo) -> Store:
     Finding it opens no database, which might be locked or broken.
     """
     if info._layout is None:
-        info._layout = info._store or find_layout(info._record.experiment)
-    return info._layout
+        info._layout = info._store
+        if info._layout is None:
+            find_missing_layouts([info])
+    return cast("Store", info._layout)
 
 
 def get_artifacts(info: RunInfo) -> Place:
@@ -408,9 +419,51 @@ def read_fact(infos: Sequence[RunInfo], name: str) -> None:
     if name in RECORDED_FACTS:
         read_facts(infos)
     elif name == "job_name":
-        find_missing_stores(infos)
+        read_job_names(infos)
     elif name == "parent_run_id":
         read_logged(infos, _PARENT)
+
+
+def read_job_names(infos: Sequence[RunInfo]) -> None:
+    """Read the job names of many runs at once, unless they have been read.
+
+    An error is raised on the first use of the name of its run.
+    """
+    unnamed = [info for info in infos if info._record.experiment.experiment_name is None]
+    for store, group in _group_by_store(unnamed):
+        for info, found in zip(group, store.name_experiments(_get_records(group)), strict=True):
+            if not isinstance(found, Exception) and found.experiment_name:
+                info._record = replace(info._record, experiment=found)
+
+
+def read_hydra_files(infos: Sequence[RunInfo], kind: str) -> list[Any | KedroHydraflowError | None]:
+    """Return what one of Hydra's files holds for each run, read at once unless it has been read.
+
+    Args:
+        infos: The runs.
+        kind: ``hydra`` for Hydra's own configuration, a mapping; ``overrides`` for a list of
+            text.
+
+    Returns:
+        For each run the content, None if there is no such file, or the error of reading it. Do
+        not modify the content: runs share parts of it. Errors are not kept: the next call reads
+        again.
+    """
+    find_missing_layouts(infos)
+    groups: dict[Store, list[RunInfo]] = {}
+    for info in infos:
+        if kind not in (info._logged or ()):
+            groups.setdefault(get_layout(info), []).append(info)
+    failures: dict[int, KedroHydraflowError] = {}
+    for layout, group in groups.items():
+        contents = layout.read_hydra_files(_get_records(group), kind)
+        for info, content in zip(group, contents, strict=True):
+            if isinstance(content, KedroHydraflowError):
+                failures[id(info)] = content
+            else:
+                info._logged = info._logged or {}
+                info._logged[kind] = content
+    return [failures.get(id(info)) or (info._logged or {}).get(kind) for info in infos]
 
 
 def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
@@ -531,10 +584,19 @@ def warn_of_absent(infos: Sequence[RunInfo]) -> None:
         )
 
 
+def find_missing_layouts(infos: Iterable[RunInfo]) -> None:
+    """Find where the configurations and artifacts of many runs are, unless that is known."""
+    unknown = [info for info in infos if info._layout is None and info._store is None]
+    for info, layout in zip(unknown, find_layouts(_get_records(unknown)), strict=True):
+        info._layout = layout
+
+
 def find_missing_stores(infos: Iterable[RunInfo]) -> None:
     """Find the stores of many runs at once, unless they are known."""
     unknown = [info for info in infos if info._store is None]
-    for info, store in zip(unknown, find_stores(_get_records(unknown)), strict=True):
+    find_missing_layouts(unknown)
+    layouts = [get_layout(info) for info in unknown]
+    for info, store in zip(unknown, find_stores(_get_records(unknown), layouts), strict=True):
         info._store = info._layout if info._layout == store else store  # to share one
 
 

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, get_args
 
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.redaction import redact_url
@@ -14,6 +14,9 @@ from kedro_hydraflow.storage import check_engine, is_url, locate
 
 if TYPE_CHECKING:
     from kedro_hydraflow.storage import Location, Place
+
+Layout = Literal["hydra", "mlflow"]
+"""What a directory of runs is read as."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Source:
         artifact_root: Where a database's or server's artifacts are now, if they are neither
             where they were recorded nor beside the database.
         storage_options: As for `locate`.
+        layout: What the directory is read as: ``"mlflow"`` for what MLflow wrote, ``"hydra"``
+            for the output directories of Hydra, None for what is found there.
 
     Raises:
         OptionError: If neither or both of ``tracking_dir`` and ``tracking_uri`` are given, or
@@ -37,6 +42,7 @@ class Source:
     tracking_uri: str | None = None
     artifact_root: Location | None = None
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False, hash=False)
+    layout: Layout | None = None
 
     def __post_init__(self) -> None:
         if self.tracking_dir is None and self.tracking_uri is None:
@@ -49,6 +55,10 @@ class Source:
             raise OptionError(f"tracking_uri: expected text, found {self.tracking_uri!r}")
         if self.artifact_root is not None:
             check_location("artifact_root", self.artifact_root)
+        if self.layout not in (None, *get_args(Layout)):
+            raise OptionError(f"layout: expected 'hydra' or 'mlflow', found {self.layout!r}")
+        if self.layout == "hydra" and self.uri is not None:
+            raise OptionError("layout: 'hydra' is for directories, not for a tracking URI")
         check_storage_options(self.storage_options)
         if self.storage_options is not None:  # the caller's own may change
             object.__setattr__(self, "storage_options", dict(self.storage_options))

@@ -36,7 +36,7 @@ from kedro_hydraflow import (
     iter_run_dirs,
 )
 from kedro_hydraflow.errors import NotFoundError, RunLoadError, StorageError
-from tests.conftest import ROOT, SWEEP, TrackingDir, write
+from tests.conftest import HYDRA_SWEEP, ROOT, SWEEP, TrackingDir, write
 from tests.integration.places import BUCKETS, NAMES, S3, WITHOUT_SERVER, Place, Places, choose_sftp
 from tests.servers import PRIVATE_BUCKET, get_free_port
 
@@ -281,6 +281,50 @@ def test_dataset_of_runs_with_filters(place: Place) -> None:
 def test_dataset_of_one_run(place: Place) -> None:
     dataset = HydraflowRunDataset(filepath=run_url(place), credentials=place.options)
     assert dataset.load().get("seed") == Run(SWEEP / EXPERIMENT / RUN_ID).get("seed")
+
+
+# Hydra alone ---------------------------------------------------------------------------
+
+HYDRA_COLUMNS = ("run_id", "job_name", "experiment_id", "model.name", "optim.lr", "seed")
+HYDRA_RUNS = ("multirun/2026-11-25/23-01-50/3", "multirun/named/optim=long,seed=5")
+
+
+@listing
+@pytest.mark.parametrize("folder", ["", "multirun", "multirun/2026-11-25/23-01-50", "outputs"])
+def test_output_directories_of_hydra(place: Place, folder: str) -> None:
+    local = Run.load(iter_run_dirs(HYDRA_SWEEP / folder))
+    runs = load(place, below(place.hydra_url, folder) if folder else place.hydra_url)
+    assert_frame_equal(runs.to_frame(*HYDRA_COLUMNS), local.to_frame(*HYDRA_COLUMNS))
+    assert len(runs) == len(local) > 2
+
+
+def test_output_directories_of_hydra_by_url(place: Place) -> None:
+    urls = [below(place.hydra_url, run_id) for run_id in HYDRA_RUNS]
+    for run in (
+        *Run.load(urls, storage_options=place.options),
+        *(Run.load(url, storage_options=place.options) for url in urls),
+    ):
+        local = Run(HYDRA_SWEEP / run.info.run_id)
+        assert run.cfg == local.cfg
+        assert (run.info.job_name, run.info.status) == ("fit_curve", None)
+        assert run.path("result.json").read_text() == local.path("result.json").read_text()
+        assert (run.overrides, run.hydra["job"]) == (local.overrides, local.hydra["job"])
+        assert run.read_log() == local.read_log()
+
+
+@listing
+def test_artifacts_of_hydra(place: Place) -> None:
+    dataset = HydraflowArtifactDataset(
+        path=place.hydra_url,
+        artifact="result.json",
+        dataset="json.JSONDataset",
+        missing="skip",
+        credentials=place.options,
+    )
+    results = dataset.load()
+    assert len(results) == 18  # of 19 jobs, of which one failed
+    for run_id in HYDRA_RUNS:
+        assert results[run_id]() == json.loads((HYDRA_SWEEP / run_id / "result.json").read_text())
 
 
 # Artifacts -----------------------------------------------------------------------------

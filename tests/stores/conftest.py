@@ -5,14 +5,17 @@ from __future__ import annotations
 import sqlite3
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import fsspec
 import pytest
 import yaml
 
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
+from kedro_hydraflow.storage.remote import RemoteStorage
 from tests.conftest import Database, TrackingDir, write
 
 
@@ -267,3 +270,39 @@ def tracker(request: pytest.FixtureRequest, tmp_path: Path, client: FakeClient) 
 
 def make_metric(value: float, step: int, timestamp: int = 0) -> Any:
     return SimpleNamespace(value=value, step=step, timestamp=timestamp)
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[str]:
+    """The URL of a directory in memory."""
+    name = f"bucket-{tmp_path.name}"
+    yield f"memory://{name}"
+    if fsspec.filesystem("memory").exists(f"/{name}"):
+        fsspec.filesystem("memory").rm(f"/{name}", recursive=True)
+
+
+class Requests:
+    """The paths of the directories listed and the files read on storage that is not local."""
+
+    def __init__(self) -> None:
+        self.listed: list[str] = []
+        self.read: list[str] = []
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> Requests:
+    """Note what is listed and read from now on."""
+    made = Requests()
+    list_many, read_parsed = RemoteStorage.list_many, RemoteStorage.read_parsed
+
+    def note_listing(self: RemoteStorage, paths: Any, limit: int | None = None) -> Any:
+        made.listed.extend(paths)
+        return list_many(self, paths, limit)
+
+    def note_reading(self: RemoteStorage, paths: Any, parse: Any) -> Any:
+        made.read.extend(paths)
+        return read_parsed(self, paths, parse)
+
+    monkeypatch.setattr(RemoteStorage, "list_many", note_listing)
+    monkeypatch.setattr(RemoteStorage, "read_parsed", note_reading)
+    return made

@@ -22,7 +22,7 @@ from kedro_hydraflow.stores import Store, make_name_filter, open_store
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore
 from kedro_hydraflow.stores.base import CONFIG_FILE, restore_infinity
 from kedro_hydraflow.stores.record import ExperimentRecord, RunRecord
-from tests.conftest import DATABASE_SWEEP, SWEEP
+from tests.conftest import DATABASE_SWEEP, HYDRA_SWEEP, SWEEP
 from tests.stores.conftest import FAKE, FakeClient, Tracker, find_run_ids, make_metric
 
 # Filters -------------------------------------------------------------------------------
@@ -67,6 +67,7 @@ STORES: dict[str, Callable[[], Store]] = {
     "sqlite": lambda: open_store(Source(DATABASE_SWEEP / "mlflow.db")),
     "artifacts": lambda: ArtifactsStore(locate(DATABASE_SWEEP / "mlruns")),
     "server": lambda: open_store(Source(tracking_uri=FAKE)),
+    "hydra": lambda: open_store(Source(HYDRA_SWEEP)),
 }
 
 
@@ -297,6 +298,26 @@ def test_absent_artifacts_that_are_in_a_model(tracker: Tracker) -> None:
     with pytest.raises(NotFoundError) as raised:
         b.fetch("model")
     assert "MLflow 3" not in str(raised.value)
+
+
+def test_hydra_files_are_beside_the_configuration(make_store: Callable[[], Store]) -> None:
+    store = make_store()
+    records = find(store)
+    for kind in ("hydra", "overrides"):
+        contents = store.read_hydra_files(records, kind)
+        for record, content in zip(records, contents, strict=True):
+            file = store.artifacts(record).join(f".hydra/{kind}.yaml")
+            assert (content is None) == (file.read() is None)
+        assert store.read_hydra_files([], kind) == []
+
+
+def test_names_of_many_experiments(make_store: Callable[[], Store]) -> None:
+    records = find(make_store())
+    unnamed = [replace(r, experiment=replace(r.experiment, experiment_name=None)) for r in records]
+    for record, named in zip(records, make_store().name_experiments(unnamed), strict=True):
+        assert not isinstance(named, Exception)
+        assert named.experiment_name in (None, record.experiment.experiment_name)
+    assert make_store().name_experiments([]) == []
 
 
 @pytest.mark.parametrize(

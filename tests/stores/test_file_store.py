@@ -263,8 +263,8 @@ def test_other_directory_is_refused(tmp_path: Path) -> None:
         find_run_ids(tmp_path)
     assert str(raised.value) == (
         f"{tmp_path} is not a tracking directory: expected <experiment_id>/meta.yaml or "
-        "<experiment_id>/<run_id>/artifacts in it, or mlflow.db beside it; "
-        "found the directories 'a', 'b', 'c', 'd', 'e' and others"
+        "<experiment_id>/<run_id>/artifacts in it, mlflow.db beside it, or directories with "
+        ".hydra/config.yaml in it; found the directories 'a', 'b', 'c', 'd', 'e' and others"
     )
 
 

@@ -15,7 +15,7 @@ from kedro_hydraflow.finding import Search, find_first_runs, find_runs, report
 from kedro_hydraflow.loading import LoadOptions, load_runs
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_info import is_known_as_deleted
-from kedro_hydraflow.source import Source, check_location, show_location
+from kedro_hydraflow.source import Layout, Source, check_location, show_location
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores import ExperimentFilter, open_store
 
@@ -50,6 +50,7 @@ class RunSearch:
     on_error: OnError = "raise"
     include_deleted: bool | None = None
     index: IndexOption = None
+    layout: Layout | None = None
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -66,7 +67,9 @@ class RunSearch:
         self._parse_filters()
 
     def _make_search(self) -> Search:
-        source = Source(self.path, self.tracking_uri, self.artifact_root, self.storage_options)
+        source = Source(
+            self.path, self.tracking_uri, self.artifact_root, self.storage_options, self.layout
+        )
         return Search(source, self.experiment_names, self.include_deleted, self.on_error)
 
     def _make_load_options(

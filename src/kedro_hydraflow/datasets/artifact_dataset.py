@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.run import Run
     from kedro_hydraflow.run_collection import RunCollection
+    from kedro_hydraflow.source import Layout
     from kedro_hydraflow.stores import ExperimentFilter
 
 T = TypeVar("T")
@@ -85,6 +86,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         include_deleted: As for `HydraflowRunCollectionDataset`.
         index: As for `HydraflowRunCollectionDataset`. Artifacts are cached separately.
         min_runs: As for `HydraflowRunCollectionDataset`. Runs without the artifact count.
+        layout: As for `HydraflowRunCollectionDataset`.
         engine: As for `HydraflowRunCollectionDataset`.
         credentials: For the filesystem of the tracking directory, not for ``dataset``.
         fs_args: For the filesystem of the tracking directory, not for ``dataset``.
@@ -145,6 +147,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         include_deleted: bool | None = None,
         index: IndexOption = None,
         min_runs: int = 0,
+        layout: Layout | None = None,
         engine: str | None = None,
         credentials: Mapping[str, Any] | None = None,
         fs_args: Mapping[str, Any] | None = None,
@@ -162,6 +165,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             on_error=on_error,
             include_deleted=include_deleted,
             index=index,
+            layout=layout,
             storage_options=self._storage_options,
         )
         self._min_runs = check_min_runs(min_runs)

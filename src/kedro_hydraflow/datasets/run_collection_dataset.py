@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.index import IndexOption
+    from kedro_hydraflow.source import Layout
     from kedro_hydraflow.stores import ExperimentFilter
 
 
@@ -25,7 +26,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         path: The tracking directory, such as ``mlruns``, or an SQLite database, such as
             ``mlflow.db``: a path, in a catalog relative to the project, or a URL that fsspec
             knows. A directory is MLflow's file store, or has an SQLite database in it or beside
-            it, or holds artifacts alone.
+            it, or holds artifacts alone, or has output directories of Hydra, such as
+            ``multirun``.
         tracking_uri: Instead of ``path``, as for ``mlflow.set_tracking_uri``: the URL of a
             tracking server (which needs the extra ``mlflow``), ``sqlite:///`` and the path of
             a database, or a directory.
@@ -54,6 +56,9 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         index: The cache of what was read, as for ``Run.load``: true, false, or a directory.
         min_runs: The number of runs that there have to be after all filters. With fewer, loading
             is an error. By default, an empty collection is logged as a warning.
+        layout: What a directory is read as: ``mlflow`` for what MLflow wrote, ``hydra`` for the
+            output directories of Hydra. By default, for what is found there; if there is both,
+            for what MLflow wrote.
         engine: The package that reads from S3, Google Cloud Storage and Azure: ``fsspec`` or
             ``obstore``. By default obstore, if it is installed and the other options name the
             credentials.
@@ -107,6 +112,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         include_deleted: bool | None = None,
         index: IndexOption = None,
         min_runs: int = 0,
+        layout: Layout | None = None,
         engine: str | None = None,
         credentials: Mapping[str, Any] | None = None,
         fs_args: Mapping[str, Any] | None = None,
@@ -131,6 +137,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
             on_error=on_error,
             include_deleted=include_deleted,
             index=index,
+            layout=layout,
             storage_options=self._storage_options,
         )
         self._min_runs = check_min_runs(min_runs)

@@ -11,7 +11,7 @@ from kedro_hydraflow.errors import NotARunError, NotFoundError, OptionError
 from kedro_hydraflow.loading import LoadOptions, load_run
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import check_mode
-from kedro_hydraflow.source import check_location, show_location
+from kedro_hydraflow.source import Layout, check_location, show_location
 from kedro_hydraflow.storage import locate
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         filepath: The run directory (``mlruns/<experiment_id>/<run_id>``): a path, in a
             catalog relative to the project, or a URL that fsspec knows.
         path: The tracking directory, as for `HydraflowRunCollectionDataset`. The options from
-            here to ``index`` go with it or with ``tracking_uri``, not with ``filepath``.
+            here to ``layout`` go with it or with ``tracking_uri``, not with ``filepath``.
         tracking_uri: Instead of ``path``, as for `HydraflowRunCollectionDataset`.
         artifact_root: As for `HydraflowRunCollectionDataset`.
         experiment_names: As for `HydraflowRunCollectionDataset`.
@@ -62,6 +62,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         on_error: As for `HydraflowRunCollectionDataset`.
         include_deleted: As for `HydraflowRunCollectionDataset`.
         index: As for `HydraflowRunCollectionDataset`.
+        layout: As for `HydraflowRunCollectionDataset`.
         impl: A class or function that makes ``run.impl``, in a catalog by its dotted path.
         config_class: A dataclass onto which the configuration is merged, in a catalog by
             its dotted path.
@@ -119,6 +120,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         on_error: OnError = "raise",
         include_deleted: bool | None = None,
         index: IndexOption = None,
+        layout: Layout | None = None,
         impl: str | Callable[..., Any] | None = None,
         config_class: str | type | None = None,
         engine: str | None = None,
@@ -146,6 +148,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             on_error=on_error,
             include_deleted=include_deleted,
             index=index,
+            layout=layout,
             storage_options=self._storage_options,
         )
         self._run_id = _check_text("run_id", run_id)

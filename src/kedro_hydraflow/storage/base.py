@@ -38,6 +38,9 @@ class Entry(NamedTuple):
     validator: str | None = None
     """The file's validator, see `Storage.get_validators`; None if the listing has none."""
 
+    is_link: bool = False
+    """Whether it is a symbolic link, on the local filesystem."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parsed(Generic[T]):

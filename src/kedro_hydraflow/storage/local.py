@@ -177,8 +177,9 @@ def _make_entry(entry: os.DirEntry[str]) -> Entry:
         is_dir = entry.is_dir()
     except OSError:  # a symbolic link to itself
         is_dir = False
-    is_broken = not is_dir and entry.is_symlink() and not os.path.exists(entry.path)
-    return Entry(entry.name, is_dir, is_broken)
+    is_link = entry.is_symlink()
+    is_broken = is_link and not is_dir and not os.path.exists(entry.path)
+    return Entry(entry.name, is_dir, is_broken, is_link=is_link)
 
 
 def _hint_at_archive(path: str, resolved: str) -> str:

@@ -19,22 +19,22 @@ from kedro_hydraflow.errors import Failure, KedroHydraflowError, NotFoundError, 
 from kedro_hydraflow.storage import Place, list_places
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
+    HYDRA_FOLDER,
     ExperimentFilter,
-    Store,
+    UntrackedStore,
     make_name_filter,
 )
 from kedro_hydraflow.stores.job_name import read_job_name, read_job_names
 from kedro_hydraflow.stores.record import (
     ExperimentRecord,
     Experiments,
-    Facts,
     FoundRuns,
-    Point,
     RunListing,
     RunNames,
     RunRecord,
+    is_run_id,
 )
-from kedro_hydraflow.stores.run_folder import get_folder_errors, is_run_id
+from kedro_hydraflow.stores.run_folder import get_folder_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,7 +49,7 @@ _BATCH_SIZE = 64
 """The number of runs read at a time while looking for one with a job name."""
 
 
-class ArtifactsStore(Store):
+class ArtifactsStore(UntrackedStore):
     """A store of artifacts without tracking data.
 
     Args:
@@ -187,22 +187,6 @@ class ArtifactsStore(Store):
     def _read_experiment_name(self, record: RunRecord) -> str:
         return read_job_name(self.artifacts(record))
 
-    @override
-    def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
-        return [{} for _ in records]
-
-    @override
-    def read_values(self, records: Sequence[RunRecord], kind: str, name: str) -> list[None]:
-        return [None] * len(records)
-
-    @override
-    def read_all(self, records: Sequence[RunRecord], kind: str) -> list[dict[str, float]]:
-        return [{} for _ in records]
-
-    @override
-    def read_histories(self, records: Sequence[RunRecord], name: str) -> list[list[Point]]:
-        return [[] for _ in records]
-
 
 def may_hold_artifacts(place: Place, entries: Sequence[Entry]) -> bool:
     """Whether a directory with these entries holds runs that an `ArtifactsStore` can find."""
@@ -211,7 +195,13 @@ def may_hold_artifacts(place: Place, entries: Sequence[Entry]) -> bool:
         return True
     experiments = [place.join(name) for name in names if name.isdecimal()]
     # One at a time: the first is usually enough, and listing large ones takes many requests.
-    return any(_get_run_ids(inner) for p in experiments for _, inner in _list_present([p], []))
+    for experiment in experiments:
+        for _, inner in _list_present([experiment], []):
+            if _get_run_ids(inner):
+                return True
+            if any(entry.name == HYDRA_FOLDER for entry in inner):
+                return False  # it is a job of a sweep, and so are the others
+    return False
 
 
 def _get_run_ids(entries: Sequence[Entry]) -> list[str]:

@@ -10,13 +10,15 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.errors import OptionError
+from typing_extensions import override
+
+from kedro_hydraflow.errors import KedroHydraflowError, OptionError
 from kedro_hydraflow.storage import Parsed, Place, read_parsed_in
-from kedro_hydraflow.stores.record import ModelRecord
+from kedro_hydraflow.stores.hydra_files import HydraReader, parse_overrides
+from kedro_hydraflow.stores.record import ModelRecord, is_finished
 
 if TYPE_CHECKING:
     from kedro_hydraflow.config import ConfigReader, PlainConfig
-    from kedro_hydraflow.errors import KedroHydraflowError
     from kedro_hydraflow.stores.record import (
         ExperimentRecord,
         Experiments,
@@ -34,8 +36,14 @@ ExperimentFilter = str | Sequence[str] | Callable[[str], bool] | None
 DEFAULT_EXPERIMENT_ID = "0"
 """The ID of the experiment "Default". Every MLflow store has it; HydraFlow never uses it."""
 
-CONFIG_FILE = ".hydra/config.yaml"
+HYDRA_FOLDER = ".hydra"
+"""The directory of Hydra's files, relative to the artifacts directory."""
+
+CONFIG_FILE = f"{HYDRA_FOLDER}/config.yaml"
 """The file with a run's configuration, relative to the artifacts directory."""
+
+SWEEP_FILE = "multirun.yaml"
+"""The file that Hydra writes into the directory of a sweep."""
 
 
 MODELS_FOLDER = "models"
@@ -158,6 +166,23 @@ class Store(ABC):
         """
         return read_parsed_in(records, self.config_file, reader.read)
 
+    def read_hydra_files(
+        self, records: Sequence[RunRecord], kind: str
+    ) -> list[Any | KedroHydraflowError | None]:
+        """Return the content of one of Hydra's files for each run, or the error.
+
+        The content is None if there is no such file. Do not modify it: runs share parts of it.
+
+        Args:
+            records: The runs.
+            kind: ``hydra``, Hydra's own configuration, for what ``hydra.yaml`` has below the key
+                ``hydra``; or ``overrides``, for the list of text in ``overrides.yaml``.
+        """
+        file = f"{HYDRA_FOLDER}/{kind}.yaml"
+        folder = self.artifacts_folder
+        parse = HydraReader().read if kind == "hydra" else parse_overrides
+        return read_parsed_in(records, f"{folder}/{file}" if folder else file, parse).values
+
     def get_run_errors(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
         """Return an error for each record whose directory is not a run, None for a run.
 
@@ -194,6 +219,19 @@ class Store(ABC):
         return record.experiment.join(MODELS_FOLDER, model.model_id, "artifacts")
 
     # Recorded data ---------------------------------------------------------------------------
+
+    def is_settled(self, record: RunRecord) -> bool:
+        """Whether the files of a run are not expected to change, by what is known of it."""
+        return is_finished(record.facts)
+
+    def name_experiments(
+        self, records: Sequence[RunRecord]
+    ) -> Sequence[ExperimentRecord | KedroHydraflowError]:
+        """Return the experiment of each run, with its name if that is better read for many at once.
+
+        By default, it is not: `name_experiment` reads the name of an experiment once.
+        """
+        return [record.experiment for record in records]
 
     def name_experiment(self, record: RunRecord) -> ExperimentRecord:
         """Return a run's experiment with its name, which is empty if it is not recorded.
@@ -264,6 +302,26 @@ class Store(ABC):
 
         The list is empty if the run has no such metric.
         """
+
+
+class UntrackedStore(Store):
+    """The base class of stores without tracking data: nothing is recorded about their runs."""
+
+    @override
+    def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
+        return [{} for _ in records]
+
+    @override
+    def read_values(self, records: Sequence[RunRecord], kind: str, name: str) -> list[None]:
+        return [None] * len(records)
+
+    @override
+    def read_all(self, records: Sequence[RunRecord], kind: str) -> list[dict[str, float]]:
+        return [{} for _ in records]
+
+    @override
+    def read_histories(self, records: Sequence[RunRecord], name: str) -> list[list[Point]]:
+        return [[] for _ in records]
 
 
 def make_name_filter(experiment_names: ExperimentFilter) -> Callable[[str], bool]:

@@ -72,9 +72,10 @@ from kedro_hydraflow.stores.record import (
     RunRecord,
     is_deleted,
     is_finished,
+    is_run_id,
     make_run_record,
 )
-from kedro_hydraflow.stores.run_folder import get_folder_errors, is_run_id
+from kedro_hydraflow.stores.run_folder import get_folder_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -423,15 +424,18 @@ class ExperimentFolders:
     Args:
         place: The tracking directory.
         index: The cache for the names of experiments.
+        entries: The entries of the tracking directory, if they have been listed.
 
     Raises:
         NotFoundError: If the tracking directory does not exist.
         StorageError: If the tracking directory cannot be listed.
     """
 
-    def __init__(self, place: Place, index: Index = NO_INDEX) -> None:
+    def __init__(
+        self, place: Place, index: Index = NO_INDEX, entries: Sequence[Entry] | None = None
+    ) -> None:
         self.place = place
-        self.entries = place.list()
+        self.entries = place.list() if entries is None else entries
         folders = [
             place.join(entry.name)
             for entry in self.entries
