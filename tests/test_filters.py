@@ -272,7 +272,7 @@ def test_what_artifacts_alone_do_not_tell_is_an_error(tmp_path: Path, text: str)
     runs = load(tmp_path / "bucket")
     assert len(apply_filters(runs, [parse_filter("x == 1")]).runs) == 1
     with pytest.raises(
-        FilterError, match=r"is not recorded in .*bucket, but only in what tracks runs"
+        FilterError, match=r"is not recorded in .*bucket, but only in "
     ):
         apply_filters(runs, [parse_filter(text)])
 
