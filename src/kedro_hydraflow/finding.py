@@ -140,10 +140,10 @@ def iter_run_dirs(
             needs the extra ``mlflow``), or a directory.
         artifact_root: The current location of the artifacts of a database or server, if they
             are neither at the recorded location nor beside the database.
-        storage_options: Passed on to the fsspec filesystem of a URL, such as credentials. Only
-            ``engine`` is not: ``"fsspec"`` or ``"obstore"``. By default, obstore reads from S3,
-            Google Cloud Storage and Azure if it is installed and the other options name the
-            credentials.
+        storage_options: Options for the fsspec filesystem of a URL, such as credentials, and
+            ``engine``, which is ``"fsspec"`` or ``"obstore"``. The default engine for S3, Google
+            Cloud Storage and Azure is obstore if it is installed and the other options include
+            the credentials, otherwise fsspec.
 
     Returns:
         An iterator of run directories, each a ``pathlib.Path``, or a ``UPath`` on remote

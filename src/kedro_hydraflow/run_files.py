@@ -81,8 +81,10 @@ class RunFiles(RunBase):
         opened. For code that needs text, use ``str(run.fetch(relative_path))``.
 
         Artifacts of remote runs are read-only copies: write elsewhere. The methods of the path
-        raise `StorageError` when they would write. The builtin ``open`` can write to a copy for
-        root; that raises or logs an error at the next access, not before. See `ArtifactPath`.
+        raise `StorageError` when they would write. Root can still write to a copy with the
+        builtin ``open``. The next access moves what was written aside and logs a warning. Then
+        it raises `StorageError` if this run handed out the copy, or else fetches the artifact
+        again. See `ArtifactPath`.
 
         Examples:
             >>> import json
