@@ -143,10 +143,10 @@ def test_a_key_that_a_run_lacks(run: Run[Any], key: str, operator: str) -> None:
         ("lr in 3", "'in' expects a list such as [a, b], found 3"),
         ("lr == [1, 2", "the value '[1, 2' is not YAML: while parsing a flow sequence"),
         ("lr == 'a", 'the value "\'a" is not YAML'),
-        ("a = 'x' and b = 'y'", "write each as an entry of its own"),
-        ("a == x and b == y", "write each as an entry of its own"),
-        ("a > 1 OR b > 2", "write each as an entry of its own"),
-        ("a == x && b == y", "write each as an entry of its own"),
+        ("a = 'x' and b = 'y'", "write each condition as a separate entry"),
+        ("a == x and b == y", "write each condition as a separate entry"),
+        ("a > 1 OR b > 2", "write each condition as a separate entry"),
+        ("a == x && b == y", "write each condition as a separate entry"),
         ("color == #fff", "#fff is a comment in YAML; quote it"),
     ],
 )
@@ -200,7 +200,7 @@ def test_a_key_that_no_run_has_is_an_error(sweep: Path) -> None:
     assert "filter 'model.typ == mlp': none of the 31 runs has the key 'model.typ'" in str(
         caught.value
     )
-    assert "'model.typ'; the nearest are 'model.type', 'model'" in str(caught.value)
+    assert "'model.typ'; similar keys: 'model.type', 'model'" in str(caught.value)
 
 
 def test_incomparable_values_are_an_error_for_all_runs(sweep: Path) -> None:
@@ -271,9 +271,7 @@ def test_what_artifacts_alone_do_not_tell_is_an_error(tmp_path: Path, text: str)
     write(tmp_path / f"bucket/1/{'a' * 32}/artifacts/.hydra/config.yaml", "x: 1\n")
     runs = load(tmp_path / "bucket")
     assert len(apply_filters(runs, [parse_filter("x == 1")]).runs) == 1
-    with pytest.raises(
-        FilterError, match=r"is not recorded in .*bucket, but only in "
-    ):
+    with pytest.raises(FilterError, match=r"is not recorded in .*bucket, but only in "):
         apply_filters(runs, [parse_filter(text)])
 
 

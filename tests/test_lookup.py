@@ -156,4 +156,4 @@ def test_objects_are_those_that_no_configuration_has() -> None:
 
 def test_the_nearest_keys_of_a_key_that_a_run_has_take_no_implementation() -> None:
     (run,) = make_runs({"score": None}, impl_factory=fail)
-    assert describe_nearest_keys(run, "score") == "the nearest are 'score'"
+    assert describe_nearest_keys(run, "score") == "similar keys: 'score'"

@@ -143,12 +143,12 @@ def test_get_gives_no_internals(run: Run[Any, Any], key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "nearest"),
     [
-        ("model.typ", "the nearest are 'model.type', "),
-        ("hidden_size", "the nearest are 'model.hidden_size'"),
-        ("job_nam", "the nearest are 'job_name'"),
-        ("artifacts_di", "the nearest are 'artifacts_dir'"),
-        ("metrics.los", "the nearest are 'metrics.loss'"),
-        ("zzz", "nothing is near"),
+        ("model.typ", "similar keys: 'model.type', "),
+        ("hidden_size", "similar keys: 'model.hidden_size'"),
+        ("job_nam", "similar keys: 'job_name'"),
+        ("artifacts_di", "similar keys: 'artifacts_dir'"),
+        ("metrics.los", "similar keys: 'metrics.loss'"),
+        ("zzz", "no similar keys"),
     ],
 )
 def test_missing_key(run_dir: Path, key: str, nearest: str) -> None:

@@ -749,14 +749,14 @@ def test_top_of_nothing() -> None:
 @pytest.mark.parametrize(
     ("by", "message"),
     [
-        ("lrr", r"none of the 3 runs has a number as 'lrr'; the nearest are 'lr'"),
+        ("lrr", r"none of the 3 runs has a value for 'lrr'; similar keys: 'lr'"),
         (
             "model.type",
             r"cannot rank runs by 'model.type': expected a number or a time, run a has "
             r"'mlp' \(str\)",
         ),
         (lambda run: run.info.run_id == "a", r"by .*<lambda>: expected .* True \(bool\)"),
-        (lambda run: math.nan, r"none of the 3 runs has a number as .* \(3 have NaN\)"),
+        (lambda run: math.nan, r"none of the 3 runs has a value for .* \(3 have NaN\)"),
     ],
 )
 def test_what_cannot_be_ranked_says_why(runs: Runs, by: Any, message: str) -> None:
@@ -771,7 +771,7 @@ def test_what_cannot_be_ranked_says_why(runs: Runs, by: Any, message: str) -> No
         ({"n": True}, "n: expected the number of runs, 0 or more, found True"),
         ({"n": 1.0}, "n: expected the number of runs, 0 or more, found 1.0"),
         ({"mode": "largest"}, "mode: expected 'max' or 'min', found 'largest'"),
-        ({"by": len, "default": 1}, "default: only for a key; the callable can return it itself"),
+        ({"by": len, "default": 1}, "default: only valid if by is a key; return the default from"),
     ],
 )
 def test_bad_options_of_top(runs: Runs, options: dict[str, Any], message: str) -> None:

@@ -50,7 +50,7 @@ def make_series(name: str, values: list[Any]) -> pl.Series:
 
 
 def make_array(values: list[Any]) -> NDArray[Any]:
-    """Return a NumPy array with the values along its first axis, of objects if they differ."""
+    """Return a NumPy array of the values, with dtype object if they have no common type."""
     import numpy as np
 
     types = set(map(type, values))
@@ -70,13 +70,13 @@ def make_array(values: list[Any]) -> NDArray[Any]:
 
 
 def is_numpy(value: Any) -> bool:
-    """Whether a value is an array or number of NumPy, which is not imported for that."""
+    """Whether a value is a NumPy array or scalar. Does not import NumPy."""
     numpy = sys.modules.get("numpy")
     return numpy is not None and isinstance(value, (numpy.generic, numpy.ndarray))
 
 
 def to_hashable(value: Any) -> Hashable:
-    """Return the key of a group for a value: tuples for lists, tuples of pairs for mappings."""
+    """Return a hashable form of a value: a tuple for a list, a tuple of pairs for a mapping."""
     kind = type(value)
     if kind in SCALARS and value == value:
         return cast("Hashable", value)
@@ -101,7 +101,7 @@ def to_hashable(value: Any) -> Hashable:
 
 
 def sort_order(values: Sequence[Any], order: Iterable[int], *, reverse: bool = False) -> list[int]:
-    """Return positions in the order of their values, stable, with None and NaN last."""
+    """Return positions sorted by their values. The sort is stable; None and NaN come last."""
     present: list[int] = []
     absent: list[int] = []
     for i in order:
@@ -112,7 +112,7 @@ def sort_order(values: Sequence[Any], order: Iterable[int], *, reverse: bool = F
 
 
 def _holds(array: NDArray[Any], values: list[Any], types: set[type]) -> bool:
-    """Whether an array holds the values unchanged, and not numbers as text, for example."""
+    """Whether an array holds the values unchanged. NumPy may turn numbers into text."""
     if types <= _NUMERIC:  # integers that are too large become floats or objects
         return array.dtype.kind in ("f" if float in types else "biu")
     return types == {str} or bool(array.tolist() == [_to_lists(value) for value in values])
@@ -169,7 +169,8 @@ def _is_tabular(values: Iterable[Any], types: set[type]) -> bool:
         for value in values:
             for key, field in (value or {}).items():
                 fields.setdefault(key, []).append(field)
-        return bool(fields) and all(  # a struct without a field does not tell {} from null
+        # A struct without fields cannot represent {} and null differently.
+        return bool(fields) and all(
             isinstance(k, str) and _is_tabular(v, set(map(type, v))) for k, v in fields.items()
         )
     if list in types:

@@ -1,8 +1,8 @@
 """Configurations of runs: plain data, and a ``DictConfig`` on demand.
 
 Plain data are nested ``dict`` and ``list`` objects that are **never modified**, as many runs share
-the same parts. A ``DictConfig`` is built on demand only, which takes a hundred times longer than
-reading a value from plain data. `kedro_hydraflow.yaml_reader` reads the files.
+the same parts. A ``DictConfig`` is built only on demand, because building one takes a hundred
+times longer than reading a value from plain data. `kedro_hydraflow.yaml_reader` reads the files.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class ConfigSource(Protocol):
 
 
 class SharedLock:
-    """A reentrant lock that the runs of a load share, and their copies, unpickled ones too.
+    """A reentrant lock, shared by the runs of a load and their copies.
+
+    Runs that are unpickled together share a new one.
 
     A lock for each of ten thousand runs would double the work of the garbage collector.
     """
@@ -85,7 +87,7 @@ class SharedLock:
 class Configuration:
     """The configuration of one run, read on first use.
 
-    It has plain data or, once that was asked for, a ``DictConfig``: never both.
+    It holds plain data until a ``DictConfig`` is requested, then only the ``DictConfig``.
 
     Args:
         source: Where it is stored.
@@ -116,7 +118,7 @@ class Configuration:
         self._lock = lock or SharedLock()
 
     def get_state(self) -> State:
-        """Return the arguments for a copy that follow the source."""
+        """Return what a copy needs besides its source: class, plain data, ``DictConfig``, lock."""
         data = self.data  # before the DictConfig, by which another thread may replace it
         return self.config_class, data, self._cfg, self._lock
 
@@ -125,7 +127,7 @@ class Configuration:
 
         Raises:
             ConfigError: If the file cannot be parsed, or does not fit ``config_class``.
-            StorageError: If the storage denies it or cannot be reached.
+            StorageError: If the storage denies access or cannot be reached.
         """
         if self.data is None and self._cfg is None:
             with self._lock:
@@ -313,7 +315,11 @@ def to_plain(config: DictConfig) -> PlainConfig:
 
 
 def lacks(mapping: PlainConfig, key: Any) -> bool:
-    """Whether OmegaConf finds nothing at a key: 2.4 finds the key 1 as "1", 2.3 does not."""
+    """Whether a mapping certainly lacks a key.
+
+    False may mean "unknown": if some keys are not text, OmegaConf 2.4 finds the key 1 as "1", and
+    2.3 does not.
+    """
     return key not in mapping and _TEXT.issuperset(map(type, mapping))
 
 
@@ -351,7 +357,7 @@ def update_plain(config: PlainConfig, key: str, value: Any) -> PlainConfig | Non
     """Return a copy with one scalar set, which shares everything outside of its path.
 
     Returns:
-        The new configuration, or None if it takes ``OmegaConf.update``.
+        The new configuration, or None if only ``OmegaConf.update`` can set the value.
     """
     parts = split_key(key)
     if parts is None or not all(map(str.isidentifier, parts)):

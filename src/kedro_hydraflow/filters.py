@@ -64,7 +64,7 @@ class Filter:
     def look_up(self, runs: Sequence[RunBase]) -> Iterator[Any | KedroHydraflowError]:
         """Yield the value of the key for each run, as `iter_outcomes` does.
 
-        No `impl` is built for a fact, as it may fail for runs that the filter leaves out.
+        For a fact, no `impl` is built, because that may fail for runs that the filter excludes.
         """
         return iter_outcomes(runs, self.key, self._fact)
 
@@ -146,7 +146,7 @@ class Filter:
     def _has_text(self, actual: str) -> bool:
         """Whether the filter's value, or one in its list, equals a text.
 
-        A param or tag also equals the value that it is in YAML: ``0.10`` equals ``0.1``.
+        A param or tag is also compared as a YAML value: ``0.10`` equals ``0.1``.
         """
         is_list = self.operator in ("in", "not in")
         texts, values = (self.texts, self.value) if is_list else ([self.texts], [self.value])
@@ -203,7 +203,7 @@ def parse_filter(text: str) -> Filter:
     if _CONJUNCTION.search(source) and (problem or source[0] not in "\"'"):
         parts = _CONJUNCTION.split(source)
         if any(_FILTER.fullmatch(part) for part in parts[1:]):
-            problem = "one filter is one condition; write each as an entry of its own"
+            problem = "a filter is a single condition; write each condition as a separate entry"
     if problem:
         raise FilterError(f"filter {text!r}: {problem}")
     return Filter(text, key, operator, value, texts)
@@ -232,7 +232,7 @@ class Filtered(NamedTuple, Generic[Runs]):
     """The runs that meet all of them."""
 
     failures: list[Failure]
-    """The runs for which that cannot be decided."""
+    """The failures of runs whose value cannot be read."""
 
     counts: list[int]
     """The number of runs after each filter."""
@@ -312,7 +312,7 @@ def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
 
 
 def _get_kind(value: Any) -> type | None:
-    """Return the type that another value needs for an order with this one, None for no order."""
+    """Return the kind of a value, None if it has no order. Only values of one kind compare."""
     if isinstance(value, bool):
         return None
     return next((kind for kind in (Real, str, datetime) if isinstance(value, kind)), None)
@@ -355,7 +355,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 
 _MIN_MILLISECONDS = 10**11
-"""In 1973. A smaller number is hardly a time in milliseconds: 20260101, say."""
+"""A time in 1973. Smaller numbers, such as the date 20260101, are not taken for milliseconds."""
 
 
 def _to_time(value: Any) -> datetime | None:

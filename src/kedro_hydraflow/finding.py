@@ -145,10 +145,10 @@ def iter_run_dirs(
             needs the extra ``mlflow``), or a directory.
         artifact_root: The current location of the artifacts of a database or server, if they
             are neither at the recorded location nor beside the database.
-        storage_options: Passed on to the fsspec filesystem of a URL, such as credentials. Only
-            ``engine`` is not: ``"fsspec"`` or ``"obstore"``. By default, obstore reads from S3,
-            Google Cloud Storage and Azure if it is installed and the other options name the
-            credentials.
+        storage_options: Options for the fsspec filesystem of a URL, such as credentials, and
+            ``engine``, which is ``"fsspec"`` or ``"obstore"``. The default engine for S3, Google
+            Cloud Storage and Azure is obstore if it is installed and the other options include
+            the credentials, otherwise fsspec.
         layout: What a directory is read as: ``"mlflow"`` for what MLflow wrote, ``"hydra"`` for
             the output directories of Hydra (``multirun`` and ``outputs``). By default, for what
             is found there; if there is both, for what MLflow wrote.
@@ -178,7 +178,7 @@ def iter_run_dirs(
 
 
 class RunDirs(Iterator["AnyPath"]):
-    """An iterator of run directories. `Run.load` uses `iter_infos`, to keep what was read."""
+    """An iterator of run directories. `Run.load` uses `iter_infos`, to reuse what was read."""
 
     def __init__(self, search: Search) -> None:
         self.search = search
@@ -322,12 +322,12 @@ def get_experiment_names(
 
 
 def _iter_lazily(find: Callable[[], Iterable[T]]) -> Iterator[T]:
-    """Yield what a function returns, which is called when the first item is asked for."""
+    """Yield the items that a function returns. It is called when the first is requested."""
     yield from find()
 
 
 def find_experiments(store: Store, search: Search) -> list[ExperimentRecord]:
-    """Return the experiments that match. Raise or log those that cannot be read."""
+    """Return the experiments that match. Raise or log the failures."""
     return _find_experiments(store, search).matching
 
 
@@ -339,7 +339,7 @@ def _find_experiments(store: Store, search: Search) -> Experiments:
 
 
 def check_flag(option: str, value: object) -> bool:
-    """Return a boolean. Raise OptionError for anything else."""
+    """Return the value of a flag. Raise OptionError unless it is a boolean."""
     if not isinstance(value, bool):
         raise OptionError(f"{option}: expected true or false, found {value!r}")
     return value

@@ -50,7 +50,7 @@ def make_complete_frame(runs: Sequence[RunBase], defaults: Mapping[str, Any]) ->
 
 
 def make_history_frame(runs: Sequence[RunBase], names: Sequence[str]) -> pl.DataFrame:
-    """Return all values of some metrics as one long frame, by run and then by metric.
+    """Return all values of some metrics as one long frame, sorted by run, then by metric.
 
     Its columns are ``run_id``, ``metric`` and those of ``Run.metric_history``.
     """
@@ -98,7 +98,7 @@ def _flatten_configs(configurations: Sequence[Configuration]) -> list[dict[str, 
     None. The values are shared: do not modify them. Parts that configurations share are flattened
     once.
     """
-    # It holds the parts themselves, because an ID is used again once its object is gone.
+    # It keeps the parts alive, because Python reuses the ID of an object that is gone.
     shared: dict[tuple[int, Any], tuple[Any, dict[str, Any]]] = {}
     selector = Selector()
     rows = []

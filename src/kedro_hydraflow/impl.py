@@ -43,7 +43,7 @@ def build_impl(
 def takes_config(factory: ImplFactory) -> bool:
     """Whether an ``impl_factory`` takes the configuration besides the directory.
 
-    That is a second positional parameter, required or not.
+    It is passed as a second positional argument; the parameter may have a default.
     """
     try:
         parameters = inspect.signature(factory).parameters.values()

@@ -3,12 +3,13 @@
 It is a cache in a file of the user's cache directory. The file may be removed at any time. If it
 is damaged, locked or cannot be written, runs are read again; that is never an error.
 
-What it has of a run comes with a *validator*, and counts while that stays the same:
+Each entry has a *validator*, and is valid as long as the validator stays the same:
 
 - Where a storage has validators of files (`Storage.has_validators`), it is that of the file, from
   before it was read.
-- On other remote storage it is `SETTLED` for what is assumed not to change any more: all about a
-  finished run, and the name of an experiment. As that may be wrong, it takes the user's request.
+- On other remote storage the validator is `SETTLED`. It is given to data that is assumed not to
+  change any more: the data of a finished run, and the name of an experiment. The assumption may
+  be wrong, so this is opt-in (``is_requested``).
 
 Either way nothing is remembered for longer than 90 days.
 """
@@ -83,7 +84,7 @@ class Index:
     def recall(
         self, kind: str, storage: Storage, run_dirs: Sequence[str], file: str | None = None
     ) -> Recalled:
-        """Return what is known of runs, to be completed.
+        """Return the cached values of runs, to be completed with `Recalled.complete`.
 
         Args:
             kind: What of the runs, such as ``config``.
@@ -110,7 +111,7 @@ class Index:
         storage: Storage,
         runs: Iterable[tuple[str, str | None, Facts | object]],
     ) -> None:
-        """Remember something of runs: all of it or, if that fails, nothing.
+        """Cache data about runs: all of it or, if that fails, none.
 
         Args:
             kind: As for `recall`.
@@ -148,7 +149,7 @@ class Index:
 
     @contextmanager
     def _giving_up(self, file: IndexFile) -> Iterator[None]:
-        """Log an error of the block and be empty from then on; rename a file that is damaged."""
+        """Log an error that the block raises, and disable the index. Rename a damaged file."""
         import sqlite3  # here, because many loads do not use an index
 
         path = file.path
@@ -161,7 +162,7 @@ class Index:
             if not isinstance(exc, (sqlite3.OperationalError, OSError)):  # damaged or foreign
                 try:
                     os.replace(path, f"{path}.unusable")
-                    reason += "; it was renamed to *.unusable, the next load begins a new one"
+                    reason += "; it was renamed to *.unusable, and the next load creates a new one"
                 except (OSError, ValueError) as failure:
                     reason += f"; and it cannot be renamed: {describe(failure)}"
             level = logging.WARNING if self._is_requested else logging.DEBUG
@@ -169,11 +170,12 @@ class Index:
 
 
 class Recalled:
-    """What an index knows of runs, to be completed by what is read.
+    """The cached values of runs, to be completed with those that are read.
 
     Attributes:
-        values: What it knows of each run, None if nothing. Do not modify it: runs share parts.
-        unknown: The positions of the runs of which it knows nothing.
+        values: The value of each run, None if it is not cached. Do not modify it: runs share
+            parts.
+        unknown: The positions of the runs whose value is not cached.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """The file of the index: an SQLite database of JSON blocks.
 
 A block has up to 2,000 runs of one folder, because that is read faster than a row for each run.
-JSON holds no code. What it does not give back exactly is left out: bytes, paths, and keys that
-are not text.
+Unlike a pickle, JSON cannot hold code. Entries that would not survive a round trip are left out:
+those with bytes, paths, or keys that are not text.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ FILE_NAME = "kedro-hydraflow-index-1.sqlite"
 """The number is the version of the content: each version has its own file."""
 
 MAX_DAYS = 90
-"""The file is emptied after so many days."""
+"""The maximum age. An older file is emptied."""
 
 MAX_BYTES = 500 * 10**6
-"""The file is emptied, but not twice a day, when it is larger."""
+"""The maximum size. A larger file is emptied, at most once a day."""
 
 BLOCK_SIZE = 2000
 """How many runs a block has at most. One block at a time is in memory."""
@@ -72,7 +72,7 @@ class IndexFile:
             folders: Names of runs by folder, at least one in each.
 
         Yields:
-            The folder and entries of a block in which the runs may be, all of the block.
+            The folder of a block that may hold some of the runs, and all entries of the block.
         """
         if not os.path.exists(self.path):
             return
@@ -86,7 +86,7 @@ class IndexFile:
     def write(self, folders: Mapping[str, Entries]) -> None:
         """Add entries, by folder: all of them or, if that fails, none."""
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        # For this user alone: the content may come from where others cannot read.
+        # Readable by this user only: the entries may come from files that others cannot read.
         os.close(os.open(self.path, os.O_RDONLY | os.O_CREAT, 0o600))
         with closing(_connect(self.path)) as connection:  # which rolls back after an error
             connection.execute("BEGIN IMMEDIATE")
@@ -97,7 +97,7 @@ class IndexFile:
 
 
 def _number(folder: str) -> int:
-    """Return a number for a folder that no other one has: 64 bits, as SQLite holds them."""
+    """Return a number for a folder: a 64-bit hash, which fits SQLite's integers."""
     digest = blake2b(folder.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 
@@ -176,8 +176,8 @@ def _read_blocks(
 def _write_blocks(connection: sqlite3.Connection, folder: int, entries: Entries) -> None:
     """Add entries of a folder, merged with blocks that are not larger.
 
-    So many small blocks become a large one, and adding a few runs does not write all of them
-    again. An outdated entry stays in a large block until most of that is outdated.
+    In this way, small blocks grow into large ones, and adding a few runs does not rewrite the
+    large ones. An outdated entry stays in a large block until most of the block is outdated.
     """
     old: Entries = {}
     for number in sorted(_find_blocks_to_merge(connection, folder, entries)):

@@ -66,7 +66,7 @@ R = TypeVar("R", bound=Run[Any, Any])
 
 @dataclass(frozen=True)
 class LoadedRuns(Generic[R]):
-    """Runs with their configurations, and those that could not be read."""
+    """Runs with their configurations read, and the failures."""
 
     runs: RunCollection[R]
     failures: list[Failure]
@@ -94,7 +94,7 @@ class LoadOptions:
         if not isinstance(self.n_jobs, int) or isinstance(self.n_jobs, bool):
             raise OptionError(
                 f"n_jobs: expected an integer, found {self.n_jobs!r}; use 0 or 1 for this "
-                "process, N for N jobs, -1 for one job a core"
+                "process, N for N jobs, -1 for one job per core"
             )
         check_flag("progress", self.progress)
         check_on_error(self.on_error)
@@ -118,7 +118,7 @@ def load_run_dirs(
     index = options.open_index()
     if isinstance(run_dirs, RunDirs):
         if storage_options and storage_options != run_dirs.search.source.storage_options:
-            raise OptionError("storage_options: give them to iter_run_dirs, which finds the runs")
+            raise OptionError("storage_options: pass them to iter_run_dirs, not to Run.load")
         infos = list(run_dirs.iter_infos(index))
     else:
         infos = _make_infos(run_dirs, storage_options)
@@ -166,8 +166,8 @@ def iter_runs(
 ) -> Iterator[RunCollection[Run[C, I]]]:
     """Return an iterator of the runs below a tracking directory, in batches.
 
-    It is for more runs than fit into memory: of those that are not in the current batch, only
-    the names are held. Together the batches equal ``Run.load(iter_run_dirs(...))``, in the same
+    Use it if the runs do not fit into memory: outside the current batch, only their names are
+    kept. Together the batches equal ``Run.load(iter_run_dirs(...))``, in the same
     order. ``docs/scaling.md`` shows how to write them to Parquet.
 
     Args:
@@ -178,11 +178,11 @@ def iter_runs(
         include_deleted: As for `iter_run_dirs`.
         n_jobs: As for ``Run.load``; each batch is one load.
         progress: Whether to show a progress bar, which moves with each batch.
-        on_error: ``"raise"`` raises an error that names what cannot be read: experiments
-            before the first batch, runs in place of their batch. ``"warn"`` logs and skips
+        on_error: ``"raise"`` raises an error that names what cannot be read: for experiments
+            before the first batch, for runs instead of their batch. ``"warn"`` logs and skips
             them, and has the effect of ``Run.load`` on what is read later.
         config_class: As for `Run`.
-        index: As for ``Run.load``; looked up once a batch.
+        index: As for ``Run.load``; looked up once per batch.
         tracking_uri: As for `iter_run_dirs`.
         artifact_root: As for `iter_run_dirs`.
         storage_options: As for `iter_run_dirs`.
@@ -266,7 +266,7 @@ def load_runs(
     *,
     was_searched: bool = False,
 ) -> LoadedRuns[R]:
-    """Return runs with their configurations read, and those that could not be read.
+    """Return the runs with their configurations read, and the failures.
 
     A run without a ``.hydra/config.yaml`` has an empty configuration.
 

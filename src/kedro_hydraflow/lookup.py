@@ -59,7 +59,7 @@ def get_data(runs: Sequence[RunBase], key: str, default: Any = MISSING) -> list[
 
 
 def _complete(column: Column, get: Callable[[int], Any]) -> list[Any]:
-    """Return the values of a column, those that it lacks from a function of the position.
+    """Return the values of a column. Those that it lacks are looked up with `get`, by position.
 
     Errors are raised in the order of the runs.
     """
@@ -78,8 +78,8 @@ def iter_outcomes(
     Args:
         runs: The runs.
         key: The key.
-        fact: The attribute of `RunInfo` that the key means where a configuration lacks it.
-            With one, no `impl` is built.
+        fact: The attribute of `RunInfo` to use for runs whose configuration lacks the key. If
+            it is given, no `impl` is built.
 
     Yields:
         The value, `MISSING` without one, or the error.
@@ -119,14 +119,14 @@ def describe_nearest_keys(run: RunBase, key: str) -> str:
     if kind in LOGGED_KINDS:
         known += [f"{kind}.{name}" for name in get_logged(run.info, kind)]
     near = get_close_matches(key, known, n=3) or [k for k in known if k.endswith(f".{key}")][:3]
-    return f"the nearest are {', '.join(map(repr, near))}" if near else "nothing is near"
+    return f"similar keys: {', '.join(map(repr, near))}" if near else "no similar keys"
 
 
 def get_logged(info: RunInfo, kind: str) -> dict[str, Any]:
     """Return all metrics, params or tags of a run by name: do not modify them.
 
     Raises:
-        MetadataError: If what records them has another format.
+        MetadataError: If their record is malformed.
         StorageError: If it cannot be read.
     """
     (values,) = read_logged([info], kind)
@@ -217,7 +217,7 @@ class _Finder:
 
 
 def _read_logged(runs: Sequence[RunBase], key: str) -> list[Any]:
-    """Return a metric, param or tag of each run, None without it, or why it cannot be read.
+    """Return a metric, param or tag of each run, None if it has none, or the error.
 
     ``metrics.a__b`` is the metric ``a__b``, and in runs without that the metric ``a.b``.
     """
@@ -267,5 +267,5 @@ def _is_logged(key: str) -> bool:
 
 
 def to_dotted(key: str) -> str:
-    """Return a key with dots, for which ``__`` may stand."""
+    """Return a key with each ``__`` replaced by a dot."""
     return key.replace("__", ".") if "__" in key else key

@@ -19,7 +19,7 @@ _SAMPLE = 500
 """The size of the batch that shows how long the others will take."""
 
 _MIN_SECONDS = 3.0
-"""What has to be left for processes to pay.
+"""The CPU time that must be left for processes to be worth starting.
 
 On two cores they take 0.8 s to start and save 44 % of the rest, so that they are faster from 1.9 s
 on. (In this process and in two jobs, 40,000 configurations with nothing in common took 7.4 s and
@@ -28,7 +28,7 @@ too high for a sweep, and for the CPU time of processes, which is 30 % higher.""
 
 _MIN_BATCH = 32
 _MAX_BATCH = 2000
-"""The size of a batch: enough to be worth shipping, and for the progress to show."""
+"""The limits of a batch's size: worth sending to a process, small enough for a progress bar."""
 
 
 def parallel_map(
@@ -72,8 +72,8 @@ def map_batches(
     Args:
         function: Called with one batch. Its exceptions propagate.
         items: The items of all batches.
-        n_jobs: As for `parallel_map`, but -1 without a backend, chosen here or around, starts
-            processes only if that `pays`.
+        n_jobs: As for `parallel_map`. But if no ``backend`` is given and joblib uses loky, its
+            default, -1 starts processes only if that `pays`.
         backend: As for `parallel_map`.
         progress: As for `parallel_map`.
         n_done: Where the progress bar begins.
@@ -136,11 +136,11 @@ def _iter_results(
     from joblib import Parallel, delayed
 
     if backend is None and _is_child() and _is_loky_active():
-        # At its end it would wait for the workers, which loky keeps for five minutes.
+        # On exit, the child would wait for loky's workers, which stay alive for five minutes.
         backend = "threading"
     try:
         parallel = Parallel(n_jobs=n_jobs, backend=backend, return_as="generator")
-    except ValueError:  # of multiprocessing, say: all results come at the end
+    except ValueError:  # a backend without generators, such as multiprocessing
         parallel = Parallel(n_jobs=n_jobs, backend=backend)
     results: Iterable[R] = parallel(delayed(function)(item) for item in items)
     return results

@@ -38,8 +38,8 @@ class BulkReader:
         n_jobs: As for ``Run.load``.
         progress: As for ``Run.load``.
         index: What was read before. It is not used with a ``config_class``.
-        discovered: Whether a store has just listed the runs. A listed folder without a
-            configuration may be no run; a run that was not listed may be gone.
+        discovered: Whether a store has just listed the runs. If so, a folder without a
+            configuration may not be a run; if not, a run may no longer exist.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class BulkReader:
         self._discovered = discovered
 
     def read(self, infos: Sequence[RunInfo]) -> list[PlainConfig | KedroHydraflowError | None]:
-        """Return the configuration of each run, read now or known to the index.
+        """Return the configuration of each run, read now or taken from the index.
 
         Returns:
             For each run its configuration, None without one, or the error: NotARunError for a
@@ -82,21 +82,21 @@ class BulkReader:
         are_settled = (store.is_settled(get_record(info)) for info in unread)
         validators = self._index.choose_validators(storage, parsed.validators, are_settled)
         configs = recalled.complete(parsed.values, validators)
-        without = [i for i, config in enumerate(configs) if config is None]
-        strays = store.get_run_errors([get_record(infos[i]) for i in without])
-        for i, error in zip(without, strays, strict=True):
+        unconfigured = [i for i, config in enumerate(configs) if config is None]
+        strays = store.get_run_errors([get_record(infos[i]) for i in unconfigured])
+        for i, error in zip(unconfigured, strays, strict=True):
             if self._discovered or not is_listing_denied(error):
                 configs[i] = error
         return configs
 
     def _recall(self, store: Store, storage: Storage, infos: Sequence[RunInfo]) -> Recalled:
-        """Return what the index knows of the configurations."""
+        """Return the configurations that are in the index."""
         index = self._index
         if index.assumes_unchanged(storage):
             if self._discovered:
                 read_facts(infos)  # at once, as they show which runs are finished
             else:
-                index = NO_INDEX  # it cannot see that a run is gone
+                index = NO_INDEX  # it would not notice that a run was removed
         paths = [get_place(info).path for info in infos]
         return index.recall("config", storage, paths, store.config_file)
 
@@ -121,7 +121,7 @@ class BulkReader:
 class BatchReader:
     """Reads the configurations of a batch of runs of one store, in this process or in a job.
 
-    After an outage it does not ask the storage again, which would take many seconds each time.
+    After an outage it makes no more requests, because each would take many seconds to fail.
 
     Args:
         store: What tracked the runs.

@@ -45,7 +45,7 @@ I = TypeVar("I", default=None)  # noqa: E741 - the name that hydraflow uses
 
 D = TypeVar("D", default=Any)
 J = TypeVar("J", default=None)
-"""The same two as `Run.load` infers them from its arguments."""
+"""`C` and `I` as `Run.load` infers them from its arguments."""
 
 R = TypeVar("R", bound="Run[Any, Any]")
 
@@ -401,12 +401,11 @@ class Run(RunFiles, Generic[C, I]):
                 malformed metric, param, tag or fact that is read later is logged, and missing. A
                 storage that denies access or cannot be reached is always an error then.
             config_class: As for `Run`.
-            index: For many runs: where to keep the index, with which the next load reads
-                only new and changed runs. By default it is in the user's cache directory, for
-                runs on the local filesystem. A directory keeps it there. True and a directory
-                index runs on remote storage too: those that have ended, which are not expected
-                to change. False keeps none. Not used with ``config_class``. See
-                ``docs/scaling.md``.
+            index: For many runs: the cache with which the next load reads only new and
+                changed runs. None, the default, uses the user's cache directory, and only for
+                local runs. A path uses that directory, True the default one; both also cover
+                finished runs on remote storage, which are assumed not to change. False turns it
+                off. Not used with ``config_class``. See ``docs/scaling.md``.
             storage_options: As for `Run`.
 
         Returns:
@@ -421,7 +420,7 @@ class Run(RunFiles, Generic[C, I]):
             >>> runs
             RunCollection(Run, n=29)
         """
-        # The one import against the direction of the others: users start here.
+        # The only import against the order of the modules, because users start with Run.load.
         from kedro_hydraflow.loading import LoadOptions, load_run_dirs
 
         options = LoadOptions(impl_factory, config_class, n_jobs, progress, on_error, index)
@@ -458,8 +457,9 @@ class Run(RunFiles, Generic[C, I]):
 
         Args:
             key: A dotted key (``"model.type"`` or ``"model__type"``), or a tuple of keys.
-            value: The value, for several keys an iterable of as many, or a callable that
-                takes the run and returns either, called only if there is a value to set.
+            value: The value; for several keys, an iterable with one value per key; or a
+                callable that takes the run and returns one of these. It is called only if there
+                is something to set.
             force: Whether to replace existing values.
 
         Raises:
@@ -514,8 +514,8 @@ class Run(RunFiles, Generic[C, I]):
     def get(self, key: str, default: Any | Callable[[Self], Any] = MISSING) -> Any:
         """Return a value from the configuration, the implementation, the info or the run.
 
-        The first place that has the key counts: the configuration, with the value of
-        ``OmegaConf.select``; then an attribute of `impl`, of `info` or of the run itself that
+        The value comes from the first place that has the key: the configuration, with the value
+        of ``OmegaConf.select``; then an attribute of `impl`, of `info` or of the run itself that
         is not callable; then, for ``metrics.KEY``, ``params.KEY`` and ``tags.KEY``, the value
         that was logged to MLflow.
 
@@ -550,7 +550,7 @@ class Run(RunFiles, Generic[C, I]):
         *,
         dtype: PolarsDataType | None = None,
     ) -> pl.Expr:
-        """Return the value of a key as a Polars literal, named like the key.
+        """Return the value of a key as a Polars literal, named after the key.
 
         Args:
             key: As for `get`.
@@ -569,7 +569,7 @@ class Run(RunFiles, Generic[C, I]):
         function: Callable[[Self], pl.DataFrame],
         *keys: str | tuple[str, Any | Callable[[Self], Any]],
     ) -> pl.DataFrame:
-        """Return the frame that a function makes of the run, with values of the run as columns.
+        """Return the frame that a function returns for the run, with values of the run as columns.
 
         Args:
             function: Takes the run, returns a frame.

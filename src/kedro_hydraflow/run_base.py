@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class RunBase:
-    """A run as lookups, filters and frames see it. `get_configuration` is its other half."""
+    """The part of a run that lookups, filters and frames use. See also `get_configuration`."""
 
     __slots__ = ("_config", "_config_class", "_configuration", "_lock", "info")
 
@@ -44,7 +44,7 @@ def get_configuration(run: RunBase) -> Configuration:
     """Return the configuration of a run, in the form that the package uses."""
     if run._configuration is None:
         with run._lock:
-            if run._configuration is None:  # no other thread was faster
+            if run._configuration is None:  # no other thread has built it meanwhile
                 run._configuration = Configuration(
                     StoredConfig(run.info), run._config_class, run._config, run._lock
                 )
@@ -52,7 +52,7 @@ def get_configuration(run: RunBase) -> Configuration:
 
 
 def get_config_state(run: RunBase) -> State:
-    """Return the parts from which a copy of a run makes its configuration."""
+    """Return what a copy of a run needs to build its configuration."""
     if run._configuration is None:
         return run._config_class, run._config, None, run._lock
     return run._configuration.get_state()

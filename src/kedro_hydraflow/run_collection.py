@@ -155,7 +155,7 @@ class RunCollection(Collection[R]):
             default: For runs that lack the key; if callable, called with the run.
 
         Raises:
-            OptionError: If there are no runs, and in the cases of `top`.
+            OptionError: If there are no runs, or as for `top`.
 
         Examples:
             >>> runs.best(by="metrics.accuracy", mode="max").get("model.hidden_size")
@@ -175,7 +175,9 @@ class RunCollection(Collection[R]):
         elif default is MISSING:
             values = [by(run) for run in self._items]
         else:
-            raise OptionError("default: only for a key; the callable can return it itself")
+            raise OptionError(
+                "default: only valid if by is a key; return the default from the callable instead"
+            )
         for run, value in zip(self._items, values, strict=True):
             is_ranked = isinstance(value, (Real, datetime)) and not isinstance(value, bool)
             if value is not None and not is_ranked:
@@ -190,7 +192,7 @@ class RunCollection(Collection[R]):
         found = f" ({n_nan} have NaN)" if n_nan else ""
         near = "" if callable(by) or n_nan else f"; {describe_nearest_keys(self._items[0], by)}"
         return OptionError(
-            f"none of the {len(self)} runs has a number as {_show_by(by)}{found}{near}"
+            f"none of the {len(self)} runs has a value for {_show_by(by)}{found}{near}"
         )
 
     def parents(self) -> Self:
@@ -280,8 +282,8 @@ class RunCollection(Collection[R]):
     ) -> Self:
         """Return this collection, with all configurations read and all `impl` objects built.
 
-        `Run.load` has read the configurations. Each ``DictConfig`` is still built on first use
-        of ``run.cfg``, because it takes fifty times the memory of plain data.
+        The configurations of runs from `Run.load` are already read. Each ``DictConfig`` is still
+        built on first use of ``run.cfg``, because it takes fifty times the memory of plain data.
 
         Args:
             n_jobs: 0 or 1: one after the other; N: in N threads; -1: in one thread for each core.
@@ -325,8 +327,8 @@ class RunCollection(Collection[R]):
 
         Args:
             key: A key, or several.
-            value: The value, for several keys an iterable of as many, or a callable that
-                takes a run and returns either. See `Run.update`.
+            value: The value; for several keys, an iterable with one value per key; or a
+                callable that takes a run and returns one of these. See `Run.update`.
             force: Whether to replace existing values.
 
         Examples:
@@ -343,7 +345,7 @@ class RunCollection(Collection[R]):
         function: Callable[[R], pl.DataFrame],
         *keys: str | tuple[str, Any | Callable[[R], Any]],
     ) -> pl.DataFrame:
-        """Return one frame: the concatenated frames that a function makes of the runs.
+        """Concatenate the frames that a function returns for each run.
 
         Args:
             function: Takes a run, returns a frame.
@@ -424,7 +426,7 @@ def check_mode(mode: object) -> None:
 
 
 def _get_from_run(run: Run[Any, Any], key: str, default: Default) -> Any:
-    return run.get(key, default)  # of the run's own class
+    return run.get(key, default)  # which a subclass may override
 
 
 def _get_identity(run: Run[Any, Any]) -> tuple[str, str]:

@@ -68,7 +68,7 @@ class RunFiles(RunBase):
             True
         """
         current = Path.cwd()
-        path = self.fetch(relative_dir).absolute()  # a relative path would not hold there
+        path = self.fetch(relative_dir).absolute()  # a relative path would be wrong after chdir
         try:
             os.chdir(path)
             yield path
@@ -78,12 +78,14 @@ class RunFiles(RunBase):
     def path(self, relative_path: str = "") -> Path:
         """Return the path of an artifact, or of the artifacts directory.
 
-        On remote storage it is a local path too, which fetches a file into a cache when it is
+        On remote storage it is a local path, too: a file is fetched into a cache when it is
         opened. For code that needs text, use ``str(run.fetch(relative_path))``.
 
         Artifacts of remote runs are read-only copies: write elsewhere. The methods of the path
-        raise `StorageError` when they would write. The builtin ``open`` can write to a copy for
-        root; that raises or logs an error at the next access, not before. See `ArtifactPath`.
+        raise `StorageError` when they would write. Root can still write to a copy with the
+        builtin ``open``. The next access moves what was written aside and logs a warning. Then
+        it raises `StorageError` if this run handed out the copy, or else fetches the artifact
+        again. See `ArtifactPath`.
 
         Examples:
             >>> import json
@@ -205,7 +207,7 @@ def describe_models(run: RunFiles, relative_path: str) -> str:
 
 
 def make_artifacts_dir(place: Place) -> Path:
-    """Return an artifacts directory as a path: a plain one if it is local."""
+    """Return the path of an artifacts directory, a plain ``pathlib.Path`` if it is local."""
     if isinstance(place.storage, LocalStorage):
         return Path(place.path)
     from kedro_hydraflow.artifacts import make_artifact_path

@@ -345,7 +345,7 @@ def read_config(info: RunInfo) -> PlainConfig:
     Raises:
         ConfigError: If it cannot be read.
         NotARunError: If it is a file, or a tracking or experiment directory.
-        StorageError: If the storage denies it or cannot be reached.
+        StorageError: If the storage denies access or cannot be reached.
     """
     layout = get_layout(info)
     (config,) = layout.read_configs([info._record], ConfigReader()).values
@@ -538,16 +538,16 @@ def is_known_as_deleted(info: RunInfo) -> bool:
 
 
 def is_listing_denied(error: KedroHydraflowError | None) -> bool:
-    """Whether an error only says that the storage does not list a run directory.
+    """Whether an error only means that the run directory cannot be listed.
 
-    A web server need not list directories: a run is read there by its URL alone.
+    A web server may not list directories, but a run can still be read by its URL.
     """
     unclear = (NotARunError, NotFoundError, UnreachableError)
     return isinstance(error, StorageError) and not isinstance(error, unclear)
 
 
 def is_absent_locally(info: RunInfo) -> bool:
-    """Whether a run of a database or server has a local run directory that does not exist.
+    """Whether a database or server tracks the run, and its local run directory is missing.
 
     On remote storage it is not looked at, because that takes a request for each run.
     """
@@ -558,7 +558,7 @@ def is_absent_locally(info: RunInfo) -> bool:
 
 
 def warn_of_absent(infos: Sequence[RunInfo]) -> None:
-    """Log once that these runs have no run directory, and so an empty configuration.
+    """Log one warning for runs without a run directory. Their configurations are empty.
 
     As in hydraflow, it is no error.
     """
@@ -569,8 +569,8 @@ def warn_of_absent(infos: Sequence[RunInfo]) -> None:
     hint = ""
     if not store.finds_folders:
         hint = (
-            f"; it was recorded there, and is not beside {store.where} either: give the directory "
-            "or URL that holds the artifacts now as artifact_root"
+            f"; the run was recorded there, and is not beside {store.where} either. Set "
+            "artifact_root to the directory or URL that holds the artifacts now"
         )
     if len(infos) == 1:
         logger.warning("there is no run directory %s; its configuration is empty%s", where, hint)

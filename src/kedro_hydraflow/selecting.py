@@ -27,7 +27,7 @@ Path = tuple[Any, ...]
 """The keys and indexes that lead to a node."""
 
 _ASK_OMEGACONF: Any = object()
-"""Stands for a value that plain data do not show."""
+"""Stands for a value that only OmegaConf can determine."""
 
 _NUMBERS = frozenset({int, float, bool, type(None)})
 _CONTAINERS = frozenset({dict, list})
@@ -35,7 +35,7 @@ _NODES = (DictConfig, ListConfig)
 
 
 def select(configuration: Configuration, key: str) -> Any:
-    """Return what ``OmegaConf.select(cfg, key, default=MISSING)`` does for one run.
+    """Return the value of a key as ``OmegaConf.select(cfg, key, default=MISSING)`` does.
 
     The configuration keeps a ``DictConfig`` if one has to be built.
 
@@ -63,14 +63,14 @@ class Column(NamedTuple):
     """The positions of configurations without the key, whose value is MISSING."""
 
     error: KedroHydraflowError | None
-    """Why there is no value for the next configuration, None if there are all."""
+    """The error of the next configuration, at which `values` ends, None if no error occurred."""
 
 
 class Selector:
     """Selects values from the configurations of many runs.
 
-    It keeps the values of environment variables. So use a new one for each call of a user, who
-    may have changed them.
+    It caches environment variables, which users may change between calls. So use a new one for
+    each call.
     """
 
     def __init__(self) -> None:
@@ -351,7 +351,7 @@ def _select_literal(config: PlainConfig, parts: Path) -> Any:
 
 
 def _step(node: Any, part: Any) -> tuple[Any, Any]:
-    """Return what a mapping or list has at a key, or MISSING, and the key or index there."""
+    """Return the child of a mapping or list at a key, or MISSING; and its key or index."""
     if type(node) is dict:
         if part in node:
             return node[part], part
@@ -410,7 +410,7 @@ def _ask_omegaconf(configuration: Configuration, cfg: DictConfig, key: str) -> A
 
 
 class _TemporaryDictConfig:
-    """A ``DictConfig`` of one configuration after another.
+    """A ``DictConfig`` that is reused for one configuration after another.
 
     The runs of a sweep differ in a few values, so that it is changed rather than built again.
     """

@@ -1,4 +1,4 @@
-"""Where runs are, as a caller says it."""
+"""The location of runs, as given by the caller."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Source:
 
     @property
     def uri(self) -> str | None:
-        """The tracking URI; ``sqlite:`` is taken for one wherever it is given."""
+        """The tracking URI, or a ``sqlite:`` URI given as ``tracking_dir``, else None."""
         given = self.tracking_uri or str(self.tracking_dir)
         is_uri = self.tracking_uri is not None or get_uri_scheme(given) == "sqlite"
         return given if is_uri else None
@@ -87,7 +87,7 @@ class Source:
 
 
 def get_uri_scheme(uri: str) -> str:
-    """Return the scheme of a tracking URI in small letters, empty for a path."""
+    """Return the scheme of a tracking URI in lower case, empty for a path."""
     match = re.match(r"([A-Za-z][\w+.-]+):", uri)  # of two letters or more: C:\ is a drive
     return match[1].lower().removesuffix("+pysqlite") if match else ""
 
@@ -98,7 +98,7 @@ def is_location(value: object) -> TypeGuard[Location]:
 
 
 def check_location(option: str, value: object) -> Location:
-    """Return a path or URL. Raise OptionError for anything else, and for an empty text."""
+    """Return a location. Raise OptionError unless it is a path or URL that is not empty."""
     if is_location(value) and str(value):
         return value
     raise OptionError(f"{option}: expected a path or URL, found {value!r}")

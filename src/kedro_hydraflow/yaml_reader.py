@@ -6,8 +6,9 @@ There are two ways, with the same result:
   regular expression splits many lines at once, and their margins show the nesting. The runs of a
   sweep differ in a few lines only, so that a text is cut at its top-level keys and each distinct
   piece is read once (`ConfigReader`).
-- Everything else is loaded by OmegaConf's own YAML loader, the *complete loader*: the piece that
-  needs it or, if that may mean something else alone, the whole text.
+- Everything else is loaded by OmegaConf's own YAML loader, the *complete loader*. It loads
+  only the piece that needs it, or the whole text if the piece read on its own might have another
+  meaning.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ MAX_NODES = 1_000_000
 OmegaConf 2.4 is 10,000, 2.3 has no limit.)"""
 
 MAX_ALIAS_RATIO = 100
-"""How many times larger aliases may make a configuration of more than 1,000 nodes. (That is the
-rule of OmegaConf 2.4; 2.3 has none.)"""
+"""The maximum factor by which aliases may enlarge a configuration of more than 1,000 nodes. (That
+is the rule of OmegaConf 2.4; 2.3 has none.)"""
 
 MAX_DEPTH = 50
 """Deeper nesting is an error. OmegaConf raises RecursionError some 20 levels later, and the C
@@ -44,7 +45,7 @@ parser crashes the process at some 100,000."""
 class ConfigReader:
     """Reads configurations, and keeps the pieces that the runs of a sweep share.
 
-    Use one for each load, or for each batch in another process, as its memory ends with it.
+    Use one per load, or per batch in another process, so that the pieces are freed with it.
     Threads may share it.
     """
 
@@ -105,10 +106,10 @@ class ConfigReader:
             return _load_piece(piece)
 
     def _read_lines(self, piece: str) -> list[_Line]:
-        """Return the lines of a piece, those known from an earlier piece without reading them.
+        """Return the lines of a piece. Lines of earlier pieces are not parsed again.
 
-        Keeping a line takes half as long as reading it. So it is done for the first piece with
-        each first line, such as ``model:``, whose lines are likely to come again.
+        Keeping a line costs half as much as parsing it. So lines are kept only from the first
+        piece that begins with a given line, such as ``model:``: they are likely to occur again.
         """
         known = self._lines
         if piece.partition("\n")[0] not in known:
@@ -217,7 +218,7 @@ def _load_piece(piece: str) -> PlainConfig | None:
 
 
 def _accept(loaded: PlainConfig) -> PlainConfig:
-    """Return loaded data.
+    """Return loaded data unchanged if OmegaConf accepts it.
 
     Raises:
         ConfigError: If OmegaConf does not accept them: dates, sets, empty keys, malformed
@@ -359,7 +360,8 @@ def _parse_lines(text: str, names: dict[str, str]) -> list[_Line]:
 
     Args:
         text: The text.
-        names: Keys of earlier lines, each by itself, so that equal keys are one object.
+        names: Keys of earlier lines, each mapped to itself, so that equal keys are the same
+            object.
 
     Raises:
         _UnusualError: If a line is not a key, an item of a list, or both, with at most a scalar

@@ -686,6 +686,7 @@ def test_runs_without_artifacts_are_logged_once(
     assert [run.to_dict() for run in runs] == [{}] * 50
     assert caplog.messages == [
         "there are no run directories for 48 runs; their configurations are empty. The first is "
-        f"/somewhere/else/mlruns/1/02; it was recorded there, and is not beside {database.path} "
-        "either: give the directory or URL that holds the artifacts now as artifact_root"
+        "/somewhere/else/mlruns/1/02; the run was recorded there, and is not beside "
+        f"{database.path} either. Set artifact_root to the directory or URL that holds the "
+        "artifacts now"
     ]

@@ -35,7 +35,7 @@ _MAX_SHOWN = 10
 
 @dataclass(frozen=True)
 class RunSearch:
-    """The options of a catalog entry that finds runs, checked when it is made, without I/O.
+    """The options of a catalog entry that finds runs. The constructor checks them, without I/O.
 
     They are documented in `HydraflowRunCollectionDataset`.
     """
@@ -98,10 +98,10 @@ class RunSearch:
         is_wanted: Callable[[RunInfo], bool] | None = None,
         min_runs: int = 0,
     ) -> RunCollection[Run[Any, Any]]:
-        """Return the runs, freshly read, sorted by experiment name and run directory.
+        """Return the runs, sorted by experiment name, then by run directory.
 
         Args:
-            impl: Makes ``run.impl``.
+            impl: The class or function that builds ``run.impl``.
             config_class: A dataclass onto which configurations are merged.
             is_wanted: A predicate on the facts of a run. Runs that fail it are not read.
             min_runs: The number of runs that there have to be.
@@ -141,7 +141,7 @@ class RunSearch:
         return selected
 
     def find(self) -> list[RunInfo]:
-        """Return the runs of the experiments, unread and unfiltered."""
+        """Return the runs of the experiments, without reading or filtering them."""
         return find_runs(self._import_names()).runs
 
     def load_some(
@@ -182,7 +182,7 @@ class RunSearch:
         return [f.name for f in options if getattr(self, f.name) != f.default]
 
     def _import_names(self) -> Search:
-        """Return the search, with a dotted path in ``experiment_names`` imported."""
+        """Return the search, with ``experiment_names`` imported if it is a dotted path."""
         search = self._make_search()
         names = self.experiment_names
         if not isinstance(names, str) or not is_importable_path(names):

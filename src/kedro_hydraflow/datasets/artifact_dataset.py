@@ -93,7 +93,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         metadata: Anything; Kedro and this package ignore it.
 
     Raises:
-        OptionError: If an argument has a value that cannot be used.
+        OptionError: If an option is invalid.
         FilterError: If a filter cannot be parsed.
 
     Examples:
@@ -203,7 +203,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         return loaders
 
     def preview(self, nrows: int = 5) -> TablePreview:
-        """Return a table: where a few runs have the artifact, or a few rows of one run's frame.
+        """Return a table of the artifact's URLs in a few runs or, with ``concat``, of one frame.
 
         Args:
             nrows: The maximum number of rows. Filters are not applied.
@@ -256,8 +256,8 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         )
         if not runs:
             raise NotFoundError(
-                f"no run in {self._search.shown_location} has an artifact {self._artifact!r} to "
-                "make a frame of"
+                f"concat: found no artifact {self._artifact!r} to load in the runs of "
+                f"{self._search.shown_location}"
             )
         frames = list(map(self._check_frame, runs, loaded))
         return concat_frames(self._look_up_keys(runs), frames)
@@ -265,7 +265,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
     def _look_up_keys(self, runs: RunCollection[Any], default: Any = MISSING) -> pl.DataFrame:
         import polars as pl
 
-        if not self._keys:  # without any, there would be all
+        if not self._keys:  # to_frame() without keys would return all of them
             return pl.DataFrame()
         return runs.to_frame(*((key, default) for key in self._keys))
 
@@ -286,7 +286,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
     def _for_each(
         self, function: Callable[[Run[Any, Any]], T], runs: RunCollection[Any], n_threads: int = 0
     ) -> list[T | Failure]:
-        """Return what a function gives for each run, or why it cannot."""
+        """Return the function's result for each run, or the failure."""
 
         def attempt(run: Run[Any, Any]) -> T | Failure:
             try:
@@ -308,7 +308,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
     def _leave_out_failures(
         self, runs: RunCollection[Any], results: list[T | Failure]
     ) -> tuple[RunCollection[Any], list[T]]:
-        """Return the runs for which there are results, and these; report the others."""
+        """Return the runs that have a result, and their results. Report the failures."""
         failures = [result for result in results if isinstance(result, Failure)]
         report(failures, len(runs), self._on_error, what="artifacts")
         kept = [result for result in results if not isinstance(result, Failure)]
@@ -416,7 +416,7 @@ def _check_keys(keys: Any, concat: bool) -> list[str]:
     if keys is None:
         return ["run_id"] if concat else []
     if not concat:
-        raise OptionError("keys: they are columns of the frame of concat: true; leave keys out")
+        raise OptionError("keys: only valid with concat: true; set concat: true, or remove keys")
     is_list = isinstance(keys, Sequence) and not isinstance(keys, str)
     if not is_list or not all(isinstance(k, str) for k in keys) or len(set(keys)) < len(keys):
         raise OptionError(f"keys: expected a list of different keys, found {keys!r}")

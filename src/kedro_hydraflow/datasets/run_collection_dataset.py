@@ -25,17 +25,17 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
     Args:
         path: The tracking directory, such as ``mlruns``, or an SQLite database, such as
             ``mlflow.db``: a path, in a catalog relative to the project, or a URL that fsspec
-            knows. A directory is MLflow's file store, or has an SQLite database in it or beside
-            it, or holds artifacts alone, or has output directories of Hydra, such as
-            ``multirun``.
+            knows. A directory is an MLflow file store, has an SQLite database in it or beside
+            it, holds only artifacts, or has output directories of Hydra, such as ``multirun``.
         tracking_uri: Instead of ``path``, as for ``mlflow.set_tracking_uri``: the URL of a
             tracking server (which needs the extra ``mlflow``), ``sqlite:///`` and the path of
             a database, or a directory.
         artifact_root: The current location of the artifacts of a database or server, if they
             are neither at the recorded location nor beside the database.
         experiment_names: Which experiments, by default all: a name or glob, a list of them, or
-            a callable that takes a name, in a catalog by its dotted path. A text with dots is
-            such a path if its first part can be imported; a list always holds names and globs.
+            a callable that takes a name, in a catalog by its dotted path. A string with dots
+            is taken for such a path if its first part can be imported. The strings in a list
+            are always names or globs.
         filters: Conditions ``KEY OP VALUE``; runs have to meet all of them. ``KEY`` is a key of
             ``Run.get``, ``OP`` one of ``== != < <= > >= in, not in, ~`` (the last one for
             globs), ``VALUE`` is YAML. A run that lacks the key fails the condition, also for
@@ -43,16 +43,16 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         impl: A class or function that makes ``run.impl``, in a catalog by its dotted path.
         config_class: A dataclass onto which configurations are merged, in a catalog by its
             dotted path.
-        n_jobs: 0 or 1 reads in this process, N in N joblib jobs, -1 in one job a core if there
-            is enough to read. Within Kedro's ParallelRunner the jobs are threads.
+        n_jobs: 0 or 1 reads in this process, N in N joblib jobs, -1 in one job per core if
+            there is enough to read. Within Kedro's ParallelRunner the jobs are threads.
         progress: Whether to show a progress bar.
         on_error: What to do about experiments and runs that cannot be read. ``raise``
             names all of them in one error, ``warn`` logs and skips each. With ``warn``, a
             malformed metric, param, tag or fact is logged and null when it is read later.
         include_deleted: Whether to include runs that were deleted in MLflow. False excludes
-            them. Null, the default, excludes them where that takes no further request: a file
-            store on remote storage may still give deleted runs, unless a filter reads their
-            facts, because to know takes one request a run.
+            them. Null, the default, excludes them unless that needs an extra request per run.
+            A file store on remote storage needs one, so deleted runs there are included, unless
+            a filter reads their facts.
         index: The cache of what was read, as for ``Run.load``: true, false, or a directory.
         min_runs: The number of runs that there have to be after all filters. With fewer, loading
             is an error. By default, an empty collection is logged as a warning.
@@ -60,14 +60,14 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
             output directories of Hydra. By default, for what is found there; if there is both,
             for what MLflow wrote.
         engine: The package that reads from S3, Google Cloud Storage and Azure: ``fsspec`` or
-            ``obstore``. By default obstore, if it is installed and the other options name the
-            credentials.
+            ``obstore``. The default is obstore if it is installed and the other options include
+            the credentials, otherwise fsspec.
         credentials: Passed on to the fsspec filesystem of a URL.
         fs_args: Passed on to the fsspec filesystem of a URL.
         metadata: Anything; Kedro and this package ignore it.
 
     Raises:
-        OptionError: If an argument has a value that cannot be used.
+        OptionError: If an option is invalid.
         FilterError: If a filter cannot be parsed.
 
     Examples:
@@ -143,7 +143,9 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         self._min_runs = check_min_runs(min_runs)
 
     def load(self) -> RunCollection[Run[Any, Any]]:
-        """Return the runs, freshly read, sorted by experiment name and run directory.
+        """Return the runs, sorted by experiment name, then by run directory.
+
+        Nothing is kept from earlier loads, except in the index.
 
         Raises:
             DatasetError: If the directory or, with ``on_error: raise``, any run in it

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.stores import ExperimentFilter
 
 JSONPreview = NewType("JSONPreview", str)
-"""A document as kedro-viz shows it, which recognises the type by its name."""
+"""A JSON document for a preview. kedro-viz recognises the type by its name."""
 
 
 _MIN_PREFIX = 4
@@ -53,8 +53,8 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         experiment_names: As for `HydraflowRunCollectionDataset`.
         filters: As for `HydraflowRunCollectionDataset`.
         run_id: The run ID, or a unique prefix of at least 4 characters.
-        best_by: The key of a number or a time, such as ``metrics.accuracy``: the best run is
-            taken. Of runs with equal values, the one whose ID comes first.
+        best_by: The key of a number or a time, such as ``metrics.accuracy``, by which to choose
+            the best run. Of runs with equal values, it is the one whose ID comes first.
         mode: Needed with ``best_by``: ``max`` if the largest value is the best one, ``min`` if
             the smallest.
         n_jobs: As for `HydraflowRunCollectionDataset`.
@@ -72,7 +72,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         metadata: Anything; Kedro and this package ignore it.
 
     Raises:
-        OptionError: If an argument has a value that cannot be used.
+        OptionError: If an option is invalid.
         FilterError: If a filter cannot be parsed.
 
     Examples:
@@ -164,7 +164,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         self._source = search if filepath is None else filepath
 
     def load(self) -> Run[Any, Any]:
-        """Return the run, with its configuration freshly read.
+        """Return the run, with its configuration read.
 
         Raises:
             DatasetError: If there is no such run, there are several, or its configuration
@@ -191,7 +191,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         runs = search.load(
             self._load_impl(),
             self._load_config_class(),
-            is_wanted=None if self._run_id is None else self._may_be_meant,
+            is_wanted=None if self._run_id is None else self._matches_run_id,
         )
         if self._run_id is not None:  # a whole ID may be the beginning of another
             runs = runs.filter(lambda run: run.info.run_id == self._run_id) or runs
@@ -209,14 +209,14 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             )
         return runs[0]
 
-    def _may_be_meant(self, info: RunInfo) -> bool:
+    def _matches_run_id(self, info: RunInfo) -> bool:
         wanted = self._run_id or ""
         return info.run_id == wanted or (
             len(wanted) >= _MIN_PREFIX and info.run_id.startswith(wanted)
         )
 
     def _show_options(self) -> str:
-        """Return where the run is looked for, and what it has to meet."""
+        """Return the location and the options of the search, for messages."""
         described = HydraflowRunDataset._describe(self)
         options = [
             f"{name}: {described[name]!r}"
@@ -237,7 +237,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             advice = (
                 "; expected <tracking directory>/<experiment_id>/<run_id>"
                 if isinstance(exc, NotFoundError)
-                else ". A tracking directory of many runs is read by HydraflowRunCollectionDataset"
+                else "; for a tracking directory of many runs, use HydraflowRunCollectionDataset"
             )
             raise type(exc)(f"{exc}{advice}") from exc
 
@@ -250,7 +250,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             return locate(self._source, self._storage_options).is_dir()
         if self._run_id is None or not self._source.exists():
             return self._source.exists()
-        return any(map(self._may_be_meant, self._source.find()))
+        return any(map(self._matches_run_id, self._source.find()))
 
     def _describe(self) -> dict[str, Any]:
         if not isinstance(self._source, RunSearch):
@@ -269,7 +269,7 @@ def _check_one_given(*sources: object) -> None:
     n_given = sum(source is not None for source in sources)
     if n_given != 1:
         raise OptionError(
-            "give one of filepath, a run directory, path, a tracking directory, and "
+            "give exactly one of filepath (a run directory), path (a tracking directory) and "
             f"tracking_uri; found {n_given or 'none'} of them"
         )
 

@@ -71,7 +71,7 @@ class Storage(ABC):
     @property
     @abstractmethod
     def key(self) -> Hashable:
-        """Equal for two storages on which the same paths name the same files."""
+        """A key that is equal for storages on which the same paths name the same files."""
 
     @abstractmethod
     def list_dir(self, path: str, limit: int | None = None) -> list[Entry]:
@@ -79,8 +79,8 @@ class Storage(ABC):
 
         Args:
             path: The folder.
-            limit: The number of entries that is enough, whichever they are. A remote folder is
-                always listed completely.
+            limit: The maximum number of entries; which ones is undefined. Remote storage
+                ignores it.
 
         Raises:
             NotFoundError: If there is no such folder.
@@ -105,9 +105,10 @@ class Storage(ABC):
 
         Args:
             paths: The files.
-            parse: Parses the content of a file. If it raises a `KedroHydraflowError`, that is
-                the file's value, prefixed with the path. It is called in any order, possibly
-                from another thread, but never concurrently. It must not read from a storage.
+            parse: Parses the content of a file. If it raises a `KedroHydraflowError`, the
+                error, prefixed with the path, is the file's value. It is called in any order,
+                possibly from another thread, but never concurrently. It must not read from a
+                storage.
         """
 
     def read_many(self, paths: Sequence[str]) -> list[bytes | KedroHydraflowError | None]:
@@ -178,7 +179,7 @@ class Storage(ABC):
     def parse_content(
         self, path: str, content: bytes, parse: Callable[[bytes], T]
     ) -> T | KedroHydraflowError:
-        """Return the parsed content of a file, or the error of parsing it with the file's URL."""
+        """Return the parsed content of a file, or the parse error, prefixed with the file's URL."""
         try:
             check_downloaded(content)
             return parse(content)

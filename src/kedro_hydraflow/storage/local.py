@@ -104,7 +104,7 @@ class LocalStorage(Storage):
         try:
             return _make_validator(os.stat(self._resolve(path)), latest)
         except (OSError, ValueError):
-            return None  # reading it reports why
+            return None  # the error is reported when the file is read
 
     @override
     def fetch_many(self, files: Sequence[tuple[str, str]]) -> list[StorageError | None]:
@@ -152,7 +152,7 @@ class LocalStorage(Storage):
 
 
 def _read_file(path: str) -> tuple[bytes, os.stat_result]:
-    """Return a file's content, and its status from before; with as few calls as possible."""
+    """Return a file's content, and its status from before the read, with few system calls."""
     file = os.open(path, _READ_FLAGS)
     try:
         status = os.fstat(file)

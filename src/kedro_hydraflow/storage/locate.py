@@ -64,7 +64,7 @@ _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "ad
 """The protocols of object stores, where ``a//b`` and ``a/b`` are different keys."""
 
 _WHOLE_ARCHIVE = re.compile(r"^(zip|tar|libarchive)(://\*)?::")
-"""Spellings of an archive's root, as fsspec accepts them elsewhere."""
+"""Spellings of an archive's root that other functions of fsspec accept."""
 
 _EMPTY_NAMES = re.compile(r"(?<!:)/{2,}(?=[^/])")
 

@@ -61,7 +61,7 @@ def connect(root: UPath) -> Client:
 
 @functools.cache
 def _get_first_process() -> int:
-    """Return the ID of the first process that connected, in processes forked from it too.
+    """Return the ID of the process that connected first. Forked processes inherit the cached ID.
 
     obstore's threads do not survive a fork: in the child, every request would wait for them.
     """
@@ -69,7 +69,7 @@ def _get_first_process() -> int:
 
 
 class ObstoreClient(Client):
-    """A client for an object store, with any of its buckets."""
+    """A client for all buckets of an object store."""
 
     def __init__(self, root: UPath) -> None:
         from obstore import store
@@ -82,7 +82,7 @@ class ObstoreClient(Client):
         self.concurrency = self._options.concurrency
 
     def _open(self, path: str) -> tuple[Any, str]:
-        """Return the obstore of a path's bucket, and the rest of the path."""
+        """Return obstore's store for the bucket of a path, and the rest of the path."""
         bucket, _, key = path.strip("/").partition("/")
         if bucket not in self._stores:
             self._stores[bucket] = self._store_class(
@@ -183,7 +183,7 @@ def check_options(protocol: str, options: Mapping[str, Any]) -> None:
 
 
 class _Options:
-    """The options for obstore, translated from fsspec's one after the other."""
+    """The options for obstore, translated one by one from those of fsspec."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._left = {k: v for k, v in options.items() if v is not None and k not in _IGNORED}
@@ -330,7 +330,7 @@ _CONNECTION_PARTS = {
     "AccountKey": "account_key",
     "SharedAccessSignature": "sas_key",
 }
-"""The parts of an Azure connection string, and obstore's names of them."""
+"""The parts of an Azure connection string, and obstore's names for them."""
 
 _STORES: dict[str, tuple[str, Callable[[_Options], _Options]]] = {
     "s3": ("S3Store", _translate_s3),

@@ -82,7 +82,7 @@ class RemoteStorage(Storage):
     """A remote storage. It connects on first use.
 
     Args:
-        root: A URL on it, with the options of its filesystem.
+        root: A URL on the storage, with the options of its filesystem.
         make_client: Returns the client for the root.
     """
 
@@ -240,7 +240,10 @@ class RemoteStorage(Storage):
 
     @cached_property
     def _shown_root(self) -> tuple[str, str]:
-        """The URL and path of the root. To format them takes longer than to read a file."""
+        """The URL and path of the root.
+
+        Cached, because formatting them takes longer than reading a file.
+        """
         root_url = _add_host(str(self._root), self._root.storage_options).rstrip("/")
         path = self._root.path.strip("/")
         return (f"{root_url}/", f"{path}/") if path else (f"{root_url}/", "")
@@ -254,13 +257,13 @@ class RemoteStorage(Storage):
         return " ".join(_iter_server_settings(self._root.storage_options))
 
     def _is_absence(self, exc: Exception) -> bool:
-        """Whether an error of a client means that a path is absent, not that it is denied."""
+        """Whether a client's error means that the path does not exist."""
         return not isinstance(exc, StorageError) and is_absence(
             exc, in_archive=self._root.protocol in _ARCHIVES
         )
 
     def _make_error(self, action: str, path: str, exc: Exception) -> StorageError:
-        """Return our error for an error of a client, which is its cause if it shows no secret."""
+        """Return the `StorageError` for a client's error, chained unless that shows credentials."""
         if isinstance(exc, StorageError):
             return exc
         options = self._root.storage_options

@@ -325,7 +325,7 @@ class UntrackedStore(Store):
 
 
 def make_name_filter(experiment_names: ExperimentFilter) -> Callable[[str], bool]:
-    """Return a predicate on experiment names. A glob also matches the name that equals it.
+    """Return a predicate on experiment names. A pattern also matches a name that is equal to it.
 
     Raises:
         OptionError: If the value is not an `ExperimentFilter`.

@@ -159,7 +159,7 @@ def _group_by_root(
 
 
 def _find_in_databases(root: Place, records: Sequence[RunRecord]) -> dict[str, SqliteStore]:
-    """Return the databases that have runs without a ``meta.yaml``, by run ID."""
+    """Return the database of each run that has no ``meta.yaml``, by run ID."""
     found: dict[str, SqliteStore] = {}
     if not isinstance(root.storage, LocalStorage):
         return found

@@ -1,7 +1,7 @@
 """The ``meta.yaml`` of experiments and runs in MLflow's file store.
 
 ``mlflow/store/tracking/file_store.py`` defines the format. MLflow does not write the file
-atomically: an empty file is being written.
+atomically: an empty file is still being written.
 """
 
 from __future__ import annotations

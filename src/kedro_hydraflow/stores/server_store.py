@@ -337,7 +337,7 @@ class ServerStore(Store):
             ) from self._get_cause(exc)
 
     def _check_server(self) -> None:
-        """Raise unless an MLflow server answers and grants access."""
+        """Raise an error unless an MLflow server answers and grants access."""
         from mlflow.utils.credentials import get_default_host_creds
         from mlflow.utils.rest_utils import http_request
 
