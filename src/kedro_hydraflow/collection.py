@@ -770,7 +770,7 @@ def matches(value: Any, criterion: Any) -> bool:
 
 
 def _find_fault(criterion: Any) -> str | None:
-    """Return what makes a tuple an invalid range, None if nothing does or it is not a tuple."""
+    """Return the fault of an invalid range, None if it has none or is not a tuple."""
     if not isinstance(criterion, tuple):
         return None
     if len(criterion) != 2:

@@ -118,7 +118,7 @@ class Configuration:
         self._lock = lock or SharedLock()
 
     def get_state(self) -> State:
-        """Return what a copy needs besides its source: class, plain data, ``DictConfig``, lock."""
+        """Return the parts of a copy besides its source: class, data, ``DictConfig``, lock."""
         data = self.data  # before the DictConfig, by which another thread may replace it
         return self.config_class, data, self._cfg, self._lock
 
@@ -389,7 +389,7 @@ def iter_leaves(
 
 
 def flatten_config(data: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return what `iter_leaves` yields, by dotted key."""
+    """Return the values that `iter_leaves` yields, by dotted key."""
     return {join_key(path): value for path, value in iter_leaves(data)}
 
 

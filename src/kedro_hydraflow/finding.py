@@ -158,6 +158,9 @@ def iter_run_dirs(
         storage; sorted by the experiment's name, then by the run's directory. For Hydra alone,
         the job name is the experiment's name, and job 2 comes before job 10.
 
+        Give it to `Run.load` as it is. A list of the directories loads the same runs, but says
+        nothing of a database that is not beside them, or of an ``artifact_root``.
+
     Raises:
         NotFoundError: If there is no such directory.
         TrackingDirectoryError: If it is not a tracking directory, or both a file store and a

@@ -194,7 +194,7 @@ class Recalled:
         self.unknown = [i for i, value in enumerate(values) if value is None]
 
     def complete(self, read: Sequence[Any], validators: Sequence[str | None]) -> list[Any]:
-        """Return what is known or was read of each run; remember what was read.
+        """Return the cached or read value of each run; cache those that were read.
 
         Args:
             read: What was read of the runs at `unknown`.

@@ -48,7 +48,7 @@ def get_values(runs: Sequence[RunBase], key: str, default: Any = MISSING) -> lis
 
 
 def get_data(runs: Sequence[RunBase], key: str, default: Any = MISSING) -> list[Any]:
-    """Return as `get_values` does, but lists and mappings as plain data, interpolations resolved.
+    """Return the values of `get_values`, with lists and mappings as plain, resolved data.
 
     They may be shared: do not modify them. The `OBJECTS` stay objects.
     """

@@ -75,7 +75,7 @@ class BulkReader:
     def _read_group(
         self, store: Store, storage: Storage, infos: Sequence[RunInfo]
     ) -> list[PlainConfig | KedroHydraflowError | None]:
-        """Return as `read` does for runs of one store on one storage."""
+        """Return the configurations, as `read` does, of runs of one store on one storage."""
         recalled = self._recall(store, storage, infos)
         unread = [infos[i] for i in recalled.unknown]
         parsed = self._read_unknown(store, storage, unread, len(infos) - len(unread))

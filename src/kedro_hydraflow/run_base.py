@@ -52,7 +52,7 @@ def get_configuration(run: RunBase) -> Configuration:
 
 
 def get_config_state(run: RunBase) -> State:
-    """Return what a copy of a run needs to build its configuration."""
+    """Return the parts from which a copy of a run builds its configuration."""
     if run._configuration is None:
         return run._config_class, run._config, None, run._lock
     return run._configuration.get_state()

@@ -118,7 +118,7 @@ class RunFiles(RunBase):
             return fetch(self.path(relative_path))
 
     def read_log(self) -> str:
-        """Return what Hydra logged for the job: the text of ``<job name>.log``.
+        """Return the log that Hydra wrote for the job, the text of ``<job name>.log``.
 
         If there is no such file, it is that of the only ``*.log`` beside the artifacts.
 

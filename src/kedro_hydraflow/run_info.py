@@ -437,7 +437,7 @@ def read_job_names(infos: Sequence[RunInfo]) -> None:
 
 
 def read_hydra_files(infos: Sequence[RunInfo], kind: str) -> list[Any | KedroHydraflowError | None]:
-    """Return what one of Hydra's files holds for each run, read at once unless it has been read.
+    """Return the content of one of Hydra's files for each run, all read at once.
 
     Args:
         infos: The runs.

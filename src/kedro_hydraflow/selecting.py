@@ -131,7 +131,7 @@ class Selector:
         return Column(values, missing, error)
 
     def resolve(self, configuration: Configuration, path: Path, unresolved: Any) -> Any:
-        """Return what lies at a path, as plain data.
+        """Return the value at a path, as plain data.
 
         Args:
             configuration: The configuration, which has something at the path.
@@ -163,7 +163,7 @@ class Selector:
         return _ASK_OMEGACONF if data is None else self._plain.select(configuration, data, key)
 
     def _select_as_node(self, configuration: Configuration, key: str) -> Any:
-        """Return as `select` does; the configuration keeps a ``DictConfig`` for nodes alone."""
+        """Return the result of `select`. Only a node makes a ``DictConfig`` of the configuration."""
         value = self._select_plain(configuration, key)
         if value is _ASK_OMEGACONF:
             with self._temporary.of(configuration) as cfg:
@@ -243,7 +243,7 @@ class _PlainSelector:
         return _select_literal(data, parts)  # the class converts the values of interpolations
 
     def resolve(self, config: PlainConfig, path: Path) -> Any:
-        """Return what lies at a path, MISSING if nothing does."""
+        """Return the value at a path, MISSING if there is none."""
         try:
             node, real_path = self._walk(config, path, 0)
             return node if node is MISSING else self._resolve_all(config, node, real_path, 0)
@@ -251,7 +251,7 @@ class _PlainSelector:
             return _ASK_OMEGACONF
 
     def _walk(self, config: PlainConfig, path: Path, depth: int) -> tuple[Any, Path]:
-        """Return what lies at a path and its real path; MISSING if nothing does.
+        """Return the value at a path and its real path; MISSING if there is none.
 
         The real path is another one if an interpolation on the way leads elsewhere.
         """

@@ -347,7 +347,7 @@ class LoadArtifact:
     filepath_arg: str
 
     def __call__(self, run: Run[Any, Any]) -> Any:
-        """Return what the dataset loads, freshly."""
+        """Return the artifact, loaded anew."""
         path = str(run.fetch(self.artifact))
         options = copy.deepcopy(dict(self.options))  # some datasets change theirs
         try:

@@ -316,7 +316,7 @@ def _explain(exc: sqlite3.OperationalError, path: str) -> str:
 
 
 def _explain_format(exc: sqlite3.DatabaseError, path: str) -> str:
-    """Return what the file is instead of a database if that is known, or the message of SQLite."""
+    """Return the kind of a file that is no database, if it is known, or the message of SQLite."""
     with suppress(OSError), open(path, "rb") as file:
         try:
             check_downloaded(file.read(100))
