@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kedro_hydraflow import Run, RunInfo
+from kedro_hydraflow import Run, RunInfo, iter_run_dirs
 from kedro_hydraflow.errors import ConfigError, ImplError, MissingKeyError
 from kedro_hydraflow.lookup import (
     are_objects,
@@ -157,3 +157,12 @@ def test_objects_are_those_that_no_configuration_has() -> None:
 def test_the_nearest_keys_of_a_key_that_a_run_has_take_no_implementation() -> None:
     (run,) = make_runs({"score": None}, impl_factory=fail)
     assert describe_nearest_keys(run, "score") == "similar keys: 'score'"
+
+
+def test_a_metric_is_found_without_its_prefix(sweep: Path) -> None:
+    run = Run.load(iter_run_dirs(sweep))[0]
+    for key in ("accuracy", "val/accuracy"):
+        with pytest.raises(MissingKeyError, match=rf"similar keys: 'metrics\.{key}'"):
+            run.get(key)
+    with pytest.raises(MissingKeyError, match=r"similar keys: 'tags\.stage'"):
+        run.get("stage")

@@ -118,7 +118,12 @@ def describe_nearest_keys(run: RunBase, key: str) -> str:
     kind = key.partition(".")[0]
     if kind in LOGGED_KINDS:
         known += [f"{kind}.{name}" for name in get_logged(run.info, kind)]
-    near = get_close_matches(key, known, n=3) or [k for k in known if k.endswith(f".{key}")][:3]
+    elif kind == key:  # a metric, say, without its prefix
+        with suppress(KedroHydraflowError):
+            logged = [k for k in LOGGED_KINDS if key in get_logged(run.info, k)]
+            known = [*(f"{k}.{key}" for k in logged), *known]
+    known = [k for k in dict.fromkeys(known) if k != key or key not in FACTS]
+    near = [k for k in known if k.endswith(f".{key}")][:3] or get_close_matches(key, known, n=3)
     return f"similar keys: {', '.join(map(repr, near))}" if near else "no similar keys"
 
 

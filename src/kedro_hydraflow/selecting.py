@@ -163,7 +163,7 @@ class Selector:
         return _ASK_OMEGACONF if data is None else self._plain.select(configuration, data, key)
 
     def _select_as_node(self, configuration: Configuration, key: str) -> Any:
-        """Return the result of `select`. Only a node makes a ``DictConfig`` of the configuration."""
+        """Return the result of `select`. Only nodes make a ``DictConfig`` of the configuration."""
         value = self._select_plain(configuration, key)
         if value is _ASK_OMEGACONF:
             with self._temporary.of(configuration) as cfg:

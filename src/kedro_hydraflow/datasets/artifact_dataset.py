@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"kedro.{__name__}")  # as in _search.py
 
 MISSING_POLICIES = ("raise", "skip")
 """What to do about runs that lack the artifact."""
@@ -244,7 +244,8 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             if hint:
                 lines.append(f"\n{hint}")
             raise NotFoundError(f"{summary}; set missing='skip' to skip them:{''.join(lines)}")
-        logger.info("%s: %s and are skipped", self._search.shown_location, summary)
+        level = logging.WARNING if len(lacking) == len(runs) else logging.INFO
+        logger.log(level, "%s: %s and are skipped", self._search.shown_location, summary)
         return runs.filter(present)
 
     def _load_frame(self, runs: RunCollection[Any], load_artifact: LoadArtifact) -> Any:
