@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 OBJECTS = frozenset({"cfg", "impl", "info", "run"})
 """The keys of whole objects, which win over attributes of these names."""
 
+_READ_AT_ONCE = frozenset({"job_name", *RECORDED_FACTS, *LOGGED_KINDS})
+"""The attributes of runs that are read for many at once."""
+
 
 class AnyRun(Protocol):
     """What a lookup needs of a run."""
@@ -176,7 +179,7 @@ class _Finder:
         self._is_fact = fact is not None
         self._is_logged = _is_logged(self._name)
         self._logged: list[Any] | None = None
-        self._is_prepared = False
+        self._is_to_be_read = self._is_logged or self._name in _READ_AT_ONCE
 
     def get(self, i: int, default: Any) -> Any:
         """Return the value for the run at a position, or the default, called if it can be.
@@ -197,8 +200,8 @@ class _Finder:
 
     def find(self, i: int) -> Any:
         """Return the value for the run at a position, MISSING without one."""
-        if not self._is_prepared:
-            self._is_prepared = True
+        if self._is_to_be_read:
+            self._is_to_be_read = False
             with suppress(KedroHydraflowError):  # then each run is read alone, and has its error
                 self._read_at_once()
         run = self._runs[i]
@@ -221,7 +224,7 @@ class _Finder:
             read_logged(infos, self._name)
         elif self._name == "job_name":
             find_missing_stores(infos)
-        elif self._name in RECORDED_FACTS:
+        else:
             read_facts(infos)
 
 

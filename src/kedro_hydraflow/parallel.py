@@ -140,7 +140,7 @@ def _iter_results(
         backend = "threading"
     try:
         parallel = Parallel(n_jobs=n_jobs, backend=backend, return_as="generator")
-    except ValueError:  # of multiprocessing, say: all results come at the end
+    except ValueError:  # as by multiprocessing: all results come at the end
         parallel = Parallel(n_jobs=n_jobs, backend=backend)
     results: Iterable[R] = parallel(delayed(function)(item) for item in items)
     return results
