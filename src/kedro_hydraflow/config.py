@@ -32,7 +32,7 @@ from kedro_hydraflow.yaml_reader import ConfigReader as ConfigReader
 from kedro_hydraflow.yaml_reader import PlainConfig as PlainConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 _TEXT = frozenset({str})
 
@@ -377,25 +377,22 @@ def update_plain(config: PlainConfig, key: str, value: Any) -> PlainConfig | Non
     return new
 
 
-def iter_leaves(
+def list_leaves(
     data: Mapping[Any, Any], path: tuple[Any, ...] = ()
-) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Yield the path and value of everything but mappings, unless they are empty."""
+) -> list[tuple[tuple[Any, ...], Any]]:
+    """Return the path and value of everything but mappings, unless they are empty."""
+    leaves: list[tuple[tuple[Any, ...], Any]] = []
     for name, value in data.items():
         if type(value) is dict and value:
-            yield from iter_leaves(value, (*path, name))
+            leaves += list_leaves(value, (*path, name))
         else:
-            yield (*path, name), value
+            leaves.append(((*path, name), value))
+    return leaves
 
 
 def flatten_config(data: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the values that `iter_leaves` yields, by dotted key."""
-    return {join_key(path): value for path, value in iter_leaves(data)}
-
-
-def join_key(path: tuple[Any, ...]) -> str:
-    """Return the dotted key of a path."""
-    return ".".join(map(str, path))
+    """Return the values of `list_leaves` by dotted key."""
+    return {".".join(map(str, path)): value for path, value in list_leaves(data)}
 
 
 _META_LINE = re.compile(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.columns import SCALARS, make_series
-from kedro_hydraflow.config import is_literal, iter_leaves, join_key
+from kedro_hydraflow.config import is_literal, list_leaves
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.run_info import read_histories
@@ -103,16 +103,17 @@ def _flatten_configs(configurations: Sequence[Configuration]) -> list[dict[str, 
     selector = Selector()
     rows = []
     for configuration in configurations:
-        is_shared = not configuration.has_dictconfig()
+        is_plain = not configuration.has_dictconfig()
         row: dict[str, Any] = {}
         for name, value in configuration.to_plain().items():
-            known = shared.get((id(value), name)) if is_shared else None
+            may_be_shared = is_plain and type(value) is dict
+            known = shared.get((id(value), name)) if may_be_shared else None
             if known is not None:
-                flat = known[1]
-            else:
-                flat = _flatten(configuration, {name: value}, selector)
-                if is_shared and type(value) is dict and is_literal(value):
-                    shared[id(value), name] = value, flat
+                row.update(known[1])
+                continue
+            flat = _flatten(configuration, {name: value}, selector)
+            if may_be_shared and is_literal(value):
+                shared[id(value), name] = value, flat
             row.update(flat)
         rows.append(row)
     return rows
@@ -121,7 +122,8 @@ def _flatten_configs(configurations: Sequence[Configuration]) -> list[dict[str, 
 def _flatten(
     configuration: Configuration, part: dict[Any, Any], selector: Selector
 ) -> dict[str, Any]:
-    return {
-        join_key(path): value if is_literal(value) else selector.resolve(configuration, path, value)
-        for path, value in iter_leaves(part)
-    }
+    flat = {}
+    for path, value in list_leaves(part):
+        resolved = value if is_literal(value) else selector.resolve(configuration, path, value)
+        flat[".".join(map(str, path))] = resolved
+    return flat

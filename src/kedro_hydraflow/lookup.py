@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 OBJECTS = frozenset({"cfg", "impl", "info", "run"})
 """The keys of whole objects, which win over attributes of these names."""
 
+_READ_AT_ONCE = frozenset({*FACTS, *LOGGED_KINDS})
+"""The attributes of runs that are read for many at once."""
+
 
 def get_value(run: RunBase, key: str, default: Any = MISSING) -> Any:
     """Return the value of a key, as ``Run.get`` explains it."""
@@ -172,7 +175,7 @@ class _Finder:
         self._is_fact = fact is not None
         self._is_logged = _is_logged(self._name)
         self._logged: list[Any] | None = None
-        self._is_prepared = False
+        self._is_to_be_read = self._is_logged or self._name in _READ_AT_ONCE
 
     def get(self, i: int, default: Any) -> Any:
         """Return the value for the run at a position, or the default, called if it can be.
@@ -195,8 +198,8 @@ class _Finder:
 
     def find(self, i: int) -> Any:
         """Return the value for the run at a position, MISSING without one."""
-        if not self._is_prepared:
-            self._is_prepared = True
+        if self._is_to_be_read:
+            self._is_to_be_read = False
             with suppress(KedroHydraflowError):  # then each run is read alone, and has its error
                 self._read_at_once()
         run = self._runs[i]

@@ -21,7 +21,7 @@ from kedro_hydraflow.errors import KedroHydraflowError
 from kedro_hydraflow.missing import MISSING
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Iterable, Sequence
 
 Path = tuple[Any, ...]
 """The keys and indexes that lead to a node."""
@@ -165,10 +165,11 @@ class Selector:
     def _select_as_node(self, configuration: Configuration, key: str) -> Any:
         """Return the result of `select`. Only nodes make a ``DictConfig`` of the configuration."""
         value = self._select_plain(configuration, key)
+        is_node = type(value) in _CONTAINERS
         if value is _ASK_OMEGACONF:
             with self._temporary.of(configuration) as cfg:
                 value = _ask_omegaconf(configuration, cfg, key)
-        is_node = type(value) in _CONTAINERS or isinstance(value, _NODES)
+            is_node = isinstance(value, _NODES)
         return select(configuration, key) if is_node else value
 
 
@@ -250,7 +251,7 @@ class _PlainSelector:
         except _AskOmegaConfError:
             return _ASK_OMEGACONF
 
-    def _walk(self, config: PlainConfig, path: Path, depth: int) -> tuple[Any, Path]:
+    def _walk(self, config: PlainConfig, path: Sequence[Any], depth: int) -> tuple[Any, Path]:
         """Return the value at a path and its real path; MISSING if there is none.
 
         The real path is another one if an interpolation on the way leads elsewhere.
@@ -308,17 +309,16 @@ class _PlainSelector:
         n_dots, names = _split_reference(token)
         if n_dots > len(path):
             raise _AskOmegaConfError
-        target = path[:-n_dots] if n_dots else ()
+        target = [*path[:-n_dots]] if n_dots else []
         for name in names:
             if name.startswith("${"):
                 name, _ = self._resolve_interpolation(config, name, path, depth + 1)
                 if type(name) is not str or not _NAME.fullmatch(name):
                     raise _AskOmegaConfError
-            target = (*target, name)
+            target.append(name)
         node, real_path = self._walk(config, target, depth + 1)
-        is_around = path[: len(real_path)] == real_path  # a node may not refer to what it is in
-        if node is MISSING or is_around:
-            raise _AskOmegaConfError
+        if node is MISSING or path[: len(real_path)] == real_path:
+            raise _AskOmegaConfError  # a node may not stand for what it is in
         return node, real_path
 
     def _resolve_all(self, config: PlainConfig, node: Any, path: Path, depth: int) -> Any:
