@@ -297,3 +297,12 @@ def test_a_key_status_of_configurations_may_have_any_value(tracking_dir: Trackin
     runs = load(tracking_dir.root)
     assert len(apply_filters(runs, [parse_filter("status == draft")]).runs) == 1
     assert len(apply_filters(runs, [parse_filter("status == neither")]).runs) == 0
+
+
+def test_a_null_in_a_configuration_takes_no_look_at_the_store(
+    tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking_dir.add_runs(3, lambda i: "note: null\n")
+    runs = load(tracking_dir.root)
+    monkeypatch.delattr("kedro_hydraflow.filters.get_store")
+    assert len(apply_filters(runs, [parse_filter("note == null")]).runs) == 3

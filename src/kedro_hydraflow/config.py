@@ -20,7 +20,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kedro_hydraflow.errors import ConfigError, MetadataError, prefix_error
+from kedro_hydraflow.errors import ConfigError, MetadataError, OptionError, prefix_error
 from kedro_hydraflow.yaml_reader import (
     SCALAR_TYPES,
     TEXT_LOADER,
@@ -296,6 +296,12 @@ def is_structured(value: object) -> bool:
     return isinstance(value, type) and (
         dataclasses.is_dataclass(value) or hasattr(value, "__attrs_attrs__")
     )
+
+
+def check_config_class(value: object) -> None:
+    """Raise OptionError unless the value is None or such a class."""
+    if value is not None and not is_structured(value):
+        raise OptionError(f"config_class: expected a dataclass, found {value!r}")
 
 
 def merge_config(config: PlainConfig, config_class: type | None) -> PlainConfig:

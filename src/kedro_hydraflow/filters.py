@@ -91,8 +91,10 @@ class Filter:
 
     def check_recorded(self, run: RunBase) -> None:
         """Raise FilterError if the key is a fact that the run's store does not record."""
+        if self._fact not in RECORDED_FACTS:
+            return  # without looking for the store, which may open a database
         store = get_store(run.info)
-        if self._fact in RECORDED_FACTS and not store.records_facts:
+        if not store.records_facts:
             raise FilterError(
                 f"filter {self.text!r}: {self._fact} is not recorded in {store.where}, but only in "
                 "what tracks runs of MLflow; give the database or the server, or leave the filter "

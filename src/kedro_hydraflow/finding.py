@@ -67,10 +67,10 @@ class Findings:
     other_experiments: list[str]
     failures: list[Failure]
 
-    def report(self, on_error: OnError, caller: str) -> None:
-        """Raise or log the failures."""
-        total = len(self.runs) + len(self.failures)
-        report(self.failures, total, on_error, what="runs and experiments", caller=caller)
+    @property
+    def total(self) -> int:
+        """The number of runs and experiments, with those that could not be read."""
+        return len(self.runs) + len(self.failures)
 
 
 def find_runs(search: Search, index: Index = NO_INDEX) -> Findings:
@@ -191,7 +191,13 @@ class RunDirs(Iterator["AnyPath"]):
         """Return an iterator of the remaining runs. Once it has begun, the index is ignored."""
         if self._infos is None:
             found = find_runs(self.search, index)
-            found.report(self.search.on_error, "iter_run_dirs")
+            report(
+                found.failures,
+                found.total,
+                self.search.on_error,
+                what="runs and experiments",
+                caller="iter_run_dirs",
+            )
             self._infos = iter(found.runs)
         return self._infos
 

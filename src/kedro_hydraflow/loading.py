@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from kedro_hydraflow.config import SharedLock, is_structured, merge_config
+from kedro_hydraflow.config import SharedLock, check_config_class, merge_config
 from kedro_hydraflow.errors import (
     ConfigError,
     Failure,
@@ -89,8 +89,7 @@ class LoadOptions:
     def __post_init__(self) -> None:
         if self.impl_factory is not None and not callable(self.impl_factory):
             raise OptionError(f"impl_factory: expected a callable, found {self.impl_factory!r}")
-        if self.config_class is not None and not is_structured(self.config_class):
-            raise OptionError(f"config_class: expected a dataclass, found {self.config_class!r}")
+        check_config_class(self.config_class)
         if not isinstance(self.n_jobs, int) or isinstance(self.n_jobs, bool):
             raise OptionError(
                 f"n_jobs: expected an integer, found {self.n_jobs!r}; use 0 or 1 for this "
@@ -116,13 +115,13 @@ def load_run_dirs(
     if not isinstance(run_dirs, Iterable):
         raise OptionError(f"run_dir: expected a path, a URL or several of them, found {run_dirs!r}")
     index = options.open_index()
+    was_searched = isinstance(run_dirs, RunDirs)
     if isinstance(run_dirs, RunDirs):
         if storage_options and storage_options != run_dirs.search.source.storage_options:
             raise OptionError("storage_options: pass them to iter_run_dirs, not to Run.load")
         infos = list(run_dirs.iter_infos(index))
     else:
         infos = _make_infos(run_dirs, storage_options)
-    was_searched = isinstance(run_dirs, RunDirs)
     loaded = load_runs(infos, run_class, options, index, was_searched=was_searched)
     report(loaded.failures, len(infos), options.on_error, caller="Run.load")
     return loaded.runs
@@ -221,13 +220,13 @@ def _iter_batches(
     index = options.open_index()
     store = open_store(search.source, index)
     listing = store.list_runs(find_experiments(store, search))
-    total = sum(len(part.names) for part in listing.experiments)
+    total = _count(listing.experiments)
     n_failures = len(listing.failures)
     report(listing.failures, total + n_failures, search.on_error, what="runs and experiments")
     with progress_bar(total, show=progress) as advance:
         for batch in _cut(listing.experiments, batch_size):
             yield _load_batch(store, batch, search, options, index)
-            advance(sum(len(part.names) for part in batch))
+            advance(_count(batch))
 
 
 def _load_batch(
@@ -235,9 +234,12 @@ def _load_batch(
 ) -> RunCollection[Run[Any, Any]]:
     infos, failures = read_infos(store, batch, search)
     loaded = load_runs(infos, Run, options, index, was_searched=True)
-    n_listed = sum(len(part.names) for part in batch)
-    report([*failures, *loaded.failures], n_listed, search.on_error)
+    report([*failures, *loaded.failures], _count(batch), search.on_error)
     return loaded.runs
+
+
+def _count(listed: Sequence[RunNames]) -> int:
+    return sum(len(part.names) for part in listed)
 
 
 def _cut(listed: Sequence[RunNames], batch_size: int) -> Iterator[list[RunNames]]:
@@ -289,14 +291,13 @@ def load_runs(
     empty = _merge_nothing(config_class)
     lock = SharedLock()
     for info, read in zip(infos, configs, strict=True):
-        config = read
         if isinstance(read, NotARunError) and was_searched:
             logger.warning("skipped: %s", read)
             continue
-        if isinstance(read, RunNotFoundError) or (read is None and is_absent_locally(info)):
+        is_absent = isinstance(read, RunNotFoundError)
+        if is_absent or (read is None and is_absent_locally(info)):
             absent.append(info)
-        if read is None or isinstance(read, RunNotFoundError):
-            config = empty
+        config = empty if read is None or is_absent else read
         if isinstance(config, Exception):
             is_stray = isinstance(config, NotARunError)
             where = get_place(info).url if is_stray else get_config_url(info)

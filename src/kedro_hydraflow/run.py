@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow.columns import is_numpy
-from kedro_hydraflow.config import SharedLock, flatten_config, is_structured
+from kedro_hydraflow.config import SharedLock, check_config_class, flatten_config
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.frames import make_history_frame, make_literal
 from kedro_hydraflow.impl import ImplFactory, build_impl
@@ -99,8 +99,7 @@ class Run(RunFiles, Generic[C, I]):
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         check_storage_options(storage_options)
-        if config_class is not None and not is_structured(config_class):
-            raise OptionError(f"config_class: expected a dataclass, found {config_class!r}")
+        check_config_class(config_class)
         record = make_run_record(locate(check_location("run_dir", run_dir), storage_options))
         self._set_up(make_info(record), impl_factory, config_class)
 
@@ -475,9 +474,7 @@ class Run(RunFiles, Generic[C, I]):
         """
         if isinstance(key, str):
             dotted = to_dotted(key)
-            if force or not self._has(dotted):
-                if not force:
-                    self._check_free(dotted)
+            if force or self._is_unset(dotted):
                 self._set(dotted, value(self) if callable(value) else value)
             return
         keys = list(map(to_dotted, key))
@@ -485,27 +482,29 @@ class Run(RunFiles, Generic[C, I]):
             return
         values = _check_values(keys, value(self) if callable(value) else value)
         for k, v in zip(keys, values, strict=True):
-            if force or not self._has(k):
-                if not force:
-                    self._check_free(k)
+            if force or self._is_unset(k):
                 self._set(k, v)
 
     def _has(self, key: str) -> bool:
         return select(get_configuration(self), key) is not MISSING
 
-    def _check_free(self, key: str) -> None:
-        """Raise OptionError if a value, which is no mapping or list, is in the way of a key."""
+    def _is_unset(self, key: str) -> bool:
+        """Whether a key has no value.
+
+        Raises:
+            OptionError: If it cannot have one, because another value is in its way.
+        """
+        if self._has(key):
+            return False
         parent = key.rpartition(".")[0]
-        while parent:
-            found = select(get_configuration(self), parent)
-            if found is not MISSING:
-                if found is not None and not OmegaConf.is_config(found):
-                    raise OptionError(
-                        f"run {self.info.run_id}: cannot set {key!r}, because {parent!r} is "
-                        f"{found!r}; with force=True it is replaced"
-                    )
-                return
+        while parent and (found := select(get_configuration(self), parent)) is MISSING:
             parent = parent.rpartition(".")[0]
+        if parent and found is not None and not OmegaConf.is_config(found):
+            raise OptionError(
+                f"run {self.info.run_id}: cannot set {key!r}, because {parent!r} is {found!r}; "
+                "with force=True it is replaced"
+            )
+        return True
 
     def _set(self, key: str, value: Any) -> None:
         # OmegaConf does not take arrays and numbers of NumPy.

@@ -17,7 +17,7 @@ from kedro_hydraflow.errors import (
     StorageError,
     UnreachableError,
 )
-from kedro_hydraflow.storage import locate
+from kedro_hydraflow.storage import group_positions, locate
 from kedro_hydraflow.stores.find import find_layouts, find_stores
 from kedro_hydraflow.stores.record import LOGGED_KINDS as LOGGED_KINDS
 from kedro_hydraflow.stores.record import (
@@ -31,7 +31,7 @@ from kedro_hydraflow.stores.record import RECORDED_FACTS as RECORDED_FACTS
 from kedro_hydraflow.stores.run_folder import check_not_above
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from kedro_hydraflow.config import PlainConfig
     from kedro_hydraflow.errors import OnError
@@ -450,12 +450,9 @@ def read_hydra_files(infos: Sequence[RunInfo], kind: str) -> list[Any | KedroHyd
         again.
     """
     find_missing_layouts(infos)
-    groups: dict[Store, list[RunInfo]] = {}
-    for info in infos:
-        if kind not in (info._logged or ()):
-            groups.setdefault(get_layout(info), []).append(info)
+    unread = [info for info in infos if kind not in (info._logged or ())]
     failures: dict[int, KedroHydraflowError] = {}
-    for layout, group in groups.items():
+    for layout, group in _group(unread, get_layout):
         contents = layout.read_hydra_files(_get_records(group), kind)
         for info, content in zip(group, contents, strict=True):
             if isinstance(content, KedroHydraflowError):
@@ -604,15 +601,14 @@ def _get_records(infos: Sequence[RunInfo]) -> list[RunRecord]:
     return [get_record(info) for info in infos]
 
 
-def _group_by_store(infos: Sequence[RunInfo]) -> Iterable[tuple[Store, list[RunInfo]]]:
-    """Return the stores of the runs, each with its runs."""
+def _group_by_store(infos: Sequence[RunInfo]) -> list[tuple[Store, list[RunInfo]]]:
+    """Return the stores that track the runs, each with its runs."""
     find_missing_stores(infos)
-    groups: dict[Store, list[RunInfo]] = {}
-    last = None
-    for info in infos:
-        store = get_store(info)
-        if store is not last:
-            group = groups.setdefault(store, [])
-            last = store
-        group.append(info)
-    return groups.items()
+    return _group(infos, get_store)
+
+
+def _group(
+    infos: Sequence[RunInfo], get: Callable[[RunInfo], Store]
+) -> list[tuple[Store, list[RunInfo]]]:
+    groups = group_positions(map(get, infos))
+    return [(store, [infos[i] for i in positions]) for store, positions in groups.items()]

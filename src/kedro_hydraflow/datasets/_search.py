@@ -16,7 +16,6 @@ from kedro_hydraflow.loading import LoadOptions, load_runs
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_info import is_known_as_deleted
 from kedro_hydraflow.source import Layout, Source, check_location, show_location
-from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores import ExperimentFilter, open_store
 
 if TYPE_CHECKING:
@@ -121,15 +120,14 @@ class RunSearch:
         if self.include_deleted is None:
             selected = selected.filter(lambda run: not is_known_as_deleted(run.info))
         failures = [*found.failures, *loaded.failures, *filtered.failures]
-        total = len(found.runs) + len(found.failures)
-        report(failures, total, self.on_error, what="runs and experiments")
+        report(failures, found.total, self.on_error, what="runs and experiments")
         has_match = bool(found.experiments or not found.other_experiments)
         if not has_match:
             self._warn_no_experiment(found.other_experiments)
-        steps = [f"{len(loaded.runs)} runs of {len(found.experiments)} experiments"]
+        n_runs = len(loaded.runs if is_wanted is None else found.runs)
+        steps = [f"{n_runs} runs of {len(found.experiments)} experiments"]
         if is_wanted is not None:
-            steps.insert(0, f"{len(found.runs)} runs of {len(found.experiments)} experiments")
-            steps[1] = f"{len(loaded.runs)} with the run_id"
+            steps.append(f"{len(loaded.runs)} with the run_id")
         counted = zip(filtered.counts, filters, strict=True)
         steps += [f"{count} after {condition.text!r}" for count, condition in counted]
         if len(selected) < len(filtered.runs):
@@ -153,10 +151,11 @@ class RunSearch:
 
     def exists(self) -> bool:
         """Whether the tracking directory, database or server exists, even if it has no runs."""
-        if self.path is not None and locate(self.path, self.storage_options).is_dir():
+        source = self._make_search().source
+        if self.path is not None and source.locate().is_dir():
             return True
         try:
-            open_store(self._make_search().source).find_experiments(())
+            open_store(source).find_experiments(())
         except NotFoundError:
             return False
         return True

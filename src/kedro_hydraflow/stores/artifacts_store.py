@@ -10,7 +10,6 @@ Experiments are named after Hydra's job name. There are no facts, metrics, param
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -29,7 +28,6 @@ from kedro_hydraflow.stores.record import (
     ExperimentRecord,
     Experiments,
     FoundRuns,
-    RunListing,
     RunNames,
     RunRecord,
     is_run_id,
@@ -55,18 +53,6 @@ class ArtifactsStore(UntrackedStore):
     Args:
         place: The directory that holds the experiments.
     """
-
-    records_facts = False
-    finds_folders = True
-
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        self._place = place
-
-    @property
-    @override
-    def where(self) -> str:
-        return self._place.url
 
     @override
     def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
@@ -144,19 +130,6 @@ class ArtifactsStore(UntrackedStore):
         return [name if isinstance(name, str) else "" for name in names]
 
     @override
-    def list_runs(
-        self, experiments: Sequence[ExperimentRecord], limit: int | None = None
-    ) -> RunListing:
-        failures: list[Failure] = []
-        listed = []
-        for experiment in experiments:
-            names = experiment.run_names
-            if names is None:
-                names = self._list_names(experiment, failures)
-            # Every run refers to this record: do not keep the names of all runs alive with it.
-            listed.append(RunNames(replace(experiment, run_names=None), list(names[:limit])))
-        return RunListing(listed, failures)
-
     def _list_names(self, experiment: ExperimentRecord, failures: list[Failure]) -> tuple[str, ...]:
         for folder, entries in _list_present([experiment], failures):
             run_ids = _get_run_ids(entries)

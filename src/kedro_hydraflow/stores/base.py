@@ -15,18 +15,17 @@ from typing_extensions import override
 from kedro_hydraflow.errors import KedroHydraflowError, OptionError
 from kedro_hydraflow.storage import Parsed, Place, read_parsed_in
 from kedro_hydraflow.stores.hydra_files import HydraReader, parse_overrides
-from kedro_hydraflow.stores.record import ModelRecord, is_finished
+from kedro_hydraflow.stores.record import ModelRecord, RunListing, RunNames, is_finished
 
 if TYPE_CHECKING:
     from kedro_hydraflow.config import ConfigReader, PlainConfig
+    from kedro_hydraflow.errors import Failure
     from kedro_hydraflow.stores.record import (
         ExperimentRecord,
         Experiments,
         Facts,
         FoundRuns,
         Point,
-        RunListing,
-        RunNames,
         RunRecord,
     )
 
@@ -144,8 +143,12 @@ class Store(ABC):
     @property
     def config_file(self) -> str:
         """The path of the configuration, relative to the run directory."""
+        return self._get_relative(CONFIG_FILE)
+
+    def _get_relative(self, artifact: str) -> str:
+        """Return the path of an artifact, relative to the run directory."""
         folder = self.artifacts_folder
-        return f"{folder}/{CONFIG_FILE}" if folder else CONFIG_FILE
+        return f"{folder}/{artifact}" if folder else artifact
 
     def config_url(self, record: RunRecord) -> str:
         """Return the URL of a run's configuration, for messages."""
@@ -178,10 +181,9 @@ class Store(ABC):
             kind: ``hydra``, Hydra's own configuration, for what ``hydra.yaml`` has below the key
                 ``hydra``; or ``overrides``, for the list of text in ``overrides.yaml``.
         """
-        file = f"{HYDRA_FOLDER}/{kind}.yaml"
-        folder = self.artifacts_folder
+        file = self._get_relative(f"{HYDRA_FOLDER}/{kind}.yaml")
         parse = HydraReader().read if kind == "hydra" else parse_overrides
-        return read_parsed_in(records, f"{folder}/{file}" if folder else file, parse).values
+        return read_parsed_in(records, file, parse).values
 
     def get_run_errors(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
         """Return an error for each record whose directory is not a run, None for a run.
@@ -305,7 +307,41 @@ class Store(ABC):
 
 
 class UntrackedStore(Store):
-    """The base class of stores without tracking data: nothing is recorded about their runs."""
+    """The base class of stores without tracking data: nothing is recorded about their runs.
+
+    Args:
+        place: The directory that holds the runs.
+    """
+
+    records_facts = False
+    finds_folders = True
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self._place = place
+
+    @property
+    @override
+    def where(self) -> str:
+        return self._place.url
+
+    @override
+    def list_runs(
+        self, experiments: Sequence[ExperimentRecord], limit: int | None = None
+    ) -> RunListing:
+        failures: list[Failure] = []
+        listed = []
+        for experiment in experiments:
+            names = experiment.run_names
+            if names is None:
+                names = self._list_names(experiment, failures)
+            # Every run refers to this record: do not keep the names of all runs alive with it.
+            listed.append(RunNames(replace(experiment, run_names=None), list(names[:limit])))
+        return RunListing(listed, failures)
+
+    @abstractmethod
+    def _list_names(self, experiment: ExperimentRecord, failures: list[Failure]) -> tuple[str, ...]:
+        """Return the names of an experiment's runs, listed anew, and add the failures."""
 
     @override
     def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:

@@ -21,7 +21,6 @@ from kedro_hydraflow.errors import (
     Failure,
     KedroHydraflowError,
     NotFoundError,
-    RunNotFoundError,
     StorageError,
 )
 from kedro_hydraflow.index import NO_INDEX, Index
@@ -58,6 +57,7 @@ from kedro_hydraflow.stores.record import (
     RunRecord,
     find_output_id,
 )
+from kedro_hydraflow.stores.run_folder import make_absent_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,21 +85,13 @@ class HydraStore(UntrackedStore):
     """
 
     artifacts_folder = ""
-    records_facts = False
-    finds_folders = True
 
     def __init__(
         self, place: Place, tree: OutputTree | None = None, index: Index = NO_INDEX
     ) -> None:
         super().__init__(place)
-        self._place = place
         self._tree = tree
         self._index = index
-
-    @property
-    @override
-    def where(self) -> str:
-        return self._place.url
 
     # Finding ---------------------------------------------------------------------------------
 
@@ -196,16 +188,10 @@ class HydraStore(UntrackedStore):
     def list_runs(
         self, experiments: Sequence[ExperimentRecord], limit: int | None = None
     ) -> RunListing:
-        failures: list[Failure] = []
-        listed = []
-        for experiment in experiments:
-            names = experiment.run_names
-            if names is None:
-                names = self._list_names(experiment, failures)
-            # Every run refers to this record: do not keep the names of all runs alive with it.
-            listed.append((replace(experiment, run_names=None), names[:limit]))
-        return RunListing(_order(listed), failures)
+        listing = super().list_runs(experiments, limit)
+        return replace(listing, experiments=_order(listing.experiments))
 
+    @override
     def _list_names(self, experiment: ExperimentRecord, failures: list[Failure]) -> tuple[str, ...]:
         """Return the names of an experiment's runs, listed anew."""
         try:
@@ -243,7 +229,7 @@ class HydraStore(UntrackedStore):
             if isinstance(is_run, KedroHydraflowError):
                 errors.append(is_run)
             elif isinstance(entries, NotFoundError):
-                errors.append(RunNotFoundError(f"there is no run directory {record.url!r}"))
+                errors.append(make_absent_error(record))
             elif isinstance(entries, StorageError):
                 errors.append(entries)
             else:
@@ -338,23 +324,23 @@ def _join_id(experiment_id: str, name: str) -> str:
     return f"{experiment_id}/{name}" if experiment_id and name not in HYDRA_FOLDERS else name
 
 
-def _order(listed: Sequence[tuple[ExperimentRecord, Sequence[str]]]) -> list[RunNames]:
+def _order(listed: Sequence[RunNames]) -> list[RunNames]:
     """Return runs sorted by job name, then by directory, with numbers sorted by value."""
     keyed = [
-        ((experiment.experiment_name or "", *_path_key(experiment)), experiment, names)
-        for experiment, names in listed
+        ((part.experiment.experiment_name or "", *_path_key(part.experiment)), part)
+        for part in listed
     ]
     keyed.sort(key=lambda item: item[0])
-    if not any(inner[: len(outer)] == outer for (outer, _, _), (inner, _, _) in pairwise(keyed)):
-        return [RunNames(experiment, list(names)) for _, experiment, names in keyed]
+    if not any(inner[: len(outer)] == outer for (outer, _), (inner, _) in pairwise(keyed)):
+        return [part for _, part in keyed]
     # One directory is in another, so their runs may alternate.
     runs = [
         ((*key, natural_key(name)), i, name)
-        for i, (key, _, names) in enumerate(keyed)
-        for name in names
+        for i, (key, part) in enumerate(keyed)
+        for name in part.names
     ]
     return [
-        RunNames(keyed[i][1], [name for _, _, name in group])
+        replace(keyed[i][1], names=[name for _, _, name in group])
         for i, group in groupby(sorted(runs), key=lambda run: run[1])
     ]
 

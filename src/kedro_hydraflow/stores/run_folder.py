@@ -43,10 +43,7 @@ def get_folder_errors(places: Sequence[Place]) -> list[KedroHydraflowError | Non
     unsure = []
     for i, (place, entries) in enumerate(zip(places, list_places(places), strict=True)):
         if isinstance(entries, NotFoundError):
-            if isinstance(place.storage, LocalStorage) and os.path.isfile(place.path):
-                errors.append(_make_file_error(place))
-            else:
-                errors.append(RunNotFoundError(f"there is no run directory {place.url!r}"))
+            errors.append(make_absent_error(place))
         elif isinstance(entries, StorageError):
             errors.append(entries)
         elif any(entry.name == "artifacts" and entry.is_dir for entry in entries):
@@ -64,8 +61,17 @@ def get_folder_errors(places: Sequence[Place]) -> list[KedroHydraflowError | Non
     return errors
 
 
-def _make_file_error(place: Place) -> NotARunError:
-    return NotARunError(f"{place.url} is not a run directory, but a file")
+def make_absent_error(place: Place) -> NotARunError:
+    """Return the error for a directory that does not exist, or that is a file."""
+    if _is_local_file(place):
+        return NotARunError(f"{place.url} is not a run directory, but a file")
+    return RunNotFoundError(f"there is no run directory {place.url!r}")
+
+
+def _is_local_file(place: Place) -> bool:
+    return isinstance(place.storage, LocalStorage) and os.path.isfile(
+        place.storage.get_identity(place.path)
+    )
 
 
 def _make_error(place: Place, entries: Sequence[Entry]) -> NotARunError:
@@ -78,8 +84,8 @@ def _make_error(place: Place, entries: Sequence[Entry]) -> NotARunError:
 
 def check_not_above(place: Place) -> None:
     """Raise NotARunError if runs are below the directory, one or two levels down."""
-    if isinstance(place.storage, LocalStorage) and os.path.isfile(place.path):
-        raise _make_file_error(place)
+    if _is_local_file(place):
+        raise make_absent_error(place)
     entries = place.list()
     listings = list_places([place.join(entry.name) for entry in entries if entry.is_dir])
     inner = [entry for some in listings if isinstance(some, list) for entry in some]
