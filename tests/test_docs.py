@@ -37,6 +37,7 @@ INTERNAL = {
     "get_place",
     "get_record",
     "get_store",
+    "may_be_elsewhere",
     "read_config",
 }
 """Methods for the other modules of the package."""

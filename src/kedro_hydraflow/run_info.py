@@ -58,7 +58,7 @@ class RunInfo:
         0.061
     """
 
-    __slots__ = ("_failure", "_layout", "_logged", "_record", "_run_dir", "_store")
+    __slots__ = ("_failure", "_is_located", "_layout", "_logged", "_record", "_run_dir", "_store")
 
     _record: RunRecord
     _store: Store | None
@@ -74,6 +74,9 @@ class RunInfo:
     _failure: Exception | None
     """The error of reading the facts, until it is raised."""
 
+    _is_located: bool
+    """Whether the artifacts are known to be where the record says."""
+
     _run_dir: AnyPath | None
 
     def __init__(self, run_dir: AnyPath) -> None:
@@ -86,6 +89,7 @@ class RunInfo:
         self._layout = layout
         self._logged = None if record.logged is None else {**record.logged}
         self._failure = None
+        self._is_located = record.artifacts_dir is not None
         self._run_dir = None  # made on first use: loading many runs takes text paths
 
     @classmethod
@@ -124,6 +128,7 @@ class RunInfo:
             record.facts,
             self._logged,
             self._store,
+            record.artifacts_dir,
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RunInfo:
@@ -209,8 +214,20 @@ class RunInfo:
         return self._layout
 
     def get_artifacts(self) -> Place:
-        """Return the place of the artifacts directory, which need not exist."""
+        """Return the place of the artifacts directory, which need not exist.
+
+        Raises:
+            StorageError: If the storage denies access or cannot be reached.
+        """
+        if self.may_be_elsewhere():
+            (error,) = find_artifacts([self])
+            if error is not None:
+                raise error
         return self.get_layout().artifacts(self._record)
+
+    def may_be_elsewhere(self) -> bool:
+        """Whether `get_artifacts` has to look for the artifacts."""
+        return not self._is_located and self.get_layout().may_be_elsewhere(self._record)
 
     def get_config_url(self) -> str:
         """Return the URL of the configuration file, for messages."""
@@ -228,9 +245,16 @@ class RunInfo:
         """
         layout = self.get_layout()
         (config,) = layout.read_configs([self._record], ConfigReader()).values
+        if config is None and not self._is_located:
+            (error,) = find_artifacts([self])
+            if error is not None:
+                raise error
+            if self._record.artifacts_dir is not None:
+                (config,) = layout.read_configs([self._record], ConfigReader()).values
         if isinstance(config, KedroHydraflowError):
             raise config
         if config is not None:
+            self._is_located = True
             return config
         (error,) = layout.get_run_errors([self._record])
         if isinstance(error, RunNotFoundError) or (error is None and is_absent_locally(self)):
@@ -284,13 +308,43 @@ def rebuild_info(
     facts: Facts | None,
     logged: dict[str, Any] | None,
     store: Store | None,
+    artifacts_dir: Place | None,
 ) -> RunInfo:
     """Return the info of a run that was pickled."""
-    record = RunRecord(storage, path, run_id, experiment, facts, logged)
+    record = RunRecord(storage, path, run_id, experiment, facts, logged, artifacts_dir)
     return RunInfo.from_record(record, store)
 
 
 # Reading many runs at once -------------------------------------------------------------------
+
+
+def find_artifacts(infos: Sequence[RunInfo]) -> list[KedroHydraflowError | None]:
+    """Find the artifacts of many runs at once, for `RunInfo.get_artifacts`.
+
+    It is meant for runs without a configuration in their directory.
+
+    Returns:
+        For each run None, or the error.
+    """
+    errors: dict[int, KedroHydraflowError] = {}
+    groups: dict[Store, list[RunInfo]] = {}
+    for info in infos:
+        groups.setdefault(info.get_layout(), []).append(info)
+    for layout, group in groups.items():
+        found = layout.find_artifacts(_get_records(group))
+        for info, record in zip(group, found, strict=True):
+            if isinstance(record, KedroHydraflowError):
+                errors[id(info)] = record
+            else:
+                info._record = record
+                info._is_located = True
+    return [errors.get(id(info)) for info in infos]
+
+
+def keep_artifacts(infos: Iterable[RunInfo]) -> None:
+    """Note that the artifacts of runs are where their records say."""
+    for info in infos:
+        info._is_located = True
 
 
 def read_facts(infos: Iterable[RunInfo]) -> None:
@@ -401,6 +455,18 @@ def warn_of_absent(infos: Sequence[RunInfo]) -> None:
             where,
             hint,
         )
+
+
+def warn_of_no_config(info: RunInfo, n_runs: int) -> None:
+    """Log that none of so many runs has a configuration, and where that of one was looked for."""
+    looked = " and ".join(info.get_layout().list_config_locations(info.get_record()))
+    runs = "the run has no" if n_runs == 1 else f"none of {n_runs} runs has a"
+    logger.warning(
+        "%s configuration: looked for %s of %s; give artifact_root if the artifacts are elsewhere",
+        runs,
+        looked,
+        info.run_id,
+    )
 
 
 def find_missing_stores(infos: Iterable[RunInfo]) -> None:

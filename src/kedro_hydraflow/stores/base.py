@@ -33,8 +33,14 @@ ExperimentFilter = str | Sequence[str] | Callable[[str], bool] | None
 DEFAULT_EXPERIMENT_ID = "0"
 """The ID of the experiment "Default". Every MLflow store has it; HydraFlow never uses it."""
 
+DEFAULT_EXPERIMENT_NAME = "Default"
+"""Its name where a store records no names."""
+
 CONFIG_FILE = ".hydra/config.yaml"
 """The file with a run's configuration, relative to the artifacts directory."""
+
+SAMPLE_SIZE = 100
+"""The number of runs of an experiment to look at, to see whether it has any."""
 
 
 class Store(ABC):
@@ -82,8 +88,18 @@ class Store(ABC):
     # Finding ---------------------------------------------------------------------------------
 
     @abstractmethod
-    def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
-        """Return the experiments that match. Deleted experiments and "Default" are excluded.
+    def find_experiments(
+        self, experiment_names: ExperimentFilter = None, *, include_default: bool = False
+    ) -> Experiments:
+        """Return the experiments that match. Deleted experiments are excluded.
+
+        The experiment 0, "Default", matches only its literal name in ``experiment_names``, never
+        a glob, a callable or no filter.
+
+        Args:
+            experiment_names: The experiments to include.
+            include_default: Whether globs, callables and no filter match "Default" too, as for a
+                search by run ID.
 
         Raises:
             StorageError: If the experiments cannot be listed.
@@ -116,12 +132,37 @@ class Store(ABC):
                 them only if that needs no extra request per run.
         """
 
+    def has_active_runs(self, experiments: Sequence[ExperimentRecord]) -> bool:
+        """Whether there are runs in the experiments that are not deleted. Reads only a few."""
+        listing = self.list_runs(experiments, SAMPLE_SIZE)
+        some = [part.take(0, SAMPLE_SIZE) for part in listing.experiments]
+        return bool(self.read_runs(some).records)
+
     # Locations -------------------------------------------------------------------------------
 
     def artifacts(self, record: RunRecord) -> Place:
         """Return the artifacts directory of a run. It does not have to exist."""
+        if record.artifacts_dir is not None:
+            return record.artifacts_dir
         folder = self.artifacts_folder
         return record.join(folder) if folder else Place(record.storage, record.path)
+
+    def may_be_elsewhere(self, record: RunRecord) -> bool:  # noqa: ARG002
+        """Whether `find_artifacts` may find another artifacts directory than `artifacts`.
+
+        Nothing is read.
+        """
+        return False
+
+    def find_artifacts(
+        self, records: Sequence[RunRecord]
+    ) -> Sequence[RunRecord | KedroHydraflowError]:
+        """Return the records with the artifacts directories that exist, or the error.
+
+        This takes requests for each run. It is meant for runs that have no configuration in
+        their `artifacts`.
+        """
+        return records
 
     @property
     def config_file(self) -> str:
@@ -132,6 +173,10 @@ class Store(ABC):
     def config_url(self, record: RunRecord) -> str:
         """Return the URL of a run's configuration, for messages."""
         return self.artifacts(record).join(CONFIG_FILE).url
+
+    def list_config_locations(self, record: RunRecord) -> list[str]:
+        """Return where a run's configuration is looked for, for messages."""
+        return [self.config_url(record)]
 
     def read_configs(
         self, records: Sequence[RunRecord], reader: ConfigReader
@@ -146,6 +191,9 @@ class Store(ABC):
             For each run, its configuration (None if there is none, or the error) and the
             validator of its `config_file`.
         """
+        if any(record.artifacts_dir is not None for record in records):
+            places = [self.artifacts(record) for record in records]
+            return read_parsed_in(places, CONFIG_FILE, reader.read)
         return read_parsed_in(records, self.config_file, reader.read)
 
     def get_run_errors(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
@@ -236,13 +284,45 @@ def make_name_filter(experiment_names: ExperimentFilter) -> Callable[[str], bool
         return lambda _: True
     if callable(experiment_names):
         return experiment_names
+    patterns = list_patterns(experiment_names)
+    return lambda name: any(name == p or fnmatchcase(name, p) for p in patterns)
+
+
+def make_experiment_filter(
+    experiment_names: ExperimentFilter, *, include_default: bool
+) -> Callable[[str, str], bool]:
+    """Return a predicate on the ID and name of an experiment, for `Store.find_experiments`."""
+    matches = make_name_filter(experiment_names)
+    literal = [name for name in list_patterns(experiment_names) if not is_glob(name)]
+
+    def match(experiment_id: str, name: str) -> bool:
+        if experiment_id == DEFAULT_EXPERIMENT_ID and not include_default:
+            return name in literal
+        return matches(name)
+
+    return match
+
+
+def list_patterns(experiment_names: ExperimentFilter) -> Sequence[str]:
+    """Return the names and globs in a filter; none if it is a callable or None.
+
+    Raises:
+        OptionError: If the value is not an `ExperimentFilter`.
+    """
+    if experiment_names is None or callable(experiment_names):
+        return ()
     patterns = (experiment_names,) if isinstance(experiment_names, str) else experiment_names
     if not isinstance(patterns, Sequence) or not all(isinstance(p, str) for p in patterns):
         raise OptionError(
             "experiment_names: expected a name or glob, a list of them, or a callable, "
             f"found {experiment_names!r}"
         )
-    return lambda name: any(name == p or fnmatchcase(name, p) for p in patterns)
+    return patterns
+
+
+def is_glob(pattern: str) -> bool:
+    """Whether a name in ``experiment_names`` has wildcards."""
+    return any(wildcard in pattern for wildcard in "*?[")
 
 
 def restore_infinity(value: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from kedro_hydraflow.errors import (
     RunNotFoundError,
     StorageError,
 )
-from kedro_hydraflow.storage import Entry, Place, list_places
+from kedro_hydraflow.storage import Entry, LocalStorage, Place, list_places
 from kedro_hydraflow.stores.meta_file import META_FILE, is_run_meta, read_metas
 
 if TYPE_CHECKING:
@@ -74,6 +75,24 @@ def check_not_above(place: Place) -> None:
             "<tracking directory>/<experiment_id>/<run_id>. To load all runs, pass the tracking "
             "directory to iter_run_dirs, and the result to Run.load"
         )
+
+
+def take_sample(folder: Place, names: Sequence[str]) -> list[Place]:
+    """Return a few of the run directories in a folder: the first, the last and one between.
+
+    On a disk, they are those of the runs with a ``meta.yaml``, if there are any.
+    """
+    if isinstance(folder.storage, LocalStorage):
+        local = folder.storage.get_identity(folder.path)
+        names = [n for n in names if os.path.lexists(os.path.join(local, n, META_FILE))] or names
+    positions = dict.fromkeys((0, len(names) // 2, len(names) - 1)) if names else ()
+    return [folder.join(names[i]) for i in positions]
+
+
+def has_run_meta(run_dirs: Sequence[Place]) -> bool:
+    """Whether any of the runs has a ``meta.yaml``, even one that cannot be read."""
+    metas = read_metas(run_dirs)
+    return any(isinstance(m, Exception) or (m is not None and is_run_meta(m)) for m in metas)
 
 
 def is_run_id(name: str) -> bool:
