@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.datasets._base import import_object, is_importable_path
@@ -16,7 +15,6 @@ from kedro_hydraflow.loading import LoadOptions, load_runs
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_info import is_known_as_deleted
 from kedro_hydraflow.source import Source, check_location, show_location
-from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores import ExperimentFilter, open_store
 
 if TYPE_CHECKING:
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
     from kedro_hydraflow.storage import Location
 
 logger = logging.getLogger(__name__)
-
-_MAX_SHOWN = 10
-"""Maximum number of experiment names in a warning."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +102,6 @@ class RunSearch:
         failures = [*found.failures, *loaded.failures, *undecided]
         total = len(found.runs) + len(found.failures)
         report(failures, total, self.on_error, what="runs and experiments")
-        if not found.experiments and found.other_experiments:
-            self._warn_no_experiment(found.other_experiments)
         logger.info(
             "%s: %d runs of %d experiments, %d after filters",
             self.shown_location,
@@ -119,8 +112,11 @@ class RunSearch:
         return selected
 
     def find(self) -> list[RunInfo]:
-        """Return the runs of the experiments, unread and unfiltered."""
-        return find_runs(self._import_names()).runs
+        """Return the runs of the experiments, unread and unfiltered; none without experiments."""
+        try:
+            return find_runs(self._import_names()).runs
+        except NotFoundError:
+            return []
 
     def load_some(
         self, count: int, config_class: type | None = None
@@ -131,10 +127,11 @@ class RunSearch:
 
     def exists(self) -> bool:
         """Whether the tracking directory, database or server exists, even if it has no runs."""
-        if self.path is not None and locate(self.path, self.storage_options).is_dir():
+        source = self._make_search().source
+        if source.uri is None and source.locate().is_dir():
             return True
         try:
-            open_store(self._make_search().source).find_experiments(())
+            open_store(source).find_experiments(())
         except NotFoundError:
             return False
         return True
@@ -175,15 +172,3 @@ class RunSearch:
                 f"experiment_names: expected a callable, found {predicate!r} at {names!r}; {advice}"
             )
         return replace(search, experiment_names=predicate)
-
-    def _warn_no_experiment(self, others: list[str]) -> None:
-        wanted = self.experiment_names
-        near = get_close_matches(wanted, others) if isinstance(wanted, str) else []
-        more = " and others" if not near and len(others) > _MAX_SHOWN else ""
-        logger.warning(
-            "%s: no experiment matches experiment_names=%r; %s %s",
-            self.shown_location,
-            wanted,
-            "the nearest are" if near else "found",
-            ", ".join(map(repr, near or others[:_MAX_SHOWN])) + more,
-        )
