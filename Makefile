@@ -19,7 +19,7 @@ OLDEST := kedro==1.0.0 omegaconf==2.3.0 fsspec==2025.3.2 joblib==1.3.0 numpy==1.
 	filelock==3.13.0 platformdirs==4.0.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-sqlite demo-s3 test test-oldest test-newest integration fuzz lint format bench clean
+.PHONY: help demo demo-sqlite demo-hydra demo-s3 test test-oldest test-newest integration fuzz lint format bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ demo-sqlite: $(VENV)/demo.stamp ## Do the same with a sweep in MLflow's database
 	$(BIN)/kedro run --env sqlite
 	@echo "The leaderboard and the pictures are in examples/data/reporting:"
 	@ls examples/data/reporting
+
+demo-hydra: $(VENV)/demo.stamp ## Rank the runs of a sweep of Hydra without MLflow
+	$(BIN)/kedro run --env hydra --pipeline curves
+	@echo "The leaderboard is in examples/data/reporting/curve_leaderboard.csv"
 
 demo-s3: $(VENV)/demo-s3.stamp ## Do the same with the sweep in a bucket, on an S3 server of this machine
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/on_s3.py kedro run --env s3

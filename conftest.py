@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from kedro_hydraflow import Run, iter_run_dirs
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 SWEEP = "examples/data/mlruns"
 
 
 @pytest.fixture(autouse=True)
-def _names_in_examples(request: pytest.FixtureRequest, doctest_namespace: dict[str, Any]) -> None:
-    """Define ``runs`` and ``run`` anew for each example, which may update them."""
+def _examples(request: pytest.FixtureRequest, doctest_namespace: dict[str, Any]) -> Iterator[None]:
+    """Define ``runs`` and ``run`` anew for each example, which may update them; log nothing."""
     if isinstance(request.node, pytest.DoctestItem):
+        logging.disable(logging.INFO)
         runs = Run.load(iter_run_dirs(SWEEP), index=False)
         doctest_namespace["runs"] = runs
         doctest_namespace["run"] = runs.get(run_id="5b59290f35f943c8863522a4cd371131")
+    yield
+    logging.disable(logging.NOTSET)

@@ -39,6 +39,9 @@ SWEEP_NAMES = ["eval_digits", "train_digits_v1", "train_digits_v2"]
 DATABASE_SWEEP = ROOT / "examples" / "data" / "sqlite"
 """Another one, in a database: 7 runs in three experiments, one of them FAILED."""
 
+HYDRA_SWEEP = ROOT / "examples" / "data" / "hydra"
+"""A real application of Hydra alone: 19 runs, of three sweeps and three single runs. One failed."""
+
 # What passes does not depend on luck: `--hypothesis-profile=default` tries other examples.
 settings.register_profile(
     "same",
@@ -223,6 +226,49 @@ def write(path: Path, text: str) -> None:
     """Write a file and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+def write_job(
+    directory: Path,
+    config: str | None = "seed: 1\n",
+    *,
+    name: str | None = "train",
+    overrides: str = "[]\n",
+    log: str | None = "",
+) -> Path:
+    """Write an output directory of Hydra and return it.
+
+    Args:
+        directory: The directory.
+        config: The configuration; None for none.
+        name: The job name in YAML; None for no ``hydra.yaml``.
+        overrides: The overrides in YAML.
+        log: The text of the log file; None for no log file.
+    """
+    hydra = directory / ".hydra"
+    write(hydra / "overrides.yaml", overrides)
+    if config is not None:
+        write(hydra / "config.yaml", config)
+    if name is not None:
+        write(
+            hydra / "hydra.yaml",
+            f"hydra:\n  run:\n    dir: outputs\n  job:\n    name: {name}\n    chdir: null\n",
+        )
+    if log is not None:
+        write(directory / "train.log", log)
+    return directory
+
+
+SWEEP_YAML = "hydra:\n  sweep:\n    dir: multirun\n    subdir: ${hydra.job.num}\n"
+"""A ``multirun.yaml`` by which the jobs of a sweep have numbered directories, as by default."""
+
+
+def write_sweep(directory: Path, n_jobs: int = 0, text: str = SWEEP_YAML) -> Path:
+    """Write the directory of a sweep with numbered jobs, and return it."""
+    write(directory / "multirun.yaml", text)
+    for number in range(n_jobs):
+        write_job(directory / str(number), f"i: {number}\n")
+    return directory
 
 
 def replace_meta(run_dir: Path, **entries: Any) -> None:

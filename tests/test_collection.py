@@ -647,3 +647,14 @@ def is_in(value: Any, wanted: list[Any]) -> bool:
     if isinstance(value, (list, tuple, set, dict)):
         return value == wanted if isinstance(value, dict) else list(value) == wanted
     return value in wanted
+
+
+@pytest.mark.parametrize("mask", [["True", "False"], [2, 3], {"a": 1, "b": 2}, [1.0, 0.0]])
+def test_a_mask_has_truth_values(mask: Any) -> None:
+    with pytest.raises(OptionError, match="expected a mask of truth values, or a predicate"):
+        Collection(["a", "b"]).filter(mask)
+
+
+def test_a_computed_column_is_a_function() -> None:
+    with pytest.raises(OptionError, match="default: expected a function of the item, found 0"):
+        Collection(["a"]).to_frame(default=0)  # type: ignore[arg-type]

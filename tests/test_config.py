@@ -15,6 +15,7 @@ from kedro_hydraflow import config
 from kedro_hydraflow.config import (
     ConfigReader,
     build_dictconfig,
+    flatten_config,
     parse_meta,
     parse_scalar,
     to_plain,
@@ -183,6 +184,6 @@ def test_lists_are_no_mappings() -> None:
         ConfigReader().read(b"- 1\n")
 
 
-def test_leaf_keys() -> None:
-    plain = {"a": {"b": 1, "c": {}}, "d": [1], 1: {"x": None}}
-    assert config.iter_leaf_keys(plain) == ["a.b", "a.c", "d", "1.x"]
+def test_a_flat_configuration_keeps_empty_mappings() -> None:
+    plain = {"a": {"b": 1, "c": {}}, "d": [{"e": 1}], 1: {"x": None}}
+    assert flatten_config(plain) == {"a.b": 1, "a.c": {}, "d": [{"e": 1}], "1.x": None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -71,6 +72,19 @@ def test_run_on_a_database(project: Path) -> None:
         (row["accuracy"] for row in rows), reverse=True
     )
     assert rows[0]["run_id"] == "daff203740904141992f9b5b5097e777"
+
+
+def test_run_on_the_directories_of_hydra(project: Path) -> None:
+    output = kedro(project, "run", "--env", "hydra", "--pipeline", "curves")
+    with open(project / "examples/data/reporting/curve_leaderboard.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    losses = [row["loss"] for row in rows]
+    assert "The best 10 of 18 runs" in output
+    assert losses[:-1] == sorted(losses[:-1], key=float)
+    assert (rows[-1]["run_id"], losses[-1]) == ("multirun/2026-11-25/23-01-54/1", "")  # failed
+    results = (project / "examples/data/hydra").rglob("result.json")
+    best = min(json.loads(path.read_text())["loss"] for path in results)
+    assert float(losses[0]) == best
 
 
 def test_run_from_a_folder_inside_the_project(project: Path) -> None:

@@ -23,24 +23,9 @@ import yaml
 from kedro.io import DataCatalog
 
 from kedro_hydraflow import Collection, GroupBy, Run, RunCollection, RunInfo, iter_run_dirs
-from tests.conftest import ROOT, SWEEP
+from tests.conftest import HYDRA_SWEEP, ROOT, SWEEP
 
 DOCUMENTS = [path.relative_to(ROOT) for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))]
-
-INTERNAL = {
-    "from_info",
-    "from_record",
-    "get_artifacts",
-    "get_config_url",
-    "get_configuration",
-    "get_layout",
-    "get_place",
-    "get_record",
-    "get_store",
-    "may_be_elsewhere",
-    "read_config",
-}
-"""Methods for the other modules of the package."""
 
 
 def list_methods() -> list[Any]:
@@ -48,7 +33,7 @@ def list_methods() -> list[Any]:
         pytest.param(member, id=f"{cls.__name__}.{name}")
         for cls in (Collection, RunCollection, GroupBy, Run, RunInfo)
         for name, member in inspect.getmembers(cls, inspect.isroutine)
-        if not name.startswith("_") and name not in INTERNAL
+        if not name.startswith("_")
         if member.__module__.startswith("kedro_hydraflow")
     ]
 
@@ -77,6 +62,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         shutil.copytree(SWEEP, tmp_path / name)
         for run_dir in iter_run_dirs(tmp_path / name):
             (run_dir / "artifacts/metrics.csv").write_text("step,loss\n1,0.5\n")
+    shutil.copytree(HYDRA_SWEEP / "multirun", tmp_path / "multirun")
     (tmp_path / "frames").mkdir()
     (tmp_path / "my_project").mkdir()
     (tmp_path / "my_project/analysis.py").write_text(

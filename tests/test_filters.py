@@ -9,7 +9,7 @@ import pytest
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.errors import FilterError
 from kedro_hydraflow.filters import apply_filters, parse_filter
-from tests.conftest import TrackingDir
+from tests.conftest import TrackingDir, write
 
 CONFIG = """\
 model: {type: mlp, hidden_size: 32, classes: [1, 2]}
@@ -87,9 +87,6 @@ def run(tracking_dir: TrackingDir) -> Run[Any]:
         ("end_time > 2020-01-01", False),
         ("metrics.accuracy > 0.85", True),
         ("metrics.val/loss > 0", False),
-        ("absent == 3", None),
-        ("absent != 3", None),
-        ("metrics.absent > 0", None),
         # MLflow's spellings
         ("attributes.status = 'FINISHED'", True),
         ("attribute.status != 'FAILED'", True),
@@ -114,15 +111,23 @@ def run(tracking_dir: TrackingDir) -> Run[Any]:
         ("metrics.val/loss == .nan", True),
         ("metrics.val/loss != .nan", False),
         ("model.type == '#fff'", False),
-        ("_lock == null", None),
         ("start_time == null", False),
         ("color == RED", True),
         ('tags."mlflow.user" = "root"', True),
         ("tags.`mlflow.user` = 'FINISHED and more'", False),
     ],
 )
-def test_matches(run: Run[Any], text: str, expected: bool | None) -> None:
-    assert parse_filter(text).matches(run) is expected
+def test_what_a_run_meets(run: Run[Any], text: str, expected: bool) -> None:
+    kept, failures, _ = apply_filters(RunCollection([run]), [parse_filter(text)])
+    assert failures == []
+    assert list(kept) == [run] * expected
+
+
+@pytest.mark.parametrize("key", ["absent", "metrics.absent", "_lock"])
+@pytest.mark.parametrize("operator", ["==", "!=", ">"])
+def test_a_key_that_a_run_lacks(run: Run[Any], key: str, operator: str) -> None:
+    with pytest.raises(FilterError, match=f"none of the 1 runs has the key '{key}'"):
+        apply_filters(RunCollection([run]), [parse_filter(f"{key} {operator} 3")])
 
 
 @pytest.mark.parametrize(
@@ -138,10 +143,10 @@ def test_matches(run: Run[Any], text: str, expected: bool | None) -> None:
         ("lr in 3", "'in' expects a list such as [a, b], found 3"),
         ("lr == [1, 2", "the value '[1, 2' is not YAML: while parsing a flow sequence"),
         ("lr == 'a", 'the value "\'a" is not YAML'),
-        ("a = 'x' and b = 'y'", "write each as an entry of its own"),
-        ("a == x and b == y", "write each as an entry of its own"),
-        ("a > 1 OR b > 2", "write each as an entry of its own"),
-        ("a == x && b == y", "write each as an entry of its own"),
+        ("a = 'x' and b = 'y'", "write each condition as a separate entry"),
+        ("a == x and b == y", "write each condition as a separate entry"),
+        ("a > 1 OR b > 2", "write each condition as a separate entry"),
+        ("a == x && b == y", "write each condition as a separate entry"),
         ("color == #fff", "#fff is a comment in YAML; quote it"),
     ],
 )
@@ -171,7 +176,7 @@ def test_refuses_what_cannot_be_parsed(text: Any, problem: str) -> None:
 )
 def test_incomparable_names_filter_and_run(run: Run[Any], text: str, found: str) -> None:
     with pytest.raises(FilterError) as caught:
-        parse_filter(text).matches(run)
+        apply_filters(RunCollection([run]), [parse_filter(text)])
     assert str(caught.value).startswith(f"filter {text!r}: run abc has ")
     assert found in str(caught.value)
     assert "cannot compare" in str(caught.value)
@@ -184,7 +189,7 @@ def load(root: Path) -> RunCollection[Run[Any]]:
 def test_a_run_without_the_key_does_not_match(sweep: Path) -> None:
     runs = load(sweep)
     runs[0].update("only_here", 1)
-    kept, failures = apply_filters(runs, [parse_filter("only_here >= 0")])
+    kept, failures, _ = apply_filters(runs, [parse_filter("only_here >= 0")])
     assert list(kept) == [runs[0]]
     assert failures == []
 
@@ -195,7 +200,7 @@ def test_a_key_that_no_run_has_is_an_error(sweep: Path) -> None:
     assert "filter 'model.typ == mlp': none of the 31 runs has the key 'model.typ'" in str(
         caught.value
     )
-    assert "'model.typ'; the nearest are 'model.type', 'model'" in str(caught.value)
+    assert "'model.typ'; similar keys: 'model.type', 'model'" in str(caught.value)
 
 
 def test_incomparable_values_are_an_error_for_all_runs(sweep: Path) -> None:
@@ -205,7 +210,8 @@ def test_incomparable_values_are_an_error_for_all_runs(sweep: Path) -> None:
 
 def test_all_filters_have_to_match(sweep: Path) -> None:
     filters = ["status == FINISHED", "model.type == mlp", "metrics.accuracy > 0.97"]
-    kept, _ = apply_filters(load(sweep), map(parse_filter, filters))
+    kept, _, counts = apply_filters(load(sweep), map(parse_filter, filters))
+    assert counts == [30, 18, len(kept)]
     assert sorted(kept.to_list("metrics.accuracy"), reverse=True)[:2] == [
         0.9777777777777777,
         0.9777777777777777,
@@ -217,12 +223,12 @@ def test_all_filters_have_to_match(sweep: Path) -> None:
 def test_the_order_of_filters_does_not_matter(sweep: Path, texts: list[str]) -> None:
     runs = load(sweep)
     runs.filter(seed=1)[0].update("only_here", 1)
-    kept, failures = apply_filters(runs, map(parse_filter, texts))
+    kept, failures, _ = apply_filters(runs, map(parse_filter, texts))
     assert (len(kept), failures) == (0, [])
 
 
 def test_no_runs_no_complaint(sweep: Path) -> None:
-    kept, failures = apply_filters(load(sweep)[:0], [parse_filter("anything == 1")])
+    kept, failures, _ = apply_filters(load(sweep)[:0], [parse_filter("anything == 1")])
     assert (len(kept), failures) == (0, [])
 
 
@@ -231,13 +237,13 @@ def test_facts_are_filtered_without_building_the_implementation(sweep: Path) -> 
         raise AssertionError("built")
 
     runs = Run.load(iter_run_dirs(sweep), refuse)
-    kept, failures = apply_filters(runs, [parse_filter("status == FAILED")])
+    kept, failures, _ = apply_filters(runs, [parse_filter("status == FAILED")])
     assert (len(kept), failures) == (1, [])
 
 
 def test_a_run_whose_implementation_fails_is_a_failure(sweep: Path) -> None:
     runs = Run.load(iter_run_dirs(sweep, "eval_*"), lambda artifacts_dir: 1 / 0)
-    kept, failures = apply_filters(runs, [parse_filter("score > 1")])
+    kept, failures, _ = apply_filters(runs, [parse_filter("score > 1")])
     assert len(kept) == 0
     assert [f.path for f in failures] == [str(run.info.run_dir) for run in runs]
     assert str(failures[0]).startswith("filter 'score > 1': run 2ca54cc607914e0780960fb8ff621108: ")
@@ -248,6 +254,46 @@ def test_a_run_whose_implementation_fails_is_a_failure(sweep: Path) -> None:
 def test_what_was_recorded_is_filtered_without_the_implementation(sweep: Path, text: str) -> None:
     runs = Run.load(iter_run_dirs(sweep), lambda artifacts_dir: 1 / 0)
     runs[0].update("params.x", 1)
-    kept, failures = apply_filters(runs, [parse_filter(text)])
+    kept, failures, _ = apply_filters(runs, [parse_filter(text)])
     assert len(kept) > 0
     assert failures == []
+
+
+# Facts that a store does not have -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["status == FINISHED", "status != FAILED", "start_time > 2026-01-01", "run_name ~ a*",
+     "attributes.end_time < 2030-01-01", "lifecycle_stage in [active]"],
+)  # fmt: skip
+def test_what_artifacts_alone_do_not_tell_is_an_error(tmp_path: Path, text: str) -> None:
+    write(tmp_path / f"bucket/1/{'a' * 32}/artifacts/.hydra/config.yaml", "x: 1\n")
+    runs = load(tmp_path / "bucket")
+    assert len(apply_filters(runs, [parse_filter("x == 1")]).runs) == 1
+    with pytest.raises(FilterError, match=r"is not recorded in .*bucket, but only in "):
+        apply_filters(runs, [parse_filter(text)])
+
+
+@pytest.mark.parametrize(
+    ("text", "n_kept"),
+    [("status == finished", 30), ("status in [Finished, failed]", 31), ("status != FAILED", 30),
+     ("status not in [failed]", 30), ("status == null", 0), ("attributes.status = 'failed'", 1)],
+)  # fmt: skip
+def test_the_case_of_a_status_does_not_matter(sweep: Path, text: str, n_kept: int) -> None:
+    assert len(apply_filters(load(sweep), [parse_filter(text)]).runs) == n_kept
+
+
+@pytest.mark.parametrize(
+    "text", ["status == finishd", "status != DONE", "status in [FINISHED, ok]", "status == 3"]
+)
+def test_a_status_that_there_is_not_is_an_error(sweep: Path, text: str) -> None:
+    with pytest.raises(FilterError, match=r"no run can have the status .* RUNNING, SCHEDULED, FIN"):
+        apply_filters(load(sweep), [parse_filter(text)])
+
+
+def test_a_key_status_of_configurations_may_have_any_value(tracking_dir: TrackingDir) -> None:
+    tracking_dir.add_runs(2, lambda i: f"status: {['draft', 'done'][i]}\n")
+    runs = load(tracking_dir.root)
+    assert len(apply_filters(runs, [parse_filter("status == draft")]).runs) == 1
+    assert len(apply_filters(runs, [parse_filter("status == neither")]).runs) == 0

@@ -179,7 +179,8 @@ def test_an_error_shows_a_hundred_failures_and_has_all(tracking_dir: TrackingDir
         list(iter_run_dirs(tracking_dir.root))
     first, *lines = str(raised.value).splitlines()
     assert first == (
-        "101 of 102 runs and experiments could not be read; set on_error='warn' to skip them:"
+        "101 of 102 runs and experiments could not be read; set on_error='warn' in "
+        "iter_run_dirs to skip them:"
     )
     assert len(lines) == 101
     assert lines[0].startswith(f"- {tracking_dir.root}/1/r000/meta.yaml: ")

@@ -14,6 +14,7 @@ from kedro_hydraflow import Run, iter_run_dirs
 from kedro_hydraflow.columns import make_series
 from kedro_hydraflow.errors import ConfigError
 from kedro_hydraflow.frames import make_history_frame
+from kedro_hydraflow.run_base import get_configuration
 from tests.conftest import TrackingDir, write
 from tests.test_run_collection import CONFIGS, configs, count_dictconfigs, outcome, written
 
@@ -93,7 +94,7 @@ def test_a_complete_frame_keeps_configurations_plain(
     assert runs[:1].to_frame(defaults={"b.unset": 5})["b.unset"].to_list() == [None]
     assert runs[1:].to_frame().row(0)[-2:] == ("a1", 1)
     assert not built
-    assert not any(run.get_configuration().has_dictconfig() for run in runs)
+    assert not any(get_configuration(run).has_dictconfig() for run in runs)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
@@ -134,7 +135,7 @@ def test_a_complete_frame_by_definition(configs: list[Any]) -> None:
         for key in columns:
             series = make_series(key, [row.get(key) for row in rows])
             assert outcome(frame.get_column, key) == outcome(lambda series=series: series)
-        assert not any(run.get_configuration().has_dictconfig() for run in runs)
+        assert not any(get_configuration(run).has_dictconfig() for run in runs)
 
 
 # literals ------------------------------------------------------------------------------

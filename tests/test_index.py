@@ -19,11 +19,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from kedro_hydraflow import index as module
+from kedro_hydraflow import index_file
 from kedro_hydraflow.cache_dir import get_cache_dir
 from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import ConfigError, OptionError
-from kedro_hydraflow.index import FILE_NAME, SETTLED, Index, check_index, open_index
+from kedro_hydraflow.index import SETTLED, Index, check_index, open_index
+from kedro_hydraflow.index_file import FILE_NAME
 from kedro_hydraflow.storage import LocalStorage, Storage, locate
 
 MODEL = {"type": "mlp", "layers": [64, 32], "dropout": 0.1, "bias": True, "init": None}
@@ -331,7 +332,7 @@ def test_a_locked_file(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_TIMEOUT", 0.01)
+    monkeypatch.setattr(index_file, "TIMEOUT", 0.01)
     other = sqlite3.connect(directory / FILE_NAME, isolation_level=None)
     other.execute(f"BEGIN {lock}")
     known = check_harmless(directory, caplog)
@@ -430,7 +431,7 @@ def let_days_pass(days: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_begins_anew_after_some_time(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    let_days_pass(module.MAX_DAYS + 1, monkeypatch)
+    let_days_pass(index_file.MAX_DAYS + 1, monkeypatch)
     index = open_index(directory)
     put(index, [{"a": 1}])
     assert get(index, 2) == [{"a": 1}, None]
@@ -439,7 +440,7 @@ def test_it_begins_anew_after_some_time(directory: Path, monkeypatch: pytest.Mon
 
 
 def test_its_size_is_bounded(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_BYTES", 30_000)
+    monkeypatch.setattr(index_file, "MAX_BYTES", 30_000)
     index = open_index(directory)
     put(index, [{"a": 1}])  # it began today: what it knows is kept, and nothing added
     assert get(index, 300) == make_configs(300)
@@ -514,7 +515,7 @@ def test_what_is_all_known_better_replaces_the_old(directory: Path) -> None:
 
 
 def test_a_batch_reads_its_own_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BLOCK_SIZE", 10)
+    monkeypatch.setattr(index_file, "BLOCK_SIZE", 10)
     paths = [f"/mlruns/1/run{i:03}" for i in range(100)]
     for start in range(0, 100, 20):
         put(open_index(tmp_path), make_configs(20), paths[start : start + 20])

@@ -141,7 +141,7 @@ def test_bad_n_jobs(tracking_dir: TrackingDir, n_jobs: Any) -> None:
         Run.load([tracking_dir.root], n_jobs=n_jobs)
     assert str(raised.value) == (
         f"n_jobs: expected an integer, found {n_jobs!r}; use 0 or 1 for this process, "
-        "N for N jobs, -1 for one job a core"
+        "N for N jobs, -1 for one job per core"
     )
 
 
@@ -435,7 +435,7 @@ def test_options_of_a_search_are_given_to_the_search(tracking_dir: TrackingDir) 
     tracking_dir.add_runs(1)
     url = f"file://{tracking_dir.root}"
     options = {"auto_mkdir": False}
-    with pytest.raises(OptionError, match="storage_options: give them to iter_run_dirs"):
+    with pytest.raises(OptionError, match="storage_options: pass them to iter_run_dirs"):
         Run.load(iter_run_dirs(url), storage_options=options)
     runs = Run.load(iter_run_dirs(url, storage_options=options), storage_options=options)
     assert len(runs) == 1

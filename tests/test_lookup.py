@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kedro_hydraflow import Run, RunInfo
+from kedro_hydraflow import Run, RunInfo, iter_run_dirs
 from kedro_hydraflow.errors import ConfigError, ImplError, MissingKeyError
 from kedro_hydraflow.lookup import (
     are_objects,
@@ -17,6 +17,8 @@ from kedro_hydraflow.lookup import (
     iter_outcomes,
 )
 from kedro_hydraflow.missing import MISSING
+from kedro_hydraflow.run import make_run
+from kedro_hydraflow.run_base import get_configuration
 from tests.conftest import TrackingDir, write
 
 AnyRun = Run[Any, Any]
@@ -26,7 +28,7 @@ def make_runs(*configs: dict[str, Any], impl_factory: Any = None) -> list[AnyRun
     """Return runs that are not on disk, with these configurations."""
     infos = [RunInfo(Path(f"nowhere/1/run{i}")) for i in range(len(configs))]
     return [
-        Run.from_info(info, impl_factory, None, config)
+        make_run(Run, info, impl_factory, None, config)
         for info, config in zip(infos, configs, strict=True)
     ]
 
@@ -46,7 +48,7 @@ def test_get_data_is_plain_and_resolved() -> None:
     assert get_data(runs, "b") == [{"c": 1, "d": [1, 1]}]
     assert type(get_data(runs, "b")[0]["d"]) is list
     assert type(get_data(runs, "e")[0]) is dict
-    assert not run.get_configuration().has_dictconfig()
+    assert not get_configuration(run).has_dictconfig()
     assert get_data(runs, "cfg")[0] is run.cfg
     assert get_data(runs, "x", None) == [None]
 
@@ -154,4 +156,13 @@ def test_objects_are_those_that_no_configuration_has() -> None:
 
 def test_the_nearest_keys_of_a_key_that_a_run_has_take_no_implementation() -> None:
     (run,) = make_runs({"score": None}, impl_factory=fail)
-    assert describe_nearest_keys(run, "score") == "the nearest are 'score'"
+    assert describe_nearest_keys(run, "score") == "similar keys: 'score'"
+
+
+def test_a_metric_is_found_without_its_prefix(sweep: Path) -> None:
+    run = Run.load(iter_run_dirs(sweep))[0]
+    for key in ("accuracy", "val/accuracy"):
+        with pytest.raises(MissingKeyError, match=rf"similar keys: 'metrics\.{key}'"):
+            run.get(key)
+    with pytest.raises(MissingKeyError, match=r"similar keys: 'tags\.stage'"):
+        run.get("stage")

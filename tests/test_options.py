@@ -46,6 +46,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "n_jobs": ("2", "n_jobs: expected an integer, found '2'"),
     "progress": ("yes", "progress: expected true or false, found 'yes'"),
     "index": (3, "index: expected .* found 3"),
+    "min_runs": (-1, "min_runs: expected an integer, 0 or more, found -1"),
     "batch_size": (0, "batch_size: expected a positive integer, found 0"),
     "filters": ("lr > 1", "filters: expected a list of .* found 'lr > 1'"),
     "impl": (3, "impl: expected a dotted path .* found 3"),
@@ -60,6 +61,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "filepath_arg": (3, "filepath_arg: expected the name of an option, found 3"),
     "concat": ("yes", "concat: expected true or false, found 'yes'"),
     "keys": ("lr", "keys: "),
+    "layout": ("mlruns", "layout: expected 'hydra' or 'mlflow', found 'mlruns'"),
     "missing": ("ignore", "missing: expected 'raise' or 'skip', found 'ignore'"),
 }
 """For each option a value that is none, and the error."""
@@ -164,6 +166,7 @@ SHOWN: dict[str, Any] = {
     "on_error": "warn",
     "include_deleted": True,
     "index": "index",
+    "layout": "mlflow",
 }
 """For each option of a search a value that is not its default."""
 
@@ -213,3 +216,49 @@ def test_the_readme_has_a_row_for_every_option_of_a_dataset() -> None:
     options = {name for dataset in DATASETS for name in get_defaults(dataset)} - ANYTHING
     options.remove("filepath_arg")  # in the row of artifact and dataset
     assert options - named == set()
+
+
+# What is not an option's value, but nearly ----------------------------------------------
+
+
+def test_options_are_copied(sweep: Path) -> None:
+    names, filters, options = ["train_*"], ["status == FINISHED"], {"auto_mkdir": True}
+    dataset = HydraflowRunCollectionDataset(
+        path=str(sweep), experiment_names=names, filters=filters, fs_args=options
+    )
+    run_dirs = iter_run_dirs(f"file://{sweep}", names, storage_options=options)
+    names[:], filters[:] = ["eval_*"], ["garbage"]
+    options["no_such_option"] = True
+    assert len(dataset.load()) == 28
+    assert len(list(run_dirs)) == 29
+
+
+@pytest.mark.parametrize("location", ["", None, 3, b"mlruns"])
+def test_a_run_directory_is_a_path_or_url(location: Any) -> None:
+    with pytest.raises(OptionError, match=r"run_dir: expected a path"):
+        Run.load(location)
+    with pytest.raises(OptionError, match=r"run_dir: expected a path"):
+        Run.load([location])
+
+
+@pytest.mark.parametrize("option", ["config_class", "storage_options"])
+def test_a_run_checks_its_options(option: str, sweep: Path) -> None:
+    value, message = BAD[option]
+    with pytest.raises(OptionError, match=message):
+        Run(sweep, **{option: value})
+
+
+def test_the_engine_is_checked_at_once(sweep: Path) -> None:
+    with pytest.raises(OptionError, match=r"engine: expected .* found 'curl'"):
+        iter_runs(sweep, storage_options={"engine": "curl"})
+
+
+def test_the_index_is_a_local_directory() -> None:
+    with pytest.raises(
+        OptionError, match="index: expected a local directory, found the URL 's3://team/i"
+    ):
+        HydraflowRunCollectionDataset(path="mlruns", index="s3://team/index")
+
+
+def test_no_storage_options_are_none(sweep: Path) -> None:
+    assert len(Run.load(iter_run_dirs(sweep), storage_options={})) == 31

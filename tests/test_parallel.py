@@ -9,9 +9,12 @@ from typing import Any
 
 import joblib
 import pytest
+from typing_extensions import Self
 
 from kedro_hydraflow.errors import StorageError
-from kedro_hydraflow.parallel import parallel_map
+from kedro_hydraflow.parallel import map_batches, parallel_map, pays
+
+HERE = os.getpid()
 
 
 def square(number: int) -> int:
@@ -64,84 +67,145 @@ def test_where_jobs_run(
 
 
 @pytest.mark.parametrize("n_jobs", [0, 2])
-@pytest.mark.parametrize("backend", ["loky", "threading"])
-def test_progress_counts_weights_on_standard_error(
+@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
+def test_progress_on_standard_error(
     capsys: pytest.CaptureFixture[str], n_jobs: int, backend: str
 ) -> None:
-    parallel_map(
-        square, [1, 2, 3], n_jobs=n_jobs, backend=backend, progress=True, weights=[10, 10, 5]
-    )
+    parallel_map(square, [1, 2, 3], n_jobs=n_jobs, backend=backend, progress=True)
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "25/25" in shown.err
+    assert "3/3" in shown.err
+
+
+def test_progress_does_not_wait_for_the_last_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = threading.Event()
+
+    class Bar:
+        def __init__(self, total: int, **options: Any) -> None:
+            assert total == 2
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def update(self, n: int) -> None:
+            moved.set()
+
+    def wait(number: int) -> bool:
+        return number == 0 or moved.wait(60)
+
+    monkeypatch.setattr("tqdm.auto.tqdm", Bar)
+    assert parallel_map(wait, [0, 1], n_jobs=2, backend="threading", progress=True) == [True, True]
 
 
 def get_process_ids(n_items: int) -> list[int]:
-    return parallel_map(_get_process_id, range(n_items), n_jobs=2)
+    return parallel_map(get_process_id, range(n_items), n_jobs=2)
 
 
-def _get_process_id(_: int) -> int:
+def get_process_id(_: object) -> int:
     return os.getpid()
 
 
 def test_a_child_process_uses_threads() -> None:
     """It would wait at its end for the workers that loky keeps."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         ids = pool.submit(get_process_ids, 4).result()
     assert len(set(ids)) == 1
-    assert set(ids) != {os.getpid()}
+    assert set(ids) != {HERE}
 
 
-@pytest.mark.parametrize("is_worth", [False, True])
-def test_first_item_tells_whether_jobs_are_worth_it(
-    capsys: pytest.CaptureFixture[str], is_worth: bool
-) -> None:
-    asked: list[tuple[int, int]] = []
+# Batches ---------------------------------------------------------------------------------
 
-    def is_worth_jobs(result: tuple[int, int]) -> bool:
-        asked.append(result)
-        return is_worth
 
-    here = (os.getpid(), threading.get_ident())
-    results = parallel_map(
-        get_worker, range(5), n_jobs=-1, progress=True, is_worth_jobs=is_worth_jobs
+def repeat_process_id(batch: range) -> list[int]:
+    return [os.getpid()] * len(batch)
+
+
+def find_process_ids(n_items: int, **options: Any) -> list[int]:
+    """Return the process that each item was in."""
+    return [i for batch in map_batches(repeat_process_id, range(n_items), **options) for i in batch]
+
+
+@pytest.fixture
+def estimates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds for which it was asked whether processes pay; they always do."""
+    asked: list[float] = []
+    monkeypatch.setattr(
+        "kedro_hydraflow.parallel.pays", lambda seconds: asked.append(seconds) or True
     )
-    assert asked == [here] == results[:1]
-    assert "5/5" in capsys.readouterr().err
+    return asked
+
+
+@pytest.mark.parametrize("backend", [None, "loky", "threading", "multiprocessing"])
+@pytest.mark.parametrize("n_jobs", [0, 1, 2, -1])
+def test_batches_are_in_order(
+    n_jobs: int, backend: str | None, estimates: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in (0, 1, 33, 1500):
+        batches = map_batches(
+            list, range(n), n_jobs=n_jobs, backend=backend, progress=True, n_done=100
+        )
+        assert [i for batch in batches for i in batch] == [*range(n)]
+        assert f"{100 + n}/{100 + n}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("n_jobs", [0, 1, 2, 4])
+def test_batches_are_large_enough_and_small_enough(n_jobs: int) -> None:
+    for n, largest in ((10_000, 2000), (30, 32)):
+        sizes = map_batches(len, range(n), n_jobs=n_jobs, backend="threading")
+        assert sum(sizes) == n
+        assert max(sizes) <= largest
+    if n_jobs > 1:
+        assert len(map_batches(len, range(800), n_jobs=n_jobs, backend="threading")) == 4 * n_jobs
+
+
+def test_processes_pay_where_much_is_left() -> None:
+    assert not pays(0)
+    assert not pays(1)
+    assert pays(60)
+
+
+def test_what_is_left_is_estimated_from_a_first_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr("kedro_hydraflow.parallel.pays", lambda seconds: asked.append(seconds))
+    monkeypatch.setattr("time.process_time", iter([10.0, 12.0]).__next__)
+    assert set(find_process_ids(5_500, n_jobs=-1)) == {HERE}
+    assert asked == [20.0]
+
+
+def test_one_job_for_each_core_starts_processes_if_they_pay(estimates: list[float]) -> None:
+    ids = find_process_ids(2_000, n_jobs=-1)
+    assert len(estimates) == 1
+    assert ids[0] == HERE
     if joblib.effective_n_jobs(-1) > 1:
-        assert all((result == here) is not is_worth for result in results[1:])
+        assert ids[-1] != HERE
 
 
 @pytest.mark.parametrize(
     ("n_jobs", "surrounding", "backend"),
     [(2, None, None), (0, None, None), (-1, "threading", None), (-1, None, "threading")],
 )
-def test_nobody_asks_where_somebody_chose(
-    n_jobs: int, surrounding: str | None, backend: str | None
+def test_a_choice_is_obeyed(
+    n_jobs: int, surrounding: str | None, backend: str | None, estimates: list[float]
 ) -> None:
     context: Any = joblib.parallel_config(backend=surrounding) if surrounding else nullcontext()
-
-    def is_worth_jobs(_: int) -> bool:
-        raise AssertionError("not asked")
-
     with context:
-        results = parallel_map(
-            square, range(5), n_jobs=n_jobs, backend=backend, is_worth_jobs=is_worth_jobs
-        )
-    assert results == [0, 1, 4, 9, 16]
+        ids = find_process_ids(2_000, n_jobs=n_jobs, backend=backend)
+    assert estimates == []
+    assert (HERE in ids) is (n_jobs != 2)
 
 
-def test_nothing_is_worth_no_jobs() -> None:
-    assert parallel_map(square, [], n_jobs=-1, is_worth_jobs=lambda _: True) == []
-    assert parallel_map(square, [3], n_jobs=-1, is_worth_jobs=lambda _: True) == [9]
+def test_a_child_process_stays_alone() -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        ids, estimates = pool.submit(find_process_ids_as_child).result()
+    assert len(set(ids)) == 1
+    assert estimates == []
 
 
-def test_a_child_process_stays_alone_where_it_may() -> None:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        assert len(pool.submit(get_worker_ids, 4).result()) == 1
-
-
-def get_worker_ids(n_items: int) -> set[tuple[int, int]]:
-    return {*parallel_map(get_worker, range(n_items), n_jobs=-1, is_worth_jobs=lambda _: True)}
+def find_process_ids_as_child() -> tuple[list[int], list[float]]:
+    with pytest.MonkeyPatch.context() as patch:
+        asked: list[float] = []
+        patch.setattr("kedro_hydraflow.parallel.pays", lambda s: asked.append(s) or True)
+        return find_process_ids(2_000, n_jobs=-1), asked

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,8 @@ import pytest
 from kedro_hydraflow import HydraflowRunCollectionDataset, Run, iter_run_dirs, iter_runs
 from kedro_hydraflow.errors import ConfigError, RunLoadError, StorageError, UnreachableError
 from kedro_hydraflow.finding import Search, find_runs
-from kedro_hydraflow.index import FILE_NAME
+from kedro_hydraflow.index_file import FILE_NAME
 from kedro_hydraflow.loading import LoadOptions, load_runs
-from kedro_hydraflow.reading import _ConfigLoader
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import LocalStorage, Parsed
 from kedro_hydraflow.stores.file_store import FileStore
@@ -156,35 +155,28 @@ def test_config_class_fits_or_is_reported(tracking_dir: TrackingDir, n_jobs: int
     assert runs.to_list("lr") == [1.0] + [0.1] * 38
 
 
+@dataclass
+class Traced:
+    """Each run says where its configuration was merged."""
+
+    i: int = 0
+    process: int = field(default_factory=os.getpid)
+    thread: int = field(default_factory=threading.get_ident)
+
+
 @pytest.mark.parametrize(
     ("backend", "here"),
     [(None, False), ("loky", False), ("threading", True), ("multiprocessing", False)],
 )
 def test_jobs_run_on_the_surrounding_backend(
-    tracking_dir: TrackingDir,
-    monkeypatch: pytest.MonkeyPatch,
-    backend: str | None,
-    here: bool,
+    tracking_dir: TrackingDir, backend: str | None, here: bool
 ) -> None:
-    """Each job leaves a trace in a file of its own."""
-    experiment = tracking_dir.add_experiment("train")
-    for i in range(70):
-        tracking_dir.add_run(experiment, f"r{i:02}")
-    monkeypatch.setattr("kedro_hydraflow.reading._ConfigLoader", TracingLoader)
+    tracking_dir.add_runs(70)
     with surrounding(backend):
-        assert len(Run.load(iter_run_dirs(tracking_dir.root), n_jobs=2)) == 70
-    traces = [path.name.split("-")[1:] for path in tracking_dir.root.parent.glob("trace-*")]
-    assert traces
-    assert all((process == f"{os.getpid()}") is here for process, _ in traces)
-    if here:
-        assert all(thread != f"{threading.get_ident()}" for _, thread in traces)
-
-
-class TracingLoader(_ConfigLoader):
-    def __call__(self, records: Any) -> Any:
-        trace = f"trace-{os.getpid()}-{threading.get_ident()}"
-        write(Path(records[0].path).parents[2] / trace, "")
-        return super().__call__(records)
+        runs = Run.load(iter_run_dirs(tracking_dir.root), n_jobs=2, config_class=Traced)
+    assert runs.to_list("i") == [*range(70)]
+    assert all((process == os.getpid()) is here for process in runs.to_list("process"))
+    assert threading.get_ident() not in runs.to_list("thread") or not here
 
 
 def test_each_file_is_read_once(sweep: Path, files_read: FilesRead) -> None:
@@ -200,130 +192,50 @@ def test_each_file_is_read_once(sweep: Path, files_read: FilesRead) -> None:
 
 
 @pytest.fixture
-def jobs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many batches went to jobs each time; of small loads, 10 runs are the sample."""
-    started: list[int] = []
-
-    class CountingParallel(joblib.Parallel):  # type: ignore[misc]
-        def __call__(self, iterable: Any) -> Any:
-            items = [*iterable]
-            started.append(len(items))
-            return super().__call__(items)
-
-    monkeypatch.setattr(joblib, "Parallel", CountingParallel)
-    monkeypatch.setattr("kedro_hydraflow.reading._SAMPLE", 10)
-    return started
+def many_runs(tracking_dir: TrackingDir) -> Path:
+    """More runs than are read here to find out whether jobs pay."""
+    tracking_dir.add_runs(600)
+    return tracking_dir.root
 
 
-def make_shared_config(i: int) -> str:
-    return "shared:\n" + "".join(f"  k{k}: {k}\n" for k in range(20))
-
-
-def make_distinct_config(i: int) -> str:
-    return f"own_{i}:\n" + "".join(f"  k{k}: {i + k / 100}\n" for k in range(20))
-
-
-@pytest.mark.parametrize(
-    ("make_config", "cost_of_jobs", "in_jobs"),
-    [
-        # 90 runs are left after the sample, each at 10, and at 1 for each value of its own.
-        (make_shared_config, 90 * (10 + 1 + 2), True),
-        (make_shared_config, 90 * (10 + 1 + 2) + 1, False),
-        (make_distinct_config, 90 * (10 + 1 + 20), True),
-        (make_distinct_config, 90 * (10 + 1 + 20) + 1, False),
-    ],
-)
+@pytest.mark.parametrize("pays", [True, False])
+@pytest.mark.parametrize("backend", [None, "loky", "threading"])
 def test_one_job_for_each_core_stays_here_where_jobs_do_not_pay(
-    tracking_dir: TrackingDir,
-    monkeypatch: pytest.MonkeyPatch,
-    jobs: list[int],
-    make_config: Callable[[int], str],
-    cost_of_jobs: int,
-    in_jobs: bool,
-) -> None:
-    monkeypatch.setattr("kedro_hydraflow.reading._COST_OF_JOBS", cost_of_jobs)
-    tracking_dir.add_runs(100, make_config)
-    runs = Run.load(iter_run_dirs(tracking_dir.root), n_jobs=-1)
-    assert runs.to_list("i") == [*range(100)]
-    assert bool(jobs) == in_jobs
-
-
-@pytest.mark.parametrize(
-    ("n_jobs", "backend", "n_batches"),
-    [(-1, None, []), (-1, "loky", []), (-1, "threading", [2]), (2, None, [2]), (2, "loky", [2])],
-)
-def test_given_number_of_jobs_and_given_backend_are_obeyed(
-    tracking_dir: TrackingDir,
-    monkeypatch: pytest.MonkeyPatch,
-    jobs: list[int],
-    n_jobs: int,
-    backend: str | None,
-    n_batches: list[int],
-) -> None:
-    monkeypatch.setattr("kedro_hydraflow.reading._MIN_BATCH", 20)
-    monkeypatch.setattr("joblib.effective_n_jobs", lambda _: 2)
-    tracking_dir.add_runs(40, make_shared_config)
-    with surrounding(backend):
-        runs = Run.load(iter_run_dirs(tracking_dir.root), n_jobs=n_jobs)
-    assert runs.to_list("i") == [*range(40)]
-    assert jobs == n_batches
-
-
-def test_config_class_and_requests_make_jobs_pay_earlier(
-    tracking_dir: TrackingDir,
-    monkeypatch: pytest.MonkeyPatch,
-    serve: Callable[[Path], WebServer],
-    jobs: list[int],
-) -> None:
-    monkeypatch.setattr("kedro_hydraflow.reading._COST_OF_JOBS", 90 * 100)
-    tracking_dir.add_runs(100)
-    for location, config_class, pays in [
-        (str(tracking_dir.root), None, False),
-        (str(tracking_dir.root), Numbered, True),
-        (serve(tracking_dir.root).url, None, True),
-    ]:
-        jobs.clear()
-        runs = Run.load(iter_run_dirs(location), n_jobs=-1, config_class=config_class)
-        assert runs.to_list("i") == [*range(100)]
-        assert bool(jobs) == pays
-
-
-def test_unreachable_storage_is_not_asked_again_by_jobs(
-    tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch, jobs: list[int]
-) -> None:
-    monkeypatch.setattr("kedro_hydraflow.reading._COST_OF_JOBS", 0)
-    tracking_dir.add_runs(100, make_shared_config)
-    run_dirs = [*iter_run_dirs(tracking_dir.root)]
-    read: list[list[str]] = []
-
-    def read_parsed(self: LocalStorage, paths: list[str], parse: Any) -> Any:
-        read.append(paths)
-        errors = [UnreachableError(f"cannot read {path!r}") for path in paths]
-        return Parsed(errors, [None] * len(paths))
-
-    monkeypatch.setattr(LocalStorage, "read_parsed", read_parsed)
-    with pytest.raises(RunLoadError, match="100 of 100 runs"):
-        Run.load(run_dirs, n_jobs=-1)
-    assert [len(paths) for paths in read] == [10]
-    assert jobs == []
-
-
-@dataclass
-class Numbered:
-    i: int = 0
-
-
-def test_progress_counts_the_sample_too(
-    tracking_dir: TrackingDir,
+    many_runs: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    jobs: list[int],
+    pays: bool,
+    backend: str | None,
 ) -> None:
-    monkeypatch.setattr("kedro_hydraflow.reading._COST_OF_JOBS", 0)
-    tracking_dir.add_runs(100, make_shared_config)
-    Run.load(iter_run_dirs(tracking_dir.root), n_jobs=-1, progress=True)
-    assert jobs
-    assert "100/100" in capsys.readouterr().err
+    monkeypatch.setattr("kedro_hydraflow.parallel.pays", lambda seconds: pays)
+    with surrounding(backend):
+        runs = Run.load(iter_run_dirs(many_runs), n_jobs=-1, config_class=Traced, progress=True)
+    assert runs.to_list("i") == [*range(600)]
+    assert "600/600" in capsys.readouterr().err
+    if joblib.effective_n_jobs(-1) > 1:
+        in_jobs = {(os.getpid(), threading.get_ident())} != {
+            *zip(runs.to_list("process"), runs.to_list("thread"), strict=True)
+        }
+        assert in_jobs is (pays or backend == "threading")
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_unreachable_storage_is_not_asked_again(
+    many_runs: Path, monkeypatch: pytest.MonkeyPatch, pays: bool
+) -> None:
+    """Jobs would find the files: the outage is known in this process alone."""
+    monkeypatch.setattr("kedro_hydraflow.parallel.pays", lambda seconds: pays)
+    run_dirs = [*iter_run_dirs(many_runs)]
+    sizes: list[int] = []
+
+    def read_parsed(self: LocalStorage, paths: list[str], parse: Any) -> Any:
+        sizes.append(len(paths))
+        return Parsed([UnreachableError("down")] * len(paths), [None] * len(paths))
+
+    monkeypatch.setattr(LocalStorage, "read_parsed", read_parsed)
+    with pytest.raises(RunLoadError, match="600 of 600 runs"):
+        Run.load(run_dirs, n_jobs=-1)
+    assert sizes == [500]
 
 
 # HTTP ----------------------------------------------------------------------------------

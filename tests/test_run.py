@@ -143,12 +143,12 @@ def test_get_gives_no_internals(run: Run[Any, Any], key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "nearest"),
     [
-        ("model.typ", "the nearest are 'model.type', "),
-        ("hidden_size", "the nearest are 'model.hidden_size'"),
-        ("job_nam", "the nearest are 'job_name'"),
-        ("artifacts_di", "the nearest are 'artifacts_dir'"),
-        ("metrics.los", "the nearest are 'metrics.loss'"),
-        ("zzz", "nothing is near"),
+        ("model.typ", "similar keys: 'model.type', "),
+        ("hidden_size", "similar keys: 'model.hidden_size'"),
+        ("job_nam", "similar keys: 'job_name'"),
+        ("artifacts_di", "similar keys: 'artifacts_dir'"),
+        ("metrics.los", "similar keys: 'metrics.loss'"),
+        ("zzz", "no similar keys"),
     ],
 )
 def test_missing_key(run_dir: Path, key: str, nearest: str) -> None:
@@ -157,7 +157,7 @@ def test_missing_key(run_dir: Path, key: str, nearest: str) -> None:
     assert type(raised.value) is MissingKeyError
     message = str(raised.value)
     assert message.startswith(f"run abc: no such key: {key!r} in cfg, impl or info ({nearest}")
-    assert message.endswith("; give a default to allow for it")
+    assert message.endswith("; a default, where one can be given, allows for it")
 
 
 @pytest.mark.parametrize("key", ["broken", "broken.x"])
@@ -501,7 +501,11 @@ def test_updates_equal_omegaconf_and_reach_no_other_run(
                 OmegaConf.update(theirs[i], key, value, force_add=True)
         except Exception:
             return  # no result to compare with: a name below a list, say
-        ours[i].update(key, value, force=force)
+        try:
+            ours[i].update(key, value, force=force)
+        except OptionError:  # OmegaConf has replaced the value in the way
+            assert not force
+            return
         for our, their in zip(ours, theirs, strict=True):
             assert our.to_dict(flatten=False) == OmegaConf.to_container(their)
             assert has_equal_text(get(our, key), select(their, key))
@@ -767,3 +771,37 @@ def test_a_directory_with_runs_below_it_is_not_a_run(
             _ = run.cfg
     with pytest.raises(NotARunError, match=message):
         run.get("x", None)
+
+
+def test_an_update_destroys_nothing_without_force(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "model: mlp\nseed: 42\nnothing: null\nlayers: [1, 2]\n")
+    message = r"cannot set 'model.dropout.rate', because 'model' is 'mlp'; with force=True it is re"
+    with pytest.raises(OptionError, match=message):
+        run.update("model.dropout.rate", 0.0)
+    with pytest.raises(OptionError, match="'seed' is 42"):
+        run.update(("other", "seed.offset"), (1, 2))
+    assert (run.get("model"), run.get("seed")) == ("mlp", 42)
+    run.update("nothing.here", 1)
+    run.update("model.dropout", 0.5, force=True)
+    assert (run.get("nothing.here"), run.get("model.dropout")) == (1, 0.5)
+
+
+def test_a_file_is_not_a_run(tmp_path: Path) -> None:
+    write(tmp_path / "meta.yaml", "")
+    with pytest.raises(NotARunError, match=r"meta.yaml is not a run directory, but a file"):
+        _ = Run(tmp_path / "meta.yaml").cfg
+    with pytest.raises(RunLoadError, match=r"meta.yaml is not a run directory, but a file"):
+        Run.load([tmp_path / "meta.yaml"])
+
+
+def test_a_folder_that_is_no_run_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert Run(tmp_path).cfg == {}
+    assert f"{tmp_path} is not a run directory: expected a directory" in caplog.text
+    assert "its configuration is empty" in caplog.text
+
+
+def test_a_run_is_not_iterable(run: Run[Any, Any]) -> None:
+    with pytest.raises(TypeError, match="not iterable"):
+        iter(run)  # type: ignore[call-overload]

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.columns import make_array, make_series
 from kedro_hydraflow.errors import ConfigError, MissingKeyError, OptionError
+from kedro_hydraflow.missing import MISSING as OUR_MISSING
 from tests.conftest import FilesRead, TrackingDir, write
 
 Runs = RunCollection[Run[Any, Any]]
@@ -748,14 +749,14 @@ def test_top_of_nothing() -> None:
 @pytest.mark.parametrize(
     ("by", "message"),
     [
-        ("lrr", r"none of the 3 runs has a number as 'lrr'; the nearest are 'lr'"),
+        ("lrr", r"none of the 3 runs has a value for 'lrr'; similar keys: 'lr'"),
         (
             "model.type",
             r"cannot rank runs by 'model.type': expected a number or a time, run a has "
             r"'mlp' \(str\)",
         ),
         (lambda run: run.info.run_id == "a", r"by .*<lambda>: expected .* True \(bool\)"),
-        (lambda run: math.nan, r"none of the 3 runs has a number as .* \(3 have NaN\)"),
+        (lambda run: math.nan, r"none of the 3 runs has a value for .* \(3 have NaN\)"),
     ],
 )
 def test_what_cannot_be_ranked_says_why(runs: Runs, by: Any, message: str) -> None:
@@ -770,7 +771,7 @@ def test_what_cannot_be_ranked_says_why(runs: Runs, by: Any, message: str) -> No
         ({"n": True}, "n: expected the number of runs, 0 or more, found True"),
         ({"n": 1.0}, "n: expected the number of runs, 0 or more, found 1.0"),
         ({"mode": "largest"}, "mode: expected 'max' or 'min', found 'largest'"),
-        ({"by": len, "default": 1}, "default: only for a key; the callable can return it itself"),
+        ({"by": len, "default": 1}, "default: only valid if by is a key; return the default from"),
     ],
 )
 def test_bad_options_of_top(runs: Runs, options: dict[str, Any], message: str) -> None:
@@ -791,3 +792,11 @@ def test_top_reads_a_metric_of_all_runs_at_once(root: Path, files_read: FilesRea
     files_read.clear()
     assert runs.best(by="metrics.loss", mode="max").info.run_id == "c"
     assert files_read.counts == [3]
+
+
+@pytest.mark.parametrize("missing", [MISSING, OUR_MISSING])
+def test_no_default_for_a_column_of_the_whole_frame(sweep: Path, missing: Any) -> None:
+    runs = Run.load(iter_run_dirs(sweep, "eval_*"))
+    runs[0].update("model.dropout", 0.5)
+    frame = runs.to_frame(defaults={"model.dropout": missing})
+    assert frame["model.dropout"].to_list() == [0.5, None]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
 
-from kedro_hydraflow import Run
+from kedro_hydraflow import Run, iter_run_dirs
 from kedro_hydraflow.artifacts import ArtifactPath
 from kedro_hydraflow.errors import NotFoundError, StorageError
 from kedro_hydraflow.run_files import make_artifacts_dir
 from kedro_hydraflow.storage import locate
+from tests.conftest import HYDRA_SWEEP, TrackingDir, write, write_job
 
 
 def test_chdir(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,3 +112,68 @@ def test_the_artifacts_directory_is_a_path(location: str) -> None:
     assert isinstance(path, Path)
     assert (type(path) is ArtifactPath) is ("://" in location)
     assert path.name == "artifacts"
+
+
+# The log -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("logs", "expected"),
+    [
+        (["train"], "of train"),
+        (["train", "debug"], "of train"),
+        (["other"], "of other"),  # the experiment was renamed, say
+    ],
+)
+def test_the_log_of_a_run_of_mlflow(
+    tracking_dir: TrackingDir,
+    publish: Callable[[Path], str],
+    logs: list[str],
+    expected: str,
+) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", "x: 1\n")
+    for log in logs:
+        write(run_dir / f"artifacts/{log}.log", f"of {log}")
+    (run_dir / "artifacts/folder.log").mkdir()
+    write(run_dir / "artifacts/folder.log/x", "")
+    (run,) = Run.load(iter_run_dirs(publish(tracking_dir.root)))
+    assert run.read_log() == expected
+
+
+def test_the_log_of_a_job_of_hydra(publish: Callable[[Path], str]) -> None:
+    runs = Run.load(iter_run_dirs(publish(HYDRA_SWEEP)))
+    for run in (runs[0], runs[13], runs[-1]):  # of which one failed, and one has two logs
+        local = HYDRA_SWEEP / run.info.run_id / f"{run.info.job_name}.log"
+        assert run.read_log() == local.read_text()
+    assert "loss" in runs[0].read_log()
+    assert runs[13].read_log() == ""
+
+
+def test_the_log_may_hold_any_bytes(tmp_path: Path) -> None:
+    job = write_job(tmp_path / "outputs/a")
+    (job / "train.log").write_bytes(b"caf\xe9 \xc3\xa9")
+    assert Run(job).read_log() == "caf\ufffd \u00e9"
+
+
+@pytest.mark.parametrize(
+    ("name", "logs", "message"),
+    [
+        ("train", [], "expected train.log or one other file *.log, found none"),
+        ("train", ["a", "b"], "expected train.log or one other file *.log, found a.log, b.log"),
+        (None, ["a", "b"], "expected <job name>.log or one other file *.log, found a.log, b.log"),
+        ("../secret", [], "expected ../secret.log or one other file *.log, found none"),
+    ],
+)
+def test_no_log(tmp_path: Path, name: str | None, logs: list[str], message: str) -> None:
+    job = write_job(tmp_path / "outputs/a", name=name, log=None)
+    write(tmp_path / "outputs/secret.log", "")
+    for log in logs:
+        write(job / f"{log}.log", "")
+    with pytest.raises(NotFoundError) as raised:
+        Run(job).read_log()
+    assert str(raised.value) == f"{job} has no log: {message}"
+
+
+def test_the_log_of_a_run_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="there is no directory"):
+        Run(tmp_path / "absent").read_log()

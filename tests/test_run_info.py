@@ -14,11 +14,25 @@ import yaml
 from upath import UPath
 
 from kedro_hydraflow import Run, RunInfo, iter_run_dirs
-from kedro_hydraflow.errors import MetadataError, StorageError
+from kedro_hydraflow.errors import ConfigError, MetadataError, StorageError
 from kedro_hydraflow.finding import Search, find_runs
-from kedro_hydraflow.run_info import FACTS, read_facts
+from kedro_hydraflow.run_info import (
+    FACTS,
+    get_record,
+    read_facts,
+    read_hydra_files,
+    read_job_names,
+)
 from kedro_hydraflow.source import Source
-from tests.conftest import SWEEP_NAMES, FilesRead, TrackingDir
+from tests.conftest import (
+    SWEEP_NAMES,
+    Database,
+    FilesRead,
+    TrackingDir,
+    WebServer,
+    write,
+    write_job,
+)
 
 
 def test_facts(tracking_dir: TrackingDir, publish: Callable[[Path], str]) -> None:
@@ -37,6 +51,7 @@ def test_facts(tracking_dir: TrackingDir, publish: Callable[[Path], str]) -> Non
             "start_time": datetime(2026, 11, 23, 0, 39, 29, 957000, tzinfo=timezone.utc),
             "end_time": datetime(2026, 11, 23, 0, 39, 30, 23000, tzinfo=timezone.utc),
             "lifecycle_stage": "active",
+            "parent_run_id": None,
         }
         assert repr(each) == "RunInfo('a')"
 
@@ -140,7 +155,128 @@ def test_facts_stay_as_they_were_read(tracking_dir: TrackingDir) -> None:
 def test_runs_of_one_load_share_their_experiment(sweep: Path) -> None:
     runs = Run.load(iter_run_dirs(sweep))
     for loaded in (runs, pickle.loads(pickle.dumps(runs))):
-        assert len({id(run.info.get_record().experiment) for run in loaded}) == 3
+        assert len({id(get_record(run.info).experiment) for run in loaded}) == 3
+
+
+# Malformed facts and logged values ------------------------------------------------------
+
+
+@pytest.fixture
+def malformed(tracking_dir: TrackingDir) -> Path:
+    """A tracking directory with three runs, the second of which has malformed metrics."""
+    experiment = tracking_dir.add_experiment("train")
+    for i, name in enumerate("abc"):
+        metrics = {"loss": f"1 {i} 0\n", "val/loss": f"1 {i} 0\n"}
+        tracking_dir.add_run(experiment, name, f"i: {i}", metrics)
+    for name in ("loss", "val/loss"):
+        (experiment / "b/metrics" / name).write_text("1 x 0\n")
+    (experiment / "b/metrics/good").write_text("1 5 0\n")
+    (experiment / "b/tags/mlflow.parentRunId").write_bytes(b"\xff")
+    return tracking_dir.root
+
+
+USES: dict[str, tuple[Callable[[Any], Any], Any, int]] = {
+    "one metric": (lambda runs: runs.to_list("metrics.loss", None), [0, None, 2], 1),
+    "all metrics": (lambda runs: runs[1].metrics, {"good": 5}, 2),
+    "frame": (lambda runs: runs.to_frame("metrics.loss").rows(), [(0.0,), (None,), (2.0,)], 1),
+    "best": (lambda runs: runs.best("metrics.loss", mode="max").info.run_id, "c", 1),
+    "histories": (lambda runs: runs.metric_histories("loss")["value"].to_list(), [0, 2], 1),
+    "history": (lambda runs: runs[1].metric_history("loss").rows(), [], 1),
+    "children": (lambda runs: runs.parents().to_list("run_id"), ["a", "b", "c"], 1),
+}
+
+
+@pytest.mark.parametrize(("use", "expected", "n_malformed"), USES.values(), ids=USES)
+def test_malformed_values_are_missing_if_they_are_to_be_logged(
+    malformed: Path,
+    publish: Callable[[Path], str],
+    caplog: pytest.LogCaptureFixture,
+    use: Callable[[Any], Any],
+    expected: Any,
+    n_malformed: int,
+) -> None:
+    location = publish(malformed)
+    with pytest.raises(MetadataError):
+        use(Run.load(iter_run_dirs(location)))
+
+    runs = Run.load(iter_run_dirs(location), on_error="warn")
+    assert caplog.messages == []
+    for same in (runs, copy.deepcopy(runs), pickle.loads(pickle.dumps(runs))[:]):
+        assert use(same) == expected
+    logged = caplog.messages[: n_malformed + 1]
+    for message in logged[:-1]:
+        assert message.startswith("taken for missing: ")
+        assert "1/b/" in message
+    assert f": {n_malformed} malformed in " in logged[-1]
+
+
+def test_malformed_values_are_read_and_logged_once(
+    malformed: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = Run.load(iter_run_dirs(malformed), on_error="warn")
+    for _ in range(3):
+        assert runs.to_frame("metrics.loss")["metrics.loss"].to_list() == [0, None, 2]
+    assert caplog.messages == [
+        f"taken for missing: {malformed / '1/b/metrics/loss'}: line 1: expected 'timestamp value "
+        "step', found '1 x 0'",
+        "metrics.loss: 1 malformed in 3 runs",
+    ]
+
+
+def test_malformed_facts_are_missing_if_they_are_to_be_logged(
+    tracking_dir: TrackingDir, serve: Callable[[Path], WebServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for name in "ab":
+        tracking_dir.add_run(experiment, name)
+    write(experiment / "b/meta.yaml", "status: 1\nstatus: 2\n")
+    tracking_dir.add_run(experiment, "c", start_time="soon")
+    dirs = [f"{serve(tracking_dir.root).url}/1/{name}" for name in "abc"]
+    with pytest.raises(MetadataError):
+        Run.load(dirs).to_list("status")
+
+    runs = Run.load(dirs, on_error="warn")
+    write(experiment / "meta.yaml", "name: a\nname: b\n")
+    for _ in range(2):
+        assert runs.to_list("status") == ["FINISHED", None, "FINISHED"]
+        assert [run.info.start_time is None for run in runs] == [False, True, True]
+        assert runs.to_list("job_name") == ["", "", ""]
+    assert [message for message in caplog.messages if "malformed" in message] == [
+        "the facts: 1 malformed in 3 runs",
+        "start_time: 1 malformed in 1 runs",
+        *["job_name: 1 malformed in 1 runs"] * 3,
+    ]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda runs: runs.to_list("metrics.loss"),
+        lambda runs: runs[0].metrics,
+        lambda runs: runs.children("p"),
+        lambda runs: runs.to_list("status"),
+        lambda runs: runs.to_list("job_name"),
+        lambda runs: runs.metric_histories("loss"),
+    ],
+    ids=["metric", "metrics", "parent", "status", "job_name", "history"],
+)
+def test_what_cannot_be_reached_is_always_an_error(
+    tracking_dir: TrackingDir,
+    serve: Callable[[Path], WebServer],
+    no_waiting: None,
+    read: Callable[[Any], Any],
+) -> None:
+    run_dir = tracking_dir.add_run(
+        tracking_dir.add_experiment("train"), "a", metrics={"loss": "1 1 0\n"}
+    )
+    write(run_dir / "tags/mlflow.parentRunId", "p")
+    for status in (403, 500):
+        server = serve(tracking_dir.root)
+        runs = Run.load([f"{server.url}/1/a"], on_error="warn")
+        names = ("meta.yaml", "loss", "metrics", "mlflow.parentRunId")
+        server.answers = {name: [status] * 99 for name in names}
+        with pytest.raises(StorageError, match=str(status)):
+            read(runs)
 
 
 # Jobs ----------------------------------------------------------------------------------
@@ -157,3 +293,80 @@ def test_experiment_of_given_runs_is_read_once(
     files_read.clear()
     assert set(runs.to_list("job_name")) == set(SWEEP_NAMES)
     assert len(files_read.paths) == expected
+
+
+# Hydra's files -------------------------------------------------------------------------
+
+
+def test_hydra_files_are_read_at_once_and_only_when_asked(
+    sweep: Path, publish: Callable[[Path], str], files_read: FilesRead
+) -> None:
+    runs = Run.load(iter_run_dirs(publish(sweep)))
+    infos = [run.info for run in runs]
+    assert not [path for path in files_read.paths if "overrides" in path]
+    files_read.clear()
+    overrides = read_hydra_files(infos, "overrides")
+    assert len(files_read.counts) <= 1  # none on other storage
+    assert [run.overrides for run in runs] == overrides
+    assert overrides[0] == yaml.safe_load(
+        (sweep / runs[0].info.experiment_id / infos[0].run_id / OVERRIDES).read_text()
+    )
+    hydra = read_hydra_files(infos, "hydra")
+    assert [each["job"]["num"] for each in hydra] == [run.hydra["job"]["num"] for run in runs]
+    files_read.clear()
+    assert read_hydra_files(infos[::-1], "hydra") == hydra[::-1]
+    assert files_read.counts == []
+    travelled = pickle.loads(pickle.dumps(runs))
+    assert [run.hydra for run in travelled] == hydra
+    assert files_read.counts == []
+
+
+OVERRIDES = "artifacts/.hydra/overrides.yaml"
+
+
+def test_hydra_files_of_runs_of_all_kinds(tracking_dir: TrackingDir, tmp_path: Path) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    names = ("whole", "without", "broken")
+    dirs = [tracking_dir.add_run(experiment, name, "x: 1\n") for name in names]
+    for index, text in ((0, "- x=1\n"), (2, "a: 1\n")):
+        (dirs[index] / OVERRIDES).write_text(text)
+    dirs.append(write_job(tmp_path / "outputs/a", overrides="- x=2\n"))
+    runs = Run.load(dirs)
+    values = read_hydra_files([run.info for run in runs], "overrides")
+    assert values[:2] == [["x=1"], None]
+    assert isinstance(values[2], ConfigError)
+    assert str(values[2]) == (
+        f"{dirs[2]}/{OVERRIDES}: expected a list of overrides, such as '- seed=5'"
+    )
+    assert values[3] == ["x=2"]
+    assert [runs[i].overrides for i in (0, 1, 3)] == [["x=1"], [], ["x=2"]]
+    with pytest.raises(ConfigError, match="expected a list of overrides"):
+        _ = runs[2].overrides
+    assert [run.hydra for run in runs[:2]] == [{}, {}]
+    assert runs[3].hydra["job"] == {"name": "train", "chdir": None}
+    assert read_hydra_files([], "hydra") == []
+
+
+def test_what_a_run_gives_of_hydra_is_its_own(tmp_path: Path) -> None:
+    run = Run(write_job(tmp_path / "outputs/a", overrides="- x=2\n"))
+    run.hydra["job"]["name"] = "changed"
+    run.overrides.append("changed")
+    assert (run.hydra["job"]["name"], run.overrides) == ("train", ["x=2"])
+
+
+def test_a_database_that_cannot_be_read_does_not_matter_for_hydra_files(
+    database: Database, tracking_dir: TrackingDir
+) -> None:
+    database.add_run(database.add_experiment("train"), "a")
+    write(tracking_dir.root / "1/a" / OVERRIDES, "- x=1\n")
+    database.path.write_bytes(b"SQLite format 3\0 and nothing else")
+    assert Run(tracking_dir.root / "1/a").overrides == ["x=1"]
+
+
+def test_names_are_read_at_once_where_that_is_faster(tmp_path: Path, files_read: FilesRead) -> None:
+    infos = [RunInfo(write_job(tmp_path / f"outputs/{i}", name=f"name{i}")) for i in range(3)]
+    write_job(tmp_path / "outputs/1", name="null")
+    read_job_names(infos)
+    assert files_read.counts == [3]
+    assert [info.job_name for info in infos] == ["name0", "", "name2"]
+    assert files_read.counts == [3, 1]  # a name that is not there may be about to be written

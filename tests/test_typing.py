@@ -320,6 +320,11 @@ def test_the_parts_of_a_collection() -> None:
     runs = load_runs()
     assert len(assert_type(runs.filter(is_small), LoadedRuns)) == 12
     assert len(assert_type(runs.filter(model__type="mlp", seed=[1, 2]), LoadedRuns)) == 12
+    assert len(assert_type(runs.parents(), LoadedRuns)) == len(runs)
+    assert len(assert_type(runs.children(runs[0]), LoadedRuns)) == 0
+    assert len(assert_type(runs.children("another run's ID"), LoadedRuns)) == 0
+    assert assert_type(runs[0].info.parent_run_id, str | None) is None
+    assert assert_type(runs[0].models, dict[str, Path]) == {}
     assert len(assert_type(runs.filter(("seed", 1), [True] * len(runs)), LoadedRuns)) == 12
     assert len(assert_type(runs.filter(runs.eq("seed", "seed")), LoadedRuns)) == 29
     assert len(assert_type(runs.exclude(seed=1), LoadedRuns)) == 17

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -182,19 +183,17 @@ def test_empty_is_an_empty_mapping(text: str) -> None:
 
 @pytest.fixture
 def completely_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The texts that went to the complete loader."""
+    """The texts that went to the complete loader, but for single scalars."""
     texts: list[str] = []
-    for name in ("_load_completely", "_load_piece"):
-        monkeypatch.setattr(yaml_reader, name, record(texts, getattr(yaml_reader, name)))
+    load_yaml = yaml_reader.load_yaml
+
+    def load(text: str) -> Any:
+        if not text.startswith("- "):
+            texts.append(text)
+        return load_yaml(text)
+
+    monkeypatch.setattr(yaml_reader, "load_yaml", load)
     return texts
-
-
-def record(texts: list[str], function: Any) -> Any:
-    def call(text: str) -> Any:
-        texts.append(text)
-        return function(text)
-
-    return call
 
 
 def test_real_sweep_needs_no_complete_loader(completely_read: list[str]) -> None:
@@ -270,67 +269,51 @@ def test_keys_are_the_same_objects() -> None:
     assert first is second
 
 
-@pytest.fixture
-def small_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_MAX_PIECES", "_MAX_LINES", "_MAX_NAMES"):
-        monkeypatch.setattr(yaml_reader, name, 5)
+def write_distinct(i: int) -> bytes:
+    """Return a configuration of 100 pieces that has nothing in common with others."""
+    piece = "k{i}_{k}:\n  x: {i}\n  y{i}_{k}: 0.5\n  z:\n  - {i}\n  - u: {k}\n"
+    return "".join(piece.format(i=i, k=k) for k in range(100)).encode()
 
 
-def make_documents(count: int) -> list[dict[str, Any]]:
-    return [
-        {"a": {"x": i, f"y{i}": i % 3, "z": [i, {"u": 0.5}]}, f"b{i}": "w", "seed": i}
-        for i in range(count)
-    ]
-
-
-@pytest.mark.usefixtures("small_memory")
-def test_what_is_remembered_is_bounded() -> None:
+def test_memory_is_bounded() -> None:
+    """It holds the pieces of 20 of these configurations."""
     reader = ConfigReader()
-    for data in make_documents(50):
-        assert reader.read(dump(data)) == data
-    assert len(reader._pieces) <= 5
-    assert len(reader._lines) <= 5 + 6  # those of one more piece
-    assert len(reader._names) <= 5 + 6
+    texts = list(map(write_distinct, range(80)))
+    sizes = []
+    tracemalloc.start()
+    try:
+        for text in texts:
+            reader.read(text)
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert max(sizes[40:]) < 1.2 * max(sizes[:40])
 
 
-@pytest.mark.usefixtures("small_memory")
 def test_threads_share_a_reader() -> None:
     reader = ConfigReader()
-    documents = make_documents(300)
-    texts = [dump(data) for data in documents]
+    texts = list(map(write_distinct, range(40)))
+    expected = [ConfigReader().read(text) for text in texts]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(3):
-            assert list(pool.map(reader.read, texts)) == documents
+            assert list(pool.map(reader.read, texts)) == expected
 
 
-def test_the_pieces_of_a_sweep_are_read_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model = {"type": "mlp", "sizes": [1, 2], "init": {"gain": 1.0, "name": "${model.type}/x"}}
+def test_the_pieces_of_a_sweep_are_read_once(completely_read: list[str]) -> None:
+    model = {"type": "mlp", "sizes": [1, 2], "text": "two\nlines\n"}
     documents = [
         {"model": model, "training": {"lr": lr, "resume": None}, "seed": seed, "debug": False}
         for lr in (0.1, 1e-05)
         for seed in range(20)
     ]
-    loaded: list[str] = []
-    load_yaml = yaml_reader.load_yaml
-    monkeypatch.setattr(
-        yaml_reader, "load_yaml", lambda text: loaded.append(text) or load_yaml(text)
-    )
-    yaml_reader._read_scalar.cache_clear()
-    pieces: list[str] = []
-    read_piece = ConfigReader._read_piece
-
-    def count(self: ConfigReader, piece: str) -> Any:
-        pieces.append(piece)
-        return read_piece(self, piece)
-
-    monkeypatch.setattr(ConfigReader, "_read_piece", count)
     reader = ConfigReader()
-    for data in documents:
-        assert reader.read(OmegaConf.to_yaml(OmegaConf.create(data)).encode()) == data
-    assert loaded == ["- ${model.type}/x"]  # an unusual scalar, once for all runs
-    assert len(pieces) == len(set(pieces)) == 1 + 2 + 20 + 1
+    configs = [
+        reader.read(OmegaConf.to_yaml(OmegaConf.create(data)).encode()) for data in documents
+    ]
+    assert configs == documents
+    assert len({id(config["model"]) for config in configs}) == 1
+    assert len({id(config["training"]) for config in configs}) == 2
+    assert [text.split(":")[0] for text in completely_read] == ["model"]
 
 
 def test_no_recursion_error_deep_in_the_stack() -> None:

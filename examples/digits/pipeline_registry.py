@@ -2,9 +2,13 @@
 
 from kedro.pipeline import Pipeline
 
-from digits.pipeline import create_pipeline
+import curves.pipeline
+import digits.pipeline
 
 
 def register_pipelines() -> dict[str, Pipeline]:
     """Return the pipelines by name."""
-    return {"__default__": create_pipeline()}
+    return {
+        "__default__": digits.pipeline.create_pipeline(),
+        "curves": curves.pipeline.create_pipeline(),  # with --env hydra
+    }

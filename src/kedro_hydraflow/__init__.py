@@ -1,4 +1,4 @@
-"""HydraFlow runs in Kedro: find, read, represent and query them, local or remote."""
+"""Find, read and query HydraFlow runs, local or remote, from Python and Kedro."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the datasets, and Kedro with them, when they are first asked for."""
+    """Import the datasets, and Kedro with them, on first access."""
     if name in __all__:  # the other names are here already
         from kedro_hydraflow import datasets
 

@@ -12,8 +12,8 @@ def get_cache_dir(name: str) -> str:
     """Return the absolute path of a cache's directory.
 
     Args:
-        name: The folder of the cache in the user's cache directory. It does not count if
-            `CACHE_DIR_VARIABLE` is set.
+        name: The cache's folder in the user's cache directory. Ignored if `CACHE_DIR_VARIABLE`
+            is set.
     """
     directory = os.environ.get(CACHE_DIR_VARIABLE)
     if directory:

@@ -111,7 +111,7 @@ class Collection(Sequence[T], Generic[T]):
         """Return an item, a part of the collection, or the values of a key as a series."""
         if isinstance(index, str):
             return self.to_series(index)
-        if isinstance(index, Integral):  # a number of NumPy is one
+        if isinstance(index, Integral):  # NumPy integers too
             return self._items[int(index)]
         if isinstance(index, slice):
             return self._make(self._items[index])
@@ -127,8 +127,8 @@ class Collection(Sequence[T], Generic[T]):
 
         - ``seed=1``: it is equal.
         - ``seed=[1, 5]``: it is 1 or 5. A list, set, array or ``range`` holds alternatives.
-        - ``seed=(1, 5)``: it is from 1 to 5. A pair is a range that includes both ends, and
-          never None.
+        - ``seed=(1, 5)``: it is from 1 to 5. A pair is a range, both ends included. None is
+          in no range.
         - ``seed=lambda seed: seed % 2``: the result of the predicate is true.
         - ``layers=[64, 32]`` where the value is a list (or a mapping) itself: it is equal.
 
@@ -181,7 +181,12 @@ class Collection(Sequence[T], Generic[T]):
                 "expected a predicate, a pair (key, criterion) or a mask of truth values, "
                 f"found {criterion!r}"
             )
-        mask = [bool(chosen) for chosen in criterion]
+        mask = list(criterion)
+        if not all(map(_is_truth_value, mask)) or isinstance(criterion, Mapping):
+            raise OptionError(
+                "expected a mask of truth values, or a predicate, or a pair (key, criterion), "
+                f"found {criterion!r}"
+            )
         if len(mask) != len(items):
             raise OptionError(
                 f"expected a mask of {len(items)} truth values, one for each item, "
@@ -403,12 +408,12 @@ class Collection(Sequence[T], Generic[T]):
         return list(distinct.values())
 
     def sort(self, *keys: str, reverse: bool = False) -> Self:
-        """Return the items sorted by the values of keys, the first key counting most.
+        """Return the items sorted by the first key, then by the next ones.
 
         Args:
             *keys: The keys.
-            reverse: Whether the largest values come first. Items with equal values are in
-                the opposite order then, too. None and NaN come last in both cases.
+            reverse: Whether the largest values come first. This also reverses the order of
+                items with equal values. None and NaN come last in both cases.
 
         Raises:
             AttributeError: If an item lacks a key.
@@ -547,6 +552,8 @@ class Collection(Sequence[T], Generic[T]):
             column = self._column(name, to_missing(default))
             columns[name] = self._make_series(name, name, column)
         for name, function in kwargs.items():
+            if not callable(function):
+                raise OptionError(f"{name}: expected a function of the item, found {function!r}")
             values = self.pmap(function, n_jobs, backend, progress)
             columns[name] = make_series(name, list(map(_to_data, values)))
         return pl.DataFrame(list(columns.values()))
@@ -568,8 +575,8 @@ class Collection(Sequence[T], Generic[T]):
         """Return the items grouped by the values of one or more keys.
 
         Args:
-            *by: The keys. A group's key is the value of the one key, or the tuple of the values
-                of several. Lists become tuples in it, mappings tuples of pairs.
+            *by: The keys. A group's key is a value if there is one key, otherwise a tuple of
+                values. In it, lists become tuples, and mappings tuples of pairs.
 
         Raises:
             AttributeError: If an item lacks a key.
@@ -596,8 +603,8 @@ class Collection(Sequence[T], Generic[T]):
 
         Args:
             k: The number of items, at least 1.
-            seed: Draws the same items each time. Without a seed they differ from call to
-                call. The global generator is not used.
+            seed: The same seed draws the same items. Without a seed, they differ from call
+                to call. The global generator is not used.
 
         Raises:
             OptionError: If there are fewer than ``k`` items, or ``k`` is less than 1.
@@ -763,7 +770,7 @@ def matches(value: Any, criterion: Any) -> bool:
 
 
 def _find_fault(criterion: Any) -> str | None:
-    """Return why a tuple is not a range that could include a value, None if it is one."""
+    """Return the fault of an invalid range, None if it has none or is not a tuple."""
     if not isinstance(criterion, tuple):
         return None
     if len(criterion) != 2:
@@ -782,6 +789,12 @@ def _find_fault(criterion: Any) -> str | None:
         f"no value is in the range {criterion!r}, whose first end is the larger one; "
         f"give {(high, low)!r}, or {[low, high]!r} for either value"
     )
+
+
+def _is_truth_value(value: Any) -> bool:
+    """Whether a value can be in a mask: a boolean, NumPy's too, null, 0 or 1."""
+    name = type(value).__name__
+    return name in ("bool", "bool_", "NoneType") or (isinstance(value, int) and value in (0, 1))
 
 
 def _as_list(criterion: Any) -> Any:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def make_series(name: str, values: list[Any]) -> pl.Series:
     """Return a Polars series of any values.
 
-    Lists and mappings become List and Struct columns, paths and members of enumerations
-    text. Integers among floats become floats, and other mixtures of scalars text, as
-    Polars does it with ``strict=False``. What it has no type for is kept as objects.
+    Lists and mappings become List and Struct columns, paths and members of enumerations text.
+    Integers among floats become floats, other mixtures of scalars text, as in Polars with
+    ``strict=False``. Values without a Polars type are kept as objects.
     """
     import polars as pl
 
@@ -30,7 +30,7 @@ def make_series(name: str, values: list[Any]) -> pl.Series:
     if types <= SCALARS:
         positions = {}
         distinct = values
-    else:  # runs share lists and mappings, and Polars takes its time over each
+    else:  # runs share lists and mappings, and Polars is slow with them
         unique = {id(value): value for value in values}
         positions = {key: i for i, key in enumerate(unique)}
         distinct = list(map(_to_column_value, unique.values()))
@@ -50,7 +50,7 @@ def make_series(name: str, values: list[Any]) -> pl.Series:
 
 
 def make_array(values: list[Any]) -> NDArray[Any]:
-    """Return a NumPy array whose first axis is along the values, of objects if need be."""
+    """Return a NumPy array of the values, with dtype object if they have no common type."""
     import numpy as np
 
     types = set(map(type, values))
@@ -70,13 +70,13 @@ def make_array(values: list[Any]) -> NDArray[Any]:
 
 
 def is_numpy(value: Any) -> bool:
-    """Whether a value is an array or a number of NumPy, without importing it."""
+    """Whether a value is a NumPy array or scalar. Does not import NumPy."""
     numpy = sys.modules.get("numpy")
     return numpy is not None and isinstance(value, (numpy.generic, numpy.ndarray))
 
 
 def to_hashable(value: Any) -> Hashable:
-    """Return a value that can be a group's key: lists become tuples, mappings tuples of pairs."""
+    """Return a hashable form of a value: a tuple for a list, a tuple of pairs for a mapping."""
     kind = type(value)
     if kind in SCALARS and value == value:
         return cast("Hashable", value)
@@ -85,7 +85,7 @@ def to_hashable(value: Any) -> Hashable:
     if kind is dict:
         return tuple((to_hashable(k), to_hashable(v)) for k, v in value.items())
     if isinstance(value, float) and math.isnan(value):
-        return math.nan  # the one that equals itself as a key
+        return math.nan  # always the same object, as no two NaN are equal
     if OmegaConf.is_list(value):
         return tuple(to_hashable(v) for v in value)
     if isinstance(value, Hashable) and not OmegaConf.is_config(value):
@@ -101,7 +101,7 @@ def to_hashable(value: Any) -> Hashable:
 
 
 def sort_order(values: Sequence[Any], order: Iterable[int], *, reverse: bool = False) -> list[int]:
-    """Return indexes in the order of their values, stable, with None and NaN last."""
+    """Return positions sorted by their values. The sort is stable; None and NaN come last."""
     present: list[int] = []
     absent: list[int] = []
     for i in order:
@@ -112,7 +112,7 @@ def sort_order(values: Sequence[Any], order: Iterable[int], *, reverse: bool = F
 
 
 def _holds(array: NDArray[Any], values: list[Any], types: set[type]) -> bool:
-    """Whether NumPy took the values as they are: not numbers as text, say."""
+    """Whether an array holds the values unchanged. NumPy may turn numbers into text."""
     if types <= _NUMERIC:  # integers that are too large become floats or objects
         return array.dtype.kind in ("f" if float in types else "biu")
     return types == {str} or bool(array.tolist() == [_to_lists(value) for value in values])
@@ -125,7 +125,7 @@ def _to_lists(value: Any) -> Any:
 
 
 def copy_data(value: Any) -> Any:
-    """Return a value that the user may modify: runs share plain lists and mappings."""
+    """Return a value that users may modify, with copies of the plain data that runs share."""
     if type(value) is dict:
         return {k: copy_data(v) for k, v in value.items()}
     if type(value) is list:
@@ -143,7 +143,7 @@ _INT128 = 2**127
 
 
 def _to_column_value(value: Any) -> Any:
-    """Return a value with all paths and members of enumerations in it as text."""
+    """Return a value with the paths and members of enumerations in it as text."""
     kind = type(value)
     if kind in SCALARS:
         return value
@@ -161,7 +161,7 @@ def _to_column_value(value: Any) -> Any:
 
 
 def _is_tabular(values: Iterable[Any], types: set[type]) -> bool:
-    """Whether a column can hold the values; Polars would turn the others into null."""
+    """Whether one column can hold the values. Otherwise Polars would turn some into null."""
     if dict in types:
         if not types <= {dict, type(None)}:
             return False
@@ -169,7 +169,8 @@ def _is_tabular(values: Iterable[Any], types: set[type]) -> bool:
         for value in values:
             for key, field in (value or {}).items():
                 fields.setdefault(key, []).append(field)
-        return bool(fields) and all(  # a struct without a field does not tell {} from null
+        # A struct without fields cannot represent {} and null differently.
+        return bool(fields) and all(
             isinstance(k, str) and _is_tabular(v, set(map(type, v))) for k, v in fields.items()
         )
     if list in types:

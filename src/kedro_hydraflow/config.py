@@ -1,9 +1,8 @@
 """Configurations of runs: plain data, and a ``DictConfig`` on demand.
 
-Plain data are nested ``dict`` and ``list`` objects that are **never modified**: many runs
-share the same parts. A ``DictConfig`` is built only when somebody asks for one, because that
-costs a hundred times more than reading the value. `kedro_hydraflow.yaml_reader` reads the
-files.
+Plain data are nested ``dict`` and ``list`` objects that are **never modified**, as many runs share
+the same parts. A ``DictConfig`` is built only on demand, because building one takes a hundred
+times longer than reading a value from plain data. `kedro_hydraflow.yaml_reader` reads the files.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import re
 import threading
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -32,42 +31,47 @@ from kedro_hydraflow.yaml_reader import (
 from kedro_hydraflow.yaml_reader import ConfigReader as ConfigReader
 from kedro_hydraflow.yaml_reader import PlainConfig as PlainConfig
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _TEXT = frozenset({str})
 
 State = tuple["type | None", "PlainConfig | None", "DictConfig | None", "SharedLock"]
-"""The class of a `Configuration`, its plain data, its ``DictConfig``, which wins, its lock."""
+"""What a copy of a `Configuration` takes: class, plain data, ``DictConfig``, lock."""
 
 
 class ConfigSource(Protocol):
-    """Where the configuration of one run is stored."""
+    """The place where the configuration of one run is stored."""
 
     @property
     def run_id(self) -> str:
-        """The run, for messages."""
+        """The run ID, for messages."""
 
-    def get_config_url(self) -> str:
-        """Return the file, for messages."""
+    @property
+    def url(self) -> str:
+        """The file, for messages."""
 
-    def read_config(self) -> PlainConfig:
-        """Return what is stored, empty if nothing is.
+    def read(self) -> PlainConfig:
+        """Return the stored configuration, an empty one if there is none.
 
         Raises:
-            ConfigError: If it has another format; the message names the file.
-            StorageError: If the storage denies it or cannot be reached.
+            ConfigError: If it is malformed; the message names the file.
+            StorageError: If the storage denies access or cannot be reached.
         """
 
 
 class SharedLock:
-    """A reentrant lock that the runs of a load share, and their copies, unpickled ones too.
+    """A reentrant lock, shared by the runs of a load and their copies.
 
-    A lock for each of ten thousand runs would be as much work for the garbage collector as the
-    runs themselves.
+    Runs that are unpickled together share a new one.
+
+    A lock for each of ten thousand runs would double the work of the garbage collector.
     """
 
     __slots__ = ("_locks",)
 
     def __init__(self) -> None:
-        # One for each process: a forked one might inherit a lock that is held for ever.
+        # One for each process: a forked process may inherit a lock that nobody releases.
         self._locks: dict[int, threading.RLock] = {}
 
     def __enter__(self) -> None:
@@ -83,13 +87,12 @@ class SharedLock:
 class Configuration:
     """The configuration of one run, read on first use.
 
-    It is plain data until somebody asks for a ``DictConfig``, which holds the truth from
-    then on.
+    It holds plain data until a ``DictConfig`` is requested, then only the ``DictConfig``.
 
     Args:
         source: Where it is stored.
-        config_class: A dataclass onto which what is stored is merged.
-        data: The plain data, where they are known already, merged and shared with others.
+        config_class: A dataclass onto which the stored configuration is merged.
+        data: The plain data, if they have been read: merged, and shared with other runs.
         lock: Held while the data or the ``DictConfig`` are made or changed.
     """
 
@@ -98,8 +101,8 @@ class Configuration:
     config_class: type | None
 
     data: PlainConfig | None
-    """The plain data, which are shared: do not modify them. None if they have not been read,
-    and once there is a ``DictConfig``."""
+    """The plain data, which are shared: do not modify them. None before they are read, and when
+    there is a ``DictConfig``."""
 
     def __init__(
         self,
@@ -115,25 +118,25 @@ class Configuration:
         self._lock = lock or SharedLock()
 
     def get_state(self) -> State:
-        """Return what a copy is made of: the arguments that follow the source."""
-        data = self.data  # before the DictConfig, which another thread may put in its place
+        """Return the parts of a copy besides its source: class, data, ``DictConfig``, lock."""
+        data = self.data  # before the DictConfig, by which another thread may replace it
         return self.config_class, data, self._cfg, self._lock
 
     def read(self) -> PlainConfig | None:
-        """Return the plain data, read if need be; None if there is a ``DictConfig``.
+        """Return the plain data, read on first use; None if there is a ``DictConfig``.
 
         Raises:
-            ConfigError: If what is stored cannot be read, or does not fit ``config_class``.
-            StorageError: If the storage denies it or cannot be reached.
+            ConfigError: If the file cannot be parsed, or does not fit ``config_class``.
+            StorageError: If the storage denies access or cannot be reached.
         """
         if self.data is None and self._cfg is None:
             with self._lock:
                 if self.data is None and self._cfg is None:
-                    stored = self._source.read_config()
+                    stored = self._source.read()
                     try:
                         self.data = merge_config(stored, self.config_class)
                     except ConfigError as exc:
-                        raise prefix_error(self._source.get_config_url(), exc) from exc
+                        raise prefix_error(self._source.url, exc) from exc
         return self.data
 
     def has_dictconfig(self) -> bool:
@@ -141,7 +144,7 @@ class Configuration:
         return self._cfg is not None
 
     def get_dictconfig(self) -> DictConfig:
-        """Return the ``DictConfig``, built if need be.
+        """Return the ``DictConfig``, built on first use.
 
         Raises:
             ConfigError: As `read` does.
@@ -158,21 +161,21 @@ class Configuration:
         """Return a new ``DictConfig`` of the plain data.
 
         Raises:
-            ConfigError: If they do not fit ``config_class``.
+            ConfigError: If the data do not fit ``config_class``.
         """
         try:
             return build_dictconfig(data, self.config_class)
         except ConfigError as exc:
-            raise prefix_error(self._source.get_config_url(), exc) from exc
+            raise prefix_error(self._source.url, exc) from exc
 
     def set_dictconfig(self, cfg: DictConfig) -> None:
-        """Put a ``DictConfig`` in the place of what there is."""
+        """Replace the plain data, or the ``DictConfig``, by a ``DictConfig``."""
         with self._lock:
-            self._cfg = cfg  # first: a reader without the lock then always finds one of them
+            self._cfg = cfg  # first, so that a reader without the lock always finds one of them
             self.data = None
 
     def update(self, key: str, value: Any) -> None:
-        """Set a value, whatever is there."""
+        """Set the value of a key, which may be a new one."""
         with self._lock:
             if self.config_class is None:
                 data = self.read()
@@ -183,32 +186,32 @@ class Configuration:
             OmegaConf.update(self.get_dictconfig(), key, value, force_add=True)
 
     def to_plain(self) -> PlainConfig:
-        """Return all of it as plain data, with interpolations as they are: do not modify it."""
+        """Return the plain data, with interpolations as they are: do not modify them."""
         data = self.read()
         return to_plain(self.get_dictconfig()) if data is None else data
 
     def to_container(self) -> Any:
-        """Return all of it as new data, as ``OmegaConf.to_container`` does."""
+        """Return new data, as ``OmegaConf.to_container`` does."""
         data = self.read()
         if data is None:
             return OmegaConf.to_container(self.get_dictconfig())
         return copy.deepcopy(data)
 
     def make_key_error(self, key: str, error: Exception) -> ConfigError:
-        """Return the error for a value that cannot be resolved, which names run and key."""
+        """Return an error that names the run and the key of a value that cannot be resolved."""
         text = " ".join(str(error).split())
         return ConfigError(f"run {self._source.run_id}: cannot resolve the key {key!r}: {text}")
 
 
 def parse_meta(data: bytes) -> dict[str, str]:
-    """Return the scalar entries of a ``meta.yaml``, every value as its raw text.
+    """Return the scalar entries of a ``meta.yaml``, every value as its text.
 
     MLflow's file store writes these files with ``yaml.safe_dump``
-    (``mlflow/store/tracking/file_store.py``). Names are text whatever they look like:
+    (``mlflow/store/tracking/file_store.py``). The name of a run may look like another type:
     ``1e3``, ``yes``, ``2024-01-01``, ``${oc.env:HOME}``.
 
     Raises:
-        MetadataError: If it is not one YAML mapping with distinct keys.
+        MetadataError: If the file is not one YAML mapping with distinct keys.
     """
     try:
         text = data.decode("utf-8")
@@ -239,7 +242,7 @@ def parse_meta(data: bytes) -> dict[str, str]:
 
 
 def parse_scalar(text: str) -> Any:
-    """Return the plain value that OmegaConf reads from a piece of YAML, say ``[1, 1e-3]``.
+    """Return the value of a piece of YAML such as ``[1, 1e-3]``, as OmegaConf reads it.
 
     Raises:
         ConfigError: If the text is not YAML.
@@ -248,7 +251,7 @@ def parse_scalar(text: str) -> Any:
 
 
 def parse_texts(text: str) -> Any:
-    """Return a piece of YAML with every scalar as its text, say ``["1", "1e-3"]``.
+    """Return the value of a piece of YAML with every scalar as its text: ``["1", "1e-3"]``.
 
     Raises:
         ConfigError: If the text is not YAML.
@@ -260,7 +263,7 @@ def parse_texts(text: str) -> Any:
 
 
 def build_dictconfig(config: PlainConfig, config_class: type | None = None) -> DictConfig:
-    """Return a new ``DictConfig``, merged onto ``config_class`` where one is given.
+    """Return a new ``DictConfig``, merged onto ``config_class`` if that is given.
 
     Args:
         config: Plain data.
@@ -276,7 +279,7 @@ def build_dictconfig(config: PlainConfig, config_class: type | None = None) -> D
             raise ConfigError(one_line(exc)) from exc
     try:
         schema = OmegaConf.structured(config_class)
-    except Exception as exc:  # a NameError for an annotation that cannot be resolved, say
+    except Exception as exc:  # such as NameError for an annotation that cannot be resolved
         raise ConfigError(
             f"{config_class.__qualname__} is no config_class for OmegaConf: {one_line(exc)}"
         ) from exc
@@ -296,10 +299,10 @@ def is_structured(value: object) -> bool:
 
 
 def merge_config(config: PlainConfig, config_class: type | None) -> PlainConfig:
-    """Return a stored configuration merged onto ``config_class``, or as it is without one.
+    """Return a stored configuration merged onto ``config_class``, unchanged without one.
 
     Raises:
-        ConfigError: If it does not fit.
+        ConfigError: If the configuration does not fit the class.
     """
     return config if config_class is None else to_plain(build_dictconfig(config, config_class))
 
@@ -312,12 +315,16 @@ def to_plain(config: DictConfig) -> PlainConfig:
 
 
 def lacks(mapping: PlainConfig, key: Any) -> bool:
-    """Whether OmegaConf finds nothing at a key: 2.4 finds the key 1 as "1", 2.3 does not."""
+    """Whether a mapping certainly lacks a key.
+
+    False may mean "unknown": if some keys are not text, OmegaConf 2.4 finds the key 1 as "1", and
+    2.3 does not.
+    """
     return key not in mapping and _TEXT.issuperset(map(type, mapping))
 
 
 def _escape_missing(config: Any, data: Any) -> None:
-    r"""Put ``\???`` into the data of a config again, of which OmegaConf 2.4 makes ``???``."""
+    r"""Restore ``\???`` in the data of a config, which OmegaConf 2.4 turns into ``???``."""
     for key, value in data.items() if type(data) is dict else enumerate(data):
         if type(value) in (dict, list):
             _escape_missing(config[key], value)
@@ -327,7 +334,7 @@ def _escape_missing(config: Any, data: Any) -> None:
 
 @lru_cache(maxsize=4096)
 def split_key(key: str) -> tuple[str, ...] | None:
-    """Return the parts of a dotted key, None where OmegaConf has more to say about it."""
+    """Return the parts of a dotted key, None if only OmegaConf can split it."""
     if "[" in key or "]" in key or "\\" in key:
         return None
     parts = tuple(key.split("."))
@@ -335,7 +342,7 @@ def split_key(key: str) -> tuple[str, ...] | None:
 
 
 def is_literal(node: Any) -> bool:
-    """Whether plain data stand for themselves: no interpolation, nothing missing."""
+    """Whether plain data are their own value: without interpolations, nothing missing."""
     kind = type(node)
     if kind is str:
         return "${" not in node and not node.endswith("???")
@@ -347,10 +354,10 @@ def is_literal(node: Any) -> bool:
 
 
 def update_plain(config: PlainConfig, key: str, value: Any) -> PlainConfig | None:
-    """Return a copy with one scalar set, sharing all that is not on its path.
+    """Return a copy with one scalar set, which shares everything outside of its path.
 
     Returns:
-        The new configuration, or None where ``OmegaConf.update`` has to do it.
+        The new configuration, or None if only ``OmegaConf.update`` can set the value.
     """
     parts = split_key(key)
     if parts is None or not all(map(str.isidentifier, parts)):
@@ -370,20 +377,26 @@ def update_plain(config: PlainConfig, key: str, value: Any) -> PlainConfig | Non
     return new
 
 
-def iter_leaf_keys(config: Any, prefix: str = "") -> list[str]:
-    """Return the dotted keys of all values that are not non-empty mappings."""
-    keys: list[str] = []
-    for name, value in config.items():
-        key = f"{prefix}{name}"
+def list_leaves(
+    data: Mapping[Any, Any], path: tuple[Any, ...] = ()
+) -> list[tuple[tuple[Any, ...], Any]]:
+    """Return the path and value of everything but mappings, unless they are empty."""
+    leaves: list[tuple[tuple[Any, ...], Any]] = []
+    for name, value in data.items():
         if type(value) is dict and value:
-            keys.extend(iter_leaf_keys(value, f"{key}."))
+            leaves += list_leaves(value, (*path, name))
         else:
-            keys.append(key)
-    return keys
+            leaves.append(((*path, name), value))
+    return leaves
+
+
+def flatten_config(data: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the values of `list_leaves` by dotted key."""
+    return {".".join(map(str, path)): value for path, value in list_leaves(data)}
 
 
 _META_LINE = re.compile(
     r"^([a-z_]+): (?:'([ -&(-~]*)'|([\w/.](?:[\w./:@+-]*[\w./@+-])?|\[\]))$",
     re.ASCII | re.MULTILINE,
 )
-"""The lines that nearly all of these files consist of, at a tenth of the parser's time."""
+"""Nearly all lines of these files, matched in a tenth of the time of a YAML parser."""

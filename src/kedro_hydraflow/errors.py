@@ -22,7 +22,10 @@ class OptionError(KedroHydraflowError, ValueError):
 
 
 class StorageError(KedroHydraflowError, OSError):
-    """A storage denied access, could not be reached, or failed. It is never taken for empty."""
+    """A storage denied access, could not be reached, or failed.
+
+    Such a storage is never treated as empty.
+    """
 
 
 class UnreachableError(StorageError):
@@ -53,16 +56,20 @@ class ConfigError(KedroHydraflowError, ValueError):
     """A stored configuration cannot be read, or a value in it cannot be resolved."""
 
 
+class GitLfsError(ConfigError, MetadataError):
+    """A file is a pointer of Git LFS: its content has not been downloaded."""
+
+
 class MissingKeyError(KedroHydraflowError, AttributeError):
     """``Run.get`` finds no value for a key."""
 
 
 class ImplError(KedroHydraflowError, RuntimeError):
-    """An ``impl_factory`` raised an exception."""
+    """An ``impl_factory``, or an attribute of the implementation, raised an exception."""
 
 
 class ArtifactError(KedroHydraflowError, RuntimeError):
-    """A Kedro dataset could not load a run's artifact, or the artifacts do not fit together."""
+    """A Kedro dataset could not load a run's artifact, or the artifacts cannot be concatenated."""
 
 
 class FilterError(KedroHydraflowError, ValueError):
@@ -91,7 +98,7 @@ class RunLoadError(KedroHydraflowError, RuntimeError):
     """Some experiments or runs could not be read, and ``on_error`` is ``"raise"``.
 
     Attributes:
-        failures: One for each of them, in scan order.
+        failures: One for each experiment or run that could not be read, in scan order.
     """
 
     def __init__(self, message: str, failures: Iterable[Failure] = ()) -> None:
@@ -123,7 +130,7 @@ def prefix_error(prefix: str, error: E) -> E:
 
 
 def describe(error: BaseException) -> str:
-    """Return an error's text, after its type unless it is an error of this package."""
+    """Return an error's type and text, or only the text of an error of this package."""
     text = str(error).strip()
     if isinstance(error, KedroHydraflowError):
         return text

@@ -11,20 +11,22 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from numbers import Real
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from typing_extensions import NamedTuple
 
 from kedro_hydraflow.config import parse_scalar, parse_texts
 from kedro_hydraflow.errors import ConfigError, Failure, FilterError, KedroHydraflowError
 from kedro_hydraflow.lookup import describe_nearest_keys, iter_outcomes
 from kedro_hydraflow.missing import MISSING
-from kedro_hydraflow.run_info import FACTS
+from kedro_hydraflow.run_info import FACTS, RECORDED_FACTS, STATUSES, get_place, get_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from typing_extensions import Self
 
-    from kedro_hydraflow.lookup import AnyRun
+    from kedro_hydraflow.run_base import RunBase
 
 
 OPERATORS = ("==", "!=", "<", "<=", ">", ">=", "in", "not in", "~", "=", "LIKE", "ILIKE")
@@ -46,45 +48,36 @@ _PATTERN_OPERATORS = ("~", "like", "ilike")
 
 @dataclass(frozen=True)
 class Filter:
-    """One condition on a run: the value of a key compares so with a value."""
+    """A condition on runs: how the value of a key compares with a given value."""
 
     text: str
-    """As it was written."""
+    """The filter as it was written."""
 
     key: str
     operator: str
-    """In lower case; ``=`` is ``==``."""
+    """One of `OPERATORS` in lower case, but ``==`` for ``=``."""
 
     value: Any
     texts: Any
     """The value with every scalar in it as text."""
 
-    def matches(self, run: AnyRun) -> bool | None:
-        """Whether a run meets the condition, None if it lacks the key.
-
-        Raises:
-            FilterError: If the run's value and the filter's cannot be compared.
-        """
-        (actual,) = self.look_up([run])
-        if isinstance(actual, KedroHydraflowError):
-            raise actual
-        return self.accepts(run, actual)
-
-    def look_up(self, runs: Sequence[AnyRun]) -> Iterator[Any | KedroHydraflowError]:
+    def look_up(self, runs: Sequence[RunBase]) -> Iterator[Any | KedroHydraflowError]:
         """Yield the value of the key for each run, as `iter_outcomes` does.
 
-        No `impl` is built for facts: it may fail for the very runs that the filter leaves out.
+        For a fact, no `impl` is built, because that may fail for runs that the filter excludes.
         """
         return iter_outcomes(runs, self.key, self._fact)
 
-    def accepts(self, run: AnyRun, actual: Any) -> bool | None:
-        """Whether a run's value meets the condition, None if it is `MISSING`.
+    def accepts(self, run: RunBase, actual: Any) -> bool:
+        """Whether a run meets the condition.
+
+        Args:
+            run: The run, for messages.
+            actual: Its value of the key.
 
         Raises:
-            FilterError: If the value and the filter's cannot be compared.
+            FilterError: If its value and the filter's cannot be compared.
         """
-        if actual is MISSING:
-            return None
         if isinstance(actual, str) and self._is_text and self.operator in _MEMBERSHIP:
             return self._has_text(actual) is (self.operator in ("==", "in"))
         try:
@@ -96,8 +89,36 @@ class Filter:
                 f"{self.value!r} ({type(self.value).__name__})"
             ) from None
 
+    def check_recorded(self, run: RunBase) -> None:
+        """Raise FilterError if the key is a fact that the run's store does not record."""
+        store = get_store(run.info)
+        if self._fact in RECORDED_FACTS and not store.records_facts:
+            raise FilterError(
+                f"filter {self.text!r}: {self._fact} is not recorded in {store.where}, but only in "
+                "what tracks runs of MLflow; give the database or the server, or leave the filter "
+                "out"
+            )
+
+    def check_statuses(self, seen: Iterable[Any]) -> None:
+        """Raise FilterError if a status is compared with a value that no status has.
+
+        Args:
+            seen: The values of runs. If others than statuses are among them, the key is one of
+                the configurations.
+        """
+        if self._fact != "status" or self.operator not in _MEMBERSHIP:
+            return
+        statuses = list(STATUSES.values())
+        values = self.value if isinstance(self.value, list) else [self.value]
+        unknown = [v for v in values if v is not None and str(v).upper() not in statuses]
+        if unknown and all(actual is None or actual in statuses for actual in seen):
+            raise FilterError(
+                f"filter {self.text!r}: no run can have the status {unknown[0]!r}; expected one of "
+                f"{', '.join(statuses)}"
+            )
+
     def _convert(self, actual: Any) -> Any:
-        """Return the run's value in the form that filters compare."""
+        """Return a run's value as filters compare it: paths and members of enumerations as text."""
         if isinstance(actual, PurePath):
             return str(actual)
         if isinstance(actual, Enum):
@@ -112,7 +133,7 @@ class Filter:
 
     @cached_property
     def _fact(self) -> str | None:
-        """The attribute of `RunInfo` that the key names, also in MLflow's spelling."""
+        """The attribute of `RunInfo` that the key names, in MLflow's spelling or ours."""
         attribute = _ATTRIBUTE.fullmatch(self.key)
         name = attribute[1] if attribute else self.key
         return name if name in FACTS else None
@@ -123,14 +144,16 @@ class Filter:
         return self._is_logged or self._fact is not None
 
     def _has_text(self, actual: str) -> bool:
-        """Whether the filter's value, or one in its list, is a text or what it stands for.
+        """Whether the filter's value, or one in its list, equals a text.
 
-        MLflow keeps params as text: ``0.10`` is meant by a filter that says ``0.1``.
+        A param or tag is also compared as a YAML value: ``0.10`` equals ``0.1``.
         """
         is_list = self.operator in ("in", "not in")
         texts, values = (self.texts, self.value) if is_list else ([self.texts], [self.value])
         if actual in texts:
             return True
+        if self._fact == "status":
+            return actual in [text.upper() for text in texts if isinstance(text, str)]
         others = [value for value in values if not isinstance(value, str)]
         return self._is_logged and any(_equal(_parse_logged(actual), other) for other in others)
 
@@ -144,15 +167,15 @@ class Filter:
 
 
 def parse_filter(text: str) -> Filter:
-    """Return the filter that a text ``KEY OP VALUE`` describes.
+    """Return the filter of a text ``KEY OP VALUE``.
 
-    ``KEY`` is what ``Run.get`` takes, ``OP`` one of `OPERATORS`, ``VALUE`` is YAML:
+    ``KEY`` is a key as for ``Run.get``, ``OP`` one of `OPERATORS`, ``VALUE`` is YAML:
     ``training.learning_rate < 1e-2``, ``model.type in [mlp, linear]``, ``note == null``,
     ``job_name ~ train_*``. MLflow's ``attributes.status = 'FINISHED'``,
     ``params.`model.type` LIKE 'm%'`` and ``status IN ('FINISHED', 'FAILED')`` work too.
 
     Raises:
-        FilterError: If it is something else.
+        FilterError: If the text has another form.
     """
     match = _FILTER.fullmatch(text) if isinstance(text, str) else None
     if match is None or not match["value"]:
@@ -174,25 +197,25 @@ def parse_filter(text: str) -> Filter:
         value = texts = None
         problem = f"the value {source!r} is not YAML: {exc}"
     if operator in _PATTERN_OPERATORS and not isinstance(value, str):
-        value, texts, problem = source, source, None  # such as *.5, which YAML takes for an alias
+        value, texts, problem = source, source, None  # such as *.5, which is an alias in YAML
     if operator in ("in", "not in") and not isinstance(value, list) and problem is None:
         problem = f"{operator!r} expects a list such as [a, b], found {value!r}"
     if _CONJUNCTION.search(source) and (problem or source[0] not in "\"'"):
         parts = _CONJUNCTION.split(source)
         if any(_FILTER.fullmatch(part) for part in parts[1:]):
-            problem = "one filter is one condition; write each as an entry of its own"
+            problem = "a filter is a single condition; write each condition as a separate entry"
     if problem:
         raise FilterError(f"filter {text!r}: {problem}")
     return Filter(text, key, operator, value, texts)
 
 
 class AnyRuns(Protocol):
-    """A collection of runs, as far as filters are applied to it."""
+    """What filters need of a collection of runs."""
 
     def __len__(self) -> int:
         """Return the number of runs."""
 
-    def __iter__(self) -> Iterator[AnyRun]:
+    def __iter__(self) -> Iterator[RunBase]:
         """Yield the runs."""
 
     def __getitem__(self, positions: list[int], /) -> Self:
@@ -202,39 +225,63 @@ class AnyRuns(Protocol):
 Runs = TypeVar("Runs", bound=AnyRuns)
 
 
-def apply_filters(runs: Runs, filters: Iterable[Filter]) -> tuple[Runs, list[Failure]]:
-    """Return the runs that meet all filters, and those for which that cannot be told.
+class Filtered(NamedTuple, Generic[Runs]):
+    """The outcome of filters."""
+
+    runs: Runs
+    """The runs that meet all of them."""
+
+    failures: list[Failure]
+    """The failures of runs whose value cannot be read."""
+
+    counts: list[int]
+    """The number of runs after each filter."""
+
+
+def apply_filters(runs: Runs, filters: Iterable[Filter]) -> Filtered[Runs]:
+    """Return the runs that meet all filters.
 
     A run that lacks a filter's key does not meet it.
 
     Raises:
-        FilterError: If values cannot be compared, or if no run at all has the key.
+        FilterError: If values cannot be compared, if no run at all has the key, or if a fact is
+            compared that the store does not record, or with a value that it never has.
     """
     everyone = list(runs)
     failures: list[Failure] = []
+    counts = []
     for condition in filters:
         kept = []
         candidates = list(runs)
-        is_known = not candidates
+        seen = []
         for i, actual in enumerate(condition.look_up(candidates)):
             run = candidates[i]
             if isinstance(actual, KedroHydraflowError):
                 error = FilterError(f"filter {condition.text!r}: {actual}")
                 error.__cause__ = actual
-                failures.append(Failure(run.info.get_place().url, error))
-                is_known = True
+                failures.append(Failure(get_place(run.info).url, error))
                 continue
-            is_met = condition.accepts(run, actual)
-            is_known = is_known or is_met is not None
-            if is_met:
+            seen.append(actual)
+            if actual is None:
+                condition.check_recorded(run)
+            if actual is not MISSING and condition.accepts(run, actual):
                 kept.append(i)
-        if not is_known and all(actual is MISSING for actual in condition.look_up(everyone)):
-            raise FilterError(
-                f"filter {condition.text!r}: none of the {len(everyone)} runs has the key "
-                f"{condition.key!r}; {describe_nearest_keys(candidates[0], condition.key)}"
-            )
+        condition.check_statuses(seen)
+        if seen and all(actual is MISSING for actual in seen):
+            _check_has_key(condition, everyone)
         runs = runs[kept]
-    return runs, failures
+        counts.append(len(kept))
+    return Filtered(runs, failures, counts)
+
+
+def _check_has_key(condition: Filter, runs: Sequence[RunBase]) -> None:
+    """Raise FilterError if none of the runs has the key."""
+    if any(actual is not MISSING for actual in condition.look_up(runs)):
+        return
+    raise FilterError(
+        f"filter {condition.text!r}: none of the {len(runs)} runs has the key "
+        f"{condition.key!r}; {describe_nearest_keys(runs[0], condition.key)}"
+    )
 
 
 def _parse_logged(text: str) -> Any:
@@ -265,7 +312,7 @@ def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
 
 
 def _get_kind(value: Any) -> type | None:
-    """Return what values have to be both to be put in order, None if they have no order."""
+    """Return the kind of a value, None if it has no order. Only values of one kind compare."""
     if isinstance(value, bool):
         return None
     return next((kind for kind in (Real, str, datetime) if isinstance(value, kind)), None)
@@ -308,14 +355,14 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 
 _MIN_MILLISECONDS = 10**11
-"""In 1973. A smaller number is not meant as a time in milliseconds: 20260101, say."""
+"""A time in 1973. Smaller numbers, such as the date 20260101, are not taken for milliseconds."""
 
 
 def _to_time(value: Any) -> datetime | None:
-    """Return an ISO 8601 text, UTC unless it says otherwise, or milliseconds, as a time.
+    """Return the time of an ISO 8601 text, by default in UTC, or of milliseconds.
 
     Raises:
-        TypeError: If it is something else, and not None.
+        TypeError: If the value is something else, and not None.
     """
     if value is None:
         return None

@@ -21,8 +21,15 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.run_files import make_artifacts_dir
-from kedro_hydraflow.run_info import RunInfo, find_artifacts
-from kedro_hydraflow.source import DirectoryOrNames, Source, is_location
+from kedro_hydraflow.run_info import (
+    RunInfo,
+    find_artifacts,
+    get_artifacts,
+    get_place,
+    make_info,
+    may_be_elsewhere,
+)
+from kedro_hydraflow.source import DirectoryOrNames, Layout, Source, is_location
 from kedro_hydraflow.stores import ExperimentFilter, Store, make_name_filter, open_store
 from kedro_hydraflow.stores.base import is_glob, list_patterns
 
@@ -61,6 +68,9 @@ class Search:
 
     def __post_init__(self) -> None:
         make_name_filter(self.experiment_names)
+        names = self.experiment_names
+        if isinstance(names, Sequence) and not isinstance(names, str):  # the caller's may change
+            object.__setattr__(self, "experiment_names", tuple(names))
         if self.include_deleted is not None:
             check_flag("include_deleted", self.include_deleted)
         check_on_error(self.on_error)
@@ -79,10 +89,10 @@ class Findings:
     other_experiments: list[str]
     failures: list[Failure]
 
-    def report(self, on_error: OnError) -> None:
+    def report(self, on_error: OnError, caller: str) -> None:
         """Raise or log the failures."""
         total = len(self.runs) + len(self.failures)
-        report(self.failures, total, on_error, what="runs and experiments")
+        report(self.failures, total, on_error, what="runs and experiments", caller=caller)
 
 
 def make_search(
@@ -93,6 +103,7 @@ def make_search(
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    layout: Layout | None = None,
 ) -> Search:
     """Return the search that the arguments of `iter_run_dirs` mean.
 
@@ -108,7 +119,7 @@ def make_search(
         if experiment_names is not None:
             raise _make_names_error(tracking_dir)
         directory, experiment_names = None, cast("ExperimentFilter", tracking_dir)
-    source = make_source(directory, tracking_uri, artifact_root, storage_options)
+    source = make_source(directory, tracking_uri, artifact_root, storage_options, layout)
     return Search(source, experiment_names, include_deleted, on_error)
 
 
@@ -195,7 +206,7 @@ def find_runs(
     runs, unreadable = read_infos(store, listing.experiments, search)
     return Findings(
         runs,
-        experiments=[experiment.experiment_name or "" for experiment in experiments.matching],
+        experiments=experiments.names,
         other_experiments=sorted(experiments.other_names),
         failures=[*experiments.failures, *listing.failures, *unreadable],
     )
@@ -221,7 +232,7 @@ def read_infos(
 ) -> tuple[list[RunInfo], list[Failure]]:
     """Return those of the listed runs that match, and the failures."""
     found = store.read_runs(listed, include_deleted=search.include_deleted)
-    return [RunInfo.from_record(record, store) for record in found.records], found.failures
+    return [make_info(record, store) for record in found.records], found.failures
 
 
 def _find_matching(store: Store, search: Search, *, include_default: bool = False) -> Experiments:
@@ -259,7 +270,7 @@ def _check_names(names: ExperimentFilter, store: Store, found: Experiments) -> N
         logger.warning(
             "%s: no experiment matches experiment_names=%s; %s",
             store.where,
-            ", ".join(map(repr, unmatched)) or getattr(names, "__qualname__", repr(names)),
+            ", ".join(map(repr, unmatched)) or getattr(names, "__qualname__", "[]"),
             _list_names(found),
         )
 
@@ -295,6 +306,7 @@ def iter_run_dirs(
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    layout: Layout | None = None,
 ) -> RunDirs:
     """Return the run directories below a tracking directory.
 
@@ -305,9 +317,10 @@ def iter_run_dirs(
     Args:
         tracking_dir: Where the runs are: a path, a URL that fsspec knows, or a ``UPath``, of a
             directory or of an SQLite database. A directory is such as ``mlruns``: MLflow's file
-            store, one with an SQLite database in it or beside it, or one of artifacts alone. A
-            list or a callable is taken as ``experiment_names``, and so is a text that is neither
-            a URL nor the path of something that exists.
+            store, one with an SQLite database in it or beside it, or one of artifacts alone; or
+            such as ``multirun``: one with output directories of Hydra, at any depth. A list or a
+            callable is taken as ``experiment_names``, and so is a text that is neither a URL nor
+            the path of something that exists.
         experiment_names: A name or glob, a list of them, or a predicate on the name. A name
             without wildcards has to exist. The "Default" experiment ``0`` is only included by
             its name, never by a glob or a predicate.
@@ -323,14 +336,21 @@ def iter_run_dirs(
         artifact_root: The current location of the artifacts, if they are neither at the recorded
             location nor beside the tracking data. Artifacts in a run directory of a file store
             take precedence over it.
-        storage_options: Passed on to the fsspec filesystem of a URL, such as credentials. Only
-            ``engine`` is not: ``"fsspec"`` or ``"obstore"``. By default, obstore reads from S3,
-            Google Cloud Storage and Azure if it is installed and the other options name the
-            credentials.
+        storage_options: Options for the fsspec filesystem of a URL, such as credentials, and
+            ``engine``, which is ``"fsspec"`` or ``"obstore"``. The default engine for S3, Google
+            Cloud Storage and Azure is obstore if it is installed and the other options include
+            the credentials, otherwise fsspec.
+        layout: What a directory is read as: ``"mlflow"`` for what MLflow wrote, ``"hydra"`` for
+            the output directories of Hydra (``multirun`` and ``outputs``). By default, for what
+            is found there; if there is both, for what MLflow wrote.
 
     Returns:
         An iterator of run directories, each a ``pathlib.Path``, or a ``UPath`` on remote
-        storage; sorted by the experiment's name, then by the run's directory.
+        storage; sorted by the experiment's name, then by the run's directory. For Hydra alone,
+        the job name is the experiment's name, and job 2 comes before job 10.
+
+        Give it to `Run.load` as it is. A list of the directories loads the same runs, but says
+        nothing of a database that is not beside them, or of an ``artifact_root``.
 
     Raises:
         NotFoundError: If there is no such directory, or no experiment with a given name.
@@ -342,22 +362,26 @@ def iter_run_dirs(
         >>> dirs = list(iter_run_dirs("examples/data/mlruns", ["train_*", "eval_*"]))
         >>> len(dirs)
         31
+        >>> for run_dir in iter_run_dirs("examples/data/hydra/multirun/2026-11-25/23-01-54"):
+        ...     print(run_dir)
+        examples/data/hydra/multirun/2026-11-25/23-01-54/0
+        examples/data/hydra/multirun/2026-11-25/23-01-54/1
     """
-    return RunDirs(
-        make_search(
-            tracking_dir,
-            experiment_names,
-            include_deleted,
-            on_error,
-            tracking_uri,
-            artifact_root,
-            storage_options,
-        )
+    search = make_search(
+        tracking_dir,
+        experiment_names,
+        include_deleted,
+        on_error,
+        tracking_uri,
+        artifact_root,
+        storage_options,
+        layout,
     )
+    return RunDirs(search)
 
 
 class RunDirs(Iterator["AnyPath"]):
-    """An iterator of run directories. `Run.load` uses `iter_infos`, to keep what was read."""
+    """An iterator of run directories. `Run.load` uses `iter_infos`, to reuse what was read."""
 
     def __init__(self, search: Search) -> None:
         self.search = search
@@ -367,7 +391,7 @@ class RunDirs(Iterator["AnyPath"]):
         """Return an iterator of the remaining runs. Once it has begun, the index is ignored."""
         if self._infos is None:
             found = find_runs(self.search, index)
-            found.report(self.search.on_error)
+            found.report(self.search.on_error, "iter_run_dirs")
             self._infos = iter(found.runs)
         return self._infos
 
@@ -383,6 +407,7 @@ def iter_experiment_dirs(
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    layout: Layout | None = None,
 ) -> Iterator[AnyPath]:
     """Return an iterator of the experiment directories below a tracking directory.
 
@@ -402,6 +427,7 @@ def iter_experiment_dirs(
         tracking_uri,
         artifact_root,
         storage_options,
+        layout,
     )
     return _iter_experiment_dirs(search)
 
@@ -415,6 +441,7 @@ def iter_artifacts_dirs(
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    layout: Layout | None = None,
 ) -> Iterator[Path]:
     """Return an iterator of the artifacts directories of the runs that `iter_run_dirs` finds.
 
@@ -434,6 +461,7 @@ def iter_artifacts_dirs(
         tracking_uri,
         artifact_root,
         storage_options,
+        layout,
     )
     return _iter_artifacts_dirs(search)
 
@@ -448,6 +476,7 @@ def iter_artifact_paths(
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    layout: Layout | None = None,
 ) -> Iterator[Path]: ...
 
 
@@ -462,6 +491,7 @@ def iter_artifact_paths(
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    layout: Layout | None = None,
 ) -> Iterator[Path]: ...
 
 
@@ -475,6 +505,7 @@ def iter_artifact_paths(  # type: ignore[misc] # the names of positional argumen
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    layout: Layout | None = None,
 ) -> Iterator[Path]:
     """Return an iterator of the paths of one artifact, one for each run.
 
@@ -494,6 +525,7 @@ def iter_artifact_paths(  # type: ignore[misc] # the names of positional argumen
         tracking_uri: As for `iter_run_dirs`.
         artifact_root: As for `iter_run_dirs`.
         storage_options: As for `iter_run_dirs`.
+        layout: As for `iter_run_dirs`.
 
     Examples:
         >>> paths = iter_artifact_paths("examples/data/mlruns", "confusion_matrix.json")
@@ -513,7 +545,7 @@ def iter_artifact_paths(  # type: ignore[misc] # the names of positional argumen
     if not isinstance(artifact, (str, os.PathLike)):
         raise OptionError(f"artifact_path: expected a relative path, found {artifact!r}")
     make_source = DirectoryOrNames if may_be_names and isinstance(tracking_dir, str) else Source
-    source = make_source(tracking_dir, tracking_uri, artifact_root, storage_options)
+    source = make_source(tracking_dir, tracking_uri, artifact_root, storage_options, layout)
     search = Search(source, experiment_names, include_deleted, on_error)
     return _iter_artifact_paths(search, os.fspath(artifact))
 
@@ -525,6 +557,7 @@ def get_experiment_names(
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    layout: Layout | None = None,
 ) -> list[str]:
     """Return the names of the experiments below a tracking directory, sorted.
 
@@ -534,30 +567,29 @@ def get_experiment_names(
         >>> get_experiment_names("examples/data/mlruns")
         ['eval_digits', 'train_digits_v1', 'train_digits_v2']
     """
-    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options)
-    store, search = open_search(Search(source, on_error=on_error))
-    experiments = _report_experiments(store.find_experiments(), search)
-    return [experiment.experiment_name or "" for experiment in experiments]
+    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options, layout)
+    search = Search(source, on_error=on_error)
+    return _report_experiments(open_store(source).find_experiments(), search).names
 
 
 def _iter_experiment_dirs(search: Search) -> Iterator[AnyPath]:
     store, search = open_search(search)
-    for experiment in find_experiments(store, search):
-        yield experiment.to_path()
+    # Jobs of Hydra with different names may be in one directory.
+    yield from dict.fromkeys(e.to_path() for e in find_experiments(store, search))
 
 
 def _iter_artifacts_dirs(search: Search) -> Iterator[Path]:
     infos = list(RunDirs(search).iter_infos())
-    unsure = [info for info in infos if info.may_be_elsewhere()]
+    unsure = [info for info in infos if may_be_elsewhere(info)]
     failures = {
-        id(info): Failure(info.get_place().url, error)
+        id(info): Failure(get_place(info).url, error)
         for info, error in zip(unsure, find_artifacts(unsure), strict=True)
         if error is not None
     }
     report([*failures.values()], len(infos), search.on_error)
     for info in infos:
         if id(info) not in failures:
-            yield make_artifacts_dir(info.get_artifacts())
+            yield make_artifacts_dir(get_artifacts(info))
 
 
 def _iter_artifact_paths(search: Search, artifact_path: str) -> Iterator[Path]:
@@ -571,26 +603,39 @@ def _iter_artifact_paths(search: Search, artifact_path: str) -> Iterator[Path]:
 
 def find_experiments(store: Store, search: Search) -> list[ExperimentRecord]:
     """Return the experiments that match. Raise or log those that cannot be read."""
-    return _report_experiments(_find_matching(store, search), search)
+    return _report_experiments(_find_matching(store, search), search).matching
 
 
-def _report_experiments(found: Experiments, search: Search) -> list[ExperimentRecord]:
+def _report_experiments(found: Experiments, search: Search) -> Experiments:
     total = len(found.matching) + len(found.failures)
     report(found.failures, total, search.on_error, what="experiments")
-    return found.matching
+    return found
 
 
 def check_flag(option: str, value: object) -> bool:
-    """Return a boolean. Raise OptionError for anything else."""
+    """Return the value of a flag. Raise OptionError unless it is a boolean."""
     if not isinstance(value, bool):
         raise OptionError(f"{option}: expected true or false, found {value!r}")
     return value
 
 
 def report(
-    failures: Sequence[Failure], total: int, on_error: OnError, *, what: str = "runs"
+    failures: Sequence[Failure],
+    total: int,
+    on_error: OnError,
+    *,
+    what: str = "runs",
+    caller: str | None = None,
 ) -> None:
-    """Raise one error that names all failures, or log each, as ``on_error`` says."""
+    """Raise one error that names all failures, or log each, as ``on_error`` says.
+
+    Args:
+        failures: The failures.
+        total: The number of all that should have been read.
+        on_error: The option.
+        what: What was read, for messages.
+        caller: The function to which the user gives ``on_error``, if it is not obvious.
+    """
     if not failures:
         return
     summary = f"{len(failures)} of {total} {what} could not be read"
@@ -598,7 +643,9 @@ def report(
         lines = "".join(f"\n- {failure}" for failure in failures[:_MAX_SHOWN])
         if len(failures) > _MAX_SHOWN:
             lines += f"\n- and {len(failures) - _MAX_SHOWN} more, in `failures` of this error"
-        raise RunLoadError(f"{summary}; set on_error='warn' to skip them:{lines}", failures)
+        where = "" if caller is None else f" in {caller}"
+        advice = f"set on_error='warn'{where} to skip them"
+        raise RunLoadError(f"{summary}; {advice}:{lines}", failures)
     for failure in failures:
         logger.warning("skipped: %s", failure)
     logger.warning("skipped %d of %d %s that could not be read", len(failures), total, what)

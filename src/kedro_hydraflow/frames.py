@@ -1,12 +1,13 @@
-"""Frames of runs: complete ones, histories of metrics, literals."""
+"""Frames of runs: whole configurations, histories of metrics, literals."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.columns import SCALARS, make_series
-from kedro_hydraflow.config import is_literal
+from kedro_hydraflow.config import is_literal, list_leaves
 from kedro_hydraflow.missing import MISSING
+from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.run_info import read_histories
 from kedro_hydraflow.selecting import Selector
 
@@ -17,20 +18,20 @@ if TYPE_CHECKING:
     from polars._typing import PolarsDataType
 
     from kedro_hydraflow.config import Configuration
-    from kedro_hydraflow.lookup import AnyRun
+    from kedro_hydraflow.run_base import RunBase
     from kedro_hydraflow.stores import Point
 
 
-def make_complete_frame(runs: Sequence[AnyRun], defaults: Mapping[str, Any]) -> pl.DataFrame:
+def make_complete_frame(runs: Sequence[RunBase], defaults: Mapping[str, Any]) -> pl.DataFrame:
     """Return a frame of ``run_id``, ``job_name`` and every key of the configurations.
 
     Args:
         runs: The runs.
-        defaults: For runs that lack a key, by key; a callable is called with the run.
+        defaults: Values for runs that lack a key, by key. A callable is called with the run.
     """
     import polars as pl
 
-    rows = _flatten_configs([run.get_configuration() for run in runs])
+    rows = _flatten_configs([get_configuration(run) for run in runs])
     keys = dict.fromkeys(key for row in rows for key in row)
     columns = []
     for key in ("run_id", "job_name"):
@@ -48,8 +49,8 @@ def make_complete_frame(runs: Sequence[AnyRun], defaults: Mapping[str, Any]) -> 
     return pl.DataFrame(columns)
 
 
-def make_history_frame(runs: Sequence[AnyRun], names: Sequence[str]) -> pl.DataFrame:
-    """Return all values of metrics of runs as one long frame, in the order of both.
+def make_history_frame(runs: Sequence[RunBase], names: Sequence[str]) -> pl.DataFrame:
+    """Return all values of some metrics as one long frame, sorted by run, then by metric.
 
     Its columns are ``run_id``, ``metric`` and those of ``Run.metric_history``.
     """
@@ -59,8 +60,8 @@ def make_history_frame(runs: Sequence[AnyRun], names: Sequence[str]) -> pl.DataF
     metrics: list[str] = []
     points: list[Point] = []
     histories = [read_histories([run.info for run in runs], name) for name in names]
-    for run, *of_run in zip(runs, *histories, strict=True):
-        for name, history in zip(names, of_run, strict=True):
+    for run, *histories_of_run in zip(runs, *histories, strict=True):
+        for name, history in zip(names, histories_of_run, strict=True):
             if isinstance(history, Exception):
                 raise history
             run_ids += [run.info.run_id] * len(history)
@@ -79,7 +80,7 @@ def make_history_frame(runs: Sequence[AnyRun], names: Sequence[str]) -> pl.DataF
 
 
 def make_literal(name: str, value: Any, dtype: PolarsDataType | None = None) -> pl.Expr:
-    """Return a Polars literal of any value, by default of the type that Polars makes of it."""
+    """Return a Polars literal of any value, by default with the type that `make_series` infers."""
     import polars as pl
 
     if type(value) in SCALARS:
@@ -91,23 +92,27 @@ def make_literal(name: str, value: Any, dtype: PolarsDataType | None = None) -> 
 
 
 def _flatten_configs(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
-    """Return all values in each configuration by dotted key.
+    """Return the values of each configuration by dotted key.
 
-    Interpolations are resolved where that is possible, and else left as their text; what is
-    missing (``???``) is None. The values are shared: do not modify them. What configurations
-    share is flattened once.
+    Interpolations are resolved, or stay text if that is impossible; missing values (``???``) are
+    None. The values are shared: do not modify them. Parts that configurations share are flattened
+    once.
     """
-    # With the values themselves: the ID of one that is gone may become another's.
+    # It keeps the parts alive, because Python reuses the ID of an object that is gone.
     shared: dict[tuple[int, Any], tuple[Any, dict[str, Any]]] = {}
     selector = Selector()
     rows = []
     for configuration in configurations:
-        is_shared = not configuration.has_dictconfig()
+        is_plain = not configuration.has_dictconfig()
         row: dict[str, Any] = {}
         for name, value in configuration.to_plain().items():
-            known = shared.get((id(value), name)) if is_shared else None
-            flat = known[1] if known else _flatten(configuration, {name: value}, (), selector)
-            if not known and is_shared and type(value) is dict and is_literal(value):
+            may_be_shared = is_plain and type(value) is dict
+            known = shared.get((id(value), name)) if may_be_shared else None
+            if known is not None:
+                row.update(known[1])
+                continue
+            flat = _flatten(configuration, {name: value}, selector)
+            if may_be_shared and is_literal(value):
                 shared[id(value), name] = value, flat
             row.update(flat)
         rows.append(row)
@@ -115,15 +120,10 @@ def _flatten_configs(configurations: Sequence[Configuration]) -> list[dict[str, 
 
 
 def _flatten(
-    configuration: Configuration, data: Any, path: tuple[Any, ...], selector: Selector
+    configuration: Configuration, part: dict[Any, Any], selector: Selector
 ) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in data.items():
-        inner = (*path, name)
-        if type(value) is dict and value:
-            flat.update(_flatten(configuration, value, inner, selector))
-        elif is_literal(value):
-            flat[".".join(map(str, inner))] = value
-        else:
-            flat[".".join(map(str, inner))] = selector.resolve(configuration, inner, value)
+    flat = {}
+    for path, value in list_leaves(part):
+        resolved = value if is_literal(value) else selector.resolve(configuration, path, value)
+        flat[".".join(map(str, path))] = resolved
     return flat

@@ -32,8 +32,8 @@ class GroupBy(Generic[G, T]):
 
     Attributes:
         by: The keys that the items were grouped by.
-        groups: The collections in order of first appearance. A group's key is the value of the
-            one key in ``by``, or the tuple of the values of several.
+        groups: The collections in order of first appearance. A group's key is a value if
+            ``by`` has one key, otherwise a tuple of values.
 
     Examples:
         >>> from kedro_hydraflow import Run, iter_run_dirs
@@ -93,12 +93,13 @@ class GroupBy(Generic[G, T]):
         """Return a Polars frame with a row for each group.
 
         Args:
-            *aggs: Keys: a column of lists, with the values of each group.
-            **named_aggs: Columns by name: functions of the group's collection.
+            *aggs: Keys. The column of a key holds one list per group, with the values of its
+                items.
+            **named_aggs: Columns by name: functions that take a group's collection.
 
         Returns:
-            The columns that were grouped by, then one for each aggregation, which replaces
-            an earlier column of the same name.
+            A column for each key in ``by``, then one for each aggregation. A later column
+            replaces an earlier one of the same name.
 
         Raises:
             AttributeError: If an item lacks a key.

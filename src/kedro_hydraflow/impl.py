@@ -1,4 +1,4 @@
-"""Building what an ``impl_factory`` makes of a run."""
+"""Building the implementation of a run with its ``impl_factory``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import ImplError, describe
+from kedro_hydraflow.run_info import get_artifacts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,11 +22,11 @@ ImplFactory = Callable[..., Any]
 def build_impl(
     factory: ImplFactory, info: RunInfo, artifacts_dir: Path, configuration: Configuration
 ) -> Any:
-    """Return what the factory makes of a run.
+    """Return the implementation of a run.
 
     Raises:
-        ImplError: If it raises; its exception is the cause.
-        ConfigError: If it takes the configuration, and that cannot be read.
+        ImplError: If the factory raises; its exception is the cause.
+        ConfigError: If the factory takes the configuration, and that cannot be read.
     """
     arguments: tuple[Any, ...] = (artifacts_dir,)
     if takes_config(factory):
@@ -35,14 +36,14 @@ def build_impl(
     except Exception as exc:
         name = getattr(factory, "__qualname__", repr(factory))
         raise ImplError(
-            f"run {info.run_id}: {name} failed for {info.get_artifacts().url}: {describe(exc)}"
+            f"run {info.run_id}: {name} failed for {get_artifacts(info).url}: {describe(exc)}"
         ) from exc
 
 
 def takes_config(factory: ImplFactory) -> bool:
     """Whether an ``impl_factory`` takes the configuration besides the directory.
 
-    It does if it has a second positional parameter, required or not.
+    It is passed as a second positional argument; the parameter may have a default.
     """
     try:
         parameters = inspect.signature(factory).parameters.values()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -28,23 +29,33 @@ from kedro_hydraflow.finding import (
 from kedro_hydraflow.index import NO_INDEX, Index, check_index, open_index
 from kedro_hydraflow.parallel import progress_bar
 from kedro_hydraflow.reading import BulkReader
-from kedro_hydraflow.run import C, I, Run
+from kedro_hydraflow.run import C, I, Run, make_run
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.run_info import (
     RunInfo,
     find_artifacts,
+    get_config_url,
+    get_place,
+    get_record,
     is_absent_locally,
     keep_artifacts,
+    make_info,
+    set_on_error,
     warn_of_absent,
     warn_of_no_config,
 )
-from kedro_hydraflow.source import check_storage_options
+from kedro_hydraflow.source import Layout, check_location, check_storage_options
 from kedro_hydraflow.storage import Place, locate
-from kedro_hydraflow.stores import ExperimentFilter, find_layout
-from kedro_hydraflow.stores.record import ExperimentRecord, RunNames, make_run_record
+from kedro_hydraflow.stores import ExperimentFilter, find_layouts
+from kedro_hydraflow.stores.record import (
+    ExperimentRecord,
+    RunNames,
+    is_run_id,
+    make_run_record,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     from kedro_hydraflow.config import PlainConfig
     from kedro_hydraflow.errors import KedroHydraflowError, OnError
@@ -61,7 +72,7 @@ R = TypeVar("R", bound=Run[Any, Any])
 
 @dataclass(frozen=True)
 class LoadedRuns(Generic[R]):
-    """Runs with their configurations, and those that could not be read."""
+    """Runs with their configurations read, and the failures."""
 
     runs: RunCollection[R]
     failures: list[Failure]
@@ -113,7 +124,7 @@ class LoadOptions:
         if not isinstance(self.n_jobs, int) or isinstance(self.n_jobs, bool):
             raise OptionError(
                 f"n_jobs: expected an integer, found {self.n_jobs!r}; use 0 or 1 for this "
-                "process, N for N jobs, -1 for one job a core"
+                "process, N for N jobs, -1 for one job per core"
             )
         check_flag("progress", self.progress)
         check_on_error(self.on_error)
@@ -132,16 +143,18 @@ def load_run_dirs(
 ) -> RunCollection[R]:
     """Return the runs in several directories: the work of `Run.load`."""
     check_storage_options(storage_options)
+    if not isinstance(run_dirs, Iterable):
+        raise OptionError(f"run_dir: expected a path, a URL or several of them, found {run_dirs!r}")
     index = options.open_index()
     if isinstance(run_dirs, RunDirs):
-        if storage_options not in (None, run_dirs.search.source.storage_options):
-            raise OptionError("storage_options: give them to iter_run_dirs, which finds the runs")
+        if storage_options and storage_options != run_dirs.search.source.storage_options:
+            raise OptionError("storage_options: pass them to iter_run_dirs, not to Run.load")
         infos = list(run_dirs.iter_infos(index))
     else:
         infos = _make_infos(run_dirs, storage_options)
     was_searched = isinstance(run_dirs, RunDirs)
     loaded = load_runs(infos, run_class, options, index, was_searched=was_searched)
-    report(loaded.failures, len(infos), options.on_error)
+    report(loaded.failures, len(infos), options.on_error, caller="Run.load")
     return loaded.runs
 
 
@@ -150,22 +163,18 @@ def _make_infos(
 ) -> list[RunInfo]:
     """Return the infos of run directories. Those of one folder share storage and experiment."""
     storages: dict[Hashable, Storage] = {}
-    folders: dict[tuple[int, str], tuple[ExperimentRecord, Store]] = {}
-    layouts: dict[Place, Store] = {}
-    infos = []
+    experiments: dict[tuple[int, str, bool], ExperimentRecord] = {}
+    records = []
     for run_dir in run_dirs:
-        place = locate(run_dir, storage_options)
+        place = locate(check_location("run_dir", run_dir), storage_options)
         storage = storages.setdefault(place.storage.key, place.storage)
-        key = id(storage), storage.split(place.path)[0]
-        if key not in folders:
-            folder = Place(storage, key[1])
-            experiment = ExperimentRecord(storage, folder.path, folder.name)
-            layout = layouts.setdefault(folder.parent, find_layout(experiment))
-            folders[key] = experiment, layout
-        experiment, layout = folders[key]
-        record = make_run_record(Place(storage, place.path), experiment)
-        infos.append(RunInfo.from_record(record, None, layout))
-    return infos
+        folder, name = storage.split(place.path)
+        key = id(storage), folder, is_run_id(name)
+        record = make_run_record(Place(storage, place.path), experiments.get(key))
+        experiments.setdefault(key, record.experiment)
+        records.append(record)
+    layouts = find_layouts(records)
+    return [make_info(r, None, lay) for r, lay in zip(records, layouts, strict=True)]
 
 
 def iter_runs(
@@ -183,11 +192,12 @@ def iter_runs(
     tracking_uri: str | None = None,
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    layout: Layout | None = None,
 ) -> Iterator[RunCollection[Run[C, I]]]:
     """Return an iterator of the runs below a tracking directory, in batches.
 
-    It is for more runs than fit into memory: of those that are not in the current batch, only
-    the names are held. Together the batches equal ``Run.load(iter_run_dirs(...))``, in the same
+    Use it if the runs do not fit into memory: outside the current batch, only their names are
+    kept. Together the batches equal ``Run.load(iter_run_dirs(...))``, in the same
     order. ``docs/scaling.md`` shows how to write them to Parquet.
 
     Args:
@@ -198,21 +208,23 @@ def iter_runs(
         include_deleted: As for `iter_run_dirs`.
         n_jobs: As for ``Run.load``; each batch is one load.
         progress: Whether to show a progress bar, which moves with each batch.
-        on_error: ``"raise"`` raises an error that names what cannot be read: experiments
-            before the first batch, runs in place of their batch. ``"warn"`` logs and skips
-            them.
+        on_error: ``"raise"`` raises an error that names what cannot be read: for experiments
+            before the first batch, for runs instead of their batch. ``"warn"`` logs and skips
+            them, and has the effect of ``Run.load`` on what is read later.
         config_class: As for `Run`.
-        index: As for ``Run.load``; looked up once a batch.
+        index: As for ``Run.load``; looked up once per batch.
         tracking_uri: As for `iter_run_dirs`.
         artifact_root: As for `iter_run_dirs`.
         storage_options: As for `iter_run_dirs`.
+        layout: As for `iter_run_dirs`.
 
     Returns:
         An iterator of collections, none of them empty.
 
     Raises:
         OptionError: If an option is invalid. It is raised by the call, before iteration.
-        KedroHydraflowError: While iterating, the errors of `iter_run_dirs` and ``Run.load``.
+        KedroHydraflowError: While iterating, the errors of `iter_run_dirs` and ``Run.load``. An
+            error ends the iteration.
 
     Examples:
         >>> batches = iter_runs("examples/data/mlruns", "train_*", batch_size=10)
@@ -228,11 +240,16 @@ def iter_runs(
         tracking_uri,
         artifact_root,
         storage_options,
+        layout,
     )
     options = LoadOptions(impl_factory, config_class, n_jobs, on_error=on_error, index=index)
     check_flag("progress", progress)
-    # Batches of which nothing is left are skipped.
-    return filter(None, _iter_batches(search, options, batch_size, progress=progress))
+    return _skip_empty(_iter_batches(search, options, batch_size, progress=progress))
+
+
+def _skip_empty(batches: Iterator[RunCollection[R]]) -> Iterator[RunCollection[R]]:
+    """Yield the batches of which something is left."""
+    yield from filter(None, batches)
 
 
 def _iter_batches(
@@ -245,13 +262,11 @@ def _iter_batches(
     total = sum(len(part.names) for part in listing.experiments)
     n_failures = len(listing.failures)
     report(listing.failures, total + n_failures, search.on_error, what="runs and experiments")
-    n_done = 0
     tally = ConfigTally()
-    with progress_bar(total, show=progress) as move_to:
+    with progress_bar(total, show=progress) as advance:
         for batch in _cut(listing.experiments, batch_size):
             yield tally.add(_load_batch(store, batch, search, options, index))
-            n_done += sum(len(part.names) for part in batch)
-            move_to(n_done)
+            advance(sum(len(part.names) for part in batch))
     tally.warn()
 
 
@@ -307,7 +322,7 @@ def read_runs(
     *,
     was_searched: bool = False,
 ) -> LoadedRuns[R]:
-    """Return runs with their configurations read, and those that could not be read.
+    """Return the runs with their configurations read, and the failures.
 
     A run without a ``.hydra/config.yaml`` has an empty configuration.
 
@@ -343,10 +358,11 @@ def read_runs(
             config = empty
         if isinstance(config, Exception):
             is_stray = isinstance(config, NotARunError)
-            where = info.get_place().url if is_stray else info.get_config_url()
+            where = get_place(info).url if is_stray else get_config_url(info)
             failures.append(Failure(where, config))
         else:
-            runs.append(run_class.from_info(info, options.impl_factory, config_class, config, lock))
+            set_on_error(info, options.on_error)
+            runs.append(make_run(run_class, info, options.impl_factory, config_class, config, lock))
     warn_of_absent(absent)
     return LoadedRuns(RunCollection(runs), failures, without_config)
 
@@ -364,7 +380,7 @@ def _read_elsewhere(
     keep_artifacts(info for info, config in zip(infos, configs, strict=True) if config is not None)
     for i, error in zip(without, find_artifacts([infos[i] for i in without]), strict=True):
         configs[i] = error
-    moved = [i for i in without if infos[i].get_record().artifacts_dir is not None]
+    moved = [i for i in without if get_record(infos[i]).artifacts_dir is not None]
     if moved:
         # Without the index, which knows configurations by the run directory.
         reader = BulkReader(options.config_class, options.n_jobs, discovered=was_searched)
@@ -381,7 +397,7 @@ def load_run(place: Place, options: LoadOptions) -> Run[Any, Any]:
         NotARunError: If it is not a run directory.
         KedroHydraflowError: If it cannot be read.
     """
-    info = RunInfo.from_record(make_run_record(place), None)
+    info = make_info(make_run_record(place), None)
     read = BulkReader(options.config_class, discovered=True).read([info])
     (config,) = _read_elsewhere([info], read, options, was_searched=True)
     if config is None:
@@ -389,7 +405,7 @@ def load_run(place: Place, options: LoadOptions) -> Run[Any, Any]:
         config = _merge_nothing(options.config_class)
     if isinstance(config, Exception):
         raise config
-    return Run.from_info(info, options.impl_factory, options.config_class, config)
+    return make_run(Run, info, options.impl_factory, options.config_class, config)
 
 
 def _merge_nothing(config_class: type | None) -> PlainConfig | ConfigError:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from contextlib import suppress
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.columns import SCALARS
-from kedro_hydraflow.config import iter_leaf_keys
+from kedro_hydraflow.config import flatten_config
 from kedro_hydraflow.errors import (
     ImplError,
     KedroHydraflowError,
@@ -16,73 +16,53 @@ from kedro_hydraflow.errors import (
     describe,
 )
 from kedro_hydraflow.missing import MISSING, to_missing
-from kedro_hydraflow.run_info import (
-    FACTS,
-    LOGGED_KINDS,
-    RECORDED_FACTS,
-    find_missing_stores,
-    read_facts,
-    read_logged,
-)
+from kedro_hydraflow.run_base import RunBase, get_configuration
+from kedro_hydraflow.run_info import FACTS, LOGGED_KINDS, read_fact, read_hydra_files, read_logged
 from kedro_hydraflow.selecting import Selector, select, to_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from kedro_hydraflow.config import Configuration
     from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.selecting import Column
 
 OBJECTS = frozenset({"cfg", "impl", "info", "run"})
-"""The keys that stand for a whole object, whatever attributes the others have."""
+"""The keys of whole objects, which win over attributes of these names."""
 
-_READ_AT_ONCE = frozenset({"job_name", *RECORDED_FACTS, *LOGGED_KINDS})
-"""The attributes of runs that are read, or prepared, for many at once."""
-
-
-class AnyRun(Protocol):
-    """A run, as far as keys are looked up in it."""
-
-    @property
-    def info(self) -> RunInfo:
-        """Its facts."""
-
-    @property
-    def impl(self) -> Any:
-        """Its implementation, built on first use; None if it has none."""
-
-    def get_configuration(self) -> Configuration:
-        """Return its configuration."""
+_READ_AT_ONCE = frozenset({*FACTS, *LOGGED_KINDS})
+"""The attributes of runs that are read for many at once."""
 
 
-def get_value(run: AnyRun, key: str, default: Any = MISSING) -> Any:
+def get_value(run: RunBase, key: str, default: Any = MISSING) -> Any:
     """Return the value of a key, as ``Run.get`` explains it."""
-    value = select(run.get_configuration(), to_dotted(key))
-    return _Elsewhere([run], key, default).get(0) if value is MISSING else value
+    value = select(get_configuration(run), to_dotted(key))
+    return _Finder([run], key).get(0, default) if value is MISSING else value
 
 
-def get_values(runs: Sequence[AnyRun], key: str, default: Any = MISSING) -> list[Any]:
+def get_values(runs: Sequence[RunBase], key: str, default: Any = MISSING) -> list[Any]:
     """Return the value of a key for each run, as ``Run.get`` explains it.
 
     What is read besides configurations is read for all of them at once.
     """
-    configurations = [run.get_configuration() for run in runs]
+    configurations = [get_configuration(run) for run in runs]
     column = Selector().select_column(configurations, to_dotted(key), as_nodes=True)
-    return _complete(column, _Elsewhere(runs, key, default).get)
+    finder = _Finder(runs, key)
+    return _complete(column, lambda i: finder.get(i, default))
 
 
-def get_data(runs: Sequence[AnyRun], key: str, default: Any = MISSING) -> list[Any]:
-    """Return as `get_values` does, but lists and mappings as plain data, interpolations resolved.
+def get_data(runs: Sequence[RunBase], key: str, default: Any = MISSING) -> list[Any]:
+    """Return the values of `get_values`, with lists and mappings as plain, resolved data.
 
     They may be shared: do not modify them. The `OBJECTS` stay objects.
     """
-    configurations = [run.get_configuration() for run in runs]
+    configurations = [get_configuration(run) for run in runs]
     column = Selector().select_column(configurations, to_dotted(key))
-    return _complete(column, _Elsewhere(runs, key, default).get_data)
+    finder = _Finder(runs, key)
+    return _complete(column, lambda i: _to_data(runs[i], key, finder.get(i, default)))
 
 
 def _complete(column: Column, get: Callable[[int], Any]) -> list[Any]:
-    """Return the values of a column, with what it lacks from elsewhere.
+    """Return the values of a column. Those that it lacks are looked up with `get`, by position.
 
     Errors are raised in the order of the runs.
     """
@@ -94,56 +74,67 @@ def _complete(column: Column, get: Callable[[int], Any]) -> list[Any]:
 
 
 def iter_outcomes(
-    runs: Sequence[AnyRun], key: str, fact: str | None = None
+    runs: Sequence[RunBase], key: str, fact: str | None = None
 ) -> Iterator[Any | KedroHydraflowError]:
-    """Yield a value for each run as `get_data` returns it, whatever happens to the others.
+    """Yield a value for each run as `get_data` does, or the error of that run.
 
     Args:
         runs: The runs.
         key: The key.
-        fact: The fact that it names where the configuration has no such key. No `impl` is
-            built for it.
+        fact: The attribute of `RunInfo` to use for runs whose configuration lacks the key. If
+            it is given, no `impl` is built.
 
     Yields:
-        The value, `MISSING` if there is none, or why it cannot be known.
+        The value, `MISSING` without one, or the error.
     """
-    dotted = to_dotted(key)
     selector = Selector()
-    elsewhere = _Elsewhere(runs, key, MISSING, fact)
+    finder = _Finder(runs, key, fact)
     for i, run in enumerate(runs):
         try:
-            value = selector.select_data(run.get_configuration(), dotted)
-            yield elsewhere.find_data(i) if value is MISSING else value
+            value = selector.select_data(get_configuration(run), to_dotted(key))
+            yield _to_data(run, key, finder.find(i)) if value is MISSING else value
         except KedroHydraflowError as exc:  # noqa: PERF203 - it is of this run alone
             yield exc
 
 
-def are_objects(runs: Sequence[AnyRun], key: str) -> bool:
+def _to_data(run: RunBase, key: str, value: Any) -> Any:
+    """Return a value as plain data, unless it is one of the `OBJECTS`."""
+    if type(value) in SCALARS or key in OBJECTS:
+        return value
+    return to_data(get_configuration(run), key, value)
+
+
+def are_objects(runs: Sequence[RunBase], key: str) -> bool:
     """Whether a key stands for one of the `OBJECTS` in all runs."""
     if key not in OBJECTS:
         return False
     selector = Selector()
-    return all(selector.select_data(r.get_configuration(), key) is MISSING for r in runs)
+    return all(selector.select_data(get_configuration(r), key) is MISSING for r in runs)
 
 
-def describe_nearest_keys(run: AnyRun, key: str) -> str:
-    """Return a phrase that names the keys of a run that are most like one that was looked up."""
-    known = [*iter_leaf_keys(run.get_configuration().to_plain()), *sorted(FACTS)]
+def describe_nearest_keys(run: RunBase, key: str) -> str:
+    """Return a phrase for messages that names the keys of a run most like the given one."""
+    known = [*flatten_config(get_configuration(run).to_plain()), *sorted(FACTS)]
     known += {k.rpartition(".")[0] for k in known} - {""}
     if key not in known and not _is_logged(to_dotted(key)):  # the impl has been built
         known += [k for k in getattr(run.impl, "__dict__", ()) if not k.startswith("_")]
     kind = key.partition(".")[0]
     if kind in LOGGED_KINDS:
         known += [f"{kind}.{name}" for name in get_logged(run.info, kind)]
-    near = get_close_matches(key, known, n=3) or [k for k in known if k.endswith(f".{key}")][:3]
-    return f"the nearest are {', '.join(map(repr, near))}" if near else "nothing is near"
+    elif kind == key:  # a metric, say, without its prefix
+        with suppress(KedroHydraflowError):
+            logged = [k for k in LOGGED_KINDS if key in get_logged(run.info, k)]
+            known = [*(f"{k}.{key}" for k in logged), *known]
+    known = [k for k in dict.fromkeys(known) if k != key or key not in FACTS]
+    near = [k for k in known if k.endswith(f".{key}")][:3] or get_close_matches(key, known, n=3)
+    return f"similar keys: {', '.join(map(repr, near))}" if near else "no similar keys"
 
 
 def get_logged(info: RunInfo, kind: str) -> dict[str, Any]:
     """Return all metrics, params or tags of a run by name: do not modify them.
 
     Raises:
-        MetadataError: If what records them has another format.
+        MetadataError: If their record is malformed.
         StorageError: If it cannot be read.
     """
     (values,) = read_logged([info], kind)
@@ -152,111 +143,104 @@ def get_logged(info: RunInfo, kind: str) -> dict[str, Any]:
     return values or {}
 
 
-class _Elsewhere:
-    """The places where runs have a key that their configurations lack.
+def get_hydra(info: RunInfo, kind: str) -> Any:
+    """Return the content of one of Hydra's files, None if there is none: do not modify it.
+
+    Raises:
+        ConfigError: If it is malformed.
+        StorageError: If it cannot be read.
+    """
+    (content,) = read_hydra_files([info], kind)
+    if isinstance(content, Exception):
+        raise content
+    return content
+
+
+class _Finder:
+    """Finds the values of a key outside of configurations.
+
+    They are metrics, params and tags, `OBJECTS`, or attributes. What has to be read is read for
+    all runs at once, when the first value is asked for.
 
     Args:
         runs: The runs.
-        key: The key as it was given.
-        default: For runs that lack it; MISSING raises an error.
-        fact: The one fact that it may name.
+        key: The key, with dots or ``__``.
+        fact: The attribute of `RunInfo` that the key means, and nothing else.
     """
 
-    def __init__(
-        self, runs: Sequence[AnyRun], key: str, default: Any, fact: str | None = None
-    ) -> None:
+    def __init__(self, runs: Sequence[RunBase], key: str, fact: str | None = None) -> None:
         self._runs = runs
         self._key = key
-        self._dotted = to_dotted(key)
-        self._default = to_missing(default)
-        self._fact = fact
-        self._is_logged = fact is None and _is_logged(self._dotted)
-        self._is_read = False
+        self._name = to_dotted(key) if fact is None else fact
+        self._is_fact = fact is not None
+        self._is_logged = _is_logged(self._name)
         self._logged: list[Any] | None = None
+        self._is_to_be_read = self._is_logged or self._name in _READ_AT_ONCE
 
-    def get(self, i: int) -> Any:
-        """Return the value for a run, or the default.
+    def get(self, i: int, default: Any) -> Any:
+        """Return the value for the run at a position, or the default, called if it can be.
 
         Raises:
-            MissingKeyError: If there is neither.
+            MissingKeyError: If there is no value, and the default is MISSING.
         """
-        value = self._find(i)
+        value = self.find(i)
         if value is not MISSING:
             return value
-        if self._default is not MISSING:
-            default = self._default
-            return default(self._runs[i]) if callable(default) else default
         run = self._runs[i]
+        default = to_missing(default)
+        if default is not MISSING:
+            return default(run) if callable(default) else default
         raise MissingKeyError(
-            f"run {run.info.run_id}: no such key: {self._dotted!r} in cfg, impl or info "
-            f"({describe_nearest_keys(run, self._dotted)}); give a default to allow for it"
+            f"run {run.info.run_id}: no such key: {self._name!r} in cfg, impl or info "
+            f"({describe_nearest_keys(run, self._name)}); a default, where one can be given, "
+            "allows for it"
         )
 
-    def get_data(self, i: int) -> Any:
-        """Return as `get` does, but as plain data."""
-        return self._to_data(i, self.get(i))
-
-    def find_data(self, i: int) -> Any:
-        """Return the value for a run as plain data, MISSING without one."""
-        return self._to_data(i, self._find(i))
-
-    def _to_data(self, i: int, value: Any) -> Any:
-        if type(value) in SCALARS or self._dotted in OBJECTS:
-            return value
-        return to_data(self._runs[i].get_configuration(), self._key, value)
-
-    def _find(self, i: int) -> Any:
-        if not self._is_read:
-            self._read()
+    def find(self, i: int) -> Any:
+        """Return the value for the run at a position, MISSING without one."""
+        if self._is_to_be_read:
+            self._is_to_be_read = False
+            with suppress(KedroHydraflowError):  # then each run is read alone, and has its error
+                self._read_at_once()
         run = self._runs[i]
-        if self._is_logged:  # no attribute has a dot in its name
-            value = self._read_logged([run])[0] if self._logged is None else self._logged[i]
+        if self._is_logged:
+            value = _read_logged([run], self._key)[0] if self._logged is None else self._logged[i]
             if isinstance(value, Exception):
                 raise value
             return MISSING if value is None else value
-        if self._fact is not None:
-            return getattr(run.info, self._fact)
-        if self._dotted in OBJECTS:
-            return run if self._dotted == "run" else getattr(run, self._dotted)
-        return _find_attribute(run, self._dotted)
+        if self._is_fact:
+            return getattr(run.info, self._name)
+        if self._name in OBJECTS:
+            return run if self._name == "run" else getattr(run, self._name)
+        return _find_attribute(run, self._name)
 
-    def _read(self) -> None:
-        """Read metrics, params, tags and facts of all runs at once.
-
-        If that fails, `_find` reads them of each run, and raises the error where it belongs.
-        """
-        self._is_read = True
-        name = self._fact or self._dotted
-        if not self._is_logged and name not in _READ_AT_ONCE:
-            return
-        with suppress(KedroHydraflowError):
-            infos = [run.info for run in self._runs]
-            if self._is_logged:
-                self._logged = self._read_logged(self._runs)
-            elif name in LOGGED_KINDS:
-                read_logged(infos, name)
-            elif name == "job_name":
-                find_missing_stores(infos)
-            else:
-                read_facts(infos)
-
-    def _read_logged(self, runs: Sequence[AnyRun]) -> list[Any]:
-        """Return a metric, param or tag of each run, None without it, or why it cannot be read.
-
-        ``__`` in the key is a dot, unless the name itself has it.
-        """
-        infos = [run.info for run in runs]
-        is_ambiguous = self._key != self._dotted and _is_logged(self._key)
-        values = read_logged(infos, self._key if is_ambiguous else self._dotted)
-        if is_ambiguous:
-            rest = [i for i, value in enumerate(values) if value is None]
-            read = read_logged([infos[i] for i in rest], self._dotted)
-            for i, value in zip(rest, read, strict=True):
-                values[i] = value
-        return values
+    def _read_at_once(self) -> None:
+        infos = [run.info for run in self._runs]
+        if self._is_logged:
+            self._logged = _read_logged(self._runs, self._key)
+        elif self._name in LOGGED_KINDS:
+            read_logged(infos, self._name)
+        elif self._name in FACTS:
+            read_fact(infos, self._name)
 
 
-def _find_attribute(run: AnyRun, name: str) -> Any:
+def _read_logged(runs: Sequence[RunBase], key: str) -> list[Any]:
+    """Return a metric, param or tag of each run, None if it has none, or the error.
+
+    ``metrics.a__b`` is the metric ``a__b``, and in runs without that the metric ``a.b``.
+    """
+    infos = [run.info for run in runs]
+    dotted = to_dotted(key)
+    if key == dotted or not _is_logged(key):
+        return read_logged(infos, dotted)
+    values = read_logged(infos, key)
+    others = [i for i, value in enumerate(values) if value is None]
+    for i, value in zip(others, read_logged([infos[i] for i in others], dotted), strict=True):
+        values[i] = value
+    return values
+
+
+def _find_attribute(run: RunBase, name: str) -> Any:
     """Return an attribute of the impl, the info or the run that is not callable, or MISSING."""
     impl = run.impl
     if impl is not None:
@@ -271,7 +255,7 @@ def _find_attribute(run: AnyRun, name: str) -> Any:
     return MISSING if callable(value) else value
 
 
-def _get_attribute_of_impl(run: AnyRun, impl: Any, name: str) -> Any:
+def _get_attribute_of_impl(run: RunBase, impl: Any, name: str) -> Any:
     """Return an attribute, MISSING without one; an error in it names the run."""
     try:
         value = getattr(impl, name, MISSING)
@@ -291,5 +275,5 @@ def _is_logged(key: str) -> bool:
 
 
 def to_dotted(key: str) -> str:
-    """Return a key with dots, for which ``__`` may stand."""
+    """Return a key with each ``__`` replaced by a dot."""
     return key.replace("__", ".") if "__" in key else key

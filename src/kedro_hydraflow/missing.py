@@ -17,7 +17,7 @@ class Missing(Enum):
 
 
 MISSING: Final = Missing.MISSING
-"""The default that is none: a missing key is an error. Also the value of a missing key."""
+"""Stands for "no default", where a missing key is an error, and for the value of a missing key."""
 
 
 def to_missing(default: Any) -> Any:

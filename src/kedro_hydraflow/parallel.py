@@ -1,29 +1,43 @@
-"""Mapping a function over items with joblib, with a progress bar."""
+"""Mapping a function over items, in this process or in joblib's jobs, with a progress bar."""
 
 from __future__ import annotations
 
+import math
 import multiprocessing
+import sys
+import time
 from contextlib import contextmanager
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_SAMPLE = 500
+"""The size of the batch that shows how long the others will take."""
+
+_MIN_SECONDS = 3.0
+"""The CPU time that must be left for processes to be worth starting.
+
+On two cores they take 0.8 s to start and save 44 % of the rest, so that they are faster from 1.9 s
+on. (In this process and in two jobs, 40,000 configurations with nothing in common took 7.4 s and
+5.6 s, those of a sweep 1.5 s and 2.0 s.) The margin is for the estimate, which is up to 1.6 times
+too high for a sweep, and for the CPU time of processes, which is 30 % higher."""
+
+_MIN_BATCH = 32
+_MAX_BATCH = 2000
+"""The limits of a batch's size: worth sending to a process, small enough for a progress bar."""
 
 
 def parallel_map(
     function: Callable[[T], R],
     items: Sequence[T],
     *,
-    n_jobs: int | None,
+    n_jobs: int,
     backend: str | None = None,
     progress: bool = False,
-    weights: Sequence[int] | None = None,
-    done: int = 0,
-    is_worth_jobs: Callable[[R], bool] | None = None,
 ) -> list[R]:
     """Return the function's result for each item, in order.
 
@@ -35,85 +49,112 @@ def parallel_map(
         backend: A backend of joblib. None: that of the surrounding
             ``joblib.parallel_config``, else loky processes.
         progress: Whether to show a progress bar (tqdm) on standard error.
-        weights: How far the bar moves for each item, by default by 1.
-        done: Where the bar begins.
-        is_worth_jobs: Where `may_stay_here`, the first item is done in this process, and
-            this tells by its result whether the others are worth to start processes.
     """
-    weights = [1] * len(items) if weights is None else weights
-    reached = list(accumulate(weights, initial=done))
-    results: list[R] = []
-    with progress_bar(reached[-1], show=progress, done=done) as move_to:
+    results = []
+    with progress_bar(len(items), show=progress) as advance:
+        for result in _iter_results(function, items, n_jobs, backend):
+            results.append(result)
+            advance(1)
+    return results
 
-        def do_here(some: Sequence[T]) -> None:
-            for item in some:
-                results.append(function(item))
-                move_to(reached[len(results)])
 
-        if is_worth_jobs is not None and may_stay_here(n_jobs, backend):
-            do_here(items[:1])
-            if not results or _cannot_leave_processes() or not is_worth_jobs(results[0]):
+def map_batches(
+    function: Callable[[Sequence[T]], R],
+    items: Sequence[T],
+    *,
+    n_jobs: int,
+    backend: str | None = None,
+    progress: bool = False,
+    n_done: int = 0,
+) -> list[R]:
+    """Return the function's result for each batch of items, in order.
+
+    Args:
+        function: Called with one batch. Its exceptions propagate.
+        items: The items of all batches.
+        n_jobs: As for `parallel_map`. But if no ``backend`` is given and joblib uses loky, its
+            default, -1 starts processes only if that `pays`.
+        backend: As for `parallel_map`.
+        progress: As for `parallel_map`.
+        n_done: Where the progress bar begins.
+    """
+    results = []
+    with progress_bar(n_done + len(items), show=progress, n_done=n_done) as advance:
+        if items and n_jobs == -1 and backend is None and _is_loky_active():
+            sample, items = items[:_SAMPLE], items[_SAMPLE:]
+            start = time.process_time()
+            results.append(function(sample))
+            pace = (time.process_time() - start) / len(sample)
+            advance(len(sample))
+            if _is_child() or not pays(pace * len(items)):
                 n_jobs = 0
-        left = items[len(results) :]
-        if n_jobs in (0, 1) or len(left) < 2:
-            do_here(left)
-            return results
-        n_done = len(results)
-        return results + _map_in_jobs(
-            function, left, n_jobs, backend, lambda n: move_to(reached[n_done + n])
-        )
+        batches = _make_batches(items, n_jobs)
+        read = _iter_results(function, batches, n_jobs, backend)
+        for batch, result in zip(batches, read, strict=True):
+            results.append(result)
+            advance(len(batch))
+    return results
+
+
+def pays(seconds_left: float) -> bool:
+    """Whether starting processes is faster than going on in this one.
+
+    Args:
+        seconds_left: The CPU time that this one would take. The time that it waits for a storage
+            does not count, as many reads are in flight at once.
+    """
+    return seconds_left > _MIN_SECONDS
 
 
 @contextmanager
-def progress_bar(total: int, *, show: bool, done: int = 0) -> Iterator[Callable[[int], object]]:
-    """Show a bar on standard error; the block calls what it gets with the number reached."""
+def progress_bar(total: int, *, show: bool, n_done: int = 0) -> Iterator[Callable[[int], object]]:
+    """Show a bar on standard error; yield the function that moves it on by a number."""
     if not show:
         yield lambda _: None
         return
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, initial=done, unit="run") as bar:
-        yield lambda reached: bar.update(reached - bar.n)
+    with tqdm(total=total, initial=n_done, unit="run") as bar:
+        yield bar.update
 
 
-def may_stay_here(n_jobs: int | None, backend: str | None) -> bool:
-    """Tell whether a number of jobs leaves it to us: -1, unless a backend was chosen.
+def _make_batches(items: Sequence[T], n_jobs: int) -> list[Sequence[T]]:
+    size = _MAX_BATCH
+    if n_jobs not in (0, 1):
+        from joblib import effective_n_jobs
 
-    With ``joblib.parallel_config(backend="dask")``, say, -1 is the cluster. loky is what
-    joblib takes where nothing is chosen.
-    """
-    if n_jobs != -1 or backend is not None:
-        return False
-    return _is_loky_active()
+        fair = math.ceil(len(items) / (4 * effective_n_jobs(n_jobs)))
+        size = min(max(fair, _MIN_BATCH), _MAX_BATCH)
+    return [items[i : i + size] for i in range(0, len(items), size)]
 
 
-def _map_in_jobs(
-    function: Callable[[T], R],
-    items: Sequence[T],
-    n_jobs: int | None,
-    backend: str | None,
-    report: Callable[[int], object],
-) -> list[R]:
+def _iter_results(
+    function: Callable[[T], R], items: Sequence[T], n_jobs: int, backend: str | None
+) -> Iterable[R]:
+    if n_jobs in (0, 1) or len(items) < 2:
+        return map(function, items)
     from joblib import Parallel, delayed
 
-    if backend is None and _cannot_leave_processes():
+    if backend is None and _is_child() and _is_loky_active():
+        # On exit, the child would wait for loky's workers, which stay alive for five minutes.
         backend = "threading"
-    parallel: Any = Parallel(n_jobs=n_jobs, backend=backend)
-    # What joblib calls after each finished task.
-    parallel.print_progress = lambda: report(parallel.n_completed_tasks)
-    return list(parallel(delayed(function)(item) for item in items))
+    try:
+        parallel = Parallel(n_jobs=n_jobs, backend=backend, return_as="generator")
+    except ValueError:  # a backend without generators, such as multiprocessing
+        parallel = Parallel(n_jobs=n_jobs, backend=backend)
+    results: Iterable[R] = parallel(delayed(function)(item) for item in items)
+    return results
 
 
-def _cannot_leave_processes() -> bool:
-    """Tell whether loky would start processes that keep this one from ending.
-
-    A child process, such as one of Kedro's ParallelRunner, waits at its end for the workers
-    that loky keeps for five minutes.
-    """
-    return multiprocessing.parent_process() is not None and _is_loky_active()
+def _is_child() -> bool:
+    """Whether this is a child process, such as one of Kedro's ParallelRunner."""
+    return multiprocessing.parent_process() is not None
 
 
 def _is_loky_active() -> bool:
+    """Whether joblib takes loky, as it does if no ``joblib.parallel_config`` chose a backend."""
+    if "joblib" not in sys.modules:  # it takes a tenth of a second to import
+        return True
     from joblib.parallel import get_active_backend
 
     return type(get_active_backend()[0]).__name__ == "LokyBackend"

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _PASSWORD = re.compile(r"[^/@:]*:(?!\d*/)[^@]*@(?:[^/]*@)?")
-_HTTP_USER = re.compile(r"[^/]*@")  # may be a token; in abfs it is the container, in sftp a name
+# A user or token. Kept in abfs, where it is the container, and in sftp, where it is the user.
+_HTTP_USER = re.compile(r"[^/]*@")
 _SECRET_OPTION = re.compile(r"pass|pw|secret|token|key|cred|sas|auth|connection", re.IGNORECASE)
 
 
@@ -49,7 +50,7 @@ def redact(text: str, options: Mapping[str, Any]) -> str:
 
 
 def get_safe_cause(exc: Exception, options: Mapping[str, Any]) -> Exception | None:
-    """Return an exception to raise from, None if it or a cause of it may show credentials."""
+    """Return an exception to raise from, None if it or one of its causes may show credentials."""
     error: BaseException | None = exc
     while error is not None:
         for text in (str(error), repr(error)):

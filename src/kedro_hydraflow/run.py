@@ -11,16 +11,17 @@ from omegaconf import DictConfig, OmegaConf
 from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow.columns import is_numpy
-from kedro_hydraflow.config import Configuration, SharedLock, State
+from kedro_hydraflow.config import SharedLock, flatten_config, is_structured
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.frames import make_history_frame, make_literal
 from kedro_hydraflow.impl import ImplFactory, build_impl
-from kedro_hydraflow.lookup import get_data, get_logged, get_value, to_dotted
+from kedro_hydraflow.lookup import get_data, get_hydra, get_logged, get_value, to_dotted
 from kedro_hydraflow.missing import MISSING
+from kedro_hydraflow.run_base import get_config_state, get_configuration
 from kedro_hydraflow.run_files import RunFiles
-from kedro_hydraflow.run_info import RunInfo, rebuild_info
+from kedro_hydraflow.run_info import RunInfo, make_info, rebuild_info
 from kedro_hydraflow.selecting import select
-from kedro_hydraflow.source import is_location
+from kedro_hydraflow.source import check_location, check_storage_options, is_location
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores.record import make_run_record
 
@@ -44,7 +45,7 @@ I = TypeVar("I", default=None)  # noqa: E741 - the name that hydraflow uses
 
 D = TypeVar("D", default=Any)
 J = TypeVar("J", default=None)
-"""The same two as `Run.load` infers them from its arguments."""
+"""`C` and `I` as `Run.load` infers them from its arguments."""
 
 R = TypeVar("R", bound="Run[Any, Any]")
 
@@ -81,12 +82,8 @@ class Run(RunFiles, Generic[C, I]):
 
     __slots__ = (
         "__weakref__",
-        "_config",
-        "_config_class",
-        "_configuration",
         "_impl",
         "_impl_lock",
-        "_lock",
         "impl_factory",
     )
 
@@ -101,8 +98,11 @@ class Run(RunFiles, Generic[C, I]):
         config_class: type[C] | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        record = make_run_record(locate(run_dir, storage_options))
-        self._set_up(RunInfo.from_record(record, None), impl_factory, config_class)
+        check_storage_options(storage_options)
+        if config_class is not None and not is_structured(config_class):
+            raise OptionError(f"config_class: expected a dataclass, found {config_class!r}")
+        record = make_run_record(locate(check_location("run_dir", run_dir), storage_options))
+        self._set_up(make_info(record), impl_factory, config_class)
 
     def _set_up(
         self,
@@ -112,46 +112,12 @@ class Run(RunFiles, Generic[C, I]):
         config: PlainConfig | None = None,
         lock: SharedLock | None = None,
     ) -> None:
-        self.info = info
+        self._set_up_base(info, config_class, config, lock)
         self.impl_factory = impl_factory
-        self._config_class = config_class
-        self._config = config
-        self._lock = lock or SharedLock()
-        # Made on first use, so that a load or a copy of many runs makes few objects.
-        self._configuration: Configuration | None = None
         self._artifacts_dir = None
+        self._models = None
         self._impl: Any = MISSING
         self._impl_lock = None if impl_factory is None else threading.RLock()
-
-    @classmethod
-    def from_info(
-        cls,
-        info: RunInfo,
-        impl_factory: ImplFactory | None,
-        config_class: type | None,
-        config: PlainConfig | None = None,
-        lock: SharedLock | None = None,
-    ) -> Self:
-        """Return the run with this info and, if it has been read, this merged configuration."""
-        run = cls.__new__(cls)
-        run._set_up(info, impl_factory, config_class, config, lock)
-        return run
-
-    def get_configuration(self) -> Configuration:
-        """Return the configuration in the form that the modules of this package use."""
-        if self._configuration is None:
-            with self._lock:
-                if self._configuration is None:  # no other thread was faster
-                    self._configuration = Configuration(
-                        self.info, self._config_class, self._config, self._lock
-                    )
-        return self._configuration
-
-    def _get_config_state(self) -> State:
-        """Return the parts from which a copy rebuilds its configuration."""
-        if self._configuration is None:
-            return self._config_class, self._config, None, self._lock
-        return self._configuration.get_state()
 
     def __repr__(self) -> str:
         factory = self.impl_factory
@@ -164,7 +130,7 @@ class Run(RunFiles, Generic[C, I]):
             type(self),
             self.impl_factory,
             _get_attributes(self),
-            *self._get_config_state(),
+            *get_config_state(self),
             *self.info.__reduce__()[1],
         )
 
@@ -172,11 +138,12 @@ class Run(RunFiles, Generic[C, I]):
         return self.__deepcopy__({})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        config_class, config, cfg, lock = self._get_config_state()
-        run = self.from_info(self.info, self.impl_factory, config_class, config, lock)
+        config_class, config, cfg, lock = get_config_state(self)
+        run = make_run(type(self), self.info, self.impl_factory, config_class, config, lock)
         run._artifacts_dir = self._artifacts_dir
+        run._models = self._models
         if cfg is not None:
-            run.get_configuration().set_dictconfig(copy.deepcopy(cfg, memo))
+            get_configuration(run).set_dictconfig(copy.deepcopy(cfg, memo))
         attributes = _get_attributes(self)
         if attributes is not None:
             run.__dict__.update(copy.deepcopy(attributes, memo))
@@ -196,14 +163,14 @@ class Run(RunFiles, Generic[C, I]):
             >>> run.cfg.training
             {'learning_rate': 0.003, 'batch_size': 64, 'epochs': 4, 'l2': 0.0001}
         """
-        return cast("C", self.get_configuration().get_dictconfig())
+        return cast("C", get_configuration(self).get_dictconfig())
 
     @cfg.setter
     def cfg(self, value: C) -> None:
         if value is None:
             raise OptionError("cfg: expected a configuration, found None")
         cfg = value if OmegaConf.is_config(value) else OmegaConf.create(cast("Any", value))
-        self.get_configuration().set_dictconfig(cast("DictConfig", cfg))
+        get_configuration(self).set_dictconfig(cast("DictConfig", cfg))
 
     @property
     def impl(self) -> I:
@@ -225,7 +192,7 @@ class Run(RunFiles, Generic[C, I]):
             with self._impl_lock or self._lock:  # the latter if the factory was set later
                 if self._impl is MISSING:
                     self._impl = build_impl(
-                        self.impl_factory, self.info, self.path(), self.get_configuration()
+                        self.impl_factory, self.info, self.path(), get_configuration(self)
                     )
         return cast("I", self._impl)
 
@@ -258,6 +225,36 @@ class Run(RunFiles, Generic[C, I]):
             'sweep'
         """
         return dict(get_logged(self.info, "tags"))
+
+    @property
+    def overrides(self) -> list[str]:
+        """The overrides with which Hydra started the job; empty if they are not recorded.
+
+        Raises:
+            ConfigError: If ``.hydra/overrides.yaml`` is malformed.
+            StorageError: If it cannot be read.
+
+        Examples:
+            >>> run.overrides[:2]
+            ['model.type=mlp', 'model.activation=tanh']
+        """
+        return list(get_hydra(self.info, "overrides") or ())
+
+    @property
+    def hydra(self) -> dict[str, Any]:
+        """Hydra's own configuration of the job as plain data; empty if it is not recorded.
+
+        Interpolations are not resolved.
+
+        Raises:
+            ConfigError: If ``.hydra/hydra.yaml`` is malformed.
+            StorageError: If it cannot be read.
+
+        Examples:
+            >>> run.hydra["job"]["num"], run.hydra["runtime"]["choices"]["hydra/sweeper"]
+            (2, 'basic')
+        """
+        return copy.deepcopy(get_hydra(self.info, "hydra") or {})
 
     def metric_history(self, name: str) -> pl.DataFrame:
         """Return all values of a metric, sorted by step, then timestamp.
@@ -400,14 +397,15 @@ class Run(RunFiles, Generic[C, I]):
                 loky processes.
             progress: Whether to show a progress bar for many runs.
             on_error: For many runs: ``"raise"`` raises one error that names every run
-                that failed, ``"warn"`` logs each of them and leaves it out.
+                that failed, ``"warn"`` logs each of them and leaves it out. With ``"warn"``, a
+                malformed metric, param, tag or fact that is read later is logged, and missing. A
+                storage that denies access or cannot be reached is always an error then.
             config_class: As for `Run`.
-            index: For many runs: where to keep the index, with which the next load reads
-                only new and changed runs. By default it is in the user's cache directory, for
-                runs on the local filesystem. A directory keeps it there. True and a directory
-                index runs on remote storage too: those that have ended, which are not expected
-                to change. False keeps none. Not used with ``config_class``. See
-                ``docs/scaling.md``.
+            index: For many runs: the cache with which the next load reads only new and
+                changed runs. None, the default, uses the user's cache directory, and only for
+                local runs. A path uses that directory, True the default one; both also cover
+                finished runs on remote storage, which are assumed not to change. False turns it
+                off. Not used with ``config_class``. See ``docs/scaling.md``.
             storage_options: As for `Run`.
 
         Returns:
@@ -422,7 +420,7 @@ class Run(RunFiles, Generic[C, I]):
             >>> runs
             RunCollection(Run, n=29)
         """
-        # The one import against the direction of the others: users start here.
+        # The only import against the order of the modules, because users start with Run.load.
         from kedro_hydraflow.loading import LoadOptions, load_run_dirs
 
         options = LoadOptions(impl_factory, config_class, n_jobs, progress, on_error, index)
@@ -459,13 +457,15 @@ class Run(RunFiles, Generic[C, I]):
 
         Args:
             key: A dotted key (``"model.type"`` or ``"model__type"``), or a tuple of keys.
-            value: The value, for several keys an iterable of as many, or a callable that
-                takes the run and returns either, called only if there is a value to set.
+            value: The value; for several keys, an iterable with one value per key; or a
+                callable that takes the run and returns one of these. It is called only if there
+                is something to set.
             force: Whether to replace existing values.
 
         Raises:
             TypeError: If there are several keys, and the value is not an iterable.
-            OptionError: If there are more or fewer values than keys.
+            OptionError: If there are more or fewer values than keys, or if, without ``force``, a
+                value such as ``model: mlp`` is in the way of ``model.dropout``.
 
         Examples:
             >>> run.update("model.dropout", 0.0)  # a run from before there was dropout
@@ -476,6 +476,8 @@ class Run(RunFiles, Generic[C, I]):
         if isinstance(key, str):
             dotted = to_dotted(key)
             if force or not self._has(dotted):
+                if not force:
+                    self._check_free(dotted)
                 self._set(dotted, value(self) if callable(value) else value)
             return
         keys = list(map(to_dotted, key))
@@ -484,20 +486,36 @@ class Run(RunFiles, Generic[C, I]):
         values = _check_values(keys, value(self) if callable(value) else value)
         for k, v in zip(keys, values, strict=True):
             if force or not self._has(k):
+                if not force:
+                    self._check_free(k)
                 self._set(k, v)
 
     def _has(self, key: str) -> bool:
-        return select(self.get_configuration(), key) is not MISSING
+        return select(get_configuration(self), key) is not MISSING
+
+    def _check_free(self, key: str) -> None:
+        """Raise OptionError if a value, which is no mapping or list, is in the way of a key."""
+        parent = key.rpartition(".")[0]
+        while parent:
+            found = select(get_configuration(self), parent)
+            if found is not MISSING:
+                if found is not None and not OmegaConf.is_config(found):
+                    raise OptionError(
+                        f"run {self.info.run_id}: cannot set {key!r}, because {parent!r} is "
+                        f"{found!r}; with force=True it is replaced"
+                    )
+                return
+            parent = parent.rpartition(".")[0]
 
     def _set(self, key: str, value: Any) -> None:
         # OmegaConf does not take arrays and numbers of NumPy.
-        self.get_configuration().update(key, value.tolist() if is_numpy(value) else value)
+        get_configuration(self).update(key, value.tolist() if is_numpy(value) else value)
 
     def get(self, key: str, default: Any | Callable[[Self], Any] = MISSING) -> Any:
         """Return a value from the configuration, the implementation, the info or the run.
 
-        The first place that has the key counts: the configuration, with the value of
-        ``OmegaConf.select``; then an attribute of `impl`, of `info` or of the run itself that
+        The value comes from the first place that has the key: the configuration, with the value
+        of ``OmegaConf.select``; then an attribute of `impl`, of `info` or of the run itself that
         is not callable; then, for ``metrics.KEY``, ``params.KEY`` and ``tags.KEY``, the value
         that was logged to MLflow.
 
@@ -520,6 +538,8 @@ class Run(RunFiles, Generic[C, I]):
         """
         return get_value(self, key, default)
 
+    __iter__ = None  # else Python would call __getitem__ with numbers
+
     def __getitem__(self, key: str) -> Any:
         return self.get(key)
 
@@ -530,7 +550,7 @@ class Run(RunFiles, Generic[C, I]):
         *,
         dtype: PolarsDataType | None = None,
     ) -> pl.Expr:
-        """Return the value of a key as a Polars literal, named like the key.
+        """Return the value of a key as a Polars literal, named after the key.
 
         Args:
             key: As for `get`.
@@ -549,7 +569,7 @@ class Run(RunFiles, Generic[C, I]):
         function: Callable[[Self], pl.DataFrame],
         *keys: str | tuple[str, Any | Callable[[Self], Any]],
     ) -> pl.DataFrame:
-        """Return the frame that a function makes of the run, with values of the run as columns.
+        """Return the frame that a function returns for the run, with values of the run as columns.
 
         Args:
             function: Takes the run, returns a frame.
@@ -602,10 +622,26 @@ class Run(RunFiles, Generic[C, I]):
             >>> run.to_dict(flatten=False)["model"]
             {'type': 'mlp', 'hidden_size': 32, 'activation': 'tanh'}
         """
-        data = self.get_configuration().to_container()
+        data = get_configuration(self).to_container()
         if not isinstance(data, dict):
             raise TypeError(f"expected a mapping as configuration, found {type(data).__name__}")
-        return _flatten(data) if flatten else {str(k): v for k, v in data.items()}
+        if flatten:
+            return {k: v for k, v in flatten_config(data).items() if v != {}}
+        return {str(k): v for k, v in data.items()}
+
+
+def make_run(
+    run_class: type[R],
+    info: RunInfo,
+    impl_factory: ImplFactory | None,
+    config_class: type | None,
+    config: PlainConfig | None = None,
+    lock: SharedLock | None = None,
+) -> R:
+    """Return the run with this info and, if it has been read, this merged configuration."""
+    run = run_class.__new__(run_class)
+    run._set_up(info, impl_factory, config_class, config, lock)
+    return run
 
 
 def _check_values(keys: list[str], values: Any) -> list[Any]:
@@ -630,9 +666,9 @@ def _rebuild_run(
     lock: SharedLock,
     *info: Any,
 ) -> R:
-    run = run_class.from_info(rebuild_info(*info), impl_factory, config_class, config, lock)
+    run = make_run(run_class, rebuild_info(*info), impl_factory, config_class, config, lock)
     if cfg is not None:
-        run.get_configuration().set_dictconfig(cfg)
+        get_configuration(run).set_dictconfig(cfg)
     if attributes is not None:
         run.__dict__.update(attributes)
     return run
@@ -645,14 +681,3 @@ def _get_attributes(run: Run[Any, Any]) -> dict[str, Any] | None:
         return None
     # `Run[Config](...)` sets it; a local class in it could not be pickled
     return {name: value for name, value in attributes.items() if name != "__orig_class__"}
-
-
-def _flatten(data: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in data.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, dict):
-            flat.update(_flatten(value, f"{key}."))
-        else:
-            flat[key] = value
-    return flat

@@ -17,6 +17,8 @@ from kedro_hydraflow.lookup import are_objects, describe_nearest_keys, get_data,
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.parallel import parallel_map
 from kedro_hydraflow.run import Run
+from kedro_hydraflow.run_base import get_configuration
+from kedro_hydraflow.run_info import get_place, read_fact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -153,7 +155,7 @@ class RunCollection(Collection[R]):
             default: For runs that lack the key; if callable, called with the run.
 
         Raises:
-            OptionError: If there are no runs, and in the cases of `top`.
+            OptionError: If there are no runs, or as for `top`.
 
         Examples:
             >>> runs.best(by="metrics.accuracy", mode="max").get("model.hidden_size")
@@ -173,7 +175,9 @@ class RunCollection(Collection[R]):
         elif default is MISSING:
             values = [by(run) for run in self._items]
         else:
-            raise OptionError("default: only for a key; the callable can return it itself")
+            raise OptionError(
+                "default: only valid if by is a key; return the default from the callable instead"
+            )
         for run, value in zip(self._items, values, strict=True):
             is_ranked = isinstance(value, (Real, datetime)) and not isinstance(value, bool)
             if value is not None and not is_ranked:
@@ -188,8 +192,45 @@ class RunCollection(Collection[R]):
         found = f" ({n_nan} have NaN)" if n_nan else ""
         near = "" if callable(by) or n_nan else f"; {describe_nearest_keys(self._items[0], by)}"
         return OptionError(
-            f"none of the {len(self)} runs has a number as {_show_by(by)}{found}{near}"
+            f"none of the {len(self)} runs has a value for {_show_by(by)}{found}{near}"
         )
+
+    def parents(self) -> Self:
+        """Return the runs that are not nested in another run.
+
+        In the interface of MLflow these are the runs at the top level, with or without children.
+        It is the same as the filter ``parent_run_id == null``.
+
+        Raises:
+            StorageError: If the tags of a run cannot be read.
+
+        Examples:
+            >>> runs.parents()  # no run of this sweep is nested
+            RunCollection(Run, n=31)
+        """
+        return self._make(run for run, parent in self._iter_with_parents() if parent is None)
+
+    def children(self, run: Run[Any, Any] | str) -> Self:
+        """Return the runs of this collection that were started in another run.
+
+        Args:
+            run: The other run or its ID. It does not have to be in this collection.
+
+        Raises:
+            StorageError: If the tags of a run cannot be read.
+
+        Examples:
+            >>> {run.info.run_id: runs.children(run) for run in runs.parents()[:1]}
+            {'2ca54cc607914e0780960fb8ff621108': RunCollection(empty)}
+        """
+        run_id = run if isinstance(run, str) else run.info.run_id
+        return self._make(child for child, parent in self._iter_with_parents() if parent == run_id)
+
+    def _iter_with_parents(self) -> Iterator[tuple[R, str | None]]:
+        """Yield each run with the ID of its parent; all are read at once."""
+        read_fact([run.info for run in self._items], "parent_run_id")
+        for run in self._items:
+            yield run, run.info.parent_run_id
 
     def to_frame(
         self,
@@ -225,7 +266,8 @@ class RunCollection(Collection[R]):
             ['run_id', 'job_name', 'model.type', 'model.hidden_size']
         """
         if not keys and not kwargs:
-            return make_complete_frame(self._items, defaults or {})
+            given = {k: v for k, v in (defaults or {}).items() if to_missing(v) is not MISSING}
+            return make_complete_frame(self._items, given)
         return super().to_frame(
             *keys, defaults=defaults, n_jobs=n_jobs, backend=backend, progress=progress, **kwargs
         )
@@ -240,8 +282,8 @@ class RunCollection(Collection[R]):
     ) -> Self:
         """Return this collection, with all configurations read and all `impl` objects built.
 
-        `Run.load` has read the configurations. Each ``DictConfig`` is still built on first use
-        of ``run.cfg``, because it takes fifty times the memory of plain data.
+        The configurations of runs from `Run.load` are already read. Each ``DictConfig`` is still
+        built on first use of ``run.cfg``, because it takes fifty times the memory of plain data.
 
         Args:
             n_jobs: 0 or 1: one after the other; N: in N threads; -1: in one thread for each core.
@@ -261,7 +303,7 @@ class RunCollection(Collection[R]):
 
         def build(run: R) -> None:
             if cfg:
-                run.get_configuration().read()
+                get_configuration(run).read()
             if impl:
                 _ = run.impl
 
@@ -285,8 +327,8 @@ class RunCollection(Collection[R]):
 
         Args:
             key: A key, or several.
-            value: The value, for several keys an iterable of as many, or a callable that
-                takes a run and returns either. See `Run.update`.
+            value: The value; for several keys, an iterable with one value per key; or a
+                callable that takes a run and returns one of these. See `Run.update`.
             force: Whether to replace existing values.
 
         Examples:
@@ -303,7 +345,7 @@ class RunCollection(Collection[R]):
         function: Callable[[R], pl.DataFrame],
         *keys: str | tuple[str, Any | Callable[[R], Any]],
     ) -> pl.DataFrame:
-        """Return one frame: the concatenated frames that a function makes of the runs.
+        """Concatenate the frames that a function returns for each run.
 
         Args:
             function: Takes a run, returns a frame.
@@ -384,12 +426,12 @@ def check_mode(mode: object) -> None:
 
 
 def _get_from_run(run: Run[Any, Any], key: str, default: Default) -> Any:
-    return run.get(key, default)  # of the run's own class
+    return run.get(key, default)  # which a subclass may override
 
 
 def _get_identity(run: Run[Any, Any]) -> tuple[str, str]:
     """Return the run's ID and, as IDs may be equal after copying, its place."""
-    return run.info.run_id, run.info.get_place().path
+    return run.info.run_id, get_place(run.info).path
 
 
 def _show_by(by: str | Callable[[Any], Any]) -> str:

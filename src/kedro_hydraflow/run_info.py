@@ -18,21 +18,31 @@ from kedro_hydraflow.errors import (
     UnreachableError,
 )
 from kedro_hydraflow.storage import locate
-from kedro_hydraflow.stores.find import find_layout, find_stores
+from kedro_hydraflow.stores.find import find_layouts, find_stores
 from kedro_hydraflow.stores.record import LOGGED_KINDS as LOGGED_KINDS
+from kedro_hydraflow.stores.record import (
+    PARENT_TAG,
+    MalformedValuesError,
+    RunRecord,
+    is_deleted,
+    make_run_record,
+)
 from kedro_hydraflow.stores.record import RECORDED_FACTS as RECORDED_FACTS
-from kedro_hydraflow.stores.record import RunRecord, is_deleted, make_run_record
 from kedro_hydraflow.stores.run_folder import check_not_above
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from kedro_hydraflow.config import PlainConfig
+    from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.storage import AnyPath, Place, Storage
     from kedro_hydraflow.stores import Point, Store
     from kedro_hydraflow.stores.record import ExperimentRecord, Facts
 
 logger = logging.getLogger(__name__)
+
+_PARENT = f"tags.{PARENT_TAG}"
+"""The key of the tag, for `read_logged`."""
 
 STATUSES = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
 """``RunStatus`` of MLflow's ``service.proto``, by the number that the file store writes."""
@@ -58,7 +68,16 @@ class RunInfo:
         0.061
     """
 
-    __slots__ = ("_failure", "_is_located", "_layout", "_logged", "_record", "_run_dir", "_store")
+    __slots__ = (
+        "_failure",
+        "_is_located",
+        "_layout",
+        "_logged",
+        "_on_error",
+        "_record",
+        "_run_dir",
+        "_store",
+    )
 
     _record: RunRecord
     _store: Store | None
@@ -69,13 +88,16 @@ class RunInfo:
 
     _logged: dict[str, Any] | None
     """The metrics, params and tags that have been read: all of a kind (``metrics``), and
-    single ones (``metrics.accuracy``)."""
+    single ones (``metrics.accuracy``). Also Hydra's files, by kind (``hydra``, ``overrides``)."""
 
     _failure: Exception | None
     """The error of reading the facts, until it is raised."""
 
     _is_located: bool
     """Whether the artifacts are known to be where the record says."""
+
+    _on_error: OnError
+    """What to do about malformed facts and logged values: with "warn", they are missing."""
 
     _run_dir: AnyPath | None
 
@@ -90,23 +112,8 @@ class RunInfo:
         self._logged = None if record.logged is None else {**record.logged}
         self._failure = None
         self._is_located = record.artifacts_dir is not None
+        self._on_error = "raise"
         self._run_dir = None  # made on first use: loading many runs takes text paths
-
-    @classmethod
-    def from_record(
-        cls, record: RunRecord, store: Store | None, layout: Store | None = None
-    ) -> RunInfo:
-        """Return the info of a recorded run.
-
-        Args:
-            record: The record.
-            store: The store that tracked the run. With None, it is found on first use.
-            layout: The store that locates the configuration and the artifacts, by default
-                ``store``, or else the one that `find_layout` finds.
-        """
-        info = cls.__new__(cls)
-        info._set_up(record, store, layout)
-        return info
 
     def __repr__(self) -> str:
         return f"RunInfo({self.run_id!r})"
@@ -129,6 +136,7 @@ class RunInfo:
             self._logged,
             self._store,
             record.artifacts_dir,
+            self._on_error,
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RunInfo:
@@ -143,7 +151,12 @@ class RunInfo:
 
     @property
     def run_id(self) -> str:
-        """The MLflow run ID, the name of the run directory."""
+        """The MLflow run ID, the name of the run directory.
+
+        For Hydra alone, the path of the run directory from the last directory named ``multirun``
+        or ``outputs`` on, such as ``multirun/2026-11-25/23-01-50/3``. Without such a directory,
+        the path relative to the directory that was searched.
+        """
         return self._record.run_id
 
     @property
@@ -154,14 +167,25 @@ class RunInfo:
         """
         experiment = self._record.experiment
         if experiment.experiment_name is None:
-            experiment = self.get_store().name_experiment(self._record)
+            try:
+                experiment = get_store(self).name_experiment(self._record)
+            except MetadataError as exc:
+                if self._on_error == "raise":
+                    raise
+                _log_malformed("job_name", [exc], [self])
+                experiment = replace(experiment, experiment_name="")
+                self._record = replace(self._record, experiment=experiment)
             if experiment.experiment_name:
                 self._record = replace(self._record, experiment=experiment)
         return experiment.experiment_name or ""
 
     @property
     def experiment_id(self) -> str:
-        """The MLflow experiment ID."""
+        """The MLflow experiment ID; for Hydra alone, the ID of the directory above the run.
+
+        That is the directory of a sweep, so runs can be grouped by sweep, or the date's directory
+        of single runs.
+        """
         return self._record.experiment.experiment_id
 
     @property
@@ -190,91 +214,20 @@ class RunInfo:
         """``active`` or ``deleted``; None if it is not recorded."""
         return self._get_fact("lifecycle_stage")
 
-    def get_place(self) -> Place:
-        """Return the place of the run directory."""
-        return self._record
-
-    def get_record(self) -> RunRecord:
-        """Return the store's record, with the facts that have been read."""
-        return self._record
-
-    def get_store(self) -> Store:
-        """Return the store that tracked the run."""
-        if self._store is None:
-            find_missing_stores([self])
-        return cast("Store", self._store)
-
-    def get_layout(self) -> Store:
-        """Return the store that locates the configuration and the artifacts.
-
-        Finding it opens no database, which might be locked or broken.
-        """
-        if self._layout is None:
-            self._layout = self._store or find_layout(self._record.experiment)
-        return self._layout
-
-    def get_artifacts(self) -> Place:
-        """Return the place of the artifacts directory, which need not exist.
-
-        Raises:
-            StorageError: If the storage denies access or cannot be reached.
-        """
-        if self.may_be_elsewhere():
-            (error,) = find_artifacts([self])
-            if error is not None:
-                raise error
-        return self.get_layout().artifacts(self._record)
-
-    def may_be_elsewhere(self) -> bool:
-        """Whether `get_artifacts` has to look for the artifacts."""
-        return not self._is_located and self.get_layout().may_be_elsewhere(self._record)
-
-    def get_config_url(self) -> str:
-        """Return the URL of the configuration file, for messages."""
-        return self.get_layout().config_url(self._record)
-
-    def read_config(self) -> PlainConfig:
-        """Return the stored configuration, an empty one if there is none.
-
-        A run directory that does not exist is logged, as in hydraflow.
-
-        Raises:
-            ConfigError: If it cannot be read.
-            NotARunError: If it is a tracking or experiment directory.
-            StorageError: If the storage denies it or cannot be reached.
-        """
-        layout = self.get_layout()
-        (config,) = layout.read_configs([self._record], ConfigReader()).values
-        if config is None and not self._is_located:
-            (error,) = find_artifacts([self])
-            if error is not None:
-                raise error
-            if self._record.artifacts_dir is not None:
-                (config,) = layout.read_configs([self._record], ConfigReader()).values
-        if isinstance(config, KedroHydraflowError):
-            raise config
-        if config is not None:
-            self._is_located = True
-            return config
-        (error,) = layout.get_run_errors([self._record])
-        if isinstance(error, RunNotFoundError) or (error is None and is_absent_locally(self)):
-            warn_of_absent([self])
-        elif isinstance(error, NotARunError):
-            check_not_above(self._record)  # other folders are empty runs, as in hydraflow
-        elif error is not None and not is_listing_denied(error):
-            raise error
-        return {}
+    @property
+    def parent_run_id(self) -> str | None:
+        """The ID of the run in which this one was started; None if it is not a nested run."""
+        (value,) = read_logged([self], _PARENT)
+        if isinstance(value, Exception):
+            raise value
+        return value or None
 
     def _get_fact(self, name: str) -> str | None:
         facts = self._record.facts
         failure = self._failure
         if facts is None and failure is None:
-            (found,) = self.get_store().read_facts([self._record])
-            if isinstance(found, Exception):
-                raise found
-            if found is not None:
-                self._record = replace(self._record, facts=found)
-            facts = found
+            read_facts([self])
+            facts, failure = self._record.facts, self._failure
         if facts is None and failure is not None:
             self._failure = None  # the facts are read again the next time
             raise failure
@@ -287,9 +240,15 @@ class RunInfo:
         try:
             return datetime.fromtimestamp(int(text) / 1000, tz=timezone.utc)
         except (ValueError, OverflowError, OSError) as exc:
-            raise MetadataError(
+            error = MetadataError(
                 f"{self._record.url}: expected {name} in milliseconds, found {text!r}"
-            ) from exc
+            )
+            if self._on_error == "raise":
+                raise error from exc
+            _log_malformed(name, [error], [self])
+            facts = {k: v for k, v in (self._record.facts or {}).items() if k != name}
+            self._record = replace(self._record, facts=facts)
+            return None
 
 
 FACTS = frozenset(
@@ -309,10 +268,159 @@ def rebuild_info(
     logged: dict[str, Any] | None,
     store: Store | None,
     artifacts_dir: Place | None,
+    on_error: OnError,
 ) -> RunInfo:
     """Return the info of a run that was pickled."""
     record = RunRecord(storage, path, run_id, experiment, facts, logged, artifacts_dir)
-    return RunInfo.from_record(record, store)
+    info = make_info(record, store)
+    set_on_error(info, on_error)
+    return info
+
+
+# For the other modules of the package ---------------------------------------------------------
+
+
+def make_info(
+    record: RunRecord, store: Store | None = None, layout: Store | None = None
+) -> RunInfo:
+    """Return the info of a recorded run.
+
+    Args:
+        record: The record.
+        store: The store that tracked the run. With None, it is found on first use.
+        layout: The store that locates the configuration and the artifacts, by default
+            ``store``, or else the one that `find_layouts` finds.
+    """
+    info = RunInfo.__new__(RunInfo)
+    info._set_up(record, store, layout)
+    return info
+
+
+def get_place(info: RunInfo) -> Place:
+    """Return the place of the run directory."""
+    return info._record
+
+
+def get_record(info: RunInfo) -> RunRecord:
+    """Return the store's record, with the facts that have been read."""
+    return info._record
+
+
+def get_store(info: RunInfo) -> Store:
+    """Return the store that tracked the run."""
+    if info._store is None:
+        find_missing_stores([info])
+    return cast("Store", info._store)
+
+
+def get_layout(info: RunInfo) -> Store:
+    """Return the store that locates the configuration and the artifacts.
+
+    Finding it opens no database, which might be locked or broken.
+    """
+    if info._layout is None:
+        info._layout = info._store
+        if info._layout is None:
+            find_missing_layouts([info])
+    return cast("Store", info._layout)
+
+
+def get_artifacts(info: RunInfo) -> Place:
+    """Return the place of the artifacts directory, which need not exist.
+
+    Raises:
+        StorageError: If the storage denies access or cannot be reached.
+    """
+    if may_be_elsewhere(info):
+        (error,) = find_artifacts([info])
+        if error is not None:
+            raise error
+    return get_layout(info).artifacts(info._record)
+
+
+def may_be_elsewhere(info: RunInfo) -> bool:
+    """Whether `get_artifacts` has to look for the artifacts."""
+    return not info._is_located and get_layout(info).may_be_elsewhere(info._record)
+
+
+def get_models(info: RunInfo) -> dict[str, Place]:
+    """Return the place of each model that the run logged, by name.
+
+    Raises:
+        StorageError: If the models cannot be read.
+    """
+    return get_store(info).find_models(info._record)
+
+
+def set_on_error(info: RunInfo, on_error: OnError) -> None:
+    """Set what to do about malformed facts and logged values: raise, or log them as missing.
+
+    A storage that denies access or cannot be reached is an error in any case.
+    """
+    info._on_error = on_error
+
+
+def get_config_url(info: RunInfo) -> str:
+    """Return the URL of the configuration file, for messages."""
+    return get_layout(info).config_url(info._record)
+
+
+def read_config(info: RunInfo) -> PlainConfig:
+    """Return the stored configuration, an empty one if there is none.
+
+    A run directory that does not exist is logged, as in hydraflow.
+
+    Raises:
+        ConfigError: If it cannot be read.
+        NotARunError: If it is a file, or a tracking or experiment directory.
+        StorageError: If the storage denies access or cannot be reached.
+    """
+    layout = get_layout(info)
+    (config,) = layout.read_configs([info._record], ConfigReader()).values
+    if config is None and not info._is_located:
+        (failure,) = find_artifacts([info])
+        if failure is not None:
+            raise failure
+        if info._record.artifacts_dir is not None:
+            (config,) = layout.read_configs([info._record], ConfigReader()).values
+    if isinstance(config, KedroHydraflowError):
+        raise config
+    if config is not None:
+        info._is_located = True
+        return config
+    (error,) = layout.get_run_errors([info._record])
+    if isinstance(error, RunNotFoundError) or (error is None and is_absent_locally(info)):
+        warn_of_absent([info])
+    elif isinstance(error, NotARunError):
+        check_not_above(info._record)
+        # As in hydraflow, any other folder is a run without a configuration.
+        logger.warning("%s; its configuration is empty", error)
+    elif error is not None and not is_listing_denied(error):
+        raise error
+    return {}
+
+
+class StoredConfig:
+    """The stored configuration of a run, as `Configuration` reads it."""
+
+    __slots__ = ("_info",)
+
+    def __init__(self, info: RunInfo) -> None:
+        self._info = info
+
+    @property
+    def run_id(self) -> str:
+        """The run ID, for messages."""
+        return self._info.run_id
+
+    @property
+    def url(self) -> str:
+        """The file, for messages."""
+        return get_config_url(self._info)
+
+    def read(self) -> PlainConfig:
+        """Return the configuration, as `read_config` does."""
+        return read_config(self._info)
 
 
 # Reading many runs at once -------------------------------------------------------------------
@@ -328,8 +436,9 @@ def find_artifacts(infos: Sequence[RunInfo]) -> list[KedroHydraflowError | None]
     """
     errors: dict[int, KedroHydraflowError] = {}
     groups: dict[Store, list[RunInfo]] = {}
+    find_missing_layouts(infos)
     for info in infos:
-        groups.setdefault(info.get_layout(), []).append(info)
+        groups.setdefault(get_layout(info), []).append(info)
     for layout, group in groups.items():
         found = layout.find_artifacts(_get_records(group))
         for info, record in zip(group, found, strict=True):
@@ -353,12 +462,78 @@ def read_facts(infos: Iterable[RunInfo]) -> None:
     An error is raised on the first use of a fact of its run.
     """
     unread = [info for info in infos if info._record.facts is None and info._failure is None]
+    malformed: list[MetadataError] = []
     for store, group in _group_by_store(unread):
-        for info, facts in zip(group, store.read_facts(_get_records(group)), strict=True):
+        for info, found in zip(group, store.read_facts(_get_records(group)), strict=True):
+            facts = found
+            if isinstance(facts, MetadataError) and info._on_error == "warn":
+                malformed.append(facts)
+                facts = {}
             if isinstance(facts, Exception):
                 info._failure = facts
             elif facts is not None:
                 info._record = replace(info._record, facts=facts)
+    _log_malformed("the facts", malformed, unread)
+
+
+def read_fact(infos: Sequence[RunInfo], name: str) -> None:
+    """Read one of the `FACTS` of many runs at once, unless it has been read.
+
+    An error is raised on the first use of the fact of its run.
+    """
+    if name in RECORDED_FACTS:
+        read_facts(infos)
+    elif name == "job_name":
+        read_job_names(infos)
+    elif name == "parent_run_id":
+        read_logged(infos, _PARENT)
+
+
+def read_job_names(infos: Sequence[RunInfo]) -> None:
+    """Read the job names of many runs at once, unless they have been read.
+
+    An error is raised on the first use of the name of its run.
+    """
+    unnamed = [info for info in infos if info._record.experiment.experiment_name is None]
+    for store, group in _group_by_store(unnamed):
+        for info, found in zip(group, store.name_experiments(_get_records(group)), strict=True):
+            if not isinstance(found, Exception) and found.experiment_name:
+                info._record = replace(info._record, experiment=found)
+
+
+def read_hydra_files(infos: Sequence[RunInfo], kind: str) -> list[Any | KedroHydraflowError | None]:
+    """Return the content of one of Hydra's files for each run, all read at once.
+
+    Args:
+        infos: The runs.
+        kind: ``hydra`` for Hydra's own configuration, a mapping; ``overrides`` for a list of
+            text.
+
+    Returns:
+        For each run the content, None if there is no such file, or the error of reading it. Do
+        not modify the content: runs share parts of it. Errors are not kept: the next call reads
+        again.
+    """
+    find_missing_layouts(infos)
+    groups: dict[Store, list[RunInfo]] = {}
+    for info in infos:
+        if kind not in (info._logged or ()):
+            groups.setdefault(get_layout(info), []).append(info)
+    unsure = [info for group in groups.values() for info in group if may_be_elsewhere(info)]
+    failures = {
+        id(info): error
+        for info, error in zip(unsure, find_artifacts(unsure), strict=True)
+        if error is not None
+    }
+    for layout, group in groups.items():
+        contents = layout.read_hydra_files(_get_records(group), kind)
+        for info, content in zip(group, contents, strict=True):
+            if isinstance(content, KedroHydraflowError):
+                failures[id(info)] = content
+            else:
+                info._logged = info._logged or {}
+                info._logged[kind] = content
+    return [failures.get(id(info)) or (info._logged or {}).get(kind) for info in infos]
 
 
 def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
@@ -375,16 +550,23 @@ def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
     kind, _, name = key.partition(".")
     unread = [info for info in infos if {kind, key}.isdisjoint(info._logged or ())]
     failures: dict[int, KedroHydraflowError] = {}
+    malformed: list[MetadataError] = []
     for store, group in _group_by_store(unread):
         records = _get_records(group)
         values: Sequence[Any]
         values = store.read_values(records, kind, name) if name else store.read_all(records, kind)
-        for info, value in zip(group, values, strict=True):
+        for info, found in zip(group, values, strict=True):
+            value = found
+            if isinstance(value, MetadataError) and info._on_error == "warn":
+                malformed += value.errors if isinstance(value, MalformedValuesError) else [value]
+                others = value.values if isinstance(value, MalformedValuesError) else {}
+                value = None if name else others
             if isinstance(value, KedroHydraflowError):
                 failures[id(info)] = value
             else:
                 info._logged = info._logged or {}
                 info._logged[key] = value
+    _log_malformed(key, malformed, unread)
     if failures:
         return [failures.get(id(info)) or _get_logged(info, kind, name, key) for info in infos]
     return [_get_logged(info, kind, name, key) for info in infos]
@@ -398,52 +580,67 @@ def _get_logged(info: RunInfo, kind: str, name: str, key: str) -> Any:
 
 def read_histories(infos: Sequence[RunInfo], name: str) -> list[list[Point] | KedroHydraflowError]:
     """Return all values of a metric of each run, sorted, or the error of reading them."""
-    found: dict[int, list[Point] | KedroHydraflowError] = {}
+    histories: dict[int, list[Point] | KedroHydraflowError] = {}
+    malformed: list[MetadataError] = []
     for store, group in _group_by_store(infos):
-        histories = store.read_histories(_get_records(group), name)
-        found.update(zip(map(id, group), histories, strict=True))
-    return [found[id(info)] for info in infos]
+        read = store.read_histories(_get_records(group), name)
+        for info, history in zip(group, read, strict=True):
+            if isinstance(history, MetadataError) and info._on_error == "warn":
+                malformed.append(history)
+                histories[id(info)] = []
+            else:
+                histories[id(info)] = history
+    _log_malformed(f"the history of {name!r}", malformed, infos)
+    return [histories[id(info)] for info in infos]
+
+
+def _log_malformed(what: str, errors: Sequence[MetadataError], infos: Sequence[RunInfo]) -> None:
+    """Log what is taken for missing because it is malformed, and how much that is."""
+    for error in errors:
+        logger.warning("taken for missing: %s", error)
+    if errors:
+        logger.warning("%s: %d malformed in %d runs", what, len(errors), len(infos))
 
 
 def is_known_as_deleted(info: RunInfo) -> bool:
     """Whether a run was deleted in MLflow, by the facts that have been read."""
-    return is_deleted(info.get_record().facts)
+    return is_deleted(get_record(info).facts)
 
 
 def is_listing_denied(error: KedroHydraflowError | None) -> bool:
-    """Whether an error only says that the storage does not list a run directory.
+    """Whether an error only means that the run directory cannot be listed.
 
-    A web server need not list directories: a run is read there by its URL alone.
+    A web server may not list directories, but a run can still be read by its URL.
     """
     unclear = (NotARunError, NotFoundError, UnreachableError)
     return isinstance(error, StorageError) and not isinstance(error, unclear)
 
 
 def is_absent_locally(info: RunInfo) -> bool:
-    """Whether a run of a database or server has a local run directory that does not exist.
+    """Whether a database or server tracks the run, and its local run directory is missing.
 
     On remote storage it is not looked at, because that takes a request for each run.
     """
-    place = info.get_place()
-    if info.get_layout().finds_folders or place.storage.is_remote:
+    place = get_place(info)
+    if get_layout(info).finds_folders or place.storage.is_remote:
         return False
     return not place.is_dir()
 
 
 def warn_of_absent(infos: Sequence[RunInfo]) -> None:
-    """Log once that these runs have no run directory, and so an empty configuration.
+    """Log one warning for runs without a run directory. Their configurations are empty.
 
     As in hydraflow, it is no error.
     """
     if not infos:
         return
-    where = infos[0].get_place().url
-    store = infos[0].get_layout()
+    where = get_place(infos[0]).url
+    store = get_layout(infos[0])
     hint = ""
     if not store.finds_folders:
         hint = (
-            f"; it was recorded there, and is not beside {store.where} either: give the directory "
-            "or URL that holds the artifacts now as artifact_root"
+            f"; the run was recorded there, and is not beside {store.where} either. Set "
+            "artifact_root to the directory or URL that holds the artifacts now"
         )
     if len(infos) == 1:
         logger.warning("there is no run directory %s; its configuration is empty%s", where, hint)
@@ -459,7 +656,7 @@ def warn_of_absent(infos: Sequence[RunInfo]) -> None:
 
 def warn_of_no_config(info: RunInfo, n_runs: int) -> None:
     """Log that none of so many runs has a configuration, and where that of one was looked for."""
-    looked = " and ".join(info.get_layout().list_config_locations(info.get_record()))
+    looked = " and ".join(get_layout(info).list_config_locations(info._record))
     runs = "the run has no" if n_runs == 1 else f"none of {n_runs} runs has a"
     logger.warning(
         "%s configuration: looked for %s of %s; give artifact_root if the artifacts are elsewhere",
@@ -469,15 +666,24 @@ def warn_of_no_config(info: RunInfo, n_runs: int) -> None:
     )
 
 
+def find_missing_layouts(infos: Iterable[RunInfo]) -> None:
+    """Find where the configurations and artifacts of many runs are, unless that is known."""
+    unknown = [info for info in infos if info._layout is None and info._store is None]
+    for info, layout in zip(unknown, find_layouts(_get_records(unknown)), strict=True):
+        info._layout = layout
+
+
 def find_missing_stores(infos: Iterable[RunInfo]) -> None:
     """Find the stores of many runs at once, unless they are known."""
     unknown = [info for info in infos if info._store is None]
-    for info, store in zip(unknown, find_stores(_get_records(unknown)), strict=True):
+    find_missing_layouts(unknown)
+    layouts = [get_layout(info) for info in unknown]
+    for info, store in zip(unknown, find_stores(_get_records(unknown), layouts), strict=True):
         info._store = info._layout if info._layout == store else store  # to share one
 
 
 def _get_records(infos: Sequence[RunInfo]) -> list[RunRecord]:
-    return [info.get_record() for info in infos]
+    return [get_record(info) for info in infos]
 
 
 def _group_by_store(infos: Sequence[RunInfo]) -> Iterable[tuple[Store, list[RunInfo]]]:
@@ -486,7 +692,7 @@ def _group_by_store(infos: Sequence[RunInfo]) -> Iterable[tuple[Store, list[RunI
     groups: dict[Store, list[RunInfo]] = {}
     last = None
     for info in infos:
-        store = info.get_store()
+        store = get_store(info)
         if store is not last:
             group = groups.setdefault(store, [])
             last = store

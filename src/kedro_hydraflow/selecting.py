@@ -1,9 +1,9 @@
 """Selecting from configurations, with their interpolations resolved.
 
-OmegaConf resolves an interpolation in a ``DictConfig``, which takes milliseconds to build.
-What nearly all of them consist of is resolved here in plain data, with the same result:
-references to nodes (``${a.b}``, ``${..b}``, ``${a[0]}``, ``${a.${b}}``) and the environment
-(``${oc.env:HOME}``), alone or within text. The rest, and every error, is left to OmegaConf.
+Building a ``DictConfig`` takes milliseconds. So nearly everything is selected from plain data,
+with the same result: values, references to nodes (``${a.b}``, ``${..b}``, ``${a[0]}``,
+``${a.${b}}``) and the environment (``${oc.env:HOME}``), alone or within text. OmegaConf is asked
+for the rest, and for every error.
 """
 
 from __future__ import annotations
@@ -21,63 +21,64 @@ from kedro_hydraflow.errors import KedroHydraflowError
 from kedro_hydraflow.missing import MISSING
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
-
-UNDECIDED: Any = object()
-"""Stands for a value that only OmegaConf can tell."""
+    from collections.abc import Generator, Iterable, Sequence
 
 Path = tuple[Any, ...]
 """The keys and indexes that lead to a node."""
 
+_ASK_OMEGACONF: Any = object()
+"""Stands for a value that only OmegaConf can determine."""
+
+_NUMBERS = frozenset({int, float, bool, type(None)})
+_CONTAINERS = frozenset({dict, list})
+_NODES = (DictConfig, ListConfig)
+
 
 def select(configuration: Configuration, key: str) -> Any:
-    """Return what ``OmegaConf.select(cfg, key, default=MISSING)`` gives for one run.
+    """Return the value of a key as ``OmegaConf.select(cfg, key, default=MISSING)`` does.
 
-    The configuration keeps a ``DictConfig`` where one is needed: for nodes, and for what only
-    OmegaConf can tell.
+    The configuration keeps a ``DictConfig`` if one has to be built.
 
     Raises:
         ConfigError: If the configuration cannot be read, or the value cannot be resolved.
         StorageError: If the configuration cannot be read.
     """
-    data = configuration.data
-    if data is None:
-        data = configuration.read()
+    data = configuration.read()
     if data is not None:
-        value = _peek(data, key)
-        if value is UNDECIDED:
-            value = _Resolver().select(configuration, data, key)
-        if value is not UNDECIDED and type(value) not in _CONTAINERS:
+        value = _get_scalar(data, key)
+        if value is _ASK_OMEGACONF:
+            value = _PlainSelector().select(configuration, data, key)
+        if value is not _ASK_OMEGACONF and type(value) not in _CONTAINERS:
             return value
-    return _select_from(configuration, configuration.get_dictconfig(), key)
+    return _ask_omegaconf(configuration, configuration.get_dictconfig(), key)
 
 
 class Column(NamedTuple):
-    """The values of a key in many configurations, as far as they can be resolved."""
+    """The values of a key in many configurations, up to the first error."""
 
     values: list[Any]
     """They may be shared: do not modify them."""
 
     missing: list[int]
-    """The positions where there is none."""
+    """The positions of configurations without the key, whose value is MISSING."""
 
     error: KedroHydraflowError | None
-    """Why the next one cannot be resolved, or its configuration not be read."""
+    """The error of the next configuration, at which `values` ends, None if no error occurred."""
 
 
 class Selector:
     """Selects values from the configurations of many runs.
 
-    It remembers what does not depend on them. One selector serves one call: the environment
-    may be another in the next.
+    It caches environment variables, which users may change between calls. So use a new one for
+    each call.
     """
 
     def __init__(self) -> None:
-        self._resolver = _Resolver()
-        self._lender = _Lender()
+        self._plain = _PlainSelector()
+        self._temporary = _TemporaryDictConfig()
 
     def select_data(self, configuration: Configuration, key: str) -> Any:
-        """Return a value as plain data with interpolations resolved, MISSING if there is none.
+        """Return a value as plain data with interpolations resolved, MISSING without one.
 
         It may be shared: do not modify it.
 
@@ -85,15 +86,11 @@ class Selector:
             ConfigError: As `select` does.
             StorageError: As `select` does.
         """
-        data = configuration.data
-        if data is None:
-            data = configuration.read()
-        if data is not None:
-            value = self._resolver.select(configuration, data, key)
-            if value is not UNDECIDED:
-                return value
-        with self._lender.lend(configuration) as cfg:
-            return to_data(configuration, key, _select_from(configuration, cfg, key))
+        value = self._select_plain(configuration, key)
+        if value is _ASK_OMEGACONF:
+            with self._temporary.of(configuration) as cfg:
+                return to_data(configuration, key, _ask_omegaconf(configuration, cfg, key))
+        return value
 
     def select_column(
         self, configurations: Iterable[Configuration], key: str, *, as_nodes: bool = False
@@ -103,25 +100,25 @@ class Selector:
         Args:
             configurations: The configurations.
             key: The key.
-            as_nodes: Whether lists and mappings are nodes, as for the function `select`.
+            as_nodes: Whether lists and mappings are nodes, as in `select`, or plain data.
         """
         parts = split_key(key) or (_NO_KEY,)
         values: list[Any] = []
         missing: list[int] = []
         error: KedroHydraflowError | None = None
-        select_one = self._select_node if as_nodes else self.select_data
+        select_one = self._select_as_node if as_nodes else self.select_data
         try:
             for configuration in configurations:
                 value: Any
                 value = data = configuration.data
-                for part in parts:  # as `_peek` does, without the time of its call
-                    value = value.get(part, UNDECIDED) if type(value) is dict else UNDECIDED
+                for part in parts:  # as in `_get_scalar`, whose call would take half of the time
+                    value = value.get(part, _ABSENT) if type(value) is dict else _ABSENT
                 kind = type(value)
-                is_plain = kind in _NUMBERS or (
+                is_scalar = kind in _NUMBERS or (
                     kind is str and "${" not in value and not value.endswith("???")
                 )
-                if not is_plain:
-                    is_absent = value is UNDECIDED and parts[0] is not _NO_KEY
+                if not is_scalar:
+                    is_absent = value is _ABSENT and parts[0] is not _NO_KEY
                     if is_absent and data is not None and lacks(data, parts[0]):
                         value = MISSING
                     else:
@@ -133,24 +130,8 @@ class Selector:
             error = exc
         return Column(values, missing, error)
 
-    def _select_node(self, configuration: Configuration, key: str) -> Any:
-        """Return as the function `select` does, but keep a ``DictConfig`` for nodes alone."""
-        data = configuration.data
-        if data is None:
-            data = configuration.read()
-        value = UNDECIDED
-        if data is not None:
-            value = self._resolver.select(configuration, data, key)
-        if value is UNDECIDED:
-            with self._lender.lend(configuration) as cfg:
-                value = _select_from(configuration, cfg, key)
-            is_node = isinstance(value, _NODES)
-        else:
-            is_node = type(value) in _CONTAINERS
-        return select(configuration, key) if is_node else value
-
     def resolve(self, configuration: Configuration, path: Path, unresolved: Any) -> Any:
-        """Return what lies at a path as plain data.
+        """Return the value at a path, as plain data.
 
         Args:
             configuration: The configuration, which has something at the path.
@@ -162,21 +143,34 @@ class Selector:
         """
         data = configuration.read()
         if data is not None and configuration.config_class is None:
-            value = self._resolver.resolve(data, path)
-            if value is not UNDECIDED:
+            value = self._plain.resolve(data, path)
+            if value is not _ASK_OMEGACONF:
                 return None if value is MISSING else value
-        with self._lender.lend(configuration) as cfg:
+        with self._temporary.of(configuration) as cfg:
             node: Any = cfg
             try:
                 for name in path:
                     node = node[name]
-                return (
-                    OmegaConf.to_container(node, resolve=True) if isinstance(node, _NODES) else node
-                )
+                is_node = isinstance(node, _NODES)
+                return OmegaConf.to_container(node, resolve=True) if is_node else node
             except MissingMandatoryValue:
                 return None
             except OmegaConfBaseException:
                 return unresolved
+
+    def _select_plain(self, configuration: Configuration, key: str) -> Any:
+        data = configuration.read()
+        return _ASK_OMEGACONF if data is None else self._plain.select(configuration, data, key)
+
+    def _select_as_node(self, configuration: Configuration, key: str) -> Any:
+        """Return the result of `select`. Only nodes make a ``DictConfig`` of the configuration."""
+        value = self._select_plain(configuration, key)
+        is_node = type(value) in _CONTAINERS
+        if value is _ASK_OMEGACONF:
+            with self._temporary.of(configuration) as cfg:
+                value = _ask_omegaconf(configuration, cfg, key)
+            is_node = isinstance(value, _NODES)
+        return select(configuration, key) if is_node else value
 
 
 def to_data(configuration: Configuration, key: str, value: Any) -> Any:
@@ -193,23 +187,220 @@ def to_data(configuration: Configuration, key: str, value: Any) -> Any:
         raise configuration.make_key_error(key, exc) from exc
 
 
-def _peek(data: PlainConfig, key: str) -> Any:
-    """Return the value if it is a plain scalar, MISSING if there is surely none, or UNDECIDED."""
+# From plain data ---------------------------------------------------------------------------
+#
+# These return `_ASK_OMEGACONF`, or raise `_AskOmegaConfError`, for all that OmegaConf might see
+# in another way, errors included.
+
+_ABSENT: Any = object()
+_NO_KEY: Any = object()
+"""Stands for the parts of a key that only OmegaConf can split: no mapping has it."""
+
+_MAX_DEPTH = 10
+"""Longer chains of interpolations are most likely circles, for which OmegaConf has a message."""
+
+_NAME = re.compile(r"[\w/@-]+", re.ASCII)
+_REFERENCE = r"\$\{{\.*{name}(?:\.{name}|\[{name}\])*\}}"
+_FLAT = _REFERENCE.format(name=_NAME.pattern)
+_NESTED = _REFERENCE.format(name=f"(?:{_NAME.pattern}|{_FLAT})")
+_ENVIRONMENT = r"\$\{oc\.(?:env|decode):(?:[\w ,./@'-]|\$\{oc\.env:[\w ,./@'-]*\})*\}"
+_TOKEN = re.compile(rf"({_ENVIRONMENT}|{_NESTED})|[^$\\]+", re.ASCII)
+_PART = re.compile(rf"{_FLAT}|{_NAME.pattern}", re.ASCII)
+
+
+class _AskOmegaConfError(Exception):
+    """Plain data do not show the value."""
+
+
+def _get_scalar(data: PlainConfig, key: str) -> Any:
+    """Return a value if it is a scalar without interpolations, MISSING if there is none."""
     parts = split_key(key)
     if parts is None:
-        return UNDECIDED
+        return _ASK_OMEGACONF
     value: Any = data
     for part in parts:
-        value = value.get(part, UNDECIDED) if type(value) is dict else UNDECIDED
+        value = value.get(part, _ABSENT) if type(value) is dict else _ABSENT
     kind = type(value)
     if kind in _NUMBERS:
         return value
     if kind is str:
-        return UNDECIDED if "${" in value or value.endswith("???") else value
-    return MISSING if value is UNDECIDED and lacks(data, parts[0]) else UNDECIDED
+        return _ASK_OMEGACONF if "${" in value or value.endswith("???") else value
+    return MISSING if value is _ABSENT and lacks(data, parts[0]) else _ASK_OMEGACONF
 
 
-def _select_from(configuration: Configuration, cfg: DictConfig, key: str) -> Any:
+class _PlainSelector:
+    """Selects from plain data. It keeps the values of environment variables."""
+
+    def __init__(self) -> None:
+        self._environment: dict[str, Any] = {}
+
+    def select(self, configuration: Configuration, data: PlainConfig, key: str) -> Any:
+        """Return the value of a key, MISSING without one."""
+        parts = split_key(key)
+        if parts is None:
+            return _ASK_OMEGACONF
+        if configuration.config_class is None:
+            return self.resolve(data, parts)
+        return _select_literal(data, parts)  # the class converts the values of interpolations
+
+    def resolve(self, config: PlainConfig, path: Path) -> Any:
+        """Return the value at a path, MISSING if there is none."""
+        try:
+            node, real_path = self._walk(config, path, 0)
+            return node if node is MISSING else self._resolve_all(config, node, real_path, 0)
+        except _AskOmegaConfError:
+            return _ASK_OMEGACONF
+
+    def _walk(self, config: PlainConfig, path: Sequence[Any], depth: int) -> tuple[Any, Path]:
+        """Return the value at a path and its real path; MISSING if there is none.
+
+        The real path is another one if an interpolation on the way leads elsewhere.
+        """
+        node: Any = config
+        real_path: Path = ()
+        for part in path:
+            node, step = _step(node, part)
+            if node is MISSING:
+                return MISSING, ()
+            real_path = (*real_path, step)
+            if type(node) is str and not is_literal(node):
+                if node == "???":
+                    if len(real_path) == len(path):
+                        return MISSING, ()
+                    raise _AskOmegaConfError
+                node, real_path = self._resolve_text(config, node, real_path, depth)
+        return node, real_path
+
+    def _resolve_text(
+        self, config: PlainConfig, text: str, path: Path, depth: int
+    ) -> tuple[Any, Path]:
+        """Return the value of a text with interpolations, and the real path of that value."""
+        tokens = _split_text(text)
+        if tokens is None or depth == _MAX_DEPTH:
+            raise _AskOmegaConfError
+        if len(tokens) == 1:
+            return self._resolve_interpolation(config, tokens[0], path, depth)
+        texts = []
+        for token in tokens:
+            if token.startswith("${"):
+                value, _ = self._resolve_interpolation(config, token, path, depth)
+                if type(value) in _CONTAINERS:
+                    raise _AskOmegaConfError
+                texts.append(str(value))
+            else:
+                texts.append(token)
+        return _check_scalar("".join(texts)), path
+
+    def _resolve_interpolation(
+        self, config: PlainConfig, token: str, path: Path, depth: int
+    ) -> tuple[Any, Path]:
+        """Return the value of one interpolation, and the real path of that value.
+
+        Args:
+            config: The configuration.
+            token: The interpolation, from ``${`` to ``}``.
+            path: Where it is.
+            depth: How many interpolations led there.
+        """
+        if ":" in token:
+            if token not in self._environment:
+                self._environment[token] = _resolve_environment(token)
+            return _check_scalar(self._environment[token]), path
+        n_dots, names = _split_reference(token)
+        if n_dots > len(path):
+            raise _AskOmegaConfError
+        target = [*path[:-n_dots]] if n_dots else []
+        for name in names:
+            if name.startswith("${"):
+                name, _ = self._resolve_interpolation(config, name, path, depth + 1)
+                if type(name) is not str or not _NAME.fullmatch(name):
+                    raise _AskOmegaConfError
+            target.append(name)
+        node, real_path = self._walk(config, target, depth + 1)
+        if node is MISSING or path[: len(real_path)] == real_path:
+            raise _AskOmegaConfError  # a node may not stand for what it is in
+        return node, real_path
+
+    def _resolve_all(self, config: PlainConfig, node: Any, path: Path, depth: int) -> Any:
+        """Return a node as ``OmegaConf.to_container(..., resolve=True)`` does."""
+        if is_literal(node) or node == "???":
+            return node
+        if type(node) is str:
+            if depth == _MAX_DEPTH:
+                raise _AskOmegaConfError
+            node, path = self._resolve_text(config, node, path, depth)
+            depth += 1
+        if type(node) is dict:
+            return {k: self._resolve_all(config, v, (*path, k), depth) for k, v in node.items()}
+        if type(node) is list:
+            return [self._resolve_all(config, v, (*path, i), depth) for i, v in enumerate(node)]
+        return node
+
+
+def _select_literal(config: PlainConfig, parts: Path) -> Any:
+    """Return a value if it has no interpolations, MISSING if there is none."""
+    node: Any = config
+    try:
+        for part in parts:
+            node, _ = _step(node, part)
+            if node is MISSING or node == "???":
+                return MISSING
+    except _AskOmegaConfError:
+        return _ASK_OMEGACONF
+    return node if is_literal(node) else _ASK_OMEGACONF
+
+
+def _step(node: Any, part: Any) -> tuple[Any, Any]:
+    """Return the child of a mapping or list at a key, or MISSING; and its key or index."""
+    if type(node) is dict:
+        if part in node:
+            return node[part], part
+        if lacks(node, part):
+            return MISSING, part
+    elif type(node) is list:
+        if type(part) is str and part.isascii() and part.isdigit() and str(int(part)) == part:
+            part = int(part)
+        if type(part) is int and part < len(node):
+            return node[part], part
+    raise _AskOmegaConfError
+
+
+@lru_cache(maxsize=4096)
+def _split_text(text: str) -> list[str] | None:
+    """Return the interpolations of a text and the texts between them.
+
+    None if there is no interpolation, or an unusual one, or a backslash.
+    """
+    tokens = [match[0] for match in _TOKEN.finditer(text)]
+    return tokens if "${" in text and sum(map(len, tokens)) == len(text) else None
+
+
+@lru_cache(maxsize=4096)
+def _split_reference(token: str) -> tuple[int, list[str]]:
+    """Return the number of dots at the beginning of a reference, and its keys."""
+    key = token[2:-1]
+    return len(key) - len(key.lstrip(".")), _PART.findall(key)
+
+
+def _resolve_environment(text: str) -> Any:
+    """Return the value of ``${oc.env:…}`` or ``${oc.decode:…}``."""
+    try:
+        return OmegaConf.create({"value": text})["value"]
+    except Exception:
+        return _ASK_OMEGACONF
+
+
+def _check_scalar(value: Any) -> Any:
+    """Return the value of an interpolation if it is a scalar without further ones."""
+    if value is _ASK_OMEGACONF or not is_literal(value) or type(value) in _CONTAINERS:
+        raise _AskOmegaConfError
+    return value
+
+
+# From a DictConfig -------------------------------------------------------------------------
+
+
+def _ask_omegaconf(configuration: Configuration, cfg: DictConfig, key: str) -> Any:
     try:
         return OmegaConf.select(cfg, key, default=MISSING)
     except ConfigTypeError:  # a name below a list
@@ -218,18 +409,20 @@ def _select_from(configuration: Configuration, cfg: DictConfig, key: str) -> Any
         raise configuration.make_key_error(key, exc) from exc
 
 
-class _Lender:
-    """Lends a ``DictConfig`` for each configuration in turn.
+class _TemporaryDictConfig:
+    """A ``DictConfig`` that is reused for one configuration after another.
 
-    It makes each of the last one: the runs of a sweep differ in a few values.
+    The runs of a sweep differ in a few values, so that it is changed rather than built again.
     """
 
     def __init__(self) -> None:
         self._last: tuple[PlainConfig, type | None, DictConfig] | None = None
 
     @contextmanager
-    def lend(self, configuration: Configuration) -> Generator[DictConfig, None, None]:
-        """Lend the run's own ``DictConfig``, or else one that is gone with the next loan.
+    def of(self, configuration: Configuration) -> Generator[DictConfig, None, None]:
+        """Yield the ``DictConfig`` of a configuration, for use in the block alone.
+
+        It is the configuration's own, if that has one.
 
         Raises:
             ConfigError: If the configuration does not fit its class.
@@ -242,7 +435,7 @@ class _Lender:
         try:
             yield cfg
         finally:
-            if any(OmegaConf.get_cache(cfg).values()):  # a resolver's value that is to stay
+            if any(OmegaConf.get_cache(cfg).values()):  # a resolver with use_cache=True
                 configuration.set_dictconfig(cfg)
                 self._last = None
 
@@ -259,197 +452,12 @@ class _Lender:
         return cfg
 
 
-class _Resolver:
-    """Selects from plain data, and remembers what the environment holds."""
-
-    def __init__(self) -> None:
-        self._environment: dict[str, Any] = {}
-
-    def select(self, configuration: Configuration, data: PlainConfig, key: str) -> Any:
-        """Return the value of a key, MISSING or UNDECIDED.
-
-        UNDECIDED stands for errors, for interpolations and keys that are unusual, and for
-        every interpolation if there is a ``config_class``, whose types convert its value.
-        """
-        parts = split_key(key)
-        if parts is None:
-            return UNDECIDED
-        if configuration.config_class is None:
-            return self.resolve(data, parts)
-        return _select_literal(data, parts)
-
-    def resolve(self, config: PlainConfig, path: Path) -> Any:
-        """Return what lies at a path, MISSING or UNDECIDED."""
-        try:
-            node, path = self._find(config, path, 0)
-            return node if node is MISSING else self._resolve_all(config, node, path, 0)
-        except _UndecidedError:
-            return UNDECIDED
-
-    def _find(self, config: PlainConfig, path: Path, depth: int) -> tuple[Any, Path]:
-        """Return what lies at a path and its real path, or MISSING.
-
-        They differ where an interpolation leads elsewhere.
-        """
-        node: Any = config
-        found: Path = ()
-        for part in path:
-            node, step = _step(node, part)
-            if node is MISSING:
-                return MISSING, ()
-            found = (*found, step)
-            if type(node) is str and not is_literal(node):
-                if node == "???":
-                    if len(found) == len(path):
-                        return MISSING, ()
-                    raise _UndecidedError
-                node, found = self._resolve_text(config, node, found, depth)
-        return node, found
-
-    def _resolve_text(
-        self, config: PlainConfig, text: str, path: Path, depth: int
-    ) -> tuple[Any, Path]:
-        """Return what an interpolation at a path stands for, and the path of that."""
-        tokens = _split(text)
-        if tokens is None or depth == _MAX_DEPTH:
-            raise _UndecidedError
-        if len(tokens) == 1:
-            return self._resolve_token(config, tokens[0], path, depth)
-        texts = []
-        for token in tokens:
-            if token.startswith("${"):
-                value, _ = self._resolve_token(config, token, path, depth)
-                if type(value) in (dict, list):
-                    raise _UndecidedError
-                texts.append(str(value))
-            else:
-                texts.append(token)
-        return _check("".join(texts)), path
-
-    def _resolve_token(
-        self, config: PlainConfig, token: str, path: Path, depth: int
-    ) -> tuple[Any, Path]:
-        if ":" in token:
-            if token not in self._environment:
-                self._environment[token] = _resolve_alone(token)
-            return _check(self._environment[token]), path
-        n_dots, names = _split_reference(token)
-        start = path[:-n_dots] if n_dots else ()
-        if n_dots > len(path):
-            raise _UndecidedError
-        parts = []
-        for name in names:
-            if name.startswith("${"):
-                name, _ = self._resolve_token(config, name, path, depth + 1)
-                if type(name) is not str or not _NAME.fullmatch(name):
-                    raise _UndecidedError
-            parts.append(name)
-        node, found = self._find(config, (*start, *parts), depth + 1)
-        if node is MISSING or path[: len(found)] == found:  # a node may not stand for its parent
-            raise _UndecidedError
-        return node, found
-
-    def _resolve_all(self, config: PlainConfig, node: Any, path: Path, depth: int) -> Any:
-        """Return a node as ``OmegaConf.to_container(..., resolve=True)`` gives it."""
-        if is_literal(node) or node == "???":
-            return node
-        if type(node) is str:
-            if depth == _MAX_DEPTH:
-                raise _UndecidedError
-            node, path = self._resolve_text(config, node, path, depth)
-            depth += 1
-        if type(node) is dict:
-            return {k: self._resolve_all(config, v, (*path, k), depth) for k, v in node.items()}
-        if type(node) is list:
-            return [self._resolve_all(config, v, (*path, i), depth) for i, v in enumerate(node)]
-        return node
-
-
-def _select_literal(config: PlainConfig, parts: Path) -> Any:
-    """Return the value if it is a literal, MISSING or UNDECIDED."""
-    node: Any = config
-    try:
-        for part in parts:
-            node, _ = _step(node, part)
-            if node is MISSING or node == "???":
-                return MISSING
-    except _UndecidedError:
-        return UNDECIDED
-    return node if is_literal(node) else UNDECIDED
-
-
-class _UndecidedError(Exception):
-    """Only OmegaConf can tell the value."""
-
-
-_NUMBERS = frozenset({int, float, bool, type(None)})
-_CONTAINERS = frozenset({dict, list})
-_NODES = (DictConfig, ListConfig)
-
-_NO_KEY: Any = object()
-"""Stands for the parts of a key that has to be parsed: no mapping has it."""
-
-_MAX_DEPTH = 10
-"""Interpolations that lead further lead in circles, and OmegaConf has a message for that."""
-
-_NAME = re.compile(r"[\w/@-]+", re.ASCII)
-_REFERENCE = r"\$\{{\.*{name}(?:\.{name}|\[{name}\])*\}}"
-_FLAT = _REFERENCE.format(name=_NAME.pattern)
-_NESTED = _REFERENCE.format(name=f"(?:{_NAME.pattern}|{_FLAT})")
-_ENVIRONMENT = r"\$\{oc\.(?:env|decode):(?:[\w ,./@'-]|\$\{oc\.env:[\w ,./@'-]*\})*\}"
-_TOKEN = re.compile(rf"({_ENVIRONMENT}|{_NESTED})|[^$\\]+", re.ASCII)
-_PART = re.compile(rf"{_FLAT}|{_NAME.pattern}", re.ASCII)
-
-
-def _step(node: Any, part: Any) -> tuple[Any, Any]:
-    """Return what a mapping or list holds, MISSING if it does not, and its key there."""
-    if type(node) is dict:
-        if part in node:
-            return node[part], part
-        if lacks(node, part):
-            return MISSING, part
-    elif type(node) is list:
-        if type(part) is str and part.isascii() and part.isdigit() and str(int(part)) == part:
-            part = int(part)
-        if type(part) is int and part < len(node):
-            return node[part], part
-    raise _UndecidedError
-
-
-@lru_cache(maxsize=4096)
-def _split(text: str) -> list[str] | None:
-    """Return the interpolations of a text and what is between them.
-
-    None if there is no interpolation, or an unusual one, or a backslash.
-    """
-    tokens = [match[0] for match in _TOKEN.finditer(text)]
-    return tokens if "${" in text and sum(map(len, tokens)) == len(text) else None
-
-
-@lru_cache(maxsize=4096)
-def _split_reference(token: str) -> tuple[int, list[str]]:
-    """Return how many dots a reference begins with, and its keys."""
-    key = token[2:-1]
-    return len(key) - len(key.lstrip(".")), _PART.findall(key)
-
-
-def _resolve_alone(text: str) -> Any:
-    """Return what an interpolation stands for that refers to no node."""
-    try:
-        return OmegaConf.create({"value": text})["value"]
-    except Exception:
-        return UNDECIDED
-
-
-def _check(value: Any) -> Any:
-    """Return a value that was made of others, if OmegaConf has nothing to do with it again."""
-    if value is UNDECIDED or not is_literal(value) or type(value) in (dict, list):
-        raise _UndecidedError
-    return value
-
-
 def _change(cfg: Any, old: PlainConfig, new: PlainConfig) -> bool:
-    """Change a ``DictConfig`` from one configuration to another; False if that takes a new one."""
+    """Change a ``DictConfig`` from one configuration to another.
+
+    Returns:
+        Whether that is possible. If not, it may be changed in part.
+    """
     if list(old) != list(new):
         return False
     for name, value in new.items():

@@ -1,4 +1,4 @@
-"""Where runs are, as a caller says it."""
+"""The location of runs, as given by the caller."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, get_args
 
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.redaction import redact_url
-from kedro_hydraflow.storage import is_url, locate
+from kedro_hydraflow.storage import check_engine, is_url, locate
 
 if TYPE_CHECKING:
     from kedro_hydraflow.storage import Location, Place
+
+Layout = Literal["hydra", "mlflow"]
+"""What a directory of runs is read as."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Source:
         artifact_root: Where artifacts are now, if they are neither where they were recorded nor
             beside the tracking data.
         storage_options: As for `locate`.
+        layout: What the directory is read as: ``"mlflow"`` for what MLflow wrote, ``"hydra"``
+            for the output directories of Hydra, None for what is found there.
 
     Raises:
         OptionError: If both ``tracking_dir`` and ``tracking_uri`` are given, or a value has
@@ -40,6 +45,7 @@ class Source:
     tracking_uri: str | None = None
     artifact_root: Location | None = None
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False, hash=False)
+    layout: Layout | None = None
 
     def __post_init__(self) -> None:
         if self.tracking_dir is not None and self.tracking_uri is not None:
@@ -50,7 +56,16 @@ class Source:
             _check_uri(self.tracking_uri)
         if self.artifact_root is not None:
             check_location("artifact_root", self.artifact_root)
+        if self.layout not in (None, *get_args(Layout)):
+            raise OptionError(f"layout: expected 'hydra' or 'mlflow', found {self.layout!r}")
+        if self.layout == "hydra" and self.uri is not None:
+            raise OptionError("layout: 'hydra' is for directories, not for a tracking URI")
+        if self.layout == "hydra" and self.is_default:
+            raise OptionError("layout: 'hydra' needs a directory, give tracking_dir")
         check_storage_options(self.storage_options)
+        if self.storage_options is not None:  # the caller's own may change
+            object.__setattr__(self, "storage_options", dict(self.storage_options))
+            check_engine(self.storage_options.get("engine"))
 
     def __str__(self) -> str:
         """The directory or URI for messages, without credentials."""
@@ -126,17 +141,18 @@ class DirectoryOrNames(Source):
     """A source whose ``tracking_dir`` is text that may mean experiment names instead."""
 
     def is_directory(self) -> bool:
-        """Whether the text can only be a tracking directory: it is a URL, or the path exists."""
+        """Whether the text can only be a directory: it is a URL, or the path exists."""
         text = str(self.tracking_dir)
-        return self.uri is not None or _is_url(text) or os.path.lexists(_expand_path(text))
+        is_stated = self.uri is not None or self.layout == "hydra" or _is_url(text)
+        return is_stated or os.path.lexists(_expand_path(text))
 
     def without_directory(self) -> Source:
         """Return MLflow's default, with the other options."""
-        return Source(artifact_root=self.artifact_root, storage_options=self.storage_options)
+        return Source(None, None, self.artifact_root, self.storage_options, self.layout)
 
 
 def get_uri_scheme(uri: str) -> str:
-    """Return the scheme of a tracking URI in small letters, empty for a path."""
+    """Return the scheme of a tracking URI in lower case, empty for a path."""
     match = re.match(r"([A-Za-z][\w+.-]+):", uri)  # of two letters or more: C:\ is a drive
     return match[1].lower().removesuffix("+pysqlite") if match else ""
 
@@ -147,7 +163,7 @@ def is_location(value: object) -> TypeGuard[Location]:
 
 
 def check_location(option: str, value: object) -> Location:
-    """Return a path or URL. Raise OptionError for anything else, and for an empty text."""
+    """Return a location. Raise OptionError unless it is a path or URL that is not empty."""
     if is_location(value) and str(value):
         return value
     raise OptionError(f"{option}: expected a path or URL, found {value!r}")

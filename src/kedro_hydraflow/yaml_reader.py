@@ -1,13 +1,14 @@
-"""YAML bytes as plain data, exactly as ``OmegaConf.load`` would give it.
+"""Reading YAML bytes as plain data, with the result of ``OmegaConf.load``.
 
-Reading has two ways that give the same result:
+There are two ways, with the same result:
 
-- Hydra writes ``config.yaml`` with ``OmegaConf.save``: block mappings, one entry a line.
-  One regular expression finds the parts of many lines, and their margins tell how they
-  are nested. The runs of a sweep differ in a few lines only: a text is cut at its
-  top-level keys, and each distinct piece is read once (`ConfigReader`).
-- Everything else goes to OmegaConf's own YAML loader, if possible only the piece that
-  holds it.
+- Hydra writes ``config.yaml`` with ``OmegaConf.save``: block mappings, one entry a line. One
+  regular expression splits many lines at once, and their margins show the nesting. The runs of a
+  sweep differ in a few lines only, so that a text is cut at its top-level keys and each distinct
+  piece is read once (`ConfigReader`).
+- Everything else is loaded by OmegaConf's own YAML loader, the *complete loader*. It loads
+  only the piece that needs it, or the whole text if the piece read on its own might have another
+  meaning.
 """
 
 from __future__ import annotations
@@ -26,26 +27,26 @@ PlainConfig = dict[Any, Any]
 """A configuration as plain data. Shared between runs: do not modify."""
 
 MAX_BYTES = 64 * 2**20
-"""Larger configurations are refused: no Hydra application writes them."""
+"""Larger configurations are an error: no Hydra application writes them."""
 
 MAX_NODES = 1_000_000
-"""The complete loader refuses more YAML nodes, aliases expanded. (OmegaConf 2.4 refuses
-10,000 unless told otherwise, 2.3 has no limit.)"""
+"""More YAML nodes, with aliases expanded, are an error of the complete loader. (The default of
+OmegaConf 2.4 is 10,000, 2.3 has no limit.)"""
 
 MAX_ALIAS_RATIO = 100
-"""Aliases may not multiply a configuration of more than 1,000 nodes by more than this.
-(That is the rule of OmegaConf 2.4; 2.3 has none.)"""
+"""The maximum factor by which aliases may enlarge a configuration of more than 1,000 nodes. (That
+is the rule of OmegaConf 2.4; 2.3 has none.)"""
 
 MAX_DEPTH = 50
-"""Deeper nesting is refused. OmegaConf itself ends in a RecursionError some 20 levels
-later, and the C parser crashes the process at some 100,000."""
+"""Deeper nesting is an error. OmegaConf raises RecursionError some 20 levels later, and the C
+parser crashes the process at some 100,000."""
 
 
 class ConfigReader:
-    """Reads configurations, and remembers what the runs of a sweep share.
+    """Reads configurations, and keeps the pieces that the runs of a sweep share.
 
-    One reader serves one load, or one batch of a load in another process: what it
-    remembers is gone with it. Threads may share it.
+    Use one per load, or per batch in another process, so that the pieces are freed with it.
+    Threads may share it.
     """
 
     def __init__(self) -> None:
@@ -55,14 +56,14 @@ class ConfigReader:
         self._all_keys_are_text = True
 
     def read(self, data: bytes) -> PlainConfig:
-        """Return the mapping that ``OmegaConf.load`` gives for these bytes, as plain data.
+        """Return the plain data of a configuration, equal to what ``OmegaConf.load`` reads.
 
         Args:
-            data: The content of a ``.hydra/config.yaml``. Empty means an empty mapping.
+            data: The content of a ``.hydra/config.yaml``; an empty one is an empty mapping.
 
         Raises:
-            ConfigError: If OmegaConf could not load it either, if it is not a mapping,
-                or if it exceeds `MAX_BYTES`, `MAX_NODES`, `MAX_ALIAS_RATIO` or `MAX_DEPTH`.
+            ConfigError: If OmegaConf cannot load it, if it is not a mapping, or if it exceeds
+                `MAX_BYTES`, `MAX_NODES`, `MAX_ALIAS_RATIO` or `MAX_DEPTH`.
         """
         if len(data) > MAX_BYTES:
             raise ConfigError(f"expected at most {MAX_BYTES:,} bytes, found {len(data):,}")
@@ -70,13 +71,13 @@ class ConfigReader:
             text = data.decode("utf-8")
         except UnicodeDecodeError as exc:
             raise ConfigError(f"expected UTF-8 text: {exc}") from exc
-        if "\r" in text:  # as a file opened in text mode gives it
+        if "\r" in text:  # as in a file that is opened as text
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         config = self._read_pieces(text)
         return _load_completely(text) if config is None else config
 
     def _read_pieces(self, text: str) -> PlainConfig | None:
-        """Return the mapping, or None where the complete loader has to read the text."""
+        """Return the mapping, None if the complete loader has to read the whole text."""
         if not text.endswith("\n"):  # a block scalar at the end reads differently then
             return None
         config: PlainConfig = {}
@@ -93,7 +94,7 @@ class ConfigReader:
             size += len(entries)
         if size > len(config):  # a key occurs twice
             return None
-        # So it does as 1 and "1", which OmegaConf 2.4 refuses.
+        # 1 and "1" are the same key for OmegaConf 2.4, which raises an error then.
         return config if self._all_keys_are_text or len(set(map(str, config))) == size else None
 
     def _read_piece(self, piece: str) -> PlainConfig | None:
@@ -105,9 +106,10 @@ class ConfigReader:
             return _load_piece(piece)
 
     def _read_lines(self, piece: str) -> list[_Line]:
-        """Return the lines of a piece, most of them as met in the first that began alike.
+        """Return the lines of a piece. Lines of earlier pieces are not parsed again.
 
-        To remember a line costs half as much as to read it. It pays where it comes again.
+        Keeping a line costs half as much as parsing it. So lines are kept only from the first
+        piece that begins with a given line, such as ``model:``: they are likely to occur again.
         """
         known = self._lines
         if piece.partition("\n")[0] not in known:
@@ -137,8 +139,8 @@ def _windows_path(loader: Any, node: yaml.Node) -> Path:
 def _make_loader() -> Any:
     """Return OmegaConf's own YAML loader with our limits.
 
-    It is pure Python in OmegaConf 2.3. The C parser is ten times faster, but it accepts
-    other texts, say tabs where the pure parser refuses them.
+    It is pure Python in OmegaConf 2.3. The C parser is ten times faster, but accepts other texts,
+    such as those with tabs.
     """
     loader: Any
     try:
@@ -184,7 +186,7 @@ def _count_nodes(node: Any, counted: dict[Any, int]) -> int:
 
 _LOADER = _make_loader()
 TEXT_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-"""Gives every scalar as its text."""
+"""Loads every scalar as its text."""
 
 
 def _load_completely(text: str) -> PlainConfig:
@@ -201,10 +203,10 @@ def _load_completely(text: str) -> PlainConfig:
 
 
 def _load_piece(piece: str) -> PlainConfig | None:
-    """Return what the complete loader gives for a part of a text, None if that may differ.
+    """Return the mapping of a piece, read by the complete loader; None if the text differs.
 
-    A part that begins with a key, and is complete by itself, means the same within the
-    text, unless it refers to another part.
+    A piece that begins with a key and is valid YAML means the same within its text, unless it
+    has anchors, to which other pieces may refer.
     """
     if "&" in piece or not _KEY.match(piece):
         return None
@@ -216,9 +218,11 @@ def _load_piece(piece: str) -> PlainConfig | None:
 
 
 def _accept(loaded: PlainConfig) -> PlainConfig:
-    """Return loaded data if OmegaConf takes it.
+    """Return loaded data unchanged if OmegaConf accepts it.
 
-    It refuses dates, sets, empty keys and malformed interpolations.
+    Raises:
+        ConfigError: If OmegaConf does not accept them: dates, sets, empty keys, malformed
+            interpolations.
     """
     try:
         if not _is_plain(loaded):
@@ -231,7 +235,7 @@ def _accept(loaded: PlainConfig) -> PlainConfig:
 
 
 def load_yaml(text: str) -> Any:
-    """Return what OmegaConf's YAML loader gives for a text.
+    """Return the data of a text, read by OmegaConf's YAML loader.
 
     Raises:
         ConfigError: If the text is not YAML, or nested too deeply.
@@ -246,12 +250,12 @@ def load_yaml(text: str) -> Any:
 
 
 def _is_plain(node: Any) -> bool:
-    """Tell whether OmegaConf takes loaded data just as it is."""
+    """Whether OmegaConf accepts loaded data as they are."""
     kind = type(node)
     if kind is dict:
         if not all(map(_is_plain, node.values())):
             return False
-        # OmegaConf 2.4 refuses the keys 1 and "1" in one mapping.
+        # The keys 1 and "1" in one mapping are an error of OmegaConf 2.4.
         return _KEY_TYPES.issuperset(map(type, node)) and len(set(map(str, node))) == len(node)
     if kind is list:
         return all(map(_is_plain, node))
@@ -277,7 +281,7 @@ _OPENING = re.compile(r"[\[{]|[-?:]\s")
 
 
 def check_depth(text: str) -> None:
-    """Refuse deep nesting before the composer, which recurses in C, can see it."""
+    """Raise ConfigError if a text is nested too deeply for the composer, which recurses in C."""
     if sum(1 for _ in _OPENING.finditer(text)) < MAX_DEPTH:
         return
     depth = 0
@@ -290,7 +294,7 @@ def check_depth(text: str) -> None:
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
     except yaml.YAMLError:
-        return  # the loader says it better
+        return  # the loader has a better message
 
 
 def one_line(exc: BaseException) -> str:
@@ -298,7 +302,7 @@ def one_line(exc: BaseException) -> str:
     return " ".join(str(exc).split())
 
 
-# The reader for what OmegaConf.save writes ---------------------------------------------
+# What OmegaConf.save writes ------------------------------------------------------------
 
 _PIECE = re.compile(r"\n(?=[^\s-])")
 _KEY = re.compile(r"""(?:\w[^:#\n]*|'[^'\n]*'|"[^"\n]*"):(?: |$)""", re.MULTILINE)
@@ -321,7 +325,7 @@ _SCALAR = re.compile(
     """,
     re.VERBOSE | re.ASCII,
 )
-"""A value, or an item of a list, that is complete on its line and no number."""
+"""A value, or an item of a list, that ends on its line and is no number."""
 
 _KEYWORDS = {
     form(word): value
@@ -342,19 +346,26 @@ _Line = tuple[str, str, _Key, Any]
 """Margin, dashes, key (None for a list's item that is a scalar), value."""
 
 _NEXT_LINES: Any = object()
+"""Stands for a value that is on the next lines, or null."""
+
 _UNREAD: Any = object()
 
 
 class _UnusualError(Exception):
-    """Only the complete loader can tell what a piece means."""
+    """A piece has something that only the complete loader reads."""
 
 
 def _parse_lines(text: str, names: dict[str, str]) -> list[_Line]:
-    """Return what each line holds by itself; ``names`` gives equal keys as one object.
+    """Return the lines of a text.
+
+    Args:
+        text: The text.
+        names: Keys of earlier lines, each mapped to itself, so that equal keys are the same
+            object.
 
     Raises:
-        _UnusualError: If a line is not a key, an item of a list, or both, with a scalar
-            that is complete.
+        _UnusualError: If a line is not a key, an item of a list, or both, with at most a scalar
+            that ends there.
     """
     share = names.setdefault if len(names) < _MAX_NAMES else names.get
     lines: list[_Line] = []
@@ -372,7 +383,7 @@ def _parse_lines(text: str, names: dict[str, str]) -> list[_Line]:
         if number:
             value = float(number) if "." in number or "e" in number else int(number)
         elif scalar in _EMPTY:
-            value = _EMPTY[scalar]()  # a new one: they may be modified by mistake
+            value = _EMPTY[scalar]()
         elif scalar:
             value = _read_scalar(scalar)
         lines.append((margin, dashes, key, value))
@@ -401,12 +412,12 @@ def _read_scalar(text: str) -> Any:
 
 
 def _nest(lines: list[_Line]) -> PlainConfig:
-    """Return the mapping that the lines of a piece make.
+    """Return the mapping of the lines of a piece.
 
     Raises:
         _UnusualError: If their margins do not fit together, or a key occurs twice.
     """
-    lines.reverse()  # the next one is the last, and taken off when it is read
+    lines.reverse()  # so that the next one can be popped
     mapping = _nest_mapping(lines, "", 1)
     if lines:
         raise _UnusualError
@@ -435,7 +446,7 @@ def _nest_list(lines: list[_Line], margin: str, depth: int) -> list[Any]:
         if key is None and dashes == "- ":
             lines.pop()
             items.append(value)
-        else:  # what follows the dash is the first line of a mapping or list
+        else:  # a mapping or list begins after the dash
             lines[-1] = (margin + "  ", dashes[2:], key, value)
             items.append(_nest_block(lines, depth + 1))
     return items

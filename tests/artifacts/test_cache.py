@@ -173,5 +173,7 @@ def test_a_removed_run_is_fetched_again(runs: Runs) -> None:
 
 def test_a_cache_that_cannot_be_written(artifacts: Path, cache: Path) -> None:
     cache.write_text("a file")
-    with pytest.raises(StorageError, match=f"cannot write to the cache .*{CACHE_DIR_VARIABLE}"):
+    with pytest.raises(
+        StorageError, match=f"cannot write to the artifact cache .*{CACHE_DIR_VARIABLE}"
+    ):
         (artifacts / "a.txt").read_text()

@@ -31,7 +31,7 @@ def test_a_remote_key_never_leaves_the_directory(
         lambda: os.listdir(model),
         lambda: fetch(artifacts),
     ):
-        with pytest.raises(StorageError, match="is no valid file name"):
+        with pytest.raises(StorageError, match="is not a valid file name"):
             question()
     assert (model / "c.txt").read_text() == "content of c"
     assert storage.take_requests("GET") == [f"GET {RUN}/model/c.txt"]

@@ -303,7 +303,7 @@ def test_a_name_that_is_too_long_for_the_cache(
         "fetch_many",
         lambda files: fetch_many([(f"{RUN}/a.txt", target) for _, target in files]),
     )
-    with pytest.raises(StorageError, match=r"cannot write to the cache .* name too long"):
+    with pytest.raises(StorageError, match=r"cannot write to the artifact cache .* name too long"):
         (artifacts / name).read_text()
 
 

@@ -128,6 +128,17 @@ def test_missing_artifacts_are_named_in_one_error(
     ]
 
 
+def test_missing_artifacts_in_a_model_are_named(publish: Callable[[Path], str], root: Path) -> None:
+    write(root / "1/models/m-1/artifacts/MLmodel", "flavors: {}")
+    write(root / "1/models/m-1/meta.yaml", "name: model\nsource_run_id: a\n")
+    with pytest.raises(DatasetError) as caught:
+        make_artifact_dataset(publish(root), artifact="model/MLmodel").load()
+    last_line = str(caught.value).split("\n")[-1]
+    assert last_line.startswith("MLflow 3 keeps the model 'model' in ")
+    assert "1/models/m-1/artifacts" in last_line
+    assert last_line.endswith(": use run.models['model']")
+
+
 def test_many_missing_artifacts_are_not_all_named(tracking_dir: TrackingDir) -> None:
     experiment = tracking_dir.add_experiment("train")
     for number in range(25):
@@ -230,8 +241,11 @@ def test_on_error_is_for_artifacts_too(root: Path, caplog: pytest.LogCaptureFixt
             r"concat: expected a dataset that loads frames .* gives a str for .*/1/a/artifacts/",
         ),
         ({"keys": ["epoch"]}, r"keys: .*/1/a/artifacts/metrics.csv has a column 'epoch' itself"),
-        ({"keys": ["lrr"]}, r"no such key: 'lrr' .*the nearest are 'lr'"),
-        ({"experiment_names": "nothing*"}, "no run in .* has an artifact 'metrics.csv' to make"),
+        ({"keys": ["lrr"]}, r"no such key: 'lrr' .*similar keys: 'lr'"),
+        (
+            {"experiment_names": "nothing*"},
+            "concat: found no artifact 'metrics.csv' to load in the runs of ",
+        ),
     ],
 )
 def test_what_makes_no_frame(root: Path, options: dict[str, Any], message: str) -> None:
@@ -263,11 +277,11 @@ def test_what_makes_no_frame(root: Path, options: dict[str, Any], message: str) 
         ("dataset", {"type": TABLE, "filepath": "a"}, "'filepath' is the path of the artifact"),
         ("filepath_arg", 3, "filepath_arg: expected the name of an option, found 3"),
         ("concat", "yes", "concat: expected true or false, found 'yes'"),
-        ("keys", ["a"], "keys: they are columns of the frame"),
+        ("keys", ["a"], "keys: only valid with concat: true; set concat: true"),
         ("missing", "warn", "missing: expected 'raise' or 'skip', found 'warn'"),
         ("filters", "a == 1", "filters: expected a list of 'KEY OP VALUE'"),
         ("on_error", "skip", "on_error: expected 'raise' or 'warn', found 'skip'"),
-        ("engine", "boto", "engine: expected one of"),
+        ("engine", "boto", "engine: expected 'fsspec' or 'obstore', found 'boto'"),
     ],
 )
 def test_bad_options_say_which_and_what(option: str, value: Any, message: str) -> None:

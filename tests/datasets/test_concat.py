@@ -71,7 +71,7 @@ def test_frames_that_do_not_fit_together(root: Path) -> None:
     dataset = make_artifact_dataset(
         root, dataset=f"{__name__}.MixedDataset", filepath_arg="where", concat=True
     )
-    with pytest.raises(DatasetError, match="cannot put 3 frames together into one: SchemaError"):
+    with pytest.raises(DatasetError, match="cannot concatenate 3 frames: SchemaError"):
         dataset.load()
 
 
@@ -100,7 +100,7 @@ def test_frames_of_different_packages_do_not_fit() -> None:
     pd = pytest.importorskip("pandas")
     values = pl.DataFrame({"run_id": ["a", "b"]})
     frames = [pl.DataFrame({"x": [1]}), pd.DataFrame({"x": [1]})]
-    with pytest.raises(ArtifactError, match="cannot put 2 frames together into one: "):
+    with pytest.raises(ArtifactError, match="cannot concatenate 2 frames: "):
         concat_frames(values, frames)
 
 

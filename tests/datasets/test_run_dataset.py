@@ -205,11 +205,11 @@ def test_several_runs_with_an_id_that_begins_so(six: TrackingDir) -> None:
         ({"run_id": "abc"}, r"run_id: 'abc' \(a prefix needs at least 4 characters\)"),
         (
             {"best_by": "accuracy", "mode": "max"},
-            "none of the 6 runs has a number as 'accuracy'; nothing is near",
+            "none of the 6 runs has a value for 'accuracy'; no similar keys",
         ),
         (
             {"best_by": "lrr", "mode": "max"},
-            "none of the 6 runs has a number as 'lrr'; the nearest are 'lr'",
+            "none of the 6 runs has a value for 'lrr'; similar keys: 'lr'",
         ),
         (
             {"experiment_names": "eval*", "best_by": "lr", "mode": "max"},
@@ -225,10 +225,10 @@ def test_no_run(six: TrackingDir, options: dict[str, Any], message: str) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "give one of filepath, .*; found none of them"),
+        ({}, "give exactly one of filepath .*; found none of them"),
         (
             {"filepath": "a", "path": "b"},
-            "give one of filepath, .*; found 2 of them",
+            "give exactly one of filepath .*; found 2 of them",
         ),
         ({"path": 3}, "path: expected a path or URL, found 3"),
         (

@@ -138,6 +138,22 @@ def test_on_error_warn_logs_each_and_counts_them(
     assert "skipped 3 of 4 runs and experiments that could not be read" in messages
 
 
+def test_filters_on_the_parent(tracking_dir: TrackingDir, sweep: Path) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for name in ("a", "b"):
+        run_dir = tracking_dir.add_run(experiment, name)
+    write(run_dir / "tags/mlflow.parentRunId", "a")
+
+    def find(path: Path, text: str) -> list[str]:
+        runs = HydraflowRunCollectionDataset(path=path, filters=[text]).load()
+        return runs.to_list("run_id")
+
+    assert find(tracking_dir.root, "parent_run_id == null") == ["a"]
+    assert find(tracking_dir.root, "parent_run_id == a") == ["b"]
+    assert find(tracking_dir.root, "parent_run_id != null") == ["b"]
+    assert len(find(sweep, "parent_run_id == null")) == 31
+
+
 def test_failing_filter_follows_on_error(sweep: Path) -> None:
     def fail(artifacts_dir: Path) -> None:
         raise OSError("disk gone")
@@ -212,3 +228,34 @@ def test_preview_looks_at_few_of_many_runs(
     assert (
         len(files_read.paths) == 2 + 75 + 3
     )  # names, meta.yaml of one experiment's runs, configurations
+
+
+# What is said of the steps --------------------------------------------------------------
+
+STEPS = (
+    "{path}: 31 runs of 3 experiments, 30 after 'status == FINISHED', "
+    "{count} after 'metrics.accuracy > {limit}'"
+)
+
+
+@pytest.mark.parametrize(("limit", "count", "level"), [(0.95, 13, "INFO"), (1, 0, "WARNING")])
+def test_each_filter_says_how_many_runs_it_left(
+    sweep: Path, caplog: pytest.LogCaptureFixture, limit: float, count: int, level: str
+) -> None:
+    filters = ["status == FINISHED", f"metrics.accuracy > {limit}"]
+    dataset = from_catalog(path=str(sweep), filters=filters)
+    with caplog.at_level(logging.INFO, "kedro"):
+        assert len(dataset.load()) == count
+    (record,) = [r for r in caplog.records if "experiments" in r.getMessage()]
+    assert record.getMessage() == STEPS.format(path=sweep, limit=limit, count=count)
+    assert record.levelname == level
+    assert record.name.startswith("kedro.")  # whose INFO Kedro shows by default
+
+
+def test_fewer_runs_than_expected_are_an_error(sweep: Path) -> None:
+    options = {"path": str(sweep), "filters": ["status == FINISHED", "metrics.accuracy > 1"]}
+    expected = f"min_runs=1 or more, found {STEPS.format(path=sweep, limit=1, count=0)}"
+    with pytest.raises(DatasetError) as raised:
+        from_catalog(**options, min_runs=1).load()
+    assert expected in str(raised.value)
+    assert len(from_catalog(path=str(sweep), min_runs=31).load()) == 31

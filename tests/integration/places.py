@@ -16,7 +16,7 @@ import pytest
 from typing_extensions import Self
 
 from tests import servers
-from tests.conftest import SWEEP
+from tests.conftest import HYDRA_SWEEP, SWEEP
 from tests.servers import MissingServerError, Server, ServerError
 
 # Read when gcsfs is imported: it would ask each server over gRPC for its kind of buckets.
@@ -66,6 +66,7 @@ class Place:
 
     server: Server | None = None
     _sweep_url: str | None = field(default=None, repr=False)
+    _hydra_url: str | None = field(default=None, repr=False)
 
     @property
     def sweep_url(self) -> str:
@@ -73,6 +74,13 @@ class Place:
         if self._sweep_url is None:
             self._sweep_url = self.publish_as(SWEEP, "sweep")
         return self._sweep_url
+
+    @property
+    def hydra_url(self) -> str:
+        """The example of Hydra alone, which tests only read."""
+        if self._hydra_url is None:
+            self._hydra_url = self.publish_as(HYDRA_SWEEP, "hydra-sweep")
+        return self._hydra_url
 
     def publish(self, tracking_dir: Path) -> str:
         """Put a local tracking directory there under a name of its own; give its URL."""

@@ -36,7 +36,7 @@ from kedro_hydraflow import (
     iter_run_dirs,
 )
 from kedro_hydraflow.errors import NotFoundError, RunLoadError, StorageError
-from tests.conftest import ROOT, SWEEP, TrackingDir, write
+from tests.conftest import HYDRA_SWEEP, ROOT, SWEEP, TrackingDir, write
 from tests.integration.places import BUCKETS, NAMES, S3, WITHOUT_SERVER, Place, Places, choose_sftp
 from tests.servers import PRIVATE_BUCKET, get_free_port
 
@@ -210,6 +210,39 @@ def test_one_run_by_url(place: Place) -> None:
     )
 
 
+@on(*sorted(BUCKETS))
+def test_empty_names_in_a_url(place: Place, local_runs: RunCollection[Any]) -> None:
+    bucket, _, name = place.sweep_url.rpartition("/")
+    scheme, _, rest = bucket.partition("://")
+    for url in (f"{bucket}//{name}", f"{scheme}://{rest.replace('/', '//', 1)}/{name}"):
+        runs = load(place, url)
+        assert_frame_equal(runs.to_frame(*COLUMNS), local_runs.to_frame(*COLUMNS))
+        assert runs[0].metrics == local_runs[0].metrics
+        assert list_names(runs[0].path(), place) == list_names(local_runs[0].path(), place)
+
+
+ODD_KEYS = ["/x", "1//x", "1/a/metrics//x", "1/a/artifacts//x.png", "1/a/artifacts/..x/./x"]
+
+
+@on("s3-moto", "s3-obstore")
+@pytest.mark.parametrize("key", ODD_KEYS)
+def test_odd_keys_hide_no_others(
+    place: Place, tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture, key: str
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for name in "ab":
+        run_dir = tracking_dir.add_run(experiment, name, "lr: 1", {"loss": "1 0.5 1\n"})
+        write(run_dir / "artifacts/m.csv", "a")
+    url = place.publish(tracking_dir.root)
+    assert place.server is not None
+    place.server.write(f"{url.removeprefix(f'{place.root}/')}/{key}", b"x")
+    runs = load(place, url)
+    found = [(run.metrics, sorted(p.name for p in run.path().rglob("*.csv"))) for run in runs]
+    assert found == [({"loss": 0.5}, ["m.csv"])] * 2
+    folder = f"{url}/{key}".rpartition("/")[0]
+    assert f"skipped the keys below {folder}/: a name in a key may not be empty" in caplog.text
+
+
 @listing
 def test_info(place: Place, local_runs: RunCollection[Any]) -> None:
     keys = ("job_name", "status", "start_time", "end_time", "run_name")
@@ -248,6 +281,50 @@ def test_dataset_of_runs_with_filters(place: Place) -> None:
 def test_dataset_of_one_run(place: Place) -> None:
     dataset = HydraflowRunDataset(filepath=run_url(place), credentials=place.options)
     assert dataset.load().get("seed") == Run(SWEEP / EXPERIMENT / RUN_ID).get("seed")
+
+
+# Hydra alone ---------------------------------------------------------------------------
+
+HYDRA_COLUMNS = ("run_id", "job_name", "experiment_id", "model.name", "optim.lr", "seed")
+HYDRA_RUNS = ("multirun/2026-11-25/23-01-50/3", "multirun/named/optim=long,seed=5")
+
+
+@listing
+@pytest.mark.parametrize("folder", ["", "multirun", "multirun/2026-11-25/23-01-50", "outputs"])
+def test_output_directories_of_hydra(place: Place, folder: str) -> None:
+    local = Run.load(iter_run_dirs(HYDRA_SWEEP / folder))
+    runs = load(place, below(place.hydra_url, folder) if folder else place.hydra_url)
+    assert_frame_equal(runs.to_frame(*HYDRA_COLUMNS), local.to_frame(*HYDRA_COLUMNS))
+    assert len(runs) == len(local) > 2
+
+
+def test_output_directories_of_hydra_by_url(place: Place) -> None:
+    urls = [below(place.hydra_url, run_id) for run_id in HYDRA_RUNS]
+    for run in (
+        *Run.load(urls, storage_options=place.options),
+        *(Run.load(url, storage_options=place.options) for url in urls),
+    ):
+        local = Run(HYDRA_SWEEP / run.info.run_id)
+        assert run.cfg == local.cfg
+        assert (run.info.job_name, run.info.status) == ("fit_curve", None)
+        assert run.path("result.json").read_text() == local.path("result.json").read_text()
+        assert (run.overrides, run.hydra["job"]) == (local.overrides, local.hydra["job"])
+        assert run.read_log() == local.read_log()
+
+
+@listing
+def test_artifacts_of_hydra(place: Place) -> None:
+    dataset = HydraflowArtifactDataset(
+        path=place.hydra_url,
+        artifact="result.json",
+        dataset="json.JSONDataset",
+        missing="skip",
+        credentials=place.options,
+    )
+    results = dataset.load()
+    assert len(results) == 18  # of 19 jobs, of which one failed
+    for run_id in HYDRA_RUNS:
+        assert results[run_id]() == json.loads((HYDRA_SWEEP / run_id / "result.json").read_text())
 
 
 # Artifacts -----------------------------------------------------------------------------

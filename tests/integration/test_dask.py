@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs, iter_runs
 from kedro_hydraflow.errors import RunLoadError
-from kedro_hydraflow.reading import _ConfigLoader
+from kedro_hydraflow.reading import BatchReader
 from tests.integration.behind_proxy import make_experiment, make_run_id
 from tests.servers import Server, moto
 
@@ -132,7 +132,7 @@ def test_failures_are_reported_as_usual(server: Server, client: Any) -> None:
         server.write(bad, good)
 
 
-class FailingLoader(_ConfigLoader):
+class FailingReader(BatchReader):
     """Fails as nothing should."""
 
     def __call__(self, records: Any) -> Any:
@@ -157,7 +157,7 @@ def test_credentials_are_in_no_log_and_no_error(
     if kind == "denied":
         options = {**server.wrong_options, "engine": engine}
     elif kind == "unforeseen":
-        monkeypatch.setattr("kedro_hydraflow.reading._ConfigLoader", FailingLoader)
+        monkeypatch.setattr("kedro_hydraflow.reading.BatchReader", FailingReader)
     shown = ""
     with caplog.at_level("DEBUG"), joblib.parallel_config(backend="dask"):
         try:

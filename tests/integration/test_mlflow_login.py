@@ -189,7 +189,7 @@ def test_a_plugin_signs_what_is_sent(server, use_plugin, monkeypatch):
 def test_a_plugin_that_has_to_answer_the_server(server, use_plugin):
     use_plugin(HTTPDigestAuth("ann", "s3cret"))
     server.failures = [(401, "a challenge")]
-    with pytest.raises(StorageError, match=r"\(401\): .*=company .*artifact_root") as caught:
+    with pytest.raises(StorageError, match=r"\(401\): .*=company\. .*artifact_root") as caught:
         make_storage(server).list_dir("1")
     assert "s3cret" not in str(caught.value)
 

@@ -26,6 +26,7 @@ from kedro_hydraflow import (
 )
 from kedro_hydraflow.errors import (
     KedroHydraflowError,
+    NotFoundError,
     StorageError,
     TrackingDirectoryError,
     UnreachableError,
@@ -112,7 +113,7 @@ def write_runs(site: Site, folder: Path) -> None:
 
 
 ODD_RUNS = """
-import math, sys
+import math, pathlib, sys
 from mlflow import MlflowClient
 
 client = MlflowClient(sys.argv[1])
@@ -128,6 +129,15 @@ client.log_text(run_id, "hello", "a b/50+ ä.txt")
 deleted = client.create_run(experiment_id).info.run_id
 client.delete_run(deleted)
 client.delete_experiment(client.create_experiment("deleted"))
+
+experiment_id = client.create_experiment("nested")
+parent = client.create_run(experiment_id).info.run_id
+child = client.create_run(experiment_id, tags={"mlflow.parentRunId": parent}).info.run_id
+for run_id, text in ((parent, "old"), (parent, "new"), (child, "of the child")):
+    model_id = client.create_logged_model(experiment_id, "model", run_id).model_id
+    pathlib.Path("weights.txt").write_text(text)
+    client.log_model_artifact(model_id, "weights.txt")
+    client.finalize_logged_model(model_id, "READY")
 """
 
 
@@ -137,7 +147,7 @@ def load(uri: str, experiment_names: Any = None, **options: Any) -> RunCollectio
 
 
 def test_experiments(site):
-    names = ["digits", "digits_direct", "odd"]
+    names = ["digits", "digits_direct", "nested", "odd"]
     of_the_sweep = get_experiment_names(SWEEP)
     assert get_experiment_names(tracking_uri=site.uri) == sorted([*names, *of_the_sweep])
 
@@ -212,6 +222,20 @@ def test_odd_values(site):
     assert run.tags["text"] == "ä\n'"
     assert run.path("a b/50+ ä.txt").read_bytes() == b"hello"
     assert [path.name for path in run.path("a b").iterdir()] == ["50+ ä.txt"]
+
+
+def test_nested_runs_and_their_models(site):
+    runs = load(site.uri, "nested")
+
+    (parent,) = runs.parents()
+    (child,) = runs.children(parent)
+    assert child.info.parent_run_id == parent.info.run_id
+    texts = [(run.models["model"] / "weights.txt").read_text() for run in (parent, child)]
+    assert texts == ["new", "of the child"]
+    with pytest.raises(NotFoundError, match=r"use run.models\['model'\]"):
+        parent.fetch("model/weights.txt")
+    (run,) = load(site.uri, "odd")
+    assert (run.models, run.info.parent_run_id) == ({}, None)
 
 
 def test_deleted_runs(site):

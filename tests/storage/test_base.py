@@ -10,7 +10,7 @@ import fsspec
 import pytest
 from upath import UPath
 
-from kedro_hydraflow.errors import ConfigError, NotFoundError
+from kedro_hydraflow.errors import ConfigError, GitLfsError, NotFoundError
 from kedro_hydraflow.storage import locate
 from tests.conftest import write
 
@@ -95,6 +95,25 @@ def test_an_error_of_parsing_names_the_file(place: str) -> None:
     (error,) = file.storage.read_parsed([file.path], refuse).values
     assert type(error) is ConfigError
     assert str(error) == f"{file.url}: no good"
+
+
+def test_pointers_of_git_lfs_are_not_parsed(tmp_path: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n"
+    write(tmp_path / "a/b.yaml", pointer)
+    write(tmp_path / "a/c.yaml", f"# {pointer}")
+    fsspec.filesystem("memory").put(str(tmp_path / "a"), f"/{tmp_path.name}/a", recursive=True)
+    for folder in (str(tmp_path / "a"), f"memory://{tmp_path.name}/a"):
+        place = locate(folder)
+        paths = [place.join(name).path for name in ("b.yaml", "c.yaml")]
+        error, text = place.storage.read_parsed(paths, bytes.decode).values
+        assert text == f"# {pointer}"
+        assert type(error) is GitLfsError
+        assert str(error) == (
+            f"{place.join('b.yaml').url}: it is a pointer of Git LFS, not the file itself; run "
+            "`git lfs pull` in the repository"
+        )
+        with pytest.raises(GitLfsError):
+            place.join("b.yaml").read()
 
 
 def test_remote_absent_and_recent_files_have_no_validator(place: str) -> None:

@@ -17,5 +17,5 @@ def test_valid_engines(engine: str | None) -> None:
 def test_invalid_engines(engine: Any) -> None:
     with pytest.raises(OptionError) as raised:
         check_engine(engine)
-    expected = f"engine: expected one of ('fsspec', 'obstore'), found {engine!r}"
+    expected = f"engine: expected 'fsspec' or 'obstore', found {engine!r}"
     assert str(raised.value) == expected

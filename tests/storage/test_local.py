@@ -21,8 +21,8 @@ def test_a_listing_that_fails_is_not_empty(tmp_path: Path) -> None:
             storage.list_dir(f"{tmp_path}/{name}")
         assert not isinstance(raised.value, NotFoundError)
     assert [entry for entry in storage.list_dir(str(tmp_path)) if entry.is_broken] == [
-        Entry("link", is_dir=False, is_broken=True),
-        Entry("loop", is_dir=False, is_broken=True),
+        Entry("link", is_dir=False, is_broken=True, is_link=True),
+        Entry("loop", is_dir=False, is_broken=True, is_link=True),
     ]
     with pytest.raises(StorageError, match="cannot access"):
         storage.is_dir(f"{tmp_path}/loop")

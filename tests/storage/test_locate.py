@@ -12,7 +12,13 @@ import pytest
 from upath import UPath
 
 from kedro_hydraflow import Run, iter_run_dirs
-from kedro_hydraflow.errors import NotFoundError, OptionError, RunLoadError, StorageError
+from kedro_hydraflow.errors import (
+    MissingPackageError,
+    NotFoundError,
+    OptionError,
+    RunLoadError,
+    StorageError,
+)
 from kedro_hydraflow.storage import LocalStorage, locate
 from kedro_hydraflow.storage.remote import RemoteStorage
 from tests.conftest import TrackingDir
@@ -49,14 +55,52 @@ def test_odd_names_are_read_from_every_kind_of_location(
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_odd_names_are_read_remotely(tmp_path: Path, name: str) -> None:
     tracking_dir = TrackingDir(tmp_path / "mlruns")
-    tracking_dir.add_run(tracking_dir.add_experiment("train"), name, "lr: 1", {name: "1 0.5 1\n"})
+    metric = "val: 1/two words.é日本"  # as odd as MLflow allows
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), name, "lr: 1", {metric: "1 0.5 1\n"})
     fsspec.filesystem("memory").put(str(tracking_dir.root), f"/{tmp_path.name}", recursive=True)
     (run,) = Run.load(iter_run_dirs(f"memory://{tmp_path.name}"))
-    assert (run.info.run_id, run.get("lr"), run.metrics) == (name, 1, {name: 0.5})
+    assert (run.info.run_id, run.get("lr"), run.metrics) == (name, 1, {metric: 0.5})
     again = pickle.loads(pickle.dumps(run))
     assert (again.info.run_id, again.info.job_name) == (name, "train")
     if "::" not in name:  # UPath takes such a name for a chained URL
         assert again.path(".hydra/config.yaml").read_text() == "lr: 1"
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("s3://team//mlruns", "team/mlruns"),
+        ("s3://team/a///b//1/", "team/a/b/1"),
+        ("gs://team//mlruns", "team/mlruns"),
+        ("az://team//mlruns", "team/mlruns"),
+    ],
+)
+@pytest.mark.parametrize("convert", [str, UPath])
+def test_empty_names_in_urls_of_object_stores_are_skipped(
+    url: str, path: str, convert: Callable[[str], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    try:
+        place = locate(convert(url), {"key": "secret"})
+    except (ImportError, MissingPackageError) as exc:
+        pytest.skip(str(exc))
+    assert place.path == path
+    scheme = url.partition(":")[0]
+    assert place.url == f"{scheme}://{path}"
+    assert place.parent.to_path().storage_options == {"key": "secret"}
+    (message,) = caplog.messages
+    assert message.startswith(url.rstrip("/"))
+    assert f" is read as {scheme}://{path}" in message
+    assert message.endswith(": names in the keys of an object store may not be empty")
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://team/mlruns/", "s3://team/mlruns//", "memory://a//b", "http://host//a"]
+)
+def test_other_urls_are_read_as_they_are(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    if url.startswith("http"):
+        pytest.importorskip("aiohttp")
+    assert locate(url).path == UPath(url).path.rstrip("/")
+    assert caplog.messages == []
 
 
 def test_relative_name_with_two_colons_is_a_path(

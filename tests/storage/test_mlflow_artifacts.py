@@ -151,7 +151,7 @@ def test_a_server_that_does_not_serve_artifacts(server):
 
 def test_a_server_that_is_not_mlflows(server):
     server.failures = [(200, "<html>Welcome</html>")]
-    with pytest.raises(StorageError, match=f"is {server.url} the URL of an MLflow server"):
+    with pytest.raises(StorageError, match=f"check that {server.url} is the URL of an MLflow"):
         make_storage(server).list_dir("1")
 
 

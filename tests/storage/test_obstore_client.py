@@ -90,6 +90,59 @@ def test_entries_of_a_folder(obstore: Obstore) -> None:
     ]
 
 
+class InvalidPathError(Exception):
+    """Raised by obstore where a folder has a key such as ``folder//name``."""
+
+
+def refuse_to_list(obstore: Obstore, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(store: str, prefix: str | None) -> dict[str, Any]:
+        raise InvalidPathError(f'Path "{prefix}//" contained empty path segment')
+
+    monkeypatch.setattr(obstore, "list_with_delimiter_async", refuse)
+
+
+def test_a_folder_that_obstore_refuses_is_listed_with_fsspec(
+    obstore: Obstore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fsspec:
+        def __init__(self, root: Any) -> None:
+            opened.append(root.storage_options)
+
+        async def list_dir(self, path: str) -> list[Entry]:
+            return [Entry("", is_dir=True), Entry(path, is_dir=True)]
+
+    opened: list[Any] = []
+    monkeypatch.setattr("kedro_hydraflow.storage.obstore_client.FsspecClient", Fsspec)
+    refuse_to_list(obstore, monkeypatch)
+    client = make_client("s3", KEYS)
+    for path in ("bucket/a", "bucket/b"):
+        entries = asyncio.run(client.list_dir(path))
+        assert [entry.name for entry in entries] == ["", path]
+    assert opened == [KEYS]
+
+
+def test_a_folder_that_obstore_refuses_is_an_error_without_fsspec(
+    obstore: Obstore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    refuse_to_list(obstore, monkeypatch)
+    with pytest.raises(OSError, match="because a key has a name that is empty") as raised:
+        asyncio.run(make_client("s3", KEYS).list_dir("bucket/a"))
+    assert 'Path "a//" contained empty path segment' in str(raised.value)
+    assert "install the package for engine: fsspec" in str(raised.value)
+
+
+def test_other_errors_of_a_listing_are_raised(
+    obstore: Obstore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def deny(store: str, prefix: str | None) -> dict[str, Any]:
+        raise PermissionError(store)
+
+    monkeypatch.setattr(obstore, "list_with_delimiter_async", deny)
+    with pytest.raises(PermissionError):
+        asyncio.run(make_client("s3", KEYS).list_dir("bucket/a"))
+
+
 @pytest.mark.parametrize(
     ("protocol", "options", "expected"),
     [

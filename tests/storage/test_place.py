@@ -12,7 +12,7 @@ from upath import UPath
 from kedro_hydraflow.errors import ConfigError, KedroHydraflowError, NotFoundError
 from kedro_hydraflow.storage import (
     Place,
-    group_by_storage,
+    group_positions,
     list_places,
     locate,
     read_parsed,
@@ -57,7 +57,7 @@ def test_places_can_be_keys_and_pickled(places: list[Place], tmp_path: Path) -> 
 
 def test_results_of_many_storages_are_in_order(places: list[Place]) -> None:
     folders = [places[0], places[1], places[0]]
-    assert list(group_by_storage(folders).values()) == [[0, 2], [1]]
+    assert list(group_positions(place.storage for place in folders).values()) == [[0, 2], [1]]
     texts = read_parsed_in(folders, "in/a.txt", bytes.decode)
     assert texts.values == ["local", "memory", "local"]
     files = [folder.join("in/a.txt") for folder in folders]

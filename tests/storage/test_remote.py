@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from upath import UPath
 
 from kedro_hydraflow import Run, iter_run_dirs
 from kedro_hydraflow.errors import KedroHydraflowError, OptionError, RunLoadError, StorageError
-from kedro_hydraflow.storage import locate
-from tests.conftest import TrackingDir, WebServer
+from kedro_hydraflow.storage import Entry, locate
+from kedro_hydraflow.storage.remote import Client, RemoteStorage
+from tests.conftest import TrackingDir, WebServer, write
 
 # Transient failures ------------------------------------------------------------------------
 
@@ -200,3 +202,44 @@ def test_which_storages_need_a_network() -> None:
     assert describe("zip://runs::/tmp/a.zip") == (False, False, False)
     assert describe("http://host/runs") == (True, False, False)
     assert describe("zip://runs::http://host/a.zip") == (True, False, False)
+
+
+# Names that no path can have ----------------------------------------------------------------
+
+
+class OddNames(Client):
+    """Lists what an object store may have: keys with empty names and dots."""
+
+    concurrency = 1
+
+    async def list_dir(self, path: str) -> list[Entry]:
+        names = ["b", "", "..", "a", "."] if path == "odd" else ["c"]
+        return [Entry(name, is_dir=True) for name in names]
+
+    async def read(self, path: str) -> bytes:
+        raise FileNotFoundError(path)
+
+    async def fetch(self, path: str, target: str) -> None:
+        raise FileNotFoundError(path)
+
+
+def test_names_that_no_path_can_have_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    storage = RemoteStorage(UPath("memory://odd"), lambda _: OddNames())
+    odd, even = storage.list_many(["odd", "even"])
+    assert [[entry.name for entry in entries] for entries in (odd, even)] == [["a", "b"], ["c"]]
+    assert caplog.messages == [
+        "skipped the keys below memory://odd//, memory://odd/./, memory://odd/../: a name in a key "
+        "may not be empty, '.' or '..'"
+    ]
+
+
+@pytest.mark.parametrize("names", [["only.txt"], ["a", "b.txt", "c d"]])
+def test_directory_of_files_alone_is_listed(
+    tmp_path: Path, serve: Callable[[Path], WebServer], names: list[str]
+) -> None:
+    for name in names:
+        write(tmp_path / "mlruns/files" / name, "1")
+    server = serve(tmp_path)
+    for url in ("mlruns/files", "mlruns/files/", "mlruns//files"):
+        entries = locate(f"{server.url}/{url}").list()
+        assert [entry[:2] for entry in entries] == [(name, False) for name in names]

@@ -5,14 +5,18 @@ from __future__ import annotations
 import sqlite3
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import fsspec
 import pytest
+import yaml
 
-from kedro_hydraflow import iter_run_dirs
-from tests.conftest import write
+from kedro_hydraflow import Run, RunCollection, iter_run_dirs
+from kedro_hydraflow.storage.remote import RemoteStorage
+from tests.conftest import Database, TrackingDir, write
 
 
 def find_run_ids(*args: Any, **kwargs: Any) -> list[str]:
@@ -89,6 +93,7 @@ class FakeClient:
         self.experiments: list[Any] = []
         self.runs: list[Any] = []
         self.histories: dict[tuple[str, str], list[Any]] = {}
+        self.models: list[Any] = []
         self.calls: list[str] = []
         self.largest_page = 2
         self.error: Exception | None = None
@@ -142,6 +147,13 @@ class FakeClient:
         (found,) = [e for e in self.experiments if e.experiment_id == experiment_id]
         return found
 
+    def search_logged_models(
+        self, experiment_ids: list[str], max_results: int, page_token: str | None
+    ) -> Page:
+        self._note("models")
+        found = [model for model in self.models if model.experiment_id in experiment_ids]
+        return self._page(found, max_results, page_token)
+
     def get_metric_history(self, run_id: str, name: str) -> list[Any]:
         self._note("history")
         return self.histories.get((run_id, name), [])
@@ -176,5 +188,121 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     return client
 
 
+class Tracker:
+    """Writes runs of the experiment "train" into one kind of store."""
+
+    def __init__(self, kind: str, root: Path, client: FakeClient) -> None:
+        self.kind = kind
+        self.root = root
+        self.client = client
+        self.location: dict[str, Any] = {"tracking_dir": root / "mlruns"}
+        if kind == "file":
+            self.files = TrackingDir(root / "mlruns")
+            self.files.add_experiment("train", "7")
+        elif kind == "sqlite":
+            self.database = Database(root / "mlflow.db")
+            self.database.add_experiment("train", 7)
+            self.location = {"tracking_dir": root / "mlflow.db"}
+        else:
+            client.runs.clear()
+            self.location = {"tracking_uri": FAKE}
+
+    def add_run(self, run_id: str, run_name: str | None = "", **tags: str) -> None:
+        """Write a run. In the names of tags ``_`` stands for a dot."""
+        tags = {key.replace("_", "."): value for key, value in tags.items()}
+        if self.kind == "file":
+            run_dir = self.files.add_run(self.files.root / "7", run_id, run_name=run_name)
+            for key, value in tags.items():
+                write(run_dir / "tags" / key, value)
+        elif self.kind == "sqlite":
+            self.database.add_run(7, run_id, tags={**tags}, name=run_name)
+        else:
+            self.client.add_run("7", run_id, tags=tags)
+            self.client.runs[-1].info.run_name = run_name
+
+    def add_model(
+        self, model_id: str, run_id: str | None, name: str = "model", **meta: Any
+    ) -> Path:
+        """Write a model and return its artifacts directory, which is not where it was recorded.
+
+        Args:
+            model_id: The ID of the model.
+            run_id: The run that logged it.
+            name: The name.
+            **meta: Replaces what is recorded.
+        """
+        recorded = {
+            "artifact_location": f"/somewhere/else/mlruns/7/models/{model_id}/artifacts",
+            "creation_timestamp": int(model_id[2:]),
+            "experiment_id": "7",
+            "last_updated_timestamp": 1795394369957,
+            "lifecycle_stage": "active",
+            "model_id": model_id,
+            "model_type": None,
+            "name": name,
+            "source_run_id": run_id,
+            "status": 2,
+            "status_message": None,
+            **meta,
+        }
+        root = self.client.root if self.kind == "server" else self.root / "mlruns"
+        folder = root / "7/models" / model_id
+        write(folder / "artifacts/MLmodel", f"of {model_id}")
+        if self.kind == "file":
+            write(folder / "meta.yaml", yaml.safe_dump(recorded))
+        elif self.kind == "sqlite":
+            for name in ("creation_timestamp", "last_updated_timestamp"):
+                recorded[f"{name}_ms"] = recorded.pop(name)
+            self.database.insert("logged_models", **recorded)
+        elif recorded["lifecycle_stage"] == "active":  # others are not found
+            recorded["artifact_location"] = f"{folder}/artifacts"
+            self.client.models.append(SimpleNamespace(**recorded))
+        return folder / "artifacts"
+
+    def load(self, **options: Any) -> RunCollection[Run[Any, Any]]:
+        return Run.load(iter_run_dirs(**self.location), **options)
+
+
+@pytest.fixture(params=["file", "sqlite", "server"])
+def tracker(request: pytest.FixtureRequest, tmp_path: Path, client: FakeClient) -> Tracker:
+    return Tracker(request.param, tmp_path / "tracked", client)
+
+
 def make_metric(value: float, step: int, timestamp: int = 0) -> Any:
     return SimpleNamespace(value=value, step=step, timestamp=timestamp)
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[str]:
+    """The URL of a directory in memory."""
+    name = f"bucket-{tmp_path.name}"
+    yield f"memory://{name}"
+    if fsspec.filesystem("memory").exists(f"/{name}"):
+        fsspec.filesystem("memory").rm(f"/{name}", recursive=True)
+
+
+class Requests:
+    """The paths of the directories listed and the files read on storage that is not local."""
+
+    def __init__(self) -> None:
+        self.listed: list[str] = []
+        self.read: list[str] = []
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> Requests:
+    """Note what is listed and read from now on."""
+    made = Requests()
+    list_many, read_parsed = RemoteStorage.list_many, RemoteStorage.read_parsed
+
+    def note_listing(self: RemoteStorage, paths: Any, limit: int | None = None) -> Any:
+        made.listed.extend(paths)
+        return list_many(self, paths, limit)
+
+    def note_reading(self: RemoteStorage, paths: Any, parse: Any) -> Any:
+        made.read.extend(paths)
+        return read_parsed(self, paths, parse)
+
+    monkeypatch.setattr(RemoteStorage, "list_many", note_listing)
+    monkeypatch.setattr(RemoteStorage, "read_parsed", note_reading)
+    return made

@@ -122,7 +122,8 @@ def test_folder_without_artifacts_is_skipped(
     assert [run.info.run_id for run in Run.load(iter_run_dirs(bucket))] == [run_id(1)]
     assert caplog.messages == [
         f"skipped: {bucket}/1/{run_id(2)} is not a run directory: "
-        "expected a directory 'artifacts' or a meta.yaml with a run_id, found nothing"
+        "expected a directory 'artifacts', a meta.yaml with a run_id, or .hydra/config.yaml, found "
+        "nothing"
     ]
 
 

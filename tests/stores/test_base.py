@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import pickle
 import sys
@@ -13,15 +14,16 @@ from typing import Any
 import pytest
 
 from kedro_hydraflow.config import ConfigReader
-from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.errors import NotFoundError, OptionError
+from kedro_hydraflow.run_info import get_record, get_store
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores import Store, make_name_filter, open_store
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore
 from kedro_hydraflow.stores.base import CONFIG_FILE, make_experiment_filter, restore_infinity
 from kedro_hydraflow.stores.record import ExperimentRecord, RunRecord
-from tests.conftest import DATABASE_SWEEP, SWEEP
-from tests.stores.conftest import FAKE, FakeClient, find_run_ids, make_metric
+from tests.conftest import DATABASE_SWEEP, HYDRA_SWEEP, SWEEP
+from tests.stores.conftest import FAKE, FakeClient, Tracker, find_run_ids, make_metric
 
 # Filters -------------------------------------------------------------------------------
 
@@ -100,6 +102,7 @@ STORES: dict[str, Callable[[], Store]] = {
     "sqlite": lambda: open_store(Source(DATABASE_SWEEP / "mlflow.db")),
     "artifacts": lambda: ArtifactsStore(locate(DATABASE_SWEEP / "mlruns")),
     "server": lambda: open_store(Source(tracking_uri=FAKE)),
+    "hydra": lambda: open_store(Source(HYDRA_SWEEP)),
 }
 
 
@@ -202,6 +205,154 @@ def test_configurations_are_where_the_store_says(make_store: Callable[[], Store]
         assert config is None or isinstance(config, dict)
     assert any(configs)
     assert store.get_run_errors(records) == [None] * len(records)
+
+
+def test_names_of_old_runs_are_tags(tracker: Tracker) -> None:
+    tracker.add_run("a", "recorded", mlflow_runName="tagged")
+    tracker.add_run("b", "", mlflow_runName="tagged")
+    tracker.add_run("c", None, mlflow_runName="null")
+    tracker.add_run("d", None, mlflow_user="ann")
+    names = ["recorded", "tagged", "null", None]
+    runs = tracker.load()
+    assert [run.info.run_name for run in runs] == names
+    assert runs.to_frame("run_name")["run_name"].to_list() == names
+    records = [replace(get_record(run.info), facts=None, logged=None) for run in runs]
+    facts = get_store(runs[0].info).read_facts(records)
+    assert [of_run.get("run_name") for of_run in facts if isinstance(of_run, dict)] == names
+
+
+def test_parents_and_children(tracker: Tracker) -> None:
+    tracker.add_run("a", mlflow_user="ann")
+    for run_id, parent in {"b": "a", "c": "a", "d": "c", "e": "elsewhere", "f": ""}.items():
+        tracker.add_run(run_id, mlflow_parentRunId=parent)
+    runs = tracker.load()
+    parents = [None, "a", "a", "c", "elsewhere", None]
+    assert [run.info.parent_run_id for run in runs] == parents
+    assert tracker.load().to_frame("parent_run_id")["parent_run_id"].to_list() == parents
+    assert tracker.load().to_list("parent_run_id") == parents
+    assert [run.get("parent_run_id") for run in tracker.load()] == parents
+    assert runs.parents().to_list("run_id") == ["a", "f"]
+    assert runs.children(runs[0]).to_list("run_id") == ["b", "c"]
+    assert runs.children("c").to_list("run_id") == ["d"]
+    assert runs[4:].children("elsewhere").to_list("run_id") == ["e"]
+    assert runs.children("f").to_list("run_id") == runs.children("").to_list("run_id") == []
+    assert runs.filter(parent_run_id="a").to_list("run_id") == ["b", "c"]
+    assert pickle.loads(pickle.dumps(runs)).children("a").to_list("run_id") == ["b", "c"]
+
+
+def test_parents_of_many_runs_are_read_at_once(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        tracker.add_run(f"{number:02}", mlflow_parentRunId=f"{number // 10:02}")
+    kinds = []
+    runs = tracker.load()
+    store = type(get_store(runs[0].info))
+    for method in ("read_values", "read_all", "read_facts"):
+        read = getattr(store, method)
+
+        def note(self: Store, records: Any, *args: Any, read: Any = read) -> Any:
+            kinds.append((len(records), *args))
+            return read(self, records, *args)
+
+        monkeypatch.setattr(store, method, note)
+    expected = [] if tracker.kind == "server" else [(20, "tags", "mlflow.parentRunId")]
+    for use in (
+        lambda runs: runs.parents(),
+        lambda runs: runs.children("00"),
+        lambda runs: runs.to_frame("parent_run_id"),
+        lambda runs: runs.to_list("parent_run_id"),
+        lambda runs: runs.sort("parent_run_id"),
+    ):
+        runs = tracker.load()
+        kinds.clear()
+        use(runs)
+        use(runs)
+        assert kinds == expected
+
+
+def test_models(tracker: Tracker) -> None:
+    tracker.add_run("a")
+    tracker.add_run("b")
+    tracker.add_model("m-5", "a")
+    tracker.add_model("m-10", "a")
+    tracker.add_model("m-7", "a", "other")
+    tracker.add_model("m-11", "a", lifecycle_stage="deleted")
+    tracker.add_model("m-12", "b", "a b")
+    tracker.add_model("m-13", None, "of no run")
+    runs = tracker.load()
+    for a, b in (runs, pickle.loads(pickle.dumps(runs)), copy.deepcopy(runs)):
+        assert {name: path.parent.name for name, path in a.models.items()} == {
+            "model": "m-10",
+            "other": "m-7",
+        }
+        assert (a.models["model"] / "MLmodel").read_text() == "of m-10"
+        assert list(b.models) == ["a b"]
+    a.models.clear()
+    assert list(a.models) == ["model", "other"]
+
+
+def test_models_are_read_once_for_all_runs(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(10):
+        tracker.add_run(f"{number:02}")
+        tracker.add_model(f"m-{number}", f"{number:02}", f"model{number % 2}")
+    runs = tracker.load()
+    store = type(get_store(runs[0].info))
+    read_models = store._read_models
+    calls = []
+
+    def note(self: Store, record: RunRecord) -> Any:
+        calls.append(record.run_id)
+        return read_models(self, record)
+
+    monkeypatch.setattr(store, "_read_models", note)
+    assert [list(run.models) for run in runs] == [[f"model{number % 2}"] for number in range(10)]
+    assert calls == ["00"]
+    assert len(tracker.load()[3].models) == 1
+    assert calls == ["00", "03"]
+
+
+def test_absent_artifacts_that_are_in_a_model(tracker: Tracker) -> None:
+    tracker.add_run("a")
+    tracker.add_run("b")
+    artifacts = tracker.add_model("m-1", "a")
+    a, b = tracker.load()
+    for name in ("model", "model/MLmodel"):
+        with pytest.raises(NotFoundError) as raised:
+            a.fetch(name)
+        assert str(raised.value) == (
+            f"there is no {str(a.path(name))!r}; MLflow 3 keeps the model 'model' in {artifacts}: "
+            "use run.models['model']"
+        )
+    with pytest.raises(NotFoundError, match="; MLflow 3 keeps the model 'model' in "):
+        list(a.iterdir("model"))
+    with pytest.raises(NotFoundError, match=r"; run.models has the models that it logged: 'model'"):
+        a.fetch("other")
+    with pytest.raises(NotFoundError) as raised:
+        b.fetch("model")
+    assert "MLflow 3" not in str(raised.value)
+
+
+def test_hydra_files_are_beside_the_configuration(make_store: Callable[[], Store]) -> None:
+    store = make_store()
+    records = find(store)
+    for kind in ("hydra", "overrides"):
+        contents = store.read_hydra_files(records, kind)
+        for record, content in zip(records, contents, strict=True):
+            file = store.artifacts(record).join(f".hydra/{kind}.yaml")
+            assert (content is None) == (file.read() is None)
+        assert store.read_hydra_files([], kind) == []
+
+
+def test_names_of_many_experiments(make_store: Callable[[], Store]) -> None:
+    records = find(make_store())
+    unnamed = [replace(r, experiment=replace(r.experiment, experiment_name=None)) for r in records]
+    for record, named in zip(records, make_store().name_experiments(unnamed), strict=True):
+        assert not isinstance(named, Exception)
+        assert named.experiment_name in (None, record.experiment.experiment_name)
+    assert make_store().name_experiments([]) == []
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from kedro_hydraflow import (
     iter_runs,
 )
 from kedro_hydraflow.errors import MissingPackageError, RunLoadError, StorageError, UnreachableError
+from kedro_hydraflow.run_info import get_artifacts
 from tests.conftest import TrackingDir, WebServer, replace_meta, write
 
 A, B = "a" * 32, "b" * 32
@@ -45,6 +46,7 @@ class Project:
         )
         artifacts = artifacts or run_dir / "artifacts"
         write(artifacts / ".hydra/config.yaml", f"seed: {seed}")
+        write(artifacts / ".hydra/overrides.yaml", f"- seed={seed}")
         write(artifacts / "text.txt", f"text {seed}")
         return run_dir
 
@@ -61,6 +63,7 @@ def check(location: Any, seed: int = 7, **options: Any) -> None:
     assert run.info.status == "FINISHED"
     copied = pickle.loads(pickle.dumps(run))
     assert (copied["seed"], copied.path("text.txt").read_text()) == (seed, f"text {seed}")
+    assert run.overrides == [f"seed={seed}"]
     (batch,) = iter_runs(location, **options)
     assert batch.to_list("seed") == [seed]
     (path,) = iter_artifact_paths(location, "text.txt", **options)
@@ -73,6 +76,7 @@ def check(location: Any, seed: int = 7, **options: Any) -> None:
         run_dir = run.info.run_dir
         assert Run(run_dir).path("text.txt").read_text() == f"text {seed}"
         assert Run(run_dir)["seed"] == seed
+        assert Run(run_dir).overrides == [f"seed={seed}"]
         assert Run.load([run_dir])[0].path("text.txt").read_text() == f"text {seed}"
         loaded = HydraflowRunDataset(filepath=run_dir).load()
         assert (loaded["seed"], loaded.path("text.txt").read_text()) == (seed, f"text {seed}")
@@ -168,7 +172,7 @@ def test_without_artifacts_anywhere_they_are_in_place(
     location = publish(project.tracking.root)
     (run,) = Run.load(iter_run_dirs(location))
     assert run.cfg == {}
-    assert run.info.get_artifacts().path.endswith(f"mlruns/5/{A}/artifacts")
+    assert get_artifacts(run.info).path.endswith(f"mlruns/5/{A}/artifacts")
     assert Run(run.info.run_dir).cfg == {}
     assert run_dir.name == A
 
@@ -265,7 +269,7 @@ def test_a_load_without_any_configuration_is_logged_once(
     for load in loads:
         caplog.clear()
         load()
-        (message,) = caplog.messages
+        (message,) = [text for text in caplog.messages if "configuration" in text]
         assert message.startswith("none of 5 runs has a configuration: looked for ")
         assert f"/5/{0:032}/artifacts/.hydra/config.yaml" in message
         assert (

@@ -9,10 +9,13 @@ import pytest
 
 from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
 from kedro_hydraflow.errors import (
+    ConfigError,
+    GitLfsError,
     MetadataError,
     NotARunError,
     NotFoundError,
     RunLoadError,
+    StorageError,
     TrackingDirectoryError,
 )
 from kedro_hydraflow.finding import Search, find_runs
@@ -260,8 +263,8 @@ def test_other_directory_is_refused(tmp_path: Path) -> None:
         find_run_ids(tmp_path)
     assert str(raised.value) == (
         f"{tmp_path} is not a tracking directory: expected <experiment_id>/meta.yaml or "
-        "<experiment_id>/<run_id>/artifacts in it, or mlflow.db beside it; "
-        "found the directories 'a', 'b', 'c', 'd', 'e' and others"
+        "<experiment_id>/<run_id>/artifacts in it, mlflow.db beside it, or directories with "
+        ".hydra/config.yaml in it; found the directories 'a', 'b', 'c', 'd', 'e' and others"
     )
 
 
@@ -295,6 +298,236 @@ def test_params_and_tags_are_raw_text(tracking_dir: TrackingDir) -> None:
     (run_dir / "tags/bad").write_bytes(b"\xff")
     with pytest.raises(MetadataError, match=r"tags.bad: expected UTF-8 text"):
         _ = Run(run_dir).tags
+
+
+FOREIGN = {
+    "desktop.ini": b"[.ShellClassInfo]\r\nIconResource=C:\\x\r\n",
+    "Thumbs.db": b"\xd0\xcf\x11\xe0\0\0",
+    ".DS_Store": b"\0\0\0\1Bud1\0\n1\n",
+    "._good": b"\0\5\x16\7\0\2\0\0Mac OS X        \n\n1\n",
+    ".gitkeep": b"",
+    ".nfs00000000021a5c3f0000002a": b"1 2 3\n",
+    "good~": b"1 2 3\n",
+    "~$good.xlsx": b"ann",
+    "Icon\r": b"",
+    "@eaDir/good@SynoResource": b"1 2 3\n",
+    ".ipynb_checkpoints/good": b"1 2 3\n",
+    "__MACOSX/._good": b"x",
+    "group/desktop.ini": b"[x]\n",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_files_of_other_programs_are_ignored(
+    tracking_dir: TrackingDir, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = {"good": "1 0.5 0\n", "group/desktop ini": "1 2 0\n"}
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", metrics=texts)
+    for kind in ("metrics", "params", "tags"):
+        path = run_dir / kind / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(FOREIGN[name])
+    for kind in ("params", "tags"):
+        for key, text in texts.items():
+            write(run_dir / kind / key, text)
+    run = Run(run_dir)
+    assert run.metrics == {"good": 0.5, "group/desktop ini": 2.0}
+    assert run.params == run.tags == texts
+    assert caplog.messages == []
+    assert run.get(f"tags.{name}", None) is run.get(f"metrics.{name}", None) is None
+
+
+@pytest.mark.parametrize("kind", ["metrics", "params", "tags"])
+def test_binary_files_are_skipped_and_logged(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")
+    write(run_dir / kind / "good", "1 0.5 0\n")
+    binary = run_dir / kind / ".good.swp"
+    binary.write_bytes(b"b0VIM 8.2\0\0\n\n1\n")
+    message = (
+        f"skipped: {binary}: expected text, found binary data: b'b0VIM 8.2\\x00\\x00\\n\\n1\\n'"
+    )
+    run = Run(run_dir)
+    assert list(getattr(run, kind)) == ["good"]
+    assert run.get(f"{kind}..good.swp", None) is None
+    assert caplog.messages == [message]
+    if kind == "metrics":
+        assert Run(run_dir).metric_history(".good.swp").is_empty()
+        assert caplog.messages == [message] * 2
+
+
+def test_hidden_names_that_mlflow_allows_are_kept(tracking_dir: TrackingDir) -> None:
+    """A configuration that was flattened with an empty prefix has such names."""
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")
+    params = {"._target_": "a.B", ".lr": "0.1", "a:b c-d.e_f/é": "1"}
+    for key, value in params.items():
+        write(run_dir / "params" / key, value)
+    assert Run(run_dir).params == params
+
+
+def test_names_of_old_runs_are_cached_with_the_tag(
+    tracking_dir: TrackingDir, tmp_path: Path, later: Callable[[], None], files_read: FilesRead
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for name in ("a", "b", "c"):
+        run_name = "recorded" if name == "c" else ""
+        run_dir = tracking_dir.add_run(experiment, name, run_name=run_name)
+        write(run_dir / "tags/mlflow.runName", f"old-{name}")
+    later()
+
+    def names() -> str:
+        files_read.clear()
+        runs = Run.load(iter_run_dirs(tracking_dir.root), index=tmp_path / "index")
+        read = [path for path in files_read.paths if path.endswith("mlflow.runName")]
+        return f"{runs.to_list('run_name')}, {len(read)} files"
+
+    assert names() == "['old-a', 'old-b', 'recorded'], 2 files"
+    assert names() == "['old-a', 'old-b', 'recorded'], 0 files"
+    write(experiment / "b/tags/mlflow.runName", "renamed")
+    assert names() == "['old-a', 'renamed', 'recorded'], 1 files"
+
+
+def test_names_of_old_runs_on_a_server_take_one_request_each(
+    tracking_dir: TrackingDir, tmp_path: Path, serve: Callable[[Path], WebServer]
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for name in ("run0", "run1", "run2"):
+        run_name = "recorded" if name == "run2" else ""
+        run_dir = tracking_dir.add_run(experiment, name, run_name=run_name)
+        if name != "run1":
+            write(run_dir / "tags/mlflow.runName", f"old-{name}")
+    server = serve(tracking_dir.root.parent)
+    for _ in range(2):
+        dirs = iter_run_dirs(f"{server.url}/mlruns")
+        runs = Run.load(dirs, index=tmp_path / "index")
+        assert runs.to_list("run_name") == ["old-run0", None, "recorded"]
+    counts = [server.count(f"{n}/tags/mlflow.runName") for n in ("run0", "run1", "run2")]
+    assert counts == [1, 1, 0]
+
+
+def test_unreadable_name_of_an_old_run_is_reported(tracking_dir: TrackingDir) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", run_name="")
+    (run_dir / "tags/mlflow.runName").write_bytes(b"\xff")
+    with pytest.raises(RunLoadError, match=r"tags.mlflow.runName: expected UTF-8 text"):
+        find_run_ids(tracking_dir.root)
+
+
+# Models --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model_dir(tracking_dir: TrackingDir) -> Path:
+    """The directory of a model that the only run logged."""
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a")
+    write(experiment / "models/m-1/artifacts/MLmodel", "flavors: {}")
+    write(experiment / "models/m-1/meta.yaml", "name: model\nsource_run_id: a\n")
+    return experiment / "models/m-1"
+
+
+def test_models_on_every_storage(
+    tracking_dir: TrackingDir, model_dir: Path, publish: Callable[[Path], str]
+) -> None:
+    (run,) = Run.load(iter_run_dirs(publish(tracking_dir.root)))
+    assert (run.models["model"] / "MLmodel").read_text() == "flavors: {}"
+    assert [path.name for path in run.models["model"].iterdir()] == ["MLmodel"]
+    with pytest.raises(NotFoundError, match=r"use run.models\['model'\]"):
+        run.fetch("model/MLmodel")
+
+
+def test_models_on_a_web_server(
+    tracking_dir: TrackingDir, model_dir: Path, serve: Callable[[Path], WebServer]
+) -> None:
+    url = serve(tracking_dir.root.parent).url
+    (run,) = Run.load(iter_run_dirs(f"{url}/mlruns"))
+    assert (run.models["model"] / "MLmodel").read_text() == "flavors: {}"
+    shutil.rmtree(model_dir.parent)
+    (run,) = Run.load(iter_run_dirs(f"{url}/mlruns"))
+    assert run.models == {}
+
+
+def test_models_that_were_stored_elsewhere(
+    tracking_dir: TrackingDir, model_dir: Path, tmp_path: Path
+) -> None:
+    def get_place() -> Path:
+        return Run(tracking_dir.root / "1/a").models["model"]
+
+    elsewhere = tmp_path / "mlartifacts/1/models/m-1/artifacts"
+    with (model_dir / "meta.yaml").open("a") as meta:
+        meta.write(f"artifact_location: {elsewhere.as_uri()}\n")
+    (model_dir / "artifacts").rename(tmp_path / "artifacts")
+    assert get_place() == model_dir / "artifacts"
+    elsewhere.mkdir(parents=True)
+    assert get_place() == elsewhere
+    (tmp_path / "artifacts").rename(model_dir / "artifacts")
+    assert get_place() == model_dir / "artifacts"
+
+
+def test_malformed_models_hide_no_others(
+    tracking_dir: TrackingDir, model_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(model_dir.parent / "m-0/meta.yaml", "name: a\nname: b\n")
+    write(model_dir.parent / "m-2/artifacts/x", "")
+    write(model_dir.parent / "notes.txt", "")
+    (run,) = Run.load(iter_run_dirs(tracking_dir.root))
+    assert list(run.models) == ["model"]
+    assert caplog.messages == [
+        f"skipped: {model_dir.parent / 'm-0/meta.yaml'}: the key 'name' occurs twice"
+    ]
+
+
+def test_unreadable_models_are_an_error(tracking_dir: TrackingDir, model_dir: Path) -> None:
+    (model_dir / "meta.yaml").unlink()
+    (model_dir / "meta.yaml").symlink_to("nowhere")
+    (run,) = Run.load(iter_run_dirs(tracking_dir.root))
+    with pytest.raises(
+        StorageError, match=r"m-1.meta.yaml': a symbolic link in the path is broken"
+    ):
+        _ = run.models
+    with pytest.raises(NotFoundError, match=r"there is no '[^']*model'$"):
+        run.fetch("model")
+    shutil.rmtree(model_dir.parent)
+    model_dir.parent.symlink_to("nowhere")
+    with pytest.raises(StorageError, match=r"models': a symbolic link in the path is broken"):
+        _ = Run(tracking_dir.root / "1/a").models
+
+
+# Git LFS ---------------------------------------------------------------------------------
+
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 128\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["1/meta.yaml", "1/a/meta.yaml", "1/a/artifacts/.hydra/config.yaml"],
+)
+def test_pointers_of_git_lfs_are_reported(tracking_dir: TrackingDir, name: str) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", "lr: 1")
+    tracking_dir.add_run(tracking_dir.add_experiment("eval", "2"), "b", "lr: 1")
+    path = tracking_dir.root / name
+    write(path, POINTER)
+    with pytest.raises(RunLoadError) as raised:
+        Run.load(iter_run_dirs(tracking_dir.root))
+    assert f"{path}: it is a pointer of Git LFS, not the file itself; run `git lfs pull`" in str(
+        raised.value
+    )
+    (run,) = Run.load(iter_run_dirs(tracking_dir.root, on_error="warn"), on_error="warn")
+    assert run.info.run_id == "b"
+
+
+def test_pointers_of_git_lfs_in_one_run_are_errors(tracking_dir: TrackingDir) -> None:
+    metrics = {"loss": POINTER}
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", POINTER, metrics)
+    write(run_dir / "tags/stage", POINTER)
+    run = Run(run_dir)
+    with pytest.raises(ConfigError, match=r"config.yaml: it is a pointer of Git LFS"):
+        _ = run.cfg
+    for kind in ("metrics", "tags"):
+        with pytest.raises(MetadataError, match=r"run `git lfs pull`"):
+            getattr(run, kind)
+    with pytest.raises(GitLfsError, match=r"metrics.loss: it is a pointer"):
+        run.metric_history("loss")
 
 
 def test_metric_histories(tracking_dir: TrackingDir) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -27,12 +28,21 @@ from kedro_hydraflow.errors import (
     StorageError,
     TrackingDirectoryError,
 )
+from kedro_hydraflow.run_info import get_store
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore
 from kedro_hydraflow.stores.file_store import FileStore
 from kedro_hydraflow.stores.sqlite_store import SqliteStore
-from tests.conftest import DATABASE_SWEEP, Database, TrackingDir, WebServer, write
+from tests.conftest import (
+    DATABASE_SWEEP,
+    Database,
+    TrackingDir,
+    WebServer,
+    write,
+    write_job,
+    write_sweep,
+)
 from tests.stores.conftest import find_run_ids, put
 
 RUN_ID = "8789b6db86fc4cde9444c88819007b9e"
@@ -164,12 +174,12 @@ def test_each_of_many_runs_has_the_store_that_tracks_it(
     for runs in (Run.load(run_dirs), RunCollection([Run(run_dir) for run_dir in run_dirs])):
         frame = runs.to_frame("run_id", "status", "job_name", "seed")
         assert frame.rows() == expected
-        stores = [run.info.get_store() for run in runs]
+        stores = [get_store(run.info) for run in runs]
         assert [store.where for store in stores] == [
             str(database.path),
             *[str(tracking_dir.root)] * 3,
         ]
-    assert len({id(run.info.get_store()) for run in Run.load(run_dirs)}) == 2
+    assert len({id(get_store(run.info)) for run in Run.load(run_dirs)}) == 2
 
 
 def test_one_run_that_the_database_beside_it_does_not_have(
@@ -283,8 +293,8 @@ def test_directory_without_runs_is_an_error(tmp_path: Path) -> None:
         find_run_ids(tmp_path / "data")
     assert str(raised.value) == (
         f"{tmp_path}/data is not a tracking directory: expected <experiment_id>/meta.yaml or "
-        "<experiment_id>/<run_id>/artifacts in it, or mlflow.db beside it; found the directories "
-        "'notes'"
+        "<experiment_id>/<run_id>/artifacts in it, mlflow.db beside it, or directories with "
+        ".hydra/config.yaml in it; found the directories 'notes'"
     )
 
 
@@ -517,3 +527,157 @@ def test_artifacts_alone_that_cannot_be_listed(
     server.answers = {"/1/": [403] * 9}
     with pytest.raises(RunLoadError, match=r"bucket/1.*403"):
         find_run_ids(f"{server.url}/bucket")
+
+
+# Hydra alone ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> list[str]:
+    """Two output directories of Hydra beside `database` and `tracking_dir`, as their IDs."""
+    write_sweep(tmp_path / "multirun/2026-11-25/10-00-00", 1)
+    write_job(tmp_path / "outputs/2026-11-25/11-00-00")
+    return ["multirun/2026-11-25/10-00-00/0", "outputs/2026-11-25/11-00-00"]
+
+
+def find_ids(*args: Any, **kwargs: Any) -> list[str]:
+    return [info.run_id for info in iter_run_dirs(*args, **kwargs).iter_infos()]
+
+
+def test_outputs_beside_a_file_store(
+    tracking_dir: TrackingDir, outputs: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As HydraFlow leaves them."""
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", "x: 1")
+    project = tracking_dir.root.parent
+    for layout in (None, "mlflow"):
+        with pytest.raises(TrackingDirectoryError) as raised:
+            find_ids(project, layout=layout)
+        assert str(raised.value) == (
+            f"{project} has no experiments, but a directory 'mlruns', beside 'multirun', "
+            f"'outputs', which layout='hydra' reads; give {tracking_dir.root}"
+        )
+    assert find_ids(project, layout="hydra") == outputs
+    assert find_ids(tracking_dir.root) == ["a"]
+    for name in ("multirun", "outputs"):
+        for layout in (None, "hydra"):
+            assert find_ids(project / name, layout=layout) == [i for i in outputs if name in i]
+    assert caplog.messages == []
+
+
+def test_outputs_beside_a_database(
+    database: Database, outputs: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    database.add_experiment("train")
+    add_runs(database, "a")
+    project = database.path.parent
+    assert find_ids(project) == ["a"]
+    assert caplog.messages == [
+        f"{project}: read as a tracking directory of MLflow, without 'multirun', 'outputs', where "
+        "Hydra may have left output directories; set layout='hydra' to read these instead, or "
+        "layout='mlflow' if this is right"
+    ]
+    caplog.clear()
+    assert find_ids(project, layout="mlflow") == ["a"]
+    assert find_ids(project, layout="hydra") == outputs
+    assert find_ids(project / "multirun") == outputs[:1]
+    assert find_ids(project / "outputs/2026-11-25") == outputs[1:]
+    assert find_ids(project / "mlruns") == ["a"]
+    database.path.write_bytes(b"SQLite format 3\0 and nothing else")
+    assert find_ids(project / "multirun") == outputs[:1]
+    assert caplog.messages == []
+
+
+def test_outputs_in_a_file_store(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", "x: 1")
+    write_sweep(tracking_dir.root / "multirun/a", 1)
+    write(tracking_dir.root / "multirun.yaml", "")  # and a sweep of its own
+    write_job(tracking_dir.root / "7")
+    (tracking_dir.root / ".trash").mkdir()  # which MLflow always makes
+    assert find_ids(tracking_dir.root) == ["a"]
+    assert "without 'multirun', where Hydra" in caplog.text
+    assert find_ids(tracking_dir.root, layout="hydra") == ["7", "multirun/a/0"]
+
+
+def test_outputs_beside_artifacts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_job(tmp_path / f"bucket/1/{RUN_ID}/artifacts")
+    write_job(tmp_path / "bucket/outputs/a")
+    assert find_ids(tmp_path / "bucket") == [RUN_ID]
+    assert "without 'outputs', where Hydra" in caplog.text
+    assert find_ids(tmp_path / "bucket", layout="hydra") == ["outputs/a"]
+
+
+@pytest.mark.parametrize("has_sweep_file", [True, False])
+def test_a_sweep_is_not_taken_for_artifacts(tmp_path: Path, has_sweep_file: bool) -> None:
+    sweep = write_sweep(tmp_path / "sweep", 5)
+    if not has_sweep_file:
+        (sweep / "multirun.yaml").unlink()
+    assert find_ids(sweep) == ["0", "1", "2", "3", "4"]
+    assert find_ids(sweep, layout="hydra") == ["0", "1", "2", "3", "4"]
+    with pytest.raises(TrackingDirectoryError, match="is not a tracking directory"):
+        find_ids(sweep, layout="mlflow")
+
+
+def test_layout_of_what_is_no_directory(database: Database, tmp_path: Path) -> None:
+    database.add_experiment("train")
+    add_runs(database, "a")
+    for given in ({"tracking_uri": f"sqlite:///{database.path}"}, {"tracking_dir": "sqlite:///x"}):
+        with pytest.raises(OptionError, match=r"layout: 'hydra' is for directories, not for a"):
+            find_ids(**given, layout="hydra")
+    assert find_ids(tracking_uri=f"sqlite:///{database.path}", layout="mlflow") == ["a"]
+    with pytest.raises(NotFoundError, match="there is no directory"):
+        find_ids(database.path, layout="hydra")
+
+
+def test_hydra_layout_without_outputs(tmp_path: Path, tracking_dir: TrackingDir) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", "x: 1")
+    for name in "gfedcba":
+        (tmp_path / "data" / name).mkdir(parents=True)
+    with pytest.raises(TrackingDirectoryError) as raised:
+        find_ids(tmp_path / "data", layout="hydra")
+    assert str(raised.value) == (
+        f"{tmp_path}/data has no output directories of Hydra: expected .hydra/config.yaml in "
+        "directories up to 12 levels below it, found 'a', 'b', 'c', 'd', 'e' and others"
+    )
+    with pytest.raises(TrackingDirectoryError, match="has no output directories of Hydra"):
+        find_ids(tracking_dir.root, layout="hydra")
+    (tmp_path / "empty").mkdir()
+    assert find_ids(tmp_path / "empty", layout="hydra") == find_ids(tmp_path / "empty") == []
+
+
+def test_outputs_have_no_artifact_root(outputs: list[str], tmp_path: Path) -> None:
+    for layout in (None, "hydra"):
+        with pytest.raises(OptionError, match=r"artifact_root: cannot be used with .*multirun"):
+            find_ids(tmp_path / "multirun", artifact_root="/somewhere", layout=layout)
+
+
+def test_directories_of_both_kinds_given_as_runs(
+    tracking_dir: TrackingDir, database: Database, outputs: list[str], tmp_path: Path
+) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("files", "2"), "f", "seed: 2")
+    database.add_experiment("train")
+    add_runs(database, "a", RUN_ID)
+    both = write_job(tmp_path / "outputs/both", "seed: 3\n")
+    write(both / "artifacts/.hydra/config.yaml", "seed: 4\n")
+    dirs = [
+        *(tmp_path / run_id for run_id in outputs),
+        tracking_dir.root / "2/f",
+        tracking_dir.root / "1/a",
+        tracking_dir.root / "1" / RUN_ID,
+        both,
+    ]
+    keys = ("run_id", "job_name", "status", "seed", "i")
+    expected = [
+        (outputs[0], "train", None, None, 0),
+        (outputs[1], "train", None, 1, None),
+        ("f", "files", "FINISHED", 2, None),
+        ("a", "train", "FINISHED", 1, None),
+        (RUN_ID, "train", "FINISHED", 1, None),
+        ("outputs/both", "", None, 4, None),  # of MLflow, without a record
+    ]
+    runs = Run.load(dirs)
+    assert runs.to_frame(*keys, defaults={"seed": None, "i": None}).rows() == expected
+    one_by_one = RunCollection(map(Run, dirs))
+    assert one_by_one.to_frame(*keys, defaults={"seed": None, "i": None}).rows() == expected

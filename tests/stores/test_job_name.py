@@ -77,6 +77,7 @@ def make_hydra_file(name: str) -> str:
         (make_hydra_file("'unclosed"), ""),
         (make_hydra_file("${hydra.job.other}"), ""),
         ("hydra:\n  run:\n    name: not of the job\n", ""),
+        ("a:\n  job:\n    x: 1\n" + make_hydra_file("train"), "train"),
         ("", ""),
         (None, ""),
     ],
@@ -98,6 +99,29 @@ def test_an_interpolated_name_is_that_of_the_only_log(
     (tmp_path / "folder.log").mkdir()
     for log in logs:
         write(tmp_path / log, "")
+    assert read_job_name(locate(tmp_path)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "logs", "expected"),
+    [
+        ("train_${model.type}", ["debug", "train_mlp"], "train_mlp"),
+        ("train_${model.type}", ["train_cnn", "train_mlp"], ""),
+        ("train_${model.type}", ["debug", "other"], ""),
+        ("${a}_${b}.x", ["1_2.x", "1_2_x", "1.x"], "1_2.x"),
+        ("${a}${b}", ["anything"], "anything"),
+        ("a${x}a", ["a", "aa"], "aa"),
+        ("a_${oc.env:HOME,${b}}_c", ["a__c", "a_c"], "a__c"),
+        ("'a: ${b}'", ["a: b", "a"], "a: b"),
+        (f"a{'${x}' * 200}b", ["a" * 200, "ab"], ""),  # longer than any file name
+    ],
+)
+def test_an_interpolated_name_is_that_of_the_log_that_fits(
+    tmp_path: Path, name: str, logs: list[str], expected: str
+) -> None:
+    write(tmp_path / ".hydra/hydra.yaml", make_hydra_file(name))
+    for log in logs:
+        write(tmp_path / f"{log}.log", "")
     assert read_job_name(locate(tmp_path)) == expected
 
 

@@ -62,6 +62,16 @@ def test_names_are_raw_text(tracking_dir: TrackingDir, name: str) -> None:
     assert find_runs(Search(Source(tracking_dir.root))).runs[0].run_name == name
 
 
+@pytest.mark.parametrize("null", ["null", "Null", "NULL", "~", "", "  null  "])
+def test_null_is_no_name(tracking_dir: TrackingDir, null: str) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", end_time=None)
+    meta = run_dir / "meta.yaml"
+    meta.write_text(meta.read_text().replace("run_name: upset-turtle-765", f"run_name: {null}"))
+    (run,) = Run.load(iter_run_dirs(tracking_dir.root))
+    assert (run.info.run_name, run.info.end_time, run.info.status) == (None, None, "FINISHED")
+    assert parse_run_meta(meta.read_bytes()).keys() == {"lifecycle_stage", "start_time", "status"}
+
+
 def test_experiment_without_a_name_is_reported(tracking_dir: TrackingDir) -> None:
     experiment = tracking_dir.add_experiment("")
     with pytest.raises(

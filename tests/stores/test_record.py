@@ -11,8 +11,10 @@ import pytest
 from kedro_hydraflow.storage import LocalStorage, locate
 from kedro_hydraflow.stores.record import (
     ExperimentRecord,
+    Experiments,
     Point,
     RunNames,
+    find_output_id,
     is_deleted,
     is_finished,
     make_run_record,
@@ -59,6 +61,43 @@ def test_a_run_of_which_only_the_directory_is_known(location: str) -> None:
 
 def test_the_current_directory_has_no_run_id() -> None:
     assert make_run_record(locate(".")).run_id == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "output_id"),
+    [
+        ("/x/multirun/2026-11-25/23-01-50/3", "multirun/2026-11-25/23-01-50/3"),
+        ("/x/outputs/2026-11-25/23-01-50", "outputs/2026-11-25/23-01-50"),
+        ("/x/outputs/multirun/named/lr=0.1,seed=5", "multirun/named/lr=0.1,seed=5"),
+        ("/x/multirun/a/../../outputs/b", "outputs/b"),
+        ("/x/outputs", "outputs"),
+        ("/x/logs/runs/3", None),
+        ("/x/multiruns/3", None),
+        ("/x/outputs/2026-11-25/23-01-50/mlruns/1/abc", None),
+        ("/x/mlruns/multirun/3", "multirun/3"),
+        ("memory://outputs/x/3", "outputs/x/3"),
+        ("memory://bucket/multirun/x/3", "multirun/x/3"),
+        ("memory://bucket/3", None),
+    ],
+)
+def test_ids_of_directories_that_hydra_created(path: str, output_id: str | None) -> None:
+    assert find_output_id(locate(path)) == output_id
+
+
+def test_records_of_hydra_and_mlflow_in_the_same_directories() -> None:
+    record = make_run_record(locate("/x/multirun/2026-11-25/23-01-50/3"))
+    assert record.run_id == "multirun/2026-11-25/23-01-50/3"
+    assert record.experiment.experiment_id == "multirun/2026-11-25/23-01-50"
+    record = make_run_record(locate(f"/x/outputs/1/{'a' * 32}"))
+    assert (record.run_id, record.experiment.experiment_id) == ("a" * 32, "1")
+    record = make_run_record(locate("/x/multirun"))
+    assert (record.run_id, record.experiment.experiment_id) == ("multirun", "x")
+
+
+def test_parts_of_an_experiment_have_one_name() -> None:
+    matching = [make_experiment("1", "a"), make_experiment("2", "b"), make_experiment("3", "b")]
+    assert Experiments(matching, [], []).names == ["a", "b", "b"]
+    assert Experiments(matching, [], [], are_parts=True).names == ["a", "b"]
 
 
 def test_a_slice_of_names_keeps_the_prefetched_data() -> None:

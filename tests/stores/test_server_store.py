@@ -4,6 +4,7 @@ import math
 import pickle
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +17,7 @@ from kedro_hydraflow.errors import (
     UnreachableError,
 )
 from kedro_hydraflow.finding import Search, find_first_runs
-from kedro_hydraflow.run_info import RunInfo
+from kedro_hydraflow.run_info import get_models, get_record, get_store, make_info
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import LocalStorage
 from kedro_hydraflow.stores import open_store
@@ -106,7 +107,7 @@ def test_numbers_that_a_database_cannot_hold(client):
 
     assert math.isnan(run.metrics["a"])
     assert (run.metrics["b"], run.metrics["c"]) == (math.inf, -math.inf)
-    history = run.info.get_store().read_histories([run.info.get_record()], "a")[0]
+    history = get_store(run.info).read_histories([get_record(run.info)], "a")[0]
     assert history[0] == Point(1, 4, 1.0)
     assert math.isnan(history[1].value)
     assert history[2] == Point(2, 0, math.inf)
@@ -116,22 +117,22 @@ def test_histories_are_requested_only_for_runs_with_the_metric(client):
     runs = Run.load(iter_run_dirs(tracking_uri=FAKE))
     client.histories["0" * 31 + "2", "loss"] = [make_metric(0.2, 0)]
     client.calls.clear()
-    records = [run.info.get_record() for run in runs]
+    records = [get_record(run.info) for run in runs]
 
-    histories = runs[0].info.get_store().read_histories(records, "loss")
+    histories = get_store(runs[0].info).read_histories(records, "loss")
     assert [len(history) for history in histories] == [0, 0, 0, 1, 0, 0]
     assert client.calls == ["history"] * 5
 
 
 def test_missing_data_is_requested(client):
     (info,) = find_first_runs(Search(Source(tracking_uri=FAKE), "eval"), 1)
-    store = info.get_store()
+    store = get_store(info)
     client.runs[-1].data.params["added"] = "later"
-    record = replace(info.get_record(), facts=None, logged=None)
+    record = replace(get_record(info), facts=None, logged=None)
 
     assert store.read_all([record], "params") == [{"added": "later"}]
     assert store.read_values([record], "params", "added") == ["later"]
-    assert RunInfo.from_record(record, store).status == "FINISHED"
+    assert make_info(record, store).status == "FINISHED"
     client.runs.pop()
     assert store.read_all([record], "params") == [{}]
 
@@ -157,12 +158,41 @@ def test_an_experiment_whose_place_cannot_be_opened_does_not_hide_the_others(cli
     assert len(list(iter_run_dirs(tracking_uri=FAKE, on_error="warn"))) == 5
 
 
+def test_servers_before_mlflow_3_have_no_models(client, monkeypatch):
+    run = Run.load(iter_run_dirs(tracking_uri=FAKE))[0]
+    for absent in (
+        FakeError("no such endpoint", "ENDPOINT_NOT_FOUND", 404),
+        FakeError("<html>not found</html>", "", 404),
+    ):
+        client.error = absent
+        assert get_models(run.info) == {}
+        client.error = None
+        run = Run.load(iter_run_dirs(tracking_uri=FAKE))[0]
+    client.error = FakeError("down", "INTERNAL_ERROR", 500)
+    with pytest.raises(UnreachableError, match="cannot list the models"):
+        _ = run.models
+    client.error = None
+    monkeypatch.delattr(type(client), "search_logged_models")
+    assert run.models == {}
+
+
 def test_artifact_root(client, tmp_path):
     for run in client.runs:
         run.info.artifact_uri = f"s3://gone/{run.info.experiment_id}/{run.info.run_id}/artifacts"
     for experiment in client.experiments:
         experiment.artifact_location = f"s3://gone/{experiment.experiment_id}"
+    client.models = [
+        SimpleNamespace(
+            model_id="m-1",
+            name="model",
+            experiment_id="8",
+            source_run_id="e" * 32,
+            creation_timestamp=1,
+            artifact_location="s3://gone/8/models/m-1/artifacts",
+        )
+    ]
     runs = Run.load(iter_run_dirs(tracking_uri=FAKE, artifact_root=tmp_path))
+    assert runs[0].models == {"model": tmp_path / "8/models/m-1/artifacts"}
     assert [run.cfg.name for run in runs] == [f"run-{run.info.run_id}" for run in runs]
 
 

@@ -23,7 +23,8 @@ import pytest
 from kedro_hydraflow import Run, RunCollection, get_experiment_names, iter_run_dirs, iter_runs
 from kedro_hydraflow.errors import StorageError, TrackingDirectoryError
 from kedro_hydraflow.finding import Search, find_first_runs, find_runs
-from kedro_hydraflow.run_info import RunInfo
+from kedro_hydraflow.run import make_run
+from kedro_hydraflow.run_info import get_store, make_info
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.stores import open_store
 from tests.conftest import DATABASE_SWEEP, Database, TrackingDir, write
@@ -164,8 +165,8 @@ def test_runs_that_are_removed_between_list_and_read(database: Database) -> None
     assert listing.failures == []
 
     database.execute("DELETE FROM runs WHERE run_uuid = 'a'", "DELETE FROM latest_metrics")
-    infos = [RunInfo.from_record(record, store) for record in found.records]
-    assert [Run.from_info(info, None, None, {}).metrics for info in infos] == [{}, {}]
+    infos = [make_info(record, store) for record in found.records]
+    assert [make_run(Run, info, None, None, {}).metrics for info in infos] == [{}, {}]
 
 
 def test_many_experiments_take_one_query(
@@ -199,8 +200,8 @@ def test_in_batches_and_in_jobs(database: Database) -> None:
     assert [run["seed"] for run in runs] == [0, 1, 2, 3, 4] * 2
     copied = pickle.loads(pickle.dumps(runs))
     assert copied.to_frame("job_name", "metrics.x", defaults={"metrics.x": None}).height == 10
-    assert hash(copied[0].info.get_store()) == hash(runs[0].info.get_store())
-    assert copied[0].info.get_store() == runs[0].info.get_store()
+    assert hash(get_store(copied[0].info)) == hash(get_store(runs[0].info))
+    assert get_store(copied[0].info) == get_store(runs[0].info)
 
 
 # Values --------------------------------------------------------------------------------
@@ -354,6 +355,13 @@ def test_more_runs_than_one_query_takes(
     assert load(database).to_list("params") == [{}] * n_runs
 
 
+def test_databases_before_mlflow_3_have_no_models(database: Database) -> None:
+    database.execute("DROP TABLE logged_models")
+    database.add_run(database.add_experiment("train"), "a")
+    (run,) = load(database)
+    assert run.models == {}
+
+
 # Databases that cannot be read ---------------------------------------------------------
 
 
@@ -365,6 +373,18 @@ def test_file_that_is_not_a_database(tmp_path: Path) -> None:
     assert str(raised.value) == (
         f"cannot read {path} as an MLflow database: file is not a database"
     )
+
+
+def test_pointer_of_git_lfs(tmp_path: Path) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 128\n"
+    (tmp_path / "mlflow.db").write_text(pointer)
+    for given in (tmp_path, tmp_path / "mlflow.db"):
+        with pytest.raises(TrackingDirectoryError) as raised:
+            find_run_ids(given)
+        assert str(raised.value) == (
+            f"cannot read {tmp_path / 'mlflow.db'} as an MLflow database: it is a pointer of Git "
+            "LFS, not the file itself; run `git lfs pull` in the repository"
+        )
 
 
 def test_empty_file(tmp_path: Path) -> None:
@@ -666,6 +686,7 @@ def test_runs_without_artifacts_are_logged_once(
     assert [run.to_dict() for run in runs] == [{}] * 50
     assert caplog.messages == [
         "there are no run directories for 48 runs; their configurations are empty. The first is "
-        f"/somewhere/else/mlruns/1/02; it was recorded there, and is not beside {database.path} "
-        "either: give the directory or URL that holds the artifacts now as artifact_root"
+        "/somewhere/else/mlruns/1/02; the run was recorded there, and is not beside "
+        f"{database.path} either. Set artifact_root to the directory or URL that holds the "
+        "artifacts now"
     ]

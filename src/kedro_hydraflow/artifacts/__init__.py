@@ -5,8 +5,8 @@ from listings of the storage, and gives readers (``open``, ``os.fspath``) a loca
 has a directory of its own in the cache:
 
 ``not-fetched/…``
-    The text of its paths, as ``str(path)`` returns it. It never exists, so that the text alone
-    cannot lead to outdated or incomplete artifacts.
+    The text of its paths, as ``str(path)`` returns it. It never exists, so code that has only
+    the text cannot read outdated or incomplete artifacts.
 ``files/…``
     The copies, each moved there whole. `fetch` and ``os.fspath`` return paths in it.
 ``validators/…``

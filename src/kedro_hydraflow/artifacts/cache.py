@@ -27,7 +27,7 @@ _DEFAULT_CACHE_SIZE = "10GB"
 
 MINUTE = 60.0
 
-_IN_USE = 60 * MINUTE
+_KEEP_SECONDS = 60 * MINUTE
 """Seconds for which a run's copies are kept after their last use."""
 
 _RUN_CACHE = "run-[0-9a-f]{32}"
@@ -58,7 +58,7 @@ def is_not_fetched(text: str) -> bool:
 
 
 def get_cache_size() -> int:
-    """Return the size of the cache in bytes, from the environment variable or the default.
+    """Return the size limit of the cache in bytes, from the environment variable or the default.
 
     Raises:
         OptionError: If the environment variable is not a size.
@@ -85,7 +85,7 @@ def lock_run(run_cache: str) -> Iterator[None]:
     """Lock the directory of a run against changes by other threads and processes.
 
     Raises:
-        StorageError: If the local filesystem raises an OSError, within the block too.
+        StorageError: If the local filesystem raises an OSError, here or in the block.
     """
     from filelock import FileLock  # takes 20 ms to import
 
@@ -102,7 +102,7 @@ def lock_run(run_cache: str) -> Iterator[None]:
 def make_cache_error(run_cache: str, exc: OSError) -> StorageError:
     """Return the error for a cache that cannot be written to."""
     return StorageError(
-        f"cannot write to the cache of artifacts {os.path.dirname(run_cache)!r}: {describe(exc)}; "
+        f"cannot write to the artifact cache {os.path.dirname(run_cache)!r}: {describe(exc)}; "
         f"set its directory with the environment variable {CACHE_DIR_VARIABLE} and its size with "
         f"{CACHE_SIZE_VARIABLE}"
     )
@@ -116,9 +116,9 @@ def mark_used(run_cache: str) -> None:
 
 
 def make_room(cache_dir: str, cache_size: int) -> None:
-    """Remove the copies of the least recently used runs until the cache has its size.
+    """Remove the copies of the least recently used runs until the cache fits its size limit.
 
-    Of all processes that use the cache, one measures it, once a minute.
+    The cache is measured at most once a minute, by one of the processes that use it.
     """
     measured = Path(cache_dir, "looked-at")
     with suppress(OSError):  # another process may remove some too
@@ -148,7 +148,7 @@ def _remove_unused(run_cache: str) -> bool:
 
     try:
         with FileLock(f"{run_cache}.lock", timeout=0):
-            if time.time() - os.path.getmtime(run_cache) < _IN_USE:
+            if time.time() - os.path.getmtime(run_cache) < _KEEP_SECONDS:
                 return False
             shutil.rmtree(run_cache)
     except Timeout:

@@ -29,10 +29,10 @@ class Copy(NamedTuple):
     """The state of a file's copy."""
 
     is_whole: bool = False
-    """Whether there is one, as the cache wrote it."""
+    """Whether there is a complete copy, unchanged since the cache wrote it."""
 
     is_overwritten: bool = False
-    """Whether there is one that was changed or replaced by anything but the cache."""
+    """Whether something other than the cache changed or replaced the copy."""
 
     validator: str | None = None
     """The validator of the file that was copied, None if its storage lists none."""
@@ -68,7 +68,8 @@ class RunCopies:
             return Copy()
         if (status.st_size, status.st_mtime_ns) == (size, modified):
             return Copy(is_whole=status.st_ino == inode, validator=validator)
-        # If the filesystem ignores case, it may be the copy of a file with a similar name.
+        # On a filesystem that ignores case, this may be the copy of a file whose name differs only
+        # in case.
         may_be_copy = status.st_ino != inode and ignores_case(self.directory)
         return Copy(is_overwritten=not may_be_copy)
 
@@ -88,7 +89,7 @@ class RunCopies:
         Args:
             file: The file.
             downloaded: The local path of its complete content, on the filesystem of the cache.
-            validator: Its validator from the listing.
+            validator: The validator of the file, from the listing.
         """
         path, validators_path = self.get_path(file), self._get_validators_path(file)
         self.make_folder(posixpath.dirname(file))
@@ -130,7 +131,7 @@ class RunCopies:
 
 
 def _backdate(path: str) -> None:
-    """Set a file's time of modification back, so that it differs from that of any later write.
+    """Set a file's modification time back, so that any later write changes it.
 
     The new time is a multiple of the clock's step: a filesystem may round other times later.
     """

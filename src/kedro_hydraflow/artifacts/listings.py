@@ -35,7 +35,7 @@ class FolderListings:
 
     @property
     def _lock(self) -> threading.Lock:
-        # One for each process: a forked process would inherit a held lock, which nobody releases.
+        # One per process: a lock that is held during a fork would never be released in the child.
         return self._locks.setdefault(os.getpid(), threading.Lock())
 
     def get_place(self, relative: str) -> Place:
@@ -70,7 +70,8 @@ class FolderListings:
 
         Raises:
             NotFoundError: If there is no such folder.
-            StorageError: If it cannot be listed, or has an entry whose name no local file can have.
+            StorageError: If it cannot be listed, or an entry's name is not a valid local file
+                name.
         """
         (listing,) = self.get_all([folder])
         if isinstance(listing, NotFoundError):
@@ -78,7 +79,9 @@ class FolderListings:
         for name in listing:
             if not is_file_name(name):
                 url = self.get_url(folder)
-                raise StorageError(f"{url!r} has the entry {name!r}, which is no valid file name")
+                raise StorageError(
+                    f"{url!r} has the entry {name!r}, which is not a valid file name"
+                )
         return listing
 
     def get_if_present(self, folder: str) -> Listing:
@@ -105,13 +108,13 @@ class FolderListings:
         return tree
 
     def get_entry(self, relative: str) -> Entry | None:
-        """Return a file's entry, None if it has none or its folder has not been listed yet."""
+        """Return a file's entry, None if its folder lacks it or has not been listed yet."""
         folder, name = posixpath.split(relative)
         listing = self._listed.get(folder)
         return listing.get(name) if isinstance(listing, dict) else None
 
     def forget(self, folders: Iterable[str]) -> None:
-        """Drop the listings of folders, so that these are listed again when needed."""
+        """Drop the listings of folders. They are listed again when needed."""
         with self._lock:
             for folder in folders:
                 self._listed.pop(folder, None)

@@ -68,21 +68,22 @@ def fetch(path: str | os.PathLike[str]) -> Path:
 class ArtifactPath(LocalPath):
     """The path of a remote artifact or folder. Made by `make_artifact_path`.
 
-    A path derived from it is an `ArtifactPath` too if it is in the artifacts directory, and else
-    a plain path. A path made from text is always plain.
+    A path derived from it is an `ArtifactPath` if it is in the artifacts directory, otherwise a
+    plain path. A path made from text is always plain.
 
-    A file is fetched when it is opened; a folder, with all that it holds, when something
-    takes its plain path, as ``os.listdir`` and ``os.path.join`` do.
+    A file is fetched when it is opened. A folder is fetched, with everything in it, when its
+    plain path is requested, for example by ``os.listdir`` or ``os.path.join``.
 
     Every method raises `StorageError` if the storage denies access or cannot be reached.
 
     **Artifacts are read-only copies.** The methods that write raise `StorageError`. Functions
-    that take a plain path, such as the builtin ``open``, get that of a file without write
-    permission in the cache. Root can write to it all the same, and anyone can replace it
+    that take a plain path, such as the builtin ``open``, get the path of a file in the cache that
+    has no write permission. Root can write to it all the same, and anyone can replace it
     (``os.replace``, ``shutil.move``). This is noticed at the next access to the artifact, by the
     size and time of modification of the copy: what was written is moved aside, a warning says
     where, and the artifact is fetched again. If the copy came from a path of the same ``Run``,
-    the program may rely on what it wrote, so that access raises `StorageError`, once.
+    the program may rely on what it wrote. In this case the next access raises `StorageError`,
+    once.
 
     Not noticed: a copy that is written while a reader has it open, and a copy that is read by a
     plain path from an earlier `fetch` or ``os.fspath``.
@@ -186,7 +187,7 @@ class ArtifactPath(LocalPath):
 
     @property
     def info(self) -> Self:
-        """The path itself, which has the methods that pathlib needs since Python 3.14."""
+        """The path itself. It has the methods that pathlib calls since Python 3.14."""
         return self
 
     def resolve(self, strict: bool = False) -> Self:
@@ -266,7 +267,7 @@ class ArtifactPath(LocalPath):
         return super().open(mode, *args, **kwargs)
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        """Return the status of a file's copy, or of an empty local folder for a remote one."""
+        """Return the status of a file's copy, or of a local folder that stands for a remote one."""
         artifacts, relative = self._locate()
         return os.stat(artifacts.make_folder(relative) if self.is_dir() else self)
 

@@ -56,7 +56,7 @@ class RunArtifacts:
         """The text of the artifacts directory's `ArtifactPath`."""
         self._copies = RunCopies(directory, names)
         self._current: set[str] = set()
-        """The files that had a current copy once. It counts as current from then on."""
+        """The files whose copy has been current once. From then on, the copy counts as current."""
         self._used = time.monotonic() - MINUTE
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -90,7 +90,8 @@ class RunArtifacts:
         except StorageError:
             if not relative:
                 raise
-            return self._find_file(relative)  # a file may be readable in a folder that is not
+            # A file may be readable even if its folder cannot be listed.
+            return self._find_file(relative)
         if isinstance(listing, NotFoundError):
             return None
         if not relative:
@@ -101,7 +102,7 @@ class RunArtifacts:
         return self._find_unlisted(relative)
 
     def _find_unlisted(self, relative: str) -> Entry | None:
-        with suppress(StorageError):  # fetching it as a file raises a clearer one
+        with suppress(StorageError):  # fetching it as a file raises a clearer error
             if self.listings.get(relative):
                 return Entry(posixpath.basename(relative), is_dir=True)
         return self._find_file(relative)
@@ -182,9 +183,9 @@ class RunArtifacts:
         """Move overwritten copies away, so that they can be fetched again.
 
         Raises:
-            StorageError: If one of them came from this object. Then this program may have written
-                to it, and would go on as if it had changed the artifact. Other programs lose
-                nothing and get a warning.
+            StorageError: If this object handed out one of the copies. The program may have
+                written to it, and would continue as if the artifact had changed. For other
+                copies, a warning is enough.
         """
         overwritten = [file for file in files if self._copies.check(file).is_overwritten]
         messages = {file: self._set_aside(file) for file in overwritten}
@@ -193,7 +194,7 @@ class RunArtifacts:
                 raise StorageError(messages[file])
 
     def _set_aside(self, relative: str) -> str:
-        """Move away what the cache did not write, log a warning, and return its text."""
+        """Move aside a file or folder that the cache did not write; log and return a warning."""
         aside = self._copies.set_aside(relative)
         message = (
             f"{self.listings.get_url(relative)!r} was written to the cache, not to the storage: "
@@ -247,7 +248,7 @@ class RunArtifacts:
         return [file for file in files if file not in current]
 
     def _is_current(self, file: str) -> bool:
-        """Whether there is a whole copy of a file, of the content that is listed."""
+        """Whether there is a complete copy of a file that matches the listing."""
         copy = self._copies.check(file)
         if not copy.is_whole or file in self._current:
             return copy.is_whole

@@ -32,10 +32,10 @@ _DOTTED_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
-    """The base class of the datasets, with the options that all of them have.
+    """The base class of the datasets, with their common options.
 
-    Making one does no I/O and imports nothing: Kedro, its plugins and kedro-viz make every
-    dataset of a catalog. Between loads, only the index caches anything.
+    The constructor does no I/O and imports nothing, because Kedro, its plugins and kedro-viz
+    construct every dataset of a catalog. Between loads, only the index caches anything.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ def is_importable_path(text: str) -> bool:
 
 
 def to_table(frame: pl.DataFrame) -> TablePreview:
-    """Return a frame as kedro-viz shows it."""
+    """Return a frame in the format of kedro-viz."""
     return TablePreview(
         {
             "index": list(range(frame.height)),
@@ -122,7 +122,7 @@ def to_table(frame: pl.DataFrame) -> TablePreview:
 
 
 def to_json(value: Any) -> Any:
-    """Return a value in a form that JSON has, for previews in kedro-viz."""
+    """Convert a value to JSON types, for previews in kedro-viz."""
     if isinstance(value, Mapping):
         return {k.name if isinstance(k, Enum) else str(k): to_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

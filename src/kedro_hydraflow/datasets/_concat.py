@@ -22,15 +22,15 @@ def is_frame(value: Any) -> bool:
 
 
 def concat_frames(values: pl.DataFrame, frames: Sequence[Any]) -> Any:
-    """Return one frame of many, of Polars or pandas as they are.
+    """Concatenate Polars or pandas frames into one frame of the same library.
 
     Args:
-        values: The columns to put in front. Each row is for one frame, and is repeated for
-            all rows of it.
-        frames: The frames, at least one. A column that some lack is null there.
+        values: The columns to put in front, with one row per frame. It is repeated for each row
+            of that frame.
+        frames: The frames, at least one. A column that a frame lacks is null in its rows.
 
     Raises:
-        ArtifactError: If they do not fit together.
+        ArtifactError: If they cannot be concatenated.
     """
     rows = [i for i, frame in enumerate(frames) for _ in range(len(frame))]
     try:
@@ -38,9 +38,7 @@ def concat_frames(values: pl.DataFrame, frames: Sequence[Any]) -> Any:
             return _concat_pandas(values, frames, rows)
         return _concat_polars(values, frames, rows)
     except Exception as exc:
-        raise ArtifactError(
-            f"cannot put {len(frames)} frames together into one: {describe(exc)}"
-        ) from exc
+        raise ArtifactError(f"cannot concatenate {len(frames)} frames: {describe(exc)}") from exc
 
 
 def preview_frame(frame: Any, nrows: int) -> TablePreview:
@@ -55,7 +53,7 @@ def _concat_polars(values: pl.DataFrame, frames: Sequence[Any], rows: list[int])
 
     columns = []
     for column in values.iter_columns():
-        cells = column.to_list()  # for a column of objects cannot be gathered
+        cells = column.to_list()  # because a column of objects cannot be gathered
         columns.append(pl.Series(column.name, [cells[i] for i in rows], column.dtype))
     return pl.DataFrame([*columns, *pl.concat(frames, how="diagonal_relaxed").iter_columns()])
 
@@ -71,5 +69,5 @@ def _concat_pandas(values: pl.DataFrame, frames: Sequence[Any], rows: list[int])
 
 
 def _is_pandas(value: Any) -> bool:
-    pandas = sys.modules.get("pandas")  # whoever has a frame of it has imported it
+    pandas = sys.modules.get("pandas")  # a pandas frame implies that pandas is imported
     return pandas is not None and isinstance(value, pandas.DataFrame)

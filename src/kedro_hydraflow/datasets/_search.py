@@ -14,7 +14,7 @@ from kedro_hydraflow.finding import Search, find_first_runs, find_runs, report
 from kedro_hydraflow.loading import LoadOptions, load_runs
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_info import is_known_as_deleted
-from kedro_hydraflow.source import Source, check_location, show_location
+from kedro_hydraflow.source import Layout, Source, check_location, show_location
 from kedro_hydraflow.stores import ExperimentFilter, open_store
 
 if TYPE_CHECKING:
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.storage import Location
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"kedro.{__name__}")
+"""Below ``kedro``: by default, Kedro shows INFO of its own loggers and of the project alone."""
 
 
 @dataclass(frozen=True)
 class RunSearch:
-    """The options of a catalog entry that finds runs, checked when it is made, without I/O.
+    """The options of a catalog entry that finds runs. The constructor checks them, without I/O.
 
     They are documented in `HydraflowRunCollectionDataset`.
     """
@@ -44,6 +45,7 @@ class RunSearch:
     on_error: OnError = "raise"
     include_deleted: bool | None = None
     index: IndexOption = None
+    layout: Layout | None = None
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -51,12 +53,18 @@ class RunSearch:
             raise OptionError("give path or tracking_uri, not both")
         if self.tracking_uri is None:
             check_location("path", self.path)
+        for name in ("experiment_names", "filters"):  # the caller's own lists may change
+            value = getattr(self, name)
+            if isinstance(value, Sequence) and not isinstance(value, str):
+                object.__setattr__(self, name, list(value))
         self._make_search()
         self._make_load_options(None, None)
         self._parse_filters()
 
     def _make_search(self) -> Search:
-        source = Source(self.path, self.tracking_uri, self.artifact_root, self.storage_options)
+        source = Source(
+            self.path, self.tracking_uri, self.artifact_root, self.storage_options, self.layout
+        )
         return Search(source, self.experiment_names, self.include_deleted, self.on_error)
 
     def _make_load_options(
@@ -83,32 +91,46 @@ class RunSearch:
         config_class: type | None = None,
         *,
         is_wanted: Callable[[RunInfo], bool] | None = None,
+        min_runs: int = 0,
     ) -> RunCollection[Run[Any, Any]]:
-        """Return the runs, freshly read, sorted by experiment name and run directory.
+        """Return the runs, sorted by experiment name, then by run directory.
 
         Args:
-            impl: Makes ``run.impl``.
+            impl: The class or function that builds ``run.impl``.
             config_class: A dataclass onto which configurations are merged.
             is_wanted: A predicate on the facts of a run. Runs that fail it are not read.
+            min_runs: The number of runs that there have to be.
+
+        Raises:
+            NotFoundError: If there are fewer than ``min_runs``.
+            RunLoadError: If ``on_error`` is ``raise`` and something cannot be read.
         """
         options = self._make_load_options(impl, config_class)
         index = options.open_index()
         found = find_runs(self._import_names(), index)
         infos = found.runs if is_wanted is None else list(filter(is_wanted, found.runs))
         loaded = load_runs(infos, Run, options, index, was_searched=True)
-        selected, undecided = apply_filters(loaded.runs, self._parse_filters())
+        filters = self._parse_filters()
+        filtered = apply_filters(loaded.runs, filters)
+        selected = filtered.runs
         if self.include_deleted is None:
             selected = selected.filter(lambda run: not is_known_as_deleted(run.info))
-        failures = [*found.failures, *loaded.failures, *undecided]
+        failures = [*found.failures, *loaded.failures, *filtered.failures]
         total = len(found.runs) + len(found.failures)
         report(failures, total, self.on_error, what="runs and experiments")
-        logger.info(
-            "%s: %d runs of %d experiments, %d after filters",
-            self.shown_location,
-            len(loaded.runs),
-            len(found.experiments),
-            len(selected),
-        )
+        has_match = bool(found.experiments or not found.other_experiments)  # or it was logged
+        steps = [f"{len(loaded.runs)} runs of {len(found.experiments)} experiments"]
+        if is_wanted is not None:
+            steps.insert(0, f"{len(found.runs)} runs of {len(found.experiments)} experiments")
+            steps[1] = f"{len(loaded.runs)} with the run_id"
+        counted = zip(filtered.counts, filters, strict=True)
+        steps += [f"{count} after {condition.text!r}" for count, condition in counted]
+        if len(selected) < len(filtered.runs):
+            steps.append(f"{len(selected)} not deleted")
+        shown = f"{self.shown_location}: {', '.join(steps)}"
+        if len(selected) < min_runs:
+            raise NotFoundError(f"expected min_runs={min_runs} or more, found {shown}")
+        logger.log(logging.INFO if selected or not has_match else logging.WARNING, shown)
         return selected
 
     def find(self) -> list[RunInfo]:
@@ -157,7 +179,7 @@ class RunSearch:
         return [f.name for f in options if getattr(self, f.name) != f.default]
 
     def _import_names(self) -> Search:
-        """Return the search, with a dotted path in ``experiment_names`` imported."""
+        """Return the search, with ``experiment_names`` imported if it is a dotted path."""
         search = self._make_search()
         names = self.experiment_names
         if not isinstance(names, str) or not is_importable_path(names):
@@ -172,3 +194,10 @@ class RunSearch:
                 f"experiment_names: expected a callable, found {predicate!r} at {names!r}; {advice}"
             )
         return replace(search, experiment_names=predicate)
+
+
+def check_min_runs(min_runs: int) -> int:
+    """Return the number. Raise OptionError unless it is an integer, 0 or more."""
+    if not isinstance(min_runs, int) or isinstance(min_runs, bool) or min_runs < 0:
+        raise OptionError(f"min_runs: expected an integer, 0 or more, found {min_runs!r}")
+    return min_runs

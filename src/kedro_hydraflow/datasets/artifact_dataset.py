@@ -14,7 +14,7 @@ from kedro.io.core import VERSION_KEY, VERSIONED_FLAG_KEY, parse_dataset_definit
 
 from kedro_hydraflow.datasets._base import ReadOnlyDataset, TablePreview, to_table
 from kedro_hydraflow.datasets._concat import concat_frames, is_frame, preview_frame
-from kedro_hydraflow.datasets._search import RunSearch
+from kedro_hydraflow.datasets._search import RunSearch, check_min_runs
 from kedro_hydraflow.errors import (
     ArtifactError,
     Failure,
@@ -26,6 +26,8 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.finding import check_flag, report
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.parallel import parallel_map
+from kedro_hydraflow.run_files import describe_models
+from kedro_hydraflow.run_info import get_artifacts, get_place
 
 if TYPE_CHECKING:
     import os
@@ -37,11 +39,12 @@ if TYPE_CHECKING:
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.run import Run
     from kedro_hydraflow.run_collection import RunCollection
+    from kedro_hydraflow.source import Layout
     from kedro_hydraflow.stores import ExperimentFilter
 
 T = TypeVar("T")
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"kedro.{__name__}")  # as in _search.py
 
 MISSING_POLICIES = ("raise", "skip")
 """What to do about runs that lack the artifact."""
@@ -82,13 +85,15 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             that cannot be read.
         include_deleted: As for `HydraflowRunCollectionDataset`.
         index: As for `HydraflowRunCollectionDataset`. Artifacts are cached separately.
+        min_runs: As for `HydraflowRunCollectionDataset`. Runs without the artifact count.
+        layout: As for `HydraflowRunCollectionDataset`.
         engine: As for `HydraflowRunCollectionDataset`.
         credentials: For the filesystem of the tracking directory, not for ``dataset``.
         fs_args: For the filesystem of the tracking directory, not for ``dataset``.
         metadata: Anything; Kedro and this package ignore it.
 
     Raises:
-        OptionError: If an argument has a value that cannot be used.
+        OptionError: If an option is invalid.
         FilterError: If a filter cannot be parsed.
 
     Examples:
@@ -141,6 +146,8 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         on_error: OnError = "raise",
         include_deleted: bool | None = None,
         index: IndexOption = None,
+        min_runs: int = 0,
+        layout: Layout | None = None,
         engine: str | None = None,
         credentials: Mapping[str, Any] | None = None,
         fs_args: Mapping[str, Any] | None = None,
@@ -158,8 +165,10 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             on_error=on_error,
             include_deleted=include_deleted,
             index=index,
+            layout=layout,
             storage_options=self._storage_options,
         )
+        self._min_runs = check_min_runs(min_runs)
         self._artifact = _check_artifact(artifact)
         self._dataset = _check_dataset(dataset, filepath_arg)
         self._filepath_arg = filepath_arg
@@ -182,7 +191,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
                 is ``skip``; with ``concat``, if an artifact cannot be loaded or is not a frame.
         """
         load_artifact = self._load_dataset()  # before anything is read, for it may be wrong
-        runs = self._leave_out_missing(self._search.load())
+        runs = self._leave_out_missing(self._search.load(min_runs=self._min_runs))
         if self._concat:
             return self._load_frame(runs, load_artifact)
         loaders = {run.info.run_id: ArtifactLoader(run, load_artifact) for run in runs}
@@ -194,7 +203,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         return loaders
 
     def preview(self, nrows: int = 5) -> TablePreview:
-        """Return a table: where a few runs have the artifact, or a few rows of one run's frame.
+        """Return a table of the artifact's URLs in a few runs or, with ``concat``, of one frame.
 
         Args:
             nrows: The maximum number of rows. Filters are not applied.
@@ -231,12 +240,16 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             lines = [f"\n- {self._get_url(run)}" for run in lacking[:_MAX_SHOWN]]
             if len(lacking) > _MAX_SHOWN:
                 lines.append(f"\n- and {len(lacking) - _MAX_SHOWN} more")
+            hint = describe_models(lacking[0], self._artifact)
+            if hint:
+                lines.append(f"\n{hint}")
             raise NotFoundError(f"{summary}; set missing='skip' to skip them:{''.join(lines)}")
-        logger.info("%s: %s and are skipped", self._search.shown_location, summary)
+        level = logging.WARNING if len(lacking) == len(runs) else logging.INFO
+        logger.log(level, "%s: %s and are skipped", self._search.shown_location, summary)
         return runs.filter(present)
 
     def _load_frame(self, runs: RunCollection[Any], load_artifact: LoadArtifact) -> Any:
-        if any(run.info.get_place().storage.is_remote for run in runs):
+        if any(get_place(run.info).storage.is_remote for run in runs):
             fetched = self._for_each(lambda run: run.fetch(self._artifact), runs)
             runs, _ = self._leave_out_failures(runs, fetched)
         runs, loaded = self._leave_out_failures(
@@ -244,8 +257,8 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         )
         if not runs:
             raise NotFoundError(
-                f"no run in {self._search.shown_location} has an artifact {self._artifact!r} to "
-                "make a frame of"
+                f"concat: found no artifact {self._artifact!r} to load in the runs of "
+                f"{self._search.shown_location}"
             )
         frames = list(map(self._check_frame, runs, loaded))
         return concat_frames(self._look_up_keys(runs), frames)
@@ -253,7 +266,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
     def _look_up_keys(self, runs: RunCollection[Any], default: Any = MISSING) -> pl.DataFrame:
         import polars as pl
 
-        if not self._keys:  # without any, there would be all
+        if not self._keys:  # to_frame() without keys would return all of them
             return pl.DataFrame()
         return runs.to_frame(*((key, default) for key in self._keys))
 
@@ -274,7 +287,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
     def _for_each(
         self, function: Callable[[Run[Any, Any]], T], runs: RunCollection[Any], n_threads: int = 0
     ) -> list[T | Failure]:
-        """Return what a function gives for each run, or why it cannot."""
+        """Return the function's result for each run, or the failure."""
 
         def attempt(run: Run[Any, Any]) -> T | Failure:
             try:
@@ -284,7 +297,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             except (OSError, ArtifactError) as exc:
                 return Failure(self._get_url(run), exc)
 
-        is_remote = any(run.info.get_place().storage.is_remote for run in runs)
+        is_remote = any(get_place(run.info).storage.is_remote for run in runs)
         return parallel_map(
             attempt,
             runs,
@@ -296,7 +309,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
     def _leave_out_failures(
         self, runs: RunCollection[Any], results: list[T | Failure]
     ) -> tuple[RunCollection[Any], list[T]]:
-        """Return the runs for which there are results, and these; report the others."""
+        """Return the runs that have a result, and their results. Report the failures."""
         failures = [result for result in results if isinstance(result, Failure)]
         report(failures, len(runs), self._on_error, what="artifacts")
         kept = [result for result in results if not isinstance(result, Failure)]
@@ -306,7 +319,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         return run.path(self._artifact).exists()
 
     def _get_url(self, run: Run[Any, Any]) -> str:
-        return run.info.get_artifacts().join(self._artifact).url
+        return get_artifacts(run.info).join(self._artifact).url
 
     def _get_dataset_name(self) -> str:
         return _get_name(self._dataset["type"])
@@ -335,7 +348,7 @@ class LoadArtifact:
     filepath_arg: str
 
     def __call__(self, run: Run[Any, Any]) -> Any:
-        """Return what the dataset loads, freshly."""
+        """Return the artifact, loaded anew."""
         path = str(run.fetch(self.artifact))
         options = copy.deepcopy(dict(self.options))  # some datasets change theirs
         try:
@@ -404,7 +417,7 @@ def _check_keys(keys: Any, concat: bool) -> list[str]:
     if keys is None:
         return ["run_id"] if concat else []
     if not concat:
-        raise OptionError("keys: they are columns of the frame of concat: true; leave keys out")
+        raise OptionError("keys: only valid with concat: true; set concat: true, or remove keys")
     is_list = isinstance(keys, Sequence) and not isinstance(keys, str)
     if not is_list or not all(isinstance(k, str) for k in keys) or len(set(keys)) < len(keys):
         raise OptionError(f"keys: expected a list of different keys, found {keys!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.datasets._base import ReadOnlyDataset, TablePreview, to_table
-from kedro_hydraflow.datasets._search import RunSearch
+from kedro_hydraflow.datasets._search import RunSearch, check_min_runs
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import RunCollection
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.index import IndexOption
+    from kedro_hydraflow.source import Layout
     from kedro_hydraflow.stores import ExperimentFilter
 
 
@@ -24,8 +25,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
     Args:
         path: The tracking directory, such as ``mlruns``, or an SQLite database, such as
             ``mlflow.db``: a path, in a catalog relative to the project, or a URL that fsspec
-            knows. A directory is MLflow's file store, or has an SQLite database in it or beside
-            it, or holds artifacts alone.
+            knows. A directory is an MLflow file store, has an SQLite database in it or beside
+            it, holds only artifacts, or has output directories of Hydra, such as ``multirun``.
         tracking_uri: Instead of ``path``, as for ``mlflow.set_tracking_uri``: the URL of a
             tracking server (which needs the extra ``mlflow``), ``sqlite:///`` and the path of
             a database, or a directory.
@@ -33,10 +34,10 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
             location nor beside the tracking data. Artifacts in a run directory of a file store
             take precedence over it.
         experiment_names: Which experiments, by default all: a name or glob, a list of them, or
-            a callable that takes a name, in a catalog by its dotted path. A text with dots is
-            such a path if its first part can be imported; a list always holds names and globs.
-            A name without wildcards has to exist. The "Default" experiment ``0`` is only
-            included by its name, never by a glob or a callable.
+            a callable that takes a name, in a catalog by its dotted path. A string with dots
+            is taken for such a path if its first part can be imported. The strings in a list
+            are always names or globs. A name without wildcards has to exist. The "Default"
+            experiment ``0`` is only included by its name, never by a glob or a callable.
         filters: Conditions ``KEY OP VALUE``; runs have to meet all of them. ``KEY`` is a key of
             ``Run.get``, ``OP`` one of ``== != < <= > >= in, not in, ~`` (the last one for
             globs), ``VALUE`` is YAML. A run that lacks the key fails the condition, also for
@@ -44,25 +45,31 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         impl: A class or function that makes ``run.impl``, in a catalog by its dotted path.
         config_class: A dataclass onto which configurations are merged, in a catalog by its
             dotted path.
-        n_jobs: 0 or 1 reads in this process, N in N joblib jobs, -1 in one job a core if there
-            is enough to read. Within Kedro's ParallelRunner the jobs are threads.
+        n_jobs: 0 or 1 reads in this process, N in N joblib jobs, -1 in one job per core if
+            there is enough to read. Within Kedro's ParallelRunner the jobs are threads.
         progress: Whether to show a progress bar.
         on_error: What to do about experiments and runs that cannot be read. ``raise``
-            names all of them in one error, ``warn`` logs and skips each.
+            names all of them in one error, ``warn`` logs and skips each. With ``warn``, a
+            malformed metric, param, tag or fact is logged and null when it is read later.
         include_deleted: Whether to include runs that were deleted in MLflow. False excludes
-            them. Null, the default, excludes them where that takes no further request: a file
-            store on remote storage may still give deleted runs, unless a filter reads their
-            facts, because to know takes one request a run.
+            them. Null, the default, excludes them unless that needs an extra request per run.
+            A file store on remote storage needs one, so deleted runs there are included, unless
+            a filter reads their facts.
         index: The cache of what was read, as for ``Run.load``: true, false, or a directory.
+        min_runs: The number of runs that there have to be after all filters. With fewer, loading
+            is an error. By default, an empty collection is logged as a warning.
+        layout: What a directory is read as: ``mlflow`` for what MLflow wrote, ``hydra`` for the
+            output directories of Hydra. By default, for what is found there; if there is both,
+            for what MLflow wrote.
         engine: The package that reads from S3, Google Cloud Storage and Azure: ``fsspec`` or
-            ``obstore``. By default obstore, if it is installed and the other options name the
-            credentials.
+            ``obstore``. The default is obstore if it is installed and the other options include
+            the credentials, otherwise fsspec.
         credentials: Passed on to the fsspec filesystem of a URL.
         fs_args: Passed on to the fsspec filesystem of a URL.
         metadata: Anything; Kedro and this package ignore it.
 
     Raises:
-        OptionError: If an argument has a value that cannot be used.
+        OptionError: If an option is invalid.
         FilterError: If a filter cannot be parsed.
 
     Examples:
@@ -106,6 +113,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         on_error: OnError = "raise",
         include_deleted: bool | None = None,
         index: IndexOption = None,
+        min_runs: int = 0,
+        layout: Layout | None = None,
         engine: str | None = None,
         credentials: Mapping[str, Any] | None = None,
         fs_args: Mapping[str, Any] | None = None,
@@ -130,17 +139,22 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
             on_error=on_error,
             include_deleted=include_deleted,
             index=index,
+            layout=layout,
             storage_options=self._storage_options,
         )
+        self._min_runs = check_min_runs(min_runs)
 
     def load(self) -> RunCollection[Run[Any, Any]]:
-        """Return the runs, freshly read, sorted by experiment name and run directory.
+        """Return the runs, sorted by experiment name, then by run directory.
+
+        Nothing is kept from earlier loads, except in the index.
 
         Raises:
             DatasetError: If the directory or, with ``on_error: raise``, any run in it
                 cannot be read.
         """
-        return self._search.load(self._load_impl(), self._load_config_class())
+        impl, config_class = self._load_impl(), self._load_config_class()
+        return self._search.load(impl, config_class, min_runs=self._min_runs)
 
     def preview(self, nrows: int = 5) -> TablePreview:
         """Return a few runs as a table, without reading the others.
@@ -154,4 +168,5 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         return self._search.exists()
 
     def _describe(self) -> dict[str, Any]:
-        return {**self._search.describe(), **self._describe_common()}
+        described = {**self._search.describe(), **self._describe_common()}
+        return {**described, "min_runs": self._min_runs} if self._min_runs else described

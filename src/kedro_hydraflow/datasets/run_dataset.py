@@ -11,7 +11,7 @@ from kedro_hydraflow.errors import NotARunError, NotFoundError, OptionError
 from kedro_hydraflow.loading import LoadOptions, load_run
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import check_mode
-from kedro_hydraflow.source import check_location, show_location
+from kedro_hydraflow.source import Layout, check_location, show_location
 from kedro_hydraflow.storage import locate
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.stores import ExperimentFilter
 
 JSONPreview = NewType("JSONPreview", str)
-"""A document as kedro-viz shows it, which recognises the type by its name."""
+"""A JSON document for a preview. kedro-viz recognises the type by its name."""
 
 
 _MIN_PREFIX = 4
@@ -47,14 +47,14 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         filepath: The run directory (``mlruns/<experiment_id>/<run_id>``): a path, in a
             catalog relative to the project, or a URL that fsspec knows.
         path: The tracking directory, as for `HydraflowRunCollectionDataset`. The options from
-            here to ``index`` go with it or with ``tracking_uri``, not with ``filepath``.
+            here to ``layout`` go with it or with ``tracking_uri``, not with ``filepath``.
         tracking_uri: Instead of ``path``, as for `HydraflowRunCollectionDataset`.
         artifact_root: As for `HydraflowRunCollectionDataset`.
         experiment_names: As for `HydraflowRunCollectionDataset`.
         filters: As for `HydraflowRunCollectionDataset`.
         run_id: The run ID, or a unique prefix of at least 4 characters.
-        best_by: The key of a number or a time, such as ``metrics.accuracy``: the best run is
-            taken. Of runs with equal values, the one whose ID comes first.
+        best_by: The key of a number or a time, such as ``metrics.accuracy``, by which to choose
+            the best run. Of runs with equal values, it is the one whose ID comes first.
         mode: Needed with ``best_by``: ``max`` if the largest value is the best one, ``min`` if
             the smallest.
         n_jobs: As for `HydraflowRunCollectionDataset`.
@@ -62,6 +62,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         on_error: As for `HydraflowRunCollectionDataset`.
         include_deleted: As for `HydraflowRunCollectionDataset`.
         index: As for `HydraflowRunCollectionDataset`.
+        layout: As for `HydraflowRunCollectionDataset`.
         impl: A class or function that makes ``run.impl``, in a catalog by its dotted path.
         config_class: A dataclass onto which the configuration is merged, in a catalog by
             its dotted path.
@@ -71,7 +72,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         metadata: Anything; Kedro and this package ignore it.
 
     Raises:
-        OptionError: If an argument has a value that cannot be used.
+        OptionError: If an option is invalid.
         FilterError: If a filter cannot be parsed.
 
     Examples:
@@ -119,6 +120,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         on_error: OnError = "raise",
         include_deleted: bool | None = None,
         index: IndexOption = None,
+        layout: Layout | None = None,
         impl: str | Callable[..., Any] | None = None,
         config_class: str | type | None = None,
         engine: str | None = None,
@@ -146,6 +148,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             on_error=on_error,
             include_deleted=include_deleted,
             index=index,
+            layout=layout,
             storage_options=self._storage_options,
         )
         self._run_id = _check_text("run_id", run_id)
@@ -161,7 +164,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         self._source = search if filepath is None else filepath
 
     def load(self) -> Run[Any, Any]:
-        """Return the run, with its configuration freshly read.
+        """Return the run, with its configuration read.
 
         Raises:
             DatasetError: If there is no such run, there are several, or its configuration
@@ -188,7 +191,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         runs = search.load(
             self._load_impl(),
             self._load_config_class(),
-            is_wanted=None if self._run_id is None else self._may_be_meant,
+            is_wanted=None if self._run_id is None else self._matches_run_id,
         )
         if self._run_id is not None:  # a whole ID may be the beginning of another
             runs = runs.filter(lambda run: run.info.run_id == self._run_id) or runs
@@ -198,21 +201,23 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             return runs.best(by=self._best_by, mode=self._mode)
         if len(runs) > 1:
             advice = "a longer run_id" if self._run_id else "filters, best_by or run_id"
+            if len({run.info.run_id for run in runs}) == 1:
+                advice = "experiment_names or filters, as the run was copied,"
             raise OptionError(
                 f"expected one run, found {len(runs)} in {self._show_options()}; "
                 f"give {advice} to choose one:{_list_differences(runs)}"
             )
         return runs[0]
 
-    def _may_be_meant(self, info: RunInfo) -> bool:
+    def _matches_run_id(self, info: RunInfo) -> bool:
         wanted = self._run_id or ""
         return info.run_id == wanted or (
             len(wanted) >= _MIN_PREFIX and info.run_id.startswith(wanted)
         )
 
     def _show_options(self) -> str:
-        """Return where the run is looked for, and what it has to meet."""
-        described = self._describe()
+        """Return the location and the options of the search, for messages."""
+        described = HydraflowRunDataset._describe(self)
         options = [
             f"{name}: {described[name]!r}"
             for name in ("experiment_names", "filters", "run_id")
@@ -232,7 +237,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             advice = (
                 "; expected <tracking directory>/<experiment_id>/<run_id>"
                 if isinstance(exc, NotFoundError)
-                else ". A tracking directory of many runs is read by HydraflowRunCollectionDataset"
+                else "; for a tracking directory of many runs, use HydraflowRunCollectionDataset"
             )
             raise type(exc)(f"{exc}{advice}") from exc
 
@@ -245,7 +250,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             return locate(self._source, self._storage_options).is_dir()
         if self._run_id is None or not self._source.exists():
             return self._source.exists()
-        return any(map(self._may_be_meant, self._source.find()))
+        return any(map(self._matches_run_id, self._source.find()))
 
     def _describe(self) -> dict[str, Any]:
         if not isinstance(self._source, RunSearch):
@@ -264,7 +269,7 @@ def _check_one_given(*sources: object) -> None:
     n_given = sum(source is not None for source in sources)
     if n_given != 1:
         raise OptionError(
-            "give one of filepath, a run directory, path, a tracking directory, and "
+            "give exactly one of filepath (a run directory), path (a tracking directory) and "
             f"tracking_uri; found {n_given or 'none'} of them"
         )
 

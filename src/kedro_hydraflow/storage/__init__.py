@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kedro_hydraflow.storage.base import Entry, Parsed, Storage
+from kedro_hydraflow.storage.base import Entry, Parsed, Storage, check_downloaded
 from kedro_hydraflow.storage.engines import check_engine
 from kedro_hydraflow.storage.local import LocalStorage
 from kedro_hydraflow.storage.locate import is_url, locate
 from kedro_hydraflow.storage.place import (
     Place,
-    group_by_storage,
+    group_positions,
     list_places,
     read_parsed,
     read_parsed_in,
@@ -30,8 +30,9 @@ __all__ = [
     "Parsed",
     "Place",
     "Storage",
+    "check_downloaded",
     "check_engine",
-    "group_by_storage",
+    "group_positions",
     "is_url",
     "list_places",
     "locate",

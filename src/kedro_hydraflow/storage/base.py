@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from kedro_hydraflow.errors import KedroHydraflowError, StorageError, prefix_error
+from kedro_hydraflow.errors import GitLfsError, KedroHydraflowError, StorageError, prefix_error
 
 if TYPE_CHECKING:
     import os
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     Location = str | os.PathLike[str] | UPath
 
 T = TypeVar("T")
+
+_GIT_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""The beginning of every pointer, see https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md."""
 
 
 class Entry(NamedTuple):
@@ -34,6 +37,9 @@ class Entry(NamedTuple):
 
     validator: str | None = None
     """The file's validator, see `Storage.get_validators`; None if the listing has none."""
+
+    is_link: bool = False
+    """Whether it is a symbolic link, on the local filesystem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,7 @@ class Storage(ABC):
     @property
     @abstractmethod
     def key(self) -> Hashable:
-        """Equal for two storages on which the same paths name the same files."""
+        """A key that is equal for storages on which the same paths name the same files."""
 
     @abstractmethod
     def list_dir(self, path: str, limit: int | None = None) -> list[Entry]:
@@ -73,8 +79,8 @@ class Storage(ABC):
 
         Args:
             path: The folder.
-            limit: The number of entries that is enough, whichever they are. A remote folder is
-                always listed completely.
+            limit: The maximum number of entries; which ones is undefined. Remote storage
+                ignores it.
 
         Raises:
             NotFoundError: If there is no such folder.
@@ -99,14 +105,15 @@ class Storage(ABC):
 
         Args:
             paths: The files.
-            parse: Parses the content of a file. If it raises a `KedroHydraflowError`, that is
-                the file's value, prefixed with the path. It is called in any order, possibly
-                from another thread, but never concurrently. It must not read from a storage.
+            parse: Parses the content of a file. If it raises a `KedroHydraflowError`, the
+                error, prefixed with the path, is the file's value. It is called in any order,
+                possibly from another thread, but never concurrently. It must not read from a
+                storage.
         """
 
-    def read_many(self, paths: Sequence[str]) -> list[bytes | StorageError | None]:
+    def read_many(self, paths: Sequence[str]) -> list[bytes | KedroHydraflowError | None]:
         """Return the content of each file, None if there is no such file, or the error."""
-        return self.read_parsed(paths, _keep).values  # type: ignore[return-value]
+        return self.read_parsed(paths, _keep).values
 
     def get_validators(self, paths: Sequence[str]) -> list[str | None]:
         """Return the validator of each file: text that changes whenever its content does.
@@ -162,20 +169,30 @@ class Storage(ABC):
 
         Raises:
             StorageError: If it cannot be read.
+            GitLfsError: If it is a pointer of Git LFS.
         """
         (content,) = self.read_many([path])
-        if isinstance(content, StorageError):
+        if isinstance(content, KedroHydraflowError):
             raise content
         return content
 
     def parse_content(
         self, path: str, content: bytes, parse: Callable[[bytes], T]
     ) -> T | KedroHydraflowError:
-        """Return the parsed content of a file, or the error of parsing it with the file's URL."""
+        """Return the parsed content of a file, or the parse error, prefixed with the file's URL."""
         try:
+            check_downloaded(content)
             return parse(content)
         except KedroHydraflowError as exc:
             return prefix_error(self.get_url(path), exc)
+
+
+def check_downloaded(content: bytes) -> None:
+    """Raise GitLfsError if a file's content, or the beginning of it, is a pointer of Git LFS."""
+    if content.startswith(_GIT_LFS_POINTER):
+        raise GitLfsError(
+            "it is a pointer of Git LFS, not the file itself; run `git lfs pull` in the repository"
+        )
 
 
 def _keep(content: bytes) -> bytes:

@@ -16,10 +16,10 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 MAX_CONCURRENCY = 64
-"""The number of concurrent requests, unless a client or its options set fewer."""
+"""The maximum number of concurrent requests, unless a client or its options set a lower one."""
 
 MAX_ATTEMPTS = 8
-"""The number of attempts for a request that fails for a transient reason."""
+"""The maximum number of attempts for a request that fails for a transient reason."""
 
 GIVE_UP_AFTER = 60.0
 """Seconds from the first attempt at a request after which no further attempt begins."""

@@ -42,6 +42,10 @@ def _choose_client(root: UPath, engine: str | None) -> Callable[[UPath], Client]
         return obstore_client.connect
     if engine is None and obstore_client.can_serve(root.protocol, root.storage_options):
         return obstore_client.connect
+    if root.protocol in ("zip", "tar"):
+        from kedro_hydraflow.storage.archive_client import ArchiveClient
+
+        return ArchiveClient
     return FsspecClient
 
 

@@ -10,4 +10,5 @@ ENGINES = ("fsspec", "obstore")
 def check_engine(engine: str | None) -> None:
     """Raise OptionError unless an engine is one of `ENGINES`, or None for the default."""
     if engine not in (None, *ENGINES):
-        raise OptionError(f"engine: expected one of {ENGINES}, found {engine!r}")
+        expected = " or ".join(map(repr, ENGINES))
+        raise OptionError(f"engine: expected {expected}, found {engine!r}")

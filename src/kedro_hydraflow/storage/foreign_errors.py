@@ -87,7 +87,7 @@ def is_transient(exc: BaseException) -> bool:
     status = get_status(exc)
     if status is not None:
         return status in _TRANSIENT_STATUSES
-    # obstore's error for a failed connection is this one without a status.
+    # obstore raises GenericError without a status if a connection fails.
     return "GenericError" in names and "obstore" in type(exc).__module__
 
 

@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 
 _THREADS = {"webdav": 16}
 """The number of threads for filesystems that are not asynchronous, by protocol. The default is
-one: most of them cannot share a connection, and threads on one of paramiko block each other."""
+one: most of them cannot share a connection, and threads that share a paramiko connection block
+each other."""
 
 _WITH_TIMEOUTS = frozenset(
     {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "mlflow"}
@@ -118,16 +119,19 @@ class FsspecClient(Client):
 
 
 _NO_LISTING = (
-    "the server answered with {}: the directory does not exist, or the server does not list "
-    "directories, as is required to find runs. A single run can still be read by its URL"
+    "the server answered with {}: either the directory does not exist, or the server does not "
+    "list directories. To find runs, it must list them. A single run can still be read by its URL"
 )
 
 
 def _iter_entries(here: str, listed: Iterable[dict[str, Any]]) -> Iterable[Entry]:
     for info in listed:
+        is_folder = info["type"] == "directory"
         parent, _, name = info["name"].strip("/").rpartition("/")
-        if parent == here and name:
-            if info["type"] == "directory":
+        if is_folder and info["name"].lstrip("/") == f"{here}/":
+            yield Entry("", is_dir=True)  # of keys such as `here//name`, in s3fs
+        elif parent == here and name:
+            if is_folder:
                 yield Entry(name, is_dir=True)
             else:
                 size, validator = info.get("size"), _get_validator(info)
@@ -187,7 +191,7 @@ def tune(protocol: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _make_timeout() -> Any:
-    """Return aiohttp's timeouts, with none for a whole transfer, which may be large."""
+    """Return aiohttp's timeouts, without a limit for a whole transfer, which may be large."""
     from aiohttp import ClientTimeout
 
     return ClientTimeout(None, sock_connect=_CONNECT_TIMEOUT, sock_read=_READ_TIMEOUT)
@@ -203,7 +207,7 @@ def _merge(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str,
 
 
 def _get_pool_size(options: Mapping[str, Any]) -> int:
-    """Return the number of connections. More requests would wait for one and time out."""
+    """Return the number of connections. More requests would only wait and time out."""
     config = options.get("config_kwargs") or {}
     return int(config.get("max_pool_connections", MAX_CONCURRENCY))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import time
@@ -22,6 +23,8 @@ T = TypeVar("T")
 
 CLOCK_STEP_NS = 2 * 10**9
 """The coarsest step of a filesystem's clock. Two changes within a step have the same time."""
+
+_ARCHIVE_NAME = re.compile(r"\.(?:zip|tar|tar\.\w+|tgz|tbz2?|txz)$", re.IGNORECASE)
 
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
@@ -62,7 +65,8 @@ class LocalStorage(Storage):
         except (FileNotFoundError, NotADirectoryError) as exc:
             if _is_below_broken_link(self._resolve(path)):
                 raise StorageError(_describe_broken_link("list the directory", path)) from exc
-            raise NotFoundError(f"there is no directory {path!r}") from exc
+            hint = _hint_at_archive(path, self._resolve(path))
+            raise NotFoundError(f"there is no directory {path!r}{hint}") from exc
         except (OSError, ValueError) as exc:
             raise StorageError(f"cannot list the directory {path!r}: {describe(exc)}") from exc
 
@@ -100,7 +104,7 @@ class LocalStorage(Storage):
         try:
             return _make_validator(os.stat(self._resolve(path)), latest)
         except (OSError, ValueError):
-            return None  # reading it reports why
+            return None  # the error is reported when the file is read
 
     @override
     def fetch_many(self, files: Sequence[tuple[str, str]]) -> list[StorageError | None]:
@@ -148,7 +152,7 @@ class LocalStorage(Storage):
 
 
 def _read_file(path: str) -> tuple[bytes, os.stat_result]:
-    """Return a file's content, and its status from before; with as few calls as possible."""
+    """Return a file's content, and its status from before the read, with few system calls."""
     file = os.open(path, _READ_FLAGS)
     try:
         status = os.fstat(file)
@@ -173,8 +177,18 @@ def _make_entry(entry: os.DirEntry[str]) -> Entry:
         is_dir = entry.is_dir()
     except OSError:  # a symbolic link to itself
         is_dir = False
-    is_broken = not is_dir and entry.is_symlink() and not os.path.exists(entry.path)
-    return Entry(entry.name, is_dir, is_broken)
+    is_link = entry.is_symlink()
+    is_broken = is_link and not is_dir and not os.path.exists(entry.path)
+    return Entry(entry.name, is_dir, is_broken, is_link=is_link)
+
+
+def _hint_at_archive(path: str, resolved: str) -> str:
+    """Return the advice to give the URL of an archive, empty if the path is none."""
+    match = _ARCHIVE_NAME.search(path)
+    if match is None or not os.path.isfile(resolved):
+        return ""
+    protocol = "zip" if match[0].lower() == ".zip" else "tar"
+    return f"; for the content of the archive, give '{protocol}://::{path}'"
 
 
 def _is_below_broken_link(path: str) -> bool:

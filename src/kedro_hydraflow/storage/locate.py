@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.storage.local import LocalStorage
 from kedro_hydraflow.storage.place import Place
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kedro_hydraflow.storage.base import Location
+
+
+logger = logging.getLogger(__name__)
 
 
 def locate(location: Location, storage_options: Mapping[str, Any] | None = None) -> Place:
@@ -49,16 +54,41 @@ def locate(location: Location, storage_options: Mapping[str, Any] | None = None)
 
     options = dict(storage_options or {})
     engine = options.pop("engine", None)
-    root = make_root(location, options)
+    root = make_root(_skip_empty_names(location), options)
     if root.protocol in ("file", "local"):
         return _locate_locally(root.path)
     return Place(make_storage(root, engine), root.path.rstrip("/"))
 
 
+_OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"})
+"""The protocols of object stores, where ``a//b`` and ``a/b`` are different keys."""
+
 _WHOLE_ARCHIVE = re.compile(r"^(zip|tar|libarchive)(://\*)?::")
-"""Spellings of an archive's root, as fsspec accepts them elsewhere."""
+"""Spellings of an archive's root that other functions of fsspec accept."""
+
+_EMPTY_NAMES = re.compile(r"(?<!:)/{2,}(?=[^/])")
 
 _LOCAL = LocalStorage()
+
+
+def _skip_empty_names(location: Any) -> Any:
+    """Return the URL of an object store without empty names, as in ``s3://bucket//mlruns``.
+
+    They come from a bucket that was given with a slash at its end. obstore and s3fs read such a
+    URL with and without the empty name, depending on the request.
+    """
+    url = str(location)
+    if url.partition(":")[0] not in _OBJECT_STORES or "::" in url or not _EMPTY_NAMES.search(url):
+        return location
+    skipped = _EMPTY_NAMES.sub("/", url)
+    logger.warning(
+        "%s is read as %s: names in the keys of an object store may not be empty",
+        redact_url(url),
+        redact_url(skipped),
+    )
+    if isinstance(location, str):
+        return skipped
+    return type(location)(skipped, **location.storage_options)
 
 
 def _locate_locally(path: str) -> Place:

@@ -54,7 +54,7 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
     """The artifacts of an MLflow server, read-only. It logs in with `MlflowLogin`.
 
     Args:
-        base_url: The server: ``https://host:port``, with its prefix if it has one.
+        base_url: The server: ``https://host:port``, with the path prefix, if there is one.
         username: The user, instead of the login that MLflow would use.
         password: The user's password.
         **kwargs: Options of every filesystem of fsspec.
@@ -95,8 +95,8 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
                 listed = (await response.json()).get("files", [])
             except (ValueError, AttributeError, self._aiohttp.ContentTypeError) as exc:
                 raise StorageError(
-                    f"expected MLflow's list of artifacts, found another answer: is "
-                    f"{self._base_url} the URL of an MLflow server?"
+                    "expected MLflow's list of artifacts as JSON, found other content; check "
+                    f"that {self._base_url} is the URL of an MLflow server"
                 ) from exc
         if not listed and path != "/":
             raise FileNotFoundError(path)
@@ -144,7 +144,7 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
             async with self._get(path, _API + urllib.parse.quote(path)) as response:
                 yield response
         except self._aiohttp.ClientResponseError as exc:
-            # With some backends, servers answer so for files that do not exist.
+            # With some backends, servers answer with these statuses if a file does not exist.
             if exc.status in (400, 500):
                 await self._require_file(path)
             raise

@@ -94,7 +94,7 @@ class MlflowLogin:
         return f"Bearer {creds.token}" if creds.token else None
 
     def _get_auth(self, creds: Any) -> Any:
-        """Return the ``auth`` of a request of ``requests``, None if it has none."""
+        """Return the ``auth`` argument for ``requests``, None if there is none."""
         if self._own_login is not None:
             return None
         if creds.aws_sigv4:
@@ -136,7 +136,7 @@ class MlflowLogin:
         creds = self._get_host_creds(self._base_url)
         if self._own_login is None and creds.auth and not creds.aws_sigv4:
             return (
-                f"it rejects what the plugin MLFLOW_TRACKING_AUTH={creds.auth} adds to a request. "
+                f"it rejects the authentication by the plugin MLFLOW_TRACKING_AUTH={creds.auth}. "
                 "Plugins that answer a challenge of the server (Kerberos, Digest) are not "
                 "supported for artifacts: set artifact_root to the location of the artifacts"
             )

@@ -7,6 +7,7 @@ the default only if the options include them.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import logging
@@ -60,7 +61,7 @@ def connect(root: UPath) -> Client:
 
 @functools.cache
 def _get_first_process() -> int:
-    """Return the ID of the first process that connected, in processes forked from it too.
+    """Return the ID of the process that connected first. Forked processes inherit the cached ID.
 
     obstore's threads do not survive a fork: in the child, every request would wait for them.
     """
@@ -68,7 +69,7 @@ def _get_first_process() -> int:
 
 
 class ObstoreClient(Client):
-    """A client for an object store, with any of its buckets."""
+    """A client for all buckets of an object store."""
 
     def __init__(self, root: UPath) -> None:
         from obstore import store
@@ -76,10 +77,12 @@ class ObstoreClient(Client):
         self._options = _translate(root.protocol, root.storage_options)
         self._store_class = getattr(store, _STORES[root.protocol][0])
         self._stores: dict[str, Any] = {}
+        self._root = root
+        self._fallback: FsspecClient | None = None
         self.concurrency = self._options.concurrency
 
     def _open(self, path: str) -> tuple[Any, str]:
-        """Return the obstore of a path's bucket, and the rest of the path."""
+        """Return obstore's store for the bucket of a path, and the rest of the path."""
         bucket, _, key = path.strip("/").partition("/")
         if bucket not in self._stores:
             self._stores[bucket] = self._store_class(
@@ -96,7 +99,12 @@ class ObstoreClient(Client):
         from obstore import list_with_delimiter_async
 
         store, prefix = self._open(path)
-        found = await list_with_delimiter_async(store, prefix or None)
+        try:
+            found = await list_with_delimiter_async(store, prefix or None)
+        except Exception as exc:
+            if type(exc).__name__ != "InvalidPathError":
+                raise
+            return await self._list_with_fsspec(path, exc)
         folders, files = found["common_prefixes"], found["objects"]
         if prefix and not folders and not files:
             raise FileNotFoundError(path)
@@ -108,6 +116,22 @@ class ObstoreClient(Client):
                 validator = f"{file['e_tag']} {file['last_modified']} {size}"
                 entries.append(Entry(name, is_dir=False, size=size, validator=validator))
         return entries
+
+    async def _list_with_fsspec(self, path: str, exc: Exception) -> list[Entry]:
+        """Return the entries of a folder that obstore refuses to list, because of some keys.
+
+        Raises:
+            OSError: If fsspec's filesystem is not installed.
+        """
+        try:
+            if self._fallback is None:
+                self._fallback = await asyncio.to_thread(FsspecClient, self._root)
+        except ImportError as missing:
+            raise OSError(
+                f"obstore cannot list it, because a key has a name that is empty, '.' or '..' "
+                f"({exc}); remove that key, or install the package for engine: fsspec ({missing})"
+            ) from exc
+        return await self._fallback.list_dir(path)
 
     @override
     async def read(self, path: str) -> bytes:
@@ -159,7 +183,7 @@ def check_options(protocol: str, options: Mapping[str, Any]) -> None:
 
 
 class _Options:
-    """The options for obstore, translated from fsspec's one after the other."""
+    """The options for obstore, translated one by one from those of fsspec."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._left = {k: v for k, v in options.items() if v is not None and k not in _IGNORED}
@@ -306,7 +330,7 @@ _CONNECTION_PARTS = {
     "AccountKey": "account_key",
     "SharedAccessSignature": "sas_key",
 }
-"""The parts of an Azure connection string, and obstore's names of them."""
+"""The parts of an Azure connection string, and obstore's names for them."""
 
 _STORES: dict[str, tuple[str, Callable[[_Options], _Options]]] = {
     "s3": ("S3Store", _translate_s3),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.errors import KedroHydraflowError, StorageError
     from kedro_hydraflow.storage.base import AnyPath, Entry, Storage
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -55,6 +56,7 @@ class Place:
 
         Raises:
             StorageError: If it cannot be read.
+            GitLfsError: If it is a pointer of Git LFS.
         """
         return self.storage.read(self.path)
 
@@ -80,14 +82,17 @@ class Place:
         return self.storage.to_path(self.path)
 
 
-def group_by_storage(places: Iterable[Place]) -> dict[Storage, list[int]]:
-    """Return the positions of the places on each storage."""
-    groups: dict[Storage, list[int]] = {}
-    last = None
-    for i, place in enumerate(places):
-        if place.storage is not last:
-            last = place.storage
-            group = groups.setdefault(last, [])
+def group_positions(keys: Iterable[K]) -> dict[K, list[int]]:
+    """Return the positions of each key.
+
+    Equal neighbours are hashed once: the hash of a storage or store is slow.
+    """
+    groups: dict[K, list[int]] = {}
+    last: object = None
+    for i, key in enumerate(keys):
+        if i == 0 or (key is not last and key != last):
+            last = key
+            group = groups.setdefault(key, [])
         group.append(i)
     return groups
 
@@ -106,7 +111,7 @@ def read_parsed_in(
 
 def _read_parsed(places: Sequence[Place], suffix: str, parse: Callable[[bytes], T]) -> Parsed[T]:
     parts = []
-    for storage, positions in group_by_storage(places).items():
+    for storage, positions in group_positions(place.storage for place in places).items():
         end = suffix.replace("/", storage.sep)
         part = storage.read_parsed([places[i].path + end for i in positions], parse)
         parts.append((positions, part))
@@ -124,7 +129,7 @@ def _read_parsed(places: Sequence[Place], suffix: str, parse: Callable[[bytes], 
 def list_places(places: Sequence[Place]) -> list[list[Entry] | StorageError]:
     """Return the entries of folders on any storages, see `Storage.list_many`."""
     listings: list[list[Entry] | StorageError] = [[] for _ in places]
-    for storage, positions in group_by_storage(places).items():
+    for storage, positions in group_positions(place.storage for place in places).items():
         for i, entries in zip(
             positions, storage.list_many([places[i].path for i in positions]), strict=True
         ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from abc import ABC, abstractmethod
 from functools import cached_property
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
+
+_UNNAMEABLE = frozenset({"", ".", ".."})
+"""What a path cannot have as the name of a file or folder."""
+
 _ARCHIVES = frozenset({"zip", "tar", "libarchive"})
 _IN_PROCESS = frozenset({"", "file", "local", "memory", "data"}) | _ARCHIVES
 """Protocols that need no network."""
@@ -57,6 +63,8 @@ class Client(ABC):
     async def list_dir(self, path: str) -> list[Entry]:
         """Return the entries of a folder in any order, never from a cache.
 
+        Entries that no path can name, such as that of the key ``folder//file``, may be included.
+
         Raises:
             FileNotFoundError: If there is no such folder.
         """
@@ -74,7 +82,7 @@ class RemoteStorage(Storage):
     """A remote storage. It connects on first use.
 
     Args:
-        root: A URL on it, with the options of its filesystem.
+        root: A URL on the storage, with the options of its filesystem.
         make_client: Returns the client for the root.
     """
 
@@ -112,9 +120,21 @@ class RemoteStorage(Storage):
         return [
             self._make_error("list the directory", path, listing)
             if isinstance(listing, Exception)
-            else sorted(listing)
+            else self._leave_out_unnameable(path, sorted(listing))
             for path, listing in zip(paths, listings, strict=True)
         ]
+
+    def _leave_out_unnameable(self, path: str, entries: list[Entry]) -> list[Entry]:
+        """Return the entries that a path can name. Log the others, which object stores allow."""
+        left_out = [entry.name for entry in entries if entry.name in _UNNAMEABLE]
+        if not left_out:
+            return entries
+        url = self.get_url(path).rstrip("/")
+        logger.warning(
+            "skipped the keys below %s: a name in a key may not be empty, '.' or '..'",
+            ", ".join(f"{url}/{name}/" for name in left_out),
+        )
+        return [entry for entry in entries if entry.name not in _UNNAMEABLE]
 
     @override
     def read_parsed(self, paths: Sequence[str], parse: Callable[[bytes], T]) -> Parsed[T]:
@@ -220,7 +240,10 @@ class RemoteStorage(Storage):
 
     @cached_property
     def _shown_root(self) -> tuple[str, str]:
-        """The URL and path of the root. To format them takes longer than to read a file."""
+        """The URL and path of the root.
+
+        Cached, because formatting them takes longer than reading a file.
+        """
         root_url = _add_host(str(self._root), self._root.storage_options).rstrip("/")
         path = self._root.path.strip("/")
         return (f"{root_url}/", f"{path}/") if path else (f"{root_url}/", "")
@@ -234,13 +257,13 @@ class RemoteStorage(Storage):
         return " ".join(_iter_server_settings(self._root.storage_options))
 
     def _is_absence(self, exc: Exception) -> bool:
-        """Whether an error of a client means that a path is absent, not that it is denied."""
+        """Whether a client's error means that the path does not exist."""
         return not isinstance(exc, StorageError) and is_absence(
             exc, in_archive=self._root.protocol in _ARCHIVES
         )
 
     def _make_error(self, action: str, path: str, exc: Exception) -> StorageError:
-        """Return our error for an error of a client, which is its cause if it shows no secret."""
+        """Return the `StorageError` for a client's error, chained unless that shows credentials."""
         if isinstance(exc, StorageError):
             return exc
         options = self._root.storage_options

@@ -4,7 +4,7 @@
 """
 
 from kedro_hydraflow.stores.base import CONFIG_FILE, ExperimentFilter, Store, make_name_filter
-from kedro_hydraflow.stores.find import find_layout, find_stores, open_store
+from kedro_hydraflow.stores.find import find_layouts, find_stores, open_store
 from kedro_hydraflow.stores.record import Point, RunRecord
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     "Point",
     "RunRecord",
     "Store",
-    "find_layout",
+    "find_layouts",
     "find_stores",
     "make_name_filter",
     "open_store",

@@ -21,22 +21,22 @@ from kedro_hydraflow.storage import Place, list_places
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
     DEFAULT_EXPERIMENT_NAME,
+    HYDRA_FOLDER,
     ExperimentFilter,
-    Store,
+    UntrackedStore,
     make_experiment_filter,
 )
 from kedro_hydraflow.stores.job_name import read_job_name, read_job_names
 from kedro_hydraflow.stores.record import (
     ExperimentRecord,
     Experiments,
-    Facts,
     FoundRuns,
-    Point,
     RunListing,
     RunNames,
     RunRecord,
+    is_run_id,
 )
-from kedro_hydraflow.stores.run_folder import get_folder_errors, is_run_id, take_sample
+from kedro_hydraflow.stores.run_folder import get_folder_errors, take_sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,13 +51,14 @@ _BATCH_SIZE = 64
 """The number of runs read at a time while looking for one with a job name."""
 
 
-class ArtifactsStore(Store):
+class ArtifactsStore(UntrackedStore):
     """A store of artifacts without tracking data.
 
     Args:
         place: The directory that holds the experiments.
     """
 
+    records_facts = False
     finds_folders = True
 
     def __init__(self, place: Place) -> None:
@@ -200,22 +201,6 @@ class ArtifactsStore(Store):
             return DEFAULT_EXPERIMENT_NAME
         return read_job_name(self.artifacts(record))
 
-    @override
-    def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
-        return [{} for _ in records]
-
-    @override
-    def read_values(self, records: Sequence[RunRecord], kind: str, name: str) -> list[None]:
-        return [None] * len(records)
-
-    @override
-    def read_all(self, records: Sequence[RunRecord], kind: str) -> list[dict[str, float]]:
-        return [{} for _ in records]
-
-    @override
-    def read_histories(self, records: Sequence[RunRecord], name: str) -> list[list[Point]]:
-        return [[] for _ in records]
-
 
 def iter_run_samples(place: Place, entries: Sequence[Entry]) -> Iterator[list[Place]]:
     """Yield a few runs of each folder in which an `ArtifactsStore` finds any.
@@ -240,6 +225,8 @@ def iter_run_samples(place: Place, entries: Sequence[Entry]) -> Iterator[list[Pl
             if run_ids:
                 has_others = True
                 yield take_sample(folder, run_ids)
+            elif any(entry.name == HYDRA_FOLDER for entry in inner):
+                return  # it is a job of a sweep, and so are the others
         if failures:
             has_others = True
             yield []

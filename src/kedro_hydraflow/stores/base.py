@@ -8,14 +8,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from kedro_hydraflow.errors import OptionError
+from typing_extensions import override
+
+from kedro_hydraflow.errors import KedroHydraflowError, OptionError
 from kedro_hydraflow.storage import Parsed, Place, read_parsed_in
+from kedro_hydraflow.stores.hydra_files import HydraReader, parse_overrides
+from kedro_hydraflow.stores.record import ModelRecord, is_finished
 
 if TYPE_CHECKING:
     from kedro_hydraflow.config import ConfigReader, PlainConfig
-    from kedro_hydraflow.errors import KedroHydraflowError
     from kedro_hydraflow.stores.record import (
         ExperimentRecord,
         Experiments,
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
         RunRecord,
     )
 
+T = TypeVar("T")
+
 ExperimentFilter = str | Sequence[str] | Callable[[str], bool] | None
 """The experiments to include: a name or glob, a list of them, a predicate on the name, or all."""
 
@@ -36,8 +41,17 @@ DEFAULT_EXPERIMENT_ID = "0"
 DEFAULT_EXPERIMENT_NAME = "Default"
 """Its name where a store records no names."""
 
-CONFIG_FILE = ".hydra/config.yaml"
+HYDRA_FOLDER = ".hydra"
+"""The directory of Hydra's files, relative to the artifacts directory."""
+
+CONFIG_FILE = f"{HYDRA_FOLDER}/config.yaml"
 """The file with a run's configuration, relative to the artifacts directory."""
+
+SWEEP_FILE = "multirun.yaml"
+"""The file that Hydra writes into the directory of a sweep."""
+
+MODELS_FOLDER = "models"
+"""The folder in an experiment's directory with the models that its runs logged."""
 
 SAMPLE_SIZE = 100
 """The number of runs of an experiment to look at, to see whether it has any."""
@@ -59,6 +73,9 @@ class Store(ABC):
     artifacts_folder = "artifacts"
     """The name of the artifacts directory in a run directory; empty if they are the same."""
 
+    records_facts = True
+    """Whether it knows the status, times and names of runs, and which were deleted."""
+
     finds_folders = False
     """Whether the store finds runs by listing directories, some of which may not be runs."""
 
@@ -66,6 +83,8 @@ class Store(ABC):
         self._arguments = arguments
         self._named: dict[str, ExperimentRecord] = {}
         """The results of `name_experiment`, by path."""
+        self._models: dict[str, dict[str, list[ModelRecord]]] = {}
+        """The models of experiments by path, those of one by run ID."""
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -191,10 +210,31 @@ class Store(ABC):
             For each run, its configuration (None if there is none, or the error) and the
             validator of its `config_file`.
         """
+        return self._read_artifacts(records, CONFIG_FILE, reader.read)
+
+    def read_hydra_files(
+        self, records: Sequence[RunRecord], kind: str
+    ) -> list[Any | KedroHydraflowError | None]:
+        """Return the content of one of Hydra's files for each run, or the error.
+
+        The content is None if there is no such file. Do not modify it: runs share parts of it.
+
+        Args:
+            records: The runs.
+            kind: ``hydra``, Hydra's own configuration, for what ``hydra.yaml`` has below the key
+                ``hydra``; or ``overrides``, for the list of text in ``overrides.yaml``.
+        """
+        parse = HydraReader().read if kind == "hydra" else parse_overrides
+        return self._read_artifacts(records, f"{HYDRA_FOLDER}/{kind}.yaml", parse).values
+
+    def _read_artifacts(
+        self, records: Sequence[RunRecord], file: str, parse: Callable[[bytes], T]
+    ) -> Parsed[T]:
+        """Read and parse a file in the artifacts directory of each run."""
         if any(record.artifacts_dir is not None for record in records):
-            places = [self.artifacts(record) for record in records]
-            return read_parsed_in(places, CONFIG_FILE, reader.read)
-        return read_parsed_in(records, self.config_file, reader.read)
+            return read_parsed_in([self.artifacts(record) for record in records], file, parse)
+        folder = self.artifacts_folder
+        return read_parsed_in(records, f"{folder}/{file}" if folder else file, parse)
 
     def get_run_errors(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
         """Return an error for each record whose directory is not a run, None for a run.
@@ -203,7 +243,48 @@ class Store(ABC):
         """
         return [None] * len(records)
 
+    def find_models(self, record: RunRecord) -> dict[str, Place]:
+        """Return the artifacts directory of each model that a run logged, by name.
+
+        If a name was logged several times, it is that of the newest model. The models of an
+        experiment are read at once, and cached under the condition of `name_experiment`.
+
+        Raises:
+            StorageError: If the models cannot be read.
+        """
+        experiment = record.experiment
+        models = self._models.get(experiment.path)
+        if models is None:
+            models = {}
+            for model in sorted(self._read_models(record), key=ModelRecord.sort_key):
+                models.setdefault(model.run_id, []).append(model)
+            if experiment.experiment_id.isdecimal():
+                self._models[experiment.path] = models
+        newest = {model.name: model for model in models.get(record.run_id, ())}
+        return {name: self._locate_model(record, model) for name, model in newest.items()}
+
+    def _read_models(self, record: RunRecord) -> list[ModelRecord]:  # noqa: ARG002 - for others
+        """Return the models of all runs in a run's experiment, without deleted ones."""
+        return []
+
+    def _locate_model(self, record: RunRecord, model: ModelRecord) -> Place:
+        """Return the artifacts directory of a model. It does not have to exist."""
+        return record.experiment.join(MODELS_FOLDER, model.model_id, "artifacts")
+
     # Recorded data ---------------------------------------------------------------------------
+
+    def is_settled(self, record: RunRecord) -> bool:
+        """Whether the files of a run are not expected to change, by what is known of it."""
+        return is_finished(record.facts)
+
+    def name_experiments(
+        self, records: Sequence[RunRecord]
+    ) -> Sequence[ExperimentRecord | KedroHydraflowError]:
+        """Return the experiment of each run, with its name if that is better read for many at once.
+
+        By default, it is not: `name_experiment` reads the name of an experiment once.
+        """
+        return [record.experiment for record in records]
 
     def name_experiment(self, record: RunRecord) -> ExperimentRecord:
         """Return a run's experiment with its name, which is empty if it is not recorded.
@@ -259,6 +340,8 @@ class Store(ABC):
     ) -> Sequence[dict[str, Any] | KedroHydraflowError]:
         """Return all metrics (the latest values), params or tags of each run by name, or the error.
 
+        It is a `MalformedValuesError` if some of them are malformed.
+
         Args:
             records: The runs.
             kind: ``metrics``, ``params`` or ``tags``.
@@ -274,8 +357,28 @@ class Store(ABC):
         """
 
 
+class UntrackedStore(Store):
+    """The base class of stores without tracking data: nothing is recorded about their runs."""
+
+    @override
+    def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
+        return [{} for _ in records]
+
+    @override
+    def read_values(self, records: Sequence[RunRecord], kind: str, name: str) -> list[None]:
+        return [None] * len(records)
+
+    @override
+    def read_all(self, records: Sequence[RunRecord], kind: str) -> list[dict[str, float]]:
+        return [{} for _ in records]
+
+    @override
+    def read_histories(self, records: Sequence[RunRecord], name: str) -> list[list[Point]]:
+        return [[] for _ in records]
+
+
 def make_name_filter(experiment_names: ExperimentFilter) -> Callable[[str], bool]:
-    """Return a predicate on experiment names. A glob also matches the name that equals it.
+    """Return a predicate on experiment names. A pattern also matches a name that is equal to it.
 
     Raises:
         OptionError: If the value is not an `ExperimentFilter`.
@@ -323,6 +426,24 @@ def list_patterns(experiment_names: ExperimentFilter) -> Sequence[str]:
 def is_glob(pattern: str) -> bool:
     """Whether a name in ``experiment_names`` has wildcards."""
     return any(wildcard in pattern for wildcard in "*?[")
+
+
+def locate_model(
+    find: Callable[[str, str, str], Place], experiment_id: str, model: ModelRecord
+) -> Place:
+    """Return the artifacts directory of a model by its recorded location.
+
+    Args:
+        find: Locates the directory of a run by the ID of its experiment, its own ID and its
+            recorded location. The folder with the models lies beside the runs.
+        experiment_id: The ID of the experiment.
+        model: The model.
+    """
+    folder, separator, _ = model.location.rpartition(f"/{MODELS_FOLDER}/{model.model_id}")
+    if not separator:
+        return find(experiment_id, model.model_id, model.location).join("artifacts")
+    models = find(experiment_id, MODELS_FOLDER, f"{folder}/{MODELS_FOLDER}")
+    return models.join(model.model_id, "artifacts")
 
 
 def restore_infinity(value: float) -> float:

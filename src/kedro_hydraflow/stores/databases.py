@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DATABASE_FILE = "mlflow.db"
 """MLflow's default name for the database, beside ``mlruns``."""
 
-DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
+_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 """The usual suffixes of SQLite files."""
 
 _MAGIC = b"SQLite format 3\0"
@@ -94,6 +94,11 @@ def may_have_runs(path: str) -> bool:
         return True
 
 
+def has_database_suffix(path: str) -> bool:
+    """Whether a name or path ends as those of SQLite files usually do."""
+    return path.endswith(_SUFFIXES)
+
+
 def is_sqlite_file(path: str) -> bool:
     """Whether a path is a regular file that begins as SQLite files do.
 
@@ -151,7 +156,7 @@ def _may_be_database(entry: os.DirEntry[str]) -> bool:
         return False  # removed in the meantime
     except OSError as exc:
         is_loop = exc.errno == errno.ELOOP  # of symbolic links
-        return not is_loop and entry.name.endswith(DATABASE_SUFFIXES)
+        return not is_loop and has_database_suffix(entry.name)
     return size > 0 and (size % _PAGE_SIZE == 0 or entry.name == DATABASE_FILE)
 
 
@@ -160,7 +165,7 @@ def _has_magic(path: str) -> bool:
     try:
         return is_sqlite_file(path)
     except StorageError as exc:
-        if path.endswith(DATABASE_SUFFIXES):
+        if has_database_suffix(path):
             raise StorageError(
                 f"{exc}; it may be an MLflow database. Make it readable, or give the database to "
                 "read as tracking_dir, or the directory of a file store as tracking_uri"

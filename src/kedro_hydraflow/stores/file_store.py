@@ -36,10 +36,19 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.source import Source, show_location
-from kedro_hydraflow.storage import LocalStorage, Place, list_places, read_parsed, read_parsed_in
+from kedro_hydraflow.storage import (
+    LocalStorage,
+    Place,
+    is_url,
+    list_places,
+    locate,
+    read_parsed,
+    read_parsed_in,
+)
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
     DEFAULT_EXPERIMENT_NAME,
+    MODELS_FOLDER,
     ExperimentFilter,
     Store,
     is_glob,
@@ -48,6 +57,13 @@ from kedro_hydraflow.stores.base import (
 )
 from kedro_hydraflow.stores.job_name import read_job_name, read_job_names
 from kedro_hydraflow.stores.locations import RunLocator, is_recorded_elsewhere
+from kedro_hydraflow.stores.logged_file import (
+    ForeignFileError,
+    is_apple_double,
+    is_logged_name,
+    parse_text,
+    refuse_binary,
+)
 from kedro_hydraflow.stores.meta_file import (
     META_FILE,
     parse_artifact_uri,
@@ -56,26 +72,26 @@ from kedro_hydraflow.stores.meta_file import (
 )
 from kedro_hydraflow.stores.metric_file import parse_latest, parse_points, sort_key
 from kedro_hydraflow.stores.record import (
+    RUN_NAME_TAG,
     ExperimentRecord,
     Experiments,
     Facts,
     FoundRuns,
+    MalformedValuesError,
+    ModelRecord,
     Point,
     RunListing,
     RunNames,
     RunRecord,
     is_deleted,
     is_finished,
-)
-from kedro_hydraflow.stores.run_folder import (
-    get_folder_errors,
-    has_run_meta,
     is_run_id,
-    take_sample,
+    make_run_record,
 )
+from kedro_hydraflow.stores.run_folder import get_folder_errors, has_run_meta, take_sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from kedro_hydraflow.storage import Entry, Location, Storage
 
@@ -270,7 +286,7 @@ class FileStore(Store):
         errors = get_folder_errors([Place(storage, paths[i]) for i in absent])
         for i, error in zip(absent, errors, strict=True):
             facts_of_runs[i] = error or {}  # no error: artifacts of a run that a database tracks
-        return facts_of_runs
+        return self._add_tagged_names(paths, facts_of_runs)
 
     @override
     def get_run_errors(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
@@ -394,6 +410,29 @@ class FileStore(Store):
             self._locator = RunLocator(source, _get_neighbors(self.root))
         return self._locator
 
+    @override
+    def _read_models(self, record: RunRecord) -> list[ModelRecord]:
+        folder = record.experiment.join(MODELS_FOLDER)
+        places = [folder.join(entry.name) for entry in _list_models(folder) if entry.is_dir]
+        models = []
+        for place, meta in zip(places, read_metas(places), strict=True):
+            if isinstance(meta, MetadataError):
+                logger.warning("skipped: %s", meta)
+            elif isinstance(meta, KedroHydraflowError):
+                raise meta
+            elif meta and not is_deleted(meta):
+                models.append(_make_model(place.name, meta))
+        return models
+
+    @override
+    def _locate_model(self, record: RunRecord, model: ModelRecord) -> Place:
+        place = super()._locate_model(record, model)
+        is_recorded_locally = not is_url(model.location) or model.location.startswith("file:")
+        if place.storage.is_remote or not is_recorded_locally or place.is_dir():
+            return place
+        recorded = locate(model.location) if model.location else place
+        return recorded if recorded.is_dir() else place
+
     # Recorded data ---------------------------------------------------------------------------
 
     @override
@@ -411,7 +450,33 @@ class FileStore(Store):
         metas = read_metas([records[i] for i in recalled.unknown], parse_run_meta)
         # {} if there is no file; None, which is not cached, if the file is being written.
         read = [{} if meta is None else meta or None for meta in metas]
-        return recalled.complete(read, self._choose_validators([None] * len(read), read))
+        facts_of_runs = recalled.complete(read, self._choose_validators([None] * len(read), read))
+        return self._add_tagged_names(_get_paths(records), facts_of_runs)
+
+    def _add_tagged_names(self, paths: Sequence[str], facts_of_runs: list[Any]) -> list[Any]:
+        """Return the facts, with the name in `RUN_NAME_TAG` for runs that recorded no other.
+
+        The tag is cached by itself, because it changes without the ``meta.yaml``.
+        """
+        unnamed = [
+            i
+            for i, facts in enumerate(facts_of_runs)
+            if isinstance(facts, dict) and facts and not facts.get("run_name")
+        ]
+        if not unnamed:
+            return facts_of_runs
+        records = [
+            replace(make_run_record(Place(self._storage, paths[i])), facts=facts_of_runs[i])
+            for i in unnamed
+        ]
+        named = [*facts_of_runs]
+        names = self.read_values(records, "tags", RUN_NAME_TAG)
+        for i, name in zip(unnamed, names, strict=True):
+            if isinstance(name, KedroHydraflowError):
+                named[i] = name
+            elif name:
+                named[i] = {**facts_of_runs[i], "run_name": name}
+        return named
 
     def _choose_validators(
         self, validators: Sequence[str | None], facts_of_runs: Iterable[object]
@@ -431,7 +496,7 @@ class FileStore(Store):
         recalled = self._index.recall(key, self._storage, _get_paths(records), relative)
         unread = [records[i] for i in recalled.unknown]
         parsed = read_parsed_in(unread, relative, _get_parse(kind))
-        values = self._retry_as_trees(unread, kind, name, parsed.values)
+        values = self._retry_as_trees(unread, kind, name, _drop_foreign(parsed.values))
         validators = self._choose_validators(parsed.validators, [r.facts for r in unread])
         return _unwrap(recalled.complete(_wrap(values), validators))
 
@@ -452,7 +517,8 @@ class FileStore(Store):
         values = [*values]
         everything = self.read_all([records[i] for i in unreadable], kind)
         for i, of_run in zip(unreadable, everything, strict=True):
-            values[i] = of_run.get(name) if isinstance(of_run, dict) else of_run
+            found = of_run.values if isinstance(of_run, MalformedValuesError) else of_run
+            values[i] = found.get(name) if isinstance(found, dict) else found
         return values
 
     @override
@@ -474,11 +540,16 @@ class FileStore(Store):
         files, failures = self._list_files(records, kind)
         parsed = read_parsed([file for _, _, file in files], _get_parse(kind))
         values: list[dict[str, Any]] = [{} for _ in records]
-        for (i, key, _), value in zip(files, parsed.values, strict=True):
-            if isinstance(value, KedroHydraflowError):
+        malformed: dict[int, list[MetadataError]] = {}
+        for (i, key, _), value in zip(files, _drop_foreign(parsed.values), strict=True):
+            if isinstance(value, MetadataError):
+                malformed.setdefault(i, []).append(value)
+            elif isinstance(value, KedroHydraflowError):
                 failures.setdefault(i, value)
             elif value is not None:
                 values[i][key] = value
+        for i, errors in malformed.items():
+            failures.setdefault(i, _make_malformed_error(values[i], errors))
         return [failures.get(i, of_run) for i, of_run in enumerate(values)]
 
     def _list_files(
@@ -502,7 +573,10 @@ class FileStore(Store):
                 if isinstance(entries, StorageError):
                     failures[i] = entries
                     continue
+                names = {entry.name for entry in entries}
                 for entry in entries:
+                    if not is_logged_name(entry.name) or is_apple_double(entry.name, names):
+                        continue
                     place = folder.join(entry.name)
                     if entry.is_dir:
                         inner.append((i, f"{prefix}{entry.name}/", place))
@@ -519,10 +593,10 @@ class FileStore(Store):
         relative = _get_relative_file("metrics", name)
         if relative is None:
             return [[] for _ in records]
-        parsed = read_parsed_in(records, relative, parse_points)
+        parsed = read_parsed_in(records, relative, refuse_binary(parse_points))
         return [
             sorted(history, key=sort_key) if isinstance(history, list) else history or []
-            for history in parsed.values
+            for history in _drop_foreign(parsed.values)
         ]
 
 
@@ -532,15 +606,18 @@ class ExperimentFolders:
     Args:
         place: The tracking directory.
         index: The cache for the names of experiments.
+        entries: The entries of the tracking directory, if they have been listed.
 
     Raises:
         NotFoundError: If the tracking directory does not exist.
         StorageError: If the tracking directory cannot be listed.
     """
 
-    def __init__(self, place: Place, index: Index = NO_INDEX) -> None:
+    def __init__(
+        self, place: Place, index: Index = NO_INDEX, entries: Sequence[Entry] | None = None
+    ) -> None:
         self.place = place
-        self.entries = place.list()
+        self.entries = place.list() if entries is None else entries
         folders = [
             place.join(entry.name)
             for entry in self.entries
@@ -567,6 +644,32 @@ class ExperimentFolders:
     def read_default(self) -> dict[str, str] | KedroHydraflowError | None:
         """Return the ``meta.yaml`` of "Default", None if there is none, or the error."""
         return None if self.default is None else read_metas([self.default])[0]
+
+
+def _list_models(folder: Place) -> list[Entry]:
+    """Return the entries of a folder with models, none if it does not exist."""
+    try:
+        return folder.list()
+    except NotFoundError:
+        return []
+    except UnreachableError:
+        raise
+    except StorageError:
+        # Web servers do not say whether it is absent.
+        if any(entry.name == MODELS_FOLDER for entry in folder.parent.list()):
+            raise
+        return []
+
+
+def _make_model(model_id: str, meta: Mapping[str, str]) -> ModelRecord:
+    created = meta.get("creation_timestamp", "")
+    return ModelRecord(
+        model_id,
+        meta.get("name", ""),
+        meta.get("source_run_id", ""),
+        int(created) if created.isdecimal() else 0,
+        meta.get("artifact_location", ""),
+    )
 
 
 def _read_experiment_metas(
@@ -662,21 +765,31 @@ def _get_paths(places: Iterable[Place]) -> list[str]:
 
 def _get_relative_file(kind: str, name: str) -> str | None:
     """Return the relative path of a metric, param or tag, None if no file can have the name."""
-    if any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name:
-        return None
-    return f"{kind}/{name}"
+    return f"{kind}/{name}" if is_logged_name(name) else None
 
 
 def _get_parse(kind: str) -> Parse:
     """Return the parser for the files of a kind."""
-    return parse_latest if kind == "metrics" else _decode
+    return refuse_binary(parse_latest) if kind == "metrics" else parse_text
 
 
-def _decode(content: bytes) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as exc:
-        raise MetadataError(f"expected UTF-8 text: {exc}") from exc
+def _drop_foreign(values: Sequence[Any]) -> list[Any]:
+    """Return the values, with None for those of files that MLflow did not write. Log these."""
+    for value in values:
+        if isinstance(value, ForeignFileError):
+            logger.warning("skipped: %s", value)
+    return [None if isinstance(value, ForeignFileError) else value for value in values]
+
+
+def _make_malformed_error(
+    values: dict[str, Any], errors: list[MetadataError]
+) -> MalformedValuesError:
+    first = errors[0]
+    error = MalformedValuesError(str(first))
+    error.__cause__ = first
+    error.values = values
+    error.errors = errors
+    return error
 
 
 def _wrap(values: Iterable[Any]) -> list[Any]:

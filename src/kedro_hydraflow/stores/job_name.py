@@ -23,10 +23,25 @@ if TYPE_CHECKING:
 HYDRA_FILE = ".hydra/hydra.yaml"
 """The file with Hydra's own configuration, relative to the artifacts directory."""
 
+LOG_SUFFIX = ".log"
+"""Hydra's log file is named after the job, with this suffix."""
+
+_INTERPOLATION = re.compile(r"\$\{(?:[^{}]|\{[^{}]*\})*\}")
+"""Matches an interpolation, with at most one inside it."""
+
+_BATCH_SIZE = 512
+"""The number of directories listed at a time, to limit the memory for their listings."""
+
+_MAX_LENGTH = 255
+"""The maximum length of a file name on most filesystems."""
+
 _JOB_NAME = re.compile(
     rb"^  job:[ \t]*\r?\n(?:    .*\n)*?    name:(?P<text>.*(?:\n {5,}.*)*)", re.MULTILINE
 )
 """Matches ``hydra.job.name`` as OmegaConf writes it, 100 times as fast as the YAML parser."""
+
+_USUAL_NAME = re.compile(r" (?P<name>[A-Za-z_][\w-]*)", re.ASCII)
+"""Matches most names, which then need no YAML parser."""
 
 
 def read_job_name(artifacts: Place) -> str:
@@ -47,26 +62,73 @@ def read_job_names(artifacts: Sequence[Place]) -> list[str | KedroHydraflowError
     Args:
         artifacts: The artifacts directories of runs.
     """
-    read = read_parsed_in(artifacts, HYDRA_FILE, _find_name).values
-    names = ["" if name is None else name for name in read]
-    interpolated = [i for i, name in enumerate(names) if isinstance(name, str) and "${" in name]
-    listings = list_places([artifacts[i] for i in interpolated])
-    for i, entries in zip(interpolated, listings, strict=True):
-        if isinstance(entries, UnreachableError):
-            names[i] = entries
-        else:
-            found = [] if isinstance(entries, StorageError) else entries
-            logs = [e.name for e in found if e.name.endswith(".log") and not e.is_dir]
-            names[i] = logs[0].removesuffix(".log") if len(logs) == 1 else ""
-    return names
+    recorded = read_parsed_in(artifacts, HYDRA_FILE, parse_job_name).values
+    return resolve_job_names(artifacts, ["" if name is None else name for name in recorded])
 
 
-def _find_name(content: bytes) -> str:
-    match = _JOB_NAME.search(content)
+def parse_job_name(content: bytes) -> str:
+    """Return the job name in a `HYDRA_FILE`, maybe an interpolation; empty if there is none."""
+    match = _JOB_NAME.search(content, max(content.find(b"\n  job:"), 0))
     if match is None:
         return ""
+    text = match["text"].decode("utf-8", errors="replace")
+    usual = _USUAL_NAME.fullmatch(text)
     try:
-        name = parse_texts(match["text"].decode("utf-8", errors="replace"))
+        name = usual["name"] if usual else parse_texts(text)
     except ConfigError:
         return ""
     return name if isinstance(name, str) and name != "null" else ""
+
+
+def is_interpolated(name: object) -> bool:
+    """Whether a recorded job name is an interpolation. False for errors."""
+    return isinstance(name, str) and "${" in name
+
+
+def resolve_job_names(
+    artifacts: Sequence[Place], recorded: Sequence[str | KedroHydraflowError]
+) -> list[str | KedroHydraflowError]:
+    """Return job names with interpolations resolved: by the name of Hydra's log file.
+
+    A name that cannot be resolved is empty.
+
+    Args:
+        artifacts: The artifacts directories of the runs.
+        recorded: For each run the result of `parse_job_name`, or an error.
+    """
+    names = list(recorded)
+    interpolated = [i for i, name in enumerate(recorded) if is_interpolated(name)]
+    for start in range(0, len(interpolated), _BATCH_SIZE):
+        some = interpolated[start : start + _BATCH_SIZE]
+        listings = list_places([artifacts[i] for i in some])
+        for i, entries in zip(some, listings, strict=True):
+            if isinstance(entries, UnreachableError):
+                names[i] = entries
+            else:
+                found = [] if isinstance(entries, StorageError) else entries
+                files = [entry.name for entry in found if not entry.is_dir]
+                names[i] = _choose_log(str(recorded[i]), files).removesuffix(LOG_SUFFIX)
+    return names
+
+
+def _choose_log(name: str, files: Sequence[str]) -> str:
+    """Return Hydra's log file for an interpolated job name, empty if that is unclear."""
+    logs = [file for file in files if file.endswith(LOG_SUFFIX)]
+    if len(logs) > 1:  # the application may write others
+        parts = _INTERPOLATION.split(name[:_MAX_LENGTH])
+        logs = [log for log in logs if _contains_in_order(log.removesuffix(LOG_SUFFIX), parts)]
+    return logs[0] if len(logs) == 1 else ""
+
+
+def _contains_in_order(text: str, parts: Sequence[str]) -> bool:
+    """Whether text begins with the first part, ends with the last, and has the others between."""
+    first, *others = parts
+    start, end = len(first), len(text) - len(parts[-1])
+    if not text.startswith(first) or not text.endswith(parts[-1]) or start > end:
+        return False
+    for part in others[:-1]:
+        found = text.find(part, start, end)
+        if found < 0:
+            return False
+        start = found + len(part)
+    return True

@@ -1,7 +1,7 @@
 """The ``meta.yaml`` of experiments and runs in MLflow's file store.
 
 ``mlflow/store/tracking/file_store.py`` defines the format. MLflow does not write the file
-atomically: an empty file is being written.
+atomically: an empty file is still being written.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _USUAL_META = re.compile(
     r"experiment_id: (?:'\w+'|\w+)\n"
     r"lifecycle_stage: (?P<lifecycle_stage>\w+)\n"
     r"run_id: \w+\n"
-    r"run_name: (?P<run_name>\w(?:[\w.-]*\w)?)\n"
+    r"run_name: (?P<run_name>(?!(?:null|Null|NULL)\n)\w(?:[\w.-]*\w)?)\n"
     r"(?:run_uuid: \w+\n)?"
     r"source_name: ''\n"
     r"source_type: \d\n"
@@ -45,6 +45,9 @@ _USUAL_META = re.compile(
 
 _USUAL_ARTIFACT_URI = re.compile(rb"artifact_uri: ([\w/.][\w/.:%@+-]*[\w/])\n(?=\w)", re.ASCII)
 """Matches the first line of what MLflow writes for nearly every run."""
+
+_NULL_ENTRY = re.compile(rb"^(\w+):[ \t]*(?:null|Null|NULL|~)?[ \t]*\r?$", re.MULTILINE)
+"""Matches entries without a value. A text that looks like null is quoted."""
 
 _ONLY_OF_RUNS = frozenset({"run_id", "run_uuid", "status"})
 """Entries that only the ``meta.yaml`` of a run has."""
@@ -125,9 +128,13 @@ def parse_run_meta(content: bytes) -> Facts:
     """
     usual = _USUAL_META.fullmatch(content.decode("ascii", "replace"))
     if usual is not None:
-        return usual.groupdict()
+        facts = usual.groupdict()
+        if facts["end_time"] == "null":
+            del facts["end_time"]
+        return facts
     meta = parse_entries(content)
     if not is_run_meta(meta):
         found = ", ".join(list(meta)[:_MAX_SHOWN])
         raise NotARunError(f"expected the entries of a run, such as run_id, found {found}")
-    return {key: meta[key] for key in RECORDED_FACTS if key in meta}
+    unset = {key.decode() for key in _NULL_ENTRY.findall(content)}
+    return {key: meta[key] for key in RECORDED_FACTS if key in meta and key not in unset}

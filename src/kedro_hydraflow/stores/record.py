@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kedro_hydraflow.storage import Place
+from kedro_hydraflow.errors import MetadataError
+from kedro_hydraflow.storage import LocalStorage, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,23 +17,42 @@ if TYPE_CHECKING:
 RECORDED_FACTS = ("end_time", "lifecycle_stage", "run_name", "start_time", "status")
 """The names of the facts that stores record."""
 
+RUN_NAME_TAG = "mlflow.runName"
+"""The tag with a run's name. MLflow before 1.30 recorded the name nowhere else."""
+
+PARENT_TAG = "mlflow.parentRunId"
+"""The tag of a nested run with the ID of its parent."""
+
 LOGGED_KINDS = ("metrics", "params", "tags")
 """The kinds of values that an application logs to MLflow, besides artifacts."""
 
 Facts = dict[str, str]
 """The known facts of a run, by name (`RECORDED_FACTS`). All values are strings. Times are in
-milliseconds since 1970, UTC. The status is a name or a number, depending on the store. Do not
-modify facts: they are shared."""
+milliseconds since 1970, UTC. The status is a name or a number, depending on the store. The name
+is the one that MLflow shows, from `RUN_NAME_TAG` if need be. Do not modify facts: they are
+shared."""
+
+HYDRA_FOLDERS = ("multirun", "outputs")
+"""The folders in which Hydra creates output directories by default, for sweeps and single runs."""
+
+MLFLOW_FOLDERS = frozenset({"mlruns", "mlartifacts"})
+"""The folders in which MLflow creates experiments by default."""
+
+_RUN_ID = re.compile("[0-9a-f]{32}")
 
 _FINISHED = frozenset({"3", "4", "5", "FINISHED", "FAILED", "KILLED"})
 
 
 @dataclass(frozen=True, slots=True)
 class ExperimentRecord(Place):
-    """One experiment: the place of its directory, and its ID and name."""
+    """One experiment: the place of its directory, and its ID and name.
+
+    For Hydra alone, an experiment is the runs in one directory with the same job name.
+    """
 
     experiment_id: str
-    """The ID in MLflow; empty if it is not recorded."""
+    """The ID in MLflow; empty if it is not recorded. For Hydra alone, the ID of the directory: see
+    `find_output_id`."""
 
     experiment_name: str | None = None
     """The name; empty if it is not recorded, None if it has not been read."""
@@ -63,6 +84,36 @@ class RunRecord(Place):
     """The artifacts directory, if `Store.find_artifacts` found it outside the run directory."""
 
 
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """A model that a run logged. MLflow 3 keeps it apart from the artifacts of the run."""
+
+    model_id: str
+    name: str
+    run_id: str
+    created: int
+    """Milliseconds since 1970, UTC."""
+
+    location: str
+    """The recorded location of its artifacts, which is wrong after a copy."""
+
+    def sort_key(self) -> tuple[int, str]:
+        """Return the time of creation, then the ID."""
+        return self.created, self.model_id
+
+
+class MalformedValuesError(MetadataError):
+    """Some of a run's metrics, params or tags are malformed.
+
+    Attributes:
+        values: The others, by name.
+        errors: One for each that is malformed.
+    """
+
+    values: dict[str, Any]
+    errors: list[MetadataError]
+
+
 class Point(NamedTuple):
     """One value of a metric. Points order by step, then timestamp, then value."""
 
@@ -87,6 +138,15 @@ class Experiments:
 
     defaults: list[ExperimentRecord] = field(default_factory=list)
     """The experiment "Default" if it does not match; several if there are workspaces."""
+
+    are_parts: bool = False
+    """Whether experiments with the same name are parts of one, in different directories."""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the experiments that match."""
+        names = [experiment.experiment_name or "" for experiment in self.matching]
+        return list(dict.fromkeys(names)) if self.are_parts else names
 
 
 @dataclass(frozen=True)
@@ -120,13 +180,42 @@ class FoundRuns:
 
 
 def make_run_record(place: Place, experiment: ExperimentRecord | None = None) -> RunRecord:
-    """Return a record with only the directory of a run."""
+    """Return a record with only the directory of a run. Nothing is read.
+
+    The IDs are those of MLflow, or of Hydra alone below ``multirun`` or ``outputs``.
+    """
+    name = place.path.rpartition(place.storage.sep)[2]
+    output_id = None if is_run_id(name) else find_output_id(place)
     if experiment is None:
         parent = place.parent
-        experiment = ExperimentRecord(parent.storage, parent.path, parent.name)
-    name = place.path.rpartition(place.storage.sep)[2]
-    run_id = "" if name == "." else name  # like Path(".").name
+        experiment_id = (output_id or "").rpartition("/")[0] or parent.name
+        experiment = ExperimentRecord(parent.storage, parent.path, experiment_id)
+    run_id = output_id or ("" if name == "." else name)  # like Path(".").name
     return RunRecord(place.storage, place.path, run_id, experiment)
+
+
+def find_output_id(place: Place) -> str | None:
+    """Return the ID of a directory that Hydra created, None if its path has none.
+
+    It is the part of the path from the last directory named ``multirun`` or ``outputs`` on, such
+    as ``multirun/2026-11-25/23-01-50/3``. So it does not depend on the directory that is searched.
+    The path of an MLflow run in such a directory has none.
+    """
+    storage, path = place.storage, place.path
+    if isinstance(storage, LocalStorage):
+        path = storage.get_identity(path)  # absolute
+    parts = path.split(storage.sep)
+    for start in range(len(parts) - 1, -1, -1):
+        if parts[start] in HYDRA_FOLDERS:
+            return "/".join(parts[start:])
+        if parts[start] in MLFLOW_FOLDERS:
+            return None
+    return None
+
+
+def is_run_id(name: str) -> bool:
+    """Whether a name looks like a run ID of MLflow: 32 hexadecimal digits."""
+    return _RUN_ID.fullmatch(name) is not None
 
 
 def is_deleted(facts: object) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.errors import (
@@ -14,12 +13,19 @@ from kedro_hydraflow.errors import (
     StorageError,
 )
 from kedro_hydraflow.storage import Entry, LocalStorage, Place, list_places
+from kedro_hydraflow.stores.base import CONFIG_FILE, HYDRA_FOLDER, SWEEP_FILE
 from kedro_hydraflow.stores.meta_file import META_FILE, is_run_meta, read_metas
+from kedro_hydraflow.stores.record import HYDRA_FOLDERS, is_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_RUN_ID = re.compile("[0-9a-f]{32}")
+_ADVICE = (
+    "To load all runs, pass the directory above them to iter_run_dirs, and the result to Run.load"
+)
+
+_OF_HYDRA = frozenset({SWEEP_FILE, *HYDRA_FOLDERS})
+"""Names of what is above output directories of Hydra."""
 
 _MAX_SHOWN = 10
 """The maximum number of entries shown in an error."""
@@ -37,7 +43,10 @@ def get_folder_errors(places: Sequence[Place]) -> list[KedroHydraflowError | Non
     unsure = []
     for i, (place, entries) in enumerate(zip(places, list_places(places), strict=True)):
         if isinstance(entries, NotFoundError):
-            errors.append(RunNotFoundError(f"there is no run directory {place.url!r}"))
+            if isinstance(place.storage, LocalStorage) and os.path.isfile(place.path):
+                errors.append(_make_file_error(place))
+            else:
+                errors.append(RunNotFoundError(f"there is no run directory {place.url!r}"))
         elif isinstance(entries, StorageError):
             errors.append(entries)
         elif any(entry.name == "artifacts" and entry.is_dir for entry in entries):
@@ -55,25 +64,36 @@ def get_folder_errors(places: Sequence[Place]) -> list[KedroHydraflowError | Non
     return errors
 
 
+def _make_file_error(place: Place) -> NotARunError:
+    return NotARunError(f"{place.url} is not a run directory, but a file")
+
+
 def _make_error(place: Place, entries: Sequence[Entry]) -> NotARunError:
     names = ", ".join(entry.name for entry in entries[:_MAX_SHOWN])
     return NotARunError(
-        f"{place.url} is not a run directory: expected a directory 'artifacts' or a {META_FILE} "
-        f"with a run_id, found {names or 'nothing'}"
+        f"{place.url} is not a run directory: expected a directory 'artifacts', a {META_FILE} "
+        f"with a run_id, or {CONFIG_FILE}, found {names or 'nothing'}"
     )
 
 
 def check_not_above(place: Place) -> None:
     """Raise NotARunError if runs are below the directory, one or two levels down."""
+    if isinstance(place.storage, LocalStorage) and os.path.isfile(place.path):
+        raise _make_file_error(place)
     entries = place.list()
     listings = list_places([place.join(entry.name) for entry in entries if entry.is_dir])
     inner = [entry for some in listings if isinstance(some, list) for entry in some]
-    has_metas = any(entry.name == META_FILE for entry in inner)
-    if has_metas or any(entry.is_dir and is_run_id(entry.name) for entry in [*entries, *inner]):
+    names = {entry.name for entry in inner}
+    here = {place.name, *(entry.name for entry in entries)}
+    if not names.isdisjoint({SWEEP_FILE, HYDRA_FOLDER}) or not here.isdisjoint(_OF_HYDRA):
+        raise NotARunError(
+            f"{place.url} is not a run directory, but one with output directories of Hydra below "
+            f"it. {_ADVICE}"
+        )
+    if META_FILE in names or any(e.is_dir and is_run_id(e.name) for e in [*entries, *inner]):
         raise NotARunError(
             f"{place.url} is not a run directory, but one with runs below it: expected "
-            "<tracking directory>/<experiment_id>/<run_id>. To load all runs, pass the tracking "
-            "directory to iter_run_dirs, and the result to Run.load"
+            f"<tracking directory>/<experiment_id>/<run_id>. {_ADVICE}"
         )
 
 
@@ -93,8 +113,3 @@ def has_run_meta(run_dirs: Sequence[Place]) -> bool:
     """Whether any of the runs has a ``meta.yaml``, even one that cannot be read."""
     metas = read_metas(run_dirs)
     return any(isinstance(m, Exception) or (m is not None and is_run_meta(m)) for m in metas)
-
-
-def is_run_id(name: str) -> bool:
-    """Whether a name looks like a run ID of MLflow: 32 hexadecimal digits."""
-    return _RUN_ID.fullmatch(name) is not None

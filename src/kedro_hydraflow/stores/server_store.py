@@ -38,6 +38,7 @@ from kedro_hydraflow.stores.base import (
     SAMPLE_SIZE,
     ExperimentFilter,
     Store,
+    locate_model,
     make_experiment_filter,
     restore_infinity,
 )
@@ -46,10 +47,12 @@ from kedro_hydraflow.stores.metric_file import sort_key
 from kedro_hydraflow.stores.record import (
     LOGGED_KINDS,
     RECORDED_FACTS,
+    RUN_NAME_TAG,
     ExperimentRecord,
     Experiments,
     Facts,
     FoundRuns,
+    ModelRecord,
     Point,
     RunListing,
     RunNames,
@@ -205,6 +208,35 @@ class ServerStore(Store):
         )
 
     @override
+    def _read_models(self, record: RunRecord) -> list[ModelRecord]:
+        experiment_id = record.experiment.experiment_id
+        with self._client("list the models") as client:
+            if not hasattr(client, "search_logged_models"):  # before MLflow 3
+                return []
+            try:
+                found = list(
+                    _iter_pages(client.search_logged_models, experiment_ids=[experiment_id])
+                )
+            except Exception as exc:
+                if _get_status(exc) == 404:  # a server before MLflow 3
+                    return []
+                raise
+        return [
+            ModelRecord(
+                model.model_id,
+                model.name,
+                model.source_run_id or "",
+                model.creation_timestamp,
+                model.artifact_location,
+            )
+            for model in found
+        ]
+
+    @override
+    def _locate_model(self, record: RunRecord, model: ModelRecord) -> Place:
+        return locate_model(self._locator.find, record.experiment.experiment_id, model)
+
+    @override
     def _read_experiment_name(self, record: RunRecord) -> str:
         experiment_id = record.experiment.experiment_id
         with self._client(f"read the experiment {experiment_id}") as client:
@@ -317,7 +349,7 @@ class ServerStore(Store):
             ) from self._get_cause(exc)
 
     def _check_server(self) -> None:
-        """Raise unless an MLflow server answers and grants access."""
+        """Raise an error unless an MLflow server answers and grants access."""
         from mlflow.utils.credentials import get_default_host_creds
         from mlflow.utils.rest_utils import http_request
 
@@ -396,8 +428,7 @@ class ServerStore(Store):
             )
 
     def _make_error(self, action: str, exc: Exception) -> StorageError:
-        get_status = getattr(exc, "get_http_status_code", None)
-        status = get_status() if get_status else 0
+        status = _get_status(exc)
         if status in (401, 403):
             return self._make_denial(status)
         kind = UnreachableError if status == 429 or status >= 500 else StorageError
@@ -464,6 +495,12 @@ def _iter_pages(
             return
 
 
+def _get_status(exc: Exception) -> int:
+    """Return the HTTP status of an exception of MLflow, 0 if it has none."""
+    get_status = getattr(exc, "get_http_status_code", None)
+    return get_status() if get_status else 0
+
+
 def _map_in_threads(function: Callable[[A], T], items: Iterable[A]) -> list[T]:
     with ThreadPoolExecutor(_THREADS) as threads:
         try:
@@ -475,8 +512,9 @@ def _map_in_threads(function: Callable[[A], T], items: Iterable[A]) -> list[T]:
 
 def _make_facts(run: Any) -> Facts:
     """Return the facts in MLflow's object for a run."""
-    facts = ((name, getattr(run.info, name)) for name in RECORDED_FACTS)
-    return {name: str(value) for name, value in facts if value is not None}
+    facts = {name: getattr(run.info, name, None) for name in RECORDED_FACTS}
+    facts["run_name"] = facts["run_name"] or run.data.tags.get(RUN_NAME_TAG)
+    return {name: str(value) for name, value in facts.items() if value is not None}
 
 
 def _get_logged(run: Any) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,8 @@
 - ``runs(run_uuid, name, status, start_time, end_time, lifecycle_stage, artifact_uri,
   experiment_id)``;
 - ``params`` and ``tags(key, value, run_uuid)``;
+- ``logged_models(model_id, experiment_id, name, source_run_id, artifact_location,
+  creation_timestamp_ms, lifecycle_stage)``, since MLflow 3;
 - ``metrics`` and ``latest_metrics(key, value, timestamp, step, is_nan, run_uuid)``. NaN is
   stored as 0 with ``is_nan``, infinity as the largest float.
 
@@ -18,28 +20,36 @@ import json
 import math
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from typing_extensions import override
 
-from kedro_hydraflow.errors import NotFoundError, StorageError, TrackingDirectoryError
+from kedro_hydraflow.errors import (
+    GitLfsError,
+    NotFoundError,
+    StorageError,
+    TrackingDirectoryError,
+)
 from kedro_hydraflow.source import Source
-from kedro_hydraflow.storage import LocalStorage, locate
+from kedro_hydraflow.storage import LocalStorage, check_downloaded, locate
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
     ExperimentFilter,
     Store,
+    locate_model,
     make_experiment_filter,
     restore_infinity,
 )
 from kedro_hydraflow.stores.locations import RunLocator
 from kedro_hydraflow.stores.record import (
+    RUN_NAME_TAG,
     ExperimentRecord,
     Experiments,
     Facts,
     FoundRuns,
+    ModelRecord,
     Point,
     RunListing,
     RunNames,
@@ -51,6 +61,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from kedro_hydraflow.errors import KedroHydraflowError
+    from kedro_hydraflow.storage import Place
 
 _TIMEOUT = 60.0
 """Seconds to wait for a lock. MLflow's transactions take milliseconds."""
@@ -58,7 +69,12 @@ _TIMEOUT = 60.0
 _BATCH_SIZE = 2000
 """The maximum number of runs per query. A query blocks writers, and MLflow waits only seconds."""
 
-_FACTS = "status, name, start_time, end_time, lifecycle_stage"
+_RUN_NAME = (
+    "COALESCE(NULLIF(name, ''), (SELECT value FROM tags "
+    f"WHERE tags.run_uuid = runs.run_uuid AND key = '{RUN_NAME_TAG}'))"
+)
+
+_FACTS = f"status, {_RUN_NAME}, start_time, end_time, lifecycle_stage"
 _FACT_NAMES = ("status", "run_name", "start_time", "end_time", "lifecycle_stage")
 """The columns of facts in ``runs``, and the names of the facts."""
 
@@ -185,6 +201,23 @@ class SqliteStore(Store):
         return FoundRuns(records, [])
 
     @override
+    def _read_models(self, record: RunRecord) -> list[ModelRecord]:
+        # MLflow before 3 has no such table.
+        if not self._query("SELECT 1 FROM sqlite_master WHERE name = 'logged_models'"):
+            return []
+        select = (
+            "SELECT model_id, name, source_run_id, creation_timestamp_ms, artifact_location "
+            "FROM logged_models WHERE lifecycle_stage IS NOT 'deleted' "
+            "AND source_run_id IS NOT NULL "
+            "AND experiment_id = (SELECT experiment_id FROM runs WHERE run_uuid = ?)"
+        )
+        return [ModelRecord(*row) for row in self._query(select, record.run_id)]
+
+    @override
+    def _locate_model(self, record: RunRecord, model: ModelRecord) -> Place:
+        return locate_model(self._locator.find, record.experiment.experiment_id, model)
+
+    @override
     def _read_experiment_name(self, record: RunRecord) -> str:
         select = (
             "SELECT e.name FROM experiments AS e JOIN runs USING (experiment_id) WHERE run_uuid = ?"
@@ -261,7 +294,8 @@ class SqliteStore(Store):
             ) from exc
         except sqlite3.DatabaseError as exc:
             raise TrackingDirectoryError(
-                f"cannot read {self._path} as an MLflow database: {exc}"
+                f"cannot read {self._path} as an MLflow database: "
+                f"{_explain_format(exc, self._path)}"
             ) from exc
 
 
@@ -302,6 +336,16 @@ def _explain(exc: sqlite3.OperationalError, path: str) -> str:
             f"{exc}: the program that wrote {journal} is still running or was interrupted; open "
             "the database once with MLflow or sqlite3, with write permission for the directory"
         )
+    return str(exc)
+
+
+def _explain_format(exc: sqlite3.DatabaseError, path: str) -> str:
+    """Return the kind of a file that is no database, if it is known, or the message of SQLite."""
+    with suppress(OSError), open(path, "rb") as file:
+        try:
+            check_downloaded(file.read(100))
+        except GitLfsError as pointer:
+            return str(pointer)
     return str(exc)
 
 

@@ -1,0 +1,312 @@
+"""The file of the index: an SQLite database of JSON blocks.
+
+A block has up to 2,000 runs of one folder, because that is read faster than a row for each run.
+Unlike a pickle, JSON cannot hold code. Entries that would not survive a round trip are left out:
+those with bytes, paths, or keys that are not text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zlib
+from contextlib import closing
+from hashlib import blake2b
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Collection, Iterator, Mapping
+
+Facts = dict[str, Any]
+"""What is remembered of a run: a configuration, or what ``meta.yaml`` says."""
+
+Entries = dict[str, tuple[str, Facts]]
+"""The validators and facts of the runs of one folder, by the runs' names."""
+
+FILE_NAME = "kedro-hydraflow-index-1.sqlite"
+"""The number is the version of the content: each version has its own file."""
+
+MAX_DAYS = 90
+"""The maximum age. An older file is emptied."""
+
+MAX_BYTES = 500 * 10**6
+"""The maximum size. A larger file is emptied, at most once a day."""
+
+BLOCK_SIZE = 2000
+"""How many runs a block has at most. One block at a time is in memory."""
+
+TIMEOUT = 1.0
+"""Seconds to wait for another process. Reading the runs again does not take much longer."""
+
+_APPLICATION_ID = 0x6B686678
+"""What marks an SQLite file as this index."""
+
+_SCHEMA = """
+    CREATE TABLE blocks (
+        id INTEGER PRIMARY KEY, folder INTEGER, first TEXT, last TEXT,
+        runs INTEGER, checksum INTEGER, json BLOB
+    );
+    CREATE INDEX blocks_of_folder ON blocks (folder, last);
+"""
+
+
+class IndexFile:
+    """Entries of runs by folder and name, in a file that is open only while it is used.
+
+    Its methods raise whatever SQLite, files and JSON raise.
+
+    Args:
+        path: The file, which is created when something is written.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def read(self, folders: Mapping[str, Collection[str]]) -> Iterator[tuple[str, Entries]]:
+        """Yield folders and entries in them, the latest last.
+
+        Args:
+            folders: Names of runs by folder, at least one in each.
+
+        Yields:
+            The folder of a block that may hold some of the runs, and all entries of the block.
+        """
+        if not os.path.exists(self.path):
+            return
+        with closing(_connect(self.path)) as connection:
+            if _is_outdated(connection):
+                return
+            for folder, names in folders.items():
+                for entries in _read_blocks(connection, _number(folder), names):
+                    yield folder, entries
+
+    def write(self, folders: Mapping[str, Entries]) -> None:
+        """Add entries, by folder: all of them or, if that fails, none."""
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        # Readable by this user only: the entries may come from files that others cannot read.
+        os.close(os.open(self.path, os.O_RDONLY | os.O_CREAT, 0o600))
+        with closing(_connect(self.path)) as connection:  # which rolls back after an error
+            connection.execute("BEGIN IMMEDIATE")
+            if _make_room(connection):
+                for folder, entries in folders.items():
+                    _write_blocks(connection, _number(folder), entries)
+            connection.execute("COMMIT")
+
+
+def _number(folder: str) -> int:
+    """Return a number for a folder: a 64-bit hash, which fits SQLite's integers."""
+    digest = blake2b(folder.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+# The database ------------------------------------------------------------------------------
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    """Open the file, with tables if it is empty."""
+    import sqlite3  # here, because many loads do not use an index
+
+    connection = sqlite3.connect(path, timeout=TIMEOUT, isolation_level=None)
+    try:
+        # There is no write-ahead log, which does not work on network folders. And nothing waits
+        # for the disk, because checksums show what a power failure left behind.
+        connection.execute("PRAGMA synchronous = OFF")
+        if _get(connection, "application_id") != _APPLICATION_ID:
+            connection.execute("BEGIN IMMEDIATE")
+            if _get(connection, "application_id") != _APPLICATION_ID:  # no process was faster
+                _make_tables(connection)
+            connection.execute("COMMIT")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    if _get(connection, "schema_version") != 0:
+        import sqlite3
+
+        raise sqlite3.DatabaseError("it is the database of another program")
+    for statement in _SCHEMA.split(";"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {_today()}")
+
+
+def _get(connection: sqlite3.Connection, pragma: str) -> int:
+    return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+
+def _today() -> int:
+    return int(time.time() // 86_400)
+
+
+def _is_outdated(connection: sqlite3.Connection) -> bool:
+    return abs(_today() - _get(connection, "user_version")) > MAX_DAYS
+
+
+def _make_room(connection: sqlite3.Connection) -> bool:
+    """Empty the database if that is due; return whether there is room."""
+    pages = _get(connection, "page_count") - _get(connection, "freelist_count")
+    is_full = pages * _get(connection, "page_size") > MAX_BYTES
+    if _is_outdated(connection) or (is_full and _get(connection, "user_version") != _today()):
+        connection.execute("DELETE FROM blocks")
+        connection.execute(f"PRAGMA user_version = {_today()}")
+        return True
+    return not is_full
+
+
+def _read_blocks(
+    connection: sqlite3.Connection, folder: int, names: Collection[str]
+) -> Iterator[Entries]:
+    """Yield the entries of each block in which runs may be, the latest last."""
+    rows = connection.execute(
+        "SELECT checksum, json FROM blocks WHERE folder = ? AND last >= ? AND first <= ?"
+        " ORDER BY id",
+        (folder, min(names), max(names)),
+    )
+    for checksum, text in rows:
+        if checksum == _checksum(folder, text):
+            yield _decode(text)
+
+
+def _write_blocks(connection: sqlite3.Connection, folder: int, entries: Entries) -> None:
+    """Add entries of a folder, merged with blocks that are not larger.
+
+    In this way, small blocks grow into large ones, and adding a few runs does not rewrite the
+    large ones. An outdated entry stays in a large block until most of the block is outdated.
+    """
+    old: Entries = {}
+    for number in sorted(_find_blocks_to_merge(connection, folder, entries)):
+        (row,) = connection.execute("SELECT checksum, json FROM blocks WHERE id = ?", (number,))
+        if row[0] == _checksum(folder, row[1]):
+            old |= _decode(row[1])
+        connection.execute("DELETE FROM blocks WHERE id = ?", (number,))
+    _share(old, entries)
+    entries = old | entries
+    names = sorted(entries)
+    for start in range(0, len(names), BLOCK_SIZE):
+        some = names[start : start + BLOCK_SIZE]
+        text = _encode({name: entries[name] for name in some})
+        row = (folder, some[0], some[-1], len(some), _checksum(folder, text), text)
+        connection.execute("INSERT INTO blocks VALUES (NULL, ?, ?, ?, ?, ?, ?)", row)
+
+
+def _find_blocks_to_merge(
+    connection: sqlite3.Connection, folder: int, entries: Entries
+) -> list[int]:
+    """Return the blocks that are written again with new entries: the small ones, or all."""
+    blocks = connection.execute(
+        "SELECT id, runs FROM blocks WHERE folder = ?"
+        " AND (runs < ? OR (last >= ? AND first <= ?)) ORDER BY runs",
+        (folder, BLOCK_SIZE // 2, min(entries), max(entries)),
+    ).fetchall()
+    if sum(runs for _, runs in blocks) <= 2 * len(entries):
+        return [number for number, _ in blocks]
+    merged = []
+    total = len(entries)
+    for number, runs in blocks:
+        if runs <= total and runs < BLOCK_SIZE // 2:
+            merged.append(number)
+            total += runs
+    return merged
+
+
+def _share(old: Entries, new: Entries) -> None:
+    """Replace mappings and lists in old entries by equal ones of other entries."""
+    if not old:
+        return
+    first: dict[str, Any] = {}
+    for _, facts in chain(new.values(), old.values()):
+        for value in facts.values():
+            if type(value) in _CONTAINERS:
+                first.setdefault(repr(value), value)
+    for _, facts in old.values():
+        facts.update({k: first[repr(v)] for k, v in facts.items() if type(v) in _CONTAINERS})
+
+
+def _checksum(folder: int, text: bytes) -> int:
+    return zlib.crc32(text, folder & 0xFFFFFFFF)
+
+
+# A block as JSON ---------------------------------------------------------------------------
+#
+# It is [shapes, parts, runs]. Parts are the mappings and lists, each one once however many runs
+# share it. A run is [name, validator, number of its shape, *values], with the number of a part in
+# place of a mapping or list. A shape maps the run's keys to whether their values are parts.
+
+_TEXT = frozenset({str})
+_CONTAINERS = (dict, list)
+_KINDS = frozenset({str, int, float, bool, type(None), *_CONTAINERS})
+"""The types that JSON gives back."""
+
+
+def _decode(text: bytes) -> Entries:
+    shapes, parts, runs = json.loads(text)
+    all_keys = [(list(shape), [key for key in shape if shape[key]]) for shape in shapes]
+    entries = {}
+    for name, validator, shape, *values in runs:
+        keys, keys_of_parts = all_keys[shape]
+        facts = dict(zip(keys, values, strict=True))
+        for key in keys_of_parts:
+            facts[key] = parts[facts[key]]
+        entries[name] = validator, facts
+    return entries
+
+
+def _encode(entries: Entries) -> bytes:
+    """Return the JSON text of a block, without entries that JSON would not give back."""
+    text = _try_encode(entries)
+    if text is None:
+        singly = {name: _try_encode({name: entry}) for name, entry in entries.items()}
+        text = _try_encode({name: entries[name] for name in entries if singly[name] is not None})
+    return text or b""
+
+
+def _try_encode(entries: Entries) -> bytes | None:
+    """Return the JSON text of a block, None if JSON would not give back all of it."""
+    shapes: dict[Any, tuple[int, list[int]]] = {}
+    parts: list[Any] = []
+    numbers: dict[int, int] = {}
+    runs = []
+    for name, (validator, facts) in entries.items():
+        values = facts.values()
+        shape = tuple(facts), tuple(map(type, values))
+        if shape not in shapes:
+            positions = [i for i, kind in enumerate(shape[1], 3) if kind in _CONTAINERS]
+            shapes[shape] = len(shapes), positions
+        number, positions = shapes[shape]
+        run = [name, validator, number, *values]
+        for i in positions:
+            part = run[i]
+            run[i] = numbers.setdefault(id(part), len(parts))  # `facts` keeps it alive
+            if run[i] == len(parts):
+                parts.append(part)
+        runs.append(run)
+    if not all(_TEXT.issuperset(map(type, keys)) and _KINDS.issuperset(t) for keys, t in shapes):
+        return None
+    marked = [dict(zip(keys, map(_CONTAINERS.__contains__, t), strict=True)) for keys, t in shapes]
+    try:
+        return _to_json([marked, parts, runs]).encode() if _is_exact(parts) else None
+    except ValueError:  # half a surrogate pair, or an integer of 5,000 digits
+        return None
+
+
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+def _is_exact(containers: list[Any]) -> bool:
+    """Whether JSON gives back mappings and lists; checked level by level, which is fast."""
+    while containers:
+        mappings = [value for value in containers if type(value) is dict]
+        lists = [value for value in containers if type(value) is list]
+        values = [*chain.from_iterable(map(dict.values, mappings)), *chain.from_iterable(lists)]
+        if not _TEXT.issuperset(map(type, chain.from_iterable(mappings))):
+            return False
+        if not _KINDS.issuperset(map(type, values)):
+            return False
+        containers = [value for value in values if type(value) in _CONTAINERS]
+    return True

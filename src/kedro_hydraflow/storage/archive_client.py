@@ -1,0 +1,265 @@
+"""A client for zip and tar archives, whatever program packed them.
+
+fsspec's own filesystems miss members whose names begin with ``./`` or have backslashes, and go by
+the archive's name for the compression. Only the file itself is opened with fsspec.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import tarfile
+import tempfile
+import weakref
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+from typing_extensions import override
+
+from kedro_hydraflow.errors import describe
+from kedro_hydraflow.redaction import redact_url
+from kedro_hydraflow.storage.base import Entry, check_downloaded
+from kedro_hydraflow.storage.fsspec_client import tune
+from kedro_hydraflow.storage.remote import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from upath import UPath
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+_MAX_DEPTH = 200
+"""The maximum number of names in the path of a member."""
+
+_COMPRESSIONS = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bz2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+}
+"""The first bytes of compressed files, and fsspec's names of the compressions."""
+
+_ERRORS_OF_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error)
+
+
+class ArchiveClient(Client):
+    """A client for an archive, which is opened and indexed here."""
+
+    concurrency = 1  # all members are read through one file
+
+    def __init__(self, root: UPath) -> None:
+        import fsspec
+
+        options = tune(root.protocol, root.storage_options)
+        target_options = options.get("target_options") or {}
+        opened = fsspec.open(
+            options["fo"], "rb", protocol=options.get("target_protocol"), **target_options
+        )
+        self._threads = ThreadPoolExecutor(1)
+        with ExitStack() as files:
+            file: IO[bytes] = files.enter_context(opened)
+            check_downloaded(file.read(100))
+            file.seek(0)
+            self._archive = (
+                _ZipArchive(file) if root.protocol == "zip" else _TarArchive(file, files)
+            )
+            weakref.finalize(self, files.pop_all().close)
+        if self._archive.left_out:
+            logger.warning(
+                "%s: skipped %d members with names that lead out of the archive or are too long, "
+                "such as %r",
+                redact_url(str(root)),
+                len(self._archive.left_out),
+                self._archive.left_out[0][:200],
+            )
+
+    async def _call(self, function: Callable[..., T], *args: str) -> T:
+        call = partial(function, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    @override
+    async def list_dir(self, path: str) -> list[Entry]:
+        return self._archive.list_dir(path)
+
+    @override
+    async def read(self, path: str) -> bytes:
+        return await self._call(self._archive.read, path)
+
+    @override
+    async def fetch(self, path: str, target: str) -> None:
+        await self._call(self._archive.fetch, path, target)
+
+
+class _Archive(ABC):
+    """An archive, indexed by the paths of its members."""
+
+    def __init__(self) -> None:
+        self.left_out: list[str] = []
+        """The names of the members that no path can name."""
+        self._files: dict[str, Any] = {}
+        self._folders: dict[str, dict[str, Entry]] = {"": {}}
+
+    def add(self, name: str, member: Any, entry: Entry) -> None:
+        """Add a member. Archives need not have members for folders."""
+        path = _to_path(name)
+        if path is None:
+            self.left_out.append(name)
+        elif entry.is_dir:
+            self._add_folder(path)
+        elif path and path not in self._folders:
+            folder, _, name = path.rpartition("/")
+            self._add_folder(folder)
+            self._folders[folder][name] = entry._replace(name=name)
+            self._files[path] = member
+
+    def _add_folder(self, path: str) -> None:
+        added = []
+        while path not in self._folders:
+            self._folders[path] = {}
+            added.append(path)
+            path = path.rpartition("/")[0]
+        for folder in added:
+            parent, _, name = folder.rpartition("/")
+            self._folders[parent][name] = Entry(name, is_dir=True)
+            self._files.pop(folder, None)
+
+    def list_dir(self, path: str) -> list[Entry]:
+        """Return the entries of a folder."""
+        entries = self._folders.get(_to_path(path) or "")
+        if entries is None or _to_path(path) is None:
+            raise FileNotFoundError(path)
+        return list(entries.values())
+
+    def read(self, path: str) -> bytes:
+        """Return the content of a file."""
+        with self._open(path) as file:
+            return file.read()
+
+    def fetch(self, path: str, target: str) -> None:
+        """Copy a file to a local path."""
+        with self._open(path) as file, open(target, "wb") as copy:
+            shutil.copyfileobj(file, copy)
+
+    @contextmanager
+    def _open(self, path: str) -> Iterator[IO[bytes]]:
+        member = self._files.get(_to_path(path) or "")
+        if member is None:
+            raise FileNotFoundError(path)
+        with _explaining_damage("the member is damaged"), self._open_member(member) as file:
+            yield file
+
+    @abstractmethod
+    def _open_member(self, member: Any) -> IO[bytes]:
+        """Open a member for reading."""
+
+
+class _ZipArchive(_Archive):
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
+        try:
+            self._zip = zipfile.ZipFile(file)
+        except zipfile.BadZipFile as exc:
+            hint = "; for a tar archive, give tar://" if _is_tar(file) else ""
+            raise OSError(f"it is damaged or not a zip archive ({exc}){hint}") from None
+        for info in self._zip.infolist():
+            validator = f"{info.CRC} {info.date_time} {info.file_size}"
+            is_dir = info.filename.endswith(("/", "\\"))
+            self.add(
+                info.filename, info, Entry("", is_dir, size=info.file_size, validator=validator)
+            )
+
+    @override
+    def _open_member(self, member: zipfile.ZipInfo) -> IO[bytes]:
+        return self._zip.open(member)
+
+
+class _TarArchive(_Archive):
+    """A tar archive, of which a compressed one is decompressed into a temporary file.
+
+    Members are read in any order, and going back in a compressed file takes all of it anew.
+    """
+
+    def __init__(self, file: IO[bytes], files: ExitStack) -> None:
+        super().__init__()
+        if file.read(4) == b"PK\3\4":
+            raise OSError("it is a zip archive, not a tar archive: give zip://")
+        file.seek(0)
+        with _explaining_damage("it is damaged or not a tar archive"):
+            compression = _find_compression(file)
+            if compression is None:
+                plain = file
+            else:
+                plain = files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - closed there
+                _decompress(file, compression, plain)
+            self._tar = tarfile.TarFile(fileobj=plain)
+            for info in self._tar:
+                validator = f"{info.mtime} {info.size}"
+                if info.isfile() or info.isdir() or info.issym() or info.islnk():
+                    size = info.size if info.isfile() else None
+                    entry = Entry("", info.isdir(), size=size, validator=validator)
+                    self.add(info.name, info, entry)
+            plain.seek(self._tar.offset)  # where tarfile stopped, at zeros or anything else
+            if plain.read(tarfile.BLOCKSIZE).strip(b"\0"):
+                raise EOFError("it does not end as tar archives do")
+
+    @override
+    def _open_member(self, member: tarfile.TarInfo) -> IO[bytes]:
+        try:
+            file = self._tar.extractfile(member)
+        except KeyError:
+            file = None
+        if file is None:  # a link to nothing, or to a folder
+            raise FileNotFoundError(member.name)
+        return file
+
+
+def _to_path(name: str) -> str | None:
+    """Return the path that the name of a member stands for, None if it has none."""
+    names = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    return None if ".." in names or len(names) > _MAX_DEPTH else "/".join(names)
+
+
+def _find_compression(file: IO[bytes]) -> str | None:
+    """Return fsspec's name of the compression of a file, None for none."""
+    start = file.read(8)
+    file.seek(0)
+    return next((name for magic, name in _COMPRESSIONS.items() if start.startswith(magic)), None)
+
+
+def _decompress(file: IO[bytes], compression: str, target: IO[bytes]) -> None:
+    from fsspec.compression import compr
+
+    if compression not in compr:
+        raise OSError(
+            f"it is compressed with {compression}, which this Python cannot read: decompress it"
+        )
+    with compr[compression](file, mode="rb") as stream:
+        shutil.copyfileobj(stream, target)
+    target.seek(0)
+
+
+def _is_tar(file: IO[bytes]) -> bool:
+    file.seek(0)
+    start = file.read(265)
+    return start[257:262] == b"ustar" or any(start.startswith(magic) for magic in _COMPRESSIONS)
+
+
+@contextmanager
+def _explaining_damage(message: str) -> Iterator[None]:
+    """Raise OSError for damage. Its usual errors would be taken for those of a connection."""
+    try:
+        yield
+    except Exception as exc:
+        if isinstance(exc, _ERRORS_OF_DAMAGE) or type(exc).__name__ == "LZMAError":
+            raise OSError(f"{message} ({describe(exc)})") from None
+        raise
