@@ -82,6 +82,14 @@ def find_databases_of(run_ids: Sequence[str], directories: Iterable[str]) -> dic
     return owners
 
 
+def may_have_database(directory: str) -> bool:
+    """Whether a directory has SQLite files, or cannot be searched for them."""
+    try:
+        return bool(_list_candidates(directory))
+    except StorageError:
+        return True
+
+
 def may_have_runs(path: str) -> bool:
     """Whether a file is a database with runs, or one that cannot be read."""
     if not os.path.isfile(path) or os.path.getsize(path) == 0:

@@ -28,6 +28,7 @@ from kedro_hydraflow.stores.databases import (
     find_databases_of,
     has_database_suffix,
     is_sqlite_file,
+    may_have_database,
     may_have_runs,
 )
 from kedro_hydraflow.stores.file_store import ExperimentFolders, FileStore
@@ -229,12 +230,19 @@ def _group_by_root(
 
 
 def _find_in_databases(root: Place, records: Sequence[RunRecord]) -> dict[str, SqliteStore]:
-    """Return the databases that have runs without a ``meta.yaml``, by run ID."""
+    """Return the databases that have runs of one experiment without a ``meta.yaml``, by run ID."""
     if not isinstance(root.storage, LocalStorage):
         return {}
-    files = [_get_local(record.join(META_FILE)) for record in records]
-    run_ids = [r.run_id for r, f in zip(records, files, strict=True) if not os.path.exists(f)]
-    return find_databases_of(run_ids, _get_neighborhood(root)) if run_ids else {}
+    directories = _get_neighborhood(root)
+    if len(records) > 1 and not any(map(may_have_database, directories)):
+        return {}  # without a look at each run
+    folder = _get_local(records[0].experiment)
+    run_ids = [
+        record.run_id
+        for record in records
+        if not os.path.exists(os.path.join(folder, record.name, META_FILE))
+    ]
+    return find_databases_of(run_ids, directories) if run_ids else {}
 
 
 def _get_neighborhood(root: Place) -> list[str]:
