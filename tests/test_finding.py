@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +16,12 @@ from kedro_hydraflow import (
     iter_artifacts_dirs,
     iter_experiment_dirs,
     iter_run_dirs,
+    iter_runs,
 )
 from kedro_hydraflow.errors import NotFoundError, OptionError, RunLoadError, TrackingDirectoryError
 from kedro_hydraflow.finding import Search, find_first_runs, find_runs, report
 from kedro_hydraflow.source import Source
-from tests.conftest import SWEEP_NAMES, TrackingDir, WebServer, write
+from tests.conftest import SWEEP_NAMES, Database, TrackingDir, WebServer, write
 
 # The same on every kind of storage ------------------------------------------------------
 
@@ -31,7 +33,7 @@ from tests.conftest import SWEEP_NAMES, TrackingDir, WebServer, write
         ("train_*", SWEEP_NAMES[1:]),
         (["eval_*", "train_digits_v1"], SWEEP_NAMES[:2]),
         (lambda name: name.endswith("v2"), SWEEP_NAMES[2:]),
-        ("nothing", []),
+        ("nothing*", []),
     ],
 )
 def test_filters_and_iterators_agree(
@@ -190,3 +192,262 @@ def test_nothing_is_reported_where_nothing_failed(caplog: pytest.LogCaptureFixtu
     report([], 3, "raise")
     report([], 3, "warn")
     assert caplog.messages == []
+
+
+# Experiment names --------------------------------------------------------------------------
+
+READERS: dict[str, Callable[..., Any]] = {
+    "run dirs": lambda *args, **options: list(iter_run_dirs(*args, **options)),
+    "experiment dirs": lambda *args, **options: list(iter_experiment_dirs(*args, **options)),
+    "artifacts dirs": lambda *args, **options: list(iter_artifacts_dirs(*args, **options)),
+    "artifact paths": lambda location, names, **options: list(
+        iter_artifact_paths(location, "x", names, **options)
+    ),
+    "runs": lambda *args, **options: list(iter_runs(*args, **options)),
+    "load": lambda *args, **options: Run.load(iter_run_dirs(*args, **options)),
+    "a few": lambda location, names, **options: find_first_runs(
+        Search(Source(location), names, **options), 3
+    ),
+}
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+@pytest.mark.parametrize("on_error", ["raise", "warn"])
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("train_digits_v3", "'train_digits_v3' .*; the nearest are 'train_digits_v2'"),
+        ("Eval_Digits", "'Eval_Digits' .*; the nearest are 'eval_digits'"),
+        (["train_*", "zzz"], "'zzz' .*; found 'eval_digits', 'train_digits_v1', 'train_digits_v2'"),
+        (("x", "eval_digits", "y"), "'x' in .*; there is no experiment 'y' in"),
+        ("", "''"),
+    ],
+)
+def test_a_name_that_does_not_exist_is_an_error(
+    sweep: Path, read: Callable[..., Any], on_error: Any, names: Any, message: str
+) -> None:
+    expected = rf"^experiment_names: there is no experiment {message}"
+    with pytest.raises(NotFoundError, match=expected):
+        read(sweep, names, on_error=on_error)
+
+
+def test_a_name_that_does_not_exist_anywhere(
+    tracking_dir: TrackingDir, publish: Callable[[Path], str]
+) -> None:
+    (tracking_dir.root / ".trash").mkdir()
+    write(tracking_dir.root / "readme.txt", "")
+    location = publish(tracking_dir.root)
+    with pytest.raises(NotFoundError, match=r"no experiment 'train' in .*; found no experiments$"):
+        list(iter_run_dirs(location, "train"))
+    assert list(iter_run_dirs(location)) == []
+
+
+def test_the_name_may_be_that_of_an_experiment_that_cannot_be_read(
+    tracking_dir: TrackingDir,
+) -> None:
+    tracking_dir.add_runs(1)
+    write(tracking_dir.root / "2/meta.yaml", "- 1")
+    for on_error in ("raise", "warn"):
+        with pytest.raises(NotFoundError, match=r"found 'train'; 1 could not be read: .*/2"):
+            list(iter_run_dirs(tracking_dir.root, "eval", on_error=on_error))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        ("test_*", "'test_*'"),
+        (["test_*", "train_*", "z?"], "'test_*', 'z?'"),
+        ("train_digits_v[3-9]", "'train_digits_v[3-9]'"),
+        ([], "[]"),
+        (str.isdigit, "str.isdigit"),
+    ],
+)
+def test_a_glob_or_callable_without_a_match_is_logged(
+    sweep: Path,
+    publish: Callable[[Path], str],
+    names: Any,
+    shown: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    location = publish(sweep)
+    n_runs = 29 if "train_*" in shown or (isinstance(names, list) and names) else 0
+    assert len(list(iter_run_dirs(location, names))) == n_runs
+    (message,) = caplog.messages
+    assert f": no experiment matches experiment_names={shown}; found " in message
+
+
+def test_many_names_are_not_all_shown(tracking_dir: TrackingDir) -> None:
+    for number in range(1, 13):
+        tracking_dir.add_experiment(f"train_{number:02}", str(number))
+    with pytest.raises(NotFoundError, match=r"'train_10' and others$"):
+        list(iter_run_dirs(tracking_dir.root, "x"))
+
+
+# As in HydraFlow 0.21 and later ---------------------------------------------------------------
+
+
+@pytest.fixture(params=["mlruns", "mlflow.db", "variable"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """MLflow's default place with the experiments a, a2 and b, of one run each."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    root = tmp_path / "elsewhere/mlruns" if request.param == "variable" else folder / "mlruns"
+    names = {"1": "a", "2": "a2", "3": "b"}
+    if request.param == "mlflow.db":
+        database = Database(folder / "mlflow.db")
+        for number, name in names.items():
+            database.add_run(database.add_experiment(name, int(number)), f"run-{name}")
+            write(root / f"{number}/run-{name}/artifacts/text.txt", name)
+        return root
+    tracking = TrackingDir(root)
+    for number, name in names.items():
+        run_dir = tracking.add_run(tracking.add_experiment(name, number), f"run-{name}")
+        write(run_dir / "artifacts/text.txt", name)
+    if request.param == "variable":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", root.as_uri())
+    return root
+
+
+FIRST: list[tuple[Any, list[str]]] = [
+    (None, ["a", "a2", "b"]),
+    ("a", ["a"]),
+    ("a*", ["a", "a2"]),
+    ("*2", ["a2"]),
+    (["a", "b"], ["a", "b"]),
+    (("a",), ["a"]),
+    (lambda name: name != "a", ["a2", "b"]),
+]
+
+
+@pytest.mark.parametrize(("first", "expected"), FIRST)
+def test_experiment_names_come_first(place: Path, first: Any, expected: list[str]) -> None:
+    arguments = () if first is None else (first,)
+    run_ids = [f"run-{name}" for name in expected]
+    assert get_experiment_names() == ["a", "a2", "b"]
+    assert [path.name for path in iter_run_dirs(*arguments)] == run_ids
+    assert [path.name for path in iter_run_dirs(experiment_names=first)] == run_ids
+    assert [path.parent.name for path in iter_artifacts_dirs(*arguments)] == run_ids
+    names = dict(zip(["a", "a2", "b"], "123", strict=True))
+    assert list(iter_experiment_dirs(*arguments)) == [place / names[name] for name in expected]
+    assert Run.load(iter_run_dirs(*arguments)).to_list("job_name") == expected
+    assert [runs[0].info.job_name for runs in iter_runs(*arguments, batch_size=1)] == expected
+
+
+@pytest.mark.parametrize(("names", "expected"), FIRST)
+def test_an_artifact_comes_first(place: Path, names: Any, expected: list[str]) -> None:
+    arguments = () if names is None else (names,)
+    for paths in (
+        iter_artifact_paths("text.txt", *arguments),
+        iter_artifact_paths(
+            Path("text.txt"), *([names] if not isinstance(names, str) else [[names]])
+        ),
+        iter_artifact_paths("text.txt", experiment_names=names),
+        iter_artifact_paths(artifact_path="text.txt", experiment_names=names),
+        iter_artifact_paths(None, "text.txt", names),
+        iter_artifact_paths(place, "text.txt", names),
+        iter_artifact_paths(str(place), "text.txt", names),
+        iter_artifact_paths(place, artifact_path=Path("text.txt"), experiment_names=names),
+    ):
+        assert [path.read_text() for path in paths] == expected
+
+
+def test_a_directory_that_exists_comes_before_a_name(
+    tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tracking_dir.root.parent)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracking_dir.add_run(tracking_dir.add_experiment("a"), "run-a")
+    inner = TrackingDir(Path("a"))
+    inner.add_run(inner.add_experiment("inner"), "run-inner")
+    assert [path.name for path in iter_run_dirs("a")] == ["run-inner"]
+    assert [path.name for path in iter_run_dirs(["a"])] == ["run-a"]
+    assert [path.name for path in iter_run_dirs(experiment_names="a")] == ["run-a"]
+    Path("b/c").mkdir(parents=True)
+    with pytest.raises(TrackingDirectoryError) as raised:
+        list(iter_run_dirs("b"))
+    assert str(raised.value).endswith(
+        "; if 'b' is the name of an experiment, give it as experiment_names"
+    )
+    assert [path.parts[-4:] for path in iter_artifact_paths("b")] == [
+        ("1", "run-a", "artifacts", "b")
+    ]
+    assert [path.parts[-4:] for path in iter_artifact_paths("a", "b")] == [
+        ("1", "run-inner", "artifacts", "b")
+    ]
+
+
+def test_what_is_neither_names_both_readings(place: Path) -> None:
+    for function in (iter_run_dirs, iter_experiment_dirs, iter_artifacts_dirs, iter_runs):
+        for text, advice in (("a23", "the nearest are 'a2'"), ("zz*", "found 'a', 'a2', 'b'")):
+            with pytest.raises(NotFoundError) as raised:
+                list(function(text))
+            message = str(raised.value)
+            assert message.startswith(
+                f"there is no directory {text!r}; taken as the name of an experiment: there is no "
+                f"experiment {text!r} in "
+            )
+            assert message.endswith(advice)
+    with pytest.raises(NotFoundError) as raised:
+        list(iter_artifact_paths("text.txt", "a3"))
+    assert str(raised.value).startswith(
+        "there is no directory 'text.txt'; taken as an artifact of an experiment: there is no "
+        "experiment 'a3' in "
+    )
+
+
+def test_with_experiment_names_the_first_is_a_directory(place: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"^there is no directory 'a'$"):
+        list(iter_run_dirs("a", "b"))
+    with pytest.raises(NotFoundError, match=r"^there is no directory 'a'$"):
+        list(iter_artifact_paths("a", "text.txt", "b"))
+    with pytest.raises(NotFoundError, match=r"^there is no directory 'a'$"):
+        list(iter_run_dirs(Path("a")))
+    with pytest.raises(NotFoundError, match=r"^there is no directory 'text\.txt'$"):
+        list(iter_artifact_paths(Path("text.txt"), "a"))
+
+
+@pytest.mark.parametrize("first", [["a"], ("a",), str.isdigit, []])
+def test_experiment_names_given_twice(first: Any) -> None:
+    for call in (
+        lambda: iter_run_dirs(first, "b"),
+        lambda: iter_experiment_dirs(first, "b"),
+        lambda: iter_artifacts_dirs(first, experiment_names=["b"]),
+        lambda: iter_artifact_paths("x", first, "b"),
+        lambda: iter_runs(first, "b"),
+    ):
+        with pytest.raises(OptionError, match="experiment_names: given twice, as"):
+            call()
+
+
+def test_names_first_with_a_tracking_uri(place: Path) -> None:
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or str(place)
+    if not (place / "1/meta.yaml").exists():
+        uri = f"sqlite:///{place.parent}/mlflow.db"
+    assert [path.name for path in iter_run_dirs(["a*"], tracking_uri=uri)] == ["run-a", "run-a2"]
+    assert len(list(iter_artifact_paths("text.txt", tracking_uri=uri))) == 3
+    assert len(list(iter_artifact_paths("text.txt", ["b"], tracking_uri=uri))) == 1
+    with pytest.raises(OptionError, match="give tracking_dir or tracking_uri, not both"):
+        iter_run_dirs("a*", tracking_uri=uri)
+
+
+@pytest.mark.parametrize("path", [3, None, b"x"])
+def test_bad_artifact_path(tmp_path: Path, path: Any) -> None:
+    with pytest.raises(
+        OptionError, match=rf"artifact_path: expected a relative path, found {path}"
+    ):
+        iter_artifact_paths(tmp_path, artifact_path=path, experiment_names=[]) if path else (
+            iter_artifact_paths()  # type: ignore[call-overload]
+        )
+
+
+@pytest.mark.parametrize("first", [3, {"a"}, b"a"])
+def test_bad_first_argument(first: Any) -> None:
+    for function in (iter_run_dirs, iter_experiment_dirs, iter_artifacts_dirs, iter_runs):
+        with pytest.raises(OptionError, match=r"tracking_dir: expected a path or URL, found "):
+            function(first)
+    with pytest.raises(OptionError, match="experiment_names: expected a name or glob"):
+        iter_run_dirs([Path("a")])  # type: ignore[list-item]
+    with pytest.raises(OptionError, match="tracking_dir: expected a path or URL, found "):
+        get_experiment_names(["a"])  # type: ignore[arg-type]

@@ -270,7 +270,9 @@ def test_batches_report_bad_experiments_first(tracking_dir: TrackingDir) -> None
 def test_batches_of_what_is_not_there(tracking_dir: TrackingDir) -> None:
     tracking_dir.add_experiment("train")
     assert list(iter_runs(tracking_dir.root)) == []
-    assert list(iter_runs(tracking_dir.root, "none")) == []
+    assert list(iter_runs(tracking_dir.root, "none*")) == []
+    with pytest.raises(NotFoundError, match=r"there is no experiment 'none' in .*; found 'train'"):
+        next(iter_runs(tracking_dir.root, "none"))
     with pytest.raises(NotFoundError, match="nowhere"):
         next(iter_runs(tracking_dir.root / "nowhere"))
 

@@ -132,6 +132,35 @@ def test_find() -> None:
     assert next(iter_run_dirs(SWEEP)).name
 
 
+def test_find_as_hydraflow_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(SWEEP))
+    assert len(assert_type(get_experiment_names(), list[str])) == 3
+    names = ["train_digits_v1", "eval_*"]
+    for run_dirs in (
+        iter_run_dirs(names),
+        iter_run_dirs("train_*"),
+        iter_run_dirs(lambda name: name.startswith("eval")),
+        iter_run_dirs(experiment_names=names),
+    ):
+        assert assert_type(next(run_dirs), Path | UPath).is_dir()
+    assert assert_type(next(iter_experiment_dirs(names)), Path | UPath).is_dir()
+    assert assert_type(next(iter_artifacts_dirs("train_*")), Path).is_dir()
+    for paths in (
+        iter_artifact_paths("model"),
+        iter_artifact_paths(Path("model"), names),
+        iter_artifact_paths("model", "train_*"),
+        iter_artifact_paths("model", lambda name: name.startswith("train")),
+        iter_artifact_paths("model", experiment_names=names),
+        iter_artifact_paths(None, "model", names),
+        iter_artifact_paths(SWEEP, "model", "train_*"),
+        iter_artifact_paths(SWEEP, artifact_path=Path("model")),
+    ):
+        assert assert_type(next(paths), Path).name == "model"
+    batches = iter_runs(["train_*"], batch_size=10)
+    assert_type(batches, Iterator[RunCollection[Run[Any, None]]])
+    assert sum(map(len, batches)) == 29
+
+
 def test_run() -> None:
     run = assert_type(Run(RUN_DIR), Run[Any, None])
     assert assert_type(run.impl, None) is None

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
-from kedro_hydraflow.errors import Failure, OnError, OptionError, RunLoadError, check_on_error
+from kedro_hydraflow.errors import (
+    Failure,
+    KedroHydraflowError,
+    NotFoundError,
+    OnError,
+    OptionError,
+    RunLoadError,
+    TrackingDirectoryError,
+    check_on_error,
+)
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.run_files import make_artifacts_dir
-from kedro_hydraflow.run_info import RunInfo, get_artifacts, make_info
-from kedro_hydraflow.source import Layout, Source
+from kedro_hydraflow.run_info import (
+    RunInfo,
+    find_artifacts,
+    get_artifacts,
+    get_place,
+    make_info,
+    may_be_elsewhere,
+)
+from kedro_hydraflow.source import DirectoryOrNames, Layout, Source, is_location
 from kedro_hydraflow.stores import ExperimentFilter, Store, make_name_filter, open_store
+from kedro_hydraflow.stores.base import is_glob, list_patterns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from kedro_hydraflow.storage import AnyPath, Location
@@ -27,6 +46,9 @@ logger = logging.getLogger(__name__)
 
 _MAX_SHOWN = 100
 """Maximum number of failures shown in an error."""
+
+_MAX_SHOWN_NAMES = 10
+"""Maximum number of experiment names shown in a message."""
 
 _MIN_LOOK = 100
 """Minimum number of folders of an experiment to list, to find a few runs."""
@@ -73,14 +95,113 @@ class Findings:
         return len(self.runs) + len(self.failures)
 
 
-def find_runs(search: Search, index: Index = NO_INDEX) -> Findings:
-    """Return the runs that match, and the failures: one bad run does not stop the others.
+def make_search(
+    tracking_dir: Location | ExperimentFilter = None,
+    experiment_names: ExperimentFilter = None,
+    include_deleted: bool | None = None,
+    on_error: OnError = "raise",
+    tracking_uri: str | None = None,
+    artifact_root: Location | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    layout: Layout | None = None,
+) -> Search:
+    """Return the search that the arguments of `iter_run_dirs` mean.
+
+    A list or a callable in the first place can only be experiment names. Whether a text there is a
+    directory is decided by `open_search`.
+    """
+    directory: Any = tracking_dir
+    make_source = Source
+    if isinstance(tracking_dir, str):
+        if experiment_names is None and tracking_uri is None:
+            make_source = DirectoryOrNames
+    elif not is_location(tracking_dir) and _is_filter(tracking_dir):
+        if experiment_names is not None:
+            raise _make_names_error(tracking_dir)
+        directory, experiment_names = None, cast("ExperimentFilter", tracking_dir)
+    source = make_source(directory, tracking_uri, artifact_root, storage_options, layout)
+    return Search(source, experiment_names, include_deleted, on_error)
+
+
+def _is_filter(value: object) -> bool:
+    """Whether a value that is no text can be experiment names: a list or a predicate."""
+    if isinstance(value, Sequence):
+        return not isinstance(value, bytes)
+    return callable(value) and not isinstance(value, type)
+
+
+def _make_names_error(names: object) -> OptionError:
+    return OptionError(
+        f"experiment_names: given twice, as {names!r} and by name; give a path or URL first, then "
+        "experiment_names"
+    )
+
+
+def open_search(search: Search, index: Index = NO_INDEX) -> tuple[Store, Search]:
+    """Return the store to search, and the search with the meaning of a text in the first place.
 
     Raises:
+        NotFoundError: If there is no such directory, and no experiment with that name.
+        KedroHydraflowError: As for `open_store`.
+    """
+    source = search.source
+    if isinstance(source, DirectoryOrNames) and not source.is_directory():
+        search, store = _take_as_names(search, str(source.tracking_dir), "the name of", index)
+        return store, search
+    try:
+        return open_store(source, index), search
+    except TrackingDirectoryError as exc:
+        if not isinstance(source, DirectoryOrNames) or os.sep in str(source.tracking_dir):
+            raise
+        name = str(source.tracking_dir)
+        advice = f"if {name!r} is the name of an experiment, give it as experiment_names"
+        raise type(exc)(f"{exc}; {advice}") from exc
+
+
+def _take_as_names(
+    search: Search, names: str, role: str, index: Index = NO_INDEX
+) -> tuple[Search, Store]:
+    """Return the search for experiment names in MLflow's default, and the store.
+
+    Args:
+        search: A search with a `DirectoryOrNames`, whose directory does not exist.
+        names: The name or glob.
+        role: How the text of the source relates to an experiment, for messages.
+        index: As for `open_store`.
+
+    Raises:
+        KedroHydraflowError: If there is no such experiment either.
+    """
+    source = cast("DirectoryOrNames", search.source)
+    text = str(source.tracking_dir)
+    search = replace(search, source=source.without_directory(), experiment_names=names)
+    try:
+        store = open_store(search.source, index)
+        found = store.find_experiments(names)
+        if not found.matching:
+            raise NotFoundError(_describe_missing(names, store, found))
+    except KedroHydraflowError as exc:
+        problem = f"there is no directory {text!r}; taken as {role} an experiment"
+        raise type(exc)(f"{problem}: {exc}{source.suggest()}") from exc
+    return search, store
+
+
+def find_runs(
+    search: Search, index: Index = NO_INDEX, *, include_default: bool = False
+) -> Findings:
+    """Return the runs that match, and the failures: one bad run does not stop the others.
+
+    Args:
+        search: Which runs to find.
+        index: The cache of what was read.
+        include_default: As for `Store.find_experiments`.
+
+    Raises:
+        NotFoundError: If there is no experiment with a name that was given.
         StorageError: If the experiments cannot be listed.
     """
-    store = open_store(search.source, index)
-    experiments = store.find_experiments(search.experiment_names)
+    store, search = open_search(search, index)
+    experiments = _find_matching(store, search, include_default=include_default)
     listing = store.list_runs(experiments.matching)
     runs, unreadable = read_infos(store, listing.experiments, search)
     return Findings(
@@ -94,9 +215,9 @@ def find_runs(search: Search, index: Index = NO_INDEX) -> Findings:
 def find_first_runs(search: Search, count: int) -> list[RunInfo]:
     """Return the first runs that can be read, without listing all of them."""
     limit = max(count, _MIN_LOOK)
-    store = open_store(search.source)
+    store, search = open_search(search)
     runs: list[RunInfo] = []
-    for experiment in store.find_experiments(search.experiment_names).matching:
+    for experiment in _find_matching(store, search).matching:
         if len(runs) >= count:
             break
         listing = store.list_runs([experiment], limit)
@@ -114,8 +235,70 @@ def read_infos(
     return [make_info(record, store) for record in found.records], found.failures
 
 
+def _find_matching(store: Store, search: Search, *, include_default: bool = False) -> Experiments:
+    """Return the experiments that match. Log which filters match nothing, and what is left out.
+
+    Raises:
+        NotFoundError: If there is no experiment with a name that was given.
+    """
+    names = search.experiment_names
+    found = store.find_experiments(names, include_default=include_default)
+    _check_names(names, store, found)
+    defaults = [e for e in found.defaults if _may_mean(names, e.experiment_name or "")]
+    if defaults and store.has_active_runs(defaults):
+        name = defaults[0].experiment_name
+        logger.warning(
+            "%s: the runs of the experiment %r are left out; to include them, give its name, as in "
+            "experiment_names=[%r, '*']",
+            store.where,
+            name,
+            name,
+        )
+    return found
+
+
+def _check_names(names: ExperimentFilter, store: Store, found: Experiments) -> None:
+    """Raise NotFoundError for names that do not exist, log globs and callables without a match."""
+    patterns = list_patterns(names)
+    matching = {experiment.experiment_name or "" for experiment in found.matching}
+    unmatched = [p for p in patterns if not any(map(make_name_filter(p), matching))]
+    missing = [pattern for pattern in unmatched if not is_glob(pattern)]
+    if missing:
+        described = "; ".join(_describe_missing(name, store, found) for name in missing)
+        raise NotFoundError(f"experiment_names: {described}")
+    if unmatched or (names is not None and not matching):
+        logger.warning(
+            "%s: no experiment matches experiment_names=%s; %s",
+            store.where,
+            ", ".join(map(repr, unmatched)) or getattr(names, "__qualname__", "[]"),
+            _list_names(found),
+        )
+
+
+def _may_mean(names: ExperimentFilter, default: str) -> bool:
+    """Whether a filter that leaves "Default" out might be meant to include it."""
+    if names is None or callable(names):
+        return True
+    return make_name_filter(names)(default)
+
+
+def _describe_missing(name: str, store: Store, found: Experiments) -> str:
+    names = {e.experiment_name or "" for e in (*found.matching, *found.defaults)}
+    near = get_close_matches(name, sorted(names.union(found.other_names)))
+    listed = f"the nearest are {', '.join(map(repr, near))}" if near else _list_names(found)
+    failed = [f"; {len(found.failures)} could not be read: {f}" for f in found.failures[:1]]
+    return f"there is no experiment {name!r} in {store.where}; {listed}{''.join(failed)}"
+
+
+def _list_names(found: Experiments) -> str:
+    """Return the first names of experiments for a message, without "Default"."""
+    names = sorted({*(e.experiment_name or "" for e in found.matching), *found.other_names})
+    shown = ", ".join(map(repr, names[:_MAX_SHOWN_NAMES])) or "no experiments"
+    return f"found {shown}{' and others' if len(names) > _MAX_SHOWN_NAMES else ''}"
+
+
 def iter_run_dirs(
-    tracking_dir: Location | None = None,
+    tracking_dir: Location | ExperimentFilter = None,
     experiment_names: ExperimentFilter = None,
     *,
     include_deleted: bool | None = None,
@@ -127,13 +310,20 @@ def iter_run_dirs(
 ) -> RunDirs:
     """Return the run directories below a tracking directory.
 
+    As in HydraFlow 0.21 and later, experiment names may come first: ``iter_run_dirs("train_*")``.
+    Then, and without any argument, the runs are those that MLflow reads by default: at
+    ``MLFLOW_TRACKING_URI``, in ``./mlruns`` if that is a file store, or in ``./mlflow.db``.
+
     Args:
         tracking_dir: Where the runs are: a path, a URL that fsspec knows, or a ``UPath``, of a
             directory or of an SQLite database. A directory is such as ``mlruns``: MLflow's file
             store, one with an SQLite database in it or beside it, or one of artifacts alone; or
-            such as ``multirun``: one with output directories of Hydra, at any depth.
-        experiment_names: A name or glob, a list of them, or a predicate on the name. The
-            "Default" experiment ``0`` is never included.
+            such as ``multirun``: one with output directories of Hydra, at any depth. A list or a
+            callable is taken as ``experiment_names``, and so is a text that is neither a URL nor
+            the path of something that exists.
+        experiment_names: A name or glob, a list of them, or a predicate on the name. A name
+            without wildcards has to exist. The "Default" experiment ``0`` is only included by
+            its name, never by a glob or a predicate.
         include_deleted: Whether to include runs that were deleted in MLflow. False excludes
             them. None, the default, excludes them where that takes no further request: a file
             store on remote storage may still give deleted runs, because to know takes one
@@ -143,8 +333,9 @@ def iter_run_dirs(
         tracking_uri: Instead of ``tracking_dir``, as for ``mlflow.set_tracking_uri``:
             ``sqlite:///`` and the path of a database, the URL of a tracking server (which
             needs the extra ``mlflow``), or a directory.
-        artifact_root: The current location of the artifacts of a database or server, if they
-            are neither at the recorded location nor beside the database.
+        artifact_root: The current location of the artifacts, if they are neither at the recorded
+            location nor beside the tracking data. Artifacts in a run directory of a file store
+            take precedence over it.
         storage_options: Options for the fsspec filesystem of a URL, such as credentials, and
             ``engine``, which is ``"fsspec"`` or ``"obstore"``. The default engine for S3, Google
             Cloud Storage and Azure is obstore if it is installed and the other options include
@@ -162,9 +353,9 @@ def iter_run_dirs(
         nothing of a database that is not beside them, or of an ``artifact_root``.
 
     Raises:
-        NotFoundError: If there is no such directory.
-        TrackingDirectoryError: If it is not a tracking directory, or both a file store and a
-            database hold runs for it.
+        NotFoundError: If there is no such directory, or no experiment with a given name.
+        TrackingDirectoryError: If it is not a tracking directory, or several stores hold runs
+            for it.
         RunLoadError: If ``on_error`` is ``"raise"`` and something cannot be read.
 
     Examples:
@@ -176,8 +367,17 @@ def iter_run_dirs(
         examples/data/hydra/multirun/2026-11-25/23-01-54/0
         examples/data/hydra/multirun/2026-11-25/23-01-54/1
     """
-    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options, layout)
-    return RunDirs(Search(source, experiment_names, include_deleted, on_error))
+    search = make_search(
+        tracking_dir,
+        experiment_names,
+        include_deleted,
+        on_error,
+        tracking_uri,
+        artifact_root,
+        storage_options,
+        layout,
+    )
+    return RunDirs(search)
 
 
 class RunDirs(Iterator["AnyPath"]):
@@ -206,7 +406,7 @@ class RunDirs(Iterator["AnyPath"]):
 
 
 def iter_experiment_dirs(
-    tracking_dir: Location | None = None,
+    tracking_dir: Location | ExperimentFilter = None,
     experiment_names: ExperimentFilter = None,
     *,
     on_error: OnError = "raise",
@@ -225,19 +425,21 @@ def iter_experiment_dirs(
         ...     print(experiment_dir)
         examples/data/mlruns/...
     """
-    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options, layout)
-    search = Search(source, experiment_names, on_error=on_error)
-
-    def find_dirs() -> Iterable[AnyPath]:
-        # Jobs of Hydra with different names may be in one directory.
-        found = find_experiments(open_store(source), search)
-        return dict.fromkeys(experiment.to_path() for experiment in found)
-
-    return _iter_lazily(find_dirs)
+    search = make_search(
+        tracking_dir,
+        experiment_names,
+        None,
+        on_error,
+        tracking_uri,
+        artifact_root,
+        storage_options,
+        layout,
+    )
+    return _iter_experiment_dirs(search)
 
 
 def iter_artifacts_dirs(
-    tracking_dir: Location | None = None,
+    tracking_dir: Location | ExperimentFilter = None,
     experiment_names: ExperimentFilter = None,
     *,
     include_deleted: bool | None = None,
@@ -257,14 +459,51 @@ def iter_artifacts_dirs(
         >>> (artifacts_dir / ".hydra" / "config.yaml").exists()
         True
     """
-    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options, layout)
-    run_dirs = RunDirs(Search(source, experiment_names, include_deleted, on_error))
-    return (make_artifacts_dir(get_artifacts(info)) for info in _iter_lazily(run_dirs.iter_infos))
+    search = make_search(
+        tracking_dir,
+        experiment_names,
+        include_deleted,
+        on_error,
+        tracking_uri,
+        artifact_root,
+        storage_options,
+        layout,
+    )
+    return _iter_artifacts_dirs(search)
 
 
+@overload
+def iter_artifact_paths(
+    artifact_path: str | os.PathLike[str],
+    experiment_names: ExperimentFilter = None,
+    *,
+    include_deleted: bool | None = None,
+    on_error: OnError = "raise",
+    tracking_uri: str | None = None,
+    artifact_root: Location | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    layout: Layout | None = None,
+) -> Iterator[Path]: ...
+
+
+@overload
 def iter_artifact_paths(
     tracking_dir: Location | None,
-    artifact_path: str,
+    artifact_path: str | os.PathLike[str],
+    experiment_names: ExperimentFilter = None,
+    *,
+    include_deleted: bool | None = None,
+    on_error: OnError = "raise",
+    tracking_uri: str | None = None,
+    artifact_root: Location | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    layout: Layout | None = None,
+) -> Iterator[Path]: ...
+
+
+def iter_artifact_paths(  # type: ignore[misc] # the names of positional arguments differ
+    tracking_dir: Location | None = None,
+    artifact_path: str | os.PathLike[str] | ExperimentFilter = None,
     experiment_names: ExperimentFilter = None,
     *,
     include_deleted: bool | None = None,
@@ -275,6 +514,10 @@ def iter_artifact_paths(
     layout: Layout | None = None,
 ) -> Iterator[Path]:
     """Return an iterator of the paths of one artifact, one for each run.
+
+    As in HydraFlow 0.21 and later, the artifact may come first, alone or with experiment names:
+    ``iter_artifact_paths("text.txt", ["train_*"])``. The runs are then those of MLflow's default,
+    see `iter_run_dirs`. Of two texts, the first is a tracking directory if it exists or is a URL.
 
     The runs, and the errors, are those of `iter_run_dirs`.
 
@@ -295,17 +538,22 @@ def iter_artifact_paths(
         >>> sum(path.exists() for path in paths)
         31
     """
-    artifacts_dirs = iter_artifacts_dirs(
-        tracking_dir,
-        experiment_names,
-        include_deleted=include_deleted,
-        on_error=on_error,
-        tracking_uri=tracking_uri,
-        artifact_root=artifact_root,
-        storage_options=storage_options,
-        layout=layout,
-    )
-    return (artifacts_dir / artifact_path for artifacts_dir in artifacts_dirs)
+    may_be_names = isinstance(artifact_path, str) and experiment_names is None
+    artifact: Any = artifact_path
+    if artifact_path is None:  # the artifact alone came first
+        tracking_dir, artifact = None, tracking_dir
+    elif not isinstance(artifact_path, str) and _is_filter(artifact_path):
+        # The artifact came first, then names.
+        if experiment_names is not None:
+            raise _make_names_error(artifact_path)
+        experiment_names = cast("ExperimentFilter", artifact_path)
+        tracking_dir, artifact = None, tracking_dir
+    if not isinstance(artifact, (str, os.PathLike)):
+        raise OptionError(f"artifact_path: expected a relative path, found {artifact!r}")
+    make_source = DirectoryOrNames if may_be_names and isinstance(tracking_dir, str) else Source
+    source = make_source(tracking_dir, tracking_uri, artifact_root, storage_options, layout)
+    search = Search(source, experiment_names, include_deleted, on_error)
+    return _iter_artifact_paths(search, os.fspath(artifact))
 
 
 def get_experiment_names(
@@ -327,21 +575,44 @@ def get_experiment_names(
     """
     source = Source(tracking_dir, tracking_uri, artifact_root, storage_options, layout)
     search = Search(source, on_error=on_error)
-    return _find_experiments(open_store(source), search).names
+    return _report_experiments(open_store(source).find_experiments(), search).names
 
 
-def _iter_lazily(find: Callable[[], Iterable[T]]) -> Iterator[T]:
-    """Yield the items that a function returns. It is called when the first is requested."""
-    yield from find()
+def _iter_experiment_dirs(search: Search) -> Iterator[AnyPath]:
+    store, search = open_search(search)
+    # Jobs of Hydra with different names may be in one directory.
+    yield from dict.fromkeys(e.to_path() for e in find_experiments(store, search))
+
+
+def _iter_artifacts_dirs(search: Search) -> Iterator[Path]:
+    infos = list(RunDirs(search).iter_infos())
+    unsure = [info for info in infos if may_be_elsewhere(info)]
+    failures = {
+        id(info): Failure(get_place(info).url, error)
+        for info, error in zip(unsure, find_artifacts(unsure), strict=True)
+        if error is not None
+    }
+    report([*failures.values()], len(infos), search.on_error)
+    for info in infos:
+        if id(info) not in failures:
+            yield make_artifacts_dir(get_artifacts(info))
+
+
+def _iter_artifact_paths(search: Search, artifact_path: str) -> Iterator[Path]:
+    source = search.source
+    if isinstance(source, DirectoryOrNames) and not source.is_directory():
+        search, _ = _take_as_names(search, artifact_path, "an artifact of")
+        artifact_path = str(source.tracking_dir)
+    for artifacts_dir in _iter_artifacts_dirs(search):
+        yield artifacts_dir / artifact_path
 
 
 def find_experiments(store: Store, search: Search) -> list[ExperimentRecord]:
-    """Return the experiments that match. Raise or log the failures."""
-    return _find_experiments(store, search).matching
+    """Return the experiments that match. Raise or log those that cannot be read."""
+    return _report_experiments(_find_matching(store, search), search).matching
 
 
-def _find_experiments(store: Store, search: Search) -> Experiments:
-    found = store.find_experiments(search.experiment_names)
+def _report_experiments(found: Experiments, search: Search) -> Experiments:
     total = len(found.matching) + len(found.failures)
     report(found.failures, total, search.on_error, what="experiments")
     return found

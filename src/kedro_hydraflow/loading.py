@@ -21,6 +21,8 @@ from kedro_hydraflow.finding import (
     Search,
     check_flag,
     find_experiments,
+    make_search,
+    open_search,
     read_infos,
     report,
 )
@@ -31,16 +33,20 @@ from kedro_hydraflow.run import C, I, Run, make_run
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.run_info import (
     RunInfo,
+    find_artifacts,
     get_config_url,
     get_place,
+    get_record,
     is_absent_locally,
+    keep_artifacts,
     make_info,
     set_on_error,
     warn_of_absent,
+    warn_of_no_config,
 )
-from kedro_hydraflow.source import Layout, Source, check_location, check_storage_options
+from kedro_hydraflow.source import Layout, check_location, check_storage_options
 from kedro_hydraflow.storage import Place, locate
-from kedro_hydraflow.stores import ExperimentFilter, find_layouts, open_store
+from kedro_hydraflow.stores import ExperimentFilter, find_layouts
 from kedro_hydraflow.stores.record import (
     ExperimentRecord,
     RunNames,
@@ -52,7 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     from kedro_hydraflow.config import PlainConfig
-    from kedro_hydraflow.errors import OnError
+    from kedro_hydraflow.errors import KedroHydraflowError, OnError
     from kedro_hydraflow.impl import ImplFactory
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.run import Factory
@@ -70,6 +76,30 @@ class LoadedRuns(Generic[R]):
 
     runs: RunCollection[R]
     failures: list[Failure]
+    without_config: list[RunInfo]
+    """The infos of the runs without a configuration. Those without a directory, which are logged
+    by themselves, do not count."""
+
+
+class ConfigTally:
+    """Counts runs without a configuration, to warn if no run has one."""
+
+    def __init__(self) -> None:
+        self._n_runs = self._n_without = 0
+        self._first: RunInfo | None = None
+
+    def add(self, loaded: LoadedRuns[R]) -> RunCollection[R]:
+        """Count the runs and return them."""
+        self._n_runs += len(loaded.runs)
+        self._n_without += len(loaded.without_config)
+        if self._first is None and loaded.without_config:
+            self._first = loaded.without_config[0]
+        return loaded.runs
+
+    def warn(self) -> None:
+        """Log a warning if there are runs, and none of them has a configuration."""
+        if self._first is not None and self._n_without == self._n_runs:
+            warn_of_no_config(self._first, self._n_runs)
 
 
 @dataclass(frozen=True)
@@ -147,7 +177,7 @@ def _make_infos(
 
 
 def iter_runs(
-    tracking_dir: Location | None = None,
+    tracking_dir: Location | ExperimentFilter = None,
     experiment_names: ExperimentFilter = None,
     impl_factory: Factory[I] | None = None,
     *,
@@ -201,8 +231,16 @@ def iter_runs(
         [10, 10, 9]
     """
     _check_batch_size(batch_size)
-    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options, layout)
-    search = Search(source, experiment_names, include_deleted, on_error)
+    search = make_search(
+        tracking_dir,
+        experiment_names,
+        include_deleted,
+        on_error,
+        tracking_uri,
+        artifact_root,
+        storage_options,
+        layout,
+    )
     options = LoadOptions(impl_factory, config_class, n_jobs, on_error=on_error, index=index)
     check_flag("progress", progress)
     return _skip_empty(_iter_batches(search, options, batch_size, progress=progress))
@@ -218,24 +256,26 @@ def _iter_batches(
 ) -> Iterator[RunCollection[Run[Any, Any]]]:
     """Yield the runs that a search finds, in batches. No reference to a batch is kept."""
     index = options.open_index()
-    store = open_store(search.source, index)
+    store, search = open_search(search, index)
     listing = store.list_runs(find_experiments(store, search))
     total = _count(listing.experiments)
     n_failures = len(listing.failures)
     report(listing.failures, total + n_failures, search.on_error, what="runs and experiments")
+    tally = ConfigTally()
     with progress_bar(total, show=progress) as advance:
         for batch in _cut(listing.experiments, batch_size):
-            yield _load_batch(store, batch, search, options, index)
+            yield tally.add(_load_batch(store, batch, search, options, index))
             advance(_count(batch))
+    tally.warn()
 
 
 def _load_batch(
     store: Store, batch: list[RunNames], search: Search, options: LoadOptions, index: Index
-) -> RunCollection[Run[Any, Any]]:
+) -> LoadedRuns[Run[Any, Any]]:
     infos, failures = read_infos(store, batch, search)
-    loaded = load_runs(infos, Run, options, index, was_searched=True)
+    loaded = read_runs(infos, Run, options, index, was_searched=True)
     report([*failures, *loaded.failures], _count(batch), search.on_error)
-    return loaded.runs
+    return loaded
 
 
 def _count(listed: Sequence[RunNames]) -> int:
@@ -268,6 +308,22 @@ def load_runs(
     *,
     was_searched: bool = False,
 ) -> LoadedRuns[R]:
+    """Return the result of `read_runs`. Log a warning if no run has a configuration."""
+    loaded = read_runs(infos, run_class, options, index, was_searched=was_searched)
+    tally = ConfigTally()
+    tally.add(loaded)
+    tally.warn()
+    return loaded
+
+
+def read_runs(
+    infos: Sequence[RunInfo],
+    run_class: type[R],
+    options: LoadOptions,
+    index: Index = NO_INDEX,
+    *,
+    was_searched: bool = False,
+) -> LoadedRuns[R]:
     """Return the runs with their configurations read, and the failures.
 
     A run without a ``.hydra/config.yaml`` has an empty configuration.
@@ -284,10 +340,11 @@ def load_runs(
     """
     config_class = options.config_class
     reader = BulkReader(config_class, options.n_jobs, options.progress, index, was_searched)
-    configs = reader.read(infos)
+    configs = _read_elsewhere(infos, reader.read(infos), options, was_searched=was_searched)
     runs = []
     failures = []
     absent = []
+    without_config = []
     empty = _merge_nothing(config_class)
     lock = SharedLock()
     for info, read in zip(infos, configs, strict=True):
@@ -297,6 +354,8 @@ def load_runs(
         is_absent = isinstance(read, RunNotFoundError)
         if is_absent or (read is None and is_absent_locally(info)):
             absent.append(info)
+        elif read is None:
+            without_config.append(info)
         config = empty if read is None or is_absent else read
         if isinstance(config, Exception):
             is_stray = isinstance(config, NotARunError)
@@ -306,7 +365,29 @@ def load_runs(
             set_on_error(info, options.on_error)
             runs.append(make_run(run_class, info, options.impl_factory, config_class, config, lock))
     warn_of_absent(absent)
-    return LoadedRuns(RunCollection(runs), failures)
+    return LoadedRuns(RunCollection(runs), failures, without_config)
+
+
+def _read_elsewhere(
+    infos: Sequence[RunInfo],
+    configs: Sequence[PlainConfig | KedroHydraflowError | None],
+    options: LoadOptions,
+    *,
+    was_searched: bool,
+) -> list[PlainConfig | KedroHydraflowError | None]:
+    """Return the configurations, with those of runs whose artifacts left the run directory."""
+    configs = [*configs]
+    without = [i for i, config in enumerate(configs) if config is None]
+    keep_artifacts(info for info, config in zip(infos, configs, strict=True) if config is not None)
+    for i, error in zip(without, find_artifacts([infos[i] for i in without]), strict=True):
+        configs[i] = error
+    moved = [i for i in without if get_record(infos[i]).artifacts_dir is not None]
+    if moved:
+        # Without the index, which knows configurations by the run directory.
+        reader = BulkReader(options.config_class, options.n_jobs, discovered=was_searched)
+        for i, config in zip(moved, reader.read([infos[i] for i in moved]), strict=True):
+            configs[i] = config
+    return configs
 
 
 def load_run(place: Place, options: LoadOptions) -> Run[Any, Any]:
@@ -318,8 +399,10 @@ def load_run(place: Place, options: LoadOptions) -> Run[Any, Any]:
         KedroHydraflowError: If it cannot be read.
     """
     info = make_info(make_run_record(place), None)
-    (config,) = BulkReader(options.config_class, discovered=True).read([info])
+    read = BulkReader(options.config_class, discovered=True).read([info])
+    (config,) = _read_elsewhere([info], read, options, was_searched=True)
     if config is None:
+        warn_of_no_config(info, 1)
         config = _merge_nothing(options.config_class)
     if isinstance(config, Exception):
         raise config

@@ -68,7 +68,16 @@ class RunInfo:
         0.061
     """
 
-    __slots__ = ("_failure", "_layout", "_logged", "_on_error", "_record", "_run_dir", "_store")
+    __slots__ = (
+        "_failure",
+        "_is_located",
+        "_layout",
+        "_logged",
+        "_on_error",
+        "_record",
+        "_run_dir",
+        "_store",
+    )
 
     _record: RunRecord
     _store: Store | None
@@ -83,6 +92,9 @@ class RunInfo:
 
     _failure: Exception | None
     """The error of reading the facts, until it is raised."""
+
+    _is_located: bool
+    """Whether the artifacts are known to be where the record says."""
 
     _on_error: OnError
     """What to do about malformed facts and logged values: with "warn", they are missing."""
@@ -99,6 +111,7 @@ class RunInfo:
         self._layout = layout
         self._logged = None if record.logged is None else {**record.logged}
         self._failure = None
+        self._is_located = record.artifacts_dir is not None
         self._on_error = "raise"
         self._run_dir = None  # made on first use: loading many runs takes text paths
 
@@ -122,6 +135,7 @@ class RunInfo:
             record.facts,
             self._logged,
             self._store,
+            record.artifacts_dir,
             self._on_error,
         )
 
@@ -253,10 +267,11 @@ def rebuild_info(
     facts: Facts | None,
     logged: dict[str, Any] | None,
     store: Store | None,
+    artifacts_dir: Place | None,
     on_error: OnError,
 ) -> RunInfo:
     """Return the info of a run that was pickled."""
-    record = RunRecord(storage, path, run_id, experiment, facts, logged)
+    record = RunRecord(storage, path, run_id, experiment, facts, logged, artifacts_dir)
     info = make_info(record, store)
     set_on_error(info, on_error)
     return info
@@ -311,8 +326,21 @@ def get_layout(info: RunInfo) -> Store:
 
 
 def get_artifacts(info: RunInfo) -> Place:
-    """Return the place of the artifacts directory, which need not exist."""
+    """Return the place of the artifacts directory, which need not exist.
+
+    Raises:
+        StorageError: If the storage denies access or cannot be reached.
+    """
+    if may_be_elsewhere(info):
+        (error,) = find_artifacts([info])
+        if error is not None:
+            raise error
     return get_layout(info).artifacts(info._record)
+
+
+def may_be_elsewhere(info: RunInfo) -> bool:
+    """Whether `get_artifacts` has to look for the artifacts."""
+    return not info._is_located and get_layout(info).may_be_elsewhere(info._record)
 
 
 def get_models(info: RunInfo) -> dict[str, Place]:
@@ -349,9 +377,16 @@ def read_config(info: RunInfo) -> PlainConfig:
     """
     layout = get_layout(info)
     (config,) = layout.read_configs([info._record], ConfigReader()).values
+    if config is None and not info._is_located:
+        (failure,) = find_artifacts([info])
+        if failure is not None:
+            raise failure
+        if info._record.artifacts_dir is not None:
+            (config,) = layout.read_configs([info._record], ConfigReader()).values
     if isinstance(config, KedroHydraflowError):
         raise config
     if config is not None:
+        info._is_located = True
         return config
     (error,) = layout.get_run_errors([info._record])
     if isinstance(error, RunNotFoundError) or (error is None and is_absent_locally(info)):
@@ -389,6 +424,36 @@ class StoredConfig:
 
 
 # Reading many runs at once -------------------------------------------------------------------
+
+
+def find_artifacts(infos: Sequence[RunInfo]) -> list[KedroHydraflowError | None]:
+    """Find the artifacts of many runs at once, for `RunInfo.get_artifacts`.
+
+    It is meant for runs without a configuration in their directory.
+
+    Returns:
+        For each run None, or the error.
+    """
+    errors: dict[int, KedroHydraflowError] = {}
+    groups: dict[Store, list[RunInfo]] = {}
+    find_missing_layouts(infos)
+    for info in infos:
+        groups.setdefault(get_layout(info), []).append(info)
+    for layout, group in groups.items():
+        found = layout.find_artifacts(_get_records(group))
+        for info, record in zip(group, found, strict=True):
+            if isinstance(record, KedroHydraflowError):
+                errors[id(info)] = record
+            else:
+                info._record = record
+                info._is_located = True
+    return [errors.get(id(info)) for info in infos]
+
+
+def keep_artifacts(infos: Iterable[RunInfo]) -> None:
+    """Note that the artifacts of runs are where their records say."""
+    for info in infos:
+        info._is_located = True
 
 
 def read_facts(infos: Iterable[RunInfo]) -> None:
@@ -451,7 +516,12 @@ def read_hydra_files(infos: Sequence[RunInfo], kind: str) -> list[Any | KedroHyd
     """
     find_missing_layouts(infos)
     unread = [info for info in infos if kind not in (info._logged or ())]
-    failures: dict[int, KedroHydraflowError] = {}
+    unsure = [info for info in unread if may_be_elsewhere(info)]
+    failures = {
+        id(info): error
+        for info, error in zip(unsure, find_artifacts(unsure), strict=True)
+        if error is not None
+    }
     for layout, group in _group(unread, get_layout):
         contents = layout.read_hydra_files(_get_records(group), kind)
         for info, content in zip(group, contents, strict=True):
@@ -579,6 +649,18 @@ def warn_of_absent(infos: Sequence[RunInfo]) -> None:
             where,
             hint,
         )
+
+
+def warn_of_no_config(info: RunInfo, n_runs: int) -> None:
+    """Log that none of so many runs has a configuration, and where that of one was looked for."""
+    looked = " and ".join(get_layout(info).list_config_locations(info._record))
+    runs = "the run has no" if n_runs == 1 else f"none of {n_runs} runs has a"
+    logger.warning(
+        "%s configuration: looked for %s of %s; give artifact_root if the artifacts are elsewhere",
+        runs,
+        looked,
+        info.run_id,
+    )
 
 
 def find_missing_layouts(infos: Iterable[RunInfo]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, get_args
 
 from kedro_hydraflow.errors import OptionError
@@ -21,21 +22,23 @@ Layout = Literal["hydra", "mlflow"]
 
 @dataclass(frozen=True)
 class Source:
-    """Where runs are. It is checked here, once; nothing is read.
+    """Where runs are. The options are checked here, once; nothing is read.
 
     Args:
         tracking_dir: A directory, or the file of an SQLite database: a path, a URL that fsspec
-            knows, or a ``UPath``. The store is found by looking into it.
-        tracking_uri: Instead of a directory, as for ``mlflow.set_tracking_uri``.
-        artifact_root: Where a database's or server's artifacts are now, if they are neither
-            where they were recorded nor beside the database.
+            knows, or a ``UPath``. The store is found by looking into it. ``~`` and environment
+            variables in a path are expanded.
+        tracking_uri: Instead of a directory, as for ``mlflow.set_tracking_uri``. Without either,
+            the source is MLflow's default.
+        artifact_root: Where artifacts are now, if they are neither where they were recorded nor
+            beside the tracking data.
         storage_options: As for `locate`.
         layout: What the directory is read as: ``"mlflow"`` for what MLflow wrote, ``"hydra"``
             for the output directories of Hydra, None for what is found there.
 
     Raises:
-        OptionError: If neither or both of ``tracking_dir`` and ``tracking_uri`` are given, or
-            a value has another type.
+        OptionError: If both ``tracking_dir`` and ``tracking_uri`` are given, or a value has
+            another type.
     """
 
     tracking_dir: Location | None = None
@@ -45,20 +48,20 @@ class Source:
     layout: Layout | None = None
 
     def __post_init__(self) -> None:
-        if self.tracking_dir is None and self.tracking_uri is None:
-            raise OptionError("give tracking_dir, a path or URL, or tracking_uri; found neither")
         if self.tracking_dir is not None and self.tracking_uri is not None:
             raise OptionError("give tracking_dir or tracking_uri, not both")
         if self.tracking_dir is not None:
             check_location("tracking_dir", self.tracking_dir)
-        elif not isinstance(self.tracking_uri, str) or not self.tracking_uri:
-            raise OptionError(f"tracking_uri: expected text, found {self.tracking_uri!r}")
+        elif self.tracking_uri is not None:
+            _check_uri(self.tracking_uri)
         if self.artifact_root is not None:
             check_location("artifact_root", self.artifact_root)
         if self.layout not in (None, *get_args(Layout)):
             raise OptionError(f"layout: expected 'hydra' or 'mlflow', found {self.layout!r}")
         if self.layout == "hydra" and self.uri is not None:
             raise OptionError("layout: 'hydra' is for directories, not for a tracking URI")
+        if self.layout == "hydra" and self.is_default:
+            raise OptionError("layout: 'hydra' needs a directory, give tracking_dir")
         check_storage_options(self.storage_options)
         if self.storage_options is not None:  # the caller's own may change
             object.__setattr__(self, "storage_options", dict(self.storage_options))
@@ -66,24 +69,86 @@ class Source:
 
     def __str__(self) -> str:
         """The directory or URI for messages, without credentials."""
-        return show_location(self.tracking_uri or self.tracking_dir or "")
+        return show_location(self.tracking_uri or self.tracking_dir or "MLflow's default")
+
+    @property
+    def is_default(self) -> bool:
+        """Whether neither ``tracking_dir`` nor ``tracking_uri`` is given."""
+        return self.tracking_dir is None and self.tracking_uri is None
 
     @property
     def uri(self) -> str | None:
-        """The tracking URI, or a ``sqlite:`` URI given as ``tracking_dir``, else None."""
-        given = self.tracking_uri or str(self.tracking_dir)
-        is_uri = self.tracking_uri is not None or get_uri_scheme(given) == "sqlite"
-        return given if is_uri else None
+        """The tracking URI, None for a directory. ``sqlite:`` is a URI in both options."""
+        if self.tracking_uri is not None:
+            return self.tracking_uri
+        given = str(self.tracking_dir)
+        return given if get_uri_scheme(given) == "sqlite" else None
 
     def locate(self) -> Place:
-        """Return the place of the tracking directory."""
+        """Return the place of the tracking directory.
+
+        Raises:
+            OptionError: If it names an environment variable that is not set.
+        """
         if self.tracking_dir is None:
             raise OptionError(f"expected a tracking directory, found the tracking URI {self}")
-        return locate(self.tracking_dir, self.storage_options)
+        return locate(_expand("tracking_dir", self.tracking_dir), self.storage_options)
+
+    def locate_uri(self) -> Place:
+        """Return the place of a tracking URI that is a directory."""
+        return locate(_expand("tracking_uri", self.tracking_uri or ""))
+
+    def locate_artifact_root(self) -> Place:
+        """Return the place of the artifact root."""
+        if self.artifact_root is None:
+            raise OptionError("expected an artifact root, found none")
+        return self.locate_artifacts(_expand("artifact_root", self.artifact_root))
 
     def locate_artifacts(self, location: Location) -> Place:
-        """Return the place of artifacts, with the storage options that the caller gave."""
-        return locate(location, self.storage_options)
+        """Return the place of artifacts.
+
+        The storage options are for it as well, unless the tracking directory is on a remote
+        storage of another kind.
+        """
+        tracking = _get_protocol(self.tracking_dir) if self.uri is None else ""
+        is_shared = tracking in ("", _get_protocol(location))
+        return locate(location, self.storage_options if is_shared else None)
+
+    def list_hosts(self) -> frozenset[str]:
+        """Return the hosts that the options name, in lower case, with their ports."""
+        return frozenset(host.lower() for host in self._iter_hosts())
+
+    def _iter_hosts(self) -> Iterator[str]:
+        options = self.storage_options or {}
+        yield from (str(value) for name, value in options.items() if name.endswith("host"))
+        locations = (self.tracking_dir, self.tracking_uri, self.artifact_root)
+        for text in map(str, (*locations, *options.values())):
+            for host in re.findall(r"://((?:[^/?#:\s'\"]|:(?!:))+)", text):
+                yield host.rpartition("@")[2]
+
+    def suggest(self) -> str:
+        """Return the end of a message about a directory that does not exist, or an empty text."""
+        given = str(self.tracking_dir)
+        if _is_host_and_port(given):
+            return f"; did you mean tracking_uri='http://{given}'?"
+        if _get_protocol(given) in ("http", "https"):
+            return "; if it is the URL of a tracking server, give it as tracking_uri"
+        return ""
+
+
+@dataclass(frozen=True)
+class DirectoryOrNames(Source):
+    """A source whose ``tracking_dir`` is text that may mean experiment names instead."""
+
+    def is_directory(self) -> bool:
+        """Whether the text can only be a directory: it is a URL, or the path exists."""
+        text = str(self.tracking_dir)
+        is_stated = self.uri is not None or self.layout == "hydra" or _is_url(text)
+        return is_stated or os.path.lexists(_expand_path(text))
+
+    def without_directory(self) -> Source:
+        """Return MLflow's default, with the other options."""
+        return Source(None, None, self.artifact_root, self.storage_options, self.layout)
 
 
 def get_uri_scheme(uri: str) -> str:
@@ -116,3 +181,53 @@ def show_location(location: Location) -> str:
     """Return a path or URL for messages, without credentials."""
     shown = str(location)
     return redact_url(shown) if is_url(shown) else shown
+
+
+def _check_uri(uri: object) -> None:
+    """Raise OptionError unless the value can be a tracking URI."""
+    if not isinstance(uri, str) or not uri:
+        raise OptionError(f"tracking_uri: expected text, found {uri!r}")
+    if _is_host_and_port(uri):
+        raise OptionError(f"tracking_uri: {uri!r} has no scheme; did you mean 'http://{uri}'?")
+
+
+def _is_host_and_port(text: str) -> bool:
+    return re.fullmatch(r"[\w.-]+:\d{1,5}(/\S*)?", text) is not None
+
+
+def _is_url(text: str) -> bool:
+    return is_url(text) or re.match(r"(?i)file:", text) is not None
+
+
+def _get_protocol(location: Location | None) -> str:
+    """Return the protocol of a URL, that of the first link if it is chained, empty for a path."""
+    protocol = getattr(location, "protocol", None)
+    if not isinstance(protocol, str):
+        match = re.match(r"(?i)([a-z][\w+.-]*):(?:/|:)", str(location))
+        protocol = match[1].lower() if match and len(match[1]) > 1 else ""
+    return "" if protocol in ("file", "local") else protocol
+
+
+def _expand(option: str, location: Location) -> Location:
+    """Return a location with ``~`` and environment variables expanded, and schemes in lower case.
+
+    A path that exists as it is given is not expanded.
+    """
+    if not isinstance(location, (str, PurePath)) or hasattr(location, "storage_options"):
+        return location
+    text = str(location)
+    if _is_url(text):
+        return re.sub(r"(^|::)([A-Za-z][\w+.-]*)(?=:)", lambda m: m[0].lower(), text)
+    expanded = _expand_path(text)
+    unset = re.search(r"\$(\w+|\{\w+\})", expanded)
+    if unset is not None and not os.path.lexists(expanded):
+        raise OptionError(
+            f"{option}: the environment variable {unset[1].strip('{}')} in {text!r} is not set"
+        )
+    return expanded if expanded != text else location
+
+
+def _expand_path(text: str) -> str:
+    if os.path.lexists(text):
+        return text
+    return os.path.expandvars(os.path.expanduser(text))

@@ -212,8 +212,8 @@ def test_several_runs_with_an_id_that_begins_so(six: TrackingDir) -> None:
             "none of the 6 runs has a value for 'lrr'; similar keys: 'lr'",
         ),
         (
-            {"experiment_names": "eval", "best_by": "lr", "mode": "max"},
-            "no run in .* experiment_names: 'eval'",
+            {"experiment_names": "eval*", "best_by": "lr", "mode": "max"},
+            r"no run in .* experiment_names: 'eval\*'",
         ),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from kedro.io import DatasetError
 
 from kedro_hydraflow import HydraflowRunCollectionDataset
-from kedro_hydraflow.errors import RunLoadError
+from kedro_hydraflow.errors import NotFoundError, RunLoadError
 from kedro_hydraflow.storage import LocalStorage
 from tests.conftest import FilesRead, TrackingDir, WebServer, write
 from tests.datasets.conftest import from_catalog
@@ -54,13 +54,25 @@ def is_eval(name: str) -> bool:
         ([], 0),
         (is_eval, 2),
         (f"{__name__}.is_eval", 2),
-        ([f"{__name__}.is_eval"], 0),
-        ("no.such.package", 0),
     ],
 )
 def test_experiment_names(sweep: Path, experiment_names: Any, expected: int) -> None:
     dataset = HydraflowRunCollectionDataset(path=sweep, experiment_names=experiment_names)
     assert len(dataset.load()) == expected
+
+
+@pytest.mark.parametrize(
+    "experiment_names", ["no.such.package", [f"{__name__}.is_eval"], ["eval_*", "train_digits_v3"]]
+)
+def test_a_name_that_does_not_exist_is_an_error(sweep: Path, experiment_names: Any) -> None:
+    dataset = HydraflowRunCollectionDataset(
+        path=sweep, experiment_names=experiment_names, on_error="warn"
+    )
+    message = r"experiment_names: there is no experiment '.*' in .*mlruns; "
+    with pytest.raises(DatasetError, match=message) as raised:
+        dataset.load()
+    assert isinstance(raised.value.__cause__, NotFoundError)
+    assert dataset.exists()  # of its name, there is the directory
 
 
 def test_a_name_taken_for_a_callable_tells_how_to_write_it(sweep: Path) -> None:
@@ -74,10 +86,12 @@ def test_a_name_taken_for_a_callable_tells_how_to_write_it(sweep: Path) -> None:
 def test_no_matching_experiment_is_logged_with_those_there_are(
     sweep: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from_catalog(path=str(sweep), experiment_names="train_digits_v3").load()
+    from_catalog(path=str(sweep), experiment_names="test_*").load()
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert "no experiment matches experiment_names='train_digits_v3'" in record.message
-    assert "'train_digits_v2'" in record.message
+    assert record.message == (
+        f"{sweep}: no experiment matches experiment_names='test_*'; found 'eval_digits', "
+        "'train_digits_v1', 'train_digits_v2'"
+    )
 
 
 def test_filters(sweep: Path) -> None:

@@ -20,7 +20,7 @@ from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores import Store, make_name_filter, open_store
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore
-from kedro_hydraflow.stores.base import CONFIG_FILE, restore_infinity
+from kedro_hydraflow.stores.base import CONFIG_FILE, make_experiment_filter, restore_infinity
 from kedro_hydraflow.stores.record import ExperimentRecord, RunRecord
 from tests.conftest import DATABASE_SWEEP, HYDRA_SWEEP, SWEEP
 from tests.stores.conftest import FAKE, FakeClient, Tracker, find_run_ids, make_metric
@@ -58,6 +58,41 @@ def test_bad_experiment_names_are_refused(tmp_path: Path, experiment_names: obje
     message = r"experiment_names: expected a name or glob, a list of them, or a callable, found "
     with pytest.raises(OptionError, match=message):
         find_run_ids(tmp_path, experiment_names)
+
+
+@pytest.mark.parametrize(
+    ("experiment_names", "matches", "matches_on_request"),
+    [
+        ("Default", True, True),
+        (["train", "Default"], True, True),
+        (("Default",), True, True),
+        ("*", False, True),
+        ("Defaul?", False, True),
+        ("[D]efault", False, True),
+        (["D*", "train"], False, True),
+        (None, False, True),
+        (lambda name: True, False, True),
+        (lambda name: False, False, False),
+        ("train", False, False),
+        ("default", False, False),
+        ([], False, False),
+    ],
+)
+def test_experiment_0_matches_its_literal_name(
+    experiment_names: Any, matches: bool, matches_on_request: bool
+) -> None:
+    match = make_experiment_filter(experiment_names, include_default=False)
+    assert match("0", "Default") == matches
+    assert match("1", "Default") == matches_on_request
+    on_request = make_experiment_filter(experiment_names, include_default=True)
+    assert on_request("0", "Default") == on_request("1", "Default") == matches_on_request
+
+
+def test_a_predicate_is_not_asked_about_experiment_0() -> None:
+    def fail(name: str) -> bool:
+        raise AssertionError(name)
+
+    assert not make_experiment_filter(fail, include_default=False)("0", "Default")
 
 
 # Every store -----------------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from kedro_hydraflow.errors import (
     KedroHydraflowError,
     NotFoundError,
     OptionError,
+    RunLoadError,
+    StorageError,
     TrackingDirectoryError,
 )
 from kedro_hydraflow.run_info import get_store
@@ -34,11 +38,12 @@ from tests.conftest import (
     DATABASE_SWEEP,
     Database,
     TrackingDir,
+    WebServer,
     write,
     write_job,
     write_sweep,
 )
-from tests.stores.conftest import find_run_ids
+from tests.stores.conftest import find_run_ids, put
 
 RUN_ID = "8789b6db86fc4cde9444c88819007b9e"
 
@@ -83,8 +88,6 @@ def test_database_uris(database: Database, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_one_of_tracking_dir_and_tracking_uri(database: Database) -> None:
-    with pytest.raises(OptionError, match=r"give tracking_dir, .* or tracking_uri; found neither"):
-        find_run_ids()
     with pytest.raises(OptionError, match=r"give tracking_dir or tracking_uri, not both"):
         find_run_ids(tracking_dir=database.path, tracking_uri="sqlite:///x.db")
 
@@ -295,11 +298,22 @@ def test_directory_without_runs_is_an_error(tmp_path: Path) -> None:
     )
 
 
-def test_nothing_but_artifacts(tmp_path: Path) -> None:
-    (tmp_path / f"bucket/1/{RUN_ID}/artifacts").mkdir(parents=True)
-    assert isinstance(open_store(Source(tmp_path / "bucket")), ArtifactsStore)
-    with pytest.raises(OptionError, match=r"bucket, which holds the artifacts itself; give"):
-        open_store(Source(tmp_path / "bucket", artifact_root=tmp_path))
+def test_nothing_but_artifacts_is_logged(
+    tmp_path: Path, publish: Callable[[Path], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / f"bucket/1/{RUN_ID}/artifacts/.hydra/config.yaml", "seed: 1")
+    location = publish(tmp_path / "bucket")
+    for options in ({}, {"artifact_root": tmp_path}):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "kedro_hydraflow.stores"):
+            (run,) = Run.load(iter_run_dirs(location, **options))
+        assert run["seed"] == 1
+        (message,) = caplog.messages
+        assert message.endswith(
+            " has artifacts alone: the status, times, metrics and deletions of its runs are "
+            "unknown; give tracking_uri to read them from MLflow"
+        )
+    assert isinstance(open_store(Source(location)), ArtifactsStore)
 
 
 def test_damaged_database_beside_a_directory_is_an_error(
@@ -314,19 +328,205 @@ def test_damaged_database_beside_a_directory_is_an_error(
     assert find_run_ids(tracking_uri=str(tracking_dir.root)) == ["a"]
 
 
-def test_file_store_has_no_artifact_root(tracking_dir: TrackingDir) -> None:
-    tracking_dir.add_run(tracking_dir.add_experiment("files"), "a")
-    for options in (
-        {"tracking_dir": tracking_dir.root},
-        {"tracking_uri": str(tracking_dir.root)},
-    ):
-        with pytest.raises(OptionError, match=r"artifact_root: cannot be used with .*mlruns"):
-            find_run_ids(**options, artifact_root="/somewhere")
-
-
 def test_missing_directory(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match=r"there is no directory"):
         find_run_ids(tmp_path / "gone")
+
+
+# MLflow's default ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, in which nothing is set."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+def test_no_default_place(project: Path, tracking_dir: TrackingDir) -> None:
+    (tracking_dir.root / f"1/{RUN_ID}/artifacts").mkdir(parents=True)
+    TrackingDir(tracking_dir.root / "named").add_experiment("x", "y")
+    with pytest.raises(NotFoundError) as raised:
+        find_run_ids()
+    assert str(raised.value) == (
+        "there is no default place with runs: MLFLOW_TRACKING_URI is not set, "
+        f"'{project}/mlruns' has no <experiment_id>/meta.yaml, and there is no database "
+        f"'{project}/mlflow.db'; give tracking_dir or tracking_uri"
+    )
+
+
+def test_the_default_is_that_of_mlflow(
+    project: Path,
+    tracking_dir: TrackingDir,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The environment variable, then the file store, then the database."""
+    database = Database(project / "mlflow.db")
+    database.add_run(database.add_experiment("database"), "of-database")
+    assert find_run_ids() == ["of-database"]
+    assert caplog.messages == []
+    tracking_dir.add_run(tracking_dir.add_experiment("files"), "of-files")
+    assert find_run_ids() == ["of-files"]
+    assert caplog.messages == [
+        f"reading {project}/mlruns, as MLflow does by default; to read the runs of the database "
+        f"beside it, give tracking_dir='{project}/mlflow.db'"
+    ]
+    other = TrackingDir(project / "other")
+    other.add_run(other.add_experiment("other"), "of-variable")
+    for uri in ("other", str(other.root), other.root.as_uri(), "$HERE/other"):
+        monkeypatch.setenv("HERE", str(project))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        assert find_run_ids() == ["of-variable"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    assert find_run_ids() == ["of-database"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    assert find_run_ids() == ["of-files"]
+
+
+def test_the_experiment_0_makes_a_file_store_the_default(
+    project: Path, tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracking_dir.add_experiment("Default", "0")
+    database = Database(project / "mlflow.db")
+    assert find_run_ids() == []
+    assert caplog.messages == []  # the database has no runs
+    database.add_run(database.add_experiment("train"), "a")
+    assert find_run_ids() == []
+    assert "to read the runs of the database beside it" in caplog.text
+    database.path.write_bytes(b"not a database, but it may have been one")
+    caplog.clear()
+    assert find_run_ids() == []
+    assert "to read the runs of the database beside it" in caplog.text
+
+
+def test_the_default_takes_the_other_options(project: Path) -> None:
+    database = Database(project / "mlflow.db")
+    database.add_run(database.add_experiment("train"), "a")
+    write(project / "moved/1/a/artifacts/.hydra/config.yaml", "seed: 7")
+    (run,) = Run.load(iter_run_dirs(artifact_root="moved"))
+    assert run["seed"] == 7
+
+
+# Strays and losses -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "title: x\n", "name: x\n", "- 1\n", "\0", "a: [", "experiment_id: '1'\nname: x\n"],
+)
+def test_a_stray_meta_file_in_a_tracking_directory(
+    tracking_dir: TrackingDir,
+    publish: Callable[[Path], str],
+    waits: list[float],
+    content: str,
+) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", "lr: 1")
+    (tracking_dir.root / "meta.yaml").write_text(content)
+    (run,) = Run.load(iter_run_dirs(publish(tracking_dir.root)))
+    assert (run["lr"], run.info.job_name) == (1, "train")
+    assert waits == []
+
+
+@pytest.mark.parametrize("content", ["", "title: x\n"])
+def test_a_stray_meta_file_alone(
+    tmp_path: Path, publish: Callable[[Path], str], waits: list[float], content: str
+) -> None:
+    write(tmp_path / "bucket/meta.yaml", content)
+    assert find_run_ids(publish(tmp_path / "bucket")) == []
+    put(tmp_path / "bucket/1", 1, seed=7)
+    (run,) = Run.load(iter_run_dirs(tmp_path / "bucket"))
+    assert run["seed"] == 7
+
+
+@pytest.mark.parametrize("content", [None, "", "title: x\n", "- 1\n"])
+def test_an_experiment_is_no_tracking_directory_whatever_its_meta_file(
+    tracking_dir: TrackingDir,
+    publish: Callable[[Path], str],
+    waits: list[float],
+    content: str | None,
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a")
+    (experiment / "meta.yaml").unlink()
+    if content is not None:
+        (experiment / "meta.yaml").write_text(content)
+    with pytest.raises(TrackingDirectoryError, match="give the tracking directory above it"):
+        find_run_ids(publish(experiment))
+
+
+def test_a_meta_file_that_cannot_be_read(
+    tmp_path: Path, serve: Callable[[Path], WebServer]
+) -> None:
+    write(tmp_path / "bucket/meta.yaml", "title: x")
+    server = serve(tmp_path)
+    server.answers = {"/meta.yaml": [403] * 9}
+    with pytest.raises(StorageError, match="403"):
+        find_run_ids(f"{server.url}/bucket")
+
+
+@pytest.mark.parametrize("run_ids", ["a", "abcdef"])
+@pytest.mark.parametrize("has_others", [True, False])
+def test_runs_count_if_the_meta_file_of_their_experiment_is_lost(
+    tracking_dir: TrackingDir,
+    publish: Callable[[Path], str],
+    caplog: pytest.LogCaptureFixture,
+    run_ids: str,
+    has_others: bool,
+) -> None:
+    """They keep their facts, their metrics and their deletions."""
+    experiment = tracking_dir.add_experiment("train", "2")
+    for name in run_ids:
+        run_dir = tracking_dir.add_run(experiment, name * 32, "lr: 1", {"acc": "1 0.9 0\n"})
+        write(run_dir / "artifacts/.hydra/hydra.yaml", "hydra:\n  job:\n    name: job\n")
+    gone = tracking_dir.add_run(experiment, "9" * 32, lifecycle_stage="deleted")
+    (experiment / "meta.yaml").unlink()
+    if has_others:
+        tracking_dir.add_experiment("other", "3")
+    location = publish(tracking_dir.root)
+    runs = Run.load(iter_run_dirs(location))
+    assert runs.to_list("run_id") == [name * 32 for name in run_ids]
+    assert set(runs.to_list("status")) == {"FINISHED"}
+    assert set(runs.to_list("job_name")) == {"job"}
+    assert runs[0].metrics == {"acc": 0.9}
+    assert len(caplog.messages) == 1
+    assert (
+        ": the experiment has no meta.yaml, so its name is Hydra's job name, 'job'" in caplog.text
+    )
+    assert gone.name in find_run_ids(location, "job", include_deleted=True)
+
+
+def test_one_of_many_runs_with_its_own_meta_file(tracking_dir: TrackingDir) -> None:
+    for number in range(30):
+        put(tracking_dir.root / "1", number, seed=number)
+    other = TrackingDir(tracking_dir.root.parent / "other")
+    run_dir = other.add_run(other.add_experiment("train"), "f" * 32, lifecycle_stage="deleted")
+    run_dir.rename(tracking_dir.root / "1" / run_dir.name)
+    assert len(find_run_ids(tracking_dir.root)) == 30
+    assert len(find_run_ids(tracking_dir.root, include_deleted=True)) == 31
+
+
+def test_a_lost_experiment_that_cannot_be_listed(
+    tracking_dir: TrackingDir, serve: Callable[[Path], WebServer]
+) -> None:
+    tracking_dir.add_runs(1)
+    (tracking_dir.root / "2").mkdir()
+    server = serve(tracking_dir.root.parent)
+    server.answers = {"/2/": [403] * 9}
+    with pytest.raises(RunLoadError, match=r"mlruns/2.*403"):
+        find_run_ids(f"{server.url}/mlruns")
+    assert len(find_run_ids(f"{server.url}/mlruns", on_error="warn")) == 1
+
+
+def test_artifacts_alone_that_cannot_be_listed(
+    tmp_path: Path, serve: Callable[[Path], WebServer]
+) -> None:
+    put(tmp_path / "bucket/1", 1)
+    server = serve(tmp_path)
+    server.answers = {"/1/": [403] * 9}
+    with pytest.raises(RunLoadError, match=r"bucket/1.*403"):
+        find_run_ids(f"{server.url}/bucket")
 
 
 # Hydra alone ---------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from kedro_hydraflow import (
     iter_run_dirs,
     iter_runs,
 )
-from kedro_hydraflow.errors import RunLoadError, TrackingDirectoryError
+from kedro_hydraflow.errors import NotFoundError, RunLoadError, TrackingDirectoryError
 from kedro_hydraflow.run_info import read_config
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import locate
@@ -147,7 +147,9 @@ def test_experiments_are_job_names(published: str) -> None:
     assert find_ids(published, "other_*") == IDS[-1:]
     assert find_ids(published, ["fit_curve"]) == IDS[:-1]
     assert find_ids(published, lambda name: name.endswith("job")) == IDS[-1:]
-    assert find_ids(published, "nothing") == []
+    assert find_ids(published, "nothing*") == []
+    with pytest.raises(NotFoundError, match=r"there is no experiment .nothing. in .*; found .fit_"):
+        find_ids(published, "nothing")
     dirs = [directory.name for directory in iter_experiment_dirs(published)]
     assert dirs == ["23-01-50", "23-01-54", "named", "2026-11-25"]
 
@@ -358,7 +360,7 @@ def test_jobs_of_a_sweep_with_different_names(root: Path, n_jobs: int) -> None:
         write_job(sweep / str(number), name=f"name_{number % 2}")
     names = [f"name_{number % 2}" for number in range(n_jobs)]
     assert sorted(names) == load(root).to_list("job_name")
-    assert find_ids(root, "name_1") == [f"multirun/a/{i}" for i in range(1, n_jobs, 2)]
+    assert find_ids(root, "*_1") == [f"multirun/a/{i}" for i in range(1, n_jobs, 2)]
     assert get_experiment_names(root) == sorted(set(names))
     assert len(list(iter_experiment_dirs(root))) == 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ import fsspec
 import pytest
 
 from kedro_hydraflow import Run, iter_experiment_dirs, iter_run_dirs
-from kedro_hydraflow.errors import MissingPackageError
-from tests.conftest import DATABASE_SWEEP, Database, write
+from kedro_hydraflow.errors import MissingPackageError, StorageError
+from tests.conftest import DATABASE_SWEEP, Database, WebServer, write
 
 A, B = "a" * 32, "b" * 32
 
@@ -150,6 +150,40 @@ def test_bucket_without_its_package_is_an_error(
         get_seeds(database)
     put(tmp_path / "mlruns/1", B, 8)
     assert get_seeds(database) == [7, 8]  # nothing is read from the bucket
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://files.example/5",
+        "https://ann:s3cret@files.example/5",
+        "sftp://files.example/5",
+        "zip://5::http://files.example/a.zip",
+    ],
+)
+def test_a_host_that_only_the_database_names_is_not_asked(
+    database: Database, tmp_path: Path, location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(database, location, A)
+    monkeypatch.setattr("socket.socket.connect", None)
+    with pytest.raises(StorageError, match="a host that only the tracking data names") as raised:
+        get_seeds(database, storage_options={"headers": {"Authorization": "s3cret"}})
+    assert "s3cret" not in str(raised.value)
+    put(tmp_path / "moved", A, 7)
+    assert get_seeds(database, artifact_root=tmp_path / "moved") == [7]
+
+
+def test_a_host_that_the_user_names_is_asked(
+    database: Database, tmp_path: Path, serve: Callable[[Path], WebServer]
+) -> None:
+    server = serve(tmp_path / "web")
+    put(tmp_path / "web/store/1", A, 7)
+    record(database, f"{server.url}/store/1", A)
+    options = {"headers": {"Referer": server.url}}
+    with pytest.raises(StorageError, match="only the tracking data names"):
+        get_seeds(database)
+    assert get_seeds(database, storage_options=options) == [7]
+    assert get_seeds(database, artifact_root=f"{server.url}/store") == [7]
 
 
 def test_proxied_artifacts_without_their_server(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.datasets._base import import_object, is_importable_path
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(f"kedro.{__name__}")
 """Below ``kedro``: by default, Kedro shows INFO of its own loggers and of the project alone."""
-
-_MAX_SHOWN = 10
-"""Maximum number of experiment names in a warning."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +117,7 @@ class RunSearch:
             selected = selected.filter(lambda run: not is_known_as_deleted(run.info))
         failures = [*found.failures, *loaded.failures, *filtered.failures]
         report(failures, found.total, self.on_error, what="runs and experiments")
-        has_match = bool(found.experiments or not found.other_experiments)
-        if not has_match:
-            self._warn_no_experiment(found.other_experiments)
+        has_match = bool(found.experiments or not found.other_experiments)  # or it was logged
         n_runs = len(loaded.runs if is_wanted is None else found.runs)
         steps = [f"{n_runs} runs of {len(found.experiments)} experiments"]
         if is_wanted is not None:
@@ -139,8 +133,11 @@ class RunSearch:
         return selected
 
     def find(self) -> list[RunInfo]:
-        """Return the runs of the experiments, without reading or filtering them."""
-        return find_runs(self._import_names()).runs
+        """Return the runs of the experiments, unread and unfiltered; none without experiments."""
+        try:
+            return find_runs(self._import_names()).runs
+        except NotFoundError:
+            return []
 
     def load_some(
         self, count: int, config_class: type | None = None
@@ -152,7 +149,7 @@ class RunSearch:
     def exists(self) -> bool:
         """Whether the tracking directory, database or server exists, even if it has no runs."""
         source = self._make_search().source
-        if self.path is not None and source.locate().is_dir():
+        if source.uri is None and source.locate().is_dir():
             return True
         try:
             open_store(source).find_experiments(())
@@ -196,18 +193,6 @@ class RunSearch:
                 f"experiment_names: expected a callable, found {predicate!r} at {names!r}; {advice}"
             )
         return replace(search, experiment_names=predicate)
-
-    def _warn_no_experiment(self, others: list[str]) -> None:
-        wanted = self.experiment_names
-        near = get_close_matches(wanted, others) if isinstance(wanted, str) else []
-        more = " and others" if not near and len(others) > _MAX_SHOWN else ""
-        logger.warning(
-            "%s: no experiment matches experiment_names=%r; %s %s",
-            self.shown_location,
-            wanted,
-            "the nearest are" if near else "found",
-            ", ".join(map(repr, near or others[:_MAX_SHOWN])) + more,
-        )
 
 
 def check_min_runs(min_runs: int) -> int:

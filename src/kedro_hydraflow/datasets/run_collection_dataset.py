@@ -30,12 +30,14 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         tracking_uri: Instead of ``path``, as for ``mlflow.set_tracking_uri``: the URL of a
             tracking server (which needs the extra ``mlflow``), ``sqlite:///`` and the path of
             a database, or a directory.
-        artifact_root: The current location of the artifacts of a database or server, if they
-            are neither at the recorded location nor beside the database.
+        artifact_root: The current location of the artifacts, if they are neither at the recorded
+            location nor beside the tracking data. Artifacts in a run directory of a file store
+            take precedence over it.
         experiment_names: Which experiments, by default all: a name or glob, a list of them, or
             a callable that takes a name, in a catalog by its dotted path. A string with dots
             is taken for such a path if its first part can be imported. The strings in a list
-            are always names or globs.
+            are always names or globs. A name without wildcards has to exist. The "Default"
+            experiment ``0`` is only included by its name, never by a glob or a callable.
         filters: Conditions ``KEY OP VALUE``; runs have to meet all of them. ``KEY`` is a key of
             ``Run.get``, ``OP`` one of ``== != < <= > >= in, not in, ~`` (the last one for
             globs), ``VALUE`` is YAML. A run that lacks the key fails the condition, also for

@@ -4,7 +4,8 @@ The directory or bucket holds ``<experiment_id>/<run_id>/artifacts``. If the ser
 workspaces, these paths are below ``workspaces/<workspace>``. If the artifact location of an
 experiment was set by hand, it holds ``<run_id>/artifacts``.
 
-Experiments are named after Hydra's job name. There are no facts, metrics, params or tags.
+Experiments are named after Hydra's job name, except that ``0`` is always "Default". There are no
+facts, metrics, params or tags.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from kedro_hydraflow.errors import Failure, KedroHydraflowError, NotFoundError, 
 from kedro_hydraflow.storage import Place, list_places
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
+    DEFAULT_EXPERIMENT_NAME,
     HYDRA_FOLDER,
     ExperimentFilter,
     UntrackedStore,
-    make_name_filter,
+    make_experiment_filter,
 )
 from kedro_hydraflow.stores.job_name import read_job_name, read_job_names
 from kedro_hydraflow.stores.record import (
@@ -32,7 +34,7 @@ from kedro_hydraflow.stores.record import (
     RunRecord,
     is_run_id,
 )
-from kedro_hydraflow.stores.run_folder import get_folder_errors
+from kedro_hydraflow.stores.run_folder import get_folder_errors, take_sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,11 +57,14 @@ class ArtifactsStore(UntrackedStore):
     """
 
     @override
-    def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
-        matches = make_name_filter(experiment_names)
+    def find_experiments(
+        self, experiment_names: ExperimentFilter = None, *, include_default: bool = False
+    ) -> Experiments:
+        matches = make_experiment_filter(experiment_names, include_default=include_default)
         matching = []
         other_names = []
         failures: list[Failure] = []
+        defaults = []
         for experiment in self._find_all(failures):
             name = experiment.experiment_name or ""
             if not name and experiment_names is not None:
@@ -69,12 +74,14 @@ class ArtifactsStore(UntrackedStore):
                     "tracking_uri to get the name from MLflow",
                     experiment.url,
                 )
-            if matches(name):
+            if matches(experiment.experiment_id, name):
                 matching.append(experiment)
+            elif experiment.experiment_id == DEFAULT_EXPERIMENT_ID:
+                defaults.append(experiment)
             else:
                 other_names.append(name or experiment.experiment_id)
         matching.sort(key=ExperimentRecord.sort_key)
-        return Experiments(matching, other_names, failures)
+        return Experiments(matching, other_names, failures, defaults)
 
     def _find_all(self, failures: list[Failure]) -> Iterator[ExperimentRecord]:
         """Yield all experiments with their names, which may be empty, and their run names."""
@@ -101,6 +108,11 @@ class ArtifactsStore(UntrackedStore):
             yield ExperimentRecord(folder.storage, folder.path, "", name, tuple(of_name))
 
         ids = [e.name for e in entries if e.is_dir and e.name.isdecimal()]
+        if DEFAULT_EXPERIMENT_ID in ids:
+            place = folder.join(DEFAULT_EXPERIMENT_ID)
+            yield ExperimentRecord(
+                place.storage, place.path, DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME
+            )
         places = [folder.join(i) for i in ids if i != DEFAULT_EXPERIMENT_ID]
         found = [(p, _get_run_ids(inner)) for p, inner in _list_present(places, failures)]
         found = [(place, run_ids) for place, run_ids in found if run_ids]
@@ -158,23 +170,39 @@ class ArtifactsStore(UntrackedStore):
 
     @override
     def _read_experiment_name(self, record: RunRecord) -> str:
+        if record.experiment.experiment_id == DEFAULT_EXPERIMENT_ID:
+            return DEFAULT_EXPERIMENT_NAME
         return read_job_name(self.artifacts(record))
 
 
-def may_hold_artifacts(place: Place, entries: Sequence[Entry]) -> bool:
-    """Whether a directory with these entries holds runs that an `ArtifactsStore` can find."""
+def iter_run_samples(place: Place, entries: Sequence[Entry]) -> Iterator[list[Place]]:
+    """Yield a few runs of each folder in which an `ArtifactsStore` finds any.
+
+    "Default" is listed last, if there are no others. Workspaces, which are not listed, and
+    folders that cannot be listed are empty samples.
+    """
     names = [entry.name for entry in entries if entry.is_dir]
-    if _get_run_ids(entries) or _WORKSPACES in names:
-        return True
-    experiments = [place.join(name) for name in names if name.isdecimal()]
+    has_others = False
+    run_ids = _get_run_ids(entries)
+    if run_ids or _WORKSPACES in names:
+        has_others = True
+        yield take_sample(place, run_ids)
+    ids = [name for name in names if name.isdecimal()]
     # One at a time: the first is usually enough, and listing large ones takes many requests.
-    for experiment in experiments:
-        for _, inner in _list_present([experiment], []):
-            if _get_run_ids(inner):
-                return True
-            if any(entry.name == HYDRA_FOLDER for entry in inner):
-                return False  # it is a job of a sweep, and so are the others
-    return False
+    for experiment_id in sorted(ids, key=DEFAULT_EXPERIMENT_ID.__eq__):
+        if experiment_id == DEFAULT_EXPERIMENT_ID and has_others:
+            return
+        failures: list[Failure] = []
+        for folder, inner in _list_present([place.join(experiment_id)], failures):
+            run_ids = _get_run_ids(inner)
+            if run_ids:
+                has_others = True
+                yield take_sample(folder, run_ids)
+            elif any(entry.name == HYDRA_FOLDER for entry in inner):
+                return  # it is a job of a sweep, and so are the others
+        if failures:
+            has_others = True
+            yield []
 
 
 def _get_run_ids(entries: Sequence[Entry]) -> list[str]:

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import override
 
@@ -29,11 +29,16 @@ if TYPE_CHECKING:
         RunRecord,
     )
 
+T = TypeVar("T")
+
 ExperimentFilter = str | Sequence[str] | Callable[[str], bool] | None
 """The experiments to include: a name or glob, a list of them, a predicate on the name, or all."""
 
 DEFAULT_EXPERIMENT_ID = "0"
 """The ID of the experiment "Default". Every MLflow store has it; HydraFlow never uses it."""
+
+DEFAULT_EXPERIMENT_NAME = "Default"
+"""Its name where a store records no names."""
 
 HYDRA_FOLDER = ".hydra"
 """The directory of Hydra's files, relative to the artifacts directory."""
@@ -44,9 +49,11 @@ CONFIG_FILE = f"{HYDRA_FOLDER}/config.yaml"
 SWEEP_FILE = "multirun.yaml"
 """The file that Hydra writes into the directory of a sweep."""
 
-
 MODELS_FOLDER = "models"
 """The folder in an experiment's directory with the models that its runs logged."""
+
+SAMPLE_SIZE = 100
+"""The number of runs of an experiment to look at, to see whether it has any."""
 
 
 class Store(ABC):
@@ -99,8 +106,18 @@ class Store(ABC):
     # Finding ---------------------------------------------------------------------------------
 
     @abstractmethod
-    def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
-        """Return the experiments that match. Deleted experiments and "Default" are excluded.
+    def find_experiments(
+        self, experiment_names: ExperimentFilter = None, *, include_default: bool = False
+    ) -> Experiments:
+        """Return the experiments that match. Deleted experiments are excluded.
+
+        The experiment 0, "Default", matches only its literal name in ``experiment_names``, never
+        a glob, a callable or no filter.
+
+        Args:
+            experiment_names: The experiments to include.
+            include_default: Whether globs, callables and no filter match "Default" too, as for a
+                search by run ID.
 
         Raises:
             StorageError: If the experiments cannot be listed.
@@ -133,12 +150,37 @@ class Store(ABC):
                 them only if that needs no extra request per run.
         """
 
+    def has_active_runs(self, experiments: Sequence[ExperimentRecord]) -> bool:
+        """Whether there are runs in the experiments that are not deleted. Reads only a few."""
+        listing = self.list_runs(experiments, SAMPLE_SIZE)
+        some = [part.take(0, SAMPLE_SIZE) for part in listing.experiments]
+        return bool(self.read_runs(some).records)
+
     # Locations -------------------------------------------------------------------------------
 
     def artifacts(self, record: RunRecord) -> Place:
         """Return the artifacts directory of a run. It does not have to exist."""
+        if record.artifacts_dir is not None:
+            return record.artifacts_dir
         folder = self.artifacts_folder
         return record.join(folder) if folder else Place(record.storage, record.path)
+
+    def may_be_elsewhere(self, record: RunRecord) -> bool:  # noqa: ARG002
+        """Whether `find_artifacts` may find another artifacts directory than `artifacts`.
+
+        Nothing is read.
+        """
+        return False
+
+    def find_artifacts(
+        self, records: Sequence[RunRecord]
+    ) -> Sequence[RunRecord | KedroHydraflowError]:
+        """Return the records with the artifacts directories that exist, or the error.
+
+        This takes requests for each run. It is meant for runs that have no configuration in
+        their `artifacts`.
+        """
+        return records
 
     @property
     def config_file(self) -> str:
@@ -154,6 +196,10 @@ class Store(ABC):
         """Return the URL of a run's configuration, for messages."""
         return self.artifacts(record).join(CONFIG_FILE).url
 
+    def list_config_locations(self, record: RunRecord) -> list[str]:
+        """Return where a run's configuration is looked for, for messages."""
+        return [self.config_url(record)]
+
     def read_configs(
         self, records: Sequence[RunRecord], reader: ConfigReader
     ) -> Parsed[PlainConfig]:
@@ -167,7 +213,7 @@ class Store(ABC):
             For each run, its configuration (None if there is none, or the error) and the
             validator of its `config_file`.
         """
-        return read_parsed_in(records, self.config_file, reader.read)
+        return self._read_artifacts(records, CONFIG_FILE, reader.read)
 
     def read_hydra_files(
         self, records: Sequence[RunRecord], kind: str
@@ -181,9 +227,16 @@ class Store(ABC):
             kind: ``hydra``, Hydra's own configuration, for what ``hydra.yaml`` has below the key
                 ``hydra``; or ``overrides``, for the list of text in ``overrides.yaml``.
         """
-        file = self._get_relative(f"{HYDRA_FOLDER}/{kind}.yaml")
         parse = HydraReader().read if kind == "hydra" else parse_overrides
-        return read_parsed_in(records, file, parse).values
+        return self._read_artifacts(records, f"{HYDRA_FOLDER}/{kind}.yaml", parse).values
+
+    def _read_artifacts(
+        self, records: Sequence[RunRecord], file: str, parse: Callable[[bytes], T]
+    ) -> Parsed[T]:
+        """Read and parse a file in the artifacts directory of each run."""
+        if any(record.artifacts_dir is not None for record in records):
+            return read_parsed_in([self.artifacts(record) for record in records], file, parse)
+        return read_parsed_in(records, self._get_relative(file), parse)
 
     def get_run_errors(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
         """Return an error for each record whose directory is not a run, None for a run.
@@ -370,13 +423,45 @@ def make_name_filter(experiment_names: ExperimentFilter) -> Callable[[str], bool
         return lambda _: True
     if callable(experiment_names):
         return experiment_names
+    patterns = list_patterns(experiment_names)
+    return lambda name: any(name == p or fnmatchcase(name, p) for p in patterns)
+
+
+def make_experiment_filter(
+    experiment_names: ExperimentFilter, *, include_default: bool
+) -> Callable[[str, str], bool]:
+    """Return a predicate on the ID and name of an experiment, for `Store.find_experiments`."""
+    matches = make_name_filter(experiment_names)
+    literal = [name for name in list_patterns(experiment_names) if not is_glob(name)]
+
+    def match(experiment_id: str, name: str) -> bool:
+        if experiment_id == DEFAULT_EXPERIMENT_ID and not include_default:
+            return name in literal
+        return matches(name)
+
+    return match
+
+
+def list_patterns(experiment_names: ExperimentFilter) -> Sequence[str]:
+    """Return the names and globs in a filter; none if it is a callable or None.
+
+    Raises:
+        OptionError: If the value is not an `ExperimentFilter`.
+    """
+    if experiment_names is None or callable(experiment_names):
+        return ()
     patterns = (experiment_names,) if isinstance(experiment_names, str) else experiment_names
     if not isinstance(patterns, Sequence) or not all(isinstance(p, str) for p in patterns):
         raise OptionError(
             "experiment_names: expected a name or glob, a list of them, or a callable, "
             f"found {experiment_names!r}"
         )
-    return lambda name: any(name == p or fnmatchcase(name, p) for p in patterns)
+    return patterns
+
+
+def is_glob(pattern: str) -> bool:
+    """Whether a name in ``experiment_names`` has wildcards."""
+    return any(wildcard in pattern for wildcard in "*?[")
 
 
 def locate_model(

@@ -7,13 +7,16 @@
   in ``models`` have a ``meta.yaml`` with a ``status`` and look like runs.
 - Each metric, param and tag is a file. A ``/`` in a key makes a directory.
 - Deleted runs stay in their directories, with ``lifecycle_stage: deleted``.
-- Recorded locations (``artifact_uri``) are wrong after a copy, so they are ignored: artifacts
-  are always in the run directory.
+- Artifacts are usually in the run directory, whatever location is recorded (``artifact_uri``),
+  which is wrong after a copy. Only for a run without any there, `locations` looks elsewhere.
+- Experiment 0 is "Default". The name of an experiment whose ``meta.yaml`` is lost is Hydra's job
+  name, as long as its runs have a ``meta.yaml`` of their own.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +26,18 @@ from kedro_hydraflow.errors import (
     Failure,
     KedroHydraflowError,
     MetadataError,
+    MissingPackageError,
     NotARunError,
     NotFoundError,
+    OptionError,
     StorageError,
     UnreachableError,
+    prefix_error,
 )
 from kedro_hydraflow.index import NO_INDEX, Index
+from kedro_hydraflow.source import Source, show_location
 from kedro_hydraflow.storage import (
+    LocalStorage,
     Place,
     is_url,
     list_places,
@@ -39,12 +47,16 @@ from kedro_hydraflow.storage import (
 )
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
+    DEFAULT_EXPERIMENT_NAME,
     MODELS_FOLDER,
     ExperimentFilter,
     Store,
-    make_name_filter,
+    is_glob,
+    list_patterns,
+    make_experiment_filter,
 )
-from kedro_hydraflow.stores.job_name import read_job_name
+from kedro_hydraflow.stores.job_name import read_job_name, read_job_names
+from kedro_hydraflow.stores.locations import RunLocator, is_recorded_elsewhere
 from kedro_hydraflow.stores.logged_file import (
     ForeignFileError,
     is_apple_double,
@@ -54,6 +66,7 @@ from kedro_hydraflow.stores.logged_file import (
 )
 from kedro_hydraflow.stores.meta_file import (
     META_FILE,
+    parse_artifact_uri,
     parse_run_meta,
     read_metas,
 )
@@ -75,19 +88,19 @@ from kedro_hydraflow.stores.record import (
     is_run_id,
     make_run_record,
 )
-from kedro_hydraflow.stores.run_folder import get_folder_errors
+from kedro_hydraflow.stores.run_folder import get_folder_errors, has_run_meta, take_sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from kedro_hydraflow.storage import Entry, Storage
+    from kedro_hydraflow.storage import Entry, Location, Storage
 
     Parse = Callable[[bytes], Any]
 
 logger = logging.getLogger(__name__)
 
 NOT_EXPERIMENTS = frozenset({DEFAULT_EXPERIMENT_ID, ".trash", "models"})
-"""Directories in a tracking directory that are not searched for runs."""
+"""Directories in a tracking directory that are only searched for runs on request, or never."""
 
 _NOT_RUNS = frozenset({"tags", "datasets", "traces", "models"})
 """Directories in an experiment directory that are not runs."""
@@ -101,6 +114,7 @@ class FileStore(Store):
 
     Args:
         place: The tracking directory.
+        source: The source with the artifact root and the storage options.
         folders: The content of the tracking directory, if it has already been read. By default,
             `find_experiments` reads it.
         index: The cache for facts and logged values.
@@ -109,13 +123,19 @@ class FileStore(Store):
     finds_folders = True
 
     def __init__(
-        self, place: Place, folders: ExperimentFolders | None = None, index: Index = NO_INDEX
+        self,
+        place: Place,
+        source: Source | None = None,
+        folders: ExperimentFolders | None = None,
+        index: Index = NO_INDEX,
     ) -> None:
-        super().__init__(place)
+        super().__init__(place, source)
         self.root = place
+        self._source = source
         self._storage = place.storage
         self._folders = folders
         self._index = index
+        self._locator: RunLocator | None = None
 
     @property
     @override
@@ -125,28 +145,73 @@ class FileStore(Store):
     # Finding ---------------------------------------------------------------------------------
 
     @override
-    def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
-        matches = make_name_filter(experiment_names)
+    def find_experiments(
+        self, experiment_names: ExperimentFilter = None, *, include_default: bool = False
+    ) -> Experiments:
+        matches = make_experiment_filter(experiment_names, include_default=include_default)
         folders = self._folders or ExperimentFolders(self.root, self._index)
         matching = []
         other_names = []
         failures = _get_broken_links(self.root, folders.entries, NOT_EXPERIMENTS)
-        for place, meta in folders.metas.items():
-            if meta is None:
-                _warn_of_runs(place)
-            elif isinstance(meta, Exception):
-                failures.append(Failure(place.url, meta))
-            elif not meta.get("name"):
-                failures.append(Failure(place.url, _make_name_error(place, meta)))
-            elif is_deleted(meta):
-                continue
-            elif matches(meta["name"]):
-                record = ExperimentRecord(place.storage, place.path, place.name, meta["name"])
-                matching.append(record)
+        for experiment in self._iter_experiments(folders, failures):
+            name = experiment.experiment_name or ""
+            if matches(experiment.experiment_id, name):
+                matching.append(experiment)
             else:
-                other_names.append(meta["name"])
+                other_names.append(name or experiment.experiment_id)
+        defaults: list[ExperimentRecord] = []
+        unknown = {name for name in list_patterns(experiment_names) if not is_glob(name)}
+        unknown -= {e.experiment_name for e in matching} - {DEFAULT_EXPERIMENT_NAME}
+        for default in self._iter_default(folders, failures, is_asked=include_default or unknown):
+            is_match = matches(default.experiment_id, default.experiment_name or "")
+            (matching if is_match else defaults).append(default)
         matching.sort(key=ExperimentRecord.sort_key)
-        return Experiments(matching, other_names, failures)
+        return Experiments(matching, other_names, failures, defaults)
+
+    def _iter_experiments(
+        self, folders: ExperimentFolders, failures: list[Failure]
+    ) -> Iterator[ExperimentRecord]:
+        """Yield all experiments but "Default". Adds what cannot be read to the failures."""
+        lost = []
+        for place, meta in folders.metas.items():
+            if meta is None and place.name.isdecimal():
+                lost.append(place)
+            elif meta is not None:
+                yield from _iter_named(place, meta, failures)
+        for place, entries in zip(lost, list_places(lost), strict=True):
+            if isinstance(entries, NotFoundError):
+                continue  # removed in the meantime
+            if isinstance(entries, StorageError):
+                failures.append(Failure(place.url, entries))
+                continue
+            sample = take_sample(place, _get_run_names(entries))
+            if not has_run_meta(sample):
+                logger.warning(
+                    "skipped %s: it has no %s; if a database or a server tracks its runs, give "
+                    "that as tracking_uri",
+                    place.url,
+                    META_FILE,
+                )
+                continue
+            job_names = read_job_names([run_dir.join(self.artifacts_folder) for run_dir in sample])
+            name = next((name for name in job_names if isinstance(name, str) and name), "")
+            logger.warning(
+                "%s: the experiment has no %s, so its name is Hydra's job name, %r",
+                place.url,
+                META_FILE,
+                name,
+            )
+            yield ExperimentRecord(place.storage, place.path, place.name, name)
+
+    def _iter_default(
+        self, folders: ExperimentFolders, failures: list[Failure], *, is_asked: object
+    ) -> Iterator[ExperimentRecord]:
+        """Yield the experiment "Default". Nothing is read unless it may have been asked for."""
+        place = folders.default
+        if place is None:
+            return
+        meta = folders.read_default() if is_asked else None
+        yield from _iter_named(place, meta or {"name": DEFAULT_EXPERIMENT_NAME}, failures)
 
     @override
     def list_runs(
@@ -164,8 +229,7 @@ class FileStore(Store):
                     failures.append(Failure(experiment.url, entries))
                     continue
                 failures += _get_broken_links(experiment, entries, _NOT_RUNS)
-                names = [e.name for e in entries if e.is_dir and e.name not in _NOT_RUNS]
-                listed.append(RunNames(experiment, names))
+                listed.append(RunNames(experiment, _get_run_names(entries)))
         return RunListing(listed, failures)
 
     @override
@@ -227,6 +291,124 @@ class FileStore(Store):
     @override
     def get_run_errors(self, records: Sequence[RunRecord]) -> Sequence[KedroHydraflowError | None]:
         return get_folder_errors(records)
+
+    # Artifacts outside the run directory -----------------------------------------------------
+
+    @override
+    def may_be_elsewhere(self, record: RunRecord) -> bool:
+        if record.artifacts_dir is not None:
+            return False
+        # On remote storage, to look takes a request, so the experiment has to give a reason.
+        experiment = record.experiment
+        return not self._storage.is_remote or is_recorded_elsewhere(
+            experiment.artifact_location, experiment
+        )
+
+    @override
+    def find_artifacts(self, records: Sequence[RunRecord]) -> list[RunRecord | KedroHydraflowError]:
+        found: list[RunRecord | KedroHydraflowError] = [*records]
+        empty = []
+        for i, is_empty in enumerate(self._check_empty(records)):
+            if isinstance(is_empty, Exception):
+                found[i] = is_empty
+            elif is_empty:
+                empty.append(i)
+        for i, place in zip(empty, self._find_elsewhere([records[i] for i in empty]), strict=True):
+            if isinstance(place, Exception):
+                found[i] = place
+            elif place is not None:
+                found[i] = replace(records[i], artifacts_dir=place)
+        return found
+
+    def _check_empty(self, records: Sequence[RunRecord]) -> list[bool | UnreachableError]:
+        """Return whether each run directory is without artifacts, as far as it can be listed."""
+        are_empty: list[bool | UnreachableError] = [False] * len(records)
+        unsure: Sequence[int] = range(len(records))
+        if not self._storage.is_remote:  # cheaper than to list them
+            storage = self._storage
+            hydra = storage.sep.join(["", *self.config_file.split("/")[:-1]])
+            unsure = [i for i in unsure if not storage.is_dir(records[i].path + hydra)]
+        listings = list_places([records[i].join(self.artifacts_folder) for i in unsure])
+        for i, entries in zip(unsure, listings, strict=True):
+            if isinstance(entries, UnreachableError):
+                are_empty[i] = entries
+            else:  # some servers list nothing
+                are_empty[i] = isinstance(entries, StorageError) or not entries
+        return are_empty
+
+    def _find_elsewhere(
+        self, records: Sequence[RunRecord]
+    ) -> list[Place | KedroHydraflowError | None]:
+        """Return the artifacts directory of each run outside its run directory, or the error.
+
+        None if there is no such directory.
+        """
+        uris = self._read_uris(records)
+        found = [self._locate(record, uri) for record, uri in zip(records, uris, strict=True)]
+        places = {i: place for i, place in enumerate(found) if isinstance(place, Place)}
+        for i, entries in zip(places, _list_places([*places.values()]), strict=True):
+            if isinstance(entries, (UnreachableError, MissingPackageError)):
+                found[i] = _make_elsewhere_error(records[i], entries)
+            elif isinstance(entries, NotFoundError):
+                found[i] = None
+            # If it cannot be listed, reading files from it may work, or raises a clear error.
+        return found
+
+    def _locate(
+        self, record: RunRecord, uri: str | KedroHydraflowError
+    ) -> Place | KedroHydraflowError | None:
+        """Return the place of a run's artifacts outside its directory, or the error.
+
+        Args:
+            record: The run.
+            uri: The recorded location, empty if there is none, or the error of reading it.
+        """
+        if isinstance(uri, Exception):
+            return uri
+        if self._artifact_root is None and (not uri or "\0" in uri):
+            return None
+        folder = Place(record.experiment.storage, record.experiment.path)
+        try:
+            run_dir = self._get_locator(record).find(
+                record.experiment.experiment_id, record.run_id, uri, outside=folder
+            )
+        except KedroHydraflowError as exc:
+            return _make_elsewhere_error(record, exc)
+        return None if _is_same(run_dir, record) else run_dir.join(self.artifacts_folder)
+
+    @override
+    def list_config_locations(self, record: RunRecord) -> list[str]:
+        places = super().list_config_locations(replace(record, artifacts_dir=None))
+        root = self._artifact_root
+        if root is not None:
+            return [*places, f"below artifact_root {show_location(root)!r}"]
+        (uri,) = self._read_uris([record])
+        if isinstance(uri, str) and uri:
+            return [*places, f"at the recorded location {show_location(uri)!r}"]
+        return places
+
+    def _read_uris(self, records: Sequence[RunRecord]) -> list[str | KedroHydraflowError]:
+        """Return the recorded location of each run's artifacts, empty if it does not count."""
+        if self._artifact_root is not None:
+            return [""] * len(records)
+        metas = read_metas(records, parse_artifact_uri)
+        return [
+            meta if isinstance(meta, Exception) else (meta or {}).get("artifact_uri", "")
+            for meta in metas
+        ]
+
+    @property
+    def _artifact_root(self) -> Location | None:
+        return None if self._source is None else self._source.artifact_root
+
+    def _get_locator(self, record: RunRecord) -> RunLocator:
+        if self._locator is None:
+            source = self._source
+            if source is None:  # the runs were given by their paths, which have the options
+                path = record.to_path()
+                source = Source(path, storage_options=getattr(path, "storage_options", None))
+            self._locator = RunLocator(source, _get_neighbors(self.root))
+        return self._locator
 
     @override
     def _read_models(self, record: RunRecord) -> list[ModelRecord]:
@@ -444,12 +626,24 @@ class ExperimentFolders:
         self.metas = dict(
             zip(folders, _read_experiment_metas(place.storage, folders, index), strict=True)
         )
-        """The results of `read_metas`, by directory."""
+        """The results of `read_metas`, by directory, without that of "Default"."""
 
     @property
     def has_experiments(self) -> bool:
-        """Whether any directory is an experiment of a file store."""
+        """Whether any directory but that of "Default" is an experiment of a file store."""
         return any(meta is not None for meta in self.metas.values())
+
+    @property
+    def default(self) -> Place | None:
+        """The directory of the experiment "Default", None if there is none."""
+        for entry in self.entries:
+            if entry.name == DEFAULT_EXPERIMENT_ID and entry.is_dir:
+                return self.place.join(entry.name)
+        return None
+
+    def read_default(self) -> dict[str, str] | KedroHydraflowError | None:
+        """Return the ``meta.yaml`` of "Default", None if there is none, or the error."""
+        return None if self.default is None else read_metas([self.default])[0]
 
 
 def _list_models(folder: Place) -> list[Entry]:
@@ -503,15 +697,55 @@ def _make_name_error(place: Place, meta: Facts) -> MetadataError:
     )
 
 
-def _warn_of_runs(folder: Place) -> None:
-    """Log that a directory without ``meta.yaml`` is skipped, if it may hold runs."""
-    if folder.name.isdecimal() and folder.is_dir():  # it may have been removed in the meantime
-        logger.warning(
-            "skipped %s: it has no %s; if a database or a server tracks its runs, give that as "
-            "tracking_uri",
-            folder.url,
-            META_FILE,
-        )
+def _iter_named(
+    place: Place, meta: dict[str, str] | KedroHydraflowError, failures: list[Failure]
+) -> Iterator[ExperimentRecord]:
+    """Yield the experiment that a ``meta.yaml`` describes, unless it is deleted."""
+    if isinstance(meta, Exception):
+        failures.append(Failure(place.url, meta))
+    elif not meta.get("name"):
+        failures.append(Failure(place.url, _make_name_error(place, meta)))
+    elif not is_deleted(meta):
+        location = meta.get("artifact_location", "")
+        yield ExperimentRecord(place.storage, place.path, place.name, meta["name"], None, location)
+
+
+def _get_run_names(entries: Iterable[Entry]) -> list[str]:
+    return [entry.name for entry in entries if entry.is_dir and entry.name not in _NOT_RUNS]
+
+
+def _get_neighbors(root: Place) -> list[Place]:
+    """Return the directories in which artifacts are moved together with a tracking directory."""
+    if isinstance(root.storage, LocalStorage):
+        return [root.parent, root]
+    try:
+        path: Any = root.to_path()
+    except OptionError:  # above the top
+        return []
+    is_top = path.parent.path.strip("/") == path.path.strip("/")  # of a bucket or host
+    return [root] if is_top else [root.parent, root]
+
+
+def _list_places(
+    places: Sequence[Place],
+) -> Sequence[list[Entry] | StorageError | MissingPackageError]:
+    """Like `list_places`, with the error for places whose storage needs a missing package."""
+    try:
+        return list_places(places)
+    except MissingPackageError as exc:
+        return [exc] if len(places) == 1 else [_list_places([place])[0] for place in places]
+
+
+def _make_elsewhere_error(record: RunRecord, error: KedroHydraflowError) -> KedroHydraflowError:
+    return prefix_error(f"{record.url} has no artifacts in it, and elsewhere", error)
+
+
+def _is_same(one: Place, other: Place) -> bool:
+    """Whether two places are the same directory, also if they are written differently."""
+    if isinstance(one.storage, LocalStorage) and isinstance(other.storage, LocalStorage):
+        paths = (place.storage.get_identity(place.path) for place in (one, other))
+        return len(set(map(os.path.realpath, paths))) == 1
+    return (one.storage, one.path) == (other.storage, other.path)
 
 
 def _get_broken_links(

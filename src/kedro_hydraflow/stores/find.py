@@ -5,26 +5,48 @@ from __future__ import annotations
 import logging
 import os
 import re
-from itertools import groupby
+from dataclasses import replace
+from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
-from kedro_hydraflow.errors import OptionError, TrackingDirectoryError
+from kedro_hydraflow.errors import (
+    NotFoundError,
+    OptionError,
+    StorageError,
+    TrackingDirectoryError,
+    describe,
+)
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.redaction import redact_url
-from kedro_hydraflow.source import get_uri_scheme
-from kedro_hydraflow.storage import LocalStorage, Place, list_places, locate, read_parsed_in
-from kedro_hydraflow.stores.artifacts_store import ArtifactsStore, may_hold_artifacts
+from kedro_hydraflow.source import Source, get_uri_scheme
+from kedro_hydraflow.storage import LocalStorage, Place, list_places, read_parsed_in
+from kedro_hydraflow.stores.artifacts_store import ArtifactsStore, iter_run_samples
 from kedro_hydraflow.stores.base import CONFIG_FILE, SWEEP_FILE
+from kedro_hydraflow.stores.databases import (
+    DATABASE_FILE,
+    find_database,
+    find_databases_of,
+    has_database_suffix,
+    is_sqlite_file,
+    may_have_database,
+    may_have_runs,
+)
 from kedro_hydraflow.stores.file_store import ExperimentFolders, FileStore
 from kedro_hydraflow.stores.hydra_store import HydraStore, find_hydra_root
-from kedro_hydraflow.stores.meta_file import META_FILE, is_run_meta, read_metas
+from kedro_hydraflow.stores.meta_file import (
+    META_FILE,
+    has_run_id,
+    is_experiment_meta,
+    is_run_meta,
+    read_metas,
+)
 from kedro_hydraflow.stores.output_folders import MAX_DEPTH, find_run_folders, may_be_run
 from kedro_hydraflow.stores.record import HYDRA_FOLDERS, MLFLOW_FOLDERS, is_run_id
+from kedro_hydraflow.stores.run_folder import has_run_meta
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kedro_hydraflow.source import Source
     from kedro_hydraflow.storage import Entry
     from kedro_hydraflow.stores.base import Store
     from kedro_hydraflow.stores.output_folders import OutputTree
@@ -32,11 +54,6 @@ if TYPE_CHECKING:
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
 
 logger = logging.getLogger(__name__)
-
-DATABASE_FILE = "mlflow.db"
-"""MLflow's default name for the database, beside ``mlruns``."""
-
-_DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
 _MAX_SHOWN = 5
 """The maximum number of directories named in a message."""
@@ -47,37 +64,91 @@ def open_store(source: Source, index: Index = NO_INDEX) -> Store:
 
     A tracking URI names its store. For a directory, the store depends on the content:
 
-    - only experiments with a ``meta.yaml``: the file store;
-    - only a ``mlflow.db`` with runs, in the directory or beside it: the database;
+    - only experiments or runs with a ``meta.yaml``: the file store;
+    - only an MLflow database with runs, in the directory or beside it: the database;
     - both: the database if it has every run of the file store, as after
       ``mlflow migrate-filestore``, else an error;
-    - neither, but ``artifacts`` of runs: a store of artifacts alone;
+    - neither, but ``artifacts`` of runs: a store of artifacts alone, which is logged;
     - neither, but output directories of Hydra, at any depth: a store of these, also if there is
-      a ``mlflow.db`` beside the directory;
+      a database beside the directory;
     - nothing: the file store, without any runs.
 
     ``layout`` restricts the choice to Hydra's directories, or to those of MLflow.
 
     Args:
-        source: The directory or tracking URI.
+        source: The directory or tracking URI, by default that of `find_default`.
         index: The cache for metadata, for a file store.
 
     Raises:
-        OptionError: If an artifact root is given for a directory that holds the artifacts.
+        OptionError: If an artifact root is given for output directories of Hydra.
         NotFoundError: If there is no such directory or database.
-        TrackingDirectoryError: If the directory is not a tracking directory, or if neither the
-            file store nor the database has every run.
+        TrackingDirectoryError: If the directory is not a tracking directory, if neither the
+            file store nor the database has every run, or if there are several databases.
         StorageError: If the directory or the database cannot be read.
     """
+    if source.is_default:
+        source = find_default(source)
     if source.uri is not None:
         return _open_uri(source.uri, source, index)
     place = source.locate()
     if source.layout != "hydra" and _is_database(place):
         return _open_database(place, source)
     store = _choose_store(place, source, index)
-    if source.artifact_root is not None and store.finds_folders:
-        raise _make_artifact_root_error(place)
+    if source.artifact_root is not None and isinstance(store, HydraStore):
+        raise OptionError(
+            f"artifact_root: cannot be used with {place.url}, whose output directories of Hydra "
+            "hold the artifacts themselves"
+        )
     return store
+
+
+def find_default(source: Source) -> Source:
+    """Return the source of the runs that MLflow reads by default, in the working directory.
+
+    These are MLflow's own rules (``_get_default_tracking_uri``).
+
+    Args:
+        source: A source without a directory or URI, whose other options are kept.
+
+    Raises:
+        NotFoundError: If there is none.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    folder, database = os.path.abspath("mlruns"), os.path.abspath(DATABASE_FILE)
+    if uri:
+        return replace(source, tracking_uri=uri)
+    if _has_numbered_experiment(folder):
+        if may_have_runs(database):
+            logger.warning(
+                "reading %s, as MLflow does by default; to read the runs of the database beside "
+                "it, give tracking_dir=%r",
+                folder,
+                database,
+            )
+        return replace(source, tracking_uri=folder)
+    if os.path.isfile(database):
+        return replace(source, tracking_dir=database)
+    raise NotFoundError(
+        "there is no default place with runs: MLFLOW_TRACKING_URI is not set, "
+        f"{folder!r} has no <experiment_id>/{META_FILE}, and there is no database {database!r}; "
+        "give tracking_dir or tracking_uri"
+    )
+
+
+def _has_numbered_experiment(folder: str) -> bool:
+    """Whether MLflow takes a directory for a file store."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(
+                entry.name.isdigit()
+                and entry.is_dir()
+                and os.path.lexists(os.path.join(entry.path, META_FILE))
+                for entry in entries
+            )
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as exc:
+        raise StorageError(f"cannot list the directory {folder!r}: {describe(exc)}") from exc
 
 
 def find_layouts(records: Sequence[RunRecord]) -> list[Store]:
@@ -159,21 +230,25 @@ def _group_by_root(
 
 
 def _find_in_databases(root: Place, records: Sequence[RunRecord]) -> dict[str, SqliteStore]:
-    """Return the database of each run that has no ``meta.yaml``, by run ID."""
-    found: dict[str, SqliteStore] = {}
+    """Return the databases that have runs of one experiment without a ``meta.yaml``, by run ID."""
     if not isinstance(root.storage, LocalStorage):
-        return found
+        return {}
+    directories = _get_neighborhood(root)
+    if len(records) > 1 and not any(map(may_have_database, directories)):
+        return {}  # without a look at each run
+    folder = _get_local(records[0].experiment)
+    run_ids = [
+        record.run_id
+        for record in records
+        if not os.path.exists(os.path.join(folder, record.name, META_FILE))
+    ]
+    return find_databases_of(run_ids, directories) if run_ids else {}
+
+
+def _get_neighborhood(root: Place) -> list[str]:
+    """Return the local directories to search for a database: the tracking directory first."""
     local = _get_local(root)
-    folders = [folder for folder in (local, os.path.dirname(local)) if _has_database(folder)]
-    if not folders:
-        return found
-    files = [_get_local(record.join(META_FILE)) for record in records]
-    run_ids = [r.run_id for r, f in zip(records, files, strict=True) if not os.path.exists(f)]
-    for database in map(_find_database, folders) if run_ids else ():
-        if database is not None:
-            known = database.select_run_ids(run_ids)
-            found = {**dict.fromkeys(known, database), **found}
-    return found
+    return list(dict.fromkeys([local, os.path.dirname(local)]))
 
 
 def _get_local(place: Place) -> str:
@@ -186,30 +261,18 @@ def _open_uri(uri: str, source: Source, index: Index) -> Store:
     if scheme == "sqlite":
         return _open_sqlite(uri, source)
     if scheme in ("", "file"):
-        place = locate(uri)
-        if source.artifact_root is not None:
-            raise _make_artifact_root_error(place)
-        return FileStore(place, ExperimentFolders(place, index), index)
+        place = source.locate_uri()
+        return FileStore(place, source, ExperimentFolders(place, index), index)
     from kedro_hydraflow.stores.server_store import ServerStore
 
     return ServerStore(source)
 
 
-def _make_artifact_root_error(place: Place) -> OptionError:
-    return OptionError(
-        f"artifact_root: cannot be used with {place.url}, which holds the artifacts itself; give "
-        "artifact_root only for a database or a server"
-    )
-
-
 def _is_database(place: Place) -> bool:
     """Whether to open a place as a database, rather than list it as a directory."""
-    if place.path.endswith(_DATABASE_SUFFIXES):
+    if has_database_suffix(place.path):
         return not place.is_dir()
-    if not isinstance(place.storage, LocalStorage) or not os.path.isfile(_get_local(place)):
-        return False
-    with open(_get_local(place), "rb") as file:
-        return file.read(16) == b"SQLite format 3\0"
+    return isinstance(place.storage, LocalStorage) and is_sqlite_file(_get_local(place))
 
 
 def _open_sqlite(uri: str, source: Source) -> Store:
@@ -237,44 +300,70 @@ def _open_database(place: Place, source: Source) -> SqliteStore:
 
 def _choose_store(place: Place, source: Source, index: Index) -> Store:
     """Return the store of a directory, as `open_store` describes."""
-    entries = place.list()
+    entries = _list_tracking_dir(place, source)
     looks_for_outputs = source.layout is None
     if source.layout == "hydra" or (looks_for_outputs and _is_sweep_alone(entries)):
         return _open_outputs(place, entries, index)
     folders = ExperimentFolders(place, index, entries)
     _check_not_inside(folders)
     local = _get_local(place) if isinstance(place.storage, LocalStorage) else None
-    database = None if local is None else _find_database(local, source, local)
+    database = None if local is None else find_database(local, source, local)
     is_tracked = folders.has_experiments or database is not None
-    holds_artifacts = not is_tracked and may_hold_artifacts(place, entries)
+    runs = [] if is_tracked else _sample_runs(folders)
     if looks_for_outputs:
-        if is_tracked or holds_artifacts:
+        if is_tracked or runs:
             _warn_of_outputs(place, entries)
         elif not _is_above_or_of_mlflow(place, entries, local):
             outputs = _find_outputs(place, entries)
             if outputs.is_of_hydra:
                 return HydraStore(place, outputs, index)
     if database is None and local is not None:
-        database = _find_database(os.path.dirname(local), source, local)
-    if folders.has_experiments:
-        if database is None:
-            return FileStore(place, folders, index)
-        _check_is_superset(database, folders)
-        return database
+        database = find_database(os.path.dirname(local), source, local)
     if database is not None:
+        for some in (folders, *_open_inner(folders)):
+            _check_is_superset(database, some)
         return database
-    if holds_artifacts:
+    file_store = FileStore(place, source, folders, index)
+    if is_tracked or folders.read_default() is not None or any(map(has_run_meta, runs)):
+        return file_store
+    if runs:
+        logger.info(
+            "%s has artifacts alone: the status, times, metrics and deletions of its runs are "
+            "unknown; give tracking_uri to read them from MLflow",
+            place.url,
+        )
         return ArtifactsStore(place)
     _check_not_elsewhere(folders)
-    return FileStore(place, folders, index)
+    return file_store
+
+
+def _list_tracking_dir(place: Place, source: Source) -> list[Entry]:
+    try:
+        return place.list()
+    except StorageError as exc:
+        suggestion = source.suggest()
+        if not suggestion:
+            raise
+        raise type(exc)(f"{exc}{suggestion}") from exc
+
+
+def _sample_runs(folders: ExperimentFolders) -> list[list[Place]]:
+    """Return a few runs of each folder in which `ArtifactsStore` finds any.
+
+    Elsewhere than on a disk, they are those of the first such folder.
+    """
+    samples = iter_run_samples(folders.place, folders.entries)
+    is_local = isinstance(folders.place.storage, LocalStorage)
+    return list(samples if is_local else islice(samples, 1))
 
 
 def _is_above_or_of_mlflow(place: Place, entries: Sequence[Entry], local: str | None) -> bool:
     """Whether a directory has ``mlruns``, or is ``mlruns`` beside a database."""
     if "mlruns" in _get_directories(entries):
         return True
-    is_beside = local is not None and _has_database(os.path.dirname(local))
-    return is_beside and place.name in MLFLOW_FOLDERS
+    if local is None or place.name not in MLFLOW_FOLDERS:
+        return False
+    return find_database(os.path.dirname(local)) is not None
 
 
 def _is_sweep_alone(entries: Sequence[Entry]) -> bool:
@@ -283,7 +372,8 @@ def _is_sweep_alone(entries: Sequence[Entry]) -> bool:
     Otherwise a ``meta.yaml`` would be looked for in the directory of each job.
     """
     names = {entry.name for entry in entries}
-    return SWEEP_FILE in names and names.isdisjoint({DATABASE_FILE, META_FILE, ".trash"})
+    of_mlflow = not names.isdisjoint({META_FILE, ".trash"})
+    return SWEEP_FILE in names and not of_mlflow and not any(map(has_database_suffix, names))
 
 
 def _open_outputs(place: Place, entries: Sequence[Entry], index: Index) -> HydraStore:
@@ -339,35 +429,37 @@ def _show(names: Sequence[str]) -> str:
     return f"{', '.join(map(repr, names[:_MAX_SHOWN]))}{more}"
 
 
-def _has_database(directory: str) -> bool:
-    path = os.path.join(directory, DATABASE_FILE)
-    return os.path.isfile(path) and os.path.getsize(path) > 0
-
-
-def _find_database(
-    directory: str, source: Source | None = None, root: str | None = None
-) -> SqliteStore | None:
-    """Return the database in a directory, None if there is none or it has no runs."""
-    if not _has_database(directory):
-        return None
-    from kedro_hydraflow.stores.sqlite_store import SqliteStore
-
-    path = os.path.join(directory, DATABASE_FILE)
-    store = SqliteStore(path, source, root)
-    return store if store.has_runs() else None
+def _open_inner(folders: ExperimentFolders) -> list[ExperimentFolders]:
+    """Return the content of ``mlruns`` in a directory, which may be a file store too."""
+    inner = folders.place.join("mlruns")
+    return [ExperimentFolders(inner)] if inner in folders.metas else []
 
 
 def _check_is_superset(database: SqliteStore, folders: ExperimentFolders) -> None:
-    """Raise TrackingDirectoryError if the database lacks runs of the file store."""
+    """Raise unless the database has all runs of the file store.
+
+    Raises:
+        TrackingDirectoryError: If it lacks some.
+        StorageError: If a directory cannot be listed.
+    """
     known = database.list_run_ids()
-    experiments = [folder for folder, meta in folders.metas.items() if meta is not None]
-    unknown = [
-        experiment.join(entry.name)
-        for experiment, entries in zip(experiments, list_places(experiments), strict=True)
-        if isinstance(entries, list)
-        for entry in entries
-        if entry.is_dir and entry.name not in known
+    experiments = [
+        folder
+        for folder, meta in folders.metas.items()
+        if meta is not None or folder.name.isdecimal()
     ]
+    if folders.default is not None:
+        experiments.append(folders.default)
+    unknown = []
+    for experiment, entries in zip(experiments, list_places(experiments), strict=True):
+        if isinstance(entries, NotFoundError):
+            continue  # removed in the meantime
+        if isinstance(entries, StorageError):
+            raise StorageError(
+                f"cannot tell whether the database {database.where} has all runs of the file "
+                f"store {folders.place.url}: {entries}. {_advise_choice(database, folders)}"
+            ) from entries
+        unknown += [experiment.join(e.name) for e in entries if e.is_dir and e.name not in known]
     metas = read_metas(unknown)
     only_here = [
         place
@@ -379,16 +471,35 @@ def _check_is_superset(database: SqliteStore, folders: ExperimentFolders) -> Non
         raise TrackingDirectoryError(
             f"cannot choose between the file store {where} and the database {database.where}: "
             f"the database lacks {only_here[0].url}"
-            f"{' and others' if len(only_here) > 1 else ''}. Give {database.where} to read the "
-            f"database, or {where} as tracking_uri to read the file store"
+            f"{' and others' if len(only_here) > 1 else ''}. {_advise_choice(database, folders)}"
         )
+
+
+def _advise_choice(database: SqliteStore, folders: ExperimentFolders) -> str:
+    return (
+        f"Give {database.where} to read the database, or {folders.place.url} as tracking_uri to "
+        "read the file store"
+    )
 
 
 def _check_not_inside(folders: ExperimentFolders) -> None:
     """Raise TrackingDirectoryError if the directory is an experiment or a run."""
+    place = folders.place
+    if any(isinstance(meta, dict) and is_experiment_meta(meta) for meta in folders.metas.values()):
+        return  # a `meta.yaml` in it, if there is one, is a stray
+    has_runs = any(isinstance(meta, dict) and has_run_id(meta) for meta in folders.metas.values())
     if any(entry.name == META_FILE for entry in folders.entries):
+        (meta,) = read_metas([place])
+        if isinstance(meta, StorageError):
+            raise meta
+        if isinstance(meta, dict) and (has_run_id(meta) or is_experiment_meta(meta) or has_runs):
+            raise TrackingDirectoryError(
+                f"{place.url} has a {META_FILE}, so it is an experiment or a run, not a "
+                "tracking directory; give the tracking directory above it"
+            )
+    if has_runs:
         raise TrackingDirectoryError(
-            f"{folders.place.url} has a {META_FILE}, so it is an experiment or a run, not a "
+            f"{place.url} has runs in it, so it is an experiment without a {META_FILE}, not a "
             "tracking directory; give the tracking directory above it"
         )
 

@@ -96,7 +96,12 @@ class HydraStore(UntrackedStore):
     # Finding ---------------------------------------------------------------------------------
 
     @override
-    def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
+    def find_experiments(
+        self,
+        experiment_names: ExperimentFilter = None,
+        *,
+        include_default: bool = False,
+    ) -> Experiments:
         matches = make_name_filter(experiment_names)
         tree = self._tree or find_run_folders(self._place)
         for stray in tree.strays:

@@ -43,6 +43,9 @@ _USUAL_META = re.compile(
 )
 """Matches what MLflow writes for nearly every run, ten times as fast as the YAML parser."""
 
+_USUAL_ARTIFACT_URI = re.compile(rb"artifact_uri: ([\w/.][\w/.:%@+-]*[\w/])\n(?=\w)", re.ASCII)
+"""Matches the first line of what MLflow writes for nearly every run."""
+
 _NULL_ENTRY = re.compile(rb"^(\w+):[ \t]*(?:null|Null|NULL|~)?[ \t]*\r?$", re.MULTILINE)
 """Matches entries without a value. A text that looks like null is quoted."""
 
@@ -93,6 +96,27 @@ def read_metas(
 def is_run_meta(meta: Mapping[str, str]) -> bool:
     """Whether a ``meta.yaml`` with these entries is that of a run, or is still being written."""
     return not meta or not _ONLY_OF_RUNS.isdisjoint(meta)
+
+
+def has_run_id(meta: Mapping[str, str]) -> bool:
+    """Whether a ``meta.yaml`` with these entries is certainly that of a run."""
+    return "run_id" in meta or "run_uuid" in meta
+
+
+def is_experiment_meta(meta: Mapping[str, str]) -> bool:
+    """Whether a ``meta.yaml`` with these entries is that of an experiment."""
+    is_mlflow = "experiment_id" in meta or "artifact_location" in meta
+    return is_mlflow and _ONLY_OF_RUNS.isdisjoint(meta)
+
+
+def parse_artifact_uri(content: bytes) -> dict[str, str]:
+    """Return the ``artifact_uri`` in the ``meta.yaml`` of a run, maybe with other entries.
+
+    Raises:
+        MetadataError: If the file is malformed.
+    """
+    usual = _USUAL_ARTIFACT_URI.match(content)
+    return {"artifact_uri": usual[1].decode()} if usual else parse_entries(content)
 
 
 def parse_run_meta(content: bytes) -> Facts:

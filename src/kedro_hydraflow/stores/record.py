@@ -60,6 +60,9 @@ class ExperimentRecord(Place):
     run_names: tuple[str, ...] | None = field(default=None, compare=False, repr=False)
     """The names of its runs, if they were listed while finding the experiment."""
 
+    artifact_location: str = field(default="", compare=False, repr=False)
+    """The recorded location of its artifacts, if a file store has read it."""
+
     def sort_key(self) -> tuple[str, str]:
         """Return the name, then the ID."""
         return self.experiment_name or "", self.experiment_id
@@ -76,6 +79,9 @@ class RunRecord(Place):
 
     logged: Mapping[str, Mapping[str, Any]] | None = None
     """Logged values by kind (`LOGGED_KINDS`) and name; None if they have not been read."""
+
+    artifacts_dir: Place | None = None
+    """The artifacts directory, if `Store.find_artifacts` found it outside the run directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,9 @@ class Experiments:
     """The names of the experiments that do not match."""
 
     failures: list[Failure]
+
+    defaults: list[ExperimentRecord] = field(default_factory=list)
+    """The experiment "Default" if it does not match; several if there are workspaces."""
 
     are_parts: bool = False
     """Whether experiments with the same name are parts of one, in different directories."""

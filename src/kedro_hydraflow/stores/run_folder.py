@@ -101,3 +101,21 @@ def check_not_above(place: Place) -> None:
             f"{place.url} is not a run directory, but one with runs below it: expected "
             f"<tracking directory>/<experiment_id>/<run_id>. {_ADVICE}"
         )
+
+
+def take_sample(folder: Place, names: Sequence[str]) -> list[Place]:
+    """Return a few of the run directories in a folder: the first, the last and one between.
+
+    On a disk, they are those of the runs with a ``meta.yaml``, if there are any.
+    """
+    if isinstance(folder.storage, LocalStorage):
+        local = folder.storage.get_identity(folder.path)
+        names = [n for n in names if os.path.lexists(os.path.join(local, n, META_FILE))] or names
+    positions = dict.fromkeys((0, len(names) // 2, len(names) - 1)) if names else ()
+    return [folder.join(names[i]) for i in positions]
+
+
+def has_run_meta(run_dirs: Sequence[Place]) -> bool:
+    """Whether any of the runs has a ``meta.yaml``, even one that cannot be read."""
+    metas = read_metas(run_dirs)
+    return any(isinstance(m, Exception) or (m is not None and is_run_meta(m)) for m in metas)

@@ -32,13 +32,14 @@ from kedro_hydraflow.errors import (
     describe,
 )
 from kedro_hydraflow.redaction import get_safe_cause, redact, redact_url
-from kedro_hydraflow.storage import Place, locate
+from kedro_hydraflow.storage import LocalStorage, Place, locate
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
+    SAMPLE_SIZE,
     ExperimentFilter,
     Store,
     locate_model,
-    make_name_filter,
+    make_experiment_filter,
     restore_infinity,
 )
 from kedro_hydraflow.stores.locations import RunLocator
@@ -106,19 +107,24 @@ class ServerStore(Store):
         return redact_url(self._uri)
 
     @override
-    def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
-        matches = make_name_filter(experiment_names)
+    def find_experiments(
+        self, experiment_names: ExperimentFilter = None, *, include_default: bool = False
+    ) -> Experiments:
+        matches = make_experiment_filter(experiment_names, include_default=include_default)
         matching = []
         other_names = []
         failures = []
+        defaults = []
         with self._client("list the experiments") as client:
             listed = list(_iter_pages(client.search_experiments))
         for experiment in listed:
             name, experiment_id = experiment.name, str(experiment.experiment_id)
-            if experiment_id == DEFAULT_EXPERIMENT_ID:
-                continue
-            if not matches(name):
-                other_names.append(name)
+            if not matches(experiment_id, name):
+                if experiment_id == DEFAULT_EXPERIMENT_ID:
+                    # Its directory is not needed, and may be hard to find.
+                    defaults.append(ExperimentRecord(LocalStorage(), "", experiment_id, name))
+                else:
+                    other_names.append(name)
                 continue
             try:
                 place = self._locator.find_experiment(
@@ -129,7 +135,7 @@ class ServerStore(Store):
             else:
                 matching.append(ExperimentRecord(place.storage, place.path, experiment_id, name))
         matching.sort(key=ExperimentRecord.sort_key)
-        return Experiments(matching, other_names, failures)
+        return Experiments(matching, other_names, failures, defaults)
 
     @override
     def list_runs(
@@ -154,6 +160,12 @@ class ServerStore(Store):
             for experiment, runs in zip(experiments, searched, strict=True)
         ]
         return RunListing(listed, [])
+
+    @override
+    def has_active_runs(self, experiments: Sequence[ExperimentRecord]) -> bool:
+        listing = self.list_runs(experiments, SAMPLE_SIZE)
+        runs = [run for part in listing.experiments for run in part.prefetched.values()]
+        return not all(is_deleted(_make_facts(run)) for run in runs)
 
     @override
     def read_runs(

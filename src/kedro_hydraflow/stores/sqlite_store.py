@@ -33,13 +33,13 @@ from kedro_hydraflow.errors import (
     TrackingDirectoryError,
 )
 from kedro_hydraflow.source import Source
-from kedro_hydraflow.storage import check_downloaded
+from kedro_hydraflow.storage import LocalStorage, check_downloaded, locate
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
     ExperimentFilter,
     Store,
     locate_model,
-    make_name_filter,
+    make_experiment_filter,
     restore_infinity,
 )
 from kedro_hydraflow.stores.locations import RunLocator
@@ -78,6 +78,14 @@ _FACTS = f"status, {_RUN_NAME}, start_time, end_time, lifecycle_stage"
 _FACT_NAMES = ("status", "run_name", "start_time", "end_time", "lifecycle_stage")
 """The columns of facts in ``runs``, and the names of the facts."""
 
+_DEFAULT_RUN = f"""
+    CASE WHEN experiment_id = {DEFAULT_EXPERIMENT_ID} THEN (
+        SELECT run_uuid FROM runs
+        WHERE experiment_id = experiments.experiment_id AND lifecycle_stage IS NOT 'deleted'
+        LIMIT 1
+    ) END"""
+"""A column of ``experiments``: the ID of a run in "Default" that is not deleted."""
+
 _WANTED = "run_uuid IN (SELECT value FROM json_each(?))"
 """A condition on run IDs. Its argument is a JSON list, because SQLite limits the number of
 arguments."""
@@ -97,12 +105,19 @@ class SqliteStore(Store):
         super().__init__(self._path, source, root)
         folder = os.path.dirname(self._path)
         neighbors = [folder] if root is None else [folder, os.path.abspath(root)]
-        self._locator = RunLocator(source or Source(self._path), neighbors)
+        self._locator = RunLocator(source or Source(self._path), [*map(locate, neighbors)])
 
     @property
     @override
     def where(self) -> str:
         return self._path
+
+    def is_mlflow(self) -> bool:
+        """Whether the file has MLflow's tables."""
+        select = "SELECT count(*) FROM pragma_table_info(?) WHERE name IN (?, ?)"
+        of_runs = self._query(select, "runs", "run_uuid", "artifact_uri")
+        of_experiments = self._query(select, "experiments", "experiment_id", "artifact_location")
+        return of_runs == of_experiments == [(2,)]
 
     def has_runs(self) -> bool:
         """Whether the database has any runs, including deleted ones."""
@@ -118,23 +133,32 @@ class SqliteStore(Store):
         return frozenset(run_id for (run_id,) in self._query("SELECT run_uuid FROM runs"))
 
     @override
-    def find_experiments(self, experiment_names: ExperimentFilter = None) -> Experiments:
-        matches = make_name_filter(experiment_names)
+    def has_active_runs(self, experiments: Sequence[ExperimentRecord]) -> bool:
+        return any(experiment.run_names for experiment in experiments)
+
+    @override
+    def find_experiments(
+        self, experiment_names: ExperimentFilter = None, *, include_default: bool = False
+    ) -> Experiments:
+        matches = make_experiment_filter(experiment_names, include_default=include_default)
         matching = []
         other_names = []
+        defaults = []
         rows = self._query(
-            "SELECT CAST(experiment_id AS TEXT), name, artifact_location FROM experiments "
-            "WHERE lifecycle_stage IS NOT 'deleted' ORDER BY name, experiment_id"
+            f"SELECT CAST(experiment_id AS TEXT), name, artifact_location, {_DEFAULT_RUN} "
+            "FROM experiments WHERE lifecycle_stage IS NOT 'deleted' ORDER BY name, experiment_id"
         )
-        for experiment_id, name, location in rows:
-            if experiment_id == DEFAULT_EXPERIMENT_ID:
-                continue
-            if matches(name):
+        for experiment_id, name, location, run_id in rows:
+            if matches(experiment_id, name):
                 place = self._locator.find_experiment(experiment_id, location or "")
                 matching.append(ExperimentRecord(place.storage, place.path, experiment_id, name))
+            elif experiment_id == DEFAULT_EXPERIMENT_ID:
+                # Its directory is not needed, and may be hard to find.
+                names = () if run_id is None else (run_id,)  # enough for `has_active_runs`
+                defaults.append(ExperimentRecord(LocalStorage(), "", experiment_id, name, names))
             else:
                 other_names.append(name)
-        return Experiments(matching, other_names, [])
+        return Experiments(matching, other_names, [], defaults)
 
     @override
     def list_runs(

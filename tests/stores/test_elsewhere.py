@@ -1,0 +1,452 @@
+"""Artifacts of a file store that are not in the run directories."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from upath import UPath
+
+from kedro_hydraflow import (
+    HydraflowRunCollectionDataset,
+    HydraflowRunDataset,
+    Run,
+    iter_artifact_paths,
+    iter_artifacts_dirs,
+    iter_run_dirs,
+    iter_runs,
+)
+from kedro_hydraflow.errors import MissingPackageError, RunLoadError, StorageError, UnreachableError
+from kedro_hydraflow.run_info import get_artifacts
+from tests.conftest import TrackingDir, WebServer, replace_meta, write
+
+A, B = "a" * 32, "b" * 32
+
+
+class Project:
+    """A directory with a file store in ``mlruns``, whose runs have their artifacts elsewhere."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tracking = TrackingDir(folder / "mlruns")
+        self.experiment = self.tracking.add_experiment("train", "5")
+
+    def add_run(
+        self, run_id: str, seed: int, artifacts: Path | None, uri: str, **meta: Any
+    ) -> Path:
+        """Write a run and, at a path, its artifacts; by default they are in place."""
+        run_dir = self.tracking.add_run(
+            self.experiment, run_id, config=None, artifact_uri=uri, **meta
+        )
+        artifacts = artifacts or run_dir / "artifacts"
+        write(artifacts / ".hydra/config.yaml", f"seed: {seed}")
+        write(artifacts / ".hydra/overrides.yaml", f"- seed={seed}")
+        write(artifacts / "text.txt", f"text {seed}")
+        return run_dir
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path / "project")
+
+
+def check(location: Any, seed: int = 7, **options: Any) -> None:
+    """Check all ways to read the one run of a tracking directory."""
+    (run,) = Run.load(iter_run_dirs(location, **options))
+    assert (run["seed"], run.path("text.txt").read_text()) == (seed, f"text {seed}")
+    assert run.info.status == "FINISHED"
+    copied = pickle.loads(pickle.dumps(run))
+    assert (copied["seed"], copied.path("text.txt").read_text()) == (seed, f"text {seed}")
+    assert run.overrides == [f"seed={seed}"]
+    (batch,) = iter_runs(location, **options)
+    assert batch.to_list("seed") == [seed]
+    (path,) = iter_artifact_paths(location, "text.txt", **options)
+    assert path.read_text() == f"text {seed}"
+    (artifacts_dir,) = iter_artifacts_dirs(location, **options)
+    assert sorted(path.name for path in artifacts_dir.iterdir()) == [".hydra", "text.txt"]
+    dataset = HydraflowRunCollectionDataset(path=location, **options)
+    assert dataset.load().to_list("seed") == [seed]
+    if not options:
+        run_dir = run.info.run_dir
+        assert Run(run_dir).path("text.txt").read_text() == f"text {seed}"
+        assert Run(run_dir)["seed"] == seed
+        assert Run(run_dir).overrides == [f"seed={seed}"]
+        assert Run.load([run_dir])[0].path("text.txt").read_text() == f"text {seed}"
+        loaded = HydraflowRunDataset(filepath=run_dir).load()
+        assert (loaded["seed"], loaded.path("text.txt").read_text()) == (seed, f"text {seed}")
+
+
+# Beside the tracking directory -----------------------------------------------------------
+
+RECORDED = {
+    "server": ("mlflow-artifacts:/5/{run_id}/artifacts", "mlartifacts/5"),
+    "server with a host": ("mlflow-artifacts://host:5000/5/{run_id}/artifacts", "mlartifacts/5"),
+    "moved": ("/gone/project/store/5/{run_id}/artifacts", "store/5"),
+    "file URI": ("file:///gone/my%20project/all%20runs/5/{run_id}/artifacts", "all runs/5"),
+    "bucket": ("s3://gone/team/store/5/{run_id}/artifacts", "team/store/5"),
+    "no experiment ID": ("/gone/my-store/{run_id}/artifacts", "my-store"),
+    "below the tracking directory": ("/gone/store/5/{run_id}/artifacts", "mlruns/store/5"),
+    "Windows": ("file:///C:/Users/me/store/5/{run_id}/artifacts", "store/5"),
+    "copied to the default": ("/gone/mlruns/5/{run_id}/artifacts", "mlartifacts/5"),
+}
+
+
+@pytest.mark.parametrize(("uri", "folder"), RECORDED.values(), ids=RECORDED)
+@pytest.mark.parametrize("has_folder", [True, False])
+def test_artifacts_beside_the_tracking_directory(
+    project: Project, publish: Callable[[Path], str], uri: str, folder: str, has_folder: bool
+) -> None:
+    artifacts = project.folder / folder / A / "artifacts"
+    run_dir = project.add_run(A, 7, artifacts, uri.format(run_id=A))
+    if not has_folder:
+        (run_dir / "artifacts").rmdir()
+    check(UPath(publish(project.folder)) / "mlruns")
+
+
+def test_in_jobs(project: Project) -> None:
+    uri = f"mlflow-artifacts:/5/{A}/artifacts"
+    project.add_run(A, 7, project.folder / f"mlartifacts/5/{A}/artifacts", uri)
+    runs = Run.load(iter_run_dirs(project.tracking.root), lambda path: path, n_jobs=2)
+    assert (runs.to_list("seed"), runs[0].impl) == (
+        [7],
+        project.folder / f"mlartifacts/5/{A}/artifacts",
+    )
+
+
+def test_a_relative_tracking_directory(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    uri = f"mlflow-artifacts:/5/{A}/artifacts"
+    project.add_run(A, 7, project.folder / f"mlartifacts/5/{A}/artifacts", uri)
+    monkeypatch.chdir(project.folder)
+    check("mlruns")
+    (run,) = Run.load(iter_run_dirs("mlruns"))
+    (path,) = iter_artifact_paths("mlruns", "text.txt")
+    monkeypatch.chdir(tmp_path)
+    assert run["seed"] == 7
+    monkeypatch.chdir(project.folder)
+    assert path.read_text() == run.path("text.txt").read_text() == "text 7"
+
+
+# The recorded location -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["path", "uri", "memory"])
+def test_recorded_location_is_followed(
+    project: Project, publish: Callable[[Path], str], tmp_path: Path, kind: str
+) -> None:
+    store = tmp_path / "slow disk/5"
+    bucket = f"bucket-of-{tmp_path.name}"
+    location = {"path": str(store), "uri": store.as_uri(), "memory": f"memory://{bucket}/5"}[kind]
+    project.add_run(A, 7, store / A / "artifacts", f"{location}/{A}/artifacts")
+    if kind == "memory":
+        fsspec.filesystem("memory").put(str(store), f"/{bucket}/5", recursive=True)
+        shutil.rmtree(store)
+    check(publish(project.tracking.root))
+
+
+def test_recorded_location_that_is_the_run_directory(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However it is written, the path of a run without a configuration stays as it was given."""
+    run_dir = project.tracking.add_run(project.experiment, A, config=None)
+    replace_meta(run_dir, artifact_uri=f"{run_dir.as_uri()}/artifacts")
+    monkeypatch.chdir(project.folder)
+    (run,) = Run.load(iter_run_dirs("mlruns"))
+    assert run.path() == Path(f"mlruns/5/{A}/artifacts")
+
+
+@pytest.mark.parametrize("uri", ["", "/gone/5/{run_id}/artifacts", "\0", "../../x", "artifacts"])
+def test_without_artifacts_anywhere_they_are_in_place(
+    project: Project, publish: Callable[[Path], str], uri: str
+) -> None:
+    run_dir = project.tracking.add_run(
+        project.experiment, A, config=None, artifact_uri=uri.format(run_id=A)
+    )
+    location = publish(project.tracking.root)
+    (run,) = Run.load(iter_run_dirs(location))
+    assert run.cfg == {}
+    assert get_artifacts(run.info).path.endswith(f"mlruns/5/{A}/artifacts")
+    assert Run(run.info.run_dir).cfg == {}
+    assert run_dir.name == A
+
+
+# In place wins ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [".hydra/config.yaml", "text.txt"])
+def test_artifacts_in_place_win(
+    project: Project, publish: Callable[[Path], str], tmp_path: Path, name: str
+) -> None:
+    """So do those of a run without a configuration."""
+    store = tmp_path / "store"
+    uri = f"{store}/5/{A}/artifacts"
+    run_dir = project.add_run(A, 1, store / f"5/{A}/artifacts", uri)
+    write(run_dir / "artifacts" / name, "seed: 7")
+    location = publish(project.tracking.root)
+    for options in ({}, {"artifact_root": store}):
+        (run,) = Run.load(iter_run_dirs(location, **options))
+        assert run.get("seed", None) == (7 if name == ".hydra/config.yaml" else None)
+        (path,) = iter_artifact_paths(location, name, **options)
+        assert path.read_text() == run.path(name).read_text() == "seed: 7"
+
+
+def test_each_run_has_its_own_place(project: Project, publish: Callable[[Path], str]) -> None:
+    server = "mlflow-artifacts:/5/{}/artifacts"
+    project.add_run(A, 1, None, server.format(A))
+    project.add_run(B, 2, project.folder / f"mlartifacts/5/{B}/artifacts", server.format(B))
+    location = UPath(publish(project.folder)) / "mlruns"
+    runs = Run.load(iter_run_dirs(location), config_class=None)
+    assert runs.to_list("seed") == [1, 2]
+    assert [run.path("text.txt").read_text() for run in runs] == ["text 1", "text 2"]
+    assert [p.read_text() for p in iter_artifact_paths(location, "text.txt")] == [
+        "text 1",
+        "text 2",
+    ]
+
+
+# artifact_root ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", ["5/", ""])
+@pytest.mark.parametrize("is_published", [True, False])
+def test_artifact_root(
+    project: Project, publish: Callable[[Path], str], tmp_path: Path, level: str, is_published: bool
+) -> None:
+    """Where the artifacts were recorded does not matter then, nor what is there."""
+    store = project.folder / "store"
+    recorded = tmp_path / "old/5"
+    write(recorded / A / "artifacts/.hydra/config.yaml", "seed: 1")
+    project.add_run(A, 7, store / f"{level}{A}/artifacts", f"{recorded}/{A}/artifacts")
+    location = UPath(publish(project.folder))
+    root = location / "store" if is_published else store
+    check(location / "mlruns", artifact_root=root)
+    runs = Run.load(iter_run_dirs(tracking_uri=str(project.tracking.root), artifact_root=str(root)))
+    assert runs.to_list("seed") == [7] or not isinstance(root, Path)
+
+
+def test_artifact_root_without_the_run(
+    project: Project, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = tmp_path / "store"
+    project.add_run(A, 1, store / f"5/{A}/artifacts", f"{store}/5/{A}/artifacts")
+    (tmp_path / "other").mkdir()
+    runs = Run.load(iter_run_dirs(project.tracking.root, artifact_root=tmp_path / "other"))
+    assert runs[0].cfg == {}
+    assert caplog.messages == [
+        f"the run has no configuration: looked for {project.experiment}/{A}/artifacts/.hydra/"
+        f"config.yaml and below artifact_root '{tmp_path}/other' of {A}; give artifact_root if "
+        "the artifacts are elsewhere"
+    ]
+
+
+# No run has a configuration -----------------------------------------------------------------
+
+
+def test_a_load_without_any_configuration_is_logged_once(
+    project: Project, publish: Callable[[Path], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(5):
+        project.tracking.add_run(
+            project.experiment, f"{number:032}", None, artifact_uri="s3://b/5/x/artifacts?key=pw"
+        )
+        replace_meta(
+            project.experiment / f"{number:032}",
+            artifact_uri=f"mlflow-artifacts:/5/{number:032}/artifacts",
+        )
+    location = publish(project.tracking.root)
+    loads: list[Callable[[], object]] = [
+        lambda: Run.load(iter_run_dirs(location)),
+        lambda: list(iter_runs(location, batch_size=2)),
+        lambda: HydraflowRunCollectionDataset(path=location).load(),
+    ]
+    for load in loads:
+        caplog.clear()
+        load()
+        (message,) = [text for text in caplog.messages if "configuration" in text]
+        assert message.startswith("none of 5 runs has a configuration: looked for ")
+        assert f"/5/{0:032}/artifacts/.hydra/config.yaml" in message
+        assert (
+            f" and at the recorded location 'mlflow-artifacts:/5/{0:032}/artifacts' of {0:032}; "
+            "give artifact_root" in message
+        )
+
+
+def test_one_configuration_is_enough(project: Project, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(5):
+        run_dir = project.tracking.add_run(project.experiment, f"r{number}", None)
+    write(run_dir / "artifacts/.hydra/config.yaml", "seed: 7")
+    assert len(Run.load(iter_run_dirs(project.tracking.root))) == 5
+    assert [len(runs) for runs in iter_runs(project.tracking.root, batch_size=2)] == [2, 2, 1]
+    assert caplog.messages == []
+
+
+# Requests ---------------------------------------------------------------------------------
+
+
+def test_artifacts_in_place_take_no_request_more(
+    project: Project, serve: Callable[[Path], WebServer], tmp_path: Path
+) -> None:
+    for run_id in (A, B):
+        project.add_run(run_id, 7, None, f"/somewhere/else/mlruns/5/{run_id}/artifacts")
+    server = serve(project.folder)
+    runs = Run.load(iter_run_dirs(f"{server.url}/mlruns"))
+    assert runs.to_list("seed") == [7, 7]
+    in_run = [f"/mlruns/5/{run_id}/artifacts/.hydra/config.yaml" for run_id in (A, B)]
+    listed = {"/mlruns", "/mlruns/", "/mlruns/5", "/mlruns/5/"}  # the server adds the slash
+    assert {*server.requests} == {*listed, "/mlruns/5/meta.yaml", *in_run}
+    assert len(server.requests) == len({*server.requests})
+    server.requests.clear()
+    assert runs[0].path("text.txt").read_text() == "text 7"
+    assert {path.partition("/artifacts")[2] for path in server.requests} == {"", "/", "/text.txt"}
+    server.requests.clear()
+    assert len(list(iter_artifacts_dirs(f"{server.url}/mlruns"))) == 2
+    assert {*server.requests} == {*listed, "/mlruns/5/meta.yaml"}
+    server.requests.clear()
+    run = Run(f"{server.url}/mlruns/5/{A}")
+    assert (run.path("text.txt").read_text(), run["seed"]) == ("text 7", 7)
+    assert {path.rpartition(A)[2] for path in server.requests} == {
+        "/artifacts",
+        "/artifacts/",
+        "/artifacts/text.txt",
+        "/artifacts/.hydra/config.yaml",
+    }
+
+
+@pytest.mark.parametrize("index", [False, True])
+def test_artifacts_elsewhere_are_found_over_http(
+    project: Project, serve: Callable[[Path], WebServer], tmp_path: Path, index: bool
+) -> None:
+    location = "mlflow-artifacts:/5"
+    write(project.experiment / "meta.yaml", f"name: train\nartifact_location: {location}\n")
+    for run_id, seed in ((A, 1), (B, 2)):
+        project.add_run(
+            *(run_id, seed, project.folder / f"mlartifacts/5/{run_id}/artifacts"),
+            f"{location}/{run_id}/artifacts",
+        )
+    server = serve(project.folder)
+    url = f"{server.url}/mlruns"
+    for _ in range(2):  # with an index, too
+        runs = Run.load(iter_run_dirs(url), index=tmp_path / "index" if index else False)
+        assert runs.to_list("seed") == [1, 2]
+        assert [run.path("text.txt").read_text() for run in runs] == ["text 1", "text 2"]
+    paths = iter_artifact_paths(url, "text.txt")
+    assert [path.read_text() for path in paths] == ["text 1", "text 2"]
+
+
+@pytest.mark.parametrize("kind", ["memory", "zip", "http"])
+def test_a_run_at_the_top_of_a_storage(
+    project: Project, serve: Callable[[Path], WebServer], tmp_path: Path, kind: str
+) -> None:
+    """There is nothing beside it, but the recorded location counts."""
+    store = tmp_path / "store"
+    run_dir = project.add_run(A, 7, store / A / "artifacts", f"{store}/{A}/artifacts")
+    top = tmp_path / "top"
+    top.mkdir()
+    run_dir.rename(top / A)
+    if kind == "memory":
+        fsspec.filesystem("memory").put(str(top / A), f"/{A}", recursive=True)
+    archive = shutil.make_archive(str(tmp_path / "archive"), "zip", top)
+    urls = {"memory": f"memory://{A}", "zip": f"zip://{A}::{archive}"}
+    location = urls.get(kind) or f"{serve(top).url}/{A}"
+    try:
+        for run in (Run(location), Run.load([location])[0]):
+            assert (run["seed"], run.path("text.txt").read_text()) == (7, "text 7")
+    finally:
+        if kind == "memory":
+            fsspec.filesystem("memory").rm(f"/{A}", recursive=True)
+
+
+# Errors -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://files.example/5",
+        "https://ann:s3cret@files.example:81/5",
+        "sftp://files.example/5",
+        "webdav+https://files.example/5",
+        "simplecache::http://files.example/5",
+        "zip://5::http://files.example/a.zip",
+    ],
+)
+def test_a_host_that_only_the_data_names_is_not_asked(
+    project: Project, location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = project.tracking.add_run(
+        project.experiment, A, None, artifact_uri=f"{location}/{A}/artifacts"
+    )
+    project.add_run(B, 2, None, f"{location}/{B}/artifacts")
+    monkeypatch.setattr("socket.socket.connect", None)
+    with pytest.raises(RunLoadError, match="1 of 2 runs could not be read") as raised:
+        Run.load(iter_run_dirs(project.tracking.root))
+    message = str(raised.value)
+    assert (
+        f"{run_dir} has no artifacts in it, and elsewhere: the artifacts were recorded" in message
+    )
+    assert (
+        "a host that only the tracking data names, so it is not asked; give artifact_root"
+        in message
+    )
+    assert "s3cret" not in message
+    assert (
+        len(Run.load(iter_run_dirs(project.tracking.root, on_error="warn"), on_error="warn")) == 1
+    )
+    for read in (lambda: Run(run_dir).cfg, lambda: Run(run_dir).path()):
+        with pytest.raises(StorageError, match="only the tracking data names"):
+            read()
+    with pytest.raises(RunLoadError, match="only the tracking data names"):
+        list(iter_artifacts_dirs(project.tracking.root))
+    assert len(list(iter_artifacts_dirs(project.tracking.root, on_error="warn"))) == 1
+
+
+def test_a_host_that_the_user_names_is_asked(
+    project: Project, serve: Callable[[Path], WebServer], tmp_path: Path
+) -> None:
+    server = serve(tmp_path)
+    uri = f"{server.url}/store/5/{A}/artifacts"
+    project.add_run(A, 7, tmp_path / f"store/5/{A}/artifacts", uri)
+    (run,) = Run.load(iter_run_dirs(f"{server.url}/project/mlruns"))
+    assert (run["seed"], run.path("text.txt").read_text()) == (7, "text 7")
+
+
+def test_a_bucket_without_its_package(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.tracking.add_run(
+        project.experiment, A, None, artifact_uri=f"s3://bucket/5/{A}/artifacts"
+    )
+    for package in ("s3fs", "obstore"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(RunLoadError, match=r"kedro-hydraflow\[s3\]") as raised:
+        Run.load(iter_run_dirs(project.tracking.root))
+    assert isinstance(raised.value.failures[0].error, MissingPackageError)
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_artifacts_that_cannot_be_looked_for(
+    project: Project, serve: Callable[[Path], WebServer]
+) -> None:
+    """Whether they are in place is unknown while the storage is down."""
+    project.tracking.add_run(project.experiment, A, None)
+    server = serve(project.folder)
+    server.answers = {"/artifacts/": [503] * 99}
+    with pytest.raises(RunLoadError, match="503") as raised:
+        Run.load(iter_run_dirs(f"{server.url}/mlruns"))
+    assert isinstance(raised.value.failures[0].error, UnreachableError)
+    with pytest.raises(UnreachableError, match="503"):
+        _ = Run(f"{server.url}/mlruns/5/{A}").cfg
+
+
+def test_a_meta_file_that_cannot_be_read(
+    project: Project, serve: Callable[[Path], WebServer]
+) -> None:
+    project.tracking.add_run(project.experiment, A, None)
+    write(project.experiment / A / "meta.yaml", "- 1")
+    with pytest.raises(RunLoadError, match=rf"{A}/meta.yaml: expected"):
+        Run.load(iter_run_dirs(f"{serve(project.folder).url}/mlruns"))
