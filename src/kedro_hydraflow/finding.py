@@ -146,8 +146,7 @@ def open_search(search: Search, index: Index = NO_INDEX) -> tuple[Store, Search]
     """
     source = search.source
     if isinstance(source, DirectoryOrNames) and not source.is_directory():
-        search, store = _take_as_names(search, str(source.tracking_dir), "the name of", index)
-        return store, search
+        return _take_as_names(search, str(source.tracking_dir), "the name of", index)
     try:
         return open_store(source, index), search
     except TrackingDirectoryError as exc:
@@ -160,8 +159,8 @@ def open_search(search: Search, index: Index = NO_INDEX) -> tuple[Store, Search]
 
 def _take_as_names(
     search: Search, names: str, role: str, index: Index = NO_INDEX
-) -> tuple[Search, Store]:
-    """Return the search for experiment names in MLflow's default, and the store.
+) -> tuple[Store, Search]:
+    """Return the store that MLflow reads by default, and the search for experiment names in it.
 
     Args:
         search: A search with a `DirectoryOrNames`, whose directory does not exist.
@@ -183,7 +182,7 @@ def _take_as_names(
     except KedroHydraflowError as exc:
         problem = f"there is no directory {text!r}; taken as {role} an experiment"
         raise type(exc)(f"{problem}: {exc}{source.suggest()}") from exc
-    return search, store
+    return store, search
 
 
 def find_runs(
@@ -601,7 +600,7 @@ def _iter_artifacts_dirs(search: Search) -> Iterator[Path]:
 def _iter_artifact_paths(search: Search, artifact_path: str) -> Iterator[Path]:
     source = search.source
     if isinstance(source, DirectoryOrNames) and not source.is_directory():
-        search, _ = _take_as_names(search, artifact_path, "an artifact of")
+        _, search = _take_as_names(search, artifact_path, "an artifact of")
         artifact_path = str(source.tracking_dir)
     for artifacts_dir in _iter_artifacts_dirs(search):
         yield artifacts_dir / artifact_path
