@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from kedro_hydraflow import HydraflowRunCollectionDataset, Run, get_experiment_names, iter_run_dirs
+from kedro_hydraflow import (
+    HydraflowRunCollectionDataset,
+    HydraflowRunDataset,
+    Run,
+    RunInfo,
+    get_experiment_names,
+    iter_run_dirs,
+)
 from kedro_hydraflow.errors import NotFoundError, OptionError, StorageError
 from kedro_hydraflow.source import Source
 from tests.conftest import Database, TrackingDir, WebServer
@@ -34,6 +41,11 @@ def test_home_and_variables_are_expanded(home: Path, location: Any) -> None:
     assert list(iter_run_dirs(location)) == [home / "mlruns/1/a"]
     assert get_experiment_names(tracking_uri=str(location)) == ["train"]
     assert HydraflowRunCollectionDataset(path=location).exists()
+    run_dir = location / "1/a" if isinstance(location, Path) else f"{location}/1/a"
+    for run in (Run(run_dir), Run.load(run_dir), *Run.load([run_dir])):
+        assert run.info.run_dir == RunInfo(run_dir).run_dir == home / "mlruns/1/a"
+    assert HydraflowRunDataset(filepath=run_dir).exists()
+    assert HydraflowRunDataset(filepath=run_dir).load().info.run_dir == home / "mlruns/1/a"
 
 
 def test_artifact_root_is_expanded(

@@ -44,8 +44,8 @@ from kedro_hydraflow.run_info import (
     warn_of_absent,
     warn_of_no_config,
 )
-from kedro_hydraflow.source import Layout, check_location, check_storage_options
-from kedro_hydraflow.storage import Place, locate
+from kedro_hydraflow.source import Layout, check_storage_options, locate_option
+from kedro_hydraflow.storage import Place
 from kedro_hydraflow.stores import ExperimentFilter, find_layouts
 from kedro_hydraflow.stores.record import (
     ExperimentRecord,
@@ -165,7 +165,7 @@ def _make_infos(
     experiments: dict[tuple[int, str, bool], ExperimentRecord] = {}
     records = []
     for run_dir in run_dirs:
-        place = locate(check_location("run_dir", run_dir), storage_options)
+        place = locate_option("run_dir", run_dir, storage_options)
         storage = storages.setdefault(place.storage.key, place.storage)
         folder, name = storage.split(place.path)
         key = id(storage), folder, is_run_id(name)

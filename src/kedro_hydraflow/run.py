@@ -21,8 +21,7 @@ from kedro_hydraflow.run_base import get_config_state, get_configuration
 from kedro_hydraflow.run_files import RunFiles
 from kedro_hydraflow.run_info import RunInfo, make_info, rebuild_info
 from kedro_hydraflow.selecting import select
-from kedro_hydraflow.source import check_location, check_storage_options, is_location
-from kedro_hydraflow.storage import locate
+from kedro_hydraflow.source import check_storage_options, is_location, locate_option
 from kedro_hydraflow.stores.record import make_run_record
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class Run(RunFiles, Generic[C, I]):
     ) -> None:
         check_storage_options(storage_options)
         check_config_class(config_class)
-        record = make_run_record(locate(check_location("run_dir", run_dir), storage_options))
+        record = make_run_record(locate_option("run_dir", run_dir, storage_options))
         self._set_up(make_info(record), impl_factory, config_class)
 
     def _set_up(

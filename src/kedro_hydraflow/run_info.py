@@ -17,7 +17,8 @@ from kedro_hydraflow.errors import (
     StorageError,
     UnreachableError,
 )
-from kedro_hydraflow.storage import group_positions, locate
+from kedro_hydraflow.source import locate_option
+from kedro_hydraflow.storage import group_positions
 from kedro_hydraflow.stores.find import find_layouts, find_stores
 from kedro_hydraflow.stores.record import LOGGED_KINDS as LOGGED_KINDS
 from kedro_hydraflow.stores.record import (
@@ -102,8 +103,7 @@ class RunInfo:
     _run_dir: AnyPath | None
 
     def __init__(self, run_dir: AnyPath) -> None:
-        self._set_up(make_run_record(locate(run_dir)), None, None)
-        self._run_dir = run_dir
+        self._set_up(make_run_record(locate_option("run_dir", run_dir)), None, None)
 
     def _set_up(self, record: RunRecord, store: Store | None, layout: Store | None) -> None:
         self._record = record

@@ -92,11 +92,11 @@ class Source:
         """
         if self.tracking_dir is None:
             raise OptionError(f"expected a tracking directory, found the tracking URI {self}")
-        return locate(_expand("tracking_dir", self.tracking_dir), self.storage_options)
+        return locate_option("tracking_dir", self.tracking_dir, self.storage_options)
 
     def locate_uri(self) -> Place:
         """Return the place of a tracking URI that is a directory."""
-        return locate(_expand("tracking_uri", self.tracking_uri or ""))
+        return locate_option("tracking_uri", self.tracking_uri)
 
     def locate_artifact_root(self) -> Place:
         """Return the place of the artifact root."""
@@ -169,6 +169,19 @@ def check_location(option: str, value: object) -> Location:
     raise OptionError(f"{option}: expected a path or URL, found {value!r}")
 
 
+def locate_option(
+    option: str, value: object, storage_options: Mapping[str, Any] | None = None
+) -> Place:
+    """Return the place of a path or URL that a user gave.
+
+    ``~`` and environment variables in a path are expanded, unless it exists as it is.
+
+    Raises:
+        OptionError: If it is not a path or URL, or names an environment variable that is not set.
+    """
+    return locate(_expand(option, check_location(option, value)), storage_options)
+
+
 def check_storage_options(value: object) -> None:
     """Raise OptionError unless the value is a mapping or None. It is not shown: it is secret."""
     if value is not None and not isinstance(value, Mapping):
@@ -209,10 +222,7 @@ def _get_protocol(location: Location | None) -> str:
 
 
 def _expand(option: str, location: Location) -> Location:
-    """Return a location with ``~`` and environment variables expanded, and schemes in lower case.
-
-    A path that exists as it is given is not expanded.
-    """
+    """Return a location with ``~`` and variables expanded, and schemes in lower case."""
     if not isinstance(location, (str, PurePath)) or hasattr(location, "storage_options"):
         return location
     text = str(location)
@@ -228,6 +238,6 @@ def _expand(option: str, location: Location) -> Location:
 
 
 def _expand_path(text: str) -> str:
-    if os.path.lexists(text):
+    if (text[:1] != "~" and "$" not in text) or os.path.lexists(text):
         return text
     return os.path.expandvars(os.path.expanduser(text))

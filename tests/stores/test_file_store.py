@@ -464,6 +464,22 @@ def test_models_that_were_stored_elsewhere(
     assert get_place() == model_dir / "artifacts"
 
 
+def test_models_beside_the_tracking_directory_or_in_an_artifact_root(
+    tracking_dir: TrackingDir, model_dir: Path, tmp_path: Path
+) -> None:
+    root = tracking_dir.root
+    with (model_dir / "meta.yaml").open("a") as meta:
+        meta.write("artifact_location: mlflow-artifacts:/1/models/m-1/artifacts\n")
+    beside = root.parent / "mlartifacts/1/models/m-1"
+    beside.mkdir(parents=True)
+    (model_dir / "artifacts").rename(beside / "artifacts")
+    (run,) = Run.load(iter_run_dirs(root))
+    assert run.models["model"] == beside / "artifacts"
+    (root.parent / "mlartifacts").rename(tmp_path / "moved")
+    (run,) = Run.load(iter_run_dirs(root, artifact_root=tmp_path / "moved"))
+    assert run.models["model"] == tmp_path / "moved/1/models/m-1/artifacts"
+
+
 def test_malformed_models_hide_no_others(
     tracking_dir: TrackingDir, model_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,8 +11,7 @@ from kedro_hydraflow.errors import NotARunError, NotFoundError, OptionError
 from kedro_hydraflow.loading import LoadOptions, load_run
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import check_mode
-from kedro_hydraflow.source import Layout, check_location, show_location
-from kedro_hydraflow.storage import locate
+from kedro_hydraflow.source import Layout, check_location, locate_option, show_location
 
 if TYPE_CHECKING:
     import os
@@ -230,7 +229,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         return shown
 
     def _load_run(self, run_dir: Location, impl: Callable[..., Any] | None) -> Run[Any, Any]:
-        place = locate(run_dir, self._storage_options)
+        place = locate_option("filepath", run_dir, self._storage_options)
         try:
             return load_run(place, LoadOptions(impl, self._load_config_class()))
         except (NotARunError, NotFoundError) as exc:
@@ -247,7 +246,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         Filters are not applied.
         """
         if not isinstance(self._source, RunSearch):
-            return locate(self._source, self._storage_options).is_dir()
+            return locate_option("filepath", self._source, self._storage_options).is_dir()
         if self._run_id is None or not self._source.exists():
             return self._source.exists()
         return any(map(self._matches_run_id, self._source.find()))

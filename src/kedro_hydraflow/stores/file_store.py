@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -39,9 +40,7 @@ from kedro_hydraflow.source import Source, show_location
 from kedro_hydraflow.storage import (
     LocalStorage,
     Place,
-    is_url,
     list_places,
-    locate,
     read_parsed,
     read_parsed_in,
 )
@@ -53,6 +52,7 @@ from kedro_hydraflow.stores.base import (
     Store,
     is_glob,
     list_patterns,
+    locate_model,
     make_experiment_filter,
 )
 from kedro_hydraflow.stores.job_name import read_job_name, read_job_names
@@ -427,11 +427,12 @@ class FileStore(Store):
     @override
     def _locate_model(self, record: RunRecord, model: ModelRecord) -> Place:
         place = super()._locate_model(record, model)
-        is_recorded_locally = not is_url(model.location) or model.location.startswith("file:")
-        if place.storage.is_remote or not is_recorded_locally or place.is_dir():
+        if not model.location or place.is_dir():
             return place
-        recorded = locate(model.location) if model.location else place
-        return recorded if recorded.is_dir() else place
+        folder = Place(record.experiment.storage, record.experiment.path)
+        find = partial(self._get_locator(record).find, outside=folder)
+        found = locate_model(find, record.experiment.experiment_id, model)
+        return found if found.is_dir() else place
 
     # Recorded data ---------------------------------------------------------------------------
 
