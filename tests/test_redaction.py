@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+import base64
+import json
+import re
+from typing import Any, NamedTuple
+from urllib.parse import quote, quote_plus
+
 import pytest
 
-from kedro_hydraflow.redaction import get_safe_cause, redact, redact_text, redact_url
+from kedro_hydraflow.redaction import escape, get_safe_cause, redact, redact_text, redact_url
+
+PASSWORD = "S3CRET/pass+word é'"
 
 
 @pytest.mark.parametrize(
@@ -21,14 +29,17 @@ from kedro_hydraflow.redaction import get_safe_cause, redact, redact_text, redac
         ("https://host/a#SECRET", "https://host/a"),
         ("zip://a::https://u:SECRET@host/b.zip?t=SECRET", "zip://a::https://host/b.zip"),
         ("zip://a?t=SECRET::s3://b/c", "zip://a::s3://b/c"),
+        ("zip://a::/local/b.zip", "zip://a::/local/b.zip"),
         ("memory://b/x", "memory://b/x"),
         ("sftp://user:SEC@RET@host/a", "sftp://host/a"),
+        ("sftp://user:SECRET::x@host/a", "sftp://host/a"),
         ("webdav+https://SECRET@host/a", "webdav+https://host/a"),
     ],
 )
 def test_urls_are_redacted(url: str, shown: str | None) -> None:
     assert redact_url(url) == (shown or url)
     assert "SECRET" not in redact_text(f"GET '{url}' (see <{url}>, {url!r}): no")
+    assert "SECRET" not in redact_text(f"1{url} -{url} {'x' * 100}{url}")
 
 
 def test_secret_options_are_redacted() -> None:
@@ -37,9 +48,185 @@ def test_secret_options_are_redacted() -> None:
     assert text == "*** and *** in s3://b/c with plain"
 
 
+class Login(NamedTuple):
+    """As aiohttp's BasicAuth."""
+
+    login: str
+    password: str
+    encoding: str = "latin1"
+
+
+class Credential:
+    """As the objects with which clients log in."""
+
+    def __init__(self) -> None:
+        self.account_key = PASSWORD
+        self.host = "the-host"
+
+
+OPTIONS: list[Any] = [
+    {"username": "user", "password": PASSWORD},
+    {"login": "user", "client_kwargs": {"secret": PASSWORD.encode()}},
+    {"client_kwargs": {"auth": Login("user", PASSWORD)}},
+    {"auth": ["user", PASSWORD]},
+    {"headers": {"Authorization": f"Bearer {PASSWORD}"}},
+    {
+        "headers": {
+            "Authorization": f"Basic {base64.b64encode(f'user:{PASSWORD}'.encode()).decode()}"
+        }
+    },
+    {"base_url": f"https://user:{quote(PASSWORD, safe='')}@host/"},
+    {"target_options": {"fo": f"sftp://user:{PASSWORD}@host/a.zip"}},
+    {"connection_string": f"AccountName=user;AccountKey={PASSWORD};EndpointSuffix=x"},
+    {"sas_token": f"sv=1&sig={quote_plus(PASSWORD)}&se=2"},
+    {"credential": Credential()},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_secrets_are_found_wherever_they_are_in_the_options(options: Any) -> None:
+    text = redact(f"sent {PASSWORD} to the-host", options)
+    assert text == "sent *** to the-host"
+
+
+def test_secrets_of_the_environment_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "user")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+    sent = base64.b64encode(f"user:{PASSWORD}".encode()).decode()
+    assert redact(f"{PASSWORD} as {sent}", {}) == "*** as ***=="
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        str,
+        repr,
+        json.dumps,
+        quote,
+        lambda text: quote(text, safe=""),
+        lambda text: re.sub("%..", lambda m: m[0].lower(), quote(text, safe="")),
+        quote_plus,
+        lambda text: base64.b64encode(text.encode()).decode(),
+        lambda text: base64.b64encode(f"user:{text}".encode()).decode(),
+        lambda text: base64.urlsafe_b64encode(f"user:{text}".encode()).decode(),
+        lambda text: quote(base64.b64encode(f"user:{text}".encode()).decode(), safe=""),
+    ],
+)
+def test_secrets_are_redacted_as_they_are_sent(spell: Any) -> None:
+    options = {"username": "user", "password": PASSWORD}
+    sent = spell(PASSWORD)
+    text = redact(f"the answer is {sent} indeed", options)
+    assert sent.strip("'\"") not in text
+    assert "S3CRET" not in text
+    assert text.startswith("the answer is ")
+    assert text.endswith(" indeed")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Authorization: Basic dXNlcjpTRUNSRVQ=\nHost: x", "Authorization: *** Host: x"),
+        ("{'Authorization': 'AWS4 Credential=SECRET/x, Signature=SECRET'}", None),
+        ("<CIMultiDict('authorization': 'Bearer SECRET')>", None),
+        ("got Bearer eyJhbGciOiJIUzI1.SECRET.x-y_z here", "got Bearer *** here"),
+        ("token eyJhbGciOiJIUzI1.SECRET.x-y_z here", "token *** here"),
+        ('{"access_token": "SECRET", "x": 1}', '{"access_token": "***", "x": 1}'),
+        ("/b/k?X-Amz-Signature=SECRET&x=1", "/b/k?X-Amz-Signature=***&x=1"),
+        ("Set-Cookie: session=SECRET; Path=/", "Set-Cookie: ***"),
+        ("proxy at http://u:SECRET@proxy:80", "proxy at http://proxy:80"),
+        ("Bearer authentication required", "Bearer authentication required"),
+        ("Basic realm, no token: expired", "Basic realm, no token: expired"),
+    ],
+)
+def test_logins_that_nobody_gave_are_redacted(text: str, shown: str | None) -> None:
+    redacted = redact(text, {})
+    assert "SECRET" not in redacted
+    assert shown is None or redacted == shown
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "a",
+        "-",
+        "a.",
+        "://",
+        "::",
+        "a://",
+        "x://u:p",
+        "x://u:p@",
+        "::x://",
+        "@",
+        "/",
+        "?",
+        "Bearer ",
+        "basic-",
+        "authorization",
+        "authorization: '",
+        "password=",
+        "eyJ",
+        "eyJ-",
+        "eyJaaaaaaaaaa.",
+        "<Error>",
+        "%41",
+        "\x1b",
+        " ",
+    ],
+)
+def test_long_texts_are_redacted_in_linear_time(piece: str) -> None:
+    text = piece * (500_000 // len(piece))
+    assert isinstance(redact_text(text), str)
+    assert isinstance(redact_url(f"http://{text}"), str)
+    assert len(redact(text, {"password": "S3CRET"})) < 10_000
+    assert get_safe_cause(OSError(text), {}) is None
+
+
+@pytest.mark.parametrize("n", [*range(990, 1010), *range(99_950, 100_050)])
+def test_no_half_of_a_secret_is_left_where_a_text_is_cut(n: int) -> None:
+    # The server decides where its text is cut: here in front of each letter of the secret.
+    secret = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLM"
+    for text in (f"{'. ' * (n // 2)}{secret}", (secret * (n // len(secret) + 1))[-n:] + secret):
+        shown = redact(text + " tail" * 3_000, {"token": secret})
+        assert not any(secret[i : i + 8] in shown[60:] for i in range(len(secret) - 8))
+
+
+def test_foreign_text_is_one_short_line() -> None:
+    assert redact("a\r\n  b\tc\x1b[31m\x00\u202e", {}) == "a b c\\x1b[31m\\x00\\u202e"
+    assert len(redact("word " * 10_000, {})) < 1_100
+    assert escape("plain é 文") == "plain é 文"
+    assert escape("a\nb\x07\ud800") == "a\\nb\\x07\\ud800"
+
+
 def test_a_cause_that_may_show_a_secret_is_omitted() -> None:
-    harmless = OSError("no route to host")
+    harmless = OSError("no route to host\nat all")
     assert get_safe_cause(harmless, {"key": "SECRET"}) is harmless
     assert get_safe_cause(OSError("denied for SECRET"), {"key": "SECRET"}) is None
     harmless.__cause__ = ValueError("https://host/?sig=SECRET")
     assert get_safe_cause(harmless, {}) is None
+
+
+class ShyError(Exception):
+    def __repr__(self) -> str:
+        return "ShyError(headers={'Authorization': 'Basic dXNlcjpTRUNSRVQ='})"
+
+
+class BrokenError(Exception):
+    def __str__(self) -> str:
+        raise KeyError("no such field")
+
+
+def test_a_cause_is_omitted_for_what_its_repr_shows() -> None:
+    assert get_safe_cause(ShyError("denied"), {}) is None
+
+
+def test_a_cause_that_cannot_be_shown_is_omitted() -> None:
+    assert get_safe_cause(BrokenError(), {}) is None
+    assert get_safe_cause(OSError("\x1b[2J"), {}) is None
+    assert get_safe_cause(OSError("x" * 200_000), {}) is None
+
+
+def test_causes_in_a_circle_end() -> None:
+    first, second = OSError("first"), OSError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert get_safe_cause(first, {}) is first

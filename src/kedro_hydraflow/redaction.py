@@ -1,25 +1,95 @@
-"""Removing credentials from messages: passwords, tokens and queries in URLs, secret options."""
+"""Foreign text in messages: without credentials, in one line, and of a bounded length.
+
+Servers and filesystems decide what their errors say, so every regular expression here takes time
+in proportion to the text: no two of its repetitions can match the same characters.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import html
+import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
+
+_MAX_SHOWN = 1_000
+"""The maximum length of foreign text in a message."""
+
+_MAX_READ = 100_000
+"""The length to which foreign text is cut before it is redacted."""
+
+_CUT = 5_000
+"""The minimum length dropped from the end of a text that was cut there, maybe in a secret."""
 
 _PASSWORD = re.compile(r"[^/@:]*:(?!\d*/)[^@]*@(?:[^/]*@)?")
 # A user or token. Kept in abfs, where it is the container, and in sftp, where it is the user.
 _HTTP_USER = re.compile(r"[^/]*@")
-_SECRET_OPTION = re.compile(r"pass|pw|secret|token|key|cred|sas|auth|connection", re.IGNORECASE)
+_NEXT_LINK = re.compile(r"::(?=/|[\w+.-]{1,40}:[/:])")
+"""The separator of chained URLs. A password may have the same characters."""
+
+_REST_OF_URL = re.compile(r"://\S+")
+_SCHEME = re.compile(r"[\w+.-]{0,40}\Z")
+
+_SECRET_OPTION = re.compile(
+    r"pass|pw|secret|token|key|cred|sas|auth|connection|cookie|signature", re.IGNORECASE
+)
+_USER_OPTION = re.compile(r"user|login|account_name|client_id", re.IGNORECASE)
+
+_SECRET_VARIABLES = (
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "AZURE_STORAGE_KEY",
+    "AZURE_STORAGE_SAS_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+)
+"""The environment variables from which clients take credentials."""
+
+_HEADER = re.compile(
+    r"""((?:authorization|cookie)['"]?\s{0,3}[:=]\s{0,3}['"]?)[^'"\r\n]+""", re.IGNORECASE
+)
+_FIELD = re.compile(
+    r"""((?:password|passwd|secret|token|signature|\bsig|credential|api[_-]?key|access[_-]?key
+        |account[_-]?key) (?: = | ['"]\s{0,3}:\s{0,3}['"] ) ) [^\s'"&,;<>)}\]]{4,}""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""A field of a form, a query or a JSON object."""
+
+_LOGIN = re.compile(r"\b((?:basic|bearer|negotiate)\s{1,3})([\w.~+/=-]{8,})", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z]?[a-z-]+[.]?")
+"""Matches what follows in prose, as in "Bearer authentication"."""
+
+_JSON_WEB_TOKEN = re.compile(r"(?<![\w-])eyJ[\w-]{8,}(?:\.[\w-]*){1,2}")
 
 
 def redact_url(url: str) -> str:
     """Return a URL, chained ones included, without passwords and queries."""
-    return "::".join(_redact_link(link) for link in url.split("::"))
+    return "::".join(_redact_link(link) for link in _NEXT_LINK.split(url))
 
 
 def redact_text(text: str) -> str:
-    """Return text with its URLs redacted."""
-    return re.sub(r"[A-Za-z][\w+.-]*://\S+", lambda match: redact_url(match[0]), text)
+    """Return text without passwords, queries of URLs, and tokens that look like ones."""
+    text = _REST_OF_URL.sub(_redact_rest, text)
+    text = _HEADER.sub(r"\1***", text)
+    text = _FIELD.sub(r"\1***", text)
+    text = _LOGIN.sub(lambda m: m[0] if _WORD.fullmatch(m[2]) else f"{m[1]}***", text)
+    return _JSON_WEB_TOKEN.sub("***", text)
+
+
+def _redact_rest(match: re.Match[str]) -> str:
+    """Return the part of a URL after its scheme, redacted."""
+    before = match.string[max(match.start() - 40, 0) : match.start()]
+    found = _SCHEME.search(before)
+    scheme = found[0] if found else ""
+    return redact_url(scheme + match[0])[len(scheme) :]
 
 
 def _redact_link(link: str) -> str:
@@ -28,33 +98,155 @@ def _redact_link(link: str) -> str:
         return link
     rest = _PASSWORD.sub("", rest, count=1) if _PASSWORD.match(rest) else rest
     rest = re.sub(r"[?#].*", "", rest, flags=re.DOTALL)
-    if scheme.rpartition("+")[2] in ("http", "https") and _HTTP_USER.match(rest):
+    if scheme.lower().endswith(("http", "https")) and _HTTP_USER.match(rest):
         rest = _HTTP_USER.sub("", rest, count=1)
     return f"{scheme}://{rest}"
 
 
-def _redact_options(text: str, options: Mapping[str, Any], is_secret: bool = False) -> str:
-    """Return text with the values of secret options replaced."""
-    for name, value in options.items():
-        hidden = is_secret or _SECRET_OPTION.search(str(name)) is not None
-        if isinstance(value, Mapping):
-            text = _redact_options(text, value, hidden)
-        elif isinstance(value, str) and len(value) > 3 and hidden:
-            text = text.replace(value, "***")
-    return text
-
-
 def redact(text: str, options: Mapping[str, Any]) -> str:
-    """Return text without credentials from URLs or from the options of a filesystem."""
-    return _redact_options(redact_text(text), options)
+    """Return foreign text for a message: one line without credentials, cut if it is long.
+
+    Args:
+        text: The text of an error, or of an answer.
+        options: The options of the filesystem. The values of secret ones, and of the variables
+            from which clients take credentials, are replaced in all the ways in which they are
+            sent.
+    """
+    secrets = _list_secrets(options)
+    shown = _hide(text[:_MAX_READ], secrets)
+    if len(text) > _MAX_READ:
+        longest = max(map(len, secrets), default=0)
+        shown = shown[: max(len(shown) - max(_CUT, longest), 0)] + " …"
+    shown = escape(" ".join(shown.split()))
+    return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]} …"
+
+
+def escape(text: str) -> str:
+    r"""Return text with control characters and line breaks as escapes, such as ``\x1b``."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def get_safe_cause(exc: Exception, options: Mapping[str, Any]) -> Exception | None:
-    """Return an exception to raise from, None if it or one of its causes may show credentials."""
+    """Return an exception to raise from, None if it or one of its causes may show credentials.
+
+    None too if one is very long or has control characters: a traceback shows it as it is.
+    """
+    secrets = _list_secrets(options)
     error: BaseException | None = exc
-    while error is not None:
-        for text in (str(error), repr(error)):
-            if redact(text, options) != text:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        try:
+            texts = (str(error), repr(error))
+        except Exception:  # foreign code, which may expect other arguments
+            return None
+        for text in texts:
+            if len(text) > _MAX_READ or _hide(text, secrets) != text:
+                return None
+            if not text.replace("\n", "").replace("\t", "").isprintable():
                 return None
         error = error.__cause__ or error.__context__
     return exc
+
+
+def _hide(text: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return redact_text(text)
+
+
+# The secrets of a caller -------------------------------------------------------------------
+
+
+def _list_secrets(options: Mapping[str, Any]) -> list[str]:
+    """Return all spellings of the secrets in options and variables, the longest first."""
+    variables = {name: os.environ[name] for name in _SECRET_VARIABLES if name in os.environ}
+    users = [*_iter_users(options), os.environ.get("MLFLOW_TRACKING_USERNAME", ""), ""]
+    secrets = {*_iter_secrets(options, is_secret=False), *_iter_secrets(variables, is_secret=True)}
+    spellings = {s for secret in secrets for s in _iter_spellings(secret, users)}
+    return sorted((s for s in spellings if len(s) > 3), key=len, reverse=True)
+
+
+def _iter_users(value: Any) -> Iterator[str]:
+    """Yield the names of users in options, with which passwords are sent."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if isinstance(inner, str) and _USER_OPTION.search(str(name)):
+                yield inner
+            else:
+                yield from _iter_users(inner)
+    elif isinstance(value, (tuple, list)) and value and isinstance(value[0], str):
+        yield value[0]
+    elif isinstance(value, str) and "://" in value:
+        yield from (unquote(user) for user, _ in _iter_logins(value))
+
+
+def _iter_secrets(value: Any, *, is_secret: bool) -> Iterator[str]:
+    """Yield the secrets in an option: all of it if it is secret, otherwise passwords in URLs."""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "surrogateescape")
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            hidden = is_secret or _SECRET_OPTION.search(str(name)) is not None
+            yield from _iter_secrets(inner, is_secret=hidden)
+    elif isinstance(value, str):
+        if is_secret:
+            yield from _iter_parts(value)
+        for _, password in _iter_logins(value):
+            yield unquote(password)
+    elif isinstance(value, (tuple, list)):
+        for inner in value:
+            yield from _iter_secrets(inner, is_secret=is_secret)
+    elif is_secret and hasattr(value, "__dict__"):  # a client's object, such as a credential
+        attributes = {k: v for k, v in vars(value).items() if isinstance(v, (str, bytes))}
+        yield from _iter_secrets(attributes, is_secret=False)
+
+
+def _iter_logins(text: str) -> Iterator[tuple[str, str]]:
+    """Yield users and passwords of URLs."""
+    for link in _NEXT_LINK.split(text) if "://" in text else ():
+        rest = link.partition("://")[2]
+        login = _PASSWORD.match(rest)
+        if login is not None:
+            user, _, password = login[0][:-1].partition(":")
+            yield user, password
+
+
+def _iter_parts(secret: str) -> Iterator[str]:
+    """Yield a secret option and the secrets in it, which may be sent alone."""
+    yield secret
+    for part in re.split("[;&]", secret):  # of a connection string, or a signed query
+        name, separator, value = part.partition("=")
+        if separator and (name.lower() == "sig" or _SECRET_OPTION.search(name)):
+            yield value
+    scheme, _, login = secret.partition(" ")  # of a header
+    if scheme.lower() in ("basic", "bearer", "token"):
+        yield login
+        if scheme.lower() == "basic":
+            try:
+                yield base64.b64decode(login).decode().partition(":")[2]
+            except (binascii.Error, UnicodeDecodeError):
+                return
+
+
+def _iter_spellings(secret: str, users: Sequence[str]) -> Iterator[str]:
+    """Yield a secret as clients send it and as servers echo it."""
+    for text in {secret, unquote(secret), unquote_plus(secret)}:
+        yield from (text, html.escape(text), json.dumps(text)[1:-1], repr(text)[1:-1])
+        data = text.encode("utf-8", "surrogatepass")
+        if len(data) > 3:
+            yield from _iter_quoted(data)
+            for login in (data, *(f"{user}:".encode() + data for user in users)):
+                encoded = base64.b64encode(login)
+                yield from _iter_quoted(encoded)
+                yield encoded.decode().rstrip("=")
+                yield base64.urlsafe_b64encode(login).decode().rstrip("=")
+
+
+def _iter_quoted(data: bytes) -> Iterator[str]:
+    """Yield percent-encoded data, in upper and lower case."""
+    for quoted in (quote(data), quote(data, safe=""), quote_plus(data)):
+        yield quoted
+        yield re.sub("%..", lambda match: match[0].lower(), quoted)

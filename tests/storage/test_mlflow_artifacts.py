@@ -163,3 +163,17 @@ def test_mlflow_is_missing(monkeypatch):
         storage.list_dir("1")
     assert "'http://127.0.0.1:9'" in str(e.value)
     assert "s3cret" not in str(e.value)
+
+
+def test_a_cause_shows_no_headers_of_the_request(server):
+    server.failures = [(200, "<html>")]
+    with pytest.raises(StorageError, match="as JSON, found other content") as raised:
+        make_storage(server).list_dir("1")
+    assert "authorization" not in repr(raised.value.__cause__).lower()
+
+
+def test_a_long_answer_is_cut(server):
+    server.failures = [(418, "teapot " * 100_000)]
+    with pytest.raises(StorageError, match="teapot") as raised:
+        make_storage(server).read(f"{ARTIFACTS}/notes.txt")
+    assert len(str(raised.value)) < 2_000

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,39 @@ def test_no_storage_options_in_errors(monkeypatch: pytest.MonkeyPatch) -> None:
         "cannot list the directory 'memory://bucket/x': OSError: 400: bad key *** for ***"
     )
     assert "SECRET" not in str(loading.value)
+
+
+class ResponseError(Exception):
+    """As aiohttp's, whose repr shows the request, and whose text the server decides."""
+
+    status = 400
+
+    def __repr__(self) -> str:
+        return f"ResponseError(headers={{'Authorization': 'Basic {LOGIN}'}})"
+
+
+LOGIN = base64.b64encode(b"user:SECRET-1").decode()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("text", ["a" * 500_000, LOGIN * 10_000, "x" * 950 + f" '{LOGIN}' " * 99])
+def test_what_a_server_answers_is_cut_and_redacted(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    def refuse(self: object, path: str, **kwargs: Any) -> Any:
+        raise ResponseError(text)
+
+    monkeypatch.setattr(MemoryFileSystem, "ls", refuse)
+    options = {"client_kwargs": {"auth": ("user", "SECRET-1")}}
+    with pytest.raises(StorageError) as listing:
+        list(iter_run_dirs("memory://bucket/x", storage_options=options))
+    shown = str(listing.value)
+    assert "ResponseError" in shown
+    assert len(shown) < 2_000
+    assert LOGIN[:6] not in shown
+    assert listing.value.__cause__ is None
 
 
 def test_every_error_is_one_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from upath import UPath
 from upath.registry import register_implementation as register_path
 
 from kedro_hydraflow.errors import StorageError
+from kedro_hydraflow.redaction import get_safe_cause, redact_url
 from kedro_hydraflow.storage.bulk import MAX_CONCURRENCY
 from kedro_hydraflow.storage.mlflow_login import MlflowLogin
 
@@ -42,6 +43,9 @@ _READ_TIMEOUT = 120.0
 the whole file from its storage."""
 
 _CHUNK = 1 << 20
+
+_MAX_ANSWER = 50_000
+"""Bytes read of an answer that is an error."""
 
 
 class ArtifactsPath(UPath):
@@ -78,6 +82,7 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
         super().__init__(**kwargs)
         self._aiohttp = aiohttp
         self._base_url = base_url.rstrip("/")
+        self._where = redact_url(self._base_url)
         self._login = MlflowLogin(self._base_url, username, password)
         self._session: Any = None
 
@@ -96,8 +101,8 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
             except (ValueError, AttributeError, self._aiohttp.ContentTypeError) as exc:
                 raise StorageError(
                     "expected MLflow's list of artifacts as JSON, found other content; check "
-                    f"that {self._base_url} is the URL of an MLflow server"
-                ) from exc
+                    f"that {self._where} is the URL of an MLflow server"
+                ) from get_safe_cause(exc, {})  # its repr shows the headers of the request
         if not listed and path != "/":
             raise FileNotFoundError(path)
         here = path.rstrip("/")
@@ -183,20 +188,30 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
         return self._aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True)
 
     async def _explain(self, response: Any, path: str, *, is_listing: bool) -> Exception:
-        status, text = response.status, (await response.text(errors="replace"))[:500]
+        status, text = response.status, await _read_text(response)
         if status == 404 and not is_listing:
             return FileNotFoundError(path)
         if status in (401, 403):
-            return StorageError(f"{self._base_url} denies access ({status}): {self._login.advice}")
+            return StorageError(f"{self._where} denies access ({status}): {self._login.advice}")
         if status == 404 or "serve-artifacts" in text:
             return StorageError(
-                f"{self._base_url} does not serve artifacts ({status}): start it with "
+                f"{self._where} does not serve artifacts ({status}): start it with "
                 "`mlflow server --serve-artifacts`, or set artifact_root to their location"
             )
         error: Exception = self._aiohttp.ClientResponseError(
             response.request_info, response.history, status=status, message=text
         )
         return error
+
+
+async def _read_text(response: Any) -> str:
+    """Return the beginning of a response's body."""
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) >= _MAX_ANSWER:
+            break
+    return content.decode("utf-8", errors="replace")
 
 
 register_implementation(PROTOCOL, ArtifactsFileSystem, clobber=True)

@@ -216,7 +216,7 @@ class RemoteStorage(Storage):
         base = self._root
         while not f"{path}/".startswith(prefix := f"{base.path.strip('/')}/".lstrip("/")):
             if base.parent == base:
-                raise OptionError(f"{redact_url(path)!r} is not below {base}")
+                raise OptionError(f"{redact_url(path)!r} is not below {redact_url(str(base))!r}")
             base = base.parent
         relative = path[len(prefix) :]
         return base / relative if relative else base
@@ -321,4 +321,6 @@ def _iter_server_settings(options: Mapping[str, Any]) -> Iterator[str]:
     for name in ("client_kwargs", "target_options"):
         if isinstance(options.get(name), dict):
             yield from _iter_server_settings(options[name])
-    yield from (f"{name}={os.environ[name]}" for name in _SERVER_VARIABLES if name in os.environ)
+    for name in _SERVER_VARIABLES:
+        if name in os.environ:
+            yield f"{name}={redact_url(os.environ[name])}"

@@ -376,7 +376,7 @@ class ServerStore(Store):
         if status in (401, 403):
             raise self._make_denial(status)
         if status == 429 or status >= 500:
-            text = self._hide(response.text[:500].strip())
+            text = self._hide(response.text)
             raise UnreachableError(
                 f"the tracking server {self.where!r} failed with status {status}"
                 f"{': ' if text else ''}{text}"
@@ -415,7 +415,7 @@ class ServerStore(Store):
         try:
             is_mlflow = sqlalchemy.inspect(engine).has_table("experiments")
         except sqlalchemy.exc.SQLAlchemyError as exc:
-            text = self._hide(describe(exc)).partition("\n")[0]
+            text = self._hide(describe(exc).partition("\n")[0])
             raise UnreachableError(
                 f"cannot read the database {self.where!r}: {text}"
             ) from self._get_cause(exc)
@@ -449,10 +449,7 @@ class ServerStore(Store):
 
     @property
     def _secrets(self) -> dict[str, str]:
-        names = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-        secrets = {name: os.environ[name] for name in names if name in os.environ}
-        password = urlsplit(self._uri).password
-        return {**secrets, "password": unquote(password)} if password else secrets
+        return {"tracking_uri": self._uri}
 
     def _open_proxied(self, location: str) -> Place:
         """Return the place of ``mlflow-artifacts:/path`` or ``mlflow-artifacts://host/path``."""
