@@ -516,7 +516,8 @@ class Run(RunFiles, Generic[C, I]):
         The value comes from the first place that has the key: the configuration, with the value
         of ``OmegaConf.select``; then an attribute of `impl`, of `info` or of the run itself that
         is not callable; then, for ``metrics.KEY``, ``params.KEY`` and ``tags.KEY``, the value
-        that was logged to MLflow.
+        that was logged to MLflow, and for ``hydra.KEY`` that in Hydra's own configuration of the
+        job, such as ``hydra.job.num`` or ``hydra.runtime.choices.model``.
 
         Args:
             key: A dotted key; ``__`` stands for a dot. Unless the configuration has such a
@@ -532,8 +533,8 @@ class Run(RunFiles, Generic[C, I]):
         Examples:
             >>> run.get("training.learning_rate"), run.get("metrics.accuracy"), run.get("status")
             (0.003, 0.9355555555555556, 'FINISHED')
-            >>> run.get("training.warmup", 0)
-            0
+            >>> run.get("training.warmup", 0), run.get("hydra.job.num")
+            (0, 2)
         """
         return get_value(self, key, default)
 

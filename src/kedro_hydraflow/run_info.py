@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import (
+    ConfigError,
     KedroHydraflowError,
     MetadataError,
     NotARunError,
@@ -97,7 +98,7 @@ class RunInfo:
     """Whether the artifacts are known to be where the record says."""
 
     _on_error: OnError
-    """What to do about malformed facts and logged values: with "warn", they are missing."""
+    """What to do about malformed facts, logged values and files: with "warn", they are missing."""
 
     _run_dir: AnyPath | None
 
@@ -353,7 +354,7 @@ def get_models(info: RunInfo) -> dict[str, Place]:
 
 
 def set_on_error(info: RunInfo, on_error: OnError) -> None:
-    """Set what to do about malformed facts and logged values: raise, or log them as missing.
+    """Set what to do about malformed facts, logged values and files: raise, or log them as missing.
 
     A storage that denies access or cannot be reached is an error in any case.
     """
@@ -502,7 +503,7 @@ def read_job_names(infos: Sequence[RunInfo]) -> None:
 
 
 def read_hydra_files(infos: Sequence[RunInfo], kind: str) -> list[Any | KedroHydraflowError | None]:
-    """Return the content of one of Hydra's files for each run, all read at once.
+    """Return the content of one of Hydra's files for each run, read at once if it is not known.
 
     Args:
         infos: The runs.
@@ -514,22 +515,28 @@ def read_hydra_files(infos: Sequence[RunInfo], kind: str) -> list[Any | KedroHyd
         not modify the content: runs share parts of it. Errors are not kept: the next call reads
         again.
     """
-    find_missing_layouts(infos)
     unread = [info for info in infos if kind not in (info._logged or ())]
+    find_missing_layouts(unread)
     unsure = [info for info in unread if may_be_elsewhere(info)]
     failures = {
         id(info): error
         for info, error in zip(unsure, find_artifacts(unsure), strict=True)
         if error is not None
     }
+    malformed: list[ConfigError] = []
     for layout, group in _group(unread, get_layout):
         contents = layout.read_hydra_files(_get_records(group), kind)
-        for info, content in zip(group, contents, strict=True):
+        for info, found in zip(group, contents, strict=True):
+            content = found
+            if isinstance(content, ConfigError) and info._on_error == "warn":
+                malformed.append(content)
+                content = None
             if isinstance(content, KedroHydraflowError):
                 failures[id(info)] = content
             else:
                 info._logged = info._logged or {}
                 info._logged[kind] = content
+    _log_malformed(kind, malformed, unread)
     return [failures.get(id(info)) or (info._logged or {}).get(kind) for info in infos]
 
 
@@ -591,7 +598,9 @@ def read_histories(infos: Sequence[RunInfo], name: str) -> list[list[Point] | Ke
     return [histories[id(info)] for info in infos]
 
 
-def _log_malformed(what: str, errors: Sequence[MetadataError], infos: Sequence[RunInfo]) -> None:
+def _log_malformed(
+    what: str, errors: Sequence[KedroHydraflowError], infos: Sequence[RunInfo]
+) -> None:
     """Log what is taken for missing because it is malformed, and how much that is."""
     for error in errors:
         logger.warning("taken for missing: %s", error)
