@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -335,3 +336,128 @@ def test_what_keys_of_hydra_give_is_ones_own(tmp_path: Path) -> None:
     for get in (run.get, lambda key: Run.load([run.info.run_dir]).to_list(key)[0]):
         get("hydra.job")["name"] = "changed"
         assert run.get("hydra.job.name") == "train"
+
+
+# Results -------------------------------------------------------------------------------
+
+
+def load_results(**options: Any) -> RunCollection[AnyRun]:
+    return Run.load(iter_run_dirs(HYDRA_SWEEP / "multirun"), results="result.json", **options)
+
+
+def test_what_takes_keys_takes_those_of_results() -> None:
+    runs = load_results()
+    losses = [run.results.get("loss") for run in runs]
+    found = [loss for loss in losses if loss is not None]
+    assert len(found) == len(runs) - 1  # one job failed
+    assert runs.to_list("results.loss", None) == losses
+    assert runs.to_frame("results.loss")["results.loss"].to_list() == losses
+    assert runs.best("results.loss", mode="min").results["loss"] == min(found)
+    assert runs.top(2, by="results.loss", mode="max").to_list("results.loss")[0] == max(found)
+    having = runs.filter(lambda run: run.results)
+    assert having.sort("results.loss").to_list("results__loss") == sorted(found)
+    assert having.filter(("results.loss", (0, 0.1))).n_unique("results.loss") == 3
+    assert {*having.group_by("results.n_weights")} == {2, 4, 10}
+    with pytest.raises(MissingKeyError, match=r"'results\.loss' in .*no similar keys\)"):
+        runs.to_list("results.loss")
+    with pytest.raises(MissingKeyError, match=r"similar keys: 'results\.n_weights'"):
+        runs[0].get("results.n_weight")
+    with pytest.raises(MissingKeyError, match=r"similar keys: 'results\.loss'"):
+        runs[0].get("loss")
+
+
+def test_all_values_of_results(tmp_path: Path) -> None:
+    run_dir = write_job(tmp_path / "outputs/a", "name: x\n")
+    write(
+        run_dir / "out.yaml",
+        "none: null\ntext: ${name}\nbad: ${\nlater: ???\nlist: [1, {b: 2}]\nval.loss: 3\n"
+        "val: {acc: 4}\na__b: 5\na: {b: 6}\nok: true\nnan: .nan\n1: 7\n",
+    )
+    runs = Run.load([run_dir], results="out.yaml")
+    expected = {
+        "none": None,
+        "text": "${name}",
+        "bad": "${",
+        "later": "???",
+        "list": [1, {"b": 2}],
+        "list.1.b": 2,
+        "list[0]": 1,
+        "val.loss": 3,
+        "val.acc": 4,
+        "a__b": 5,
+        "a.b": 6,
+        "ok": True,
+        "1": 7,
+    }
+    for key, value in expected.items():
+        assert runs.to_list(f"results.{key}", "default") == [value]
+        assert get_data(runs, f"results.{key}") == [value]
+        assert runs[0].get(f"results.{key}") == value
+    assert runs.to_frame("results.none", "results.text").rows() == [(None, "${name}")]
+    assert runs.filter(results__none=None)
+    assert repr(runs[0].get("results.nan")) == "nan"
+    assert runs[0].results["val.loss"] == 3
+    assert apply_filters(runs, [parse_filter("results.none == null")]).runs
+    assert apply_filters(runs, [parse_filter("results.text == '${name}'")]).runs
+
+
+def test_results_come_after_the_configuration_and_the_implementation(tmp_path: Path) -> None:
+    class Own:
+        def __init__(self, artifacts_dir: Path) -> None:
+            self.results = "of the implementation"
+
+    run_dir = write_job(tmp_path / "outputs/a", "results: {loss: 1}\n")
+    write(run_dir / "result.json", '{"loss": 2, "other": 3}')
+    runs = Run.load([run_dir], Own, results="result.json")
+    assert runs.to_list("results.loss") == [1]
+    assert runs.to_list("results.other") == [3]
+    assert runs.to_list("results") == [{"loss": 1}]
+    assert runs[0].results == {"loss": 2, "other": 3}
+    write(run_dir / ".hydra/config.yaml", "{}\n")
+    assert Run.load([run_dir], Own, results="result.json").to_list("results") == [
+        "of the implementation"
+    ]
+    assert Run(run_dir, results="result.json").get("results") == {"loss": 2, "other": 3}
+
+
+HINT = (
+    "load the runs with the option results, the path of a JSON or YAML file in each run's "
+    "artifacts directory, such as results='result.json'"
+)
+
+
+def test_without_the_option_the_messages_name_it() -> None:
+    runs = load_jobs()
+    run = runs[0]
+    with pytest.raises(OptionError) as raised:
+        _ = run.results
+    assert str(raised.value) == f"run {run.info.run_id} has no results: {HINT}"
+    for key in ("results.loss", "results"):
+        with pytest.raises(MissingKeyError) as missing:
+            run.get(key)
+        assert str(missing.value) == (
+            f"run {run.info.run_id}: no such key: {key!r} in cfg, impl or info (no similar keys; "
+            f"for the results of the application, {HINT}); a default, where one can be given, "
+            "allows for it"
+        )
+        assert run.get(key, None) is None
+    for error, use in (
+        (MissingKeyError, lambda: runs.to_frame("results.loss")),
+        (OptionError, lambda: runs.best("results.loss", mode="min")),
+        (FilterError, lambda: apply_filters(runs, [parse_filter("results.loss < 1")])),
+    ):
+        with pytest.raises(error, match=re.escape(HINT)):
+            use()
+
+
+class RunWithOwnResults(Run[Any, None]):
+    """A subclass from before there were results."""
+
+    @property
+    def results(self) -> Any:
+        return "its own"
+
+
+def test_a_subclass_may_have_results_of_its_own() -> None:
+    run = RunWithOwnResults(HYDRA_SWEEP / SWEPT / "0")
+    assert run.get("results") == run.results == "its own"

@@ -14,11 +14,20 @@ from kedro_hydraflow.errors import (
     ImplError,
     KedroHydraflowError,
     MissingKeyError,
+    OptionError,
     describe,
 )
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.run_base import RunBase, get_configuration
-from kedro_hydraflow.run_info import FACTS, LOGGED_KINDS, read_fact, read_hydra_files, read_logged
+from kedro_hydraflow.run_info import (
+    FACTS,
+    LOGGED_KINDS,
+    PARSED_KINDS,
+    has_results_file,
+    read_fact,
+    read_logged,
+    read_parsed_files,
+)
 from kedro_hydraflow.selecting import Selector, select, select_stored, to_data
 
 if TYPE_CHECKING:
@@ -30,11 +39,17 @@ if TYPE_CHECKING:
 OBJECTS = frozenset({"cfg", "impl", "info", "run"})
 """The keys of whole objects, which win over attributes of these names."""
 
-HYDRA_KINDS = ("hydra", "overrides")
-"""The attributes of runs that are the content of one of Hydra's files."""
+_MAPPINGS = ("hydra", "results")
+"""The `PARSED_KINDS` whose entries have keys."""
 
-_READ_AT_ONCE = frozenset({*FACTS, *LOGGED_KINDS, *HYDRA_KINDS})
+_READ_AT_ONCE = frozenset({*FACTS, *LOGGED_KINDS, *PARSED_KINDS})
 """The attributes of runs that are read for many at once."""
+
+RESULTS_HINT = (
+    "load the runs with the option results, the path of a JSON or YAML file in each run's "
+    "artifacts directory, such as results='result.json'"
+)
+"""What to do about absent results, for messages."""
 
 _Reader = Callable[[Sequence[RunBase], str], list[Any]]
 """Reads the values of a key for many runs: MISSING without one, or the error."""
@@ -128,17 +143,22 @@ def describe_nearest_keys(run: RunBase, key: str) -> str:
     kind = key.partition(".")[0]
     if kind in LOGGED_KINDS:
         known += [f"{kind}.{name}" for name in get_logged(run.info, kind)]
-    elif kind == "hydra":
+    elif kind in _MAPPINGS:
         with suppress(KedroHydraflowError):
-            entries = flatten_config({kind: get_hydra(run.info, kind) or {}})
-            known += [name for name, value in entries.items() if value != "???"]
+            entries = flatten_config(get_parsed(run.info, kind) or {})
+            known += [f"{kind}.{name}" for name, value in entries.items() if value != "???"]
     elif kind == key:  # a metric, say, without its prefix
         with suppress(KedroHydraflowError):
             logged = [k for k in LOGGED_KINDS if key in get_logged(run.info, k)]
+            if key in (get_parsed(run.info, "results") or {}):
+                logged.append("results")
             known = [*(f"{k}.{key}" for k in logged), *known]
     known = [k for k in dict.fromkeys(known) if k != key or key not in FACTS]
     near = [k for k in known if k.endswith(f".{key}")][:3] or get_close_matches(key, known, n=3)
-    return f"similar keys: {', '.join(map(repr, near))}" if near else "no similar keys"
+    hint = ""
+    if kind == "results" and not has_results_file(run.info):
+        hint = f"; for the results of the application, {RESULTS_HINT}"
+    return f"{'similar keys: ' if near else 'no similar keys'}{', '.join(map(repr, near))}{hint}"
 
 
 def get_logged(info: RunInfo, kind: str) -> dict[str, Any]:
@@ -154,14 +174,14 @@ def get_logged(info: RunInfo, kind: str) -> dict[str, Any]:
     return values or {}
 
 
-def get_hydra(info: RunInfo, kind: str) -> Any:
-    """Return the content of one of Hydra's files, None if there is none: do not modify it.
+def get_parsed(info: RunInfo, kind: str) -> Any:
+    """Return the content of a file as `read_parsed_files` does: do not modify it.
 
     Raises:
         ConfigError: If it is malformed.
         StorageError: If it cannot be read.
     """
-    (content,) = read_hydra_files([info], kind)
+    (content,) = read_parsed_files([info], kind)
     if isinstance(content, Exception):
         raise content
     return content
@@ -170,8 +190,8 @@ def get_hydra(info: RunInfo, kind: str) -> Any:
 class _Finder:
     """Finds the values of a key outside of configurations.
 
-    They are metrics, params and tags, entries of Hydra's own configuration, `OBJECTS`, or
-    attributes. What has to be read is read for all runs at once, when the first value is asked for.
+    They are metrics, params and tags, entries of parsed files, `OBJECTS`, or attributes. What has
+    to be read is read for all runs at once, when the first value is asked for.
 
     Args:
         runs: The runs.
@@ -229,8 +249,8 @@ class _Finder:
         infos = [run.info for run in self._runs]
         if self._reader is not None:
             self._values = self._reader(self._runs, self._key)
-        elif self._name in HYDRA_KINDS:
-            read_hydra_files(infos, self._name)
+        elif self._name in PARSED_KINDS:
+            read_parsed_files(infos, self._name)
         elif self._name in LOGGED_KINDS:
             read_logged(infos, self._name)
         elif self._name in FACTS:
@@ -253,19 +273,24 @@ def _read_logged(runs: Sequence[RunBase], key: str) -> list[Any]:
     return [MISSING if value is None else value for value in values]
 
 
-def _read_hydra(runs: Sequence[RunBase], key: str) -> list[Any]:
-    """Return an entry of Hydra's own configuration of each run; ``__`` is as in `_read_logged`."""
-    names = [name.partition(".")[2] for name in _get_spellings(key)]
+def _read_entries(runs: Sequence[RunBase], key: str) -> list[Any]:
+    """Return an entry of a parsed file of each run; ``__`` is as in `_read_logged`."""
+    spellings = _get_spellings(key)
+    kind = spellings[0].partition(".")[0]
+    names = [spelling.partition(".")[2] for spelling in spellings]
     return [
-        content if isinstance(content, Exception) else _select_hydra(content, names)
-        for content in read_hydra_files([run.info for run in runs], "hydra")
+        content if isinstance(content, Exception) else _select_entry(kind, content, names)
+        for content in read_parsed_files([run.info for run in runs], kind)
     ]
 
 
-def _select_hydra(content: Any, names: Sequence[str]) -> Any:
-    """Return the first of some entries that is there, and not missing (``???``)."""
-    values = (select_stored(content, name) for name in names)
-    return next((copy_data(v) for v in values if v is not MISSING and v != "???"), MISSING)
+def _select_entry(kind: str, content: Any, names: Sequence[str]) -> Any:
+    """Return the first of some entries that there is, MISSING if there is none."""
+    for name in names:
+        value = select_stored(content, name)
+        if value is not MISSING and not (kind == "hydra" and value == "???"):
+            return copy_data(value)
+    return MISSING
 
 
 def _get_spellings(key: str) -> list[str]:
@@ -284,7 +309,12 @@ def _find_attribute(run: RunBase, name: str) -> Any:
         return MISSING
     value = getattr(run.info, name, MISSING)
     if value is MISSING or callable(value):
-        value = getattr(run, name, MISSING)
+        try:
+            value = getattr(run, name, MISSING)
+        except OptionError:
+            if name != "results" or has_results_file(run.info):
+                raise
+            return MISSING  # the option was not given
     return MISSING if callable(value) else value
 
 
@@ -308,7 +338,7 @@ def _get_reader(key: str) -> _Reader | None:
         return None
     if kind in LOGGED_KINDS:
         return _read_logged
-    return _read_hydra if kind == "hydra" else None
+    return _read_entries if kind in _MAPPINGS else None
 
 
 def to_dotted(key: str) -> str:
