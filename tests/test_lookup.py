@@ -1,13 +1,31 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kedro_hydraflow import Run, RunInfo, iter_run_dirs
-from kedro_hydraflow.errors import ConfigError, ImplError, MissingKeyError
+from kedro_hydraflow import (
+    HydraflowArtifactDataset,
+    HydraflowRunCollectionDataset,
+    HydraflowRunDataset,
+    Run,
+    RunCollection,
+    RunInfo,
+    iter_run_dirs,
+)
+from kedro_hydraflow.errors import (
+    ConfigError,
+    FilterError,
+    ImplError,
+    MissingKeyError,
+    OptionError,
+    StorageError,
+)
+from kedro_hydraflow.filters import apply_filters, parse_filter
 from kedro_hydraflow.lookup import (
     are_objects,
     describe_nearest_keys,
@@ -19,7 +37,7 @@ from kedro_hydraflow.lookup import (
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.run import make_run
 from kedro_hydraflow.run_base import get_configuration
-from tests.conftest import TrackingDir, write
+from tests.conftest import HYDRA_SWEEP, FilesRead, TrackingDir, WebServer, write, write_job
 
 AnyRun = Run[Any, Any]
 
@@ -166,3 +184,280 @@ def test_a_metric_is_found_without_its_prefix(sweep: Path) -> None:
             run.get(key)
     with pytest.raises(MissingKeyError, match=r"similar keys: 'tags\.stage'"):
         run.get("stage")
+
+
+# Hydra's files -------------------------------------------------------------------------
+
+SWEPT = "multirun/2026-11-25/23-01-50"
+
+
+def load_jobs(location: str = str(HYDRA_SWEEP)) -> RunCollection[AnyRun]:
+    return Run.load(iter_run_dirs(location))
+
+
+def test_keys_of_hydra_on_every_storage(publish: Callable[[Path], str]) -> None:
+    runs = load_jobs(publish(HYDRA_SWEEP / "multirun"))
+    numbers = [int(run.hydra["job"]["num"]) for run in runs]
+    assert runs.to_list("hydra.job.num") == runs.to_list("hydra__job__num") == numbers
+    assert [run.get("hydra.job.num") for run in runs] == numbers
+    assert runs.to_frame("hydra.runtime.choices.model").rows() == [
+        (run.hydra["runtime"]["choices"]["model"],) for run in runs
+    ]
+    assert runs.to_list("overrides") == [run.overrides for run in runs]
+
+
+def test_what_takes_keys_takes_those_of_hydra() -> None:
+    runs = load_jobs(str(HYDRA_SWEEP / SWEPT))
+    assert runs.filter(("hydra.job.num", (3, 5))).to_list("hydra.job.num") == [3, 4, 5]
+    assert runs.filter(hydra__job__num=[11])[0].info.run_id == f"{SWEPT}/11"
+    assert runs.sort("hydra.job.num", reverse=True)[0].info.run_id == f"{SWEPT}/11"
+    assert runs.best("hydra.job.num", mode="max").info.run_id == f"{SWEPT}/11"
+    groups = runs.group_by("hydra.runtime.choices.model")
+    assert {key: len(group) for key, group in groups.items()} == {"cubic": 4, "line": 4, "high": 4}
+    conditions = ["hydra.job.num >= 3", "hydra.runtime.choices.model == line", "hydra.verbose != 1"]
+    dataset = HydraflowRunCollectionDataset(path=str(HYDRA_SWEEP / SWEPT), filters=conditions)
+    assert dataset.load().to_list("hydra.job.num") == [4, 5, 6, 7]
+    best = HydraflowRunDataset(path=str(HYDRA_SWEEP), best_by="hydra.job.num", mode="max").load()
+    assert best.info.run_id == f"{SWEPT}/11"
+    columns = HydraflowArtifactDataset(
+        path=str(HYDRA_SWEEP / SWEPT),
+        artifact="metrics.csv",
+        dataset={"type": "polars.EagerPolarsDataset", "file_format": "csv"},
+        concat=True,
+        keys=["hydra.job.num"],
+    ).load()
+    assert columns["hydra.job.num"].unique().to_list() == list(range(12))
+
+
+def test_the_files_of_hydra_are_read_at_once(files_read: FilesRead) -> None:
+    runs = load_jobs()
+    files_read.clear()
+    for key in ("hydra.job.num", "hydra.job.name", "overrides", "hydra.runtime.cwd", "overrides"):
+        runs.to_list(key, None)
+    assert files_read.counts == [len(runs), len(runs)]
+    files_read.clear()
+    assert len(apply_filters(load_jobs(), [parse_filter("hydra.job.num >= 0")]).runs) == 16
+    assert [paths for paths in files_read.calls if "hydra.yaml" in paths[0]][-1:] == [
+        [str(run.info.run_dir / ".hydra/hydra.yaml") for run in runs]
+    ]
+
+
+def test_what_hydra_has_not_set_is_missing() -> None:
+    run = load_jobs(str(HYDRA_SWEEP / "outputs"))[0]
+    assert run.hydra["job"]["num"] == "???"  # of a single run
+    assert run.get("hydra.job.num", None) is None
+    with pytest.raises(MissingKeyError, match=r"no such key: 'hydra\.job\.num' in .*'hydra\.job"):
+        run.get("hydra.job.num")
+    assert run.get("hydra.sweep.subdir") == "${hydra.job.num}"  # as it is stored
+    assert load_jobs().to_frame("hydra.job.num")["hydra.job.num"].null_count() == 3
+
+
+def test_the_configuration_and_the_implementation_come_before_the_files_of_hydra(
+    tmp_path: Path,
+) -> None:
+    class Own:
+        def __init__(self, artifacts_dir: Path) -> None:
+            self.overrides = ["of the implementation"]
+
+    run_dir = write_job(tmp_path / "outputs/a", "hydra:\n  job: {num: 7}\n", overrides="- a=1\n")
+    runs = Run.load([run_dir], Own)
+    assert runs.to_list("hydra.job.num") == [7]
+    assert runs.to_list("hydra.job.name") == ["train"]
+    assert runs.to_list("overrides") == [["of the implementation"]]
+    assert Run(run_dir).get("overrides") == ["a=1"]
+
+
+def test_a_job_without_the_files_of_hydra(tmp_path: Path) -> None:
+    dirs = [write_job(tmp_path / "outputs/a"), write_job(tmp_path / "outputs/b", name=None)]
+    (dirs[1] / ".hydra/overrides.yaml").unlink()
+    runs = Run.load(dirs)
+    assert runs.to_list("hydra.job.name", None) == ["train", None]
+    assert runs.to_list("overrides") == [[], []]
+    with pytest.raises(MissingKeyError, match=r"run outputs/b: no such key: 'hydra\.job\.name'"):
+        runs.to_list("hydra.job.name")
+    with pytest.raises(FilterError, match=r"none of the 1 runs has the key 'hydra\.job\.nam'"):
+        apply_filters(runs[:1], [parse_filter("hydra.job.nam == x")])
+
+
+def test_malformed_files_of_hydra(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dirs = [write_job(tmp_path / f"outputs/{name}", overrides="- a=1\n") for name in "abc"]
+    write(dirs[1] / ".hydra/hydra.yaml", "hydra: 3\n")
+    write(dirs[1] / ".hydra/overrides.yaml", "version https://git-lfs.github.com/spec/v1\n")
+    runs = Run.load(dirs)
+    for key, message in (("hydra.job.name", "expected a mapping"), ("overrides", "git lfs pull")):
+        with pytest.raises(ConfigError, match=rf"outputs/b/\.hydra/.*{message}"):
+            runs.to_frame(key)
+    outcomes = list(iter_outcomes(runs, "hydra.job.name"))
+    assert [isinstance(outcome, ConfigError) for outcome in outcomes] == [False, True, False]
+
+    runs = Run.load(dirs, on_error="warn")
+    for _ in range(2):
+        assert runs.to_list("hydra.job.name", None) == ["train", None, "train"]
+        assert runs.to_list("overrides") == [["a=1"], [], ["a=1"]]
+        assert runs[1].hydra == {}
+    assert [m.partition(": ")[0] for m in caplog.messages] == [
+        "taken for missing",
+        "hydra",
+        "taken for missing",
+        "overrides",
+    ]
+    assert caplog.messages[1] == "hydra: 1 malformed in 3 runs"
+
+
+def test_files_of_hydra_that_cannot_be_reached_are_an_error(
+    tmp_path: Path, serve: Callable[[Path], WebServer], no_waiting: None
+) -> None:
+    write_job(tmp_path / "outputs/a")
+    for status in (403, 500):
+        server = serve(tmp_path)
+        runs = Run.load([f"{server.url}/outputs/a"], on_error="warn")
+        server.answers = {"hydra.yaml": [status] * 99, "overrides.yaml": [status] * 99}
+        for key in ("hydra.job.name", "overrides"):
+            with pytest.raises(StorageError, match=str(status)):
+                runs.to_list(key, None)
+
+
+def test_names_of_groups_and_packages(tmp_path: Path) -> None:
+    run_dir = write_job(tmp_path / "outputs/a")
+    choices = (
+        "a/b: 1\n      c@d.e: 2\n      f.g: 3\n      f: {g: 4}\n      h__i: 5\n      h: {i: 6}"
+    )
+    write(run_dir / ".hydra/hydra.yaml", f"hydra:\n  runtime:\n    choices:\n      {choices}\n")
+    runs = Run.load([run_dir])
+    expected = {".a/b": 1, ".c@d.e": 2, '["c@d.e"]': 2, "[c@d.e]": 2, ".f.g": 4, "['f.g']": 3}
+    for end, value in {**expected, ".h__i": 5, "__h__i": 6, "[h][i]": 6}.items():
+        assert runs.to_list(f"hydra.runtime.choices{end}") == [value]
+    with pytest.raises(OptionError, match=r"cannot read the key 'runtime\.choices\[a': expected"):
+        runs.to_list("hydra.runtime.choices[a", None)
+
+
+def test_what_keys_of_hydra_give_is_ones_own(tmp_path: Path) -> None:
+    run = Run(write_job(tmp_path / "outputs/a"))
+    for get in (run.get, lambda key: Run.load([run.info.run_dir]).to_list(key)[0]):
+        get("hydra.job")["name"] = "changed"
+        assert run.get("hydra.job.name") == "train"
+
+
+# Results -------------------------------------------------------------------------------
+
+
+def load_results(**options: Any) -> RunCollection[AnyRun]:
+    return Run.load(iter_run_dirs(HYDRA_SWEEP / "multirun"), results="result.json", **options)
+
+
+def test_what_takes_keys_takes_those_of_results() -> None:
+    runs = load_results()
+    losses = [run.results.get("loss") for run in runs]
+    found = [loss for loss in losses if loss is not None]
+    assert len(found) == len(runs) - 1  # one job failed
+    assert runs.to_list("results.loss", None) == losses
+    assert runs.to_frame("results.loss")["results.loss"].to_list() == losses
+    assert runs.best("results.loss", mode="min").results["loss"] == min(found)
+    assert runs.top(2, by="results.loss", mode="max").to_list("results.loss")[0] == max(found)
+    having = runs.filter(lambda run: run.results)
+    assert having.sort("results.loss").to_list("results__loss") == sorted(found)
+    assert having.filter(("results.loss", (0, 0.1))).n_unique("results.loss") == 3
+    assert {*having.group_by("results.n_weights")} == {2, 4, 10}
+    with pytest.raises(MissingKeyError, match=r"'results\.loss' in .*no similar keys\)"):
+        runs.to_list("results.loss")
+    with pytest.raises(MissingKeyError, match=r"similar keys: 'results\.n_weights'"):
+        runs[0].get("results.n_weight")
+    with pytest.raises(MissingKeyError, match=r"similar keys: 'results\.loss'"):
+        runs[0].get("loss")
+
+
+def test_all_values_of_results(tmp_path: Path) -> None:
+    run_dir = write_job(tmp_path / "outputs/a", "name: x\n")
+    write(
+        run_dir / "out.yaml",
+        "none: null\ntext: ${name}\nbad: ${\nlater: ???\nlist: [1, {b: 2}]\nval.loss: 3\n"
+        "val: {acc: 4}\na__b: 5\na: {b: 6}\nok: true\nnan: .nan\n1: 7\n",
+    )
+    runs = Run.load([run_dir], results="out.yaml")
+    expected = {
+        "none": None,
+        "text": "${name}",
+        "bad": "${",
+        "later": "???",
+        "list": [1, {"b": 2}],
+        "list.1.b": 2,
+        "list[0]": 1,
+        "val.loss": 3,
+        "val.acc": 4,
+        "a__b": 5,
+        "a.b": 6,
+        "ok": True,
+        "1": 7,
+    }
+    for key, value in expected.items():
+        assert runs.to_list(f"results.{key}", "default") == [value]
+        assert get_data(runs, f"results.{key}") == [value]
+        assert runs[0].get(f"results.{key}") == value
+    assert runs.to_frame("results.none", "results.text").rows() == [(None, "${name}")]
+    assert runs.filter(results__none=None)
+    assert repr(runs[0].get("results.nan")) == "nan"
+    assert runs[0].results["val.loss"] == 3
+    assert apply_filters(runs, [parse_filter("results.none == null")]).runs
+    assert apply_filters(runs, [parse_filter("results.text == '${name}'")]).runs
+
+
+def test_results_come_after_the_configuration_and_the_implementation(tmp_path: Path) -> None:
+    class Own:
+        def __init__(self, artifacts_dir: Path) -> None:
+            self.results = "of the implementation"
+
+    run_dir = write_job(tmp_path / "outputs/a", "results: {loss: 1}\n")
+    write(run_dir / "result.json", '{"loss": 2, "other": 3}')
+    runs = Run.load([run_dir], Own, results="result.json")
+    assert runs.to_list("results.loss") == [1]
+    assert runs.to_list("results.other") == [3]
+    assert runs.to_list("results") == [{"loss": 1}]
+    assert runs[0].results == {"loss": 2, "other": 3}
+    write(run_dir / ".hydra/config.yaml", "{}\n")
+    assert Run.load([run_dir], Own, results="result.json").to_list("results") == [
+        "of the implementation"
+    ]
+    assert Run(run_dir, results="result.json").get("results") == {"loss": 2, "other": 3}
+
+
+HINT = (
+    "load the runs with the option results, the path of a JSON or YAML file in each run's "
+    "artifacts directory, such as results='result.json'"
+)
+
+
+def test_without_the_option_the_messages_name_it() -> None:
+    runs = load_jobs()
+    run = runs[0]
+    with pytest.raises(OptionError) as raised:
+        _ = run.results
+    assert str(raised.value) == f"run {run.info.run_id} has no results: {HINT}"
+    for key in ("results.loss", "results"):
+        with pytest.raises(MissingKeyError) as missing:
+            run.get(key)
+        assert str(missing.value) == (
+            f"run {run.info.run_id}: no such key: {key!r} in cfg, impl or info (no similar keys; "
+            f"for the results of the application, {HINT}); a default, where one can be given, "
+            "allows for it"
+        )
+        assert run.get(key, None) is None
+    for error, use in (
+        (MissingKeyError, lambda: runs.to_frame("results.loss")),
+        (OptionError, lambda: runs.best("results.loss", mode="min")),
+        (FilterError, lambda: apply_filters(runs, [parse_filter("results.loss < 1")])),
+    ):
+        with pytest.raises(error, match=re.escape(HINT)):
+            use()
+
+
+class RunWithOwnResults(Run[Any, None]):
+    """A subclass from before there were results."""
+
+    @property
+    def results(self) -> Any:
+        return "its own"
+
+
+def test_a_subclass_may_have_results_of_its_own() -> None:
+    run = RunWithOwnResults(HYDRA_SWEEP / SWEPT / "0")
+    assert run.get("results") == run.results == "its own"

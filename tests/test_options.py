@@ -62,6 +62,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "concat": ("yes", "concat: expected true or false, found 'yes'"),
     "keys": ("lr", "keys: "),
     "layout": ("mlruns", "layout: expected 'hydra' or 'mlflow', found 'mlruns'"),
+    "results": ("result.csv", "results: expected the path of a file .* found 'result.csv'"),
     "missing": ("ignore", "missing: expected 'raise' or 'skip', found 'ignore'"),
 }
 """For each option a value that is none, and the error."""
@@ -167,6 +168,7 @@ SHOWN: dict[str, Any] = {
     "include_deleted": True,
     "index": "index",
     "layout": "mlflow",
+    "results": "result.json",
 }
 """For each option of a search a value that is not its default."""
 
@@ -185,7 +187,10 @@ def test_datasets_hand_every_option_on_and_show_it(dataset: type, option: str) -
     assert described[option] == SHOWN[option]
 
 
-@pytest.mark.parametrize("option", [name for name in SHOWN if name not in ("path", "tracking_uri")])
+OF_A_SEARCH = [name for name in SHOWN if name not in ("path", "tracking_uri", "results")]
+
+
+@pytest.mark.parametrize("option", OF_A_SEARCH)
 def test_a_run_directory_goes_without_the_options_of_a_search(option: str) -> None:
     with pytest.raises(OptionError, match=f"{option}: cannot be used with filepath"):
         HydraflowRunDataset(filepath="mlruns/1/a", **{option: SHOWN[option]})
@@ -241,7 +246,7 @@ def test_a_run_directory_is_a_path_or_url(location: Any) -> None:
         Run.load([location])
 
 
-@pytest.mark.parametrize("option", ["config_class", "storage_options"])
+@pytest.mark.parametrize("option", ["config_class", "storage_options", "results"])
 def test_a_run_checks_its_options(option: str, sweep: Path) -> None:
     value, message = BAD[option]
     with pytest.raises(OptionError, match=message):

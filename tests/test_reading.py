@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import tempfile
 import threading
@@ -31,6 +32,7 @@ from tests.conftest import (
     WebServer,
     replace_meta,
     write,
+    write_sweep,
 )
 
 
@@ -525,3 +527,149 @@ def test_configurations_of_ended_runs_of_a_database_are_known(
         assert Run.load(dirs, index=tmp_path / "index").to_list("seed") == [3, 3]
     assert server.count("run0/artifacts/.hydra/config.yaml") == 1
     assert server.count("run1/artifacts/.hydra/config.yaml") == 2
+
+
+# Results known to the index ----------------------------------------------------------------
+
+
+def write_results(root: Path) -> None:
+    for i in range(3):
+        write(root / f"1/run{i}/artifacts/result.json", f'{{"loss": {i}, "all": [{i}, NaN]}}')
+
+
+def load_losses(root: Any, index: Any, results: str = "result.json", **options: Any) -> list[Any]:
+    runs = Run.load(iter_run_dirs(root), index=index, results=results, **options)
+    return runs.to_list("results.loss", None)
+
+
+def get_results_read(files_read: FilesRead, name: str = "result.json") -> list[str]:
+    """Return whose results were read, since the last call."""
+    paths = [Path(path) for path in files_read.paths if path.endswith(name)]
+    files_read.clear()
+    return [path.parents[1].name for path in paths]
+
+
+def test_known_results_are_not_read(
+    root: Path, tmp_path: Path, files_read: FilesRead, later: Callable[[], None]
+) -> None:
+    write_results(root)
+    later()
+    for expected in (RUNS, [], []):
+        runs = Run.load(iter_run_dirs(root), index=tmp_path / "index", results="result.json")
+        assert runs.to_list("results.loss") == [0, 1, 2]
+        assert repr(runs[1].results) == "{'loss': 1, 'all': [1, nan]}"
+        assert get_results_read(files_read) == expected
+    (batch,) = iter_runs(root, index=tmp_path / "index", results="./result.json")
+    assert batch.to_list("results.loss") == [0, 1, 2]
+    dataset = HydraflowRunCollectionDataset(
+        path=str(root), index=str(tmp_path / "index"), results="result.json"
+    )
+    assert dataset.load().to_list("results.loss") == [0, 1, 2]
+    assert get_results_read(files_read) == []
+    assert load_losses(root, False) == [0, 1, 2]  # noqa: FBT003 - as in a catalog
+    assert get_results_read(files_read) == RUNS
+
+
+def test_rewritten_results_are_read(
+    root: Path, tmp_path: Path, files_read: FilesRead, later: Callable[[], None]
+) -> None:
+    write_results(root)
+    later()
+    load_losses(root, tmp_path / "index")
+    file = root / "1/run1/artifacts/result.json"
+    old = file.stat()
+    file.write_text('{"loss": 7, "all": [1, NaN]}')  # of the same size
+    os.utime(file, ns=(old.st_atime_ns, old.st_mtime_ns))
+    (root / "1/run2/artifacts/result.json").unlink()
+    files_read.clear()
+    assert load_losses(root, tmp_path / "index") == [0, 7, None]
+    assert get_results_read(files_read) == ["run1", "run2"]
+
+
+def test_results_of_another_file_are_not_taken_for_those(
+    root: Path, tmp_path: Path, files_read: FilesRead, later: Callable[[], None]
+) -> None:
+    write_results(root)
+    write(root / "1/run0/artifacts/out/result.json", '{"loss": 5}')
+    later()
+    load_losses(root, tmp_path / "index")
+    files_read.clear()
+    assert load_losses(root, tmp_path / "index", "out/result.json") == [5, None, None]
+    assert load_losses(root, tmp_path / "index", "result.yaml") == [None] * 3
+    assert load_losses(root, tmp_path / "index") == [0, 1, 2]
+    assert len(get_results_read(files_read)) == 3  # those in `out`
+
+
+def test_bad_and_absent_results_are_not_remembered(
+    root: Path, tmp_path: Path, files_read: FilesRead, later: Callable[[], None]
+) -> None:
+    write(root / "1/run0/artifacts/result.json", "[")
+    later()
+    for _ in range(2):
+        assert load_losses(root, tmp_path / "index", on_error="warn") == [None] * 3
+        assert get_results_read(files_read) == RUNS
+    write_results(root)
+    assert load_losses(root, tmp_path / "index") == [0, 1, 2]
+
+
+def test_results_in_a_process_that_got_the_runs_are_read_without_an_index(
+    root: Path, tmp_path: Path, files_read: FilesRead, later: Callable[[], None]
+) -> None:
+    write_results(root)
+    later()
+    load_losses(root, tmp_path / "index")
+    runs = Run.load(iter_run_dirs(root), index=tmp_path / "index", results="result.json")
+    travelled = pickle.loads(pickle.dumps(runs))
+    assert str(tmp_path / "index").encode() not in pickle.dumps(runs)
+    files_read.clear()
+    assert travelled.to_list("results.loss") == [0, 1, 2]
+    assert get_results_read(files_read) == RUNS
+
+
+def test_on_remote_storage_results_of_ended_runs_are_known(
+    root: Path, tmp_path: Path, serve: Callable[[Path], WebServer]
+) -> None:
+    write_results(root)
+    replace_meta(root / "1/run1", status=1)
+    (root / "1/run2/artifacts/result.json").unlink()
+    server = serve(root.parent)
+    url = f"{server.url}/mlruns"
+    for _ in range(2):
+        assert load_losses(url, tmp_path / "index") == [0, 1, None]
+    assert server.count("run0/artifacts/result.json") == 1
+    assert server.count("run1/artifacts/result.json") == 2
+    assert server.count("run2/artifacts/result.json") == 2  # it may still be written
+    Run.load([f"{url}/1/run0"], index=tmp_path / "index", results="result.json")[0].get("results")
+    assert server.count("run0/artifacts/result.json") == 2  # no listing has told that it is there
+
+
+def test_on_remote_storage_results_of_hydra_are_read(
+    tmp_path: Path, serve: Callable[[Path], WebServer]
+) -> None:
+    """Nothing tells when a job has ended."""
+    sweep = write_sweep(tmp_path / "multirun/2026-11-25/23-01-50", 2)
+    for i in range(2):
+        write(sweep / f"{i}/result.json", f'{{"loss": {i}}}')
+    server = serve(tmp_path)
+    for _ in range(2):
+        assert load_losses(f"{server.url}/multirun", tmp_path / "index") == [0, 1]
+    assert server.count("0/result.json") == 2
+
+
+def test_results_of_hydra_and_of_a_database_are_known(
+    tmp_path: Path, files_read: FilesRead, later: Callable[[], None]
+) -> None:
+    sweep = write_sweep(tmp_path / "multirun/2026-11-25/23-01-50", 2)
+    database = Database(tmp_path / "tracked/mlflow.db")
+    experiment = database.add_experiment("train")
+    for i in range(2):
+        database.add_run(experiment, f"run{i}")
+        artifacts = tmp_path / f"tracked/mlruns/1/run{i}/artifacts"
+        write(artifacts / ".hydra/config.yaml", "{}\n")
+        for folder in (sweep / str(i), artifacts):
+            write(folder / "result.json", f'{{"loss": {i}}}')
+    later()
+    for location in (sweep, database.path):
+        for count in (2, 0):
+            assert load_losses(location, tmp_path / "index") == [0, 1]
+            assert len(get_results_read(files_read)) == count

@@ -14,14 +14,15 @@ import yaml
 from upath import UPath
 
 from kedro_hydraflow import Run, RunInfo, iter_run_dirs
-from kedro_hydraflow.errors import ConfigError, MetadataError, StorageError
+from kedro_hydraflow.errors import ConfigError, GitLfsError, MetadataError, StorageError
+from kedro_hydraflow.filters import apply_filters, parse_filter
 from kedro_hydraflow.finding import Search, find_runs
 from kedro_hydraflow.run_info import (
     FACTS,
     get_record,
     read_facts,
-    read_hydra_files,
     read_job_names,
+    read_parsed_files,
 )
 from kedro_hydraflow.source import Source
 from tests.conftest import (
@@ -305,16 +306,16 @@ def test_hydra_files_are_read_at_once_and_only_when_asked(
     infos = [run.info for run in runs]
     assert not [path for path in files_read.paths if "overrides" in path]
     files_read.clear()
-    overrides = read_hydra_files(infos, "overrides")
+    overrides = read_parsed_files(infos, "overrides")
     assert len(files_read.counts) <= 1  # none on other storage
     assert [run.overrides for run in runs] == overrides
     assert overrides[0] == yaml.safe_load(
         (sweep / runs[0].info.experiment_id / infos[0].run_id / OVERRIDES).read_text()
     )
-    hydra = read_hydra_files(infos, "hydra")
+    hydra = read_parsed_files(infos, "hydra")
     assert [each["job"]["num"] for each in hydra] == [run.hydra["job"]["num"] for run in runs]
     files_read.clear()
-    assert read_hydra_files(infos[::-1], "hydra") == hydra[::-1]
+    assert read_parsed_files(infos[::-1], "hydra") == hydra[::-1]
     assert files_read.counts == []
     travelled = pickle.loads(pickle.dumps(runs))
     assert [run.hydra for run in travelled] == hydra
@@ -332,7 +333,7 @@ def test_hydra_files_of_runs_of_all_kinds(tracking_dir: TrackingDir, tmp_path: P
         (dirs[index] / OVERRIDES).write_text(text)
     dirs.append(write_job(tmp_path / "outputs/a", overrides="- x=2\n"))
     runs = Run.load(dirs)
-    values = read_hydra_files([run.info for run in runs], "overrides")
+    values = read_parsed_files([run.info for run in runs], "overrides")
     assert values[:2] == [["x=1"], None]
     assert isinstance(values[2], ConfigError)
     assert str(values[2]) == (
@@ -344,7 +345,7 @@ def test_hydra_files_of_runs_of_all_kinds(tracking_dir: TrackingDir, tmp_path: P
         _ = runs[2].overrides
     assert [run.hydra for run in runs[:2]] == [{}, {}]
     assert runs[3].hydra["job"] == {"name": "train", "chdir": None}
-    assert read_hydra_files([], "hydra") == []
+    assert read_parsed_files([], "hydra") == []
 
 
 def test_what_a_run_gives_of_hydra_is_its_own(tmp_path: Path) -> None:
@@ -370,3 +371,127 @@ def test_names_are_read_at_once_where_that_is_faster(tmp_path: Path, files_read:
     assert files_read.counts == [3]
     assert [info.job_name for info in infos] == ["name0", "", "name2"]
     assert files_read.counts == [3, 1]  # a name that is not there may be about to be written
+
+
+# Results -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Path:
+    """The jobs 0 to 4 of Hydra: with results, twice, malformed ones, none, with another entry."""
+    texts = ['{"loss": 0.5, "val": {"loss": 1}}', '{"loss": 0.25}', '{"loss": 0.', None, '{"a": 1}']
+    for i, text in enumerate(texts):
+        write_job(tmp_path / f"outputs/{i}")
+        if text is not None:
+            write(tmp_path / f"outputs/{i}/result.json", text)
+    return tmp_path / "outputs"
+
+
+def load_jobs(location: Any, **options: Any) -> Any:
+    return Run.load(iter_run_dirs(location), **{"results": "result.json", **options})
+
+
+def test_malformed_results_are_an_error_or_missing(
+    jobs: Path, publish: Callable[[Path], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    location = publish(jobs)
+    for use in (
+        lambda runs: runs.to_frame("results.loss"),
+        lambda runs: runs.to_list("results.loss", None),
+        lambda runs: runs[2].results,
+        lambda runs: runs.best("results.loss", mode="min"),
+    ):
+        with pytest.raises(ConfigError, match=r"2/result\.json.*: expected JSON: "):
+            use(load_jobs(location))
+    runs = load_jobs(location, on_error="warn")
+    for same in (runs, copy.deepcopy(runs), pickle.loads(pickle.dumps(runs))):
+        assert same.to_list("results.loss", None) == [0.5, 0.25, None, None, None]
+        assert same.best("results.loss", mode="min").info.run_id.endswith("1")
+        assert same[2].results == {}
+    assert caplog.messages[1::2] == ["results: 1 malformed in 5 runs"] * 2  # of two processes
+    assert caplog.messages[0].startswith("taken for missing: ")
+    assert ": expected JSON: " in caplog.messages[0]
+
+
+def test_one_malformed_file_fails_in_a_filter_alone(jobs: Path) -> None:
+    filtered = apply_filters(load_jobs(jobs), [parse_filter("results.loss < 1")])
+    assert [run.info.run_id for run in filtered.runs] == ["outputs/0", "outputs/1"]
+    (failure,) = filtered.failures
+    assert "outputs/2/result.json: expected JSON" in str(failure)
+
+
+def test_a_pointer_of_git_lfs_is_no_result(jobs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(jobs / "2/result.json", "version https://git-lfs.github.com/spec/v1\noid sha256:a\n")
+    with pytest.raises(GitLfsError, match=r"2/result\.json: it is a pointer of Git LFS"):
+        load_jobs(jobs).to_list("results.loss", None)
+    runs = load_jobs(jobs, on_error="warn")
+    assert runs.to_list("results.loss", None) == [0.5, 0.25, None, None, None]
+    assert "it is a pointer of Git LFS" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_results_that_cannot_be_reached_are_always_an_error(
+    jobs: Path, serve: Callable[[Path], WebServer], no_waiting: None, status: int
+) -> None:
+    server = serve(jobs.parent)
+    runs = Run.load([f"{server.url}/outputs/0"], on_error="warn", results="result.json")
+    server.answers = {"result.json": [status] * 99}
+    for use in (lambda: runs.to_list("results.loss", None), lambda: runs[0].results):
+        with pytest.raises(StorageError, match=str(status)):
+            use()
+    server.answers = {}
+    assert runs.to_list("results.loss") == [0.5]  # the error is not kept
+
+
+def test_results_are_read_at_once_when_they_are_asked_for(
+    jobs: Path, files_read: FilesRead
+) -> None:
+    (jobs / "2/result.json").unlink()
+    runs = load_jobs(jobs)
+    assert not [path for path in files_read.paths if path.endswith("result.json")]
+    files_read.clear()
+    for key in ("results.loss", "results.val.loss", "results", "results.other"):
+        runs.to_list(key, None)
+    assert [run.results for run in runs][1:3] == [{"loss": 0.25}, {}]
+    assert files_read.counts == [5]
+    assert load_jobs(jobs)[0].results["loss"] == 0.5
+    assert files_read.counts[-1] == 1  # its own file alone
+
+
+def test_without_the_option_nothing_is_read(jobs: Path, files_read: FilesRead) -> None:
+    runs = Run.load(iter_run_dirs(jobs))
+    files_read.clear()
+    assert runs.to_list("results.loss", None) == [None] * 5
+    assert runs.to_list("results", None) == [None] * 5
+    assert files_read.counts == []
+
+
+def test_runs_with_different_options_in_one_collection(jobs: Path) -> None:
+    write(jobs / "0/other.yaml", "loss: 7\n")
+    runs, others = load_jobs(jobs), load_jobs(jobs, results="other.yaml")
+    both = type(runs)([runs[0], others[0], runs[1], Run(jobs / "0")])
+    assert both.to_list("results.loss", None) == [0.5, 7, 0.25, None]
+
+
+def test_results_travel_with_their_runs(jobs: Path) -> None:
+    (jobs / "2/result.json").unlink()
+    read, unread = load_jobs(jobs), load_jobs(jobs)
+    losses = [0.5, 0.25, None, None, None]
+    assert read.to_list("results.loss", None) == losses
+    copies = [copy.deepcopy(read), pickle.loads(pickle.dumps(read)), copy.copy(read[0])]
+    assert pickle.loads(pickle.dumps(unread)).to_list("results.loss", None) == losses
+    for path in jobs.glob("*/result.json"):
+        write(path, '{"loss": 9}')
+    assert [each.to_list("results.loss", None) for each in copies[:2]] == [losses] * 2
+    assert copies[2].results == pickle.loads(pickle.dumps(read[0])).results == read[0].results
+    assert copy.deepcopy(unread).to_list("results.loss", None) == [9, 9, None, None, 9]
+
+
+def test_what_a_run_gives_of_results_is_its_own(jobs: Path) -> None:
+    runs = load_jobs(jobs)[:1]
+    runs[0].results["val"]["loss"] = 7
+    runs[0].get("results.val")["loss"] = 7
+    runs.to_list("results.val")[0]["loss"] = 7
+    runs.to_data("results")[0]["val"]["loss"] = 7
+    assert runs[0].results == {"loss": 0.5, "val": {"loss": 1}}
+    assert runs.to_list("results.val.loss") == [1]

@@ -12,12 +12,12 @@ from omegaconf.errors import ConfigTypeError, OmegaConfBaseException
 
 from kedro_hydraflow import Run, RunInfo
 from kedro_hydraflow.config import ConfigReader, Configuration, PlainConfig, build_dictconfig
-from kedro_hydraflow.errors import ConfigError, MissingKeyError
+from kedro_hydraflow.errors import ConfigError, MissingKeyError, OptionError
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.run import make_run
 from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.run_collection import RunCollection
-from kedro_hydraflow.selecting import Column, Selector
+from kedro_hydraflow.selecting import Column, Selector, select_stored
 from tests.conftest import write
 from tests.fuzz.documents import configs, describe, dump, keys
 
@@ -446,3 +446,61 @@ def test_config_class_converts_what_is_resolved(tmp_path: Path) -> None:
     assert RunCollection([run]).to_frame()["text"].to_list() == ["3"]
     assert not get_configuration(run).has_dictconfig()
     assert run.get("text") == "3"
+
+
+# Plain data as they are stored ------------------------------------------------------------
+
+STORED = {
+    "a": {"b": 1, "b.c": 2, "none": None, "text": "${a.b}", "list": [{"x": 3}, [4, 5]]},
+    "a.d": {"e": 6},
+    "m/e": 7,
+    "m@p.q": 8,
+    "[odd]": 9,
+    0: {True: 10, "1": 11, 0.5: 12},
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("a.b", 1),
+        ("a[b]", 1),
+        ("[a].b", 1),
+        ('["a"]["b"]', 1),
+        ("a.b.c", 2),
+        ("a['b.c']", 2),
+        ("a.none", None),
+        ("a.text", "${a.b}"),
+        ("a.list", [{"x": 3}, [4, 5]]),
+        ("a.list.0.x", 3),
+        ("a.list[1][0]", 4),
+        ("a.d.e", 6),
+        ("m/e", 7),
+        ("m@p.q", 8),
+        ('["[odd]"]', 9),
+        ("0.True", 10),
+        ("0.1", 11),
+        ("0.0.5", 12),
+        ("b", MISSING),
+        ("a.b.x", MISSING),
+        ("a.list.2", MISSING),
+        ("a.list.-1", MISSING),
+        ("a.list.x", MISSING),
+        ("a.none.x", MISSING),
+        ("a.\u0665", MISSING),
+        ("a.list.\u0661", MISSING),
+    ],
+)
+def test_stored_values(key: str, expected: Any) -> None:
+    assert select_stored(STORED, key) == expected
+
+
+@pytest.mark.parametrize("data", [None, 3, "text", [], {}])
+def test_where_nothing_is_stored(data: Any) -> None:
+    assert select_stored(data, "a") is MISSING
+
+
+@pytest.mark.parametrize("key", ["", ".a", "a.", "a..b", "a[", "a]", "a[b", "a[]", "a[[b]]"])
+def test_keys_that_are_none(key: str) -> None:
+    with pytest.raises(OptionError, match="expected names with dots between them, or in brackets"):
+        select_stored(STORED, key)

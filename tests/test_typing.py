@@ -223,6 +223,11 @@ def test_load_one() -> None:
     assert assert_type(Run[Config].load(RUN_DIR, Model), Run[Config, Model]).impl.has_weights()
     full = assert_type(Run[Config, Model].load(RUN_DIR, Model), Run[Config, Model])
     assert full.impl.has_weights()
+    results = "confusion.json"
+    assert assert_type(Run.load(RUN_DIR, results=results), Run[Any, None]).results == {}
+    loaded = Run.load(RUN_DIR, Model, config_class=Config, results=results)
+    assert assert_type(loaded.results, dict[str, Any]) == {}
+    assert assert_type(Run(RUN_DIR, Model, results=results), Run[Any, Model]).results == {}
 
 
 def test_load_many() -> None:
@@ -237,6 +242,8 @@ def test_load_many() -> None:
     assert assert_type(checked[0].cfg.tags, list[str]) == []
     again = Run[Config].load(dirs, config_class=Config, on_error="warn", n_jobs=0)
     assert assert_type(again, RunCollection[Run[Config, None]])[0].cfg.tags == []
+    having = Run.load(dirs, Model, config_class=Config, results="result.json")
+    assert assert_type(having, RunCollection[Run[Config, Model]])[0].results == {}
 
 
 def test_load_many_with_a_factory() -> None:
@@ -287,6 +294,8 @@ def test_iter_runs() -> None:
     assert_type(both, Iterator[RunCollection[Run[Config, SizedModel]]])
     run = next(both)[0]
     assert run.impl.size == run.cfg.model.hidden_size
+    having = iter_runs(SWEEP, results="result.json")
+    assert assert_type(having, Iterator[RunCollection[Run[Any, None]]])
 
 
 def load_runs() -> LoadedRuns:

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from kedro_hydraflow import yaml_reader
 from kedro_hydraflow.config import build_dictconfig
 from kedro_hydraflow.errors import ConfigError
-from kedro_hydraflow.yaml_reader import ConfigReader
+from kedro_hydraflow.yaml_reader import ConfigReader, decode, load_yaml
 from tests.conftest import SWEEP
 from tests.fuzz.documents import (
     DOCUMENTS,
@@ -324,3 +324,36 @@ def test_no_recursion_error_deep_in_the_stack() -> None:
 
     with contextlib.suppress(ConfigError):  # how much it needs depends on the Python
         at(sys.getrecursionlimit() - len(inspect.stack(0)) - 60)
+
+
+# Data that are no configuration ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", DOCUMENTS)
+@given(data=st.data())
+def test_data_are_what_the_loader_gives(kind: str, data: st.DataObject) -> None:
+    content = data.draw(DOCUMENTS[kind])
+    reader = ConfigReader()
+    try:
+        loaded = load_yaml(decode(content))
+    except ConfigError:
+        loaded = None
+    for _ in range(2):  # the second time with what it remembers
+        try:
+            found = reader.read_data(content)
+        except ConfigError:
+            found = None
+        if type(loaded) is not dict:
+            assert found is None
+        elif found is None:
+            assert not is_accepted(content)
+        else:
+            assert repr(found) == repr(loaded)
+
+
+def is_accepted(content: bytes) -> bool:
+    try:
+        ConfigReader().read(content)
+    except ConfigError:
+        return False
+    return True

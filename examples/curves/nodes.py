@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import polars as pl
@@ -10,18 +9,16 @@ import polars as pl
 from kedro_hydraflow import Run, RunCollection
 
 
-def make_leaderboard(
-    runs: RunCollection[Run[Any]], results: Mapping[str, Callable[[], dict[str, float]]]
-) -> pl.DataFrame:
+def make_leaderboard(runs: RunCollection[Run[Any]]) -> pl.DataFrame:
     """Return the runs, best first, by the loss that each job wrote into ``result.json``.
 
     A job that failed has written none. It is at the end.
     """
-    losses = {run_id: load()["loss"] for run_id, load in results.items()}
-    frame = runs.to_frame("run_id", "model.name", "optim.lr", "optim.steps", "seed")
-    loss = frame["run_id"].replace_strict(losses, default=None, return_dtype=pl.Float64)
-    ranked = frame.with_columns(loss.alias("loss")).sort("loss", "run_id", nulls_last=True)
-    return ranked.with_row_index("rank", offset=1)
+    ranked = runs.top(len(runs), by="results.loss", mode="min")
+    frame = ranked.to_frame(
+        "run_id", "model.name", "optim.lr", "optim.steps", "seed", "results.loss"
+    )
+    return frame.rename({"results.loss": "loss"}).with_row_index("rank", offset=1)
 
 
 def print_leaderboard(leaderboard: pl.DataFrame, shown: int) -> None:

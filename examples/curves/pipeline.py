@@ -9,7 +9,7 @@ def create_pipeline() -> Pipeline:
     """Return the pipeline."""
     return Pipeline(
         [
-            Node(make_leaderboard, ["curve_runs", "curve_results"], "curve_leaderboard"),
+            Node(make_leaderboard, "curve_runs", "curve_leaderboard"),
             Node(print_leaderboard, ["curve_leaderboard", "params:shown_runs"], None),
         ]
     )

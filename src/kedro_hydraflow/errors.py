@@ -53,7 +53,7 @@ class MetadataError(KedroHydraflowError, ValueError):
 
 
 class ConfigError(KedroHydraflowError, ValueError):
-    """A stored configuration cannot be read, or a value in it cannot be resolved."""
+    """A stored configuration or result cannot be read, or a value in it cannot be resolved."""
 
 
 class GitLfsError(ConfigError, MetadataError):

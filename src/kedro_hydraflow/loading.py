@@ -32,6 +32,7 @@ from kedro_hydraflow.reading import BulkReader
 from kedro_hydraflow.run import C, I, Run, make_run
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.run_info import (
+    ReadOptions,
     RunInfo,
     find_artifacts,
     get_config_url,
@@ -40,13 +41,14 @@ from kedro_hydraflow.run_info import (
     is_absent_locally,
     keep_artifacts,
     make_info,
-    set_on_error,
+    set_options,
     warn_of_absent,
     warn_of_no_config,
 )
 from kedro_hydraflow.source import Layout, check_storage_options, locate_option
 from kedro_hydraflow.storage import Place
 from kedro_hydraflow.stores import ExperimentFilter, find_layouts
+from kedro_hydraflow.stores.parsed_files import make_results_file
 from kedro_hydraflow.stores.record import (
     ExperimentRecord,
     RunNames,
@@ -115,6 +117,7 @@ class LoadOptions:
     progress: bool = False
     on_error: OnError = "raise"
     index: IndexOption = None
+    results: str | None = None
 
     def __post_init__(self) -> None:
         if self.impl_factory is not None and not callable(self.impl_factory):
@@ -128,10 +131,15 @@ class LoadOptions:
         check_flag("progress", self.progress)
         check_on_error(self.on_error)
         check_index(self.index)
+        make_results_file(self.results)
 
     def open_index(self) -> Index:
         """Return the index that the options name."""
         return open_index(self.index)
+
+    def make_read_options(self, index: Index = NO_INDEX) -> ReadOptions:
+        """Return the options for what is read after the load."""
+        return ReadOptions(self.on_error, make_results_file(self.results), index)
 
 
 def load_run_dirs(
@@ -192,6 +200,7 @@ def iter_runs(
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
     layout: Layout | None = None,
+    results: str | None = None,
 ) -> Iterator[RunCollection[Run[C, I]]]:
     """Return an iterator of the runs below a tracking directory, in batches.
 
@@ -216,6 +225,7 @@ def iter_runs(
         artifact_root: As for `iter_run_dirs`.
         storage_options: As for `iter_run_dirs`.
         layout: As for `iter_run_dirs`.
+        results: As for ``Run.load``.
 
     Returns:
         An iterator of collections, none of them empty.
@@ -241,7 +251,9 @@ def iter_runs(
         storage_options,
         layout,
     )
-    options = LoadOptions(impl_factory, config_class, n_jobs, on_error=on_error, index=index)
+    options = LoadOptions(
+        impl_factory, config_class, n_jobs, on_error=on_error, index=index, results=results
+    )
     check_flag("progress", progress)
     return _skip_empty(_iter_batches(search, options, batch_size, progress=progress))
 
@@ -347,6 +359,7 @@ def read_runs(
     without_config = []
     empty = _merge_nothing(config_class)
     lock = SharedLock()
+    read_options = options.make_read_options(index if was_searched else NO_INDEX)
     for info, read in zip(infos, configs, strict=True):
         if isinstance(read, NotARunError) and was_searched:
             logger.warning("skipped: %s", read)
@@ -362,7 +375,7 @@ def read_runs(
             where = get_place(info).url if is_stray else get_config_url(info)
             failures.append(Failure(where, config))
         else:
-            set_on_error(info, options.on_error)
+            set_options(info, read_options)
             runs.append(make_run(run_class, info, options.impl_factory, config_class, config, lock))
     warn_of_absent(absent)
     return LoadedRuns(RunCollection(runs), failures, without_config)
@@ -406,6 +419,7 @@ def load_run(place: Place, options: LoadOptions) -> Run[Any, Any]:
         config = _merge_nothing(options.config_class)
     if isinstance(config, Exception):
         raise config
+    set_options(info, options.make_read_options())
     return make_run(Run, info, options.impl_factory, options.config_class, config)
 
 

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.columns import SCALARS
+from kedro_hydraflow.columns import SCALARS, copy_data
 from kedro_hydraflow.config import flatten_config
 from kedro_hydraflow.errors import (
     ImplError,
     KedroHydraflowError,
     MissingKeyError,
+    OptionError,
     describe,
 )
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.run_base import RunBase, get_configuration
-from kedro_hydraflow.run_info import FACTS, LOGGED_KINDS, read_fact, read_hydra_files, read_logged
-from kedro_hydraflow.selecting import Selector, select, to_data
+from kedro_hydraflow.run_info import (
+    FACTS,
+    LOGGED_KINDS,
+    PARSED_KINDS,
+    has_results_file,
+    read_fact,
+    read_logged,
+    read_parsed_files,
+)
+from kedro_hydraflow.selecting import Selector, select, select_stored, to_data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.selecting import Column
@@ -29,8 +39,20 @@ if TYPE_CHECKING:
 OBJECTS = frozenset({"cfg", "impl", "info", "run"})
 """The keys of whole objects, which win over attributes of these names."""
 
-_READ_AT_ONCE = frozenset({*FACTS, *LOGGED_KINDS})
+_MAPPINGS = ("hydra", "results")
+"""The `PARSED_KINDS` whose entries have keys."""
+
+_READ_AT_ONCE = frozenset({*FACTS, *LOGGED_KINDS, *PARSED_KINDS})
 """The attributes of runs that are read for many at once."""
+
+RESULTS_HINT = (
+    "load the runs with the option results, the path of a JSON or YAML file in each run's "
+    "artifacts directory, such as results='result.json'"
+)
+"""What to do about absent results, for messages."""
+
+_Reader = Callable[[Sequence[RunBase], str], list[Any]]
+"""Reads the values of a key for many runs: MISSING without one, or the error."""
 
 
 def get_value(run: RunBase, key: str, default: Any = MISSING) -> Any:
@@ -116,18 +138,27 @@ def describe_nearest_keys(run: RunBase, key: str) -> str:
     """Return a phrase for messages that names the keys of a run most like the given one."""
     known = [*flatten_config(get_configuration(run).to_plain()), *sorted(FACTS)]
     known += {k.rpartition(".")[0] for k in known} - {""}
-    if key not in known and not _is_logged(to_dotted(key)):  # the impl has been built
+    if key not in known and _get_reader(to_dotted(key)) is None:  # the impl has been built
         known += [k for k in getattr(run.impl, "__dict__", ()) if not k.startswith("_")]
     kind = key.partition(".")[0]
     if kind in LOGGED_KINDS:
         known += [f"{kind}.{name}" for name in get_logged(run.info, kind)]
+    elif kind in _MAPPINGS:
+        with suppress(KedroHydraflowError):
+            entries = flatten_config(get_parsed(run.info, kind) or {})
+            known += [f"{kind}.{name}" for name, value in entries.items() if value != "???"]
     elif kind == key:  # a metric, say, without its prefix
         with suppress(KedroHydraflowError):
             logged = [k for k in LOGGED_KINDS if key in get_logged(run.info, k)]
+            if key in (get_parsed(run.info, "results") or {}):
+                logged.append("results")
             known = [*(f"{k}.{key}" for k in logged), *known]
     known = [k for k in dict.fromkeys(known) if k != key or key not in FACTS]
     near = [k for k in known if k.endswith(f".{key}")][:3] or get_close_matches(key, known, n=3)
-    return f"similar keys: {', '.join(map(repr, near))}" if near else "no similar keys"
+    hint = ""
+    if kind == "results" and not has_results_file(run.info):
+        hint = f"; for the results of the application, {RESULTS_HINT}"
+    return f"{'similar keys: ' if near else 'no similar keys'}{', '.join(map(repr, near))}{hint}"
 
 
 def get_logged(info: RunInfo, kind: str) -> dict[str, Any]:
@@ -143,14 +174,14 @@ def get_logged(info: RunInfo, kind: str) -> dict[str, Any]:
     return values or {}
 
 
-def get_hydra(info: RunInfo, kind: str) -> Any:
-    """Return the content of one of Hydra's files, None if there is none: do not modify it.
+def get_parsed(info: RunInfo, kind: str) -> Any:
+    """Return the content of a file as `read_parsed_files` does: do not modify it.
 
     Raises:
         ConfigError: If it is malformed.
         StorageError: If it cannot be read.
     """
-    (content,) = read_hydra_files([info], kind)
+    (content,) = read_parsed_files([info], kind)
     if isinstance(content, Exception):
         raise content
     return content
@@ -159,8 +190,8 @@ def get_hydra(info: RunInfo, kind: str) -> Any:
 class _Finder:
     """Finds the values of a key outside of configurations.
 
-    They are metrics, params and tags, `OBJECTS`, or attributes. What has to be read is read for
-    all runs at once, when the first value is asked for.
+    They are metrics, params and tags, entries of parsed files, `OBJECTS`, or attributes. What has
+    to be read is read for all runs at once, when the first value is asked for.
 
     Args:
         runs: The runs.
@@ -173,9 +204,9 @@ class _Finder:
         self._key = key
         self._name = to_dotted(key) if fact is None else fact
         self._is_fact = fact is not None
-        self._is_logged = _is_logged(self._name)
-        self._logged: list[Any] | None = None
-        self._is_to_be_read = self._is_logged or self._name in _READ_AT_ONCE
+        self._reader = _get_reader(self._name)
+        self._values: list[Any] | None = None
+        self._is_to_be_read = self._reader is not None or self._name in _READ_AT_ONCE
 
     def get(self, i: int, default: Any) -> Any:
         """Return the value for the run at a position, or the default, called if it can be.
@@ -203,11 +234,11 @@ class _Finder:
             with suppress(KedroHydraflowError):  # then each run is read alone, and has its error
                 self._read_at_once()
         run = self._runs[i]
-        if self._is_logged:
-            value = _read_logged([run], self._key)[0] if self._logged is None else self._logged[i]
+        if self._reader is not None:
+            value = self._reader([run], self._key)[0] if self._values is None else self._values[i]
             if isinstance(value, Exception):
                 raise value
-            return MISSING if value is None else value
+            return value
         if self._is_fact:
             return getattr(run.info, self._name)
         if self._name in OBJECTS:
@@ -216,8 +247,10 @@ class _Finder:
 
     def _read_at_once(self) -> None:
         infos = [run.info for run in self._runs]
-        if self._is_logged:
-            self._logged = _read_logged(self._runs, self._key)
+        if self._reader is not None:
+            self._values = self._reader(self._runs, self._key)
+        elif self._name in PARSED_KINDS:
+            read_parsed_files(infos, self._name)
         elif self._name in LOGGED_KINDS:
             read_logged(infos, self._name)
         elif self._name in FACTS:
@@ -225,19 +258,44 @@ class _Finder:
 
 
 def _read_logged(runs: Sequence[RunBase], key: str) -> list[Any]:
-    """Return a metric, param or tag of each run, None if it has none, or the error.
+    """Return a metric, param or tag of each run.
 
     ``metrics.a__b`` is the metric ``a__b``, and in runs without that the metric ``a.b``.
     """
     infos = [run.info for run in runs]
-    dotted = to_dotted(key)
-    if key == dotted or not _is_logged(key):
-        return read_logged(infos, dotted)
-    values = read_logged(infos, key)
-    others = [i for i, value in enumerate(values) if value is None]
-    for i, value in zip(others, read_logged([infos[i] for i in others], dotted), strict=True):
-        values[i] = value
-    return values
+    names = _get_spellings(key)
+    values = read_logged(infos, names[0])
+    if len(names) > 1:
+        others = [i for i, value in enumerate(values) if value is None]
+        found = read_logged([infos[i] for i in others], names[1])
+        for i, value in zip(others, found, strict=True):
+            values[i] = value
+    return [MISSING if value is None else value for value in values]
+
+
+def _read_entries(runs: Sequence[RunBase], key: str) -> list[Any]:
+    """Return an entry of a parsed file of each run; ``__`` is as in `_read_logged`."""
+    spellings = _get_spellings(key)
+    kind = spellings[0].partition(".")[0]
+    names = [spelling.partition(".")[2] for spelling in spellings]
+    return [
+        content if isinstance(content, Exception) else _select_entry(kind, content, names)
+        for content in read_parsed_files([run.info for run in runs], kind)
+    ]
+
+
+def _select_entry(kind: str, content: Any, names: Sequence[str]) -> Any:
+    """Return the first of some entries that there is, MISSING if there is none."""
+    for name in names:
+        value = select_stored(content, name)
+        if value is not MISSING and not (kind == "hydra" and value == "???"):
+            return copy_data(value)
+    return MISSING
+
+
+def _get_spellings(key: str) -> list[str]:
+    """Return what a key with a prefix can mean: itself, and with dots in place of ``__``."""
+    return [k for k in dict.fromkeys((key, to_dotted(key))) if _get_reader(k) is not None]
 
 
 def _find_attribute(run: RunBase, name: str) -> Any:
@@ -251,7 +309,12 @@ def _find_attribute(run: RunBase, name: str) -> Any:
         return MISSING
     value = getattr(run.info, name, MISSING)
     if value is MISSING or callable(value):
-        value = getattr(run, name, MISSING)
+        try:
+            value = getattr(run, name, MISSING)
+        except OptionError:
+            if name != "results" or has_results_file(run.info):
+                raise
+            return MISSING  # the option was not given
     return MISSING if callable(value) else value
 
 
@@ -268,10 +331,14 @@ def _get_attribute_of_impl(run: RunBase, impl: Any, name: str) -> Any:
     return value
 
 
-def _is_logged(key: str) -> bool:
-    """Whether a dotted key names a metric, param or tag."""
+def _get_reader(key: str) -> _Reader | None:
+    """Return what reads the values of a key with a prefix, None for other keys."""
     kind, _, name = key.partition(".")
-    return bool(name) and kind in LOGGED_KINDS
+    if not name:
+        return None
+    if kind in LOGGED_KINDS:
+        return _read_logged
+    return _read_entries if kind in _MAPPINGS else None
 
 
 def to_dotted(key: str) -> str:

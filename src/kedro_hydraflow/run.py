@@ -15,13 +15,28 @@ from kedro_hydraflow.config import SharedLock, check_config_class, flatten_confi
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.frames import make_history_frame, make_literal
 from kedro_hydraflow.impl import ImplFactory, build_impl
-from kedro_hydraflow.lookup import get_data, get_hydra, get_logged, get_value, to_dotted
+from kedro_hydraflow.lookup import (
+    RESULTS_HINT,
+    get_data,
+    get_logged,
+    get_parsed,
+    get_value,
+    to_dotted,
+)
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.run_base import get_config_state, get_configuration
 from kedro_hydraflow.run_files import RunFiles
-from kedro_hydraflow.run_info import RunInfo, make_info, rebuild_info
+from kedro_hydraflow.run_info import (
+    ReadOptions,
+    RunInfo,
+    has_results_file,
+    make_info,
+    rebuild_info,
+    set_options,
+)
 from kedro_hydraflow.selecting import select
 from kedro_hydraflow.source import check_storage_options, is_location, locate_option
+from kedro_hydraflow.stores.parsed_files import make_results_file
 from kedro_hydraflow.stores.record import make_run_record
 
 if TYPE_CHECKING:
@@ -69,6 +84,8 @@ class Run(RunFiles, Generic[C, I]):
         config_class: A dataclass onto which the stored configuration is merged: types
             are checked, and fields that old runs lack take their defaults.
         storage_options: Passed on to the fsspec filesystem of a URL.
+        results: The file with the `results` that the application itself wrote: a path in the
+            artifacts directory that ends in ``.json``, ``.yaml`` or ``.yml``.
 
     Examples:
         >>> from kedro_hydraflow import Run
@@ -96,11 +113,14 @@ class Run(RunFiles, Generic[C, I]):
         *,
         config_class: type[C] | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        results: str | None = None,
     ) -> None:
         check_storage_options(storage_options)
         check_config_class(config_class)
-        record = make_run_record(locate_option("run_dir", run_dir, storage_options))
-        self._set_up(make_info(record), impl_factory, config_class)
+        options = ReadOptions(results=make_results_file(results))
+        info = make_info(make_run_record(locate_option("run_dir", run_dir, storage_options)))
+        set_options(info, options)
+        self._set_up(info, impl_factory, config_class)
 
     def _set_up(
         self,
@@ -236,7 +256,7 @@ class Run(RunFiles, Generic[C, I]):
             >>> run.overrides[:2]
             ['model.type=mlp', 'model.activation=tanh']
         """
-        return list(get_hydra(self.info, "overrides") or ())
+        return list(get_parsed(self.info, "overrides") or ())
 
     @property
     def hydra(self) -> dict[str, Any]:
@@ -252,7 +272,31 @@ class Run(RunFiles, Generic[C, I]):
             >>> run.hydra["job"]["num"], run.hydra["runtime"]["choices"]["hydra/sweeper"]
             (2, 'basic')
         """
-        return copy.deepcopy(get_hydra(self.info, "hydra") or {})
+        return copy.deepcopy(get_parsed(self.info, "hydra") or {})
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The results that the application wrote, as plain data; empty if it wrote none.
+
+        They are the mapping in the file that the option ``results`` names. Nothing in it is
+        resolved: what looks like an interpolation is text.
+
+        Raises:
+            OptionError: If the run was loaded without ``results``.
+            ConfigError: If the file is malformed.
+            StorageError: If it cannot be read.
+
+        Examples:
+            >>> job_dir = "examples/data/hydra/multirun/2026-11-25/23-01-50/3"
+            >>> job = Run(job_dir, results="result.json")
+            >>> job.results
+            {'loss': 0.12964880391078842, 'n_weights': 4}
+            >>> job.get("results.loss")
+            0.12964880391078842
+        """
+        if not has_results_file(self.info):
+            raise OptionError(f"run {self.info.run_id} has no results: {RESULTS_HINT}")
+        return copy.deepcopy(get_parsed(self.info, "results") or {})
 
     def metric_history(self, name: str) -> pl.DataFrame:
         """Return all values of a metric, sorted by step, then timestamp.
@@ -292,6 +336,7 @@ class Run(RunFiles, Generic[C, I]):
         config_class: type[D],
         index: IndexOption = None,
         storage_options: Mapping[str, Any] | None = None,
+        results: str | None = None,
     ) -> Run[D, J]: ...
 
     @overload
@@ -307,6 +352,7 @@ class Run(RunFiles, Generic[C, I]):
         config_class: type[D] | None = None,
         index: IndexOption = None,
         storage_options: Mapping[str, Any] | None = None,
+        results: str | None = None,
     ) -> Run[D, J]: ...
 
     @overload
@@ -322,6 +368,7 @@ class Run(RunFiles, Generic[C, I]):
         config_class: type[C] | None = None,
         index: IndexOption = None,
         storage_options: Mapping[str, Any] | None = None,
+        results: str | None = None,
     ) -> Self: ...
 
     @overload
@@ -337,6 +384,7 @@ class Run(RunFiles, Generic[C, I]):
         config_class: type[D],
         index: IndexOption = None,
         storage_options: Mapping[str, Any] | None = None,
+        results: str | None = None,
     ) -> RunCollection[Run[D, J]]: ...
 
     @overload
@@ -352,6 +400,7 @@ class Run(RunFiles, Generic[C, I]):
         config_class: type[D] | None = None,
         index: IndexOption = None,
         storage_options: Mapping[str, Any] | None = None,
+        results: str | None = None,
     ) -> RunCollection[Run[D, J]]: ...
 
     @overload
@@ -367,6 +416,7 @@ class Run(RunFiles, Generic[C, I]):
         config_class: type[C] | None = None,
         index: IndexOption = None,
         storage_options: Mapping[str, Any] | None = None,
+        results: str | None = None,
     ) -> RunCollection[Self]: ...
 
     @classmethod
@@ -381,6 +431,7 @@ class Run(RunFiles, Generic[C, I]):
         config_class: type | None = None,
         index: IndexOption = None,
         storage_options: Mapping[str, Any] | None = None,
+        results: str | None = None,
     ) -> Run[Any, Any] | RunCollection[Any]:
         """Return one run, or a collection of many runs with their configurations read.
 
@@ -396,8 +447,9 @@ class Run(RunFiles, Generic[C, I]):
             progress: Whether to show a progress bar for many runs.
             on_error: For many runs: ``"raise"`` raises one error that names every run
                 that failed, ``"warn"`` logs each of them and leaves it out. With ``"warn"``, a
-                malformed metric, param, tag or fact that is read later is logged, and missing. A
-                storage that denies access or cannot be reached is always an error then.
+                malformed metric, param, tag, fact, result or file of Hydra that is read later is
+                logged, and missing. A storage that denies access or cannot be reached is always
+                an error then.
             config_class: As for `Run`.
             index: For many runs: the cache with which the next load reads only new and
                 changed runs. None, the default, uses the user's cache directory, and only for
@@ -405,6 +457,7 @@ class Run(RunFiles, Generic[C, I]):
                 finished runs on remote storage, which are assumed not to change. False turns it
                 off. Not used with ``config_class``. See ``docs/scaling.md``.
             storage_options: As for `Run`.
+            results: As for `Run`. Read on first use, the files of all runs at once.
 
         Returns:
             A ``Run``, or a ``RunCollection`` in the order of the run directories.
@@ -421,10 +474,16 @@ class Run(RunFiles, Generic[C, I]):
         # The only import against the order of the modules, because users start with Run.load.
         from kedro_hydraflow.loading import LoadOptions, load_run_dirs
 
-        options = LoadOptions(impl_factory, config_class, n_jobs, progress, on_error, index)
+        options = LoadOptions(
+            impl_factory, config_class, n_jobs, progress, on_error, index, results
+        )
         if is_location(run_dir):
             return cls(
-                run_dir, impl_factory, config_class=config_class, storage_options=storage_options
+                run_dir,
+                impl_factory,
+                config_class=config_class,
+                storage_options=storage_options,
+                results=results,
             )
         return load_run_dirs(cast("Iterable[Location]", run_dir), cls, options, storage_options)
 
@@ -515,7 +574,9 @@ class Run(RunFiles, Generic[C, I]):
         The value comes from the first place that has the key: the configuration, with the value
         of ``OmegaConf.select``; then an attribute of `impl`, of `info` or of the run itself that
         is not callable; then, for ``metrics.KEY``, ``params.KEY`` and ``tags.KEY``, the value
-        that was logged to MLflow.
+        that was logged to MLflow, for ``hydra.KEY`` that in Hydra's own configuration of the
+        job, such as ``hydra.job.num`` or ``hydra.runtime.choices.model``, and for
+        ``results.KEY`` that in its `results`.
 
         Args:
             key: A dotted key; ``__`` stands for a dot. Unless the configuration has such a
@@ -531,8 +592,8 @@ class Run(RunFiles, Generic[C, I]):
         Examples:
             >>> run.get("training.learning_rate"), run.get("metrics.accuracy"), run.get("status")
             (0.003, 0.9355555555555556, 'FINISHED')
-            >>> run.get("training.warmup", 0)
-            0
+            >>> run.get("training.warmup", 0), run.get("hydra.job.num")
+            (0, 2)
         """
         return get_value(self, key, default)
 

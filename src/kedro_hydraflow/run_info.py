@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import (
+    ConfigError,
     KedroHydraflowError,
     MetadataError,
     NotARunError,
@@ -17,9 +18,12 @@ from kedro_hydraflow.errors import (
     StorageError,
     UnreachableError,
 )
+from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.source import locate_option
 from kedro_hydraflow.storage import group_positions
 from kedro_hydraflow.stores.find import find_layouts, find_stores
+from kedro_hydraflow.stores.parsed_files import HYDRA_FILES, RESULTS, ParsedFile
+from kedro_hydraflow.stores.parsed_files import PARSED_KINDS as PARSED_KINDS
 from kedro_hydraflow.stores.record import LOGGED_KINDS as LOGGED_KINDS
 from kedro_hydraflow.stores.record import (
     PARENT_TAG,
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
     from kedro_hydraflow.stores import Point, Store
     from kedro_hydraflow.stores.record import ExperimentRecord, Facts
 
+K = TypeVar("K")
+
 logger = logging.getLogger(__name__)
 
 _PARENT = f"tags.{PARENT_TAG}"
@@ -47,6 +53,27 @@ _PARENT = f"tags.{PARENT_TAG}"
 
 STATUSES = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
 """``RunStatus`` of MLflow's ``service.proto``, by the number that the file store writes."""
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How facts, logged values and files of runs are read when they are first used."""
+
+    on_error: OnError = "raise"
+    """What to do about malformed ones: with "warn", they are logged, and missing. A storage that
+    denies access or cannot be reached is an error in any case."""
+
+    results: ParsedFile | None = None
+    """The file that ``run.results`` reads."""
+
+    index: Index = field(default=NO_INDEX, repr=False)
+    """The cache for results. It does not travel to other processes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ReadOptions, (self.on_error, self.results)
+
+
+_DEFAULTS = ReadOptions()
 
 
 class RunInfo:
@@ -74,7 +101,7 @@ class RunInfo:
         "_is_located",
         "_layout",
         "_logged",
-        "_on_error",
+        "_options",
         "_record",
         "_run_dir",
         "_store",
@@ -89,7 +116,7 @@ class RunInfo:
 
     _logged: dict[str, Any] | None
     """The metrics, params and tags that have been read: all of a kind (``metrics``), and
-    single ones (``metrics.accuracy``). Also Hydra's files, by kind (``hydra``, ``overrides``)."""
+    single ones (``metrics.accuracy``). Also parsed files, by kind (``hydra``, ``results``)."""
 
     _failure: Exception | None
     """The error of reading the facts, until it is raised."""
@@ -97,8 +124,7 @@ class RunInfo:
     _is_located: bool
     """Whether the artifacts are known to be where the record says."""
 
-    _on_error: OnError
-    """What to do about malformed facts and logged values: with "warn", they are missing."""
+    _options: ReadOptions
 
     _run_dir: AnyPath | None
 
@@ -112,7 +138,7 @@ class RunInfo:
         self._logged = None if record.logged is None else {**record.logged}
         self._failure = None
         self._is_located = record.artifacts_dir is not None
-        self._on_error = "raise"
+        self._options = _DEFAULTS
         self._run_dir = None  # made on first use: loading many runs takes text paths
 
     def __repr__(self) -> str:
@@ -136,7 +162,7 @@ class RunInfo:
             self._logged,
             self._store,
             record.artifacts_dir,
-            self._on_error,
+            self._options,
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RunInfo:
@@ -170,7 +196,7 @@ class RunInfo:
             try:
                 experiment = get_store(self).name_experiment(self._record)
             except MetadataError as exc:
-                if self._on_error == "raise":
+                if self._options.on_error == "raise":
                     raise
                 _log_malformed("job_name", [exc], [self])
                 experiment = replace(experiment, experiment_name="")
@@ -243,7 +269,7 @@ class RunInfo:
             error = MetadataError(
                 f"{self._record.url}: expected {name} in milliseconds, found {text!r}"
             )
-            if self._on_error == "raise":
+            if self._options.on_error == "raise":
                 raise error from exc
             _log_malformed(name, [error], [self])
             facts = {k: v for k, v in (self._record.facts or {}).items() if k != name}
@@ -268,12 +294,12 @@ def rebuild_info(
     logged: dict[str, Any] | None,
     store: Store | None,
     artifacts_dir: Place | None,
-    on_error: OnError,
+    options: ReadOptions,
 ) -> RunInfo:
     """Return the info of a run that was pickled."""
     record = RunRecord(storage, path, run_id, experiment, facts, logged, artifacts_dir)
     info = make_info(record, store)
-    set_on_error(info, on_error)
+    set_options(info, options)
     return info
 
 
@@ -352,12 +378,14 @@ def get_models(info: RunInfo) -> dict[str, Place]:
     return get_store(info).find_models(info._record)
 
 
-def set_on_error(info: RunInfo, on_error: OnError) -> None:
-    """Set what to do about malformed facts and logged values: raise, or log them as missing.
+def set_options(info: RunInfo, options: ReadOptions) -> None:
+    """Set how the facts, logged values and files of a run are read."""
+    info._options = options
 
-    A storage that denies access or cannot be reached is an error in any case.
-    """
-    info._on_error = on_error
+
+def has_results_file(info: RunInfo) -> bool:
+    """Whether the option ``results`` was given for a run."""
+    return info._options.results is not None
 
 
 def get_config_url(info: RunInfo) -> str:
@@ -466,7 +494,7 @@ def read_facts(infos: Iterable[RunInfo]) -> None:
     for store, group in _group_by_store(unread):
         for info, found in zip(group, store.read_facts(_get_records(group)), strict=True):
             facts = found
-            if isinstance(facts, MetadataError) and info._on_error == "warn":
+            if isinstance(facts, MetadataError) and info._options.on_error == "warn":
                 malformed.append(facts)
                 facts = {}
             if isinstance(facts, Exception):
@@ -501,36 +529,56 @@ def read_job_names(infos: Sequence[RunInfo]) -> None:
                 info._record = replace(info._record, experiment=found)
 
 
-def read_hydra_files(infos: Sequence[RunInfo], kind: str) -> list[Any | KedroHydraflowError | None]:
-    """Return the content of one of Hydra's files for each run, all read at once.
+def read_parsed_files(
+    infos: Sequence[RunInfo], kind: str
+) -> list[Any | KedroHydraflowError | None]:
+    """Return the parsed content of a file of each run, read at once unless it has been read.
 
     Args:
         infos: The runs.
-        kind: ``hydra`` for Hydra's own configuration, a mapping; ``overrides`` for a list of
-            text.
+        kind: One of `PARSED_KINDS`: ``hydra`` for Hydra's own configuration, a mapping;
+            ``overrides`` for a list of text; ``results`` for the mapping in the file that the
+            option of this name names.
 
     Returns:
         For each run the content, None if there is no such file, or the error of reading it. Do
         not modify the content: runs share parts of it. Errors are not kept: the next call reads
         again.
     """
-    find_missing_layouts(infos)
     unread = [info for info in infos if kind not in (info._logged or ())]
+    if kind == RESULTS:
+        unread = list(filter(has_results_file, unread))
+    find_missing_layouts(unread)
     unsure = [info for info in unread if may_be_elsewhere(info)]
     failures = {
         id(info): error
         for info, error in zip(unsure, find_artifacts(unsure), strict=True)
         if error is not None
     }
-    for layout, group in _group(unread, get_layout):
-        contents = layout.read_hydra_files(_get_records(group), kind)
-        for info, content in zip(group, contents, strict=True):
+    malformed: list[ConfigError] = []
+    for source, group in _group(unread, lambda info: (get_layout(info), *_get_file(info, kind))):
+        layout, file, index = source
+        contents = layout.read_parsed_files(_get_records(group), file, index)
+        for info, found in zip(group, contents, strict=True):
+            content = found
+            if isinstance(content, ConfigError) and info._options.on_error == "warn":
+                malformed.append(content)
+                content = None
             if isinstance(content, KedroHydraflowError):
                 failures[id(info)] = content
             else:
                 info._logged = info._logged or {}
                 info._logged[kind] = content
+    _log_malformed(kind, malformed, unread)
     return [failures.get(id(info)) or (info._logged or {}).get(kind) for info in infos]
+
+
+def _get_file(info: RunInfo, kind: str) -> tuple[ParsedFile, Index]:
+    """Return a file of a run, and the index for it. Hydra's files are not cached."""
+    options = info._options
+    if kind == RESULTS and options.results is not None:
+        return options.results, options.index
+    return HYDRA_FILES[kind], NO_INDEX
 
 
 def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
@@ -554,7 +602,7 @@ def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
         values = store.read_values(records, kind, name) if name else store.read_all(records, kind)
         for info, found in zip(group, values, strict=True):
             value = found
-            if isinstance(value, MetadataError) and info._on_error == "warn":
+            if isinstance(value, MetadataError) and info._options.on_error == "warn":
                 malformed += value.errors if isinstance(value, MalformedValuesError) else [value]
                 others = value.values if isinstance(value, MalformedValuesError) else {}
                 value = None if name else others
@@ -582,7 +630,7 @@ def read_histories(infos: Sequence[RunInfo], name: str) -> list[list[Point] | Ke
     for store, group in _group_by_store(infos):
         read = store.read_histories(_get_records(group), name)
         for info, history in zip(group, read, strict=True):
-            if isinstance(history, MetadataError) and info._on_error == "warn":
+            if isinstance(history, MetadataError) and info._options.on_error == "warn":
                 malformed.append(history)
                 histories[id(info)] = []
             else:
@@ -591,7 +639,9 @@ def read_histories(infos: Sequence[RunInfo], name: str) -> list[list[Point] | Ke
     return [histories[id(info)] for info in infos]
 
 
-def _log_malformed(what: str, errors: Sequence[MetadataError], infos: Sequence[RunInfo]) -> None:
+def _log_malformed(
+    what: str, errors: Sequence[KedroHydraflowError], infos: Sequence[RunInfo]
+) -> None:
     """Log what is taken for missing because it is malformed, and how much that is."""
     for error in errors:
         logger.warning("taken for missing: %s", error)
@@ -689,8 +739,6 @@ def _group_by_store(infos: Sequence[RunInfo]) -> list[tuple[Store, list[RunInfo]
     return _group(infos, get_store)
 
 
-def _group(
-    infos: Sequence[RunInfo], get: Callable[[RunInfo], Store]
-) -> list[tuple[Store, list[RunInfo]]]:
+def _group(infos: Sequence[RunInfo], get: Callable[[RunInfo], K]) -> list[tuple[K, list[RunInfo]]]:
     groups = group_positions(map(get, infos))
-    return [(store, [infos[i] for i in positions]) for store, positions in groups.items()]
+    return [(key, [infos[i] for i in positions]) for key, positions in groups.items()]

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigTypeError, MissingMandatoryValue, OmegaConfBaseException
 
 from kedro_hydraflow.config import Configuration, PlainConfig, is_literal, lacks, split_key
-from kedro_hydraflow.errors import KedroHydraflowError
+from kedro_hydraflow.errors import KedroHydraflowError, OptionError
 from kedro_hydraflow.missing import MISSING
 
 if TYPE_CHECKING:
@@ -32,6 +32,11 @@ _ASK_OMEGACONF: Any = object()
 _NUMBERS = frozenset({int, float, bool, type(None)})
 _CONTAINERS = frozenset({dict, list})
 _NODES = (DictConfig, ListConfig)
+_TEXT = frozenset({str})
+
+_STORED_PART = re.compile(r"""\["([^"]+)"\]|\['([^']+)'\]|\[([^\[\]"']+)\]|([^.\[\]]+)""")
+_STORED_KEY = re.compile(r"x+(?:\.x+)*")
+"""A key with ``x`` in place of each `_STORED_PART`."""
 
 
 def select(configuration: Configuration, key: str) -> Any:
@@ -51,6 +56,55 @@ def select(configuration: Configuration, key: str) -> Any:
         if value is not _ASK_OMEGACONF and type(value) not in _CONTAINERS:
             return value
     return _ask_omegaconf(configuration, configuration.get_dictconfig(), key)
+
+
+def select_stored(data: Any, key: str) -> Any:
+    """Return the value of a key in plain data as it is stored, MISSING without one.
+
+    Interpolations are not resolved. The names in the data may have dots themselves:
+    ``val.loss`` is the entry ``loss`` of the mapping ``val``, or the entry ``val.loss``.
+
+    Args:
+        data: Mappings, lists and scalars.
+        key: Names, and indexes of lists, separated by dots or in brackets: ``a.b``, ``a[b]``,
+            ``a["b"]``, ``a.0``.
+
+    Raises:
+        OptionError: If the key has another form.
+    """
+    return _find_stored(data, _split_stored_key(key))
+
+
+@lru_cache(maxsize=4096)
+def _split_stored_key(key: str) -> tuple[str, ...]:
+    parts = split_key(key)
+    if parts is None:
+        if _STORED_KEY.fullmatch(_STORED_PART.sub("x", key)) is None:
+            raise OptionError(
+                f"cannot read the key {key!r}: expected names with dots between them, or in "
+                "brackets, as in choices[db.main]"
+            )
+        parts = tuple("".join(groups) for groups in _STORED_PART.findall(key))
+    return parts
+
+
+def _find_stored(data: Any, parts: Sequence[str]) -> Any:
+    if not parts:
+        return data
+    if type(data) is list:
+        position = parts[0]
+        is_index = position.isascii() and position.isdigit() and int(position) < len(data)
+        return _find_stored(data[int(position)], parts[1:]) if is_index else MISSING
+    if type(data) is not dict:
+        return MISSING
+    if not _TEXT.issuperset(map(type, data)):  # such as {0: 0.5}
+        data = {**{str(name): value for name, value in data.items()}, **data}
+    for end in range(1, len(parts) + 1):
+        name = ".".join(parts[:end])
+        found = _find_stored(data[name], parts[end:]) if name in data else MISSING
+        if found is not MISSING:
+            return found
+    return MISSING
 
 
 class Column(NamedTuple):

@@ -65,16 +65,26 @@ class ConfigReader:
             ConfigError: If OmegaConf cannot load it, if it is not a mapping, or if it exceeds
                 `MAX_BYTES`, `MAX_NODES`, `MAX_ALIAS_RATIO` or `MAX_DEPTH`.
         """
-        if len(data) > MAX_BYTES:
-            raise ConfigError(f"expected at most {MAX_BYTES:,} bytes, found {len(data):,}")
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError as exc:
-            raise ConfigError(f"expected UTF-8 text: {exc}") from exc
-        if "\r" in text:  # as in a file that is opened as text
-            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        text = decode(data)
         config = self._read_pieces(text)
         return _load_completely(text) if config is None else config
+
+    def read_data(self, data: bytes) -> PlainConfig:
+        """Return the mapping in a YAML file that is not a configuration.
+
+        In contrast to `read`, what looks like an interpolation is text, well-formed or not, and an
+        empty file is an error.
+
+        Args:
+            data: The content of the file.
+
+        Raises:
+            ConfigError: If it is not a mapping, has other values than numbers, text, booleans,
+                null, bytes, paths, lists and mappings, or exceeds the limits of `read`.
+        """
+        text = decode(data)
+        found = self._read_pieces(text)
+        return _load_data(text) if found is None else found
 
     def _read_pieces(self, text: str) -> PlainConfig | None:
         """Return the mapping, None if the complete loader has to read the whole text."""
@@ -122,6 +132,29 @@ class ConfigReader:
         others = [text for text, line in zip(texts, found, strict=True) if line is None]
         parsed = iter(_parse_lines("\n".join(others), self._names) if others else ())
         return [line or next(parsed) for line in found]
+
+
+def decode(data: bytes) -> str:
+    """Return the text of a file, with line breaks as in a file that is opened as text.
+
+    Raises:
+        ConfigError: If it is not UTF-8, or larger than `MAX_BYTES`.
+    """
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"expected at most {MAX_BYTES:,} bytes, found {len(data):,}")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"expected UTF-8 text: {exc}") from exc
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def check_mapping(data: Any) -> PlainConfig:
+    """Return loaded data. Raise ConfigError unless they are a mapping."""
+    if type(data) is not dict:
+        found = "null" if data is None else type(data).__name__
+        raise ConfigError(f"expected a mapping at the top, found {found}")
+    return data
 
 
 # The complete loader -------------------------------------------------------------------
@@ -195,11 +228,22 @@ def _load_completely(text: str) -> PlainConfig:
         loaded = load_yaml(loaded)
         if type(loaded) is str:
             loaded = {loaded: None}
-    if loaded is None:
-        return {}
-    if type(loaded) is not dict:
-        raise ConfigError(f"expected a mapping at the top, found {type(loaded).__name__}")
-    return _accept(loaded)
+    return {} if loaded is None else _accept(check_mapping(loaded))
+
+
+def _load_data(text: str) -> PlainConfig:
+    """Return the mapping of a text for `ConfigReader.read_data`."""
+    loaded = check_mapping(load_yaml(text))
+    try:
+        is_data = _is_data(loaded)
+    except RecursionError as exc:
+        raise ConfigError("it refers to itself") from exc
+    if not is_data:
+        raise ConfigError(
+            "expected numbers, text, booleans, null, lists and mappings, found a date or another "
+            "type of YAML"
+        )
+    return loaded
 
 
 def _load_piece(piece: str) -> PlainConfig | None:
@@ -228,7 +272,7 @@ def _accept(loaded: PlainConfig) -> PlainConfig:
         if not _is_plain(loaded):
             OmegaConf.create(loaded)
     except RecursionError as exc:
-        raise ConfigError("the configuration refers to itself") from exc
+        raise ConfigError("it refers to itself") from exc
     except Exception as exc:
         raise ConfigError(one_line(exc)) from exc
     return loaded
@@ -244,7 +288,7 @@ def load_yaml(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_LOADER)
     except RecursionError as exc:
-        raise ConfigError("the configuration is nested too deeply or refers to itself") from exc
+        raise ConfigError("it is nested too deeply or refers to itself") from exc
     except Exception as exc:  # constructors raise anything: a KeyError for "!!bool x"
         raise ConfigError(one_line(exc) or type(exc).__name__) from exc
 
@@ -262,6 +306,16 @@ def _is_plain(node: Any) -> bool:
     if kind is str:
         return "${" not in node or _is_valid_interpolation(node)
     return kind in SCALAR_TYPES or isinstance(node, Path)
+
+
+def _is_data(node: Any) -> bool:
+    """Whether loaded data have only the types that configurations have."""
+    kind = type(node)
+    if kind is dict:
+        return _KEY_TYPES.issuperset(map(type, node)) and all(map(_is_data, node.values()))
+    if kind is list:
+        return all(map(_is_data, node))
+    return kind is str or kind in SCALAR_TYPES or isinstance(node, Path)
 
 
 _KEY_TYPES = frozenset({str, int, float, bool, bytes})

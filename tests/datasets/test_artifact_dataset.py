@@ -364,6 +364,22 @@ def test_preview(root: Path) -> None:
     assert HydraflowArtifactDataset.preview.__annotations__["return"] == "TablePreview"
 
 
+def test_results_as_columns(root: Path) -> None:
+    write(root / "1/a/artifacts/result.json", '{"score": 7}')
+    options: dict[str, Any] = {"concat": True, "keys": ["results.score"], "results": "result.json"}
+    assert set(make_artifact_dataset(root, **options).load()["results.score"]) == {7, None}
+    write(root / "1/b/artifacts/result.json", '{"score": ')
+    write(root / "1/c/artifacts/result.json", '{"score": 9}')
+    with pytest.raises(DatasetError, match=r"b/artifacts/result\.json: expected JSON"):
+        make_artifact_dataset(root, **options, filters=["results.score > 7"]).load()
+    dataset = make_artifact_dataset(root, **options, on_error="warn", filters=["results.score > 7"])
+    assert set(dataset.load()["results.score"]) == {9}
+    write(root / "1/b/artifacts/result.json", "[]")
+    preview = make_artifact_dataset(root, **options, on_error="warn").preview()
+    assert [row[0] for row in preview["data"]] == [7]
+    assert preview["columns"][0] == "results.score"
+
+
 def test_preview_of_a_frame(root: Path) -> None:
     preview = make_artifact_dataset(root, concat=True, keys=["lr", "absent"]).preview(nrows=1)
     assert preview == {

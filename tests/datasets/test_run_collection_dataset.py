@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from upath import UPath
 
 from kedro_hydraflow import HydraflowRunCollectionDataset, Run, RunCollection
 from kedro_hydraflow.errors import KedroHydraflowError
-from tests.conftest import TrackingDir
+from tests.conftest import HYDRA_SWEEP, TrackingDir, write
 from tests.datasets.conftest import from_catalog, make_again
 
 
@@ -88,6 +89,23 @@ def test_preview(sweep: Path) -> None:
     assert preview["index"] == [0, 1, 2]
     assert [row[1] for row in preview["data"]] == ["eval_digits", "eval_digits", "train_digits_v1"]
     assert HydraflowRunCollectionDataset.preview.__annotations__["return"] == "TablePreview"
+
+
+def test_results_in_filters(
+    publish: Callable[[Path], str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(HYDRA_SWEEP, tmp_path / "jobs")
+    write(tmp_path / "jobs/outputs/2026-11-25/23-02-10/result.json", '{"loss": 0.')
+    options = {"path": publish(tmp_path / "jobs"), "results": "result.json"}
+    filters = ["results.loss < 0.1", "results.n_weights in [4]"]
+    with pytest.raises(DatasetError, match=r"(?s)1 of 19 runs .*23-02-10/result\.json.*expected"):
+        from_catalog(**options, filters=filters).load()
+    runs = from_catalog(**options, filters=filters, on_error="warn").load()
+    assert runs.to_list("results.loss") == [0.06534535845515638]
+    assert "results: 1 malformed in 19 runs" in caplog.messages
+    options["results"] = "other.json"
+    with pytest.raises(DatasetError, match=r"none of the 19 runs has the key 'results\.loss'"):
+        from_catalog(**options, filters=filters).load()
 
 
 def test_a_upath_is_a_location() -> None:

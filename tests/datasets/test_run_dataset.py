@@ -11,7 +11,7 @@ import pytest
 from kedro.io import DataCatalog, DatasetError
 
 from kedro_hydraflow import HydraflowRunCollectionDataset, HydraflowRunDataset, Run
-from tests.conftest import TrackingDir
+from tests.conftest import HYDRA_SWEEP, TrackingDir
 from tests.datasets.conftest import make_again
 
 TYPE = "kedro_hydraflow.HydraflowRunDataset"
@@ -141,6 +141,22 @@ def test_the_worst_of_some(sweep: Path) -> None:
     expected = runs.best(by="metrics.accuracy", mode="min").info.run_id
     found = load_id(path=str(sweep), best_by="metrics.accuracy", mode="min", **options)
     assert found == expected != BEST
+
+
+def test_the_best_run_by_its_results(publish: Callable[[Path], str]) -> None:
+    location = publish(HYDRA_SWEEP)
+    dataset = from_catalog(path=location, results="result.json", best_by="results.loss", mode="min")
+    for same in (dataset, pickle.loads(pickle.dumps(dataset)), make_again(dataset)[1]):
+        best = same.load()
+        assert best.results == {"loss": 0.06100679333241336, "n_weights": 10}
+        assert same._describe()["results"] == "result.json"
+    run_dir = inside(location, "multirun/2026-11-25/23-01-50/10")
+    alone = from_catalog(filepath=run_dir, results="./result.json")
+    assert alone.load().results == best.results
+    assert make_again(alone)[1].load().get("results.loss") == best.get("results.loss")
+    assert alone._describe()["results"] == "./result.json"
+    assert "results" not in from_catalog(filepath=run_dir)._describe()
+    assert json.loads(alone.preview())["cfg"]["model"]["name"] == "high"
 
 
 @pytest.mark.parametrize("run_id", [BEST, BEST[:4], BEST[:31]])

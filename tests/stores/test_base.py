@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import pickle
 import sys
@@ -13,16 +14,19 @@ from typing import Any
 
 import pytest
 
+from kedro_hydraflow import Run, iter_runs
 from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import NotFoundError, OptionError
+from kedro_hydraflow.filters import apply_filters, parse_filter
 from kedro_hydraflow.run_info import get_record, get_store
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores import Store, make_name_filter, open_store
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore
 from kedro_hydraflow.stores.base import CONFIG_FILE, make_experiment_filter, restore_infinity
+from kedro_hydraflow.stores.parsed_files import HYDRA_FILES, ParsedFile
 from kedro_hydraflow.stores.record import ExperimentRecord, RunRecord
-from tests.conftest import DATABASE_SWEEP, HYDRA_SWEEP, SWEEP
+from tests.conftest import DATABASE_SWEEP, HYDRA_SWEEP, SWEEP, FilesRead, write
 from tests.stores.conftest import FAKE, FakeClient, Tracker, find_run_ids, make_metric
 
 # Filters -------------------------------------------------------------------------------
@@ -335,15 +339,45 @@ def test_absent_artifacts_that_are_in_a_model(tracker: Tracker) -> None:
     assert "MLflow 3" not in str(raised.value)
 
 
-def test_hydra_files_are_beside_the_configuration(make_store: Callable[[], Store]) -> None:
+def test_parsed_files_are_beside_the_configuration(make_store: Callable[[], Store]) -> None:
     store = make_store()
     records = find(store)
-    for kind in ("hydra", "overrides"):
-        contents = store.read_hydra_files(records, kind)
+    for file in (*HYDRA_FILES.values(), ParsedFile("results", "result.json")):
+        contents = store.read_parsed_files(records, file)
         for record, content in zip(records, contents, strict=True):
-            file = store.artifacts(record).join(f".hydra/{kind}.yaml")
-            assert (content is None) == (file.read() is None)
-        assert store.read_hydra_files([], kind) == []
+            assert (content is None) == (store.artifacts(record).join(file.path).read() is None)
+        assert store.read_parsed_files([], file) == []
+    configs = store.read_configs(records, ConfigReader()).values
+    assert store.read_parsed_files(records, ParsedFile("results", CONFIG_FILE)) == configs
+
+
+def test_results(tracker: Tracker, files_read: FilesRead) -> None:
+    for run_id in "abc":
+        tracker.add_run(run_id)
+    for run in tracker.load()[:2]:
+        value = ord(run.info.run_id)
+        text = json.dumps({"loss": value, "val": {"loss": value / 2}, "note": "${seed}"})
+        write(run.path("out/result.json"), text)
+    runs = tracker.load(results="out/result.json")
+    files_read.clear()
+    assert runs.to_list("results.loss", None) == [97, 98, None]
+    assert files_read.counts == [3]
+    assert runs.to_frame("results.val.loss", "results.note").rows() == [
+        (48.5, "${seed}"),
+        (49.0, "${seed}"),
+        (None, None),
+    ]
+    assert [run.results.get("loss") for run in runs] == [97, 98, None]
+    assert runs[2].results == {}
+    assert files_read.counts == [3]
+    assert runs.best("results.loss", mode="min").info.run_id == "a"
+    for condition in ("results.loss > 97", "results.val.loss in [1, 49]"):
+        kept = apply_filters(tracker.load(results="out/result.json"), [parse_filter(condition)])
+        assert kept.runs.to_list("run_id") == ["b"]
+    (batch,) = iter_runs(**tracker.location, results="out/result.json")
+    assert batch.to_list("results.loss", 0) == [97, 98, 0]
+    alone = Run(runs[0].info.run_dir, results="./out/result.json")
+    assert alone.results == runs[0].results
 
 
 def test_names_of_many_experiments(make_store: Callable[[], Store]) -> None:

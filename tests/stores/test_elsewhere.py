@@ -64,6 +64,8 @@ def check(location: Any, seed: int = 7, **options: Any) -> None:
     copied = pickle.loads(pickle.dumps(run))
     assert (copied["seed"], copied.path("text.txt").read_text()) == (seed, f"text {seed}")
     assert run.overrides == [f"seed={seed}"]
+    (run,) = Run.load(iter_run_dirs(location, **options), results=".hydra/config.yaml")
+    assert (run["results.seed"], run["overrides"]) == (seed, [f"seed={seed}"])
     (batch,) = iter_runs(location, **options)
     assert batch.to_list("seed") == [seed]
     (path,) = iter_artifact_paths(location, "text.txt", **options)
@@ -77,6 +79,7 @@ def check(location: Any, seed: int = 7, **options: Any) -> None:
         assert Run(run_dir).path("text.txt").read_text() == f"text {seed}"
         assert Run(run_dir)["seed"] == seed
         assert Run(run_dir).overrides == [f"seed={seed}"]
+        assert Run(run_dir, results=".hydra/config.yaml").results == {"seed": seed}
         assert Run.load([run_dir])[0].path("text.txt").read_text() == f"text {seed}"
         loaded = HydraflowRunDataset(filepath=run_dir).load()
         assert (loaded["seed"], loaded.path("text.txt").read_text()) == (seed, f"text {seed}")

@@ -46,6 +46,7 @@ class RunSearch:
     include_deleted: bool | None = None
     index: IndexOption = None
     layout: Layout | None = None
+    results: str | None = None
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -71,7 +72,7 @@ class RunSearch:
         self, impl: Callable[..., Any] | None, config_class: type | None
     ) -> LoadOptions:
         return LoadOptions(
-            impl, config_class, self.n_jobs, self.progress, self.on_error, self.index
+            impl, config_class, self.n_jobs, self.progress, self.on_error, self.index, self.results
         )
 
     def _parse_filters(self) -> list[Filter]:
@@ -144,7 +145,10 @@ class RunSearch:
     ) -> RunCollection[Run[Any, Any]]:
         """Return the first runs that can be read, for previews. Filters are not applied."""
         infos = find_first_runs(self._import_names(), count)
-        return load_runs(infos, Run, LoadOptions(config_class=config_class)).runs
+        options = LoadOptions(
+            config_class=config_class, on_error=self.on_error, results=self.results
+        )
+        return load_runs(infos, Run, options).runs
 
     def exists(self) -> bool:
         """Whether the tracking directory, database or server exists, even if it has no runs."""
@@ -173,8 +177,9 @@ class RunSearch:
         return {name: value for name, value in shown.items() if value is not None}
 
     def list_given(self) -> list[str]:
-        """Return the names of the options besides ``path`` that differ from their defaults."""
-        options = [f for f in fields(self) if f.name not in ("path", "storage_options")]
+        """Return the names of the options of a search alone that differ from their defaults."""
+        of_any_run = ("path", "results", "storage_options")
+        options = [f for f in fields(self) if f.name not in of_any_run]
         return [f.name for f in options if getattr(self, f.name) != f.default]
 
     def _import_names(self) -> Search:

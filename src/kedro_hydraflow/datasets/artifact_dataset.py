@@ -87,6 +87,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         index: As for `HydraflowRunCollectionDataset`. Artifacts are cached separately.
         min_runs: As for `HydraflowRunCollectionDataset`. Runs without the artifact count.
         layout: As for `HydraflowRunCollectionDataset`.
+        results: As for `HydraflowRunCollectionDataset`, for ``filters`` and ``keys``.
         engine: As for `HydraflowRunCollectionDataset`.
         credentials: For the filesystem of the tracking directory, not for ``dataset``.
         fs_args: For the filesystem of the tracking directory, not for ``dataset``.
@@ -148,6 +149,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         index: IndexOption = None,
         min_runs: int = 0,
         layout: Layout | None = None,
+        results: str | None = None,
         engine: str | None = None,
         credentials: Mapping[str, Any] | None = None,
         fs_args: Mapping[str, Any] | None = None,
@@ -166,6 +168,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             include_deleted=include_deleted,
             index=index,
             layout=layout,
+            results=results,
             storage_options=self._storage_options,
         )
         self._min_runs = check_min_runs(min_runs)

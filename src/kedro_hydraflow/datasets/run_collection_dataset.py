@@ -50,7 +50,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         progress: Whether to show a progress bar.
         on_error: What to do about experiments and runs that cannot be read. ``raise``
             names all of them in one error, ``warn`` logs and skips each. With ``warn``, a
-            malformed metric, param, tag or fact is logged and null when it is read later.
+            malformed metric, param, tag, fact, result or file of Hydra is logged and null when it
+            is read later.
         include_deleted: Whether to include runs that were deleted in MLflow. False excludes
             them. Null, the default, excludes them unless that needs an extra request per run.
             A file store on remote storage needs one, so deleted runs there are included, unless
@@ -61,6 +62,9 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         layout: What a directory is read as: ``mlflow`` for what MLflow wrote, ``hydra`` for the
             output directories of Hydra. By default, for what is found there; if there is both,
             for what MLflow wrote.
+        results: The file with the results that the application itself wrote: a path in each
+            run's artifacts directory that ends in ``.json``, ``.yaml`` or ``.yml``. Its values are
+            the keys ``results.KEY``, and its content is ``run.results``. Read on first use.
         engine: The package that reads from S3, Google Cloud Storage and Azure: ``fsspec`` or
             ``obstore``. The default is obstore if it is installed and the other options include
             the credentials, otherwise fsspec.
@@ -115,6 +119,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         index: IndexOption = None,
         min_runs: int = 0,
         layout: Layout | None = None,
+        results: str | None = None,
         engine: str | None = None,
         credentials: Mapping[str, Any] | None = None,
         fs_args: Mapping[str, Any] | None = None,
@@ -140,6 +145,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
             include_deleted=include_deleted,
             index=index,
             layout=layout,
+            results=results,
             storage_options=self._storage_options,
         )
         self._min_runs = check_min_runs(min_runs)

@@ -62,6 +62,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         include_deleted: As for `HydraflowRunCollectionDataset`.
         index: As for `HydraflowRunCollectionDataset`.
         layout: As for `HydraflowRunCollectionDataset`.
+        results: As for `HydraflowRunCollectionDataset`.
         impl: A class or function that makes ``run.impl``, in a catalog by its dotted path.
         config_class: A dataclass onto which the configuration is merged, in a catalog by
             its dotted path.
@@ -120,6 +121,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         include_deleted: bool | None = None,
         index: IndexOption = None,
         layout: Layout | None = None,
+        results: str | None = None,
         impl: str | Callable[..., Any] | None = None,
         config_class: str | type | None = None,
         engine: str | None = None,
@@ -148,6 +150,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             include_deleted=include_deleted,
             index=index,
             layout=layout,
+            results=results,
             storage_options=self._storage_options,
         )
         self._run_id = _check_text("run_id", run_id)
@@ -161,6 +164,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         self._mode = _check_mode(mode, best_by)
         # Not named 'filepath': kedro-viz opens such an attribute without the credentials.
         self._source = search if filepath is None else filepath
+        self._results = results
 
     def load(self) -> Run[Any, Any]:
         """Return the run, with its configuration read.
@@ -231,7 +235,8 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
     def _load_run(self, run_dir: Location, impl: Callable[..., Any] | None) -> Run[Any, Any]:
         place = locate_option("filepath", run_dir, self._storage_options)
         try:
-            return load_run(place, LoadOptions(impl, self._load_config_class()))
+            options = LoadOptions(impl, self._load_config_class(), results=self._results)
+            return load_run(place, options)
         except (NotARunError, NotFoundError) as exc:
             advice = (
                 "; expected <tracking directory>/<experiment_id>/<run_id>"
@@ -253,7 +258,8 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
 
     def _describe(self) -> dict[str, Any]:
         if not isinstance(self._source, RunSearch):
-            return {"filepath": show_location(self._source), **self._describe_common()}
+            described = {"filepath": show_location(self._source), **self._describe_common()}
+            return described if self._results is None else {**described, "results": self._results}
         return {
             **self._source.describe(),
             "run_id": self._run_id,

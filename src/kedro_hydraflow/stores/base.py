@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from typing_extensions import override
 
 from kedro_hydraflow.errors import KedroHydraflowError, OptionError
-from kedro_hydraflow.storage import Parsed, Place, read_parsed_in
-from kedro_hydraflow.stores.hydra_files import HydraReader, parse_overrides
+from kedro_hydraflow.index import NO_INDEX, Index
+from kedro_hydraflow.storage import Parsed, Place, group_positions, read_parsed_in
+from kedro_hydraflow.stores.hydra_files import HYDRA_FOLDER as HYDRA_FOLDER
 from kedro_hydraflow.stores.record import ModelRecord, RunListing, RunNames, is_finished
 
 if TYPE_CHECKING:
     from kedro_hydraflow.config import ConfigReader, PlainConfig
     from kedro_hydraflow.errors import Failure
+    from kedro_hydraflow.stores.parsed_files import ParsedFile
     from kedro_hydraflow.stores.record import (
         ExperimentRecord,
         Experiments,
@@ -39,9 +41,6 @@ DEFAULT_EXPERIMENT_ID = "0"
 
 DEFAULT_EXPERIMENT_NAME = "Default"
 """Its name where a store records no names."""
-
-HYDRA_FOLDER = ".hydra"
-"""The directory of Hydra's files, relative to the artifacts directory."""
 
 CONFIG_FILE = f"{HYDRA_FOLDER}/config.yaml"
 """The file with a run's configuration, relative to the artifacts directory."""
@@ -215,20 +214,37 @@ class Store(ABC):
         """
         return self._read_artifacts(records, CONFIG_FILE, reader.read)
 
-    def read_hydra_files(
-        self, records: Sequence[RunRecord], kind: str
+    def read_parsed_files(
+        self, records: Sequence[RunRecord], file: ParsedFile, index: Index = NO_INDEX
     ) -> list[Any | KedroHydraflowError | None]:
-        """Return the content of one of Hydra's files for each run, or the error.
+        """Return the parsed content of a file in the artifacts of each run, or the error.
 
         The content is None if there is no such file. Do not modify it: runs share parts of it.
 
         Args:
             records: The runs.
-            kind: ``hydra``, Hydra's own configuration, for what ``hydra.yaml`` has below the key
-                ``hydra``; or ``overrides``, for the list of text in ``overrides.yaml``.
+            file: The file.
+            index: The cache of what was read. Like that of configurations, it is not used for
+                artifacts outside of the run directories.
         """
-        parse = HydraReader().read if kind == "hydra" else parse_overrides
-        return self._read_artifacts(records, f"{HYDRA_FOLDER}/{kind}.yaml", parse).values
+        kind = f"{file.kind} {file.path}"
+        relative = self._get_relative(file.path)
+        parse = file.make_parser()
+        contents: list[Any] = [None] * len(records)
+        groups = group_positions((r.storage, r.artifacts_dir is None) for r in records)
+        for (storage, is_in_place), positions in groups.items():
+            group = [records[i] for i in positions]
+            used = index if is_in_place else NO_INDEX
+            recalled = used.recall(kind, storage, [r.path for r in group], relative)
+            unread = [group[i] for i in recalled.unknown]
+            parsed = self._read_artifacts(unread, file.path, parse)
+            # Unlike `is_settled`: a job of Hydra may write the file at any time.
+            are_settled = (is_finished(record.facts) for record in unread)
+            validators = used.choose_validators(storage, parsed.validators, are_settled)
+            found = recalled.complete(parsed.values, validators)
+            for i, content in zip(positions, found, strict=True):
+                contents[i] = content
+        return contents
 
     def _read_artifacts(
         self, records: Sequence[RunRecord], file: str, parse: Callable[[bytes], T]

@@ -15,6 +15,9 @@ from kedro_hydraflow.yaml_reader import check_depth
 if TYPE_CHECKING:
     from kedro_hydraflow.config import PlainConfig
 
+HYDRA_FOLDER = ".hydra"
+"""The directory of Hydra's files, relative to the artifacts directory."""
+
 _BEGIN = re.compile(rb"hydra:[ \t]*\r?\n")
 _MARGIN = re.compile(rb"^  ", re.MULTILINE)
 _WITHOUT_MARGIN = re.compile(rb"^(?!  |\r?$)", re.MULTILINE)

@@ -1,0 +1,125 @@
+"""The files in the artifacts of a run that are read as data: those of Hydra, and results.
+
+A file of results is what the application wrote itself: JSON or YAML with a mapping.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from kedro_hydraflow.errors import ConfigError, OptionError
+from kedro_hydraflow.storage import is_url
+from kedro_hydraflow.stores.hydra_files import HYDRA_FOLDER, HydraReader, parse_overrides
+from kedro_hydraflow.yaml_reader import (
+    MAX_DEPTH,
+    MAX_NODES,
+    ConfigReader,
+    check_mapping,
+    decode,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RESULTS = "results"
+"""The kind of the file that the option of this name names."""
+
+_ENDINGS = (".json", ".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class ParsedFile:
+    """A file that is read as data."""
+
+    kind: str
+    """``hydra``, ``overrides`` or `RESULTS`: an attribute of ``Run``, and a key or its prefix."""
+
+    path: str
+    """The path relative to the artifacts directory, with ``/``."""
+
+    def make_parser(self) -> Callable[[bytes], Any]:
+        """Return a function that parses such files. It caches what the files of a sweep share."""
+        if self.kind != RESULTS:
+            return HydraReader().read if self.kind == "hydra" else parse_overrides
+        return parse_json if self.path.lower().endswith(".json") else ConfigReader().read_data
+
+
+HYDRA_FILES = {
+    kind: ParsedFile(kind, f"{HYDRA_FOLDER}/{kind}.yaml") for kind in ("hydra", "overrides")
+}
+"""Hydra's files besides the configuration, by kind."""
+
+PARSED_KINDS = (*HYDRA_FILES, RESULTS)
+
+
+def make_results_file(results: Any) -> ParsedFile | None:
+    """Return the file that the option ``results`` names, None if it is None.
+
+    Raises:
+        OptionError: If the option is invalid.
+    """
+    if results is None:
+        return None
+    if not isinstance(results, str) or not _is_inside(results) or not _has_ending(results):
+        raise OptionError(
+            "results: expected the path of a file in each run's artifacts directory that ends in "
+            f".json, .yaml or .yml, such as result.json, found {results!r}"
+        )
+    return ParsedFile(RESULTS, posixpath.normpath(results))
+
+
+def _is_inside(path: str) -> bool:
+    """Whether a path is relative on every system, and cannot lead out of a directory."""
+    is_relative = PureWindowsPath(path).anchor == "" and not is_url(path) and "\\" not in path
+    return is_relative and ".." not in path.split("/")
+
+
+def _has_ending(path: str) -> bool:
+    return path.lower().endswith(_ENDINGS)
+
+
+def parse_json(content: bytes) -> dict[str, Any]:
+    """Return the mapping in a JSON file. NaN and Infinity are floats.
+
+    Raises:
+        ConfigError: If it is not one mapping in JSON with distinct keys, or exceeds ``MAX_BYTES``,
+            `MAX_NODES` or `MAX_DEPTH`.
+    """
+    text = decode(content).removeprefix("\ufeff")  # which some programs on Windows write
+    try:
+        data = json.loads(text, object_pairs_hook=_make_mapping)
+    except ConfigError:
+        raise
+    except RecursionError as exc:
+        raise ConfigError(f"nested deeper than {MAX_DEPTH} levels") from exc
+    except ValueError as exc:
+        raise ConfigError(f"expected JSON: {exc}") from exc
+    _check_size(data)
+    return check_mapping(data)
+
+
+def _make_mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ConfigError(f"the key {name!r} occurs twice")
+    return mapping
+
+
+def _check_size(data: Any) -> None:
+    """Raise ConfigError if data exceed the limits of YAML. Goes level by level."""
+    level = [data]
+    n_nodes = depth = 0
+    while level := [node for node in level if type(node) in (dict, list)]:
+        depth += 1
+        level = [v for node in level for v in (node.values() if type(node) is dict else node)]
+        n_nodes += len(level)
+        if depth > MAX_DEPTH:
+            raise ConfigError(f"nested deeper than {MAX_DEPTH} levels")
+        if n_nodes > MAX_NODES:
+            raise ConfigError(f"expected at most {MAX_NODES:,} values")
