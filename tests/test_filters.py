@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import re
 from enum import Enum
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.errors import FilterError
@@ -306,3 +310,42 @@ def test_a_null_in_a_configuration_takes_no_look_at_the_store(
     runs = load(tracking_dir.root)
     monkeypatch.delattr("kedro_hydraflow.filters.get_store")
     assert len(apply_filters(runs, [parse_filter("note == null")]).runs) == 3
+
+
+def accepts(text: str, actual: str) -> bool:
+    nobody: Any = None  # a run is only needed for messages
+    return parse_filter(text).accepts(nobody, actual)
+
+
+@given(st.text("abA%_.*"), st.text("abA\n.", max_size=12))
+def test_like_matches_what_one_regular_expression_would(pattern: str, actual: str) -> None:
+    wildcards = {"%": ".*", "_": "."}
+    regex = "".join(wildcards.get(c, re.escape(c)) for c in pattern)
+    expected = re.fullmatch(regex, actual, re.DOTALL) is not None
+    assert accepts(f"name LIKE '{pattern}'", actual) is expected
+    expected = re.fullmatch(regex, actual, re.DOTALL | re.IGNORECASE) is not None
+    assert accepts(f"name ILIKE '{pattern}'", actual) is expected
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("like", "actual"),
+    [
+        ("%val%loss%best%run%x", "val loss best " * 10_000),
+        ("%val%loss%best%run%x", "val loss best run " * 10_000),
+        ("%a%a%a%a%a%a%a%a%a%a%b", "a" * 100_000),
+        ("%a_a%_a%a_%a%_%_%_b", "a" * 100_000),
+        ("%" * 100 + "b", "a" * 100_000),
+        ("_%" * 100 + "b", "a" * 100_000),
+    ],
+)
+def test_patterns_on_long_values_do_not_backtrack(like: str, actual: str) -> None:
+    glob = like.replace("%", "*").replace("_", "?")
+    for text in (actual, actual.upper(), f"{actual}\n"):
+        assert not accepts(f"params.x LIKE '{like}'", text)
+        assert not accepts(f"params.x ILIKE '{like}'", text)
+        assert not accepts(f"params.x ~ '{glob}'", text)
+    end = "x" if like.endswith("x") else "b"
+    assert accepts(f"params.x LIKE '{like}'", f"{actual}run{end}")
+    assert accepts(f"params.x ~ '{glob}'", f"{actual}run{end}")
+    assert fnmatchcase(f"{actual}run{end}", glob)

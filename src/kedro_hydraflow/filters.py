@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, lru_cache
 from numbers import Real
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -334,11 +334,35 @@ def _like(flags: int) -> Callable[[Any, str], bool]:
             return False
         if not isinstance(actual, str):
             raise TypeError
-        wildcards = {"%": ".*", "_": "."}
-        regex = "".join(wildcards.get(c, re.escape(c)) for c in pattern)
-        return re.fullmatch(regex, actual, flags | re.DOTALL) is not None
+        return _is_like(actual, *_split_like(pattern, flags))
 
     return match
+
+
+def _is_like(text: str, parts: Sequence[re.Pattern[str]], last_length: int) -> bool:
+    """Whether a text has the parts of a pattern in this order, from its beginning to its end.
+
+    The first occurrence of each part is taken. One regular expression for all of them would try
+    all occurrences, which takes exponential time.
+    """
+    if len(parts) == 1:
+        return parts[0].fullmatch(text) is not None
+    end = 0
+    for i, part in enumerate(parts[:-1]):
+        match = part.search(text, end) if i else part.match(text)
+        if match is None:
+            return False
+        end = match.end()
+    start = len(text) - last_length
+    return start >= end and parts[-1].match(text, start) is not None
+
+
+@lru_cache(maxsize=256)
+def _split_like(pattern: str, flags: int) -> tuple[list[re.Pattern[str]], int]:
+    """Return the parts of a pattern between its ``%``, and how many characters the last matches."""
+    texts = pattern.split("%")
+    regexes = ("".join("." if c == "_" else re.escape(c) for c in text) for text in texts)
+    return [re.compile(regex, flags | re.DOTALL) for regex in regexes], len(texts[-1])
 
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {

@@ -159,6 +159,20 @@ def test_glob_finds_what_pathlib_finds(artifacts: Path, remote: Path, pattern: s
         assert set(found) == expected
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("pattern", ["**/" * 12 + "*.txt", "**/*/" * 6 + "*.txt", "**/a/" * 6 + "**"])
+def test_patterns_with_many_wildcards_search_each_folder_once(
+    artifacts: Path, remote: Path, pattern: str
+) -> None:
+    for i in range(8):
+        folder = remote / "/".join(["a"] * (i + 1))
+        folder.mkdir()
+        (folder / "x.txt").write_text("x")
+    found = [str(p.relative_to(artifacts)) for p in artifacts.glob(pattern)]
+    assert "a/a/a/a/a/a/a/a/x.txt" in found or "a/a/a/a/a/a" in found
+    assert len(found) == len(set(found))
+
+
 def test_glob_rejects_the_patterns_that_pathlib_rejects(artifacts: Path) -> None:
     with pytest.raises(ValueError, match="Unacceptable pattern"):
         list(artifacts.glob(""))

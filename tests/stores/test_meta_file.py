@@ -277,3 +277,15 @@ def test_bad_content_is_refused(content: bytes, reason: str) -> None:
     for parse in (parse_entries, parse_run_meta):
         with pytest.raises(MetadataError, match=reason):
             parse(content)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "line", ["user_id:" + " " * 500_000 + "x", "user_id: " + "a." * 250_000 + "!", "a" * 500_000]
+)
+def test_long_lines_are_read_in_linear_time(line: str) -> None:
+    content = f"run_id: abc\nrun_name: null\n{line}\n".encode()
+    try:
+        assert parse_run_meta(content) == {}
+    except MetadataError as exc:
+        assert len(str(exc)) < 1_000

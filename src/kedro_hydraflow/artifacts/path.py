@@ -242,10 +242,9 @@ class ArtifactPath(LocalPath):
             raise NotImplementedError("Non-relative patterns are unsupported")
         only_folders = str(pattern).endswith(("/", os.sep))
         ignores_case = os.name == "nt" if case_sensitive is None else not case_sensitive
-        seen = set()
-        for path in _select(self._artifacts, self, parts, re.IGNORECASE if ignores_case else 0):
-            if path not in seen and (not only_folders or path.is_dir()):
-                seen.add(path)  # a pattern with two ** finds paths twice
+        flags = re.IGNORECASE if ignores_case else 0
+        for path in _select(self._artifacts, self, parts, flags, set()):
+            if not only_folders or path.is_dir():
                 yield path
 
     def rglob(
@@ -293,8 +292,26 @@ def _make_path(artifacts: RunArtifacts, relative: str) -> Path:
     return ArtifactPath(artifacts.root, relative, artifacts=artifacts)
 
 
-def _select(artifacts: RunArtifacts, path: P, patterns: tuple[str, ...], flags: int) -> Iterator[P]:
-    """Yield the paths in a folder that match the parts of a pattern, some possibly twice."""
+def _select(
+    artifacts: RunArtifacts,
+    path: P,
+    patterns: tuple[str, ...],
+    flags: int,
+    seen: set[tuple[P, int]],
+) -> Iterator[P]:
+    """Yield the paths in a folder that match the parts of a pattern, each once.
+
+    Args:
+        artifacts: The artifacts of the run.
+        path: The folder.
+        patterns: The parts of the pattern.
+        flags: Those of the regular expressions.
+        seen: The folders searched so far, each with the number of parts. A pattern with several
+            ``**`` leads to a folder in many ways.
+    """
+    if (path, len(patterns)) in seen:
+        return
+    seen.add((path, len(patterns)))
     if not patterns:
         yield path
         return
@@ -303,14 +320,16 @@ def _select(artifacts: RunArtifacts, path: P, patterns: tuple[str, ...], flags: 
     if first == "**":
         for folder, listing in artifacts.listings.get_tree(relative).items():
             below = path / posixpath.relpath(f"/{folder}", f"/{relative}")
-            yield from _select(artifacts, below, rest, flags)
+            yield from _select(artifacts, below, rest, flags, seen)
             if not rest and sys.version_info >= (3, 13):
-                yield from (below / name for name, entry in listing.items() if not entry.is_dir)
+                for name, entry in listing.items():
+                    if not entry.is_dir:
+                        yield from _select(artifacts, below / name, (), flags, seen)
     elif not flags and not re.search(r"[*?[]", first):
         if (path / first).exists():  # some servers do not list all files
-            yield from _select(artifacts, path / first, rest, flags)
+            yield from _select(artifacts, path / first, rest, flags, seen)
     else:
         is_match = re.compile(fnmatch.translate(first), flags).match
         for name, entry in artifacts.listings.get_if_present(relative).items():
             if is_match(name) and (entry.is_dir or not rest):
-                yield from _select(artifacts, path / name, rest, flags)
+                yield from _select(artifacts, path / name, rest, flags, seen)

@@ -66,7 +66,7 @@ _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "ad
 _WHOLE_ARCHIVE = re.compile(r"^(zip|tar|libarchive)(://\*)?::")
 """Spellings of an archive's root that other functions of fsspec accept."""
 
-_EMPTY_NAMES = re.compile(r"(?<!:)/{2,}(?=[^/])")
+_EMPTY_NAMES = re.compile(r"(?<!:)/{2,}")
 
 _LOCAL = LocalStorage()
 
@@ -78,9 +78,10 @@ def _skip_empty_names(location: Any) -> Any:
     URL with and without the empty name, depending on the request.
     """
     url = str(location)
-    if url.partition(":")[0] not in _OBJECT_STORES or "::" in url or not _EMPTY_NAMES.search(url):
+    path = url.rstrip("/")
+    if url.partition(":")[0] not in _OBJECT_STORES or "::" in url or not _EMPTY_NAMES.search(path):
         return location
-    skipped = _EMPTY_NAMES.sub("/", url)
+    skipped = _EMPTY_NAMES.sub("/", path) + url[len(path) :]
     logger.warning(
         "%s is read as %s: names in the keys of an object store may not be empty",
         redact_url(url),

@@ -46,7 +46,7 @@ _USUAL_META = re.compile(
 _USUAL_ARTIFACT_URI = re.compile(rb"artifact_uri: ([\w/.][\w/.:%@+-]*[\w/])\n(?=\w)", re.ASCII)
 """Matches the first line of what MLflow writes for nearly every run."""
 
-_NULL_ENTRY = re.compile(rb"^(\w+):[ \t]*(?:null|Null|NULL|~)?[ \t]*\r?$", re.MULTILINE)
+_NULL_ENTRY = re.compile(rb"^(\w+):[ \t]*(?:(?:null|Null|NULL|~)[ \t]*)?\r?$", re.MULTILINE)
 """Matches entries without a value. A text that looks like null is quoted."""
 
 _ONLY_OF_RUNS = frozenset({"run_id", "run_uuid", "status"})
