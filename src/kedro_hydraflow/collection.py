@@ -565,7 +565,7 @@ class Collection(Sequence[T], Generic[T]):
         values = self._look_up(self._items, key, absent)
         present = [value for value in values if value is not absent]
         if values and not present:
-            self._get_values(self._items[:1], key)  # its error says more
+            self._look_up(self._items, key)  # its error says more
             raise MissingKeyError(f"none of the {len(values)} items has the key {key!r}")
         if len(present) == len(values):
             return values

@@ -17,8 +17,9 @@ from typing_extensions import NamedTuple
 
 from kedro_hydraflow.config import parse_scalar, parse_texts
 from kedro_hydraflow.errors import ConfigError, Failure, FilterError, KedroHydraflowError
-from kedro_hydraflow.lookup import describe_nearest_keys, iter_outcomes
+from kedro_hydraflow.lookup import iter_outcomes
 from kedro_hydraflow.missing import MISSING
+from kedro_hydraflow.nearest_keys import describe_nearest_keys
 from kedro_hydraflow.run_info import FACTS, RECORDED_FACTS, STATUSES, get_place, get_store
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _FILTER = re.compile(
 )
 _CONJUNCTION = re.compile(r"\s(?:and|or|&&|\|\|)\s", re.IGNORECASE)
 _QUOTES = re.compile(r"[\"'`]")
+_TO_BE_QUOTED = re.compile(r"[\s=!<>~]")
 _ATTRIBUTE = re.compile(r"(?:attributes?|attr|run)\.(.+)")
 _MEMBERSHIP = ("==", "!=", "in", "not in")
 _PATTERN_OPERATORS = ("~", "like", "ilike")
@@ -282,8 +284,13 @@ def _check_has_key(condition: Filter, runs: Sequence[RunBase]) -> None:
         return
     raise FilterError(
         f"filter {condition.text!r}: none of the {len(runs)} runs has the key "
-        f"{condition.key!r}; {describe_nearest_keys(runs[0], condition.key)}"
+        f"{condition.key!r}; {describe_nearest_keys(runs, condition.key, _quote_key)}"
     )
+
+
+def _quote_key(key: str) -> str:
+    """Return a key as it has to be written in a filter."""
+    return f"`{key}`" if _TO_BE_QUOTED.search(key) else key
 
 
 def _parse_logged(text: str) -> Any:

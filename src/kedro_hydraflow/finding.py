@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from kedro_hydraflow.errors import (
@@ -20,6 +19,7 @@ from kedro_hydraflow.errors import (
     check_on_error,
 )
 from kedro_hydraflow.index import NO_INDEX, Index
+from kedro_hydraflow.nearest import find_nearest
 from kedro_hydraflow.run_files import make_artifacts_dir
 from kedro_hydraflow.run_info import (
     RunInfo,
@@ -284,7 +284,7 @@ def _may_mean(names: ExperimentFilter, default: str) -> bool:
 
 def _describe_missing(name: str, store: Store, found: Experiments) -> str:
     names = {e.experiment_name or "" for e in (*found.matching, *found.defaults)}
-    near = get_close_matches(name, sorted(names.union(found.other_names)))
+    near = find_nearest(name, names.union(found.other_names))
     listed = f"the nearest are {', '.join(map(repr, near))}" if near else _list_names(found)
     failed = [f"; {len(found.failures)} could not be read: {f}" for f in found.failures[:1]]
     return f"there is no experiment {name!r} in {store.where}; {listed}{''.join(failed)}"

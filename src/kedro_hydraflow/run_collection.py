@@ -13,8 +13,9 @@ from kedro_hydraflow.collection import Collection, Default
 from kedro_hydraflow.columns import sort_order
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.frames import make_complete_frame, make_history_frame
-from kedro_hydraflow.lookup import are_objects, describe_nearest_keys, get_data, get_values
+from kedro_hydraflow.lookup import are_objects, get_data, get_values, to_dotted
 from kedro_hydraflow.missing import MISSING, to_missing
+from kedro_hydraflow.nearest_keys import describe_nearest_keys
 from kedro_hydraflow.parallel import parallel_map
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_base import get_configuration
@@ -190,7 +191,9 @@ class RunCollection(Collection[R]):
     def _no_value_error(self, by: str | Callable[[R], Any], values: list[Any]) -> OptionError:
         n_nan = sum(value is not None for value in values)
         found = f" ({n_nan} have NaN)" if n_nan else ""
-        near = "" if callable(by) or n_nan else f"; {describe_nearest_keys(self._items[0], by)}"
+        near = ""
+        if not callable(by) and not n_nan:
+            near = f"; {describe_nearest_keys(self._items, to_dotted(by))}"
         return OptionError(
             f"none of the {len(self)} runs has a value for {_show_by(by)}{found}{near}"
         )
