@@ -141,6 +141,8 @@ class Collection(Sequence[T], Generic[T]):
             AttributeError: If an item lacks a key.
             OptionError: If the larger end of a range comes first, a tuple is not a pair, a value
                 cannot be compared with a range, or a mask has the wrong length.
+            FilterError: If runs are filtered by a status that there is not, or by a fact that
+                their store does not record. The case of a status does not matter.
 
         Examples:
             >>> runs.filter(model__type="mlp", seed=[1, 2])
@@ -200,7 +202,7 @@ class Collection(Sequence[T], Generic[T]):
             found = self._get_values(chosen, key)
             return [i for i, value in zip(candidates, found, strict=True) if wanted(value)]
         matching = []
-        wanted = _as_list(wanted)  # once, not for each value
+        wanted = as_list(wanted)  # once, not for each value
         is_list = isinstance(wanted, list) and SCALARS.issuperset(map(type, wanted))
         scalars = frozenset(wanted) if is_list else None  # has the same scalars as the list
         values = self._look_up(chosen, key)
@@ -757,7 +759,7 @@ def matches(value: Any, criterion: Any) -> bool:
     """Whether a value meets a condition, as `Collection.filter` explains it."""
     if callable(criterion):
         return bool(criterion(value))
-    criterion = _as_list(criterion)
+    criterion = as_list(criterion)
     if not _is_iterable(value):
         if isinstance(criterion, (list, set, range)):
             return value in criterion
@@ -797,7 +799,7 @@ def _is_truth_value(value: Any) -> bool:
     return name in ("bool", "bool_", "NoneType") or (isinstance(value, int) and value in (0, 1))
 
 
-def _as_list(criterion: Any) -> Any:
+def as_list(criterion: Any) -> Any:
     """Return a criterion, as a list if it is a ListConfig, an array or an iterator."""
     if isinstance(criterion, (list, tuple, set, range, Mapping, DictConfig)):
         return criterion
