@@ -129,6 +129,15 @@ def prefix_error(prefix: str, error: E) -> E:
     return prefixed
 
 
+def is_denied(error: BaseException | None) -> bool:
+    """Whether a storage denied access or could not be reached, by an error or its causes."""
+    while error is not None:
+        if isinstance(error, StorageError) and not isinstance(error, NotFoundError):
+            return True
+        error = error.__cause__
+    return False
+
+
 def describe(error: BaseException) -> str:
     """Return an error's type and text, or only the text of an error of this package."""
     text = str(error).strip()

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from typing_extensions import NamedTuple
 
 from kedro_hydraflow.config import parse_scalar, parse_texts
-from kedro_hydraflow.errors import ConfigError, Failure, FilterError, KedroHydraflowError
+from kedro_hydraflow.errors import (
+    ConfigError,
+    Failure,
+    FilterError,
+    KedroHydraflowError,
+    is_denied,
+    prefix_error,
+)
 from kedro_hydraflow.fact_checks import (
     FACT_VALUES,
     check_possible,
@@ -240,6 +247,8 @@ def apply_filters(runs: Runs, filters: Iterable[Filter]) -> Filtered[Runs]:
     Raises:
         FilterError: If values cannot be compared, if no run at all has the key, or if a fact is
             compared that the store does not record, or with a value that it never has.
+        StorageError: If the storage denies access to a value, or cannot be reached. That says
+            nothing of the run, so it is not among the failures, which may be skipped.
     """
     everyone = list(runs)
     failures: list[Failure] = []
@@ -251,6 +260,8 @@ def apply_filters(runs: Runs, filters: Iterable[Filter]) -> Filtered[Runs]:
         for i, actual in enumerate(condition.look_up(candidates)):
             run = candidates[i]
             if isinstance(actual, KedroHydraflowError):
+                if is_denied(actual):
+                    raise prefix_error(f"filter {condition.text!r}", actual)
                 error = FilterError(f"filter {condition.text!r}: {actual}")
                 error.__cause__ = actual
                 failures.append(Failure(get_place(run.info).url, error))
