@@ -329,6 +329,27 @@ def test_each_filter_says_how_many_runs_it_left(
     assert record.name.startswith("kedro.")  # whose INFO Kedro shows by default
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (None, "{root}: 0 runs of 2 experiments, without 3 that were deleted"),
+        ("a", "{root}: 0 runs of 1 experiments, without 3 that were deleted"),
+        ("b", "{root}: 0 runs of 1 experiments"),
+        ("c*", "{root}: no experiment matches experiment_names='c*'; found 'a', 'b'"),
+    ],
+)
+def test_an_empty_search_is_one_warning(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture, names: Any, message: str
+) -> None:
+    experiment = tracking_dir.add_experiment("a")
+    tracking_dir.add_experiment("b", "2")
+    for number in range(3):
+        tracking_dir.add_run(experiment, f"r{number}", lifecycle_stage="deleted")
+    options = {} if names is None else {"experiment_names": names}
+    assert len(from_catalog(path=str(tracking_dir.root), **options).load()) == 0
+    assert caplog.messages == [message.format(root=tracking_dir.root)]
+
+
 def test_fewer_runs_than_expected_are_an_error(sweep: Path) -> None:
     options = {"path": str(sweep), "filters": ["status == FINISHED", "metrics.accuracy > 1"]}
     expected = f"min_runs=1 or more, found {STEPS.format(path=sweep, limit=1, count=0)}"

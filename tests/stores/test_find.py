@@ -452,7 +452,9 @@ def test_the_experiment_0_makes_a_file_store_the_default(
     tracking_dir.add_experiment("Default", "0")
     database = Database(project / "mlflow.db")
     assert find_run_ids() == []
-    assert caplog.messages == []  # the database has no runs
+    assert caplog.messages == [  # nothing of the database, which has no runs
+        f"no runs in {tracking_dir.root}: there are no experiments besides 'Default'"
+    ]
     database.add_run(database.add_experiment("train"), "a")
     assert find_run_ids() == []
     assert "to read the runs of the database beside it" in caplog.text
