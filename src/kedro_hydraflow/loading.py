@@ -41,6 +41,7 @@ from kedro_hydraflow.run_info import (
     is_absent_locally,
     keep_artifacts,
     make_info,
+    note_run,
     set_on_error,
     warn_of_absent,
     warn_of_no_config,
@@ -375,6 +376,7 @@ def read_runs(
             where = get_place(info).url if is_stray else get_config_url(info)
             failures.append(Failure(where, config))
         else:
+            note_run(info)
             set_on_error(info, options.on_error)
             runs.append(make_run(run_class, info, options.impl_factory, config_class, config, lock))
     warn_of_absent(absent)

@@ -16,7 +16,14 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.nearest_keys import describe_nearest_keys
 from kedro_hydraflow.run_base import RunBase, get_configuration
-from kedro_hydraflow.run_info import FACTS, LOGGED_KINDS, read_fact, read_hydra_files, read_logged
+from kedro_hydraflow.run_info import (
+    FACTS,
+    LOGGED_KINDS,
+    check_is_run,
+    read_fact,
+    read_hydra_files,
+    read_logged,
+)
 from kedro_hydraflow.selecting import Selector, select, to_data
 
 if TYPE_CHECKING:
@@ -116,6 +123,7 @@ def get_logged(info: RunInfo, kind: str) -> dict[str, Any]:
 
     Raises:
         MetadataError: If their record is malformed.
+        NotARunError: If the directory is not that of a run.
         StorageError: If it cannot be read.
     """
     (values,) = read_logged([info], kind)
@@ -129,11 +137,14 @@ def get_hydra(info: RunInfo, kind: str) -> Any:
 
     Raises:
         ConfigError: If it is malformed.
+        NotARunError: If the directory is not that of a run.
         StorageError: If it cannot be read.
     """
     (content,) = read_hydra_files([info], kind)
     if isinstance(content, Exception):
         raise content
+    if content is None:
+        check_is_run(info)
     return content
 
 

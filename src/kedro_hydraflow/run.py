@@ -199,6 +199,12 @@ class Run(RunFiles, Generic[C, I]):
     def metrics(self) -> dict[str, float]:
         """The latest value of each metric: the one of the largest step, then timestamp.
 
+        Raises:
+            MetadataError: If a metric is malformed.
+            NotARunError: If the directory exists, but is not that of a run. The same goes for
+                `params`, `tags` and the facts in `info`.
+            StorageError: If the metrics cannot be read.
+
         Examples:
             >>> run.metrics["accuracy"]
             0.9355555555555556

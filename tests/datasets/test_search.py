@@ -347,7 +347,8 @@ def test_an_empty_search_is_one_warning(
         tracking_dir.add_run(experiment, f"r{number}", lifecycle_stage="deleted")
     options = {} if names is None else {"experiment_names": names}
     assert len(from_catalog(path=str(tracking_dir.root), **options).load()) == 0
-    assert caplog.messages == [message.format(root=tracking_dir.root)]
+    warnings = [r.message for r in caplog.records if r.levelno == logging.WARNING]
+    assert warnings == [message.format(root=tracking_dir.root)]
 
 
 def test_fewer_runs_than_expected_are_an_error(sweep: Path) -> None:
