@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import __version__ as omegaconf_version
 from omegaconf.errors import ConfigTypeError, InterpolationResolutionError
 
 from kedro_hydraflow import Run, RunCollection, RunInfo, iter_run_dirs
@@ -176,6 +177,54 @@ def test_unknown_resolver_concerns_its_key_alone(tmp_path: Path) -> None:
         run.get("home")
     with pytest.raises(ConfigError, match="key 'paths': Unsupported interpolation type gone"):
         get_plain(run, "paths")
+
+
+REGISTER = "register_new_resolver" if omegaconf_version.startswith("2.3") else "register_resolver"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "of_hydra"),
+    [
+        ("${now:%Y-%m-%d}", "now", ", which Hydra registers only when it runs an application"),
+        (
+            "a/${hydra:job.name}",
+            "hydra",
+            ", which Hydra registers only when it runs an application",
+        ),
+        ("${seed.${mine:1}}", "mine", ""),
+        ("${other}", "mine.own", ""),
+    ],
+)
+def test_an_unknown_resolver_is_named_with_what_to_do(
+    tmp_path: Path, text: str, name: str, of_hydra: str
+) -> None:
+    run = make_run(
+        tmp_path, f"x: {text}\nother: ${{mine.own:}}\nnested: {{x: ['{text}']}}\nseed: 1\n"
+    )
+    expected = (
+        f"; there is no resolver '{name}'{of_hydra}: to read the value, register one before with "
+        f'OmegaConf.{REGISTER}("{name}", ...)'
+    )
+    runs = RunCollection([run])
+    for key, read in (("x", run.get), ("x", runs.to_data), ("nested", runs.to_data)):
+        with pytest.raises(ConfigError) as caught:
+            read(key)
+        message = str(caught.value)
+        assert message.startswith(
+            f"run run: cannot resolve the key '{key}': Unsupported interpolat"
+        )
+        assert message.endswith(expected)
+
+
+def test_a_resolver_may_be_registered_after_the_load(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "x: ${registered_later:3}\n")
+    with pytest.raises(ConfigError, match="there is no resolver 'registered_later'"):
+        run.get("x")
+    getattr(OmegaConf, REGISTER)("registered_later", lambda value: value + 1)
+    try:
+        assert run.get("x") == 4
+    finally:
+        OmegaConf.clear_resolver("registered_later")
 
 
 def test_a_run_without_config_is_empty(tmp_path: Path) -> None:
