@@ -165,7 +165,7 @@ SHOWN: dict[str, Any] = {
     "progress": True,
     "on_error": "warn",
     "include_deleted": True,
-    "index": "index",
+    "index": "./index",
     "layout": "mlflow",
 }
 """For each option of a search a value that is not its default."""

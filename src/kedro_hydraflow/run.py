@@ -408,9 +408,10 @@ class Run(RunFiles, Generic[C, I]):
             config_class: As for `Run`.
             index: For many runs: the cache with which the next load reads only new and
                 changed runs. None, the default, uses the user's cache directory, and only for
-                local runs. A path uses that directory, True the default one; both also cover
-                finished runs on remote storage, which are assumed not to change. False turns it
-                off. Not used with ``config_class``. See ``docs/scaling.md``.
+                local runs. A path uses that directory (text without a separator needs ``./`` in
+                front), True the default one; both also cover finished runs on remote storage,
+                which are assumed not to change. False turns it off. Not used with
+                ``config_class``. See ``docs/scaling.md``.
             storage_options: As for `Run`.
 
         Returns:

@@ -39,7 +39,7 @@ def test_filters_by_facts_read_nothing_of_known_runs(
 
 
 def test_the_option_is_described() -> None:
-    assert "index='folder'" in repr(HydraflowRunCollectionDataset(path="mlruns", index="folder"))
+    assert "index='a/b'" in repr(HydraflowRunCollectionDataset(path="mlruns", index="a/b"))
 
 
 def is_eval(name: str) -> bool:
