@@ -25,6 +25,8 @@ from typing_extensions import Self
 
 from kedro_hydraflow.columns import (
     SCALARS,
+    check_columns,
+    check_keys,
     copy_data,
     make_array,
     make_series,
@@ -34,7 +36,7 @@ from kedro_hydraflow.columns import (
 from kedro_hydraflow.errors import MissingKeyError, OptionError
 from kedro_hydraflow.group_by import GroupBy
 from kedro_hydraflow.missing import MISSING, to_dataclasses, to_missing
-from kedro_hydraflow.parallel import parallel_map
+from kedro_hydraflow.parallel import check_jobs, parallel_map
 
 if TYPE_CHECKING:
     import polars as pl
@@ -425,6 +427,7 @@ class Collection(Sequence[T], Generic[T]):
             >>> runs.sort("metrics.accuracy", reverse=True)[:3].to_list("training.learning_rate")
             [0.01, 0.01, 0.03]
         """
+        check_keys(keys)
         if not keys:
             return self
         order = list(range(len(self)))
@@ -547,6 +550,8 @@ class Collection(Sequence[T], Generic[T]):
         """
         import polars as pl
 
+        check_jobs(n_jobs, backend, progress)
+        check_columns(keys)
         known = dict(defaults or {})
         columns = {}
         for key in keys:
@@ -589,6 +594,7 @@ class Collection(Sequence[T], Generic[T]):
             mlp 19
             linear 12
         """
+        check_keys(by)
         columns = [list(map(to_hashable, self._look_up(self._items, key))) for key in by]
         keys: Iterable[Hashable]
         if len(by) == 1:

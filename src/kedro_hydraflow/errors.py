@@ -119,6 +119,13 @@ def check_on_error(on_error: object) -> None:
         raise OptionError(f"on_error: expected 'raise' or 'warn', found {on_error!r}")
 
 
+def check_flag(option: str, value: object) -> bool:
+    """Return the value of a flag. Raise OptionError unless it is a boolean."""
+    if not isinstance(value, bool):
+        raise OptionError(f"{option}: expected true or false, found {value!r}")
+    return value
+
+
 E = TypeVar("E", bound=KedroHydraflowError)
 
 

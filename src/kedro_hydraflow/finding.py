@@ -16,6 +16,7 @@ from kedro_hydraflow.errors import (
     OptionError,
     RunLoadError,
     TrackingDirectoryError,
+    check_flag,
     check_on_error,
 )
 from kedro_hydraflow.index import NO_INDEX, Index
@@ -677,13 +678,6 @@ def _report_experiments(found: Experiments, search: Search) -> Experiments:
     total = len(found.matching) + len(found.failures)
     report(found.failures, total, search.on_error, what="experiments")
     return found
-
-
-def check_flag(option: str, value: object) -> bool:
-    """Return the value of a flag. Raise OptionError unless it is a boolean."""
-    if not isinstance(value, bool):
-        raise OptionError(f"{option}: expected true or false, found {value!r}")
-    return value
 
 
 def report(

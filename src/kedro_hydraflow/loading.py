@@ -14,12 +14,12 @@ from kedro_hydraflow.errors import (
     NotARunError,
     OptionError,
     RunNotFoundError,
+    check_flag,
     check_on_error,
 )
 from kedro_hydraflow.finding import (
     RunDirs,
     Search,
-    check_flag,
     explain_emptiness,
     find_experiments,
     make_search,
@@ -28,7 +28,7 @@ from kedro_hydraflow.finding import (
     report,
 )
 from kedro_hydraflow.index import NO_INDEX, Index, check_index, open_index
-from kedro_hydraflow.parallel import progress_bar
+from kedro_hydraflow.parallel import check_jobs, progress_bar
 from kedro_hydraflow.reading import BulkReader
 from kedro_hydraflow.run import C, I, Run, make_run
 from kedro_hydraflow.run_collection import RunCollection
@@ -128,12 +128,7 @@ class LoadOptions:
         if self.impl_factory is not None and not callable(self.impl_factory):
             raise OptionError(f"impl_factory: expected a callable, found {self.impl_factory!r}")
         check_config_class(self.config_class)
-        if not isinstance(self.n_jobs, int) or isinstance(self.n_jobs, bool):
-            raise OptionError(
-                f"n_jobs: expected an integer, found {self.n_jobs!r}; use 0 or 1 for this "
-                "process, N for N jobs, -1 for one job per core"
-            )
-        check_flag("progress", self.progress)
+        check_jobs(self.n_jobs, None, self.progress)
         check_on_error(self.on_error)
         check_index(self.index)
 

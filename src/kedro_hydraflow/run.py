@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, cast, overload
 from omegaconf import DictConfig, OmegaConf
 from typing_extensions import Self, TypeVar
 
-from kedro_hydraflow.columns import is_numpy
+from kedro_hydraflow.columns import check_columns, check_keys, is_numpy
 from kedro_hydraflow.config import SharedLock, check_config_class, flatten_config
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.frames import make_history_frame, make_literal
@@ -279,6 +279,7 @@ class Run(RunFiles, Generic[C, I]):
             >>> run.metric_history("train/loss").select("step", "value").rows()[-1]
             (3, 0.36566445180629725)
         """
+        check_keys([name])
         return make_history_frame([self], [name]).drop("run_id", "metric")
 
     # For one run and for many, three signatures each. To pyright, `Run` in `Run.load` is
@@ -586,6 +587,7 @@ class Run(RunFiles, Generic[C, I]):
             >>> frame.columns
             ['step', 'timestamp', 'value', 'model.type']
         """
+        check_columns(keys)
         columns = [self.lit(k) if isinstance(k, str) else self.lit(k[0], k[1]) for k in keys]
         return function(self).with_columns(columns)
 

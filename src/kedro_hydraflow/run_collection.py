@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow.collection import Collection, Default, as_list
-from kedro_hydraflow.columns import sort_order
-from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.columns import check_columns, check_keys, sort_order
+from kedro_hydraflow.errors import OptionError, check_flag
 from kedro_hydraflow.fact_checks import (
     check_possible,
     check_recorded,
@@ -23,7 +23,7 @@ from kedro_hydraflow.frames import make_complete_frame, make_history_frame
 from kedro_hydraflow.lookup import are_objects, get_data, get_values, to_dotted
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.nearest_keys import describe_nearest_keys
-from kedro_hydraflow.parallel import parallel_map
+from kedro_hydraflow.parallel import check_jobs, parallel_map
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.run_info import RECORDED_FACTS, get_place, read_fact
@@ -286,6 +286,7 @@ class RunCollection(Collection[R]):
             ['run_id', 'job_name', 'model.type', 'model.hidden_size']
         """
         if not keys and not kwargs:
+            check_jobs(n_jobs, backend, progress)
             given = {k: v for k, v in (defaults or {}).items() if to_missing(v) is not MISSING}
             return make_complete_frame(self._items, given)
         return super().to_frame(
@@ -320,6 +321,8 @@ class RunCollection(Collection[R]):
             >>> max(models.preload(n_jobs=4).to_list("size"))
             9347
         """
+        check_flag("cfg", cfg)
+        check_flag("impl", impl)
 
         def build(run: R) -> None:
             if cfg:
@@ -382,6 +385,7 @@ class RunCollection(Collection[R]):
         """
         import polars as pl
 
+        check_columns(keys)
         if not self._items:
             return pl.DataFrame()
         return pl.concat(
@@ -409,6 +413,7 @@ class RunCollection(Collection[R]):
             >>> frame.pivot("metric", index=["run_id", "step"], values="value").columns
             ['run_id', 'step', 'train/loss', 'val/accuracy']
         """
+        check_keys(names)
         return make_history_frame(self._items, names)
 
     def iterdir(self, relative_dir: str = "") -> Iterator[Path]:

@@ -21,9 +21,10 @@ from kedro_hydraflow.errors import (
     NotFoundError,
     OptionError,
     UnreachableError,
+    check_flag,
     describe,
 )
-from kedro_hydraflow.finding import check_flag, report
+from kedro_hydraflow.finding import report
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.parallel import parallel_map
 from kedro_hydraflow.run_files import describe_others
