@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import shutil
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +302,39 @@ def test_directories_are_found_when_the_first_is_taken(tracking_dir: TrackingDir
     assert next(run_dirs).name == "r000"
     assert Run.load(run_dirs).to_list("run_id") == ["r001", "r002"]
     assert list(run_dirs) == []
+
+
+def test_each_run_comes_once_to_threads_that_share_an_iterator(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches: list[Search] = []
+    start = threading.Barrier(4, timeout=60)
+
+    def find(search: Search, index: Any) -> Any:
+        searches.append(search)
+        time.sleep(0.05)  # so that the others come, too
+        return find_runs(search, index)
+
+    monkeypatch.setattr("kedro_hydraflow.finding.find_runs", find)
+    run_dirs = iter_run_dirs(sweep)
+
+    def take(_: int) -> list[Any]:
+        start.wait()
+        return list(run_dirs)
+
+    with ThreadPoolExecutor(4) as threads:
+        taken = [run_dir for some in threads.map(take, range(4)) for run_dir in some]
+    assert sorted(taken) == sorted(iter_run_dirs(sweep))
+    assert len(taken) == len(set(taken)) == 31
+    assert len(searches) == 2
+
+
+def test_an_iterator_is_copied_and_pickled(sweep: Path) -> None:
+    run_dirs = iter_run_dirs(sweep, "eval_*")
+    first = next(run_dirs)
+    for copied in (copy.deepcopy(run_dirs), pickle.loads(pickle.dumps(run_dirs))):
+        assert len(list(copied)) == 1
+    assert first != next(run_dirs)
 
 
 def test_an_error_shows_a_hundred_failures_and_has_all(tracking_dir: TrackingDir) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, overload
 
+from kedro_hydraflow.config import SharedLock
 from kedro_hydraflow.errors import (
     Failure,
     KedroHydraflowError,
@@ -441,30 +442,36 @@ def iter_run_dirs(
 
 
 class RunDirs(Iterator["AnyPath"]):
-    """An iterator of run directories. `Run.load` uses `iter_infos`, to reuse what was read."""
+    """An iterator of run directories. `Run.load` uses `iter_infos`, to reuse what was read.
+
+    Threads may share it: each run comes once.
+    """
 
     def __init__(self, search: Search) -> None:
         self.search = search
         self._infos: Iterator[RunInfo] | None = None
+        self._lock = SharedLock()  # unlike those of threading, it can be copied
 
     def iter_infos(self, index: Index = NO_INDEX) -> Iterator[RunInfo]:
         """Return an iterator of the remaining runs. Once it has begun, the index is ignored."""
-        if self._infos is None:
-            found = find_runs(self.search, index)
-            report(
-                found.failures,
-                found.total,
-                self.search.on_error,
-                what="runs and experiments",
-                caller="iter_run_dirs",
-            )
-            if found.emptiness is not None and not found.failures:
-                logger.warning(found.emptiness)
-            self._infos = iter(found.runs)
-        return self._infos
+        with self._lock:
+            if self._infos is None:
+                found = find_runs(self.search, index)
+                report(
+                    found.failures,
+                    found.total,
+                    self.search.on_error,
+                    what="runs and experiments",
+                    caller="iter_run_dirs",
+                )
+                if found.emptiness is not None and not found.failures:
+                    logger.warning(found.emptiness)
+                self._infos = iter(found.runs)
+            return self._infos
 
     def __next__(self) -> AnyPath:
-        return next(self.iter_infos()).run_dir
+        with self._lock:
+            return next(self.iter_infos()).run_dir
 
 
 def iter_experiment_dirs(
