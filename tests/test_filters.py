@@ -204,7 +204,7 @@ def test_a_key_that_no_run_has_is_an_error(sweep: Path) -> None:
     assert "filter 'model.typ == mlp': none of the 31 runs has the key 'model.typ'" in str(
         caught.value
     )
-    assert "'model.typ'; similar keys: 'model.type', 'model'" in str(caught.value)
+    assert "'model.typ'; similar keys: 'model.type', " in str(caught.value)
 
 
 def test_incomparable_values_are_an_error_for_all_runs(sweep: Path) -> None:
@@ -296,6 +296,18 @@ def test_a_status_that_there_is_not_is_an_error(sweep: Path, text: str) -> None:
         apply_filters(load(sweep), [parse_filter(text)])
 
 
+def test_the_stages_of_a_run(sweep: Path) -> None:
+    runs = load(sweep)
+    assert len(apply_filters(runs, [parse_filter("lifecycle_stage == Active")]).runs) == 31
+    assert (
+        len(apply_filters(runs, [parse_filter("attributes.lifecycle_stage = DELETED")]).runs) == 0
+    )
+    with pytest.raises(
+        FilterError, match=r"the lifecycle_stage 'alive'; expected one of active, d"
+    ):
+        apply_filters(runs, [parse_filter("lifecycle_stage != alive")])
+
+
 def test_a_key_status_of_configurations_may_have_any_value(tracking_dir: TrackingDir) -> None:
     tracking_dir.add_runs(2, lambda i: f"status: {['draft', 'done'][i]}\n")
     runs = load(tracking_dir.root)
@@ -308,7 +320,7 @@ def test_a_null_in_a_configuration_takes_no_look_at_the_store(
 ) -> None:
     tracking_dir.add_runs(3, lambda i: "note: null\n")
     runs = load(tracking_dir.root)
-    monkeypatch.delattr("kedro_hydraflow.filters.get_store")
+    monkeypatch.delattr("kedro_hydraflow.fact_checks.get_store")
     assert len(apply_filters(runs, [parse_filter("note == null")]).runs) == 3
 
 

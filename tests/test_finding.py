@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import shutil
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -134,11 +139,139 @@ def test_tracking_directory_by_url(sweep: Path, serve: Callable[[Path], WebServe
 # What is found, and what cannot be read --------------------------------------------------
 
 
-def test_findings_name_the_other_experiments(sweep: Path) -> None:
+def test_findings_name_the_experiments(sweep: Path) -> None:
     found = find_runs(Search(Source(sweep), "train_*"))
-    assert (found.experiments, found.other_experiments) == (SWEEP_NAMES[1:], SWEEP_NAMES[:1])
+    assert found.experiments == SWEEP_NAMES[1:]
     assert len(found.runs) == 29
     assert found.failures == []
+
+
+# Nothing is found ------------------------------------------------------------------------
+
+SEARCHES = [
+    lambda *args, **kwargs: list(iter_run_dirs(*args, **kwargs)),
+    lambda *args, **kwargs: list(Run.load(iter_run_dirs(*args, **kwargs))),
+    lambda *args, **kwargs: list(iter_runs(*args, **kwargs)),
+    lambda *args, **kwargs: list(iter_artifacts_dirs(*args, **kwargs)),
+    lambda *args, **kwargs: list(iter_artifact_paths(args[0], "x", *args[1:], **kwargs)),
+]
+
+
+@pytest.fixture(params=SEARCHES, ids=["dirs", "load", "iter_runs", "artifacts", "paths"])
+def find(request: pytest.FixtureRequest) -> Callable[..., list[Any]]:
+    function: Callable[..., list[Any]] = request.param
+    return function
+
+
+def test_a_search_without_experiments_says_so_once(
+    tmp_path: Path, find: Callable[..., list[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert find(tmp_path) == []
+    assert caplog.messages == [f"no runs in {tmp_path}: there are no experiments"]
+    assert [(r.levelname, r.name.partition(".")[0]) for r in caplog.records] == [
+        ("WARNING", "kedro_hydraflow")
+    ]
+
+
+def test_a_search_of_experiments_without_runs_says_so_once(
+    tracking_dir: TrackingDir, find: Callable[..., list[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    for i, name in enumerate(["train_a", "train_b", "other"], 1):
+        tracking_dir.add_experiment(name, str(i))
+    assert find(tracking_dir.root) == []
+    assert find(tracking_dir.root, "train_*") == []
+    assert find(tracking_dir.root, "other") == []
+    where, others = f"no runs in {tracking_dir.root}", "more that experiment_names leaves out"
+    assert caplog.messages == [
+        f"{where}: 3 experiments ('other', 'train_a', 'train_b'), without runs",
+        f"{where}: 2 experiments ('train_a', 'train_b'), without runs; 1 {others}",
+        f"{where}: one experiment ('other'), without runs; 2 {others}",
+    ]
+
+
+def check_deleted(
+    find: Callable[..., list[Any]], where: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Check what a search says about six deleted runs in two experiments."""
+    assert find(where, include_deleted=False) == []
+    assert caplog.messages == [
+        f"no runs in {where}: 6 runs of 2 experiments ('a', 'b'), all deleted; set "
+        "include_deleted=True to include them"
+    ]
+    caplog.clear()
+    assert len(find(where, include_deleted=True)) > 0
+    assert not [message for message in caplog.messages if "no runs" in message]
+
+
+def test_a_search_of_deleted_runs_says_so_once(
+    tracking_dir: TrackingDir,
+    publish: Callable[[Path], str],
+    find: Callable[..., list[Any]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for i, name in enumerate(["a", "b"], 1):
+        experiment = tracking_dir.add_experiment(name, str(i))
+        for number in range(3):
+            tracking_dir.add_run(experiment, f"r{number}", lifecycle_stage="deleted")
+    check_deleted(find, publish(tracking_dir.root), caplog)
+
+
+def test_a_search_of_deleted_runs_in_a_database_says_so_once(
+    database: Database, find: Callable[..., list[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    for i, name in enumerate(["a", "b"], 1):
+        database.add_experiment(name, i)
+        for number in range(3):
+            database.add_run(i, f"r{i}{number}", lifecycle_stage="deleted")
+    check_deleted(find, database.path, caplog)
+
+
+@pytest.mark.parametrize("names", ["zz*", lambda name: False, []])
+def test_a_search_that_matches_no_experiment_says_so_once(
+    sweep: Path, names: Any, find: Callable[..., list[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert find(sweep, names) == []
+    (message,) = caplog.messages
+    assert "no experiment matches experiment_names=" in message
+
+
+def test_a_search_that_leaves_out_default_says_so_once(
+    tracking_dir: TrackingDir, find: Callable[..., list[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("Default", "0"), "a")
+    tracking_dir.add_experiment("train")
+    assert find(tracking_dir.root) == []
+    (message,) = caplog.messages
+    assert "the runs of the experiment 'Default' are left out" in message
+
+
+def test_a_search_whose_runs_cannot_be_read_says_that(
+    tracking_dir: TrackingDir, find: Callable[..., list[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    write(tracking_dir.add_run(experiment, "a") / "meta.yaml", "- 1")
+    assert find(tracking_dir.root, on_error="warn") == []
+    assert any("skipped 1 of 1" in message for message in caplog.messages)
+    assert not any("no runs in" in message for message in caplog.messages)
+
+
+def test_a_search_with_runs_says_nothing(
+    sweep: Path, find: Callable[..., list[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert len(find(sweep, "train_*")) > 0
+    assert caplog.messages == []
+
+
+def test_a_directory_that_is_taken_for_a_name_is_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracking_dir = TrackingDir(tmp_path / "mlruns")
+    tracking_dir.add_experiment("train")
+    monkeypatch.chdir(tmp_path)
+    assert list(iter_run_dirs("train")) == []
+    assert caplog.messages == [
+        f"no runs in {tracking_dir.root}: one experiment ('train'), without runs"
+    ]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 100])
@@ -169,6 +302,39 @@ def test_directories_are_found_when_the_first_is_taken(tracking_dir: TrackingDir
     assert next(run_dirs).name == "r000"
     assert Run.load(run_dirs).to_list("run_id") == ["r001", "r002"]
     assert list(run_dirs) == []
+
+
+def test_each_run_comes_once_to_threads_that_share_an_iterator(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches: list[Search] = []
+    start = threading.Barrier(4, timeout=60)
+
+    def find(search: Search, index: Any) -> Any:
+        searches.append(search)
+        time.sleep(0.05)  # so that the others come, too
+        return find_runs(search, index)
+
+    monkeypatch.setattr("kedro_hydraflow.finding.find_runs", find)
+    run_dirs = iter_run_dirs(sweep)
+
+    def take(_: int) -> list[Any]:
+        start.wait()
+        return list(run_dirs)
+
+    with ThreadPoolExecutor(4) as threads:
+        taken = [run_dir for some in threads.map(take, range(4)) for run_dir in some]
+    assert sorted(taken) == sorted(iter_run_dirs(sweep))
+    assert len(taken) == len(set(taken)) == 31
+    assert len(searches) == 2
+
+
+def test_an_iterator_is_copied_and_pickled(sweep: Path) -> None:
+    run_dirs = iter_run_dirs(sweep, "eval_*")
+    first = next(run_dirs)
+    for copied in (copy.deepcopy(run_dirs), pickle.loads(pickle.dumps(run_dirs))):
+        assert len(list(copied)) == 1
+    assert first != next(run_dirs)
 
 
 def test_an_error_shows_a_hundred_failures_and_has_all(tracking_dir: TrackingDir) -> None:

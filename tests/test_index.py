@@ -543,9 +543,21 @@ def test_the_default_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert Path(get_cache_dir("index")).parts[-2:] == ("kedro-hydraflow", "index")
 
 
-@pytest.mark.parametrize("option", [None, True, False, "folder", Path("folder")])
+@pytest.mark.parametrize(
+    "option", [None, True, False, "./folder", "a/b", "~/x", ".", "..", "/a", Path("a")]
+)
 def test_options_that_are_taken(option: Any) -> None:
     check_index(option)
+
+
+@pytest.mark.parametrize("option", ["ture", "False", "yes", "cache"])
+def test_a_mistyped_boolean_is_no_directory(option: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        check_index(option)
+    assert str(caught.value) == (
+        f"index: expected true, false or a directory, found '{option}'; for a directory of that "
+        f"name, write './{option}'"
+    )
 
 
 @pytest.mark.parametrize("option", [1, "", b"folder", ["folder"]])

@@ -28,7 +28,6 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.filters import apply_filters, parse_filter
 from kedro_hydraflow.lookup import (
     are_objects,
-    describe_nearest_keys,
     get_data,
     get_value,
     get_values,
@@ -172,18 +171,41 @@ def test_objects_are_those_that_no_configuration_has() -> None:
     assert are_objects([], "impl")
 
 
-def test_the_nearest_keys_of_a_key_that_a_run_has_take_no_implementation() -> None:
-    (run,) = make_runs({"score": None}, impl_factory=fail)
-    assert describe_nearest_keys(run, "score") == "similar keys: 'score'"
+def test_how_many_runs_lack_a_key(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("e")
+    for i in range(5):
+        metrics = {"loss": "1 0.5 0\n"} if i < 2 else {"val/loss": "1 0.5 0\n"}
+        tracking_dir.add_run(experiment, f"r{i}", "a: 1\n" if i else "b: 1\n", metrics)
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    for key, count in (("a", "1 of 5 runs lack it"), ("c", "all 5 runs lack it")):
+        with pytest.raises(
+            MissingKeyError, match=rf"run r0: no such key: '{key}' .*; {count}; a d"
+        ):
+            runs.to_list(key)
+    for look_up in (runs.sort, runs.group_by, runs.to_data):
+        with pytest.raises(MissingKeyError) as caught:
+            look_up("metrics.loss")
+        assert "run r2: no such key: 'metrics.loss' in cfg, impl or info (similar keys: "
+        assert "(similar keys: 'metrics.val/loss'); 3 of 5 runs lack it; a d" in str(caught.value)
+    with pytest.raises(MissingKeyError, match=r"'metrics\.val/loss'\); all 2 runs lack it; a d"):
+        runs[2:4].to_frame("run_id", "metrics.loss")
 
 
-def test_a_metric_is_found_without_its_prefix(sweep: Path) -> None:
-    run = Run.load(iter_run_dirs(sweep))[0]
-    for key in ("accuracy", "val/accuracy"):
-        with pytest.raises(MissingKeyError, match=rf"similar keys: 'metrics\.{key}'"):
-            run.get(key)
-    with pytest.raises(MissingKeyError, match=r"similar keys: 'tags\.stage'"):
-        run.get("stage")
+def test_runs_are_not_counted_if_that_builds_implementations(tracking_dir: TrackingDir) -> None:
+    tracking_dir.add_runs(3)
+    built: list[Path] = []
+    runs = Run.load(iter_run_dirs(tracking_dir.root), lambda path: built.append(path) or Impl(path))
+    with pytest.raises(MissingKeyError, match=r"run r000: .* \(similar keys: 'score'\); a default"):
+        runs.to_list("scores")
+    assert len(built) == 1
+
+
+def test_a_run_that_cannot_be_read_is_not_counted(tracking_dir: TrackingDir) -> None:
+    tracking_dir.add_runs(3)
+    write(tracking_dir.root / "1/r001/metrics/loss", "not a metric\n")
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    with pytest.raises(MissingKeyError, match=r"run r000: .*; 2 of 3 runs lack it"):
+        runs.to_list("metrics.loss")
 
 
 # Hydra's files -------------------------------------------------------------------------
@@ -246,7 +268,7 @@ def test_what_hydra_has_not_set_is_missing() -> None:
     run = load_jobs(str(HYDRA_SWEEP / "outputs"))[0]
     assert run.hydra["job"]["num"] == "???"  # of a single run
     assert run.get("hydra.job.num", None) is None
-    with pytest.raises(MissingKeyError, match=r"no such key: 'hydra\.job\.num' in .*'hydra\.job"):
+    with pytest.raises(MissingKeyError, match=r"no such key: 'hydra\.job\.num' in cfg"):
         run.get("hydra.job.num")
     assert run.get("hydra.sweep.subdir") == "${hydra.job.num}"  # as it is stored
     assert load_jobs().to_frame("hydra.job.num")["hydra.job.num"].null_count() == 3

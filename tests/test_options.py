@@ -166,7 +166,7 @@ SHOWN: dict[str, Any] = {
     "progress": True,
     "on_error": "warn",
     "include_deleted": True,
-    "index": "index",
+    "index": "./index",
     "layout": "mlflow",
     "results": "result.json",
 }

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from typing import Any
@@ -11,7 +13,8 @@ import joblib
 import pytest
 from typing_extensions import Self
 
-from kedro_hydraflow.errors import StorageError
+from kedro_hydraflow import Collection, RunCollection
+from kedro_hydraflow.errors import OptionError, StorageError
 from kedro_hydraflow.parallel import map_batches, parallel_map, pays
 
 HERE = os.getpid()
@@ -209,3 +212,50 @@ def find_process_ids_as_child() -> tuple[list[int], list[float]]:
         asked: list[float] = []
         patch.setattr("kedro_hydraflow.parallel.pays", lambda s: asked.append(s) or True)
         return find_process_ids(2_000, n_jobs=-1), asked
+
+
+# Options ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("n_jobs", "all", "n_jobs: expected an integer, found 'all'; use 0 or 1 for this process"),
+        ("n_jobs", True, "n_jobs: expected an integer, found True"),
+        ("n_jobs", None, "n_jobs: expected an integer, found None"),
+        ("n_jobs", 2.0, "n_jobs: expected an integer, found 2.0"),
+        ("backend", "treading", "backend: expected one of joblib's backends .*loky, .*'treading'$"),
+        ("backend", 3, "backend: expected one of joblib's backends .*, found 3$"),
+        ("progress", "yes", "progress: expected true or false, found 'yes'"),
+        ("progress", 1, "progress: expected true or false, found 1"),
+    ],
+)
+@pytest.mark.parametrize("n_items", [0, 1, 5])
+def test_bad_options_say_which_and_what(
+    option: str, value: Any, message: str, n_items: int
+) -> None:
+    items = Collection(range(n_items))
+    runs = RunCollection[Any]([])
+    calls: list[Callable[..., Any]] = [
+        functools.partial(items.pmap, str),
+        functools.partial(items.to_frame, text=str),
+        functools.partial(items.to_frame, "real"),
+        runs.to_frame,
+    ]
+    if option != "backend":
+        calls.append(runs.preload)
+    for call in calls:
+        with pytest.raises(OptionError, match=message):
+            call(**{option: value})
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing", "sequential", None])
+def test_backends_of_joblib_are_taken(backend: str | None) -> None:
+    assert Collection([1, 2]).pmap(abs, 0, backend) == [1, 2]
+
+
+def test_options_of_preload_are_flags() -> None:
+    runs = RunCollection[Any]([])
+    for option in ("cfg", "impl"):
+        with pytest.raises(OptionError, match=f"{option}: expected true or false, found 'no'"):
+            runs.preload(**{option: "no"})  # type: ignore[arg-type]

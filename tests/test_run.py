@@ -21,9 +21,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import __version__ as omegaconf_version
 from omegaconf.errors import ConfigTypeError, InterpolationResolutionError
 
-from kedro_hydraflow import Run, RunCollection, iter_run_dirs
+from kedro_hydraflow import Run, RunCollection, RunInfo, iter_run_dirs
 from kedro_hydraflow.config import SharedLock
 from kedro_hydraflow.errors import (
     ConfigError,
@@ -33,7 +34,7 @@ from kedro_hydraflow.errors import (
     OptionError,
     RunLoadError,
 )
-from tests.conftest import TrackingDir, write
+from tests.conftest import TrackingDir, WebServer, write
 
 
 def make_run(tmp_path: Path, config: str, **kwargs: Any) -> Run[Any, Any]:
@@ -176,6 +177,54 @@ def test_unknown_resolver_concerns_its_key_alone(tmp_path: Path) -> None:
         run.get("home")
     with pytest.raises(ConfigError, match="key 'paths': Unsupported interpolation type gone"):
         get_plain(run, "paths")
+
+
+REGISTER = "register_new_resolver" if omegaconf_version.startswith("2.3") else "register_resolver"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "of_hydra"),
+    [
+        ("${now:%Y-%m-%d}", "now", ", which Hydra registers only when it runs an application"),
+        (
+            "a/${hydra:job.name}",
+            "hydra",
+            ", which Hydra registers only when it runs an application",
+        ),
+        ("${seed.${mine:1}}", "mine", ""),
+        ("${other}", "mine.own", ""),
+    ],
+)
+def test_an_unknown_resolver_is_named_with_what_to_do(
+    tmp_path: Path, text: str, name: str, of_hydra: str
+) -> None:
+    run = make_run(
+        tmp_path, f"x: {text}\nother: ${{mine.own:}}\nnested: {{x: ['{text}']}}\nseed: 1\n"
+    )
+    expected = (
+        f"; there is no resolver '{name}'{of_hydra}: to read the value, register one before with "
+        f'OmegaConf.{REGISTER}("{name}", ...)'
+    )
+    runs = RunCollection([run])
+    for key, read in (("x", run.get), ("x", runs.to_data), ("nested", runs.to_data)):
+        with pytest.raises(ConfigError) as caught:
+            read(key)
+        message = str(caught.value)
+        assert message.startswith(
+            f"run run: cannot resolve the key '{key}': Unsupported interpolat"
+        )
+        assert message.endswith(expected)
+
+
+def test_a_resolver_may_be_registered_after_the_load(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "x: ${registered_later:3}\n")
+    with pytest.raises(ConfigError, match="there is no resolver 'registered_later'"):
+        run.get("x")
+    getattr(OmegaConf, REGISTER)("registered_later", lambda value: value + 1)
+    try:
+        assert run.get("x") == 4
+    finally:
+        OmegaConf.clear_resolver("registered_later")
 
 
 def test_a_run_without_config_is_empty(tmp_path: Path) -> None:
@@ -769,8 +818,97 @@ def test_a_directory_with_runs_below_it_is_not_a_run(
     for _ in range(2):
         with pytest.raises(NotARunError, match=message):
             _ = run.cfg
+        for read in READERS:
+            with pytest.raises(NotARunError, match=message):
+                read(Run(location))
+            with pytest.raises(NotARunError, match=message):
+                read(run)
     with pytest.raises(NotARunError, match=message):
         run.get("x", None)
+
+
+READERS: list[Callable[[Run[Any]], Any]] = [
+    lambda run: run.metrics,
+    lambda run: run.params,
+    lambda run: run.tags,
+    lambda run: run.metric_history("loss"),
+    lambda run: run.overrides,
+    lambda run: run.hydra,
+    lambda run: run.info.status,
+    lambda run: run.info.run_name,
+    lambda run: run.info.start_time,
+    lambda run: run.info.end_time,
+    lambda run: run.info.lifecycle_stage,
+    lambda run: run.info.parent_run_id,
+    lambda run: RunInfo(run.info.run_dir).status,
+]
+"""What is nothing, or an error, where there is no run."""
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_what_is_no_run_has_no_record(
+    tmp_path: Path, publish: Callable[[Path], str], read: Callable[[Run[Any]], Any]
+) -> None:
+    write(tmp_path / "mlruns/notes/todo.txt", "")
+    run = Run(publish(tmp_path / "mlruns").replace("mlruns", "mlruns/notes", 1))
+    for _ in range(2):
+        with pytest.raises(NotARunError, match=r"is not a run directory: .*, found todo\.txt$"):
+            read(run)
+    with pytest.raises(NotARunError):
+        read(pickle.loads(pickle.dumps(run)))
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_a_directory_above_jobs_of_hydra_has_no_record(read: Callable[[Run[Any]], Any]) -> None:
+    with pytest.raises(NotARunError, match="with output directories of Hydra below it"):
+        read(Run("examples/data/hydra/multirun"))
+
+
+def test_the_record_of_an_absent_run_is_empty_and_logged_once(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    typo = tracking_dir.root / "1/typo"
+    run = Run(typo)
+    assert (run.metrics, run.tags, run.info.status) == ({}, {}, None)
+    assert caplog.messages == [f"there is no run directory {typo}; its MLflow record is empty"]
+    caplog.clear()
+    runs = RunCollection(Run(typo) for _ in range(3))
+    assert runs.metric_histories("loss").height == 0
+    assert len(runs.parents()) == 3
+    assert caplog.messages == [
+        "there are no run directories for 3 runs; their MLflow records are empty. The first is "
+        f"{typo}"
+    ]
+    caplog.clear()
+    (loaded,) = Run.load([typo])
+    assert (loaded.metrics, loaded.info.status) == ({}, None)
+    assert caplog.messages == [f"there is no run directory {typo}; its configuration is empty"]
+
+
+def test_a_run_is_looked_at_only_if_nothing_is_found(
+    tracking_dir: TrackingDir, serve: Callable[[Path], WebServer]
+) -> None:
+    run_dir = tracking_dir.add_run(
+        tracking_dir.add_experiment("train"), "a", "x: 1\n", {"loss": "1 0.5 0\n"}
+    )
+    write(run_dir / "tags/stage", "sweep")
+    web = serve(tracking_dir.root)
+    url = f"{web.url}/1/a"
+
+    def count_listings(run: Run[Any]) -> int:
+        web.requests.clear()
+        assert run.info.parent_run_id is None
+        return web.count("/1/a/")
+
+    assert count_listings(Run(url)) == 1
+    known = [Run(url) for _ in range(4)]
+    assert known[0].metrics == {"loss": 0.5}
+    assert known[1].info.status == "FINISHED"
+    assert known[2].cfg == {"x": 1}
+    assert [count_listings(run) for run in known] == [1, 0, 0, 1]
+    assert [count_listings(run) for run in known] == [0, 0, 0, 0]
+    assert count_listings(Run.load([url])[0]) == 0
+    assert count_listings(Run.load(iter_run_dirs(web.url))[0]) == 0
 
 
 def test_an_update_destroys_nothing_without_force(tmp_path: Path) -> None:

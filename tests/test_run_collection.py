@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import assume, given
@@ -800,3 +801,35 @@ def test_no_default_for_a_column_of_the_whole_frame(sweep: Path, missing: Any) -
     runs[0].update("model.dropout", 0.5)
     frame = runs.to_frame(defaults={"model.dropout": missing})
     assert frame["model.dropout"].to_list() == [0.5, None]
+
+
+# Several keys in a list ------------------------------------------------------------------
+
+
+def test_a_list_of_keys_is_told_how_to_be_given(sweep: Path) -> None:
+    runs = Run.load(iter_run_dirs(sweep, "eval_*"))
+    keys: Any = ["run_id", "seed"]
+    calls: dict[str, Callable[[Any], Any]] = {
+        "to_frame": runs.to_frame,
+        "sort": runs.sort,
+        "group_by": runs.group_by,
+        "agg": runs.group_by("seed").agg,
+        "concat": lambda keys: runs.concat(lambda run: pl.DataFrame(), keys),
+        "Run.to_frame": lambda keys: runs[0].to_frame(lambda run: pl.DataFrame(), keys),
+        "metric_histories": runs.metric_histories,
+        "metric_history": runs[0].metric_history,
+    }
+    for call in calls.values():
+        for several in (keys, tuple(keys) * 2, np.array(keys)):
+            with pytest.raises(OptionError) as caught:
+                call(several)
+            assert str(caught.value).startswith("expected a key as text")
+            assert str(caught.value).endswith(
+                f", found {several!r}; give several keys one by one, or with a star, as in f(*keys)"
+            )
+        with pytest.raises(OptionError, match=r"found 3$"):
+            call(3)
+    assert runs.to_frame(*keys).columns == keys
+    assert runs.to_frame(("run_id", None), ("x", 1)).columns == ["run_id", "x"]
+    with pytest.raises(OptionError, match=r"or a pair of a key and its default, found \(3, 4\);"):
+        runs.to_frame((3, 4))  # type: ignore[arg-type]

@@ -81,6 +81,62 @@ def test_fetching_remote_artifacts_returns_local_paths(tmp_path: Path) -> None:
         run.fetch("absent")
 
 
+@pytest.mark.parametrize(
+    ("absent", "hint"),
+    [
+        ("modle/weights.pt", "the nearest artifacts are 'model/weights.npz'"),
+        ("weights.npz", "the nearest artifacts are 'model/weights.npz'"),
+        ("Model", "the nearest artifacts are 'model'"),
+        ("plots/d.txt", "the nearest artifacts are 'plots/c.txt', 'plots'"),
+        ("zzz", "the artifacts are 'a.txt', 'model', 'plots'"),
+    ],
+)
+@pytest.mark.parametrize("is_remote", [True, False])
+def test_artifacts_that_may_be_meant_are_named(
+    tmp_path: Path, absent: str, hint: str, is_remote: bool
+) -> None:
+    url = f"memory://{tmp_path.name}/mlruns/1/abc" if is_remote else str(tmp_path / "abc")
+    for name in ("a.txt", "model/weights.npz", "plots/c.txt"):
+        if is_remote:
+            fsspec.filesystem("memory").pipe(f"{url}/artifacts/{name}", b"x")
+        else:
+            write(Path(url) / "artifacts" / name, "x")
+    run = Run[Any, Any](url)
+    expected = f"there is no '{url}/artifacts/{absent}'; {hint}"
+
+    def change() -> None:
+        with run.chdir(absent):
+            raise AssertionError("changed")
+
+    for read in (lambda: run.fetch(absent), lambda: list(run.iterdir(absent)), change):
+        with pytest.raises(NotFoundError) as caught:
+            read()
+        assert str(caught.value) == expected
+
+
+def test_a_run_without_artifacts_or_with_many(tmp_path: Path) -> None:
+    (tmp_path / "artifacts").mkdir()
+    run = Run[Any, Any](tmp_path)
+    with pytest.raises(NotFoundError, match=r"there is no '.*/artifacts/a'$"):
+        run.fetch("a")
+    for number in range(9):
+        write(tmp_path / f"artifacts/{number}{number}", "")
+    with pytest.raises(
+        NotFoundError, match=r"'; the artifacts are '00', '11', '22', '33', '44' and o"
+    ):
+        run.fetch("zzz")
+
+
+def test_only_a_few_folders_are_listed_for_a_message(tmp_path: Path) -> None:
+    for number in range(50):
+        write(tmp_path / f"artifacts/{number:02}/deep/x.txt", "")
+    run = Run[Any, Any](tmp_path)
+    with pytest.raises(NotFoundError, match=r"the nearest artifacts are '49'$"):
+        run.fetch("4949/49")
+    with pytest.raises(NotFoundError, match=r"; the artifacts are '00', "):
+        run.fetch("x.txt")
+
+
 def test_writing_to_a_remote_artifact_is_noticed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

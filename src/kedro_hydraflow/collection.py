@@ -25,6 +25,8 @@ from typing_extensions import Self
 
 from kedro_hydraflow.columns import (
     SCALARS,
+    check_columns,
+    check_keys,
     copy_data,
     make_array,
     make_series,
@@ -34,7 +36,7 @@ from kedro_hydraflow.columns import (
 from kedro_hydraflow.errors import MissingKeyError, OptionError
 from kedro_hydraflow.group_by import GroupBy
 from kedro_hydraflow.missing import MISSING, to_dataclasses, to_missing
-from kedro_hydraflow.parallel import parallel_map
+from kedro_hydraflow.parallel import check_jobs, parallel_map
 
 if TYPE_CHECKING:
     import polars as pl
@@ -141,6 +143,8 @@ class Collection(Sequence[T], Generic[T]):
             AttributeError: If an item lacks a key.
             OptionError: If the larger end of a range comes first, a tuple is not a pair, a value
                 cannot be compared with a range, or a mask has the wrong length.
+            FilterError: If runs are filtered by a status that there is not, or by a fact that
+                their store does not record. The case of a status does not matter.
 
         Examples:
             >>> runs.filter(model__type="mlp", seed=[1, 2])
@@ -200,7 +204,7 @@ class Collection(Sequence[T], Generic[T]):
             found = self._get_values(chosen, key)
             return [i for i, value in zip(candidates, found, strict=True) if wanted(value)]
         matching = []
-        wanted = _as_list(wanted)  # once, not for each value
+        wanted = as_list(wanted)  # once, not for each value
         is_list = isinstance(wanted, list) and SCALARS.issuperset(map(type, wanted))
         scalars = frozenset(wanted) if is_list else None  # has the same scalars as the list
         values = self._look_up(chosen, key)
@@ -423,6 +427,7 @@ class Collection(Sequence[T], Generic[T]):
             >>> runs.sort("metrics.accuracy", reverse=True)[:3].to_list("training.learning_rate")
             [0.01, 0.01, 0.03]
         """
+        check_keys(keys)
         if not keys:
             return self
         order = list(range(len(self)))
@@ -545,6 +550,8 @@ class Collection(Sequence[T], Generic[T]):
         """
         import polars as pl
 
+        check_jobs(n_jobs, backend, progress)
+        check_columns(keys)
         known = dict(defaults or {})
         columns = {}
         for key in keys:
@@ -565,7 +572,7 @@ class Collection(Sequence[T], Generic[T]):
         values = self._look_up(self._items, key, absent)
         present = [value for value in values if value is not absent]
         if values and not present:
-            self._get_values(self._items[:1], key)  # its error says more
+            self._look_up(self._items, key)  # its error says more
             raise MissingKeyError(f"none of the {len(values)} items has the key {key!r}")
         if len(present) == len(values):
             return values
@@ -587,6 +594,7 @@ class Collection(Sequence[T], Generic[T]):
             mlp 19
             linear 12
         """
+        check_keys(by)
         columns = [list(map(to_hashable, self._look_up(self._items, key))) for key in by]
         keys: Iterable[Hashable]
         if len(by) == 1:
@@ -757,7 +765,7 @@ def matches(value: Any, criterion: Any) -> bool:
     """Whether a value meets a condition, as `Collection.filter` explains it."""
     if callable(criterion):
         return bool(criterion(value))
-    criterion = _as_list(criterion)
+    criterion = as_list(criterion)
     if not _is_iterable(value):
         if isinstance(criterion, (list, set, range)):
             return value in criterion
@@ -797,7 +805,7 @@ def _is_truth_value(value: Any) -> bool:
     return name in ("bool", "bool_", "NoneType") or (isinstance(value, int) and value in (0, 1))
 
 
-def _as_list(criterion: Any) -> Any:
+def as_list(criterion: Any) -> Any:
     """Return a criterion, as a list if it is a ListConfig, an array or an iterator."""
     if isinstance(criterion, (list, tuple, set, range, Mapping, DictConfig)):
         return criterion

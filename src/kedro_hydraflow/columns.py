@@ -12,9 +12,34 @@ from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from kedro_hydraflow.errors import OptionError
+
 if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
+
+
+def check_keys(keys: Iterable[object]) -> None:
+    """Raise OptionError unless all are text."""
+    for key in keys:
+        if not isinstance(key, str):
+            raise OptionError(f"expected a key as text, found {key!r}{_advise_star(key)}")
+
+
+def check_columns(keys: Iterable[object]) -> None:
+    """Raise OptionError unless each is text, or a pair of text and a default."""
+    for key in keys:
+        is_pair = isinstance(key, tuple) and len(key) == 2 and isinstance(key[0], str)
+        if not is_pair and not isinstance(key, str):
+            raise OptionError(
+                "expected a key as text, or a pair of a key and its default, found "
+                f"{key!r}{_advise_star(key)}"
+            )
+
+
+def _advise_star(key: object) -> str:
+    is_several = isinstance(key, Iterable) and not isinstance(key, bytes)
+    return "; give several keys one by one, or with a star, as in f(*keys)" if is_several else ""
 
 
 def make_series(name: str, values: list[Any]) -> pl.Series:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import os
 import re
 import threading
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _TEXT = frozenset({str})
+
+_NO_RESOLVER = re.compile(r"Unsupported interpolation type (\S+)")
+"""The message of OmegaConf's ``UnsupportedInterpolationType``."""
+
+_OF_HYDRA = frozenset({"hydra", "now", "python_version"})
+"""The resolvers that Hydra registers."""
 
 State = tuple["type | None", "PlainConfig | None", "DictConfig | None", "SharedLock"]
 """What a copy of a `Configuration` takes: class, plain data, ``DictConfig``, lock."""
@@ -200,7 +207,25 @@ class Configuration:
     def make_key_error(self, key: str, error: Exception) -> ConfigError:
         """Return an error that names the run and the key of a value that cannot be resolved."""
         text = " ".join(str(error).split())
-        return ConfigError(f"run {self._source.run_id}: cannot resolve the key {key!r}: {text}")
+        advice = _advise_resolver(error)
+        return ConfigError(
+            f"run {self._source.run_id}: cannot resolve the key {key!r}: {text}{advice}"
+        )
+
+
+def _advise_resolver(error: Exception) -> str:
+    """Return the end of a message about a resolver that is not registered; empty for others."""
+    match = _NO_RESOLVER.match(str(error))
+    if match is None:
+        return ""
+    name = match[1]
+    of_hydra = ", which Hydra registers only when it runs an application" * (name in _OF_HYDRA)
+    is_new = "replace" in inspect.signature(OmegaConf.register_resolver).parameters
+    function = "register_resolver" if is_new else "register_new_resolver"  # before OmegaConf 2.4
+    return (
+        f"; there is no resolver {name!r}{of_hydra}: to read the value, register one before with "
+        f'OmegaConf.{function}("{name}", ...)'
+    )
 
 
 def parse_meta(data: bytes) -> dict[str, str]:

@@ -119,6 +119,13 @@ def check_on_error(on_error: object) -> None:
         raise OptionError(f"on_error: expected 'raise' or 'warn', found {on_error!r}")
 
 
+def check_flag(option: str, value: object) -> bool:
+    """Return the value of a flag. Raise OptionError unless it is a boolean."""
+    if not isinstance(value, bool):
+        raise OptionError(f"{option}: expected true or false, found {value!r}")
+    return value
+
+
 E = TypeVar("E", bound=KedroHydraflowError)
 
 
@@ -127,6 +134,15 @@ def prefix_error(prefix: str, error: E) -> E:
     prefixed = type(error)(f"{prefix}: {error}")
     prefixed.__cause__ = error
     return prefixed
+
+
+def is_denied(error: BaseException | None) -> bool:
+    """Whether a storage denied access or could not be reached, by an error or its causes."""
+    while error is not None:
+        if isinstance(error, StorageError) and not isinstance(error, NotFoundError):
+            return True
+        error = error.__cause__
+    return False
 
 
 def describe(error: BaseException) -> str:

@@ -16,10 +16,24 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from typing_extensions import NamedTuple
 
 from kedro_hydraflow.config import parse_scalar, parse_texts
-from kedro_hydraflow.errors import ConfigError, Failure, FilterError, KedroHydraflowError
-from kedro_hydraflow.lookup import describe_nearest_keys, iter_outcomes
+from kedro_hydraflow.errors import (
+    ConfigError,
+    Failure,
+    FilterError,
+    KedroHydraflowError,
+    is_denied,
+    prefix_error,
+)
+from kedro_hydraflow.fact_checks import (
+    FACT_VALUES,
+    check_possible,
+    check_recorded,
+    to_fact_value,
+)
+from kedro_hydraflow.lookup import iter_outcomes
 from kedro_hydraflow.missing import MISSING
-from kedro_hydraflow.run_info import FACTS, RECORDED_FACTS, STATUSES, get_place, get_store
+from kedro_hydraflow.nearest_keys import describe_nearest_keys
+from kedro_hydraflow.run_info import FACTS, get_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,6 +55,7 @@ _FILTER = re.compile(
 )
 _CONJUNCTION = re.compile(r"\s(?:and|or|&&|\|\|)\s", re.IGNORECASE)
 _QUOTES = re.compile(r"[\"'`]")
+_TO_BE_QUOTED = re.compile(r"[\s=!<>~]")
 _ATTRIBUTE = re.compile(r"(?:attributes?|attr|run)\.(.+)")
 _MEMBERSHIP = ("==", "!=", "in", "not in")
 _PATTERN_OPERATORS = ("~", "like", "ilike")
@@ -91,33 +106,17 @@ class Filter:
 
     def check_recorded(self, run: RunBase) -> None:
         """Raise FilterError if the key is a fact that the run's store does not record."""
-        if self._fact not in RECORDED_FACTS:
-            return  # without looking for the store, which may open a database
-        store = get_store(run.info)
-        if not store.records_facts:
-            raise FilterError(
-                f"filter {self.text!r}: {self._fact} is not recorded in {store.where}, but only in "
-                "what tracks runs of MLflow; give the database or the server, or leave the filter "
-                "out"
-            )
+        check_recorded(f"filter {self.text!r}", run, self._fact)
 
-    def check_statuses(self, seen: Iterable[Any]) -> None:
-        """Raise FilterError if a status is compared with a value that no status has.
+    def check_possible(self, seen: Iterable[Any]) -> None:
+        """Raise FilterError if a fact is compared with a value that it never has.
 
         Args:
-            seen: The values of runs. If others than statuses are among them, the key is one of
-                the configurations.
+            seen: The values of runs.
         """
-        if self._fact != "status" or self.operator not in _MEMBERSHIP:
-            return
-        statuses = list(STATUSES.values())
-        values = self.value if isinstance(self.value, list) else [self.value]
-        unknown = [v for v in values if v is not None and str(v).upper() not in statuses]
-        if unknown and all(actual is None or actual in statuses for actual in seen):
-            raise FilterError(
-                f"filter {self.text!r}: no run can have the status {unknown[0]!r}; expected one of "
-                f"{', '.join(statuses)}"
-            )
+        if self.operator in _MEMBERSHIP:
+            wanted = self.value if isinstance(self.value, list) else [self.value]
+            check_possible(f"filter {self.text!r}", self._fact, wanted, seen)
 
     def _convert(self, actual: Any) -> Any:
         """Return a run's value as filters compare it: paths and members of enumerations as text."""
@@ -154,8 +153,8 @@ class Filter:
         texts, values = (self.texts, self.value) if is_list else ([self.texts], [self.value])
         if actual in texts:
             return True
-        if self._fact == "status":
-            return actual in [text.upper() for text in texts if isinstance(text, str)]
+        if self._fact in FACT_VALUES:
+            return actual in [to_fact_value(self._fact, text) for text in texts]
         others = [value for value in values if not isinstance(value, str)]
         return self._is_logged and any(_equal(_parse_logged(actual), other) for other in others)
 
@@ -248,6 +247,8 @@ def apply_filters(runs: Runs, filters: Iterable[Filter]) -> Filtered[Runs]:
     Raises:
         FilterError: If values cannot be compared, if no run at all has the key, or if a fact is
             compared that the store does not record, or with a value that it never has.
+        StorageError: If the storage denies access to a value, or cannot be reached. That says
+            nothing of the run, so it is not among the failures, which may be skipped.
     """
     everyone = list(runs)
     failures: list[Failure] = []
@@ -259,6 +260,8 @@ def apply_filters(runs: Runs, filters: Iterable[Filter]) -> Filtered[Runs]:
         for i, actual in enumerate(condition.look_up(candidates)):
             run = candidates[i]
             if isinstance(actual, KedroHydraflowError):
+                if is_denied(actual):
+                    raise prefix_error(f"filter {condition.text!r}", actual)
                 error = FilterError(f"filter {condition.text!r}: {actual}")
                 error.__cause__ = actual
                 failures.append(Failure(get_place(run.info).url, error))
@@ -268,7 +271,7 @@ def apply_filters(runs: Runs, filters: Iterable[Filter]) -> Filtered[Runs]:
                 condition.check_recorded(run)
             if actual is not MISSING and condition.accepts(run, actual):
                 kept.append(i)
-        condition.check_statuses(seen)
+        condition.check_possible(seen)
         if seen and all(actual is MISSING for actual in seen):
             _check_has_key(condition, everyone)
         runs = runs[kept]
@@ -282,8 +285,13 @@ def _check_has_key(condition: Filter, runs: Sequence[RunBase]) -> None:
         return
     raise FilterError(
         f"filter {condition.text!r}: none of the {len(runs)} runs has the key "
-        f"{condition.key!r}; {describe_nearest_keys(runs[0], condition.key)}"
+        f"{condition.key!r}; {describe_nearest_keys(runs, condition.key, _quote_key)}"
     )
+
+
+def _quote_key(key: str) -> str:
+    """Return a key as it has to be written in a filter."""
+    return f"`{key}`" if _TO_BE_QUOTED.search(key) else key
 
 
 def _parse_logged(text: str) -> Any:

@@ -6,9 +6,9 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, overload
 
+from kedro_hydraflow.config import SharedLock
 from kedro_hydraflow.errors import (
     Failure,
     KedroHydraflowError,
@@ -17,9 +17,11 @@ from kedro_hydraflow.errors import (
     OptionError,
     RunLoadError,
     TrackingDirectoryError,
+    check_flag,
     check_on_error,
 )
 from kedro_hydraflow.index import NO_INDEX, Index
+from kedro_hydraflow.nearest import find_nearest
 from kedro_hydraflow.run_files import make_artifacts_dir
 from kedro_hydraflow.run_info import (
     RunInfo,
@@ -86,8 +88,13 @@ class Findings:
     experiments: list[str]
     """The names of the experiments that match."""
 
-    other_experiments: list[str]
     failures: list[Failure]
+
+    n_deleted: int
+    """The number of runs that were left out because they were deleted."""
+
+    emptiness: str | None
+    """Why there are no runs, for a warning; None if there are some, or if that was logged."""
 
     @property
     def total(self) -> int:
@@ -202,12 +209,15 @@ def find_runs(
     store, search = open_search(search, index)
     experiments = _find_matching(store, search, include_default=include_default)
     listing = store.list_runs(experiments.matching)
-    runs, unreadable = read_infos(store, listing.experiments, search)
+    read = read_infos(store, listing.experiments, search)
     return Findings(
-        runs,
+        read.runs,
         experiments=experiments.names,
-        other_experiments=sorted(experiments.other_names),
-        failures=[*experiments.failures, *listing.failures, *unreadable],
+        failures=[*experiments.failures, *listing.failures, *read.failures],
+        n_deleted=read.n_deleted,
+        emptiness=None
+        if read.runs
+        else explain_emptiness(store, search, experiments, read.n_deleted),
     )
 
 
@@ -221,17 +231,23 @@ def find_first_runs(search: Search, count: int) -> list[RunInfo]:
             break
         listing = store.list_runs([experiment], limit)
         some = [part.take(0, limit) for part in listing.experiments]
-        found, _ = read_infos(store, some, search)
-        runs += found
+        runs += read_infos(store, some, search).runs
     return runs[:count]
 
 
-def read_infos(
-    store: Store, listed: Sequence[RunNames], search: Search
-) -> tuple[list[RunInfo], list[Failure]]:
+class ReadInfos(NamedTuple):
+    """The runs that match, of those that were listed."""
+
+    runs: list[RunInfo]
+    failures: list[Failure]
+    n_deleted: int
+
+
+def read_infos(store: Store, listed: Sequence[RunNames], search: Search) -> ReadInfos:
     """Return those of the listed runs that match, and the failures."""
     found = store.read_runs(listed, include_deleted=search.include_deleted)
-    return [make_info(record, store) for record in found.records], found.failures
+    infos = [make_info(record, store) for record in found.records]
+    return ReadInfos(infos, found.failures, found.n_deleted)
 
 
 def _find_matching(store: Store, search: Search, *, include_default: bool = False) -> Experiments:
@@ -243,9 +259,9 @@ def _find_matching(store: Store, search: Search, *, include_default: bool = Fals
     names = search.experiment_names
     found = store.find_experiments(names, include_default=include_default)
     _check_names(names, store, found)
-    defaults = [e for e in found.defaults if _may_mean(names, e.experiment_name or "")]
-    if defaults and store.has_active_runs(defaults):
-        name = defaults[0].experiment_name
+    left_out = _find_left_out(names, store, found)
+    if left_out:
+        name = left_out[0].experiment_name
         logger.warning(
             "%s: the runs of the experiment %r are left out; to include them, give its name, as in "
             "experiment_names=[%r, '*']",
@@ -254,6 +270,46 @@ def _find_matching(store: Store, search: Search, *, include_default: bool = Fals
             name,
         )
     return found
+
+
+def _find_left_out(
+    names: ExperimentFilter, store: Store, found: Experiments
+) -> list[ExperimentRecord]:
+    """Return the experiments "Default" that were left out, if one has runs that may be meant."""
+    defaults = [e for e in found.defaults if _may_mean(names, e.experiment_name or "")]
+    return defaults if defaults and store.has_active_runs(defaults) else []
+
+
+def explain_emptiness(
+    store: Store, search: Search, found: Experiments, n_deleted: int
+) -> str | None:
+    """Return why a search finds no runs, for a warning; None if it has been logged.
+
+    Args:
+        store: What was searched.
+        search: The search.
+        found: The experiments.
+        n_deleted: The number of runs that were left out because they were deleted.
+    """
+    names = search.experiment_names
+    if names is not None and not found.matching:
+        return None  # see `_check_names`
+    if _find_left_out(names, store, found):
+        return None  # see `_find_matching`
+    experiments = found.names
+    shown = f"{len(experiments)} experiments" if len(experiments) > 1 else "one experiment"
+    if not experiments:
+        defaults = [e.experiment_name or "" for e in found.defaults]
+        besides = f" besides {_show(defaults)}" if defaults else ""
+        reason = f"there are no experiments{besides}"
+    elif n_deleted:
+        advice = "set include_deleted=True to include them"
+        reason = f"{n_deleted} runs of {shown} ({_show(experiments)}), all deleted; {advice}"
+    else:
+        reason = f"{shown} ({_show(experiments)}), without runs"
+    n_others = len(found.other_names)
+    others = f"; {n_others} more that experiment_names leaves out" if n_others else ""
+    return f"no runs in {store.where}: {reason}{others}"
 
 
 def _check_names(names: ExperimentFilter, store: Store, found: Experiments) -> None:
@@ -283,7 +339,7 @@ def _may_mean(names: ExperimentFilter, default: str) -> bool:
 
 def _describe_missing(name: str, store: Store, found: Experiments) -> str:
     names = {e.experiment_name or "" for e in (*found.matching, *found.defaults)}
-    near = get_close_matches(name, sorted(names.union(found.other_names)))
+    near = find_nearest(name, names.union(found.other_names))
     listed = f"the nearest are {', '.join(map(repr, near))}" if near else _list_names(found)
     failed = [f"; {len(found.failures)} could not be read: {f}" for f in found.failures[:1]]
     return f"there is no experiment {name!r} in {store.where}; {listed}{''.join(failed)}"
@@ -292,8 +348,13 @@ def _describe_missing(name: str, store: Store, found: Experiments) -> str:
 def _list_names(found: Experiments) -> str:
     """Return the first names of experiments for a message, without "Default"."""
     names = sorted({*(e.experiment_name or "" for e in found.matching), *found.other_names})
-    shown = ", ".join(map(repr, names[:_MAX_SHOWN_NAMES])) or "no experiments"
-    return f"found {shown}{' and others' if len(names) > _MAX_SHOWN_NAMES else ''}"
+    return f"found {_show(names) or 'no experiments'}"
+
+
+def _show(names: Sequence[str]) -> str:
+    """Return the first names for a message."""
+    more = " and others" if len(names) > _MAX_SHOWN_NAMES else ""
+    return f"{', '.join(map(repr, names[:_MAX_SHOWN_NAMES]))}{more}"
 
 
 def iter_run_dirs(
@@ -380,28 +441,36 @@ def iter_run_dirs(
 
 
 class RunDirs(Iterator["AnyPath"]):
-    """An iterator of run directories. `Run.load` uses `iter_infos`, to reuse what was read."""
+    """An iterator of run directories. `Run.load` uses `iter_infos`, to reuse what was read.
+
+    Threads may share it: each run comes once.
+    """
 
     def __init__(self, search: Search) -> None:
         self.search = search
         self._infos: Iterator[RunInfo] | None = None
+        self._lock = SharedLock()  # unlike those of threading, it can be copied
 
     def iter_infos(self, index: Index = NO_INDEX) -> Iterator[RunInfo]:
         """Return an iterator of the remaining runs. Once it has begun, the index is ignored."""
-        if self._infos is None:
-            found = find_runs(self.search, index)
-            report(
-                found.failures,
-                found.total,
-                self.search.on_error,
-                what="runs and experiments",
-                caller="iter_run_dirs",
-            )
-            self._infos = iter(found.runs)
-        return self._infos
+        with self._lock:
+            if self._infos is None:
+                found = find_runs(self.search, index)
+                report(
+                    found.failures,
+                    found.total,
+                    self.search.on_error,
+                    what="runs and experiments",
+                    caller="iter_run_dirs",
+                )
+                if found.emptiness is not None and not found.failures:
+                    logger.warning(found.emptiness)
+                self._infos = iter(found.runs)
+            return self._infos
 
     def __next__(self) -> AnyPath:
-        return next(self.iter_infos()).run_dir
+        with self._lock:
+            return next(self.iter_infos()).run_dir
 
 
 def iter_experiment_dirs(
@@ -580,7 +649,7 @@ def get_experiment_names(
 def _iter_experiment_dirs(search: Search) -> Iterator[AnyPath]:
     store, search = open_search(search)
     # Jobs of Hydra with different names may be in one directory.
-    yield from dict.fromkeys(e.to_path() for e in find_experiments(store, search))
+    yield from dict.fromkeys(e.to_path() for e in find_experiments(store, search).matching)
 
 
 def _iter_artifacts_dirs(search: Search) -> Iterator[Path]:
@@ -606,22 +675,15 @@ def _iter_artifact_paths(search: Search, artifact_path: str) -> Iterator[Path]:
         yield artifacts_dir / artifact_path
 
 
-def find_experiments(store: Store, search: Search) -> list[ExperimentRecord]:
+def find_experiments(store: Store, search: Search) -> Experiments:
     """Return the experiments that match. Raise or log those that cannot be read."""
-    return _report_experiments(_find_matching(store, search), search).matching
+    return _report_experiments(_find_matching(store, search), search)
 
 
 def _report_experiments(found: Experiments, search: Search) -> Experiments:
     total = len(found.matching) + len(found.failures)
     report(found.failures, total, search.on_error, what="experiments")
     return found
-
-
-def check_flag(option: str, value: object) -> bool:
-    """Return the value of a flag. Raise OptionError unless it is a boolean."""
-    if not isinstance(value, bool):
-        raise OptionError(f"{option}: expected true or false, found {value!r}")
-    return value
 
 
 def report(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from kedro_hydraflow.columns import make_series
+from kedro_hydraflow.columns import check_keys, make_series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
@@ -113,6 +113,7 @@ class GroupBy(Generic[G, T]):
         """
         import polars as pl
 
+        check_keys(aggs)
         columns = {}
         for i, name in enumerate(self.by):
             values = [self._get_value(key, i) for key in self.groups]

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     IndexOption = bool | str | os.PathLike[str] | None
 
 logger = logging.getLogger(__name__)
+
+_LOOKS_LIKE_PATH = re.compile(r"^[.~]|[/\\]")
+"""Matches a text that is a path, rather than a mistyped ``true``."""
 
 SETTLED = "settled"
 """The validator of what is assumed not to change any more, where files have none."""
@@ -232,6 +236,11 @@ def check_index(option: Any) -> None:
     if isinstance(option, str) and is_url(option):
         raise OptionError(
             f"index: expected a local directory, found the URL {redact_url(option)!r}"
+        )
+    if isinstance(option, str) and not _LOOKS_LIKE_PATH.search(option):
+        raise OptionError(
+            f"index: expected true, false or a directory, found {option!r}; for a directory of "
+            f"that name, write './{option}'"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from kedro_hydraflow.config import SharedLock, check_config_class, merge_config
@@ -14,12 +14,13 @@ from kedro_hydraflow.errors import (
     NotARunError,
     OptionError,
     RunNotFoundError,
+    check_flag,
     check_on_error,
 )
 from kedro_hydraflow.finding import (
     RunDirs,
     Search,
-    check_flag,
+    explain_emptiness,
     find_experiments,
     make_search,
     open_search,
@@ -27,7 +28,7 @@ from kedro_hydraflow.finding import (
     report,
 )
 from kedro_hydraflow.index import NO_INDEX, Index, check_index, open_index
-from kedro_hydraflow.parallel import progress_bar
+from kedro_hydraflow.parallel import check_jobs, progress_bar
 from kedro_hydraflow.reading import BulkReader
 from kedro_hydraflow.run import C, I, Run, make_run
 from kedro_hydraflow.run_collection import RunCollection
@@ -41,6 +42,7 @@ from kedro_hydraflow.run_info import (
     is_absent_locally,
     keep_artifacts,
     make_info,
+    note_run,
     set_options,
     warn_of_absent,
     warn_of_no_config,
@@ -82,17 +84,23 @@ class LoadedRuns(Generic[R]):
     """The infos of the runs without a configuration. Those without a directory, which are logged
     by themselves, do not count."""
 
+    n_deleted: int = 0
+    """The number of runs that the search left out because they were deleted."""
 
-class ConfigTally:
-    """Counts runs without a configuration, to warn if no run has one."""
+
+class Tally:
+    """Counts the runs of one or several loads, to warn if none has a configuration."""
 
     def __init__(self) -> None:
-        self._n_runs = self._n_without = 0
+        self.n_runs = self.n_deleted = self.n_failures = 0
+        self._n_without = 0
         self._first: RunInfo | None = None
 
     def add(self, loaded: LoadedRuns[R]) -> RunCollection[R]:
         """Count the runs and return them."""
-        self._n_runs += len(loaded.runs)
+        self.n_runs += len(loaded.runs)
+        self.n_deleted += loaded.n_deleted
+        self.n_failures += len(loaded.failures)
         self._n_without += len(loaded.without_config)
         if self._first is None and loaded.without_config:
             self._first = loaded.without_config[0]
@@ -100,8 +108,8 @@ class ConfigTally:
 
     def warn(self) -> None:
         """Log a warning if there are runs, and none of them has a configuration."""
-        if self._first is not None and self._n_without == self._n_runs:
-            warn_of_no_config(self._first, self._n_runs)
+        if self._first is not None and self._n_without == self.n_runs:
+            warn_of_no_config(self._first, self.n_runs)
 
 
 @dataclass(frozen=True)
@@ -123,12 +131,7 @@ class LoadOptions:
         if self.impl_factory is not None and not callable(self.impl_factory):
             raise OptionError(f"impl_factory: expected a callable, found {self.impl_factory!r}")
         check_config_class(self.config_class)
-        if not isinstance(self.n_jobs, int) or isinstance(self.n_jobs, bool):
-            raise OptionError(
-                f"n_jobs: expected an integer, found {self.n_jobs!r}; use 0 or 1 for this "
-                "process, N for N jobs, -1 for one job per core"
-            )
-        check_flag("progress", self.progress)
+        check_jobs(self.n_jobs, None, self.progress)
         check_on_error(self.on_error)
         check_index(self.index)
         make_results_file(self.results)
@@ -269,25 +272,31 @@ def _iter_batches(
     """Yield the runs that a search finds, in batches. No reference to a batch is kept."""
     index = options.open_index()
     store, search = open_search(search, index)
-    listing = store.list_runs(find_experiments(store, search))
+    experiments = find_experiments(store, search)
+    listing = store.list_runs(experiments.matching)
     total = _count(listing.experiments)
     n_failures = len(listing.failures)
     report(listing.failures, total + n_failures, search.on_error, what="runs and experiments")
-    tally = ConfigTally()
+    tally = Tally()
     with progress_bar(total, show=progress) as advance:
         for batch in _cut(listing.experiments, batch_size):
             yield tally.add(_load_batch(store, batch, search, options, index))
             advance(_count(batch))
     tally.warn()
+    if tally.n_runs == tally.n_failures == n_failures == len(experiments.failures) == 0:
+        emptiness = explain_emptiness(store, search, experiments, tally.n_deleted)
+        if emptiness is not None:
+            logger.warning(emptiness)
 
 
 def _load_batch(
     store: Store, batch: list[RunNames], search: Search, options: LoadOptions, index: Index
 ) -> LoadedRuns[Run[Any, Any]]:
-    infos, failures = read_infos(store, batch, search)
-    loaded = read_runs(infos, Run, options, index, was_searched=True)
-    report([*failures, *loaded.failures], _count(batch), search.on_error)
-    return loaded
+    read = read_infos(store, batch, search)
+    loaded = read_runs(read.runs, Run, options, index, was_searched=True)
+    failures = [*read.failures, *loaded.failures]
+    report(failures, _count(batch), search.on_error)
+    return replace(loaded, failures=failures, n_deleted=read.n_deleted)
 
 
 def _count(listed: Sequence[RunNames]) -> int:
@@ -322,7 +331,7 @@ def load_runs(
 ) -> LoadedRuns[R]:
     """Return the result of `read_runs`. Log a warning if no run has a configuration."""
     loaded = read_runs(infos, run_class, options, index, was_searched=was_searched)
-    tally = ConfigTally()
+    tally = Tally()
     tally.add(loaded)
     tally.warn()
     return loaded
@@ -375,6 +384,7 @@ def read_runs(
             where = get_place(info).url if is_stray else get_config_url(info)
             failures.append(Failure(where, config))
         else:
+            note_run(info)
             set_options(info, read_options)
             runs.append(make_run(run_class, info, options.impl_factory, config_class, config, lock))
     warn_of_absent(absent)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.columns import SCALARS, copy_data
-from kedro_hydraflow.config import flatten_config
 from kedro_hydraflow.errors import (
     ImplError,
     KedroHydraflowError,
@@ -18,11 +16,13 @@ from kedro_hydraflow.errors import (
     describe,
 )
 from kedro_hydraflow.missing import MISSING, to_missing
+from kedro_hydraflow.nearest_keys import describe_nearest_keys
 from kedro_hydraflow.run_base import RunBase, get_configuration
 from kedro_hydraflow.run_info import (
     FACTS,
     LOGGED_KINDS,
     PARSED_KINDS,
+    check_is_run,
     has_results_file,
     read_fact,
     read_logged,
@@ -45,12 +45,6 @@ _MAPPINGS = ("hydra", "results")
 _READ_AT_ONCE = frozenset({*FACTS, *LOGGED_KINDS, *PARSED_KINDS})
 """The attributes of runs that are read for many at once."""
 
-RESULTS_HINT = (
-    "load the runs with the option results, the path of a JSON or YAML file in each run's "
-    "artifacts directory, such as results='result.json'"
-)
-"""What to do about absent results, for messages."""
-
 _Reader = Callable[[Sequence[RunBase], str], list[Any]]
 """Reads the values of a key for many runs: MISSING without one, or the error."""
 
@@ -68,7 +62,7 @@ def get_values(runs: Sequence[RunBase], key: str, default: Any = MISSING) -> lis
     """
     configurations = [get_configuration(run) for run in runs]
     column = Selector().select_column(configurations, to_dotted(key), as_nodes=True)
-    finder = _Finder(runs, key)
+    finder = _Finder(runs, key, lacking=column.missing)
     return _complete(column, lambda i: finder.get(i, default))
 
 
@@ -79,7 +73,7 @@ def get_data(runs: Sequence[RunBase], key: str, default: Any = MISSING) -> list[
     """
     configurations = [get_configuration(run) for run in runs]
     column = Selector().select_column(configurations, to_dotted(key))
-    finder = _Finder(runs, key)
+    finder = _Finder(runs, key, lacking=column.missing)
     return _complete(column, lambda i: _to_data(runs[i], key, finder.get(i, default)))
 
 
@@ -134,38 +128,12 @@ def are_objects(runs: Sequence[RunBase], key: str) -> bool:
     return all(selector.select_data(get_configuration(r), key) is MISSING for r in runs)
 
 
-def describe_nearest_keys(run: RunBase, key: str) -> str:
-    """Return a phrase for messages that names the keys of a run most like the given one."""
-    known = [*flatten_config(get_configuration(run).to_plain()), *sorted(FACTS)]
-    known += {k.rpartition(".")[0] for k in known} - {""}
-    if key not in known and _get_reader(to_dotted(key)) is None:  # the impl has been built
-        known += [k for k in getattr(run.impl, "__dict__", ()) if not k.startswith("_")]
-    kind = key.partition(".")[0]
-    if kind in LOGGED_KINDS:
-        known += [f"{kind}.{name}" for name in get_logged(run.info, kind)]
-    elif kind in _MAPPINGS:
-        with suppress(KedroHydraflowError):
-            entries = flatten_config(get_parsed(run.info, kind) or {})
-            known += [f"{kind}.{name}" for name, value in entries.items() if value != "???"]
-    elif kind == key:  # a metric, say, without its prefix
-        with suppress(KedroHydraflowError):
-            logged = [k for k in LOGGED_KINDS if key in get_logged(run.info, k)]
-            if key in (get_parsed(run.info, "results") or {}):
-                logged.append("results")
-            known = [*(f"{k}.{key}" for k in logged), *known]
-    known = [k for k in dict.fromkeys(known) if k != key or key not in FACTS]
-    near = [k for k in known if k.endswith(f".{key}")][:3] or get_close_matches(key, known, n=3)
-    hint = ""
-    if kind == "results" and not has_results_file(run.info):
-        hint = f"; for the results of the application, {RESULTS_HINT}"
-    return f"{'similar keys: ' if near else 'no similar keys'}{', '.join(map(repr, near))}{hint}"
-
-
 def get_logged(info: RunInfo, kind: str) -> dict[str, Any]:
     """Return all metrics, params or tags of a run by name: do not modify them.
 
     Raises:
         MetadataError: If their record is malformed.
+        NotARunError: If the directory is not that of a run.
         StorageError: If it cannot be read.
     """
     (values,) = read_logged([info], kind)
@@ -179,11 +147,14 @@ def get_parsed(info: RunInfo, kind: str) -> Any:
 
     Raises:
         ConfigError: If it is malformed.
+        NotARunError: If the directory is not that of a run.
         StorageError: If it cannot be read.
     """
     (content,) = read_parsed_files([info], kind)
     if isinstance(content, Exception):
         raise content
+    if content is None:
+        check_is_run(info)
     return content
 
 
@@ -197,10 +168,18 @@ class _Finder:
         runs: The runs.
         key: The key, with dots or ``__``.
         fact: The attribute of `RunInfo` that the key means, and nothing else.
+        lacking: The positions of the runs whose configuration lacks the key, by default all.
     """
 
-    def __init__(self, runs: Sequence[RunBase], key: str, fact: str | None = None) -> None:
+    def __init__(
+        self,
+        runs: Sequence[RunBase],
+        key: str,
+        fact: str | None = None,
+        lacking: Sequence[int] | None = None,
+    ) -> None:
         self._runs = runs
+        self._lacking = range(len(runs)) if lacking is None else lacking
         self._key = key
         self._name = to_dotted(key) if fact is None else fact
         self._is_fact = fact is not None
@@ -221,11 +200,28 @@ class _Finder:
         default = to_missing(default)
         if default is not MISSING:
             return default(run) if callable(default) else default
-        raise MissingKeyError(
+        raise self._make_missing_error(run)
+
+    def _make_missing_error(self, run: RunBase) -> MissingKeyError:
+        lacking, count = [run], ""
+        n_runs = len(self._runs)
+        if n_runs > 1 and (
+            self._reader is not None or run.impl is None
+        ):  # building others takes time
+            lacking = [self._runs[i] for i in self._lacking if self._is_missing(i)]
+            some = "all" if len(lacking) == n_runs else f"{len(lacking)} of"
+            count = f"{some} {n_runs} runs lack it; "
+        return MissingKeyError(
             f"run {run.info.run_id}: no such key: {self._name!r} in cfg, impl or info "
-            f"({describe_nearest_keys(run, self._name)}); a default, where one can be given, "
-            "allows for it"
+            f"({describe_nearest_keys(lacking, self._name)}); {count}a default, where one can be "
+            "given, allows for it"
         )
+
+    def _is_missing(self, i: int) -> bool:
+        try:
+            return self.find(i) is MISSING
+        except KedroHydraflowError:
+            return False
 
     def find(self, i: int) -> Any:
         """Return the value for the run at a position, MISSING without one."""

@@ -9,6 +9,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from kedro_hydraflow.errors import OptionError, check_flag
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -26,9 +28,30 @@ on. (In this process and in two jobs, 40,000 configurations with nothing in comm
 5.6 s, those of a sweep 1.5 s and 2.0 s.) The margin is for the estimate, which is up to 1.6 times
 too high for a sweep, and for the CPU time of processes, which is 30 % higher."""
 
+_BACKENDS = ("loky", "multiprocessing", "threading")
+"""joblib's own backends. It has others, too, but takes a tenth of a second to import."""
+
 _MIN_BATCH = 32
 _MAX_BATCH = 2000
 """The limits of a batch's size: worth sending to a process, small enough for a progress bar."""
+
+
+def check_jobs(n_jobs: object, backend: object, progress: object) -> None:
+    """Raise OptionError unless these are options of `parallel_map`."""
+    if not isinstance(n_jobs, int) or isinstance(n_jobs, bool):
+        raise OptionError(
+            f"n_jobs: expected an integer, found {n_jobs!r}; use 0 or 1 for this "
+            "process, N for N jobs, -1 for one job per core"
+        )
+    if backend is not None and backend not in _BACKENDS:
+        from joblib.parallel import BACKENDS, EXTERNAL_BACKENDS
+
+        known = sorted({*BACKENDS, *EXTERNAL_BACKENDS})
+        if backend not in known:
+            raise OptionError(
+                f"backend: expected one of joblib's backends {', '.join(known)}, found {backend!r}"
+            )
+    check_flag("progress", progress)
 
 
 def parallel_map(
@@ -49,7 +72,11 @@ def parallel_map(
         backend: A backend of joblib. None: that of the surrounding
             ``joblib.parallel_config``, else loky processes.
         progress: Whether to show a progress bar (tqdm) on standard error.
+
+    Raises:
+        OptionError: If an option is invalid.
     """
+    check_jobs(n_jobs, backend, progress)
     results = []
     with progress_bar(len(items), show=progress) as advance:
         for result in _iter_results(function, items, n_jobs, backend):

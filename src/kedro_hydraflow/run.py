@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Generic, cast, overload
 from omegaconf import DictConfig, OmegaConf
 from typing_extensions import Self, TypeVar
 
-from kedro_hydraflow.columns import is_numpy
+from kedro_hydraflow.columns import check_columns, check_keys, is_numpy
 from kedro_hydraflow.config import SharedLock, check_config_class, flatten_config
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.frames import make_history_frame, make_literal
 from kedro_hydraflow.impl import ImplFactory, build_impl
 from kedro_hydraflow.lookup import (
-    RESULTS_HINT,
     get_data,
     get_logged,
     get_parsed,
@@ -24,6 +23,7 @@ from kedro_hydraflow.lookup import (
     to_dotted,
 )
 from kedro_hydraflow.missing import MISSING
+from kedro_hydraflow.nearest_keys import RESULTS_HINT
 from kedro_hydraflow.run_base import get_config_state, get_configuration
 from kedro_hydraflow.run_files import RunFiles
 from kedro_hydraflow.run_info import (
@@ -218,6 +218,12 @@ class Run(RunFiles, Generic[C, I]):
     def metrics(self) -> dict[str, float]:
         """The latest value of each metric: the one of the largest step, then timestamp.
 
+        Raises:
+            MetadataError: If a metric is malformed.
+            NotARunError: If the directory exists, but is not that of a run. The same goes for
+                `params`, `tags` and the facts in `info`.
+            StorageError: If the metrics cannot be read.
+
         Examples:
             >>> run.metrics["accuracy"]
             0.9355555555555556
@@ -316,6 +322,7 @@ class Run(RunFiles, Generic[C, I]):
             >>> run.metric_history("train/loss").select("step", "value").rows()[-1]
             (3, 0.36566445180629725)
         """
+        check_keys([name])
         return make_history_frame([self], [name]).drop("run_id", "metric")
 
     # For one run and for many, three signatures each. To pyright, `Run` in `Run.load` is
@@ -453,9 +460,10 @@ class Run(RunFiles, Generic[C, I]):
             config_class: As for `Run`.
             index: For many runs: the cache with which the next load reads only new and
                 changed runs. None, the default, uses the user's cache directory, and only for
-                local runs. A path uses that directory, True the default one; both also cover
-                finished runs on remote storage, which are assumed not to change. False turns it
-                off. Not used with ``config_class``. See ``docs/scaling.md``.
+                local runs. A path uses that directory (text without a separator needs ``./`` in
+                front), True the default one; both also cover finished runs on remote storage,
+                which are assumed not to change. False turns it off. Not used with
+                ``config_class``. See ``docs/scaling.md``.
             storage_options: As for `Run`.
             results: As for `Run`. Read on first use, the files of all runs at once.
 
@@ -639,6 +647,7 @@ class Run(RunFiles, Generic[C, I]):
             >>> frame.columns
             ['step', 'timestamp', 'value', 'model.type']
         """
+        check_columns(keys)
         columns = [self.lit(k) if isinstance(k, str) else self.lit(k[0], k[1]) for k in keys]
         return function(self).with_columns(columns)
 

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import copy
+import reprlib
 from datetime import datetime
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 from typing_extensions import Self, TypeVar
 
-from kedro_hydraflow.collection import Collection, Default
-from kedro_hydraflow.columns import sort_order
-from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.collection import Collection, Default, as_list
+from kedro_hydraflow.columns import check_columns, check_keys, sort_order
+from kedro_hydraflow.errors import OptionError, check_flag
+from kedro_hydraflow.fact_checks import (
+    check_possible,
+    check_recorded,
+    explain_unrecorded,
+    to_fact_value,
+)
 from kedro_hydraflow.frames import make_complete_frame, make_history_frame
-from kedro_hydraflow.lookup import are_objects, describe_nearest_keys, get_data, get_values
+from kedro_hydraflow.lookup import are_objects, get_data, get_values, to_dotted
 from kedro_hydraflow.missing import MISSING, to_missing
-from kedro_hydraflow.parallel import parallel_map
+from kedro_hydraflow.nearest_keys import describe_nearest_keys
+from kedro_hydraflow.parallel import check_jobs, parallel_map
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_base import get_configuration
-from kedro_hydraflow.run_info import get_place, read_fact
+from kedro_hydraflow.run_info import RECORDED_FACTS, get_place, read_fact
+from kedro_hydraflow.selecting import Selector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -76,6 +85,13 @@ class RunCollection(Collection[R]):
         return self._get is _get_from_run and all(
             kind.get is Run.get for kind in {type(run) for run in items}
         )
+
+    def _matching_values(self, key: str, wanted: Any, candidates: list[int]) -> list[int]:
+        fact = to_dotted(key)
+        runs = [self._items[i] for i in candidates]
+        if fact in RECORDED_FACTS and self._gets_as_run(runs):
+            wanted = _check_fact(runs, key, fact, wanted)
+        return super()._matching_values(key, wanted, candidates)
 
     def to_list(self, key: str, default: Default = MISSING) -> list[Any]:
         """Return the value of a key for each run: what ``Run.get`` returns.
@@ -190,9 +206,13 @@ class RunCollection(Collection[R]):
     def _no_value_error(self, by: str | Callable[[R], Any], values: list[Any]) -> OptionError:
         n_nan = sum(value is not None for value in values)
         found = f" ({n_nan} have NaN)" if n_nan else ""
-        near = "" if callable(by) or n_nan else f"; {describe_nearest_keys(self._items[0], by)}"
+        hint = ""
+        if not callable(by) and not n_nan:
+            key = to_dotted(by)
+            unrecorded = explain_unrecorded(self._items[0], key)
+            hint = f"; {unrecorded or describe_nearest_keys(self._items, key)}"
         return OptionError(
-            f"none of the {len(self)} runs has a value for {_show_by(by)}{found}{near}"
+            f"none of the {len(self)} runs has a value for {_show_by(by)}{found}{hint}"
         )
 
     def parents(self) -> Self:
@@ -266,6 +286,7 @@ class RunCollection(Collection[R]):
             ['run_id', 'job_name', 'model.type', 'model.hidden_size']
         """
         if not keys and not kwargs:
+            check_jobs(n_jobs, backend, progress)
             given = {k: v for k, v in (defaults or {}).items() if to_missing(v) is not MISSING}
             return make_complete_frame(self._items, given)
         return super().to_frame(
@@ -300,6 +321,8 @@ class RunCollection(Collection[R]):
             >>> max(models.preload(n_jobs=4).to_list("size"))
             9347
         """
+        check_flag("cfg", cfg)
+        check_flag("impl", impl)
 
         def build(run: R) -> None:
             if cfg:
@@ -362,6 +385,7 @@ class RunCollection(Collection[R]):
         """
         import polars as pl
 
+        check_columns(keys)
         if not self._items:
             return pl.DataFrame()
         return pl.concat(
@@ -389,6 +413,7 @@ class RunCollection(Collection[R]):
             >>> frame.pivot("metric", index=["run_id", "step"], values="value").columns
             ['run_id', 'step', 'train/loss', 'val/accuracy']
         """
+        check_keys(names)
         return make_history_frame(self._items, names)
 
     def iterdir(self, relative_dir: str = "") -> Iterator[Path]:
@@ -423,6 +448,31 @@ def check_mode(mode: object) -> None:
     """Raise OptionError unless the mode is one of `Mode`."""
     if mode not in get_args(Mode):
         raise OptionError(f"mode: expected 'max' or 'min', found {mode!r}")
+
+
+def _check_fact(runs: Sequence[Run[Any, Any]], key: str, fact: str, wanted: Any) -> Any:
+    """Return a condition on a fact, with its values in the right case, unless it is a range.
+
+    If a configuration has the key, it is returned unchanged.
+
+    Raises:
+        FilterError: If a store does not record the fact, or the fact never has such a value.
+    """
+    in_configs = Selector().select_column([get_configuration(run) for run in runs], fact)
+    if in_configs.error is not None or len(in_configs.missing) < len(runs):
+        return wanted
+    shown = getattr(wanted, "__qualname__", reprlib.repr(wanted))
+    condition = f"filter {key}={shown}"
+    seen = get_data(runs, fact)
+    for run, value in zip(runs, seen, strict=True):
+        if value is None:
+            check_recorded(condition, run, fact)
+    if callable(wanted) or isinstance(wanted, tuple):
+        return wanted
+    wanted = as_list(wanted)
+    is_list = isinstance(wanted, (list, set))
+    check_possible(condition, fact, wanted if is_list else [wanted], seen)
+    return [to_fact_value(fact, v) for v in wanted] if is_list else to_fact_value(fact, wanted)
 
 
 def _get_from_run(run: Run[Any, Any], key: str, default: Default) -> Any:

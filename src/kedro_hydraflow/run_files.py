@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,8 +104,8 @@ class RunFiles(RunBase):
             relative_path: The artifact or folder, by default the artifacts directory.
 
         Raises:
-            NotFoundError: If there is no such artifact. The message names `models`, which may be
-                meant.
+            NotFoundError: If there is no such artifact. The message names those, and the `models`,
+                that may be meant.
             StorageError: If it cannot be fetched.
 
         Examples:
@@ -114,7 +114,7 @@ class RunFiles(RunBase):
         """
         from kedro_hydraflow.artifacts import fetch
 
-        with naming_models(self, relative_path):
+        with explaining_absence(self, relative_path):
             return fetch(self.path(relative_path))
 
     def read_log(self) -> str:
@@ -157,7 +157,7 @@ class RunFiles(RunBase):
             >>> sorted(path.name for path in run.iterdir())
             ['.hydra', 'confusion_matrix.json', 'model', 'train_digits_v2.log']
         """
-        with naming_models(self, relative_dir):
+        with explaining_absence(self, relative_dir):
             yield from self.path(relative_dir).iterdir()
 
     def glob(self, pattern: str, relative_dir: str = "") -> Iterator[Path]:
@@ -175,35 +175,40 @@ class RunFiles(RunBase):
 
 
 @contextmanager
-def naming_models(run: RunFiles, relative_path: str) -> Generator[None, None, None]:
-    """Add to the error for an absent artifact that the run logged models, if it did."""
+def explaining_absence(run: RunFiles, relative_path: str) -> Generator[None, None, None]:
+    """Add to the error for an absent artifact which ones may be meant, see `describe_others`."""
     try:
         yield
     except FileNotFoundError as exc:
-        hint = describe_models(run, relative_path)
+        hint = describe_others(run, relative_path)
         if not hint:
             raise
         url = get_artifacts(run.info).join(relative_path).url
         raise NotFoundError(f"there is no {url!r}; {hint}") from exc
 
 
-def describe_models(run: RunFiles, relative_path: str) -> str:
-    """Return a hint at the models of a run that lacks an artifact, empty without any.
+def describe_others(run: RunFiles, relative_path: str) -> str:
+    """Return which artifacts or models of a run may be meant by an absent artifact.
 
-    Args:
-        run: The run.
-        relative_path: The artifact, which may be in a model.
+    Empty if there are none, or they cannot be listed: the absence of the artifact is the error.
     """
-    try:
-        models = get_models(run.info) if relative_path else {}
-    except KedroHydraflowError:
-        return ""  # the absence of the artifact is the error
+    from kedro_hydraflow.artifacts.listings import FolderListings, describe_nearest
+
+    if not relative_path:
+        return ""
+    models: dict[str, Place] = {}
+    names: list[str] = []
+    with suppress(KedroHydraflowError):
+        models = get_models(run.info)
     name = relative_path.split("/")[0]
     if name in models:
         return f"MLflow 3 keeps the model {name!r} in {models[name].url}: use run.models[{name!r}]"
+    with suppress(KedroHydraflowError):
+        names = FolderListings(get_artifacts(run.info)).list_some()
+    hints = [describe_nearest(relative_path, names)]
     if models:
-        return f"run.models has the models that it logged: {', '.join(map(repr, models))}"
-    return ""
+        hints.append(f"run.models has the models that it logged: {', '.join(map(repr, models))}")
+    return "; ".join(filter(None, hints))
 
 
 def make_artifacts_dir(place: Place) -> Path:

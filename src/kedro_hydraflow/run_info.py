@@ -99,6 +99,7 @@ class RunInfo:
     __slots__ = (
         "_failure",
         "_is_located",
+        "_is_run",
         "_layout",
         "_logged",
         "_options",
@@ -124,6 +125,9 @@ class RunInfo:
     _is_located: bool
     """Whether the artifacts are known to be where the record says."""
 
+    _is_run: bool
+    """Whether the directory is known to be that of a run, or its absence has been logged."""
+
     _options: ReadOptions
 
     _run_dir: AnyPath | None
@@ -138,6 +142,7 @@ class RunInfo:
         self._logged = None if record.logged is None else {**record.logged}
         self._failure = None
         self._is_located = record.artifacts_dir is not None
+        self._is_run = store is not None
         self._options = _DEFAULTS
         self._run_dir = None  # made on first use: loading many runs takes text paths
 
@@ -163,6 +168,7 @@ class RunInfo:
             self._store,
             record.artifacts_dir,
             self._options,
+            self._is_run,
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RunInfo:
@@ -295,11 +301,13 @@ def rebuild_info(
     store: Store | None,
     artifacts_dir: Place | None,
     options: ReadOptions,
+    is_run: bool,
 ) -> RunInfo:
     """Return the info of a run that was pickled."""
     record = RunRecord(storage, path, run_id, experiment, facts, logged, artifacts_dir)
     info = make_info(record, store)
     set_options(info, options)
+    info._is_run = is_run
     return info
 
 
@@ -378,6 +386,11 @@ def get_models(info: RunInfo) -> dict[str, Place]:
     return get_store(info).find_models(info._record)
 
 
+def note_run(info: RunInfo) -> None:
+    """Note that a directory is that of a run, or that its absence has been logged."""
+    info._is_run = True
+
+
 def set_options(info: RunInfo, options: ReadOptions) -> None:
     """Set how the facts, logged values and files of a run are read."""
     info._options = options
@@ -414,7 +427,7 @@ def read_config(info: RunInfo) -> PlainConfig:
     if isinstance(config, KedroHydraflowError):
         raise config
     if config is not None:
-        info._is_located = True
+        info._is_located = info._is_run = True
         return config
     (error,) = layout.get_run_errors([info._record])
     if isinstance(error, RunNotFoundError) or (error is None and is_absent_locally(info)):
@@ -491,6 +504,7 @@ def read_facts(infos: Iterable[RunInfo]) -> None:
     """
     unread = [info for info in infos if info._record.facts is None and info._failure is None]
     malformed: list[MetadataError] = []
+    without = []
     for store, group in _group_by_store(unread):
         for info, found in zip(group, store.read_facts(_get_records(group)), strict=True):
             facts = found
@@ -498,10 +512,15 @@ def read_facts(infos: Iterable[RunInfo]) -> None:
                 malformed.append(facts)
                 facts = {}
             if isinstance(facts, Exception):
-                info._failure = facts
+                info._failure = _explain_stray(info, facts)
             elif facts is not None:
                 info._record = replace(info._record, facts=facts)
+                info._is_run = info._is_run or bool(facts)
+                without.append(info)
     _log_malformed("the facts", malformed, unread)
+    for info, error in _find_strays(without):
+        info._failure = error
+        info._record = replace(info._record, facts=None)
 
 
 def read_fact(infos: Sequence[RunInfo], name: str) -> None:
@@ -596,6 +615,7 @@ def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
     unread = [info for info in infos if {kind, key}.isdisjoint(info._logged or ())]
     failures: dict[int, KedroHydraflowError] = {}
     malformed: list[MetadataError] = []
+    without = []
     for store, group in _group_by_store(unread):
         records = _get_records(group)
         values: Sequence[Any]
@@ -611,7 +631,12 @@ def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
             else:
                 info._logged = info._logged or {}
                 info._logged[key] = value
+                if value is None or value == {}:
+                    without.append(info)
     _log_malformed(key, malformed, unread)
+    for info, error in _find_strays(without):
+        failures[id(info)] = error
+        (info._logged or {}).pop(key)
     if failures:
         return [failures.get(id(info)) or _get_logged(info, kind, name, key) for info in infos]
     return [_get_logged(info, kind, name, key) for info in infos]
@@ -636,7 +661,47 @@ def read_histories(infos: Sequence[RunInfo], name: str) -> list[list[Point] | Ke
             else:
                 histories[id(info)] = history
     _log_malformed(f"the history of {name!r}", malformed, infos)
+    for info, error in _find_strays([info for info in infos if histories[id(info)] == []]):
+        histories[id(info)] = error
     return [histories[id(info)] for info in infos]
+
+
+def check_is_run(info: RunInfo) -> None:
+    """Raise NotARunError if the directory is not that of a run. Log it if there is none."""
+    for _, error in _find_strays([info]):
+        raise error
+
+
+def _find_strays(infos: Sequence[RunInfo]) -> list[tuple[RunInfo, KedroHydraflowError]]:
+    """Return those whose directory is not that of a run, with the error. Log those without any.
+
+    It is meant for runs of which nothing was found. Each is looked at once, unless a search found
+    it, or its configuration or facts have been read.
+    """
+    unsure = [info for info in infos if not info._is_run]
+    strays = []
+    absent = []
+    for store, group in _group_by_store(unsure):
+        for info, error in zip(group, store.get_run_errors(_get_records(group)), strict=True):
+            if isinstance(error, RunNotFoundError):
+                absent.append(info)
+            elif isinstance(error, (NotARunError, UnreachableError)):
+                strays.append((info, _explain_stray(info, error)))
+                continue
+            # Otherwise, it is a run, even if it cannot be listed, or has a malformed meta.yaml.
+            info._is_run = True
+    warn_of_absent(absent, "MLflow record")
+    return strays
+
+
+def _explain_stray(info: RunInfo, error: KedroHydraflowError) -> KedroHydraflowError:
+    """Return the error for a directory that is not a run, which says so if runs are below it."""
+    if isinstance(error, NotARunError):
+        try:
+            check_not_above(info._record)
+        except KedroHydraflowError as exc:
+            return exc
+    return error
 
 
 def _log_malformed(
@@ -674,10 +739,12 @@ def is_absent_locally(info: RunInfo) -> bool:
     return not place.is_dir()
 
 
-def warn_of_absent(infos: Sequence[RunInfo]) -> None:
-    """Log one warning for runs without a run directory. Their configurations are empty.
+def warn_of_absent(infos: Sequence[RunInfo], what: str = "configuration") -> None:
+    """Log one warning for runs without a run directory. As in hydraflow, it is no error.
 
-    As in hydraflow, it is no error.
+    Args:
+        infos: The runs.
+        what: What is empty because of that.
     """
     if not infos:
         return
@@ -690,12 +757,12 @@ def warn_of_absent(infos: Sequence[RunInfo]) -> None:
             "artifact_root to the directory or URL that holds the artifacts now"
         )
     if len(infos) == 1:
-        logger.warning("there is no run directory %s; its configuration is empty%s", where, hint)
+        logger.warning("there is no run directory %s; its %s is empty%s", where, what, hint)
     else:
         logger.warning(
-            "there are no run directories for %d runs; their configurations are empty. The first "
-            "is %s%s",
+            "there are no run directories for %d runs; their %ss are empty. The first is %s%s",
             len(infos),
+            what,
             where,
             hint,
         )
@@ -718,6 +785,8 @@ def find_missing_layouts(infos: Iterable[RunInfo]) -> None:
     unknown = [info for info in infos if info._layout is None and info._store is None]
     for info, layout in zip(unknown, find_layouts(_get_records(unknown)), strict=True):
         info._layout = layout
+        if not layout.records_facts:  # an output directory of Hydra, known by its configuration
+            info._is_run = True
 
 
 def find_missing_stores(infos: Iterable[RunInfo]) -> None:

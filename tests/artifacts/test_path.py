@@ -367,6 +367,22 @@ def test_errors_name_the_url_of_an_absent_file(artifacts: Path) -> None:
         path.resolve(strict=True)
 
 
+def test_errors_name_what_may_be_meant_without_a_request(
+    artifacts: Path, storage: FolderStorage
+) -> None:
+    absent = f"{RUN}/model/c.text"
+    with pytest.raises(
+        NotFoundError, match=r"/model/c.text'; the nearest artifacts are 'model/c.txt'"
+    ):
+        (artifacts / "model/c.text").read_bytes()
+    assert storage.take_requests() == [f"GET {absent}", f"LIST {RUN}/model", f"LIST {absent}"]
+    with pytest.raises(
+        NotFoundError, match=r"/modle/d.txt'; the nearest artifacts are 'model/c.txt'"
+    ):
+        (artifacts / "modle/d.txt").read_bytes()
+    assert f"LIST {RUN}" not in storage.take_requests()
+
+
 WRITES: dict[str, Callable[[Any], Any]] = {
     "open w": lambda p: (p / "a.txt").open("w"),
     "open a": lambda p: (p / "a.txt").open("a"),

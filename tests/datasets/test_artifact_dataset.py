@@ -134,7 +134,7 @@ def test_missing_artifacts_in_a_model_are_named(publish: Callable[[Path], str], 
     with pytest.raises(DatasetError) as caught:
         make_artifact_dataset(publish(root), artifact="model/MLmodel").load()
     last_line = str(caught.value).split("\n")[-1]
-    assert last_line.startswith("MLflow 3 keeps the model 'model' in ")
+    assert last_line.startswith("In the first run, MLflow 3 keeps the model 'model' in ")
     assert "1/models/m-1/artifacts" in last_line
     assert last_line.endswith(": use run.models['model']")
 
@@ -147,7 +147,26 @@ def test_many_missing_artifacts_are_not_all_named(tracking_dir: TrackingDir) -> 
         make_artifact_dataset(tracking_dir.root).load()
     lines = str(caught.value).split("\n")
     assert len([line for line in lines if line.startswith("- ")]) == 21
-    assert lines[-1] == "- and 5 more"
+    assert lines[-2:] == ["- and 5 more", "In the first run, the artifacts are '.hydra'"]
+
+
+@pytest.mark.parametrize(
+    ("artifact", "hint"),
+    [
+        ("metric.csv", "the nearest artifacts are 'metrics.csv'"),
+        ("tables/metrics.csv", "the nearest artifacts are 'metrics.csv'"),
+        ("weights.npz", "the nearest artifacts are 'model/weights.npz'"),
+        ("modle/weights.npz", "the nearest artifacts are 'model/weights.npz'"),
+        ("zzz", "the artifacts are '.hydra', 'metrics.csv', 'model', 'notes'"),
+    ],
+)
+def test_artifacts_that_may_be_meant_are_named(
+    publish: Callable[[Path], str], root: Path, artifact: str, hint: str
+) -> None:
+    write(root / "1/a/artifacts/model/weights.npz", "")
+    with pytest.raises(DatasetError) as caught:
+        make_artifact_dataset(publish(root), artifact=artifact).load()
+    assert str(caught.value).split("\n")[-1] == f"In the first run, {hint}"
 
 
 def test_missing_artifacts_can_be_skipped(root: Path, caplog: pytest.LogCaptureFixture) -> None:

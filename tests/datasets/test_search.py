@@ -3,13 +3,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from kedro.io import DatasetError
 
 from kedro_hydraflow import HydraflowRunCollectionDataset
-from kedro_hydraflow.errors import NotFoundError, RunLoadError
+from kedro_hydraflow.errors import NotFoundError, RunLoadError, StorageError
 from kedro_hydraflow.storage import LocalStorage
 from tests.conftest import FilesRead, TrackingDir, WebServer, write
 from tests.datasets.conftest import from_catalog
@@ -38,7 +39,7 @@ def test_filters_by_facts_read_nothing_of_known_runs(
 
 
 def test_the_option_is_described() -> None:
-    assert "index='folder'" in repr(HydraflowRunCollectionDataset(path="mlruns", index="folder"))
+    assert "index='a/b'" in repr(HydraflowRunCollectionDataset(path="mlruns", index="a/b"))
 
 
 def is_eval(name: str) -> bool:
@@ -166,6 +167,82 @@ def test_failing_filter_follows_on_error(sweep: Path) -> None:
     assert len(HydraflowRunCollectionDataset(**options, on_error="warn").load()) == 0
 
 
+@pytest.fixture
+def site(tracking_dir: TrackingDir, serve: Callable[[Path], WebServer]) -> WebServer:
+    """Serve three runs with a metric."""
+    experiment = tracking_dir.add_experiment("train")
+    for name in "abc":
+        tracking_dir.add_run(experiment, name, "x: 1\n", {"loss": "1 0.5 0\n"})
+    return serve(tracking_dir.root)
+
+
+@pytest.mark.parametrize("on_error", ["raise", "warn"])
+@pytest.mark.parametrize(
+    ("status", "message"), [(403, "access denied"), (503, "503"), (401, "access denied")]
+)
+def test_what_is_denied_or_unreachable_is_never_a_skipped_run(
+    site: WebServer, no_waiting: None, on_error: str, status: int, message: str
+) -> None:
+    site.answers = {"/b/metrics/loss": [status] * 99, "/b/metrics/": [status] * 99}
+    dataset = from_catalog(path=site.url, filters=["metrics.loss < 1"], on_error=on_error)
+    with pytest.raises(DatasetError) as caught:
+        dataset.load()
+    assert isinstance(caught.value.__cause__, StorageError)
+    assert "filter 'metrics.loss < 1': cannot " in str(caught.value)
+    assert f"{site.url}/1/b/metrics" in str(caught.value)
+    assert message in str(caught.value)
+    site.answers = {}
+    assert len(dataset.load()) == 3
+
+
+@pytest.mark.parametrize("on_error", ["raise", "warn"])
+def test_a_denied_fact_is_never_a_skipped_run(
+    site: WebServer, no_waiting: None, on_error: str
+) -> None:
+    site.answers = {"/b/meta.yaml": [403] * 99}
+    dataset = from_catalog(path=site.url, filters=["status == FINISHED"], on_error=on_error)
+    with pytest.raises(DatasetError, match=r"filter 'status == FINISHED': .*b/meta.yaml'.*denied"):
+        dataset.load()
+
+
+def test_what_an_implementation_is_denied_is_never_a_skipped_run(
+    site: WebServer, no_waiting: None
+) -> None:
+    def read(artifacts_dir: Path) -> Any:
+        return SimpleNamespace(score=len((artifacts_dir / ".hydra/config.yaml").read_text()))
+
+    def make_dataset(impl: Any) -> HydraflowRunCollectionDataset:
+        return HydraflowRunCollectionDataset(
+            path=site.url, impl=impl, filters=["score > 1"], on_error="warn"
+        )
+
+    assert len(make_dataset(read).load()) == 3
+    site.answers = {"/b/artifacts/model.txt": [403] * 99}
+
+    def read_model(artifacts_dir: Path) -> Any:
+        return (artifacts_dir / "model.txt").read_text()
+
+    with pytest.raises(DatasetError, match=r"filter 'score > 1': (.|\n)*denied"):
+        make_dataset(read_model).load()
+
+
+def test_what_is_malformed_or_absent_is_a_skipped_run(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    def read(artifacts_dir: Path) -> Any:
+        return SimpleNamespace(score=int((artifacts_dir / "score.txt").read_text()))
+
+    experiment = tracking_dir.add_experiment("train")
+    for name, score in (("a", "3"), ("b", "three"), ("c", None)):
+        run_dir = tracking_dir.add_run(experiment, name)
+        if score is not None:
+            write(run_dir / "artifacts/score.txt", score)
+    options: dict[str, Any] = {"impl": read, "filters": ["score > 1"], "on_error": "warn"}
+    runs = HydraflowRunCollectionDataset(path=tracking_dir.root, **options).load()
+    assert runs.to_list("run_id") == ["a"]
+    assert "skipped 2 of 3 runs and experiments that could not be read" in caplog.messages
+
+
 def test_deleted_runs(tracking_dir: TrackingDir) -> None:
     experiment = tracking_dir.add_experiment("train")
     tracking_dir.add_run(experiment, "a")
@@ -250,6 +327,28 @@ def test_each_filter_says_how_many_runs_it_left(
     assert record.getMessage() == STEPS.format(path=sweep, limit=limit, count=count)
     assert record.levelname == level
     assert record.name.startswith("kedro.")  # whose INFO Kedro shows by default
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (None, "{root}: 0 runs of 2 experiments, without 3 that were deleted"),
+        ("a", "{root}: 0 runs of 1 experiments, without 3 that were deleted"),
+        ("b", "{root}: 0 runs of 1 experiments"),
+        ("c*", "{root}: no experiment matches experiment_names='c*'; found 'a', 'b'"),
+    ],
+)
+def test_an_empty_search_is_one_warning(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture, names: Any, message: str
+) -> None:
+    experiment = tracking_dir.add_experiment("a")
+    tracking_dir.add_experiment("b", "2")
+    for number in range(3):
+        tracking_dir.add_run(experiment, f"r{number}", lifecycle_stage="deleted")
+    options = {} if names is None else {"experiment_names": names}
+    assert len(from_catalog(path=str(tracking_dir.root), **options).load()) == 0
+    warnings = [r.message for r in caplog.records if r.levelno == logging.WARNING]
+    assert warnings == [message.format(root=tracking_dir.root)]
 
 
 def test_fewer_runs_than_expected_are_an_error(sweep: Path) -> None:

@@ -156,7 +156,10 @@ def test_deleted_runs_in_it_are_not_mentioned(
         {"tracking_uri": FAKE, "experiment_names": "*"},
     ):
         list(iter_run_dirs(**options))
-    assert caplog.messages == []
+    assert caplog.messages == [
+        f"no runs in {where}: there are no experiments besides 'Default'"
+        for where in (tracking.root, database.path)
+    ]
 
 
 # File stores -----------------------------------------------------------------------------

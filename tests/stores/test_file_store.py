@@ -501,7 +501,9 @@ def test_unreadable_models_are_an_error(tracking_dir: TrackingDir, model_dir: Pa
         StorageError, match=r"m-1.meta.yaml': a symbolic link in the path is broken"
     ):
         _ = run.models
-    with pytest.raises(NotFoundError, match=r"there is no '[^']*model'$"):
+    with pytest.raises(
+        NotFoundError, match=r"there is no '[^']*model'; the artifacts are '.hydra'$"
+    ):
         run.fetch("model")
     shutil.rmtree(model_dir.parent)
     model_dir.parent.symlink_to("nowhere")

@@ -287,6 +287,67 @@ def test_file_store_that_grew_after_its_migration(
     assert find_run_ids(tracking_uri=tracking_dir.root.as_uri()) == ["a", "b", "c", "d"]
 
 
+@pytest.mark.parametrize("layout", [None, "mlflow"])
+def test_a_directory_of_files_alone_is_an_error(
+    tmp_path: Path, publish: Callable[[Path], str], layout: Any
+) -> None:
+    for name in ("b.csv", "a.csv", ".hidden", "README.md"):
+        write(tmp_path / "data" / name, "x,y\n")
+    url = publish(tmp_path / "data")
+    with pytest.raises(TrackingDirectoryError) as raised:
+        find_run_ids(url, layout=layout)
+    assert str(raised.value) == (
+        f"{url} is not a tracking directory: expected <experiment_id>/meta.yaml or "
+        "<experiment_id>/<run_id>/artifacts in it, mlflow.db beside it, or directories with "
+        ".hydra/config.yaml in it; found the files 'README.md', 'a.csv', 'b.csv'"
+    )
+    with pytest.raises(TrackingDirectoryError) as raised:
+        find_run_ids(url, layout="hydra")
+    assert str(raised.value) == (
+        f"{url} has no output directories of Hydra: expected .hydra/config.yaml in directories up "
+        "to 12 levels below it, found 'README.md', 'a.csv', 'b.csv'"
+    )
+
+
+@pytest.mark.parametrize(
+    "names", [(), (".gitkeep",), ("mlflow.db",), ("0/note", "a.txt"), (".trash/note", "a.txt")]
+)
+def test_a_directory_in_which_runs_are_yet_to_be_is_empty(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    (tmp_path / "mlruns").mkdir()
+    for name in names:
+        write(tmp_path / "mlruns" / name, "")
+    assert find_run_ids(tmp_path / "mlruns") == []
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", "tracking.sqlite"])
+def test_a_database_without_runs_is_empty(tmp_path: Path, name: str) -> None:
+    database = Database(tmp_path / "mlruns" / name)
+    database.add_experiment("train")
+    write(tmp_path / f"mlruns/{name}-wal", "")
+    assert find_run_ids(tmp_path / "mlruns") == []
+
+
+def test_an_experiment_without_runs_is_empty(tracking_dir: TrackingDir) -> None:
+    tracking_dir.add_experiment("train")
+    write(tracking_dir.root / "notes.txt", "")
+    assert find_run_ids(tracking_dir.root) == []
+
+
+def test_a_sweep_without_jobs_is_empty(tmp_path: Path) -> None:
+    write(tmp_path / "sweep/multirun.yaml", "hydra: {}\n")
+    for layout in (None, "hydra"):
+        assert find_run_ids(tmp_path / "sweep", layout=layout) == []
+
+
+def test_a_broken_link_alone_is_an_error_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "mlruns").mkdir()
+    (tmp_path / "mlruns/1").symlink_to(tmp_path / "gone")
+    with pytest.raises(RunLoadError, match="broken symbolic link"):
+        find_run_ids(tmp_path / "mlruns")
+
+
 def test_directory_without_runs_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "data/notes").mkdir(parents=True)
     with pytest.raises(TrackingDirectoryError) as raised:
@@ -391,7 +452,9 @@ def test_the_experiment_0_makes_a_file_store_the_default(
     tracking_dir.add_experiment("Default", "0")
     database = Database(project / "mlflow.db")
     assert find_run_ids() == []
-    assert caplog.messages == []  # the database has no runs
+    assert caplog.messages == [  # nothing of the database, which has no runs
+        f"no runs in {tracking_dir.root}: there are no experiments besides 'Default'"
+    ]
     database.add_run(database.add_experiment("train"), "a")
     assert find_run_ids() == []
     assert "to read the runs of the database beside it" in caplog.text
@@ -434,7 +497,8 @@ def test_a_stray_meta_file_alone(
     tmp_path: Path, publish: Callable[[Path], str], waits: list[float], content: str
 ) -> None:
     write(tmp_path / "bucket/meta.yaml", content)
-    assert find_run_ids(publish(tmp_path / "bucket")) == []
+    with pytest.raises(TrackingDirectoryError, match=r"found the files 'meta\.yaml'$"):
+        find_run_ids(publish(tmp_path / "bucket"))
     put(tmp_path / "bucket/1", 1, seed=7)
     (run,) = Run.load(iter_run_dirs(tmp_path / "bucket"))
     assert run["seed"] == 7

@@ -477,9 +477,10 @@ def test_empty_sweeps(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_sweep(root / "multirun/2026-11-25/10-00-00")
     for place in (root, root / "multirun", root / "multirun/2026-11-25/10-00-00"):
         assert isinstance(open_store(Source(place)), HydraStore)
+        caplog.clear()
         assert find_ids(place) == []
+        assert caplog.messages == [f"no runs in {place}: there are no experiments"]
         assert get_experiment_names(place) == []
-    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("layout", [None, "hydra"])

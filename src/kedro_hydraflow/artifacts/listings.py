@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.errors import NotFoundError, StorageError
+from kedro_hydraflow.nearest import find_nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from kedro_hydraflow.storage import Entry, Place
 
     Listing = dict[str, Entry]
+
+_MAX_FOLDERS = 20
+"""The maximum number of folders that are listed for a message."""
+
+_MAX_SHOWN = 5
+"""The maximum number of artifacts in a message if none is like the absent one."""
 
 
 class FolderListings:
@@ -107,6 +114,36 @@ class FolderListings:
             ]
         return tree
 
+    def list_some(self) -> list[str]:
+        """Return the files and folders that are found with a few requests, for messages.
+
+        Raises:
+            StorageError: If a folder cannot be listed.
+        """
+        level, n_listed = [""], 0
+        while level and n_listed < _MAX_FOLDERS:
+            some = level[: _MAX_FOLDERS - n_listed]
+            n_listed += len(some)
+            listed = zip(some, self.get_all(some), strict=True)
+            level = [
+                posixpath.join(folder, name)
+                for folder, listing in listed
+                if not isinstance(listing, NotFoundError)
+                for name, entry in listing.items()
+                if entry.is_dir
+            ]
+        return self.list_known()
+
+    def list_known(self) -> list[str]:
+        """Return the files and folders in what has been listed, those at the top first."""
+        known = [
+            posixpath.join(folder, name)
+            for folder, listing in [*self._listed.items()]
+            if not isinstance(listing, NotFoundError)
+            for name in listing
+        ]
+        return sorted(known, key=lambda path: (path.count("/"), path))
+
     def get_entry(self, relative: str) -> Entry | None:
         """Return a file's entry, None if its folder lacks it or has not been listed yet."""
         folder, name = posixpath.split(relative)
@@ -118,6 +155,19 @@ class FolderListings:
         with self._lock:
             for folder in folders:
                 self._listed.pop(folder, None)
+
+
+def describe_nearest(relative: str, names: Sequence[str]) -> str:
+    """Return a phrase with the artifacts that may be meant by an absent one, for messages.
+
+    If none is like it, these are the first ones at the top. The phrase is empty without names.
+    """
+    near = find_nearest(relative, names)
+    if near:
+        return f"the nearest artifacts are {', '.join(map(repr, near))}"
+    top = [name for name in names if "/" not in name]
+    more = " and others" if len(top) > _MAX_SHOWN else ""
+    return f"the artifacts are {', '.join(map(repr, top[:_MAX_SHOWN]))}{more}" if top else ""
 
 
 def is_file_name(name: str) -> bool:

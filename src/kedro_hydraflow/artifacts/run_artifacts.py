@@ -23,7 +23,7 @@ from kedro_hydraflow.artifacts.cache import (
     mark_used,
 )
 from kedro_hydraflow.artifacts.copies import READ_ONLY, RunCopies, remove
-from kedro_hydraflow.artifacts.listings import FolderListings, is_file_name
+from kedro_hydraflow.artifacts.listings import FolderListings, describe_nearest, is_file_name
 from kedro_hydraflow.errors import NotFoundError, StorageError
 from kedro_hydraflow.storage import Entry
 
@@ -124,7 +124,10 @@ class RunArtifacts:
         """
         entry = self.find(relative) or (self._find_unlisted(relative) if relative else None)
         if entry is None:
-            raise NotFoundError(f"there is no {self.listings.get_url(relative)!r}")
+            # Without a request: code may try an artifact that only some runs have.
+            hint = describe_nearest(relative, self.listings.list_known())
+            url = self.listings.get_url(relative)
+            raise NotFoundError(f"there is no {url!r}{'; ' if hint else ''}{hint}")
         if entry.is_dir:
             self._fetch_folder(relative)
         else:

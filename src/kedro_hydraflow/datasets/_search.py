@@ -118,9 +118,10 @@ class RunSearch:
             selected = selected.filter(lambda run: not is_known_as_deleted(run.info))
         failures = [*found.failures, *loaded.failures, *filtered.failures]
         report(failures, found.total, self.on_error, what="runs and experiments")
-        has_match = bool(found.experiments or not found.other_experiments)  # or it was logged
         n_runs = len(loaded.runs if is_wanted is None else found.runs)
         steps = [f"{n_runs} runs of {len(found.experiments)} experiments"]
+        if found.n_deleted:
+            steps[0] += f", without {found.n_deleted} that were deleted"
         if is_wanted is not None:
             steps.append(f"{len(loaded.runs)} with the run_id")
         counted = zip(filtered.counts, filters, strict=True)
@@ -130,7 +131,8 @@ class RunSearch:
         shown = f"{self.shown_location}: {', '.join(steps)}"
         if len(selected) < min_runs:
             raise NotFoundError(f"expected min_runs={min_runs} or more, found {shown}")
-        logger.log(logging.INFO if selected or not has_match else logging.WARNING, shown)
+        was_logged = not found.runs and found.emptiness is None
+        logger.log(logging.INFO if selected or was_logged else logging.WARNING, shown)
         return selected
 
     def find(self) -> list[RunInfo]:

@@ -21,12 +21,13 @@ from kedro_hydraflow.errors import (
     NotFoundError,
     OptionError,
     UnreachableError,
+    check_flag,
     describe,
 )
-from kedro_hydraflow.finding import check_flag, report
+from kedro_hydraflow.finding import report
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.parallel import parallel_map
-from kedro_hydraflow.run_files import describe_models
+from kedro_hydraflow.run_files import describe_others
 from kedro_hydraflow.run_info import get_artifacts, get_place
 
 if TYPE_CHECKING:
@@ -243,9 +244,9 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             lines = [f"\n- {self._get_url(run)}" for run in lacking[:_MAX_SHOWN]]
             if len(lacking) > _MAX_SHOWN:
                 lines.append(f"\n- and {len(lacking) - _MAX_SHOWN} more")
-            hint = describe_models(lacking[0], self._artifact)
+            hint = describe_others(lacking[0], self._artifact)
             if hint:
-                lines.append(f"\n{hint}")
+                lines.append(f"\nIn the first run, {hint}")
             raise NotFoundError(f"{summary}; set missing='skip' to skip them:{''.join(lines)}")
         level = logging.WARNING if len(lacking) == len(runs) else logging.INFO
         logger.log(level, "%s: %s and are skipped", self._search.shown_location, summary)

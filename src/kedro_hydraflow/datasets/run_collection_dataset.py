@@ -51,12 +51,14 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         on_error: What to do about experiments and runs that cannot be read. ``raise``
             names all of them in one error, ``warn`` logs and skips each. With ``warn``, a
             malformed metric, param, tag, fact, result or file of Hydra is logged and null when it
-            is read later.
+            is read later, as by a filter. If the storage denies access or cannot be reached then,
+            that is always an error.
         include_deleted: Whether to include runs that were deleted in MLflow. False excludes
             them. Null, the default, excludes them unless that needs an extra request per run.
             A file store on remote storage needs one, so deleted runs there are included, unless
             a filter reads their facts.
-        index: The cache of what was read, as for ``Run.load``: true, false, or a directory.
+        index: The cache of what was read, as for ``Run.load``: true, false, or a directory, such
+            as ``data/index`` or ``./index``.
         min_runs: The number of runs that there have to be after all filters. With fewer, loading
             is an error. By default, an empty collection is logged as a warning.
         layout: What a directory is read as: ``mlflow`` for what MLflow wrote, ``hydra`` for the

@@ -82,6 +82,12 @@ def find_databases_of(run_ids: Sequence[str], directories: Iterable[str]) -> dic
     return owners
 
 
+def has_database(directory: str) -> bool:
+    """Whether a directory has an MLflow database, even one that is empty."""
+    is_default = os.path.isfile(os.path.join(directory, DATABASE_FILE))
+    return is_default or any(True for _ in _open_all(directory))
+
+
 def may_have_database(directory: str) -> bool:
     """Whether a directory has SQLite files, or cannot be searched for them."""
     try:

@@ -254,6 +254,7 @@ class FileStore(Store):
                 facts_of_runs[i] = error
         records = []
         failures = []
+        n_deleted = 0
         for path, name, experiment, facts in zip(
             paths, names, experiments, facts_of_runs, strict=True
         ):
@@ -261,9 +262,11 @@ class FileStore(Store):
                 continue
             if isinstance(facts, Exception):
                 failures.append(Failure(storage.get_url(path), facts))
-            elif include_deleted or not is_deleted(facts):
+            elif is_deleted(facts) and not include_deleted:
+                n_deleted += 1
+            else:
                 records.append(RunRecord(storage, path, name, experiment, facts or None))
-        return FoundRuns(records, failures)
+        return FoundRuns(records, failures, n_deleted)
 
     def _read_facts_of_folders(self, paths: Sequence[str]) -> list[Facts | KedroHydraflowError]:
         """Return the facts of the run in each directory, or the error.

@@ -26,12 +26,13 @@ from kedro_hydraflow.stores.databases import (
     DATABASE_FILE,
     find_database,
     find_databases_of,
+    has_database,
     has_database_suffix,
     is_sqlite_file,
     may_have_database,
     may_have_runs,
 )
-from kedro_hydraflow.stores.file_store import ExperimentFolders, FileStore
+from kedro_hydraflow.stores.file_store import NOT_EXPERIMENTS, ExperimentFolders, FileStore
 from kedro_hydraflow.stores.hydra_store import HydraStore, find_hydra_root
 from kedro_hydraflow.stores.meta_file import (
     META_FILE,
@@ -71,7 +72,7 @@ def open_store(source: Source, index: Index = NO_INDEX) -> Store:
     - neither, but ``artifacts`` of runs: a store of artifacts alone, which is logged;
     - neither, but output directories of Hydra, at any depth: a store of these, also if there is
       a database beside the directory;
-    - nothing: the file store, without any runs.
+    - nothing, or a database without runs: the file store, without any runs.
 
     ``layout`` restricts the choice to Hydra's directories, or to those of MLflow.
 
@@ -334,6 +335,8 @@ def _choose_store(place: Place, source: Source, index: Index) -> Store:
         )
         return ArtifactsStore(place)
     _check_not_elsewhere(folders)
+    if local is None or not has_database(local):  # one without runs
+        _check_no_files(folders)
     return file_store
 
 
@@ -380,14 +383,14 @@ def _open_outputs(place: Place, entries: Sequence[Entry], index: Index) -> Hydra
     """Return the store of Hydra's output directories below a directory.
 
     Raises:
-        TrackingDirectoryError: If the directory has others, but none of Hydra.
+        TrackingDirectoryError: If the directory is not empty, but has none of Hydra.
     """
     outputs = _find_outputs(place, entries)
-    directories = _get_directories(entries)
-    if directories and not outputs.is_of_hydra and not outputs.failures:
+    found = _get_directories(entries) or _get_files(entries)
+    if found and not outputs.is_of_hydra and not outputs.failures:
         raise TrackingDirectoryError(
             f"{place.url} has no output directories of Hydra: expected {CONFIG_FILE} in "
-            f"directories up to {MAX_DEPTH} levels below it, found {_show(directories)}"
+            f"directories up to {MAX_DEPTH} levels below it, found {_show(found)}"
         )
     return HydraStore(place, outputs, index)
 
@@ -422,6 +425,11 @@ def _warn_of_outputs(place: Place, entries: Sequence[Entry]) -> None:
 
 def _get_directories(entries: Sequence[Entry]) -> list[str]:
     return [entry.name for entry in entries if entry.is_dir]
+
+
+def _get_files(entries: Sequence[Entry]) -> list[str]:
+    """Return the names of files, without hidden ones and broken links."""
+    return [e.name for e in entries if not (e.is_dir or e.is_broken or e.name.startswith("."))]
 
 
 def _show(names: Sequence[str]) -> str:
@@ -517,8 +525,19 @@ def _check_not_elsewhere(folders: ExperimentFolders) -> None:
         )
     others = [name for name in names if not name.startswith(".")]
     if others:
-        raise TrackingDirectoryError(
-            f"{place.url} is not a tracking directory: expected <experiment_id>/{META_FILE} or "
-            f"<experiment_id>/<run_id>/artifacts in it, {DATABASE_FILE} beside it, or directories "
-            f"with {CONFIG_FILE} in it; found the directories {_show(others)}"
-        )
+        raise _make_foreign_error(place, f"directories {_show(others)}")
+
+
+def _check_no_files(folders: ExperimentFolders) -> None:
+    """Raise TrackingDirectoryError if the directory has files, but no directories of MLflow."""
+    files = _get_files(folders.entries)
+    if files and NOT_EXPERIMENTS.isdisjoint(_get_directories(folders.entries)):
+        raise _make_foreign_error(folders.place, f"files {_show(files)}")
+
+
+def _make_foreign_error(place: Place, found: str) -> TrackingDirectoryError:
+    return TrackingDirectoryError(
+        f"{place.url} is not a tracking directory: expected <experiment_id>/{META_FILE} or "
+        f"<experiment_id>/<run_id>/artifacts in it, {DATABASE_FILE} beside it, or directories "
+        f"with {CONFIG_FILE} in it; found the {found}"
+    )

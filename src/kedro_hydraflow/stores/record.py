@@ -178,6 +178,9 @@ class FoundRuns:
     records: list[RunRecord]
     failures: list[Failure]
 
+    n_deleted: int = 0
+    """The number of runs that were left out because they were deleted."""
+
 
 def make_run_record(place: Place, experiment: ExperimentRecord | None = None) -> RunRecord:
     """Return a record with only the directory of a run. Nothing is read.

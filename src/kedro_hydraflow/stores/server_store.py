@@ -175,6 +175,7 @@ class ServerStore(Store):
         fetched = dict(zip(missing, self._get_runs(missing), strict=True))
         records = []
         failures = []
+        n_deleted = 0
         for part in listed:
             for run_id in part.names:
                 run = part.prefetched.get(run_id) or fetched[run_id]
@@ -183,9 +184,13 @@ class ServerStore(Store):
                 except KedroHydraflowError as exc:
                     failures.append(Failure(f"{self.where}: run {run_id}", exc))
                     continue
-                if record is not None and (include_deleted or not is_deleted(record.facts)):
+                if record is None:
+                    continue
+                if is_deleted(record.facts) and not include_deleted:
+                    n_deleted += 1
+                else:
                     records.append(record)
-        return FoundRuns(records, failures)
+        return FoundRuns(records, failures, n_deleted)
 
     def _make_record(self, experiment: ExperimentRecord, run_id: str, run: Any) -> RunRecord | None:
         """Return the record of a run, None if MLflow has no such run.

@@ -188,17 +188,18 @@ class SqliteStore(Store):
             for run_id, uri, *values in self._query_runs(select, run_ids)
         }
         records = []
+        n_deleted = 0
         for part in listed:
             for run_id in part.names:
                 if run_id not in rows:
                     continue  # removed in the meantime
                 uri, facts = rows[run_id]
-                if include_deleted or not is_deleted(facts):
-                    place = self._locator.find(part.experiment.experiment_id, run_id, uri)
-                    records.append(
-                        RunRecord(place.storage, place.path, run_id, part.experiment, facts)
-                    )
-        return FoundRuns(records, [])
+                if is_deleted(facts) and not include_deleted:
+                    n_deleted += 1
+                    continue
+                place = self._locator.find(part.experiment.experiment_id, run_id, uri)
+                records.append(RunRecord(place.storage, place.path, run_id, part.experiment, facts))
+        return FoundRuns(records, [], n_deleted)
 
     @override
     def _read_models(self, record: RunRecord) -> list[ModelRecord]:

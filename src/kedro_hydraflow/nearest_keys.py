@@ -1,0 +1,98 @@
+"""The keys of runs most like a mistyped one, for messages."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from kedro_hydraflow.config import flatten_config
+from kedro_hydraflow.errors import KedroHydraflowError
+from kedro_hydraflow.nearest import find_nearest
+from kedro_hydraflow.run_base import RunBase, get_configuration
+from kedro_hydraflow.run_info import (
+    FACTS,
+    LOGGED_KINDS,
+    has_results_file,
+    read_logged,
+    read_parsed_files,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+RESULTS_HINT = (
+    "load the runs with the option results, the path of a JSON or YAML file in each run's "
+    "artifacts directory, such as results='result.json'"
+)
+"""What to do about absent results, for messages."""
+
+_N_CONFIGS = 100
+"""The maximum number of runs whose configurations are looked at."""
+
+_N_LOGGED = 3
+"""The maximum number of runs whose logged values are looked at, which may have to be read."""
+
+
+def describe_nearest_keys(
+    runs: Sequence[RunBase], key: str, show: Callable[[str], str] | None = None
+) -> str:
+    """Return a phrase that names the keys of some runs most like one that they lack.
+
+    What is not in configurations is named with its prefix: ``metrics.accuracy``. If results are
+    asked for without the option, the phrase names the option.
+
+    Args:
+        runs: The runs, first the one of which the key was asked. A few of them are looked at.
+        key: The key, with dots.
+        show: Returns a key as it is to be written, by default unchanged.
+    """
+    known = dict.fromkeys(_iter_keys(runs, key))
+    known.pop(key, None)
+    near = find_nearest(key, known, "./")
+    if show is not None:
+        near = list(map(show, near))
+    hint = ""
+    if key.partition(".")[0] == "results" and not any(has_results_file(run.info) for run in runs):
+        hint = f"; for the results of the application, {RESULTS_HINT}"
+    return f"{'similar keys: ' if near else 'no similar keys'}{', '.join(map(repr, near))}{hint}"
+
+
+def _iter_keys(runs: Sequence[RunBase], key: str) -> Iterator[str]:
+    """Yield the keys of configurations and those above them, of facts, logged values and results.
+
+    The attributes of an implementation count only if looking for the key has built it, and the
+    many keys of Hydra only for such a key.
+    """
+    in_configs = {k for run in _choose(runs, _N_CONFIGS) for k in _list_config_keys(run)}
+    yield from sorted(in_configs)
+    yield from sorted(FACTS)
+    prefix = key.partition(".")[0]
+    is_read = prefix in (*LOGGED_KINDS, "hydra", "results")
+    if runs and key not in in_configs and key not in FACTS and not is_read:
+        yield from (k for k in getattr(runs[0].impl, "__dict__", ()) if not k.startswith("_"))
+    infos = [run.info for run in _choose(runs, _N_LOGGED)]
+    for kind in LOGGED_KINDS:
+        with suppress(KedroHydraflowError):
+            for values in read_logged(infos, kind):
+                if isinstance(values, dict):
+                    yield from (f"{kind}.{name}" for name in values)
+    for kind in ("results", "hydra") if prefix == "hydra" else ("results",):
+        with suppress(KedroHydraflowError):
+            for content in read_parsed_files(infos, kind):
+                if isinstance(content, dict):
+                    entries = flatten_config(content).items()
+                    yield from (f"{kind}.{name}" for name, value in entries if value != "???")
+
+
+def _choose(runs: Sequence[RunBase], count: int) -> Sequence[RunBase]:
+    """Return up to so many runs at equal distances, with the first."""
+    return runs[:: max(1, math.ceil(len(runs) / count))]
+
+
+def _list_config_keys(run: RunBase) -> list[str]:
+    try:
+        leaves = [*flatten_config(get_configuration(run).to_plain())]
+    except KedroHydraflowError:
+        return []
+    return [*leaves, *{k.rpartition(".")[0] for k in leaves} - {""}]

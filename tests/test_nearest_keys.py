@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kedro_hydraflow import Run, RunCollection, iter_run_dirs
+from kedro_hydraflow.errors import FilterError, MissingKeyError, OptionError
+from kedro_hydraflow.filters import apply_filters, parse_filter
+from kedro_hydraflow.nearest_keys import describe_nearest_keys
+from tests.conftest import TrackingDir, write
+
+Runs = RunCollection[Run[Any]]
+
+
+@pytest.fixture
+def runs(tracking_dir: TrackingDir) -> Runs:
+    """Return runs of which the first ones failed before they logged anything but a tag."""
+    experiment = tracking_dir.add_experiment("train")
+    for i in range(9):
+        metrics = {"accuracy": "1 0.9 0\n", "val loss": "1 0.5 0\n"} if i > 3 else {}
+        run_dir = tracking_dir.add_run(experiment, f"r{i}", "lr: 0.1\nopt: {eps: 1}\n", metrics)
+        write(run_dir / "tags/stage", "sweep")
+        if i > 3:
+            write(run_dir / "params/width", "3")
+    return Run.load(iter_run_dirs(tracking_dir.root))
+
+
+MISTAKES = [
+    ("accuracy", "metrics.accuracy"),
+    ("metric.accuracy", "metrics.accuracy"),
+    ("metrics/accuracy", "metrics.accuracy"),
+    ("metrics.acuracy", "metrics.accuracy"),
+    ("Metrics.accuracy", "metrics.accuracy"),
+    ("param.width", "params.width"),
+    ("width", "params.width"),
+    ("tag.stage", "tags.stage"),
+    ("params.lr", "lr"),
+    ("opt.ep", "opt.eps"),
+    ("optimizer.eps", "opt.eps"),
+]
+
+
+@pytest.mark.parametrize(("key", "nearest"), MISTAKES)
+def test_the_key_that_works_is_named_wherever_a_key_is_given(
+    runs: Runs, key: str, nearest: str
+) -> None:
+    expected = f"similar keys: {nearest!r}"
+    for look_up in (runs.sort, runs.to_list, runs.group_by, runs.to_frame, runs[-1].get):
+        with pytest.raises(MissingKeyError) as missing:
+            look_up(key)
+        assert expected in str(missing.value)
+    with pytest.raises(MissingKeyError) as missing:
+        runs.filter((key, 1))
+    assert expected in str(missing.value)
+    with pytest.raises(OptionError) as option:
+        runs.best(key, mode="max")
+    assert str(option.value).startswith(f"none of the 9 runs has a value for {key!r}; {expected}")
+    with pytest.raises(FilterError) as in_filter:
+        apply_filters(runs, [parse_filter(f"{key} > 0.5")])
+    assert f"none of the 9 runs has the key {key!r}; {expected}" in str(in_filter.value)
+    get_by_name = [nearest, *runs[-1:].to_frame(nearest).columns]
+    assert get_by_name == [nearest, nearest]
+
+
+def test_a_filter_is_told_to_quote_a_key_with_a_space(runs: Runs) -> None:
+    with pytest.raises(FilterError, match=r"similar keys: '`metrics.val loss`'"):
+        apply_filters(runs, [parse_filter("metrics.val_loss > 0")])
+    assert len(apply_filters(runs, [parse_filter("`metrics.val loss` > 0")]).runs) == 5
+    with pytest.raises(MissingKeyError, match=r"similar keys: 'metrics\.val loss'"):
+        runs.sort("metrics.val_loss")
+
+
+def test_a_key_is_not_similar_to_itself(runs: Runs) -> None:
+    with pytest.raises(
+        OptionError, match=r"has a value for 'parent_run_id'; similar keys: 'run_id'"
+    ):
+        runs.best("parent_run_id", mode="max")
+
+
+def test_the_impl_counts_if_it_was_built(runs: Runs) -> None:
+    def fail(artifacts_dir: Path) -> None:
+        raise AssertionError("built")
+
+    class Model:
+        def __init__(self, artifacts_dir: Path) -> None:
+            self.recall = 0.5
+
+    run_dir = runs[0].info.run_dir
+    assert describe_nearest_keys([Run(run_dir, Model)], "recal") == "similar keys: 'recall'"
+    for key in ("metrics.recall", "status", "lr"):
+        assert describe_nearest_keys([Run(run_dir, fail)], key) == "no similar keys"
+
+
+def test_what_cannot_be_read_is_no_hint(runs: Runs) -> None:
+    write(Path(runs[-1].info.run_dir) / "metrics/accuracy", "not a metric\n")
+    write(Path(runs[-1].info.run_dir) / "artifacts/.hydra/config.yaml", "[")
+    run = Run(runs[-1].info.run_dir)
+    assert describe_nearest_keys([run], "param.width") == "similar keys: 'params.width'"
+    assert describe_nearest_keys([run], "opt.ep") == "no similar keys"
