@@ -32,6 +32,10 @@ class UnreachableError(StorageError):
     """A storage did not answer, even after retries."""
 
 
+class FileSizeError(StorageError):
+    """A file is too large to be read into memory."""
+
+
 class NotFoundError(StorageError, FileNotFoundError):
     """A tracking directory, run directory or artifact does not exist."""
 

@@ -69,7 +69,7 @@ SIZES = {
 
 @pytest.mark.parametrize(("text", "size"), SIZES.items())
 def test_sizes(monkeypatch: pytest.MonkeyPatch, text: str, size: float) -> None:
-    from kedro_hydraflow.artifacts.cache import get_cache_size
+    from kedro_hydraflow.limits import get_cache_size
 
     monkeypatch.setenv(CACHE_SIZE_VARIABLE, text)
     assert get_cache_size() == size

@@ -160,7 +160,9 @@ def test_glob_finds_what_pathlib_finds(artifacts: Path, remote: Path, pattern: s
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("pattern", ["**/" * 12 + "*.txt", "**/*/" * 6 + "*.txt", "**/a/" * 6 + "**"])
+@pytest.mark.parametrize(
+    "pattern", ["**/" * 12 + "*.txt", "**/*/" * 6 + "*.txt", "**/a/" * 6 + "**"]
+)
 def test_patterns_with_many_wildcards_search_each_folder_once(
     artifacts: Path, remote: Path, pattern: str
 ) -> None:

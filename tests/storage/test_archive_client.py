@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import tarfile
 import zipfile
@@ -12,7 +13,14 @@ import fsspec
 import pytest
 
 from kedro_hydraflow import Run, iter_run_dirs
-from kedro_hydraflow.errors import KedroHydraflowError, NotFoundError, RunLoadError, StorageError
+from kedro_hydraflow.errors import (
+    FileSizeError,
+    KedroHydraflowError,
+    NotFoundError,
+    RunLoadError,
+    StorageError,
+)
+from kedro_hydraflow.limits import CACHE_SIZE_VARIABLE, FILE_SIZE_VARIABLE
 from kedro_hydraflow.storage import Entry, locate
 from kedro_hydraflow.storage.archive_client import ArchiveClient
 from tests.conftest import TrackingDir, WebServer, write
@@ -296,3 +304,40 @@ def test_archives_have_their_own_client(tmp_path: Path) -> None:
     assert isinstance(storage._connect(), ArchiveClient)
     with pytest.raises(KedroHydraflowError, match="engine: obstore "):
         locate(f"zip://::{tmp_path / 'a.zip'}", {"engine": "obstore"})
+
+
+# Members that are larger than they look ------------------------------------------------------
+
+
+def test_a_member_that_is_too_large_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("small", b"x" * 1000)
+        archive.writestr("bomb", b"\0" * 50_000_000)
+    assert (tmp_path / "a.zip").stat().st_size < 100_000
+    monkeypatch.setenv(FILE_SIZE_VARIABLE, "1MB")
+    storage = locate(f"zip://::{tmp_path / 'a.zip'}").storage
+    small, bomb = storage.read_many(["small", "bomb"])
+    assert small == b"x" * 1000
+    assert isinstance(bomb, FileSizeError)
+    assert "larger than 1,000,000 bytes" in str(bomb)
+
+
+def test_an_archive_that_is_too_large_when_decompressed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bomb").write_bytes(b"\0" * 50_000_000)
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "bomb", "bomb")
+    monkeypatch.setenv(CACHE_SIZE_VARIABLE, "1MB")
+    with pytest.raises(FileSizeError, match=r"decompressed, it is larger than 1,000,000 bytes"):
+        locate(f"tar://::{tmp_path / 'a.tar.gz'}").list()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("protocol", ["zip", "tar"])
+def test_an_archive_that_is_a_fifo_is_an_error(tmp_path: Path, protocol: str) -> None:
+    os.mkfifo(tmp_path / "a")
+    with pytest.raises(StorageError, match="it is a FIFO, not a regular file"):
+        locate(f"{protocol}://::{tmp_path / 'a'}").list()

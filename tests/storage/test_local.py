@@ -2,14 +2,25 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from kedro_hydraflow.errors import NotFoundError, StorageError
+from kedro_hydraflow import Run, iter_run_dirs
+from kedro_hydraflow.errors import (
+    FileSizeError,
+    KedroHydraflowError,
+    NotFoundError,
+    OptionError,
+    StorageError,
+)
+from kedro_hydraflow.limits import FILE_SIZE_VARIABLE
 from kedro_hydraflow.storage import Entry, LocalStorage
-from tests.conftest import write
+from tests.conftest import TrackingDir, write
 
 
 def test_a_listing_that_fails_is_not_empty(tmp_path: Path) -> None:
@@ -79,3 +90,146 @@ def test_errors_of_reading_and_copying(tmp_path: Path) -> None:
         storage.read(str(tmp_path))
     (error,) = storage.fetch_many([(str(tmp_path), str(tmp_path / "copy"))])
     assert str(error).startswith(f"cannot copy {str(tmp_path)!r}: IsADirectoryError: ")
+
+
+def make_fifo(path: Path) -> str:
+    os.mkfifo(path)
+    return "expected a regular file, found a FIFO"
+
+
+def link_to_device(path: Path) -> str:
+    path.symlink_to("/dev/zero")
+    return "expected a regular file, found a device"
+
+
+def make_socket(path: Path) -> str:
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(str(path))
+    return "No such device or address"
+
+
+def make_directory(path: Path) -> str:
+    path.mkdir()
+    return "Is a directory"
+
+
+SPECIAL = [make_fifo, link_to_device, make_socket, make_directory]
+
+not_on_windows = pytest.mark.skipif(os.name == "nt", reason="Windows has other special files")
+
+
+@not_on_windows
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("make", SPECIAL)
+def test_what_is_not_a_regular_file_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], str]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the path of a socket has to be short
+    reason = make(Path("special"))
+    storage = LocalStorage(str(tmp_path))
+    (read,) = storage.read_many(["special"])
+    assert str(read).startswith("cannot read 'special': ")
+    assert reason in str(read)
+    (error,) = storage.fetch_many([("special", "copy")])
+    assert str(error).startswith("cannot copy 'special': ")
+    assert reason in str(error)
+
+
+@not_on_windows
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("make", SPECIAL)
+@pytest.mark.parametrize(
+    "file",
+    [
+        "meta.yaml",
+        "run/meta.yaml",
+        "run/artifacts/.hydra/config.yaml",
+        "run/artifacts/.hydra/hydra.yaml",
+        "run/artifacts/.hydra/overrides.yaml",
+        "run/metrics/loss",
+        "run/params/lr",
+        "run/tags/note",
+    ],
+)
+def test_no_file_of_a_run_hangs(
+    tracking_dir: TrackingDir,
+    file: str,
+    make: Callable[[Path], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "run", "lr: 1\n", {"acc": "1 0.9 0\n"})
+    path = experiment / file
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    monkeypatch.chdir(path.parent)
+    make(Path(path.name))
+
+    def use_all() -> None:
+        (run,) = Run.load(iter_run_dirs(tracking_dir.root), index=False)
+        key = file.rpartition("/")[2].partition(".")[0]
+        _ = run.info.status, run.metrics, run.params, run.tags, run.cfg
+        _ = run.get(key if key in ("hydra", "overrides") else "cfg")
+        run.get("hydra.job.name", None)
+
+    if make is make_directory and path.parent.name in ("metrics", "params", "tags"):
+        use_all()  # keys may have slashes
+    else:
+        with pytest.raises(KedroHydraflowError, match=re.escape(path.name)):
+            use_all()
+
+
+# Sizes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(60)
+def test_a_sparse_file_of_terabytes_is_refused(tmp_path: Path) -> None:
+    with open(tmp_path / "config.yaml", "wb") as file:
+        file.truncate(2**42)
+    (error,) = LocalStorage().read_many([str(tmp_path / "config.yaml")])
+    assert isinstance(error, FileSizeError)
+    assert str(error) == (
+        f"cannot read '{tmp_path / 'config.yaml'}': it is larger than 100,000,000 bytes, the limit "
+        "that the environment variable KEDRO_HYDRAFLOW_MAX_FILE_SIZE raises"
+    )
+
+
+def test_the_limit_of_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tmp_path / "file")
+    Path(path).write_bytes(b"x" * 1001)
+    monkeypatch.setenv(FILE_SIZE_VARIABLE, "1kB")
+    with pytest.raises(FileSizeError, match=r"larger than 1,000 bytes"):
+        LocalStorage().read(path)
+    monkeypatch.setenv(FILE_SIZE_VARIABLE, "1001")
+    assert LocalStorage().read(path) == b"x" * 1001
+    monkeypatch.setenv(FILE_SIZE_VARIABLE, "large")
+    with pytest.raises(OptionError, match=r"MAX_FILE_SIZE: expected a size .* found 'large'"):
+        LocalStorage().read(path)
+
+
+def test_a_file_that_grows_or_hides_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "file")
+    Path(path).write_bytes(b"x" * 5_000_000)
+    whole = os.stat(path)
+    before = {name: getattr(whole, name) for name in dir(whole) if name.startswith("st_")}
+    monkeypatch.setattr(os, "fstat", lambda file: SimpleNamespace(**{**before, "st_size": 10}))
+    assert LocalStorage().read(path) == b"x" * 5_000_000
+    monkeypatch.setenv(FILE_SIZE_VARIABLE, "1MB")
+    with pytest.raises(FileSizeError):
+        LocalStorage().read(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NONBLOCK"), reason="opening waits for nothing here")
+def test_a_leased_file_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    open_really = os.open
+
+    def open_leased(path: str, flags: int) -> int:
+        if flags & os.O_NONBLOCK:
+            raise BlockingIOError
+        return open_really(path, flags)
+
+    monkeypatch.setattr(os, "open", open_leased)
+    assert LocalStorage().read(str(tmp_path / "file")) == b"content"

@@ -250,7 +250,7 @@ class OddNames(Client):
         names = ["b", "", "..", "a", "."] if path == "odd" else ["c"]
         return [Entry(name, is_dir=True) for name in names]
 
-    async def read(self, path: str) -> bytes:
+    async def read(self, path: str, limit: int) -> bytes:
         raise FileNotFoundError(path)
 
     async def fetch(self, path: str, target: str) -> None:

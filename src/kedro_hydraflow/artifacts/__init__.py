@@ -17,8 +17,8 @@ has a directory of its own in the cache:
 
 from __future__ import annotations
 
-from kedro_hydraflow.artifacts.cache import CACHE_SIZE_VARIABLE
 from kedro_hydraflow.artifacts.path import ArtifactPath, fetch, make_artifact_path
+from kedro_hydraflow.limits import CACHE_SIZE_VARIABLE
 
 __all__ = [
     "CACHE_SIZE_VARIABLE",

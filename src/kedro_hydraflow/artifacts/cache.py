@@ -13,17 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.cache_dir import CACHE_DIR_VARIABLE, get_cache_dir
-from kedro_hydraflow.errors import OptionError, StorageError, describe
+from kedro_hydraflow.errors import StorageError, describe
+from kedro_hydraflow.limits import CACHE_SIZE_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kedro_hydraflow.storage import Place
-
-CACHE_SIZE_VARIABLE = "KEDRO_HYDRAFLOW_CACHE_SIZE"
-"""The environment variable that limits the size of the cache, such as ``500MB``."""
-
-_DEFAULT_CACHE_SIZE = "10GB"
 
 MINUTE = 60.0
 
@@ -55,23 +51,6 @@ def is_not_fetched(text: str) -> bool:
         re.fullmatch(_RUN_CACHE, folder) and name == NOT_FETCHED
         for folder, name in itertools.pairwise(folders)
     )
-
-
-def get_cache_size() -> int:
-    """Return the size limit of the cache in bytes, from the environment variable or the default.
-
-    Raises:
-        OptionError: If the environment variable is not a size.
-    """
-    text = os.environ.get(CACHE_SIZE_VARIABLE) or _DEFAULT_CACHE_SIZE
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]?)(I?)B?", text.strip().upper())
-    if match is None:
-        raise OptionError(
-            f"{CACHE_SIZE_VARIABLE}: expected a size such as '20GB' or '500MB', found {text!r}"
-        )
-    number, prefix, is_binary = match.groups()
-    base = 1024 if is_binary else 1000
-    return int(float(number) * base ** " KMGT".index(prefix or " "))
 
 
 def ignores_case(run_cache: str) -> bool:

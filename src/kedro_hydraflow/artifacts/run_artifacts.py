@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from kedro_hydraflow.artifacts.cache import (
     MINUTE,
     NOT_FETCHED,
-    get_cache_size,
     get_run_cache,
     lock_run,
     make_cache_error,
@@ -25,6 +24,7 @@ from kedro_hydraflow.artifacts.cache import (
 from kedro_hydraflow.artifacts.copies import READ_ONLY, RunCopies, remove
 from kedro_hydraflow.artifacts.listings import FolderListings, describe_nearest, is_file_name
 from kedro_hydraflow.errors import NotFoundError, StorageError
+from kedro_hydraflow.limits import get_cache_size
 from kedro_hydraflow.storage import Entry
 
 if TYPE_CHECKING:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
+import stat
 import tarfile
 import tempfile
 import weakref
@@ -22,7 +24,12 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import override
 
-from kedro_hydraflow.errors import describe
+from kedro_hydraflow.errors import FileSizeError, describe
+from kedro_hydraflow.limits import (
+    CACHE_SIZE_VARIABLE,
+    check_file_size,
+    get_cache_size,
+)
 from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.storage.base import Entry, check_downloaded
 from kedro_hydraflow.storage.fsspec_client import tune
@@ -62,6 +69,8 @@ class ArchiveClient(Client):
 
         options = tune(root.protocol, root.storage_options)
         target_options = options.get("target_options") or {}
+        if stat.S_ISFIFO(_get_mode(options["fo"])):
+            raise OSError("it is a FIFO, not a regular file")  # opening it would wait for a writer
         opened = fsspec.open(
             options["fo"], "rb", protocol=options.get("target_protocol"), **target_options
         )
@@ -83,7 +92,7 @@ class ArchiveClient(Client):
                 self._archive.left_out[0][:200],
             )
 
-    async def _call(self, function: Callable[..., T], *args: str) -> T:
+    async def _call(self, function: Callable[..., T], *args: str | int) -> T:
         call = partial(function, *args)
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
@@ -92,8 +101,8 @@ class ArchiveClient(Client):
         return self._archive.list_dir(path)
 
     @override
-    async def read(self, path: str) -> bytes:
-        return await self._call(self._archive.read, path)
+    async def read(self, path: str, limit: int) -> bytes:
+        return await self._call(self._archive.read, path, limit)
 
     @override
     async def fetch(self, path: str, target: str) -> None:
@@ -140,10 +149,16 @@ class _Archive(ABC):
             raise FileNotFoundError(path)
         return list(entries.values())
 
-    def read(self, path: str) -> bytes:
-        """Return the content of a file."""
+    def read(self, path: str, limit: int) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            FileSizeError: If it is larger than the limit, whatever the archive says.
+        """
         with self._open(path) as file:
-            return file.read()
+            content = file.read(limit + 1)
+        check_file_size(len(content), limit)
+        return content
 
     def fetch(self, path: str, target: str) -> None:
         """Copy a file to a local path."""
@@ -223,6 +238,14 @@ class _TarArchive(_Archive):
         return file
 
 
+def _get_mode(location: Any) -> int:
+    """Return the mode of a local file, 0 for what is none."""
+    try:
+        return os.stat(location).st_mode
+    except (OSError, TypeError, ValueError):
+        return 0
+
+
 def _to_path(name: str) -> str | None:
     """Return the path that the name of a member stands for, None if it has none."""
     names = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
@@ -243,8 +266,17 @@ def _decompress(file: IO[bytes], compression: str, target: IO[bytes]) -> None:
         raise OSError(
             f"it is compressed with {compression}, which this Python cannot read: decompress it"
         )
+    limit = get_cache_size()
+    size = 0
     with compr[compression](file, mode="rb") as stream:
-        shutil.copyfileobj(stream, target)
+        while piece := stream.read(2**20):
+            size += len(piece)
+            if size > limit:
+                raise FileSizeError(
+                    f"decompressed, it is larger than {limit:,} bytes, the limit that the "
+                    f"environment variable {CACHE_SIZE_VARIABLE} raises"
+                )
+            target.write(piece)
     target.seek(0)
 
 

@@ -185,6 +185,11 @@ class Storage(ABC):
             return parse(content)
         except KedroHydraflowError as exc:
             return prefix_error(self.get_url(path), exc)
+        except MemoryError:
+            return StorageError(
+                f"{self.get_url(path)}: there is not enough memory to parse its {len(content):,} "
+                "bytes"
+            )
 
 
 def check_downloaded(content: bytes) -> None:

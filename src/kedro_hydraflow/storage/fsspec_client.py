@@ -7,11 +7,15 @@ import logging
 import os
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from kedro_hydraflow.errors import FileSizeError
+from kedro_hydraflow.limits import check_file_size
+from kedro_hydraflow.storage.answers import read_body
 from kedro_hydraflow.storage.base import Entry
 from kedro_hydraflow.storage.bulk import MAX_CONCURRENCY
 from kedro_hydraflow.storage.foreign_errors import get_status, is_absence
@@ -61,7 +65,9 @@ class FsspecClient(Client):
         options = tune(root.protocol, root.storage_options)
         fs: Any = fsspec.filesystem(root.protocol, **options)
         self._fs = fs
+        self._protocol = root.protocol
         self._is_http = root.protocol in ("http", "https")
+        self._s3_client: Any = None
         self.timeout = None if root.protocol in _WITH_TIMEOUTS else _TIMEOUT
         self._is_async = getattr(fs, "async_impl", False) and not fs.asynchronous
         self._threads: ThreadPoolExecutor | None = None
@@ -108,8 +114,35 @@ class FsspecClient(Client):
         return any(e["type"] == "file" and e["name"].strip("/") == path for e in listed)
 
     @override
-    async def read(self, path: str) -> bytes:
-        return bytes(await self._call("cat_file", path))
+    async def read(self, path: str, limit: int) -> bytes:
+        if self._is_http:
+            return await self._read_http(path, limit)
+        # With `end`, the asynchronous filesystems send a header that fails for empty files.
+        options = {} if self._is_async else {"end": limit + 1}
+        if self._protocol in ("s3", "s3a"):
+            await self._limit_answers_of_s3(limit)
+        elif self._protocol == "mlflow":
+            options = {"max_size": limit}
+        content = bytes(await self._call("cat_file", path, **options))
+        check_file_size(len(content), limit)
+        return content
+
+    async def _read_http(self, path: str, limit: int) -> bytes:
+        session = await self._fs.set_session()
+        async with session.get(self._fs.encode_url(path), **self._fs.kwargs) as response:
+            if response.status == 404:
+                raise FileNotFoundError(path)
+            response.raise_for_status()
+            return await read_body(response, limit)
+
+    async def _limit_answers_of_s3(self, limit: int) -> None:
+        """Have answers to the current task refused by their headers if they are too large."""
+        _LIMIT.set(limit)
+        client = await self._fs.set_session()
+        if client is not self._s3_client:
+            events = client.meta.events
+            events.register("after-call.s3.GetObject", _check_answer_of_s3, "kedro-hydraflow")
+            self._s3_client = client
 
     @override
     async def fetch(self, path: str, target: str) -> None:
@@ -122,6 +155,22 @@ _NO_LISTING = (
     "the server answered with {}: either the directory does not exist, or the server does not "
     "list directories. To find runs, it must list them. A single run can still be read by its URL"
 )
+
+
+_LIMIT: ContextVar[int | None] = ContextVar("limit", default=None)
+"""The maximum size of the answers that a task reads into memory."""
+
+
+def _check_answer_of_s3(parsed: Mapping[str, Any], **_: Any) -> None:
+    """Raise FileSizeError for an answer whose body, which is not read yet, is too large."""
+    limit = _LIMIT.get()
+    if limit is None or "Body" not in parsed:
+        return
+    try:
+        check_file_size(parsed.get("ContentLength"), limit)
+    except FileSizeError:
+        parsed["Body"].close()
+        raise
 
 
 def _iter_entries(here: str, listed: Iterable[dict[str, Any]]) -> Iterable[Entry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -13,7 +14,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
 
-from kedro_hydraflow.errors import KedroHydraflowError, NotFoundError, StorageError, describe
+from kedro_hydraflow.errors import (
+    FileSizeError,
+    KedroHydraflowError,
+    NotFoundError,
+    StorageError,
+    describe,
+)
+from kedro_hydraflow.limits import check_file_size, get_max_file_size
 from kedro_hydraflow.storage.base import Entry, Parsed, Storage
 
 if TYPE_CHECKING:
@@ -26,7 +34,9 @@ CLOCK_STEP_NS = 2 * 10**9
 
 _ARCHIVE_NAME = re.compile(r"\.(?:zip|tar|tar\.\w+|tgz|tbz2?|txz)$", re.IGNORECASE)
 
-_READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+_READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
+_WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)
+"""With it, a FIFO without a writer can be opened, to see that it is one."""
 
 
 class LocalStorage(Storage):
@@ -73,10 +83,11 @@ class LocalStorage(Storage):
     @override
     def read_parsed(self, paths: Sequence[str], parse: Callable[[bytes], T]) -> Parsed[T]:
         latest = time.time_ns() - CLOCK_STEP_NS
+        limit = get_max_file_size()
         values: list[T | KedroHydraflowError | None] = []
         validators: list[str | None] = []
         for path in paths:
-            content, status = self._read(path)
+            content, status = self._read(path, limit)
             if isinstance(content, bytes) and status is not None:
                 values.append(self.parse_content(path, content, parse))
                 validators.append(_make_validator(status, latest))
@@ -85,14 +96,18 @@ class LocalStorage(Storage):
                 validators.append(None)
         return Parsed(values, validators)
 
-    def _read(self, path: str) -> tuple[bytes | StorageError | None, os.stat_result | None]:
+    def _read(
+        self, path: str, limit: int
+    ) -> tuple[bytes | StorageError | None, os.stat_result | None]:
         try:
-            return _read_file(self._resolve(path))
+            return _read_file(self._resolve(path), limit)
         except (FileNotFoundError, NotADirectoryError) as exc:
             if _is_below_broken_link(self._resolve(path)):
                 return _with_cause(StorageError(_describe_broken_link("read", path)), exc), None
             return None, None
-        except (OSError, ValueError) as exc:
+        except FileSizeError as exc:
+            return _with_cause(FileSizeError(f"cannot read {path!r}: {exc}"), exc), None
+        except (OSError, ValueError, MemoryError) as exc:
             return _with_cause(StorageError(f"cannot read {path!r}: {describe(exc)}"), exc), None
 
     @override
@@ -112,7 +127,9 @@ class LocalStorage(Storage):
 
     def _fetch(self, path: str, target: str) -> StorageError | None:
         try:
-            shutil.copyfile(self._resolve(path), target)
+            file, _ = _open_regular(self._resolve(path))
+            with open(file, "rb") as source, open(target, "wb") as copy:
+                shutil.copyfileobj(source, copy)
         except FileNotFoundError as exc:
             return _with_cause(NotFoundError(f"there is no file {path!r}"), exc)
         except (OSError, ValueError) as exc:
@@ -151,18 +168,54 @@ class LocalStorage(Storage):
         return os.path.abspath(self._resolve(path))
 
 
-def _read_file(path: str) -> tuple[bytes, os.stat_result]:
-    """Return a file's content, and its status from before the read, with few system calls."""
-    file = os.open(path, _READ_FLAGS)
+def _read_file(path: str, limit: int) -> tuple[bytes, os.stat_result]:
+    """Return a file's content, and its status from before the read, with few system calls.
+
+    Raises:
+        OSError: If it is not a regular file, or cannot be read.
+        FileSizeError: If it is larger than the limit, in bytes.
+    """
+    file, status = _open_regular(path)
     try:
-        status = os.fstat(file)
-        content = os.read(file, status.st_size + 1)
-        if len(content) != status.st_size:  # it has grown, or is not a regular file
-            while piece := os.read(file, 2**16):
-                content += piece
+        size = status.st_size
+        check_file_size(size, limit)
+        content = os.read(file, size + 1)
+        if len(content) != size:  # it has grown, or its size is not known, as in /proc
+            pieces = [content]
+            size = len(content)
+            while piece := os.read(file, 2**20):
+                pieces.append(piece)
+                size += len(piece)
+                check_file_size(size, limit)
+            content = b"".join(pieces)
         return content, status
     finally:
         os.close(file)
+
+
+def _open_regular(path: str) -> tuple[int, os.stat_result]:
+    """Open a regular file, without waiting for what may be at the other end of another kind.
+
+    Returns:
+        The file's descriptor and status.
+
+    Raises:
+        OSError: If it is not a regular file, or cannot be opened.
+    """
+    try:
+        file = os.open(path, _READ_FLAGS | _WITHOUT_WAITING)
+    except BlockingIOError:  # it is leased by another program, such as a server of SMB
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise
+        file = os.open(path, _READ_FLAGS)
+    status = os.fstat(file)
+    if stat.S_ISREG(status.st_mode):
+        return file, status
+    os.close(file)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    kind = "FIFO" if stat.S_ISFIFO(status.st_mode) else "device"  # a socket cannot be opened
+    raise OSError(f"expected a regular file, found a {kind}")
 
 
 def _make_validator(status: os.stat_result, latest: int) -> str | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import sys
 import urllib.parse
 import weakref
 from contextlib import asynccontextmanager
@@ -28,6 +29,7 @@ from upath.registry import register_implementation as register_path
 
 from kedro_hydraflow.errors import StorageError
 from kedro_hydraflow.redaction import get_safe_cause, redact_url
+from kedro_hydraflow.storage.answers import read_beginning, read_body
 from kedro_hydraflow.storage.bulk import MAX_CONCURRENCY
 from kedro_hydraflow.storage.mlflow_login import MlflowLogin
 
@@ -126,10 +128,16 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
         raise FileNotFoundError(path)
 
     async def _cat_file(
-        self, path: str, start: int | None = None, end: int | None = None, **_: Any
+        self,
+        path: str,
+        start: int | None = None,
+        end: int | None = None,
+        max_size: int | None = None,
+        **_: Any,
     ) -> bytes:
+        limit = sys.maxsize if max_size is None else max_size
         async with self._get_content(path) as response:
-            return bytes(await response.read())[start:end]
+            return (await read_body(response, limit))[start:end]
 
     async def _get_file(self, rpath: str, lpath: str, **_: Any) -> None:
         async with self._get_content(rpath) as response:
@@ -188,7 +196,7 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
         return self._aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True)
 
     async def _explain(self, response: Any, path: str, *, is_listing: bool) -> Exception:
-        status, text = response.status, await _read_text(response)
+        status, text = response.status, await read_beginning(response, _MAX_ANSWER)
         if status == 404 and not is_listing:
             return FileNotFoundError(path)
         if status in (401, 403):
@@ -202,16 +210,6 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
             response.request_info, response.history, status=status, message=text
         )
         return error
-
-
-async def _read_text(response: Any) -> str:
-    """Return the beginning of a response's body."""
-    content = bytearray()
-    async for chunk in response.content.iter_any():
-        content += chunk
-        if len(content) >= _MAX_ANSWER:
-            break
-    return content.decode("utf-8", errors="replace")
 
 
 register_implementation(PROTOCOL, ArtifactsFileSystem, clobber=True)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.limits import check_file_size
 from kedro_hydraflow.storage.base import Entry
 from kedro_hydraflow.storage.bulk import MAX_CONCURRENCY
 from kedro_hydraflow.storage.fsspec_client import FsspecClient
@@ -134,10 +135,11 @@ class ObstoreClient(Client):
         return await self._fallback.list_dir(path)
 
     @override
-    async def read(self, path: str) -> bytes:
+    async def read(self, path: str, limit: int) -> bytes:
         from obstore import get_async
 
         content = await get_async(*self._open(path))
+        check_file_size(content.meta["size"], limit)
         return bytes(await content.bytes_async())
 
     @override

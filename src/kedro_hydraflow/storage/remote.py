@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from typing_extensions import override
 
 from kedro_hydraflow.errors import (
+    FileSizeError,
     KedroHydraflowError,
     MissingPackageError,
     NotFoundError,
@@ -18,6 +19,7 @@ from kedro_hydraflow.errors import (
     StorageError,
     UnreachableError,
 )
+from kedro_hydraflow.limits import get_max_file_size
 from kedro_hydraflow.redaction import get_safe_cause, redact, redact_url
 from kedro_hydraflow.storage.base import Entry, Parsed, Storage
 from kedro_hydraflow.storage.bulk import NotTriedError, run_requests
@@ -70,8 +72,13 @@ class Client(ABC):
         """
 
     @abstractmethod
-    async def read(self, path: str) -> bytes:
-        """Return the content of a file."""
+    async def read(self, path: str, limit: int) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            FileSizeError: If it is larger than the limit, in bytes. Where the size is known
+                before the content is read, nothing is read then.
+        """
 
     @abstractmethod
     async def fetch(self, path: str, target: str) -> None:
@@ -138,9 +145,11 @@ class RemoteStorage(Storage):
 
     @override
     def read_parsed(self, paths: Sequence[str], parse: Callable[[bytes], T]) -> Parsed[T]:
+        limit = get_max_file_size()
+
         def get_request(client: Client) -> Callable[[str], Awaitable[T | KedroHydraflowError]]:
             async def read(path: str) -> T | KedroHydraflowError:
-                return self.parse_content(path, await client.read(path), parse)
+                return self.parse_content(path, await client.read(path, limit), parse)
 
             return read
 
@@ -153,7 +162,7 @@ class RemoteStorage(Storage):
 
     def _explain_unread(self, path: str, exc: Exception) -> KedroHydraflowError | None:
         """Return the error for a file that was not read, None if there is no such file."""
-        if isinstance(exc, KedroHydraflowError):
+        if isinstance(exc, KedroHydraflowError) and not isinstance(exc, FileSizeError):
             return exc
         return None if self._is_absence(exc) else self._make_error("read", path, exc)
 
@@ -264,6 +273,8 @@ class RemoteStorage(Storage):
 
     def _make_error(self, action: str, path: str, exc: Exception) -> StorageError:
         """Return the `StorageError` for a client's error, chained unless that shows credentials."""
+        if isinstance(exc, FileSizeError):
+            return FileSizeError(f"cannot {action} {self.get_url(path)!r}: {exc}")
         if isinstance(exc, StorageError):
             return exc
         options = self._root.storage_options

@@ -1,0 +1,121 @@
+"""Answers of servers that are larger than the limit, or than they say."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from upath import UPath
+
+from kedro_hydraflow.errors import FileSizeError
+from kedro_hydraflow.limits import FILE_SIZE_VARIABLE
+from kedro_hydraflow.storage import Place, locate
+
+pytest.importorskip("aiohttp")
+
+from kedro_hydraflow.storage import mlflow_artifacts
+from tests.storage.test_mlflow_artifacts import NoLogin
+
+BOMB = gzip.compress(b"\0" * 50_000_000)
+SENT: list[int] = []
+"""How many bytes the server could send of a body without an end."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers by the last name in the path."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        name = self.path.partition("?")[0].rpartition("/")[2]
+        getattr(self, f"send_{name}")()
+
+    def send(self, body: bytes, **headers: Any) -> None:
+        self.send_response(200)
+        for key, value in {"Content_Length": len(body), **headers}.items():
+            self.send_header(key.replace("_", "-"), str(value))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def send_small(self) -> None:
+        self.send(b"x" * 1000)
+
+    def send_announced(self) -> None:
+        self.send(b"x", Content_Length=2**50)
+        self.close_connection = True
+
+    def send_compressed(self) -> None:
+        self.send(BOMB, Content_Encoding="gzip")
+
+    def send_endless(self) -> None:
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        chunk = b"x" * 100_000
+        SENT.append(0)
+        try:
+            while SENT[-1] < 2**31:
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                SENT[-1] += len(chunk)
+        except OSError:
+            return
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(params=["web server", "MLflow server"])
+def folder(request: pytest.FixtureRequest, url: str, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setattr(mlflow_artifacts, "MlflowLogin", NoLogin)
+    if request.param == "web server":
+        return locate(f"{url}/folder")
+    return locate(mlflow_artifacts.make_artifacts_root(url) / "folder")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["announced", "compressed", "endless"])
+def test_an_answer_that_is_too_large_is_refused(
+    folder: Place, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FILE_SIZE_VARIABLE, "5MB")
+    with pytest.raises(FileSizeError) as raised:
+        folder.join(name).read()
+    assert f"/folder/{name}': it is larger than 5,000,000 bytes" in str(raised.value)
+    assert FILE_SIZE_VARIABLE in str(raised.value)
+    assert folder.join("small").read() == b"x" * 1000
+    assert all(sent < 100_000_000 for sent in SENT)
+
+
+def test_an_answer_of_the_largest_size_is_read(
+    folder: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FILE_SIZE_VARIABLE, "1000")
+    assert folder.join("small").read() == b"x" * 1000
+    monkeypatch.setenv(FILE_SIZE_VARIABLE, "999")
+    with pytest.raises(FileSizeError):
+        folder.join("small").read()
+
+
+def test_other_filesystems_read_no_more_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = UPath("memory://answers/file")
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"x" * 1000)
+    monkeypatch.setenv(FILE_SIZE_VARIABLE, "1000")
+    assert locate(path).read() == b"x" * 1000
+    monkeypatch.setenv(FILE_SIZE_VARIABLE, "999")
+    with pytest.raises(FileSizeError, match=r"cannot read 'memory://answers/file': it is larger"):
+        locate(path).read()
