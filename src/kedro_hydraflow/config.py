@@ -219,7 +219,9 @@ def _advise_resolver(error: Exception) -> str:
     if match is None:
         return ""
     name = match[1]
-    of_hydra = ", which Hydra registers only when it runs an application" * (name in _OF_HYDRA)
+    of_hydra = ""
+    if name in _OF_HYDRA:
+        of_hydra = ", which Hydra registers only when it runs an application"
     is_new = "replace" in inspect.signature(OmegaConf.register_resolver).parameters
     function = "register_resolver" if is_new else "register_new_resolver"  # before OmegaConf 2.4
     return (

@@ -210,14 +210,15 @@ def find_runs(
     experiments = _find_matching(store, search, include_default=include_default)
     listing = store.list_runs(experiments.matching)
     read = read_infos(store, listing.experiments, search)
+    emptiness = None
+    if not read.runs:
+        emptiness = explain_emptiness(store, search, experiments, read.n_deleted)
     return Findings(
         read.runs,
         experiments=experiments.names,
         failures=[*experiments.failures, *listing.failures, *read.failures],
         n_deleted=read.n_deleted,
-        emptiness=None
-        if read.runs
-        else explain_emptiness(store, search, experiments, read.n_deleted),
+        emptiness=emptiness,
     )
 
 

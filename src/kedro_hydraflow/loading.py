@@ -429,6 +429,7 @@ def load_run(place: Place, options: LoadOptions) -> Run[Any, Any]:
         config = _merge_nothing(options.config_class)
     if isinstance(config, Exception):
         raise config
+    note_run(info)
     set_options(info, options.make_read_options())
     return make_run(Run, info, options.impl_factory, options.config_class, config)
 

@@ -16,7 +16,7 @@ from kedro_hydraflow.errors import (
     describe,
 )
 from kedro_hydraflow.missing import MISSING, to_missing
-from kedro_hydraflow.nearest_keys import describe_nearest_keys
+from kedro_hydraflow.nearest_keys import KEYED_FILES, describe_nearest_keys
 from kedro_hydraflow.run_base import RunBase, get_configuration
 from kedro_hydraflow.run_info import (
     FACTS,
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 
 OBJECTS = frozenset({"cfg", "impl", "info", "run"})
 """The keys of whole objects, which win over attributes of these names."""
-
-_MAPPINGS = ("hydra", "results")
-"""The `PARSED_KINDS` whose entries have keys."""
 
 _READ_AT_ONCE = frozenset({*FACTS, *LOGGED_KINDS, *PARSED_KINDS})
 """The attributes of runs that are read for many at once."""
@@ -334,7 +331,7 @@ def _get_reader(key: str) -> _Reader | None:
         return None
     if kind in LOGGED_KINDS:
         return _read_logged
-    return _read_entries if kind in _MAPPINGS else None
+    return _read_entries if kind in KEYED_FILES else None
 
 
 def to_dotted(key: str) -> str:

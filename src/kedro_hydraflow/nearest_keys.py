@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.config import flatten_config
 from kedro_hydraflow.errors import KedroHydraflowError
@@ -20,6 +19,11 @@ from kedro_hydraflow.run_info import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from kedro_hydraflow.run_info import RunInfo
+
+KEYED_FILES = ("hydra", "results")
+"""The parsed files of runs whose entries have keys, with these names in front."""
 
 RESULTS_HINT = (
     "load the runs with the option results, the path of a JSON or YAML file in each run's "
@@ -59,30 +63,41 @@ def describe_nearest_keys(
 
 
 def _iter_keys(runs: Sequence[RunBase], key: str) -> Iterator[str]:
-    """Yield the keys of configurations and those above them, of facts, logged values and results.
+    """Yield the keys of configurations and those above them, of facts, logged values and files.
 
-    The attributes of an implementation count only if looking for the key has built it, and the
-    many keys of Hydra only for such a key.
+    The attributes of an implementation count only if looking for the key has built it, the entries
+    of Hydra's own configuration only if the key is like theirs.
     """
     in_configs = {k for run in _choose(runs, _N_CONFIGS) for k in _list_config_keys(run)}
     yield from sorted(in_configs)
     yield from sorted(FACTS)
-    prefix = key.partition(".")[0]
-    is_read = prefix in (*LOGGED_KINDS, "hydra", "results")
-    if runs and key not in in_configs and key not in FACTS and not is_read:
+    kind = key.partition(".")[0]
+    is_recorded = key in FACTS or kind in (*LOGGED_KINDS, *KEYED_FILES)
+    if runs and key not in in_configs and not is_recorded:
         yield from (k for k in getattr(runs[0].impl, "__dict__", ()) if not k.startswith("_"))
     infos = [run.info for run in _choose(runs, _N_LOGGED)]
-    for kind in LOGGED_KINDS:
-        with suppress(KedroHydraflowError):
-            for values in read_logged(infos, kind):
-                if isinstance(values, dict):
-                    yield from (f"{kind}.{name}" for name in values)
-    for kind in ("results", "hydra") if prefix == "hydra" else ("results",):
-        with suppress(KedroHydraflowError):
-            for content in read_parsed_files(infos, kind):
-                if isinstance(content, dict):
-                    entries = flatten_config(content).items()
-                    yield from (f"{kind}.{name}" for name, value in entries if value != "???")
+    for logged in LOGGED_KINDS:
+        yield from _list_entries(read_logged, infos, logged)
+    for file in KEYED_FILES:
+        if file == "results" or kind == file:
+            yield from _list_entries(read_parsed_files, infos, file)
+
+
+def _list_entries(
+    read: Callable[[Sequence[RunInfo], str], list[Any]], infos: Sequence[RunInfo], kind: str
+) -> list[str]:
+    """Return the keys of what is read of a kind. What cannot be read has none."""
+    try:
+        contents = read(infos, kind)
+    except KedroHydraflowError:
+        return []
+    return [
+        f"{kind}.{name}"
+        for content in contents
+        if isinstance(content, dict)
+        for name, value in flatten_config(content).items()
+        if value != "???"
+    ]
 
 
 def _choose(runs: Sequence[RunBase], count: int) -> Sequence[RunBase]:
