@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 
 from kedro_hydraflow import yaml_reader
 from kedro_hydraflow.config import build_dictconfig
-from kedro_hydraflow.errors import ConfigError
+from kedro_hydraflow.errors import ConfigError, OptionError
+from kedro_hydraflow.limits import NODES_VARIABLE
 from kedro_hydraflow.yaml_reader import ConfigReader, decode, load_yaml
 from tests.conftest import SWEEP
 from tests.fuzz.documents import (
@@ -132,10 +133,70 @@ def test_alias_bombs_are_an_error(text: str) -> None:
         ConfigReader().read(text.encode())
 
 
-def test_size_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yaml_reader, "MAX_BYTES", 10)
-    with pytest.raises(ConfigError, match="at most 10 bytes, found 12"):
-        ConfigReader().read(b"abc: 1234567")
+@pytest.mark.parametrize("text", [bomb(30, 10), merge_bomb(30, 10)])
+def test_alias_bombs_name_the_largest_key(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"the key 'a29': aliases expand it to more than 300,000"):
+        ConfigReader().read(text.encode())
+
+
+LARGE = {
+    "lines": "".join(f"k{i}: {i}\n" for i in range(1_000)),
+    "lines of old computers": "".join(f"k{i}: {i}\r" for i in range(1_000)),
+    "empty lines": "a: 1\n" + "\n" * 1_000,
+    "items": "a:\n" + "- 1\n" * 1_000,
+    "items in a line": "a: [" + "1," * 1_000 + "1]\n",
+    "items without a bracket": "a: {" + ",".join(f"k{i}" for i in range(1_000)) + "}\n",
+    "a block scalar": "a: |\n" + "  b\n" * 1_000,
+    "quoted keys": "".join(f'"k{i}": {i}\n' for i in range(1_000)),
+    "tabs, which C does not parse": "b:\t1\na: [" + "1," * 1_000 + "1]\n",
+    "interpolations": "a: 1\nb: " + "${a}" * 500 + "\n",
+    "dashes": "a:\n" + "- - - - - - 1\n" * 200 + "b: {}",
+}
+
+
+@pytest.mark.parametrize("text", LARGE.values(), ids=LARGE.keys())
+def test_nodes_are_limited(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    ConfigReader().read(text.encode())
+    monkeypatch.setenv(NODES_VARIABLE, "500")
+    with pytest.raises(ConfigError, match=f"500 (nodes|lines), the limit .* {NODES_VARIABLE}"):
+        ConfigReader().read(text.encode())
+    monkeypatch.setenv(NODES_VARIABLE, "many")
+    with pytest.raises(OptionError, match=f"{NODES_VARIABLE}: expected a number .* found 'many'"):
+        ConfigReader().read(text.encode())
+
+
+def test_a_text_with_interpolations_is_limited() -> None:
+    assert ConfigReader().read(f"a: 1\nb: {'x' * 99_990} ${{a}}\n".encode())["a"] == 1
+    with pytest.raises(ConfigError, match=r"has 100,005 characters, at most 100,000 are parsed"):
+        ConfigReader().read(f"a: 1\nb: {'x' * 100_000} ${{a}}\n".encode())
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: " + "x" * 4_000_000 + "\n",
+        'a: "' + "x y" * 1_000_000 + '"\n',
+        "a: '" + "''" * 1_000_000 + "'\n",
+        "a: 1\n# " + "x" * 4_000_000 + "\n",
+        "a: " + "/a" * 2_000_000 + "\n",
+        "a: " + "a: " * 500 + "\n",
+        "a: " + "-" * 1_000_000 + "\n",
+        "a: " + "1" * 1_000_000 + "\n",
+        "a" * 1_000_000 + ": 1\n",
+    ],
+    ids=lambda text: text[:6],
+)
+def test_long_values_take_memory_in_proportion(text: str) -> None:
+    reader = ConfigReader()
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(ConfigError):
+            reader.read(text.encode())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * len(text) + 1_000_000
 
 
 def test_more_nodes_than_omegaconf_allows() -> None:
@@ -335,7 +396,7 @@ def test_data_are_what_the_loader_gives(kind: str, data: st.DataObject) -> None:
     content = data.draw(DOCUMENTS[kind])
     reader = ConfigReader()
     try:
-        loaded = load_yaml(decode(content))
+        loaded = load_yaml(decode(content, 10**6))
     except ConfigError:
         loaded = None
     for _ in range(2):  # the second time with what it remembers

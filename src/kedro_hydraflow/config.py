@@ -22,10 +22,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kedro_hydraflow.errors import ConfigError, MetadataError, OptionError, prefix_error
+from kedro_hydraflow.expansion import check_expansion
 from kedro_hydraflow.yaml_reader import (
     SCALAR_TYPES,
     TEXT_LOADER,
-    check_depth,
+    check_limits,
     load_yaml,
     one_line,
 )
@@ -175,6 +176,13 @@ class Configuration:
         except ConfigError as exc:
             raise prefix_error(self._source.url, exc) from exc
 
+    def check_expansion(self, data: PlainConfig) -> None:
+        """Raise ConfigError if interpolations make the plain data too large."""
+        try:
+            check_expansion(data)
+        except ConfigError as exc:
+            raise prefix_error(self._source.url, exc) from exc
+
     def set_dictconfig(self, cfg: DictConfig) -> None:
         """Replace the plain data, or the ``DictConfig``, by a ``DictConfig``."""
         with self._lock:
@@ -249,7 +257,7 @@ def parse_meta(data: bytes) -> dict[str, str]:
     if complete and len({key for key, _, _ in entries}) == len(entries):
         return {key: quoted or plain for key, quoted, plain in entries if plain != "[]"}
     try:
-        check_depth(text)
+        check_limits(text)
         node = yaml.compose(text, Loader=TEXT_LOADER)
     except (yaml.YAMLError, ConfigError) as exc:
         raise MetadataError(one_line(exc)) from exc
@@ -283,6 +291,7 @@ def parse_texts(text: str) -> Any:
     Raises:
         ConfigError: If the text is not YAML.
     """
+    check_limits(text)
     try:
         return yaml.load(text, Loader=TEXT_LOADER)
     except yaml.YAMLError as exc:
@@ -297,8 +306,10 @@ def build_dictconfig(config: PlainConfig, config_class: type | None = None) -> D
         config_class: A dataclass. Types are checked, missing fields take its defaults.
 
     Raises:
-        ConfigError: If a value does not fit the class, or a key is not a field of it.
+        ConfigError: If interpolations make it too large, if a value does not fit the class, or if
+            a key is not a field of it.
     """
+    check_expansion(config)
     if config_class is None:
         try:
             return OmegaConf.create(config)

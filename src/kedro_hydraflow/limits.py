@@ -15,6 +15,12 @@ metadata, metrics, params, tags and results. Artifacts are not limited."""
 CACHE_SIZE_VARIABLE = "KEDRO_HYDRAFLOW_CACHE_SIZE"
 """The environment variable that limits the size of the artifact cache, such as ``500MB``."""
 
+NODES_VARIABLE = "KEDRO_HYDRAFLOW_MAX_NODES"
+"""The environment variable that limits the keys and values of a configuration, and of other YAML
+and JSON. Each takes some 500 bytes while a file is read."""
+
+_DEFAULT_NODES = 300_000
+
 _DEFAULTS = {FILE_SIZE_VARIABLE: "100MB", CACHE_SIZE_VARIABLE: "10GB"}
 
 
@@ -34,6 +40,25 @@ def get_cache_size() -> int:
         OptionError: If the environment variable is not a size.
     """
     return _get_size(CACHE_SIZE_VARIABLE)
+
+
+def get_max_nodes() -> int:
+    """Return the maximum number of keys and values in a file.
+
+    Raises:
+        OptionError: If the environment variable is not a number.
+    """
+    text = os.environ.get(NODES_VARIABLE)
+    if not text:
+        return _DEFAULT_NODES
+    if text.isdecimal() and len(text) < 20:
+        return int(text)
+    raise OptionError(f"{NODES_VARIABLE}: expected a number such as 1000000, found {text!r}")
+
+
+def describe_nodes_limit(limit: int, noun: str = "nodes") -> str:
+    """Return the end of a message about more than `get_max_nodes` allows."""
+    return f"{limit:,} {noun}, the limit that the environment variable {NODES_VARIABLE} raises"
 
 
 def check_file_size(size: int | None, limit: int) -> None:

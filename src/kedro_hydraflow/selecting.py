@@ -18,7 +18,10 @@ from omegaconf.errors import ConfigTypeError, MissingMandatoryValue, OmegaConfBa
 
 from kedro_hydraflow.config import Configuration, PlainConfig, is_literal, lacks, split_key
 from kedro_hydraflow.errors import KedroHydraflowError, OptionError
+from kedro_hydraflow.expansion import CHARACTERS_OF_NODE, count_nodes
+from kedro_hydraflow.limits import get_max_nodes
 from kedro_hydraflow.missing import MISSING
+from kedro_hydraflow.yaml_reader import NODES_OF_INTERPOLATION
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -262,6 +265,12 @@ _TOKEN = re.compile(rf"({_ENVIRONMENT}|{_NESTED})|[^$\\]+", re.ASCII)
 _PART = re.compile(rf"{_FLAT}|{_NAME.pattern}", re.ASCII)
 
 
+_MAX_CACHED = 1_000
+"""The maximum length of texts whose parts are cached."""
+
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+
+
 class _AskOmegaConfError(Exception):
     """Plain data do not show the value."""
 
@@ -287,6 +296,8 @@ class _PlainSelector:
 
     def __init__(self) -> None:
         self._environment: dict[str, Any] = {}
+        self._n_left = 0
+        """The number of nodes that the interpolations of one value may still expand to."""
 
     def select(self, configuration: Configuration, data: PlainConfig, key: str) -> Any:
         """Return the value of a key, MISSING without one."""
@@ -299,11 +310,17 @@ class _PlainSelector:
 
     def resolve(self, config: PlainConfig, path: Path) -> Any:
         """Return the value at a path, MISSING if there is none."""
+        self._n_left = get_max_nodes()
         try:
             node, real_path = self._walk(config, path, 0)
             return node if node is MISSING else self._resolve_all(config, node, real_path, 0)
         except _AskOmegaConfError:
             return _ASK_OMEGACONF
+
+    def _spend(self, n_nodes: int) -> None:
+        self._n_left -= n_nodes
+        if self._n_left < 0:
+            raise _AskOmegaConfError
 
     def _walk(self, config: PlainConfig, path: Sequence[Any], depth: int) -> tuple[Any, Path]:
         """Return the value at a path and its real path; MISSING if there is none.
@@ -343,7 +360,9 @@ class _PlainSelector:
                 texts.append(str(value))
             else:
                 texts.append(token)
-        return _check_scalar("".join(texts)), path
+        joined = "".join(texts)
+        self._spend(len(joined) // CHARACTERS_OF_NODE)
+        return _check_scalar(joined), path
 
     def _resolve_interpolation(
         self, config: PlainConfig, token: str, path: Path, depth: int
@@ -356,10 +375,13 @@ class _PlainSelector:
             path: Where it is.
             depth: How many interpolations led there.
         """
+        self._spend(NODES_OF_INTERPOLATION)
         if ":" in token:
             if token not in self._environment:
                 self._environment[token] = _resolve_environment(token)
             return _check_scalar(self._environment[token]), path
+        if len(token) > _MAX_CACHED:
+            raise _AskOmegaConfError
         n_dots, names = _split_reference(token)
         if n_dots > len(path):
             raise _AskOmegaConfError
@@ -384,6 +406,8 @@ class _PlainSelector:
                 raise _AskOmegaConfError
             node, path = self._resolve_text(config, node, path, depth)
             depth += 1
+            if type(node) in _CONTAINERS:
+                self._spend(count_nodes(node, self._n_left))
         if type(node) is dict:
             return {k: self._resolve_all(config, v, (*path, k), depth) for k, v in node.items()}
         if type(node) is list:
@@ -412,21 +436,27 @@ def _step(node: Any, part: Any) -> tuple[Any, Any]:
         if lacks(node, part):
             return MISSING, part
     elif type(node) is list:
-        if type(part) is str and part.isascii() and part.isdigit() and str(int(part)) == part:
+        if type(part) is str and _INDEX.fullmatch(part):
             part = int(part)
         if type(part) is int and part < len(node):
             return node[part], part
     raise _AskOmegaConfError
 
 
-@lru_cache(maxsize=4096)
 def _split_text(text: str) -> list[str] | None:
     """Return the interpolations of a text and the texts between them.
 
     None if there is no interpolation, or an unusual one, or a backslash.
     """
+    return _split_cached(text) if len(text) <= _MAX_CACHED else _split_anew(text)
+
+
+def _split_anew(text: str) -> list[str] | None:
     tokens = [match[0] for match in _TOKEN.finditer(text)]
     return tokens if "${" in text and sum(map(len, tokens)) == len(text) else None
+
+
+_split_cached = lru_cache(maxsize=4096)(_split_anew)
 
 
 @lru_cache(maxsize=4096)
@@ -498,6 +528,7 @@ class _TemporaryDictConfig:
         last, self._last = self._last, None
         if last is not None and last[1] is config_class:
             old, _, cfg = last
+            configuration.check_expansion(data)
             if old is data or (config_class is None and _change(cfg, old, data)):
                 self._last = (data, config_class, cfg)
                 return cfg

@@ -22,16 +22,16 @@ import yaml
 from omegaconf import OmegaConf
 
 from kedro_hydraflow.errors import ConfigError
+from kedro_hydraflow.limits import describe_nodes_limit, get_max_nodes
 
 PlainConfig = dict[Any, Any]
 """A configuration as plain data. Shared between runs: do not modify."""
 
-MAX_BYTES = 64 * 2**20
-"""Larger configurations are an error: no Hydra application writes them."""
+NODES_OF_INTERPOLATION = 30
+"""The number of nodes that cost as much as an interpolation, which is parsed by ANTLR."""
 
-MAX_NODES = 1_000_000
-"""More YAML nodes, with aliases expanded, are an error of the complete loader. (The default of
-OmegaConf 2.4 is 10,000, 2.3 has no limit.)"""
+MAX_INTERPOLATED = 100_000
+"""The maximum length of a text with interpolations, which ANTLR parses letter by letter."""
 
 MAX_ALIAS_RATIO = 100
 """The maximum factor by which aliases may enlarge a configuration of more than 1,000 nodes. (That
@@ -54,6 +54,7 @@ class ConfigReader:
         self._lines: dict[str, _Line] = {}
         self._names: dict[str, str] = {}
         self._all_keys_are_text = True
+        self._max_nodes = get_max_nodes()
 
     def read(self, data: bytes) -> PlainConfig:
         """Return the plain data of a configuration, equal to what ``OmegaConf.load`` reads.
@@ -63,9 +64,11 @@ class ConfigReader:
 
         Raises:
             ConfigError: If OmegaConf cannot load it, if it is not a mapping, or if it exceeds
-                `MAX_BYTES`, `MAX_NODES`, `MAX_ALIAS_RATIO` or `MAX_DEPTH`.
+                the limit of `get_max_nodes`, `MAX_ALIAS_RATIO`, `MAX_INTERPOLATED` or
+                `MAX_DEPTH`.
         """
-        text = decode(data)
+        text = decode(data, self._max_nodes)
+        _check_interpolations(text, self._max_nodes)
         config = self._read_pieces(text)
         return _load_completely(text) if config is None else config
 
@@ -82,7 +85,7 @@ class ConfigReader:
             ConfigError: If it is not a mapping, has other values than numbers, text, booleans,
                 null, bytes, paths, lists and mappings, or exceeds the limits of `read`.
         """
-        text = decode(data)
+        text = decode(data, self._max_nodes)
         found = self._read_pieces(text)
         return _load_data(text) if found is None else found
 
@@ -90,6 +93,8 @@ class ConfigReader:
         """Return the mapping, None if the complete loader has to read the whole text."""
         if not text.endswith("\n"):  # a block scalar at the end reads differently then
             return None
+        if "- - - " in text:  # in each piece, the lists in lists would have to be counted
+            check_limits(text)
         config: PlainConfig = {}
         size = 0
         for piece in _PIECE.split(text[:-1]):
@@ -134,19 +139,30 @@ class ConfigReader:
         return [line or next(parsed) for line in found]
 
 
-def decode(data: bytes) -> str:
+def decode(data: bytes, max_lines: int) -> str:
     """Return the text of a file, with line breaks as in a file that is opened as text.
 
     Raises:
-        ConfigError: If it is not UTF-8, or larger than `MAX_BYTES`.
+        ConfigError: If it is not UTF-8, or has more lines than the result of `get_max_nodes`.
     """
-    if len(data) > MAX_BYTES:
-        raise ConfigError(f"expected at most {MAX_BYTES:,} bytes, found {len(data):,}")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise ConfigError(f"expected UTF-8 text: {exc}") from exc
+    if len(text) > max_lines and text.count("\n") + text.count("\r") > max_lines:
+        raise ConfigError(f"it has more than {describe_nodes_limit(max_lines, 'lines')}")
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _check_interpolations(text: str, limit: int) -> None:
+    """Raise ConfigError if a configuration has too many interpolations."""
+    if NODES_OF_INTERPOLATION * len(text) <= 2 * limit:  # the usual case
+        return
+    if NODES_OF_INTERPOLATION * text.count("${") > limit:
+        raise ConfigError(
+            f"it has too many interpolations: each counts as {NODES_OF_INTERPOLATION} nodes, and "
+            f"together they exceed {describe_nodes_limit(limit)}"
+        )
 
 
 def check_mapping(data: Any) -> PlainConfig:
@@ -175,13 +191,34 @@ def _make_loader() -> Any:
     It is pure Python in OmegaConf 2.3. The C parser is ten times faster, but accepts other texts,
     such as those with tabs.
     """
-    loader: Any
+    base: Any
     try:
-        from omegaconf._yaml import get_yaml_loader
-    except ImportError:
-        loader = _make_loader_23()
+        from omegaconf import _yaml
+    except ImportError:  # OmegaConf 2.3
+        from omegaconf import _utils
+
+        base = _utils.get_yaml_loader()  # type: ignore[attr-defined, unused-ignore]
     else:
-        loader = get_yaml_loader(max_yaml_expanded_nodes=MAX_NODES)
+        base = _yaml.get_yaml_loader(max_yaml_expanded_nodes=None)
+
+    class Loader(base):  # type: ignore[misc]
+        def __init__(self, stream: str) -> None:
+            super().__init__(stream)
+            self.max_nodes = get_max_nodes()
+            self.n_nodes = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            """Compose a node. Called by the parser in Python, whose texts no other can count."""
+            self.n_nodes += 1
+            if self.n_nodes > self.max_nodes:
+                raise ConfigError(f"it has more than {describe_nodes_limit(self.max_nodes)}")
+            return super().compose_node(parent, index)
+
+        def construct_document(self, node: Any) -> Any:
+            _check_aliases(node, self.max_nodes)
+            return super().construct_document(node)
+
+    loader: Any = Loader
     for module in ("pathlib", "pathlib._local"):
         tag = f"tag:yaml.org,2002:python/object/apply:{module}."
         loader.add_constructor(f"{tag}Path", _path)
@@ -190,21 +227,21 @@ def _make_loader() -> Any:
     return loader
 
 
-def _make_loader_23() -> Any:
-    """Return the loader of OmegaConf 2.3 with the limits that 2.4 has."""
-    from omegaconf import _utils
-
-    class Loader(_utils.get_yaml_loader()):  # type: ignore[misc, attr-defined, unused-ignore]
-        def construct_document(self, node: Any) -> Any:
-            counted: dict[Any, int] = {}
-            count = _count_nodes(node, counted)
-            if count > MAX_NODES or (count > 1000 and count > MAX_ALIAS_RATIO * len(counted)):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"aliases expand it to {count:,} nodes", node.start_mark
-                )
-            return super().construct_document(node)
-
-    return Loader
+def _check_aliases(node: Any, max_nodes: int) -> None:
+    """Raise ConfigError if aliases enlarge a document too much."""
+    counted: dict[Any, int] = {}
+    count = _count_nodes(node, counted)
+    if count > max_nodes:
+        reason = f"more than {describe_nodes_limit(max_nodes)}"
+    elif count > 1000 and count > MAX_ALIAS_RATIO * len(counted):
+        reason = f"{count:,} nodes, more than {MAX_ALIAS_RATIO} times as many as it has"
+    else:
+        return
+    where = ""
+    if isinstance(node, yaml.MappingNode):
+        key, _ = max(node.value, key=lambda pair: counted[pair[1]])
+        where = f"the key {str(key.value)[:100]!r}: "
+    raise ConfigError(f"{where}aliases expand it to {reason}")
 
 
 def _count_nodes(node: Any, counted: dict[Any, int]) -> int:
@@ -271,6 +308,8 @@ def _accept(loaded: PlainConfig) -> PlainConfig:
     try:
         if not _is_plain(loaded):
             OmegaConf.create(loaded)
+    except ConfigError:
+        raise
     except RecursionError as exc:
         raise ConfigError("it refers to itself") from exc
     except Exception as exc:
@@ -284,9 +323,11 @@ def load_yaml(text: str) -> Any:
     Raises:
         ConfigError: If the text is not YAML, or nested too deeply.
     """
-    check_depth(text)
+    check_limits(text)
     try:
         return yaml.load(text, Loader=_LOADER)
+    except ConfigError:
+        raise
     except RecursionError as exc:
         raise ConfigError("it is nested too deeply or refers to itself") from exc
     except Exception as exc:  # constructors raise anything: a KeyError for "!!bool x"
@@ -322,8 +363,16 @@ _KEY_TYPES = frozenset({str, int, float, bool, bytes})
 SCALAR_TYPES = frozenset({int, float, bool, bytes, type(None)})
 
 
-@lru_cache(maxsize=4096)
 def _is_valid_interpolation(text: str) -> bool:
+    if len(text) > MAX_INTERPOLATED:
+        raise ConfigError(
+            f"a text with interpolations has {len(text):,} characters, at most "
+            f"{MAX_INTERPOLATED:,} are parsed: {text[:50]!r}…"
+        )
+    return _parses_cached(text) if len(text) <= _MAX_SCALAR else _parses(text)
+
+
+def _parses(text: str) -> bool:
     try:
         OmegaConf.create({"value": text})
     except Exception:  # also a RecursionError
@@ -331,16 +380,27 @@ def _is_valid_interpolation(text: str) -> bool:
     return True
 
 
+_parses_cached = lru_cache(maxsize=4096)(_parses)
+
 _OPENING = re.compile(r"[\[{]|[-?:]\s")
 
 
-def check_depth(text: str) -> None:
-    """Raise ConfigError if a text is nested too deeply for the composer, which recurses in C."""
-    if sum(1 for _ in _OPENING.finditer(text)) < MAX_DEPTH:
+def check_limits(text: str) -> None:
+    """Raise ConfigError if a text has too many nodes, or is nested too deeply.
+
+    The composer recurses in C. This parses the text without composing it.
+    """
+    max_nodes = get_max_nodes()
+    may_be_large = 2 * len(text) > max_nodes
+    if not may_be_large and sum(1 for _ in _OPENING.finditer(text)) < MAX_DEPTH:
         return
-    depth = 0
+    depth = n_nodes = 0
     try:
         for event in yaml.parse(text, Loader=TEXT_LOADER):
+            if isinstance(event, yaml.NodeEvent):
+                n_nodes += 1
+                if n_nodes > max_nodes:
+                    raise ConfigError(f"it has more than {describe_nodes_limit(max_nodes)}")
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
                 if depth > MAX_DEPTH:
@@ -446,8 +506,9 @@ def _parse_lines(text: str, names: dict[str, str]) -> list[_Line]:
 
 @lru_cache(maxsize=4096)
 def _read_scalar(text: str) -> Any:
-    match = _SCALAR.fullmatch(text)
-    if match is None or len(text) > _MAX_SCALAR:
+    # Matching takes a hundred times the memory of the text.
+    match = _SCALAR.fullmatch(text) if len(text) <= _MAX_SCALAR else None
+    if match is None:
         raise _UnusualError
     kind = match.lastgroup
     if kind == "word":

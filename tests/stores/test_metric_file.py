@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import tracemalloc
 
 import pytest
 
@@ -87,3 +89,26 @@ def test_a_long_bad_line_is_cut() -> None:
         parse_latest(f"1 0.1 1\n\n{line}\n".encode())
     expected = f"line 3: expected 'timestamp value step', found {line[:80]!r}"
     assert str(raised.value) == expected
+
+
+# What others may have written ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("line", [f"1 0.1 {2**63}", f"-{2**63} 0.1 1", f"1 0.1 {'9' * 5_000}"])
+def test_steps_and_times_that_are_no_integers_of_64_bits(line: str) -> None:
+    with pytest.raises(MetadataError, match="line 1: expected 'timestamp value step'"):
+        parse_latest(f"{line}\n".encode())
+    assert parse_latest(f"{2**63 - 1} 0.1 -{2**63 - 1}\n".encode()) == 0.1
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("text", ["1 0.1 1" + " x" * 2_000_000, "1 " * 2_000_000, " " * 4_000_000])
+def test_long_lines_take_memory_in_proportion(text: str) -> None:
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(MetadataError):
+            assert parse_latest(f"{text}\n".encode()) in (0.1, 1.0, None)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * len(text)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kedro_hydraflow.errors import ConfigError, OptionError
-from kedro_hydraflow.stores import parsed_files
+from kedro_hydraflow.limits import NODES_VARIABLE
 from kedro_hydraflow.stores.parsed_files import HYDRA_FILES, ParsedFile, make_results_file
 from tests.conftest import HYDRA_SWEEP
 
@@ -183,11 +183,17 @@ def test_the_depth_is_limited(path: str) -> None:
 
 
 def test_the_size_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parsed_files, "MAX_NODES", 10)
+    monkeypatch.setenv(NODES_VARIABLE, "10")
     assert parse(json.dumps({"a": list(range(9))})) == {"a": list(range(9))}
-    with pytest.raises(ConfigError, match="expected at most 10 values"):
-        parse(json.dumps({"a": list(range(10))}))
-    monkeypatch.setattr("kedro_hydraflow.yaml_reader.MAX_BYTES", 10)
-    for path in ("a.json", "a.yaml"):
-        with pytest.raises(ConfigError, match="expected at most 10 bytes, found 11"):
-            parse(b'{"a":  100}', path)
+    for values in (list(range(10)), [[]] * 10, [{}] * 1_000, ['\\"', "["] * 1_000):
+        with pytest.raises(ConfigError, match=f"more than 10 nodes, the limit .* {NODES_VARIABLE}"):
+            parse(json.dumps({"a": values}))
+    text = ',[{"\\' * 1_000
+    assert parse(json.dumps({"a": text})) == {"a": text}
+
+
+@pytest.mark.timeout(60)
+def test_json_that_does_not_end_is_refused_in_linear_time() -> None:
+    for piece in ('"', '\\"', "[,", '"\\"', '{"a":"'):
+        with pytest.raises(ConfigError):
+            parse(f'{{"a": "{piece * 500_000}')

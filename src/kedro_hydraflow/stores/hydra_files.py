@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from kedro_hydraflow.config import ConfigReader, parse_texts
 from kedro_hydraflow.errors import ConfigError
-from kedro_hydraflow.yaml_reader import check_depth
 
 if TYPE_CHECKING:
     from kedro_hydraflow.config import PlainConfig
@@ -24,6 +23,9 @@ _WITHOUT_MARGIN = re.compile(rb"^(?!  |\r?$)", re.MULTILINE)
 
 _USUAL_OVERRIDES = re.compile(r"(?:- [\w+][\w.=/@+,-]*\n)+", re.ASCII)
 """Matches most lists of overrides, which then need no YAML parser."""
+
+_MAX_USUAL = 100_000
+"""The maximum length matched: each line takes memory until the end of the match."""
 
 
 class HydraReader:
@@ -48,7 +50,7 @@ class HydraReader:
                 return self._reader.read(_MARGIN.sub(b"", body))
         found = self._reader.read(content).get("hydra")
         if not isinstance(found, dict):
-            raise ConfigError(f"expected a mapping at the key 'hydra', found {found!r}")
+            raise ConfigError(f"expected a mapping at the key 'hydra', found {repr(found)[:80]}")
         return found
 
 
@@ -59,9 +61,8 @@ def parse_overrides(content: bytes) -> list[str]:
         ConfigError: If the content is not a list of text.
     """
     text = content.decode("utf-8", errors="replace")
-    if _USUAL_OVERRIDES.fullmatch(text):
+    if len(text) <= _MAX_USUAL and _USUAL_OVERRIDES.fullmatch(text):
         return [line[2:] for line in text.splitlines()]
-    check_depth(text)
     overrides = parse_texts(text)
     if not isinstance(overrides, list) or not all(isinstance(item, str) for item in overrides):
         raise ConfigError("expected a list of overrides, such as '- seed=5'")

@@ -35,6 +35,9 @@ _BATCH_SIZE = 512
 _MAX_LENGTH = 255
 """The maximum length of a file name on most filesystems."""
 
+_MAX_READ = 2**20
+"""The maximum number of bytes searched for the name: each line takes memory meanwhile."""
+
 _JOB_NAME = re.compile(
     rb"^  job:[ \t]*\r?\n(?:    .*\n)*?    name:(?P<text>.*(?:\n {5,}.*)*)", re.MULTILINE
 )
@@ -68,7 +71,8 @@ def read_job_names(artifacts: Sequence[Place]) -> list[str | KedroHydraflowError
 
 def parse_job_name(content: bytes) -> str:
     """Return the job name in a `HYDRA_FILE`, maybe an interpolation; empty if there is none."""
-    match = _JOB_NAME.search(content, max(content.find(b"\n  job:"), 0))
+    start = max(content.find(b"\n  job:"), 0)
+    match = _JOB_NAME.search(content, start, start + _MAX_READ)
     if match is None:
         return ""
     text = match["text"].decode("utf-8", errors="replace")

@@ -8,9 +8,17 @@ digest of a dataset. Values may be ``nan``, ``inf`` or ``-inf``. The last line m
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from kedro_hydraflow.errors import MetadataError
 from kedro_hydraflow.stores.record import Point
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+_LARGEST = 2**63 - 1
+"""The largest step or timestamp, which are 64-bit integers in MLflow."""
 
 
 def parse_points(content: bytes) -> list[Point]:
@@ -19,25 +27,35 @@ def parse_points(content: bytes) -> list[Point]:
     Raises:
         MetadataError: If another line is malformed.
     """
+    return list(_iter_points(content))
+
+
+def _iter_points(content: bytes) -> Iterator[Point]:
     lines = content.decode("utf-8", errors="replace").split("\n")
     unfinished = lines.pop()
-    if len(unfinished.split()) >= 3:
+    if len(_split(unfinished)) >= 3:
         lines.append(unfinished)
-    points = []
     for number, line in enumerate(lines, 1):
-        fields = line.split()
+        fields = _split(line)
         if not fields:
             continue
         try:
             step = int(fields[2]) if len(fields) > 2 else 0
-            points.append(Point(step, int(fields[0]), float(fields[1])))
+            timestamp = int(fields[0])
+            if abs(step) > _LARGEST or abs(timestamp) > _LARGEST:
+                raise ValueError("larger than 64 bits")
+            yield Point(step, timestamp, float(fields[1]))
         except (IndexError, ValueError) as exc:
             if line is unfinished:
                 continue
             raise MetadataError(
                 f"line {number}: expected 'timestamp value step', found {line[:80]!r}"
             ) from exc
-    return points
+
+
+def _split(line: str) -> list[str]:
+    """Return the first three fields of a line, and the rest of it."""
+    return line.split(None, 3)
 
 
 def sort_key(point: Point) -> tuple[int, int, bool, float]:
@@ -52,5 +70,5 @@ def parse_latest(content: bytes) -> float | None:
     Raises:
         MetadataError: If a line is malformed.
     """
-    points = parse_points(content)
-    return max(points, key=sort_key).value if points else None
+    latest = max(_iter_points(content), key=sort_key, default=None)
+    return None if latest is None else latest.value

@@ -70,6 +70,15 @@ _NUMBERED = re.compile(
 """Matches a `SWEEP_FILE` whose jobs have directories named by their numbers, as by default."""
 
 
+_MAX_READ = 2**20
+"""The maximum number of bytes searched for it: each line takes memory meanwhile."""
+
+
+def _is_numbered(content: bytes) -> bool:
+    """Whether the jobs of the sweep with this `SWEEP_FILE` are named by their numbers."""
+    return _NUMBERED.search(content, 0, _MAX_READ) is not None
+
+
 @dataclass(frozen=True)
 class RunFolders:
     """The run directories in one directory."""
@@ -300,7 +309,7 @@ class _Search:
         if self._is_local:
             return set()
         places = [sweep.place for sweep in sweeps]
-        found = read_parsed_in(places, SWEEP_FILE, lambda text: bool(_NUMBERED.search(text)))
+        found = read_parsed_in(places, SWEEP_FILE, _is_numbered)
         return {sweep for sweep, is_n in zip(sweeps, found.values, strict=True) if is_n is True}
 
     def _search_entries(

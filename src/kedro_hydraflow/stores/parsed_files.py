@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import ConfigError, OptionError
+from kedro_hydraflow.limits import describe_nodes_limit, get_max_nodes
 from kedro_hydraflow.storage import is_url
 from kedro_hydraflow.stores.hydra_files import HYDRA_FOLDER, HydraReader, parse_overrides
 from kedro_hydraflow.yaml_reader import (
     MAX_DEPTH,
-    MAX_NODES,
     ConfigReader,
     check_mapping,
     decode,
@@ -87,10 +88,12 @@ def parse_json(content: bytes) -> dict[str, Any]:
     """Return the mapping in a JSON file. NaN and Infinity are floats.
 
     Raises:
-        ConfigError: If it is not one mapping in JSON with distinct keys, or exceeds ``MAX_BYTES``,
-            `MAX_NODES` or `MAX_DEPTH`.
+        ConfigError: If it is not one mapping in JSON with distinct keys, or exceeds the limit of
+            `get_max_nodes` or `MAX_DEPTH`.
     """
-    text = decode(content).removeprefix("\ufeff")  # which some programs on Windows write
+    max_nodes = get_max_nodes()
+    text = decode(content, max_nodes).removeprefix("\ufeff")  # which programs on Windows write
+    _check_number(text, max_nodes)
     try:
         data = json.loads(text, object_pairs_hook=_make_mapping)
     except ConfigError:
@@ -99,7 +102,7 @@ def parse_json(content: bytes) -> dict[str, Any]:
         raise ConfigError(f"nested deeper than {MAX_DEPTH} levels") from exc
     except ValueError as exc:
         raise ConfigError(f"expected JSON: {exc}") from exc
-    _check_size(data)
+    _check_limits(data, max_nodes)
     return check_mapping(data)
 
 
@@ -111,7 +114,24 @@ def _make_mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return mapping
 
 
-def _check_size(data: Any) -> None:
+def _check_number(text: str, max_nodes: int) -> None:
+    """Raise ConfigError if JSON has too many values, before they are made."""
+    if len(text) <= max_nodes or _count_marks(text) <= max_nodes:
+        return
+    without_escapes = text.replace("\\\\", "").replace('\\"', "")
+    if _count_marks(_STRING.sub("", without_escapes)) > max_nodes:
+        raise ConfigError(f"it has more than {describe_nodes_limit(max_nodes)}")
+
+
+def _count_marks(text: str) -> int:
+    """Return the number of characters in JSON of which each value but the first needs one."""
+    return sum(map(text.count, ",[{"))
+
+
+_STRING = re.compile(r'"[^"]*(?:"|\Z)')
+
+
+def _check_limits(data: Any, max_nodes: int) -> None:
     """Raise ConfigError if data exceed the limits of YAML. Goes level by level."""
     level = [data]
     n_nodes = depth = 0
@@ -121,5 +141,5 @@ def _check_size(data: Any) -> None:
         n_nodes += len(level)
         if depth > MAX_DEPTH:
             raise ConfigError(f"nested deeper than {MAX_DEPTH} levels")
-        if n_nodes > MAX_NODES:
-            raise ConfigError(f"expected at most {MAX_NODES:,} values")
+        if n_nodes > max_nodes:
+            raise ConfigError(f"it has more than {describe_nodes_limit(max_nodes)}")
