@@ -148,7 +148,6 @@ LARGE = {
     "items without a bracket": "a: {" + ",".join(f"k{i}" for i in range(1_000)) + "}\n",
     "a block scalar": "a: |\n" + "  b\n" * 1_000,
     "quoted keys": "".join(f'"k{i}": {i}\n' for i in range(1_000)),
-    "tabs, which C does not parse": "b:\t1\na: [" + "1," * 1_000 + "1]\n",
     "interpolations": "a: 1\nb: " + "${a}" * 500 + "\n",
     "dashes": "a:\n" + "- - - - - - 1\n" * 200 + "b: {}",
 }
@@ -163,6 +162,13 @@ def test_nodes_are_limited(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv(NODES_VARIABLE, "many")
     with pytest.raises(OptionError, match=f"{NODES_VARIABLE}: expected a number .* found 'many'"):
         ConfigReader().read(text.encode())
+
+
+def test_nodes_are_limited_without_counting_them_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml_reader, "check_limits", lambda text: None)
+    monkeypatch.setenv(NODES_VARIABLE, "500")
+    with pytest.raises(ConfigError, match="more than 500 nodes"):
+        ConfigReader().read(LARGE["items in a line"].encode())
 
 
 def test_a_text_with_interpolations_is_limited() -> None:
@@ -196,7 +202,7 @@ def test_long_values_take_memory_in_proportion(text: str) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 20 * len(text) + 1_000_000
+    assert peak < 50 * len(text) + 1_000_000
 
 
 def test_more_nodes_than_omegaconf_allows() -> None:
