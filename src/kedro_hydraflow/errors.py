@@ -36,6 +36,10 @@ class FileSizeError(StorageError):
     """A file is too large to be read into memory."""
 
 
+class IncompleteCopyError(StorageError):
+    """A file that was fetched is shorter than the storage lists it, even after retries."""
+
+
 class NotFoundError(StorageError, FileNotFoundError):
     """A tracking directory, run directory or artifact does not exist."""
 

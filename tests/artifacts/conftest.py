@@ -11,7 +11,7 @@ import pytest
 from kedro_hydraflow.artifacts import fetch, make_artifact_path
 from kedro_hydraflow.cache_dir import CACHE_DIR_VARIABLE
 from kedro_hydraflow.errors import NotFoundError, StorageError, UnreachableError
-from kedro_hydraflow.storage import Entry, Place, Storage
+from kedro_hydraflow.storage import Download, Entry, Place, Storage
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -62,8 +62,8 @@ class FolderStorage(Storage):
     def read_parsed(self, paths: Sequence[str], parse: Any) -> Any:
         raise NotImplementedError
 
-    def fetch_many(self, files: Sequence[tuple[str, str]]) -> list[StorageError | None]:
-        return [self._fetch(*pair) for pair in files]
+    def fetch_many(self, files: Sequence[Download]) -> list[StorageError | None]:
+        return [self._fetch(file.path, file.target) for file in files]
 
     def _fetch(self, path: str, target: str) -> StorageError | None:
         try:

@@ -20,7 +20,7 @@ from kedro_hydraflow.artifacts.copies import RunCopies
 from kedro_hydraflow.artifacts.run_artifacts import RunArtifacts
 from kedro_hydraflow.cache_dir import CACHE_DIR_VARIABLE
 from kedro_hydraflow.errors import NotFoundError, StorageError, UnreachableError
-from kedro_hydraflow.storage import Place
+from kedro_hydraflow.storage import Download, Place
 from tests.artifacts.conftest import RUN, FolderStorage, fetch_named, names
 
 if TYPE_CHECKING:
@@ -278,8 +278,8 @@ def test_killed_at_any_step_of_adding_a_copy(
 def test_a_full_disk(
     artifacts: Path, storage: FolderStorage, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fetch_many(files: Sequence[tuple[str, str]]) -> list[StorageError | None]:
-        Path(files[0][1]).write_text("half")
+    def fetch_many(files: Sequence[Download]) -> list[StorageError | None]:
+        Path(files[0].target).write_text("half")
         error = StorageError("cannot fetch 'fake://': OSError: No space left on device")
         error.__cause__ = OSError(28, "No space left on device")
         return [error]
@@ -301,7 +301,7 @@ def test_a_name_that_is_too_long_for_the_cache(
     monkeypatch.setattr(
         storage,
         "fetch_many",
-        lambda files: fetch_many([(f"{RUN}/a.txt", target) for _, target in files]),
+        lambda files: fetch_many([Download(f"{RUN}/a.txt", file.target) for file in files]),
     )
     with pytest.raises(StorageError, match=r"cannot write to the artifact cache .* name too long"):
         (artifacts / name).read_text()

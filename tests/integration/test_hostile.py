@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kedro_hydraflow.errors import FileSizeError
+from kedro_hydraflow.errors import FileSizeError, IncompleteCopyError
 from kedro_hydraflow.limits import FILE_SIZE_VARIABLE
-from kedro_hydraflow.storage import Place, locate
+from kedro_hydraflow.storage import Download, Place, locate
 
 pytestmark = pytest.mark.integration
 
@@ -70,3 +71,16 @@ def test_an_object_that_is_too_large_is_refused_by_its_headers(
     monkeypatch.setenv(FILE_SIZE_VARIABLE, "999")
     with pytest.raises(FileSizeError, match="999 bytes"):
         folder.join("small").read()
+
+
+def test_a_listing_says_how_long_a_copy_is(
+    folder: Place, no_waiting: None, tmp_path: Path
+) -> None:
+    small = folder.join("small").path
+    whole = Download(small, str(tmp_path / "whole"), 1000)
+    cut = Download(small, str(tmp_path / "cut"), 1001)
+    (error,) = folder.storage.fetch_many([whole])
+    assert error is None
+    (error,) = folder.storage.fetch_many([cut])
+    assert isinstance(error, IncompleteCopyError)
+    assert "small': got 1,000 of 1,001 bytes" in str(error)

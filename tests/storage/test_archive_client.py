@@ -21,7 +21,7 @@ from kedro_hydraflow.errors import (
     StorageError,
 )
 from kedro_hydraflow.limits import CACHE_SIZE_VARIABLE, FILE_SIZE_VARIABLE
-from kedro_hydraflow.storage import Entry, locate
+from kedro_hydraflow.storage import Download, Entry, locate
 from kedro_hydraflow.storage.archive_client import ArchiveClient
 from tests.conftest import TrackingDir, WebServer, write
 
@@ -294,7 +294,7 @@ def test_a_copy_of_a_member_is_whole(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a", b"x" * 10**6)
     place = locate(f"zip://a::{tmp_path / 'a.zip'}")
-    assert place.storage.fetch_many([("a", str(tmp_path / "copy"))]) == [None]
+    assert place.storage.fetch_many([Download("a", str(tmp_path / "copy"))]) == [None]
     assert (tmp_path / "copy").read_bytes() == b"x" * 10**6
 
 

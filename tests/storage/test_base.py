@@ -11,7 +11,7 @@ import pytest
 from upath import UPath
 
 from kedro_hydraflow.errors import ConfigError, GitLfsError, NotFoundError
-from kedro_hydraflow.storage import locate
+from kedro_hydraflow.storage import Download, locate
 from tests.conftest import write
 
 
@@ -75,7 +75,7 @@ def test_files_are_copied_whole(place: str, tmp_path: Path) -> None:
     targets[0].write_text("something longer that was there before")
     names = ("b/x/y", "nothing", "b.txt")
     files = [
-        (storage.join(found.path, *name.split("/")), str(target))
+        Download(storage.join(found.path, *name.split("/")), str(target))
         for name, target in zip(names, targets, strict=True)
     ]
     outcomes = storage.fetch_many(files)

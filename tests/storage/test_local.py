@@ -19,7 +19,7 @@ from kedro_hydraflow.errors import (
     StorageError,
 )
 from kedro_hydraflow.limits import FILE_SIZE_VARIABLE
-from kedro_hydraflow.storage import Entry, LocalStorage
+from kedro_hydraflow.storage import Download, Entry, LocalStorage
 from tests.conftest import TrackingDir, write
 
 
@@ -88,7 +88,7 @@ def test_errors_of_reading_and_copying(tmp_path: Path) -> None:
     ]
     with pytest.raises(StorageError, match="cannot read"):
         storage.read(str(tmp_path))
-    (error,) = storage.fetch_many([(str(tmp_path), str(tmp_path / "copy"))])
+    (error,) = storage.fetch_many([Download(str(tmp_path), str(tmp_path / "copy"))])
     assert str(error).startswith(f"cannot copy {str(tmp_path)!r}: IsADirectoryError: ")
 
 
@@ -130,7 +130,7 @@ def test_what_is_not_a_regular_file_is_an_error(
     (read,) = storage.read_many(["special"])
     assert str(read).startswith("cannot read 'special': ")
     assert reason in str(read)
-    (error,) = storage.fetch_many([("special", "copy")])
+    (error,) = storage.fetch_many([Download("special", "copy")])
     assert str(error).startswith("cannot copy 'special': ")
     assert reason in str(error)
 

@@ -13,7 +13,7 @@ from kedro_hydraflow.errors import (
     StorageError,
     UnreachableError,
 )
-from kedro_hydraflow.storage import Entry, Storage, locate
+from kedro_hydraflow.storage import Download, Entry, Storage, locate
 from tests.conftest import ArtifactsServer
 
 pytest.importorskip("aiohttp")
@@ -73,7 +73,7 @@ def test_lists_reads_and_fetches(server, tmp_path):
     names = ["notes.txt", "50% of a #1?.txt", "absent.txt"]
     assert storage.read_many([f"{ARTIFACTS}/{name}" for name in names]) == [b"hello", b"odd", None]
     target = tmp_path / "copy"
-    assert storage.fetch_many([(f"{ARTIFACTS}/model/weights.npz", str(target))]) == [None]
+    assert storage.fetch_many([Download(f"{ARTIFACTS}/model/weights.npz", str(target))]) == [None]
     assert target.stat().st_size == 3_000_000
 
 
@@ -83,7 +83,7 @@ def test_absent_files_and_folders(server, tmp_path):
     assert not storage.is_dir("1/other")
     with pytest.raises(NotFoundError, match=rf"there is no 'mlflow\+{server.url}/1/other'"):
         storage.list_dir("1/other")
-    (error,) = storage.fetch_many([(f"{ARTIFACTS}/absent", str(tmp_path / "copy"))])
+    (error,) = storage.fetch_many([Download(f"{ARTIFACTS}/absent", str(tmp_path / "copy"))])
     assert isinstance(error, NotFoundError)
 
 

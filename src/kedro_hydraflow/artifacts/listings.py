@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.errors import NotFoundError, StorageError
+from kedro_hydraflow.limits import describe_nodes_limit, get_max_nodes
 from kedro_hydraflow.nearest import find_nearest
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from kedro_hydraflow.storage import Entry, Place
 
     Listing = dict[str, Entry]
+
+_MAX_DEPTH = 200
+"""The maximum number of folders within each other: a link may lead back to a folder above it."""
 
 _MAX_FOLDERS = 20
 """The maximum number of folders that are listed for a message."""
@@ -33,11 +37,13 @@ class FolderListings:
         place: The artifacts directory.
     """
 
-    __slots__ = ("_listed", "_locks", "place")
+    __slots__ = ("_hidden", "_listed", "_locks", "place")
 
     def __init__(self, place: Place) -> None:
         self.place = place
         self._listed: dict[str, Listing | NotFoundError] = {}
+        self._hidden: dict[str, list[str]] = {}
+        """The files in each folder that a folder of the same name hides."""
         self._locks: dict[int, threading.Lock] = {}
 
     @property
@@ -62,14 +68,16 @@ class FolderListings:
         with self._lock:
             missing = [folder for folder in folders if folder not in self._listed]
             paths = [self.get_place(folder).path for folder in missing]
-            listings = self.place.storage.list_many(paths) if paths else []
+            listings = self.place.storage.list_all(paths) if paths else []
             for folder, listing in zip(missing, listings, strict=True):
                 if isinstance(listing, NotFoundError):
                     self._listed[folder] = listing
                 elif isinstance(listing, StorageError):
                     raise listing
                 else:
-                    self._listed[folder] = {e.name: e for e in listing if not e.is_broken}
+                    entries = [e for e in listing if not e.is_broken]
+                    self._listed[folder] = {e.name: e for e in entries}
+                    self._hidden[folder] = _list_hidden(entries)
             return [self._listed[folder] for folder in folders]
 
     def get(self, folder: str) -> Listing:
@@ -77,8 +85,8 @@ class FolderListings:
 
         Raises:
             NotFoundError: If there is no such folder.
-            StorageError: If it cannot be listed, or an entry's name is not a valid local file
-                name.
+            StorageError: If it cannot be listed, if an entry's name is not a valid local file
+                name, or if a file and a folder have the same name.
         """
         (listing,) = self.get_all([folder])
         if isinstance(listing, NotFoundError):
@@ -89,7 +97,20 @@ class FolderListings:
                 raise StorageError(
                     f"{url!r} has the entry {name!r}, which is not a valid file name"
                 )
+        self.check_distinct(folder)
         return listing
+
+    def check_distinct(self, folder: str, name: str | None = None) -> None:
+        """Raise StorageError if a file and a folder in a folder have the same name.
+
+        Args:
+            folder: A folder that has been listed.
+            name: The only name that counts, by default all of them.
+        """
+        for hidden in self._hidden.get(folder, []):
+            if name in (None, hidden):
+                url = self.get_url(posixpath.join(folder, hidden))
+                raise StorageError(f"{url!r} is both a file and a folder; rename one of them")
 
     def get_if_present(self, folder: str) -> Listing:
         """Return the listing of a folder, an empty one if there is no such folder."""
@@ -102,7 +123,13 @@ class FolderListings:
         """Return the listings of a folder and of all folders below it, by folder."""
         tree: dict[str, Listing] = {}
         level = [top]
+        limit = get_max_nodes()
         while level:
+            if len(tree) + len(level) > limit or level[0].count("/") > _MAX_DEPTH:
+                raise StorageError(
+                    f"{self.get_url(top)!r} has folders deeper than {_MAX_DEPTH} levels, or more "
+                    f"than {describe_nodes_limit(limit, 'folders')}"
+                )
             self.get_all(level)  # in one call, so that the requests are concurrent
             found = {folder: self.get_if_present(folder) for folder in level}
             tree.update(found)
@@ -130,7 +157,7 @@ class FolderListings:
                 for folder, listing in listed
                 if not isinstance(listing, NotFoundError)
                 for name, entry in listing.items()
-                if entry.is_dir
+                if entry.is_dir and is_file_name(name)
             ]
         return self.list_known()
 
@@ -141,6 +168,7 @@ class FolderListings:
             for folder, listing in [*self._listed.items()]
             if not isinstance(listing, NotFoundError)
             for name in listing
+            if is_file_name(name)
         ]
         return sorted(known, key=lambda path: (path.count("/"), path))
 
@@ -155,6 +183,12 @@ class FolderListings:
         with self._lock:
             for folder in folders:
                 self._listed.pop(folder, None)
+
+
+def _list_hidden(entries: Sequence[Entry]) -> list[str]:
+    """Return the names of files that are names of folders too. Empty files mark folders."""
+    folders = {entry.name for entry in entries if entry.is_dir}
+    return [e.name for e in entries if not e.is_dir and e.name in folders and e.size != 0]
 
 
 def describe_nearest(relative: str, names: Sequence[str]) -> str:

@@ -23,9 +23,9 @@ from kedro_hydraflow.artifacts.cache import (
 )
 from kedro_hydraflow.artifacts.copies import READ_ONLY, RunCopies, remove
 from kedro_hydraflow.artifacts.listings import FolderListings, describe_nearest, is_file_name
-from kedro_hydraflow.errors import NotFoundError, StorageError
+from kedro_hydraflow.errors import IncompleteCopyError, NotFoundError, StorageError
 from kedro_hydraflow.limits import get_cache_size
-from kedro_hydraflow.storage import Entry
+from kedro_hydraflow.storage import Download, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -97,6 +97,7 @@ class RunArtifacts:
         if not relative:
             return Entry("", is_dir=True)
         # Web servers hide some names, and list no validators.
+        self.listings.check_distinct(folder, name)
         if name in listing or any(entry.validator is not None for entry in listing.values()):
             return listing.get(name)
         return self._find_unlisted(relative)
@@ -207,26 +208,47 @@ class RunArtifacts:
         return message
 
     def _download(self, files: Sequence[str]) -> None:
+        outcomes = self._try_download(files)
+        short = [f for f, error in outcomes.items() if isinstance(error, IncompleteCopyError)]
+        changed = self._find_changed(short)
+        outcomes |= self._try_download(changed)
+        for file, error in outcomes.items():
+            if error is not None:
+                if self.listings.get_entry(file) is not None:  # it may have been removed
+                    self.listings.forget([posixpath.dirname(file)])
+                raise self._explain(error)
+
+    def _find_changed(self, files: Sequence[str]) -> list[str]:
+        """List folders anew, and return the files that have changed since they were listed."""
+        before = {file: self.listings.get_entry(file) for file in files}
+        folders = {posixpath.dirname(file) for file in files}
+        self.listings.forget(folders)
+        with suppress(StorageError):  # the error of fetching the files says more
+            self.listings.get_all([*folders])
+        return [f for f in files if self.listings.get_entry(f) not in (None, before[f])]
+
+    def _try_download(self, files: Sequence[str]) -> dict[str, StorageError | None]:
+        """Fetch files; return for each None, or the error."""
+        if not files:
+            return {}
         partial = os.path.join(self._copies.directory, "partial")
         remove(partial)  # left by a process that was killed
         os.makedirs(partial)
         targets = [os.path.join(partial, str(number)) for number in range(len(files))]
         try:
-            paths = [self.listings.get_place(file).path for file in files]
-            storage = self.listings.place.storage
-            outcomes = storage.fetch_many(list(zip(paths, targets, strict=True)))
-            for file, target, outcome in zip(files, targets, outcomes, strict=True):
-                if outcome is None:
-                    entry = self.listings.get_entry(file)
+            entries = [self.listings.get_entry(file) for file in files]
+            downloads = [
+                Download(self.listings.get_place(file).path, target, entry and entry.size)
+                for file, target, entry in zip(files, targets, entries, strict=True)
+            ]
+            outcomes = self.listings.place.storage.fetch_many(downloads)
+            for file, target, entry, error in zip(files, targets, entries, outcomes, strict=True):
+                if error is None:
                     self._copies.add(file, target, entry and entry.validator)
                     self._current.add(file)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        for file, outcome in zip(files, outcomes, strict=True):
-            if outcome is not None:
-                if self.listings.get_entry(file) is not None:  # it may have been removed
-                    self.listings.forget([posixpath.dirname(file)])
-                raise self._explain(outcome)
+        return dict(zip(files, outcomes, strict=True))
 
     def _check_names(self, files: Sequence[str]) -> None:
         """Raise StorageError if the copies of two files have the same local name."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kedro_hydraflow.storage.base import Entry, Parsed, Storage, check_downloaded
+from kedro_hydraflow.storage.base import Download, Entry, Parsed, Storage, check_downloaded
 from kedro_hydraflow.storage.engines import check_engine
 from kedro_hydraflow.storage.local import LocalStorage
 from kedro_hydraflow.storage.locate import is_url, locate
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.storage.base import Location as Location
 
 __all__ = [
+    "Download",
     "Entry",
     "LocalStorage",
     "Parsed",

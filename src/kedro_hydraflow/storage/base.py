@@ -42,6 +42,17 @@ class Entry(NamedTuple):
     """Whether it is a symbolic link, on the local filesystem."""
 
 
+class Download(NamedTuple):
+    """A file to copy to a local path."""
+
+    path: str
+    target: str
+    """The local path. An existing file is overwritten."""
+
+    size: int | None = None
+    """The size that was listed, in bytes. A shorter copy is not whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parsed(Generic[T]):
     """The parsed content of many files, in the order of the call."""
@@ -93,6 +104,13 @@ class Storage(ABC):
         """Return the entries of each folder as `list_dir` does, or the error of listing it."""
         return [self._try_list_dir(path, limit) for path in paths]
 
+    def list_all(self, paths: Sequence[str]) -> list[list[Entry] | StorageError]:
+        """Return the same as `list_many`, with the entries that no path can name.
+
+        Object stores have such: the entry of the key ``folder//file`` has an empty name.
+        """
+        return self.list_many(paths)
+
     def _try_list_dir(self, path: str, limit: int | None = None) -> list[Entry] | StorageError:
         try:
             return self.list_dir(path, limit)
@@ -124,13 +142,10 @@ class Storage(ABC):
         return [None] * len(paths)
 
     @abstractmethod
-    def fetch_many(self, files: Sequence[tuple[str, str]]) -> list[StorageError | None]:
+    def fetch_many(self, files: Sequence[Download]) -> list[StorageError | None]:
         """Copy files to local paths, without holding them in memory.
 
-        Existing local files are overwritten. A copy that fails may leave a part of the file.
-
-        Args:
-            files: Pairs of a path on this storage and a local path.
+        A copy that fails may leave a part of the file.
 
         Returns:
             For each file None, or the error of copying it.

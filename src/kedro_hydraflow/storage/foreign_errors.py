@@ -28,6 +28,7 @@ _TRANSIENT_ERRORS = frozenset(
         "EOFError",
         "FSTimeoutError",  # fsspec
         "HTTPClientError",  # botocore: connections and timeouts
+        "IncompleteCopyError",  # ours
         "IncompleteRead",  # http.client
         "IncompleteReadError",  # asyncio, botocore
         "NetworkError",  # httpx

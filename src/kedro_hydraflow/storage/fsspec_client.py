@@ -183,7 +183,10 @@ def _iter_entries(here: str, listed: Iterable[dict[str, Any]]) -> Iterable[Entry
             if is_folder:
                 yield Entry(name, is_dir=True)
             else:
-                size, validator = info.get("size"), _get_validator(info)
+                # What is stored compressed may be sent decompressed.
+                is_coded = info.get("contentEncoding") or info.get("content_encoding")
+                size = None if is_coded else info.get("size")
+                validator = _get_validator(info)
                 yield Entry(name, is_dir=False, size=size, validator=validator)
 
 

@@ -22,7 +22,7 @@ from kedro_hydraflow.errors import (
     describe,
 )
 from kedro_hydraflow.limits import check_file_size, get_max_file_size
-from kedro_hydraflow.storage.base import Entry, Parsed, Storage
+from kedro_hydraflow.storage.base import Download, Entry, Parsed, Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -122,8 +122,8 @@ class LocalStorage(Storage):
             return None  # the error is reported when the file is read
 
     @override
-    def fetch_many(self, files: Sequence[tuple[str, str]]) -> list[StorageError | None]:
-        return [self._fetch(*pair) for pair in files]
+    def fetch_many(self, files: Sequence[Download]) -> list[StorageError | None]:
+        return [self._fetch(file.path, file.target) for file in files]
 
     def _fetch(self, path: str, target: str) -> StorageError | None:
         try:

@@ -112,7 +112,7 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
             {
                 "name": f"{here}/{entry['path'].rpartition('/')[2]}",
                 "type": "directory" if entry.get("is_dir") else "file",
-                "size": None if entry.get("is_dir") else int(entry.get("file_size", 0)),
+                "size": None if entry.get("is_dir") else _get_size(entry),
             }
             for entry in listed
         ]
@@ -210,6 +210,12 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
             response.request_info, response.history, status=status, message=text
         )
         return error
+
+
+def _get_size(entry: dict[str, Any]) -> int | None:
+    """Return the size of a file; some of the server's backends do not know it."""
+    size = entry.get("file_size")
+    return None if size in (None, "") else int(size)
 
 
 register_implementation(PROTOCOL, ArtifactsFileSystem, clobber=True)

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from kedro_hydraflow.errors import (
     FileSizeError,
+    IncompleteCopyError,
     KedroHydraflowError,
     MissingPackageError,
     NotFoundError,
@@ -21,7 +22,7 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.limits import get_max_file_size
 from kedro_hydraflow.redaction import get_safe_cause, redact, redact_url
-from kedro_hydraflow.storage.base import Entry, Parsed, Storage
+from kedro_hydraflow.storage.base import Download, Entry, Parsed, Storage
 from kedro_hydraflow.storage.bulk import NotTriedError, run_requests
 from kedro_hydraflow.storage.foreign_errors import (
     describe_foreign,
@@ -123,11 +124,20 @@ class RemoteStorage(Storage):
     def list_many(
         self, paths: Sequence[str], limit: int | None = None
     ) -> list[list[Entry] | StorageError]:
+        return [
+            listing
+            if isinstance(listing, StorageError)
+            else self._leave_out_unnameable(path, listing)
+            for path, listing in zip(paths, self.list_all(paths), strict=True)
+        ]
+
+    @override
+    def list_all(self, paths: Sequence[str]) -> list[list[Entry] | StorageError]:
         listings = self._request(lambda client: client.list_dir, paths)
         return [
             self._make_error("list the directory", path, listing)
             if isinstance(listing, Exception)
-            else self._leave_out_unnameable(path, sorted(listing))
+            else sorted(listing)
             for path, listing in zip(paths, listings, strict=True)
         ]
 
@@ -167,14 +177,18 @@ class RemoteStorage(Storage):
         return None if self._is_absence(exc) else self._make_error("read", path, exc)
 
     @override
-    def fetch_many(self, files: Sequence[tuple[str, str]]) -> list[StorageError | None]:
-        def get_request(client: Client) -> Callable[[tuple[str, str]], Awaitable[None]]:
-            return lambda file: client.fetch(*file)
+    def fetch_many(self, files: Sequence[Download]) -> list[StorageError | None]:
+        def get_request(client: Client) -> Callable[[Download], Awaitable[None]]:
+            async def fetch(file: Download) -> None:
+                await client.fetch(file.path, file.target)
+                _check_whole(file)
+
+            return fetch
 
         results = self._request(get_request, files, are_small=False)
         return [
-            None if result is None else self._make_error("fetch", path, result)
-            for (path, _), result in zip(files, results, strict=True)
+            None if result is None else self._make_error("fetch", file.path, result)
+            for file, result in zip(files, results, strict=True)
         ]
 
     def _request(
@@ -273,8 +287,8 @@ class RemoteStorage(Storage):
 
     def _make_error(self, action: str, path: str, exc: Exception) -> StorageError:
         """Return the `StorageError` for a client's error, chained unless that shows credentials."""
-        if isinstance(exc, FileSizeError):
-            return FileSizeError(f"cannot {action} {self.get_url(path)!r}: {exc}")
+        if isinstance(exc, (FileSizeError, IncompleteCopyError)):
+            return type(exc)(f"cannot {action} {self.get_url(path)!r}: {exc}")
         if isinstance(exc, StorageError):
             return exc
         options = self._root.storage_options
@@ -291,6 +305,16 @@ class RemoteStorage(Storage):
             error = StorageError(f"cannot {action} {self.get_url(path)!r}: {reason}")
         error.__cause__ = get_safe_cause(exc, options)
         return error
+
+
+def _check_whole(file: Download) -> None:
+    """Raise IncompleteCopyError for a copy that is shorter than the listing says.
+
+    A longer one has grown, or was decompressed on the way.
+    """
+    size = os.path.getsize(file.target)
+    if file.size is not None and size < file.size:
+        raise IncompleteCopyError(f"got {size:,} of {file.size:,} bytes")
 
 
 def _iter_protocols(protocol: str, options: Mapping[str, Any]) -> Iterator[str]:
