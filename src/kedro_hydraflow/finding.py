@@ -452,6 +452,11 @@ class RunDirs(Iterator["AnyPath"]):
         self._infos: Iterator[RunInfo] | None = None
         self._lock = SharedLock()  # unlike those of threading, it can be copied
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the first run has been asked for."""
+        return self._infos is not None
+
     def iter_infos(self, index: Index = NO_INDEX) -> Iterator[RunInfo]:
         """Return an iterator of the remaining runs. Once it has begun, the index is ignored."""
         with self._lock:
