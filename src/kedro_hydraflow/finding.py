@@ -30,8 +30,13 @@ from kedro_hydraflow.run_info import (
     may_be_elsewhere,
 )
 from kedro_hydraflow.source import DirectoryOrNames, Layout, Source, is_location
-from kedro_hydraflow.stores import ExperimentFilter, Store, make_name_filter, open_store
-from kedro_hydraflow.stores.base import is_glob, list_patterns
+from kedro_hydraflow.stores import (
+    ExperimentFilter,
+    Store,
+    make_name_filter,
+    open_store,
+)
+from kedro_hydraflow.stores.base import DEFAULT_EXPERIMENT_NAME, is_glob, list_patterns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -176,7 +181,7 @@ def _take_as_names(
     search = replace(search, source=source.without_directory(), experiment_names=names)
     try:
         store = open_store(search.source, index)
-        found = store.find_experiments(names)
+        found = _find_experiments(store, search)
         if not found.matching:
             raise NotFoundError(_describe_missing(names, store, found))
     except KedroHydraflowError as exc:
@@ -241,7 +246,7 @@ def _find_matching(store: Store, search: Search, *, include_default: bool = Fals
         NotFoundError: If there is no experiment with a name that was given.
     """
     names = search.experiment_names
-    found = store.find_experiments(names, include_default=include_default)
+    found = _find_experiments(store, search, include_default=include_default)
     _check_names(names, store, found)
     defaults = [e for e in found.defaults if _may_mean(names, e.experiment_name or "")]
     if defaults and store.has_active_runs(defaults):
@@ -256,10 +261,17 @@ def _find_matching(store: Store, search: Search, *, include_default: bool = Fals
     return found
 
 
+def _find_experiments(
+    store: Store, search: Search, *, include_default: bool = False
+) -> Experiments:
+    return store.find_experiments(search.experiment_names, include_default=include_default)
+
+
 def _check_names(names: ExperimentFilter, store: Store, found: Experiments) -> None:
     """Raise NotFoundError for names that do not exist, log globs and callables without a match."""
     patterns = list_patterns(names)
     matching = {experiment.experiment_name or "" for experiment in found.matching}
+    matching.update(found.unlocated)
     unmatched = [p for p in patterns if not any(map(make_name_filter(p), matching))]
     missing = [pattern for pattern in unmatched if not is_glob(pattern)]
     if missing:
@@ -286,7 +298,9 @@ def _describe_missing(name: str, store: Store, found: Experiments) -> str:
     near = get_close_matches(name, sorted(names.union(found.other_names)))
     listed = f"the nearest are {', '.join(map(repr, near))}" if near else _list_names(found)
     failed = [f"; {len(found.failures)} could not be read: {f}" for f in found.failures[:1]]
-    return f"there is no experiment {name!r} in {store.where}; {listed}{''.join(failed)}"
+    renamed = [e.experiment_name for e in found.defaults] if name == DEFAULT_EXPERIMENT_NAME else []
+    default = f"; the experiment 0 has the name {renamed[0]!r}" if renamed else ""
+    return f"there is no experiment {name!r} in {store.where}; {listed}{default}{''.join(failed)}"
 
 
 def _list_names(found: Experiments) -> str:
@@ -574,7 +588,9 @@ def get_experiment_names(
     """
     source = Source(tracking_dir, tracking_uri, artifact_root, storage_options, layout)
     search = Search(source, on_error=on_error)
-    return _report_experiments(open_store(source).find_experiments(), search).names
+    names, failures = open_store(source).find_names()
+    report(failures, len(names) + len(failures), search.on_error, what="experiments")
+    return names
 
 
 def _iter_experiment_dirs(search: Search) -> Iterator[AnyPath]:

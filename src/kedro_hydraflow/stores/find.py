@@ -324,7 +324,7 @@ def _choose_store(place: Place, source: Source, index: Index) -> Store:
             _check_is_superset(database, some)
         return database
     file_store = FileStore(place, source, folders, index)
-    if is_tracked or folders.read_default() is not None or any(map(has_run_meta, runs)):
+    if is_tracked or folders.default_meta is not None or any(map(has_run_meta, runs)):
         return file_store
     if runs:
         logger.info(
