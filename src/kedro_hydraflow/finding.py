@@ -34,6 +34,7 @@ from kedro_hydraflow.stores import (
     ExperimentFilter,
     Store,
     make_name_filter,
+    naming_variable,
     open_store,
 )
 from kedro_hydraflow.stores.base import DEFAULT_EXPERIMENT_NAME, is_glob, list_patterns
@@ -157,9 +158,7 @@ def open_search(search: Search, index: Index = NO_INDEX) -> tuple[Store, Search]
     except TrackingDirectoryError as exc:
         if not isinstance(source, DirectoryOrNames) or os.sep in str(source.tracking_dir):
             raise
-        name = str(source.tracking_dir)
-        advice = f"if {name!r} is the name of an experiment, give it as experiment_names"
-        raise type(exc)(f"{exc}; {advice}") from exc
+        raise type(exc)(f"{exc}; {source.suggest_names()}") from exc
 
 
 def _take_as_names(
@@ -264,7 +263,8 @@ def _find_matching(store: Store, search: Search, *, include_default: bool = Fals
 def _find_experiments(
     store: Store, search: Search, *, include_default: bool = False
 ) -> Experiments:
-    return store.find_experiments(search.experiment_names, include_default=include_default)
+    with naming_variable(search.source):
+        return store.find_experiments(search.experiment_names, include_default=include_default)
 
 
 def _check_names(names: ExperimentFilter, store: Store, found: Experiments) -> None:
@@ -563,8 +563,9 @@ def iter_artifact_paths(  # type: ignore[misc] # the names of positional argumen
         tracking_dir, artifact = None, tracking_dir
     if not isinstance(artifact, (str, os.PathLike)):
         raise OptionError(f"artifact_path: expected a relative path, found {artifact!r}")
-    make_source = DirectoryOrNames if may_be_names and isinstance(tracking_dir, str) else Source
-    source = make_source(tracking_dir, tracking_uri, artifact_root, storage_options, layout)
+    options = (tracking_dir, tracking_uri, artifact_root, storage_options, layout)
+    is_unclear = may_be_names and isinstance(tracking_dir, str)
+    source = DirectoryOrNames(*options, str(artifact)) if is_unclear else Source(*options)
     search = Search(source, experiment_names, include_deleted, on_error)
     return _iter_artifact_paths(search, os.fspath(artifact))
 
@@ -588,7 +589,8 @@ def get_experiment_names(
     """
     source = Source(tracking_dir, tracking_uri, artifact_root, storage_options, layout)
     search = Search(source, on_error=on_error)
-    names, failures = open_store(source).find_names()
+    with naming_variable(source):
+        names, failures = open_store(source).find_names()
     report(failures, len(names) + len(failures), search.on_error, what="experiments")
     return names
 

@@ -378,13 +378,16 @@ def test_file_that_is_not_a_database(tmp_path: Path) -> None:
 def test_pointer_of_git_lfs(tmp_path: Path) -> None:
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 128\n"
     (tmp_path / "mlflow.db").write_text(pointer)
-    for given in (tmp_path, tmp_path / "mlflow.db"):
-        with pytest.raises(TrackingDirectoryError) as raised:
-            find_run_ids(given)
-        assert str(raised.value) == (
-            f"cannot read {tmp_path / 'mlflow.db'} as an MLflow database: it is a pointer of Git "
-            "LFS, not the file itself; run `git lfs pull` in the repository"
-        )
+    message = (
+        f"cannot read {tmp_path / 'mlflow.db'} as an MLflow database: it is a pointer of Git "
+        "LFS, not the file itself; run `git lfs pull` in the repository"
+    )
+    with pytest.raises(TrackingDirectoryError) as raised:
+        find_run_ids(tmp_path / "mlflow.db")
+    assert str(raised.value) == message
+    with pytest.raises(TrackingDirectoryError) as raised:
+        find_run_ids(tmp_path)
+    assert str(raised.value).startswith(f"{message}; if it is not an MLflow database")
 
 
 def test_empty_file(tmp_path: Path) -> None:
