@@ -259,7 +259,33 @@ def test_several_databases_without_runs(tmp_path: Path) -> None:
         find_run_ids(tmp_path)
 
 
+def test_runs_in_workspaces(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    database = Database(tmp_path / "x.db")
+    database.add_experiment("train", artifact_location="mlflow-artifacts:/workspaces/a/1")
+    database.add_run(1, run_id(1))
+    put(tmp_path / "copy/workspaces/a/1", 1)
+    put(tmp_path / "other/workspaces/a/1", 2)
+    assert find_run_ids(tmp_path / "copy") == [run_id(1)]
+    assert caplog.messages == []
+    assert find_run_ids(tmp_path / "other") == [run_id(2)]
+    assert len(get_unread(caplog)) == 1
+
+
 # Both, and elsewhere --------------------------------------------------------------------------
+
+
+def test_other_output_directories_in_mlruns(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are announced, whether or not the artifacts are there."""
+    write_sweep(project / "mlruns/sweeps/a", 2)
+    for name in ("1", "2"):
+        assert find_run_ids("mlruns") == [run_id(2), run_id(1)]
+        (message,) = caplog.messages
+        assert message.startswith("mlruns: read as a tracking directory of MLflow, without ")
+        assert "without 'sweeps', where" in message
+        caplog.clear()
+        shutil.rmtree(project / "mlruns" / name)
 
 
 def test_a_sweep_with_a_database_in_it(

@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_WORKSPACES = "workspaces"
+WORKSPACES_FOLDER = "workspaces"
+"""The directory of the workspaces of a server, each with its experiments."""
 
 _BATCH_SIZE = 64
 """The number of runs read at a time while looking for one with a job name."""
@@ -95,8 +96,8 @@ class ArtifactsStore(UntrackedStore):
         """Yield all experiments with their names, which may be empty, and their run names."""
         entries = self._place.list()
         yield from self._find_in(self._place, entries, failures)
-        if any(entry.name == _WORKSPACES and entry.is_dir for entry in entries):
-            place = self._place.join(_WORKSPACES)
+        if any(entry.name == WORKSPACES_FOLDER and entry.is_dir for entry in entries):
+            place = self._place.join(WORKSPACES_FOLDER)
             workspaces = [place.join(entry.name) for entry in place.list() if entry.is_dir]
             for workspace, inner in _list_present(workspaces, failures):
                 yield from self._find_in(workspace, inner, failures)
@@ -217,7 +218,7 @@ def iter_run_samples(place: Place, entries: Sequence[Entry]) -> Iterator[RunSamp
     folders that cannot be listed are empty samples.
     """
     names = [entry.name for entry in entries if entry.is_dir]
-    has_others = _WORKSPACES in names
+    has_others = WORKSPACES_FOLDER in names
     if has_others:
         yield RunSample()
     sample = sample_runs(place, _get_run_ids(entries))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kedro_hydraflow.errors import NotFoundError, StorageError, TrackingDirectoryError
 from kedro_hydraflow.storage import LocalStorage, Place, list_places
+from kedro_hydraflow.stores.artifacts_store import WORKSPACES_FOLDER
 from kedro_hydraflow.stores.databases import NO_DATABASES, Databases, find_databases
 from kedro_hydraflow.stores.file_store import ExperimentFolders
 from kedro_hydraflow.stores.meta_file import is_run_meta, read_metas
@@ -187,6 +188,7 @@ def _list_in(folders: ExperimentFolders, database: SqliteStore) -> list[_Experim
     ]
     if folders.default is not None:
         places.append(folders.default)
+    places += _list_in_workspaces(folders)
     listed = []
     for place, entries in zip(places, list_places(places), strict=True):
         if isinstance(entries, NotFoundError):
@@ -198,6 +200,23 @@ def _list_in(folders: ExperimentFolders, database: SqliteStore) -> list[_Experim
             ) from entries
         listed.append(_Experiment(place, [e.name for e in entries if e.is_dir], root))
     return listed
+
+
+def _list_in_workspaces(folders: ExperimentFolders) -> list[Place]:
+    """Return the directories of experiments in workspaces, which are numbered."""
+    workspaces = folders.place.join(WORKSPACES_FOLDER)
+    if workspaces not in folders.metas:
+        return []
+    return [
+        inner
+        for workspace in _list_directories(workspaces)
+        for inner in _list_directories(workspace)
+        if inner.name.isdecimal()
+    ]
+
+
+def _list_directories(place: Place) -> list[Place]:
+    return [place.join(entry.name) for entry in place.list() if entry.is_dir]
 
 
 def _advise_choice(database: SqliteStore, root: Place) -> str:

@@ -380,7 +380,8 @@ def _choose_store(place: Place, source: Source, index: Index) -> Store:
     beside = find_beside(runs, source) if not inside.with_runs else Neighbors()
     database = inside.get_with_runs() or beside.related.get_with_runs()
     if source.layout is None and (database is not None or is_tracked or samples):
-        _warn_of_outputs(folders, has_runs=folders.has_experiments or bool(samples))
+        is_project = not (folders.has_experiments or samples or place.name in MLFLOW_FOLDERS)
+        _warn_of_outputs(folders, is_project=is_project)
     if database is not None:
         runs.check_tracked_by(database)
         return database
@@ -562,9 +563,9 @@ def _find_outputs(place: Place, entries: Sequence[Entry]) -> OutputTree:
     return find_run_folders(place, entries)
 
 
-def _warn_of_outputs(folders: ExperimentFolders, *, has_runs: bool) -> None:
+def _warn_of_outputs(folders: ExperimentFolders, *, is_project: bool) -> None:
     """Log that directories which Hydra created, or may have created, are not searched."""
-    outputs = _list_outputs(folders, has_runs=has_runs)
+    outputs = _list_outputs(folders, is_project=is_project)
     if outputs:
         logger.warning(
             "%s: read as a tracking directory of MLflow, without %s, where Hydra may have left "
@@ -575,18 +576,18 @@ def _warn_of_outputs(folders: ExperimentFolders, *, has_runs: bool) -> None:
         )
 
 
-def _list_outputs(folders: ExperimentFolders, *, has_runs: bool) -> list[str]:
+def _list_outputs(folders: ExperimentFolders, *, is_project: bool) -> list[str]:
     """Return the directories beside those of MLflow that Hydra created, or creates by default.
 
     Args:
         folders: The tracking directory.
-        has_runs: Whether runs of MLflow are in it. In a project, with a database and ``mlruns``,
-            only directories with Hydra's default names are looked for.
+        is_project: Whether it is the directory of a project with a database, which may be large.
+            Only directories with Hydra's default names are looked for in it.
     """
     place = folders.place
     outputs = [name for name in _get_directories(folders.entries) if name in HYDRA_FOLDERS]
     is_sweep = any(entry.name == SWEEP_FILE for entry in folders.entries)
-    if place.storage.is_remote or not (is_sweep or has_runs):
+    if place.storage.is_remote or (is_project and not is_sweep):
         return outputs
     known = {folder.name for folder, meta in folders.metas.items() if meta is not None}
     if folders.default_meta is not None:
