@@ -4,7 +4,12 @@
 """
 
 from kedro_hydraflow.stores.base import CONFIG_FILE, ExperimentFilter, Store, make_name_filter
-from kedro_hydraflow.stores.find import find_layouts, find_stores, open_store
+from kedro_hydraflow.stores.find import (
+    find_layouts,
+    find_stores,
+    naming_variable,
+    open_store,
+)
 from kedro_hydraflow.stores.record import Point, RunRecord
 
 __all__ = [
@@ -16,5 +21,6 @@ __all__ = [
     "find_layouts",
     "find_stores",
     "make_name_filter",
+    "naming_variable",
     "open_store",
 ]

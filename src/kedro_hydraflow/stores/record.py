@@ -139,6 +139,9 @@ class Experiments:
     defaults: list[ExperimentRecord] = field(default_factory=list)
     """The experiment "Default" if it does not match; several if there are workspaces."""
 
+    unlocated: list[str] = field(default_factory=list)
+    """The names of the experiments that match, but whose directory is in the failures."""
+
     are_parts: bool = False
     """Whether experiments with the same name are parts of one, in different directories."""
 
