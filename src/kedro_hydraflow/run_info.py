@@ -21,7 +21,7 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.source import locate_option
 from kedro_hydraflow.storage import group_positions
-from kedro_hydraflow.stores.find import find_layouts, find_stores
+from kedro_hydraflow.stores.given_runs import find_layouts, find_stores
 from kedro_hydraflow.stores.parsed_files import HYDRA_FILES, RESULTS, ParsedFile
 from kedro_hydraflow.stores.parsed_files import PARSED_KINDS as PARSED_KINDS
 from kedro_hydraflow.stores.record import LOGGED_KINDS as LOGGED_KINDS
