@@ -684,7 +684,10 @@ def test_a_sweep_is_not_taken_for_artifacts(tmp_path: Path, has_sweep_file: bool
         (sweep / "multirun.yaml").unlink()
     assert find_ids(sweep) == ["0", "1", "2", "3", "4"]
     assert find_ids(sweep, layout="hydra") == ["0", "1", "2", "3", "4"]
-    with pytest.raises(TrackingDirectoryError, match="is not a tracking directory"):
+    message = (
+        r"is not a tracking directory: .* With layout='mlflow', output directories of Hydra are"
+    )
+    with pytest.raises(TrackingDirectoryError, match=message):
         find_ids(sweep, layout="mlflow")
 
 

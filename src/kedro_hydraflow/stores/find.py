@@ -208,8 +208,8 @@ def _choose_store(place: Place, source: Source, index: Index) -> Store:
         if database is not None:
             return database
         _check_no_remote_database(folders)
-        _check_not_elsewhere(folders)
-        _check_no_files(folders)
+        _check_not_elsewhere(folders, source)
+        _check_no_files(folders, source)
     return FileStore(place, source, folders, index)
 
 
@@ -502,7 +502,7 @@ def _has_numbered_runs(folders: ExperimentFolders) -> bool:
     return any(sample.runs for sample in iter_run_samples(folders.place, numbered))
 
 
-def _check_not_elsewhere(folders: ExperimentFolders) -> None:
+def _check_not_elsewhere(folders: ExperimentFolders, source: Source) -> None:
     """Raise TrackingDirectoryError if the directory has subdirectories, but no experiments."""
     place = folders.place
     names = [folder.name for folder in folders.metas]
@@ -515,22 +515,28 @@ def _check_not_elsewhere(folders: ExperimentFolders) -> None:
         )
     others = [name for name in names if not name.startswith(".")]
     if others:
-        raise _make_foreign_error(place, f"directories {_show(others)}")
+        raise _make_foreign_error(place, f"directories {_show(others)}", source)
 
 
-def _check_no_files(folders: ExperimentFolders) -> None:
+def _check_no_files(folders: ExperimentFolders, source: Source) -> None:
     """Raise TrackingDirectoryError if the directory has files, but nothing of MLflow.
 
     MLflow's database may be an empty file yet.
     """
     files = [name for name in _get_files(folders.entries) if name != DATABASE_FILE]
     if files and NOT_EXPERIMENTS.isdisjoint(_get_directories(folders.entries)):
-        raise _make_foreign_error(folders.place, f"files {_show(files)}")
+        raise _make_foreign_error(folders.place, f"files {_show(files)}", source)
 
 
-def _make_foreign_error(place: Place, found: str) -> TrackingDirectoryError:
+def _make_foreign_error(place: Place, found: str, source: Source) -> TrackingDirectoryError:
+    of_hydra, advice = f", or directories with {CONFIG_FILE} in it", ""
+    if source.layout == "mlflow":
+        of_hydra = ""
+        advice = ". With layout='mlflow', output directories of Hydra are not looked for"
+    expected = (
+        f"<experiment_id>/{META_FILE} or <experiment_id>/<run_id>/artifacts in it, "
+        f"{DATABASE_FILE} beside it{of_hydra}"
+    )
     return TrackingDirectoryError(
-        f"{place.url} is not a tracking directory: expected <experiment_id>/{META_FILE} or "
-        f"<experiment_id>/<run_id>/artifacts in it, {DATABASE_FILE} beside it, or directories "
-        f"with {CONFIG_FILE} in it; found the {found}"
+        f"{place.url} is not a tracking directory: expected {expected}; found the {found}{advice}"
     )
