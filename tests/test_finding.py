@@ -304,6 +304,18 @@ def test_directories_are_found_when_the_first_is_taken(tracking_dir: TrackingDir
     assert list(run_dirs) == []
 
 
+def test_an_iterator_that_has_been_used_is_logged(
+    sweep: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_dirs = iter_run_dirs(sweep, "eval_*")
+    assert len(list(run_dirs)) == 2
+    assert len(Run.load(run_dirs)) == 0
+    assert caplog.messages == [
+        "no runs are loaded: the iterator of run directories has been used before; call "
+        "iter_run_dirs again, or pass a list"
+    ]
+
+
 def test_each_run_comes_once_to_threads_that_share_an_iterator(
     sweep: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

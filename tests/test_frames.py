@@ -12,7 +12,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from kedro_hydraflow import Run, iter_run_dirs
 from kedro_hydraflow.columns import make_series
-from kedro_hydraflow.errors import ConfigError
+from kedro_hydraflow.errors import ConfigError, OptionError
 from kedro_hydraflow.frames import make_history_frame
 from kedro_hydraflow.run_base import get_configuration
 from tests.conftest import TrackingDir, write
@@ -170,6 +170,32 @@ def test_lit_of_mixed_lists(tracking_dir: TrackingDir) -> None:
 
 
 # histories -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("acuracy", "the nearest are 'accuracy'"),
+        ("metrics.train/loss", "the nearest are 'train/loss'"),
+        ("x", "there is none like it"),
+    ],
+)
+def test_a_metric_that_no_run_has_is_logged(
+    sweep: Path, caplog: pytest.LogCaptureFixture, name: str, near: str
+) -> None:
+    runs = Run.load(iter_run_dirs(sweep, "eval_*"))
+    assert runs.metric_histories(name, "train/loss").height > 0
+    (message,) = caplog.messages
+    assert message.startswith(f"none of 2 runs has the metric {name!r}; ")
+    assert near in message
+    caplog.clear()
+    assert runs[0].metric_history(name).height == 0
+    assert caplog.messages[0].startswith(f"the run does not have the metric {name!r}; ")
+
+
+def test_histories_of_no_metric_are_an_error(sweep: Path) -> None:
+    with pytest.raises(OptionError, match="give the names of metrics"):
+        Run.load(iter_run_dirs(sweep)).metric_histories()
 
 
 def test_histories_are_in_the_order_of_the_runs_then_of_the_names(

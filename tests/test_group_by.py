@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from kedro_hydraflow import Collection, GroupBy, Run, RunCollection
+from kedro_hydraflow.errors import OptionError
 
 
 def make_runs(tmp_path: Path, **columns: list[Any]) -> RunCollection[Run[Any, Any]]:
@@ -97,6 +98,12 @@ def test_agg_of_a_group_key_replaces_it(runs: RunCollection[Run[Any, Any]]) -> N
     frame = runs.group_by("lr", "model.type").agg("lr", n=len)
     assert frame.columns == ["lr", "model.type", "n"]
     assert frame["lr"].to_list() == [[0.1], [0.1], [0.2]]
+
+
+@pytest.mark.parametrize("function", ["len", ("metrics.accuracy", "max"), 3])
+def test_agg_takes_functions(runs: RunCollection[Run[Any, Any]], function: Any) -> None:
+    with pytest.raises(OptionError, match="agg: expected a function of a group as n, found"):
+        runs.group_by("lr").agg(n=function)
 
 
 def test_agg_of_everything(runs: RunCollection[Run[Any, Any]]) -> None:

@@ -35,6 +35,8 @@ KEYS = [
         ("modle.type", ["model.type"]),
         ("learningrate", ["training.learning_rate"]),
         ("metrics.seed", ["seed"]),  # not every other metric
+        ("metrics.acc", ["metrics.accuracy"]),
+        ("model.hid", ["model.hidden_size"]),
         ("zzz", []),
         ("x", []),
         ("", []),

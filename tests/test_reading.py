@@ -187,7 +187,7 @@ def test_each_file_is_read_once(sweep: Path, files_read: FilesRead) -> None:
     assert {run.info.status for run in runs} == {"FINISHED", "FAILED"}
     assert {run.info.job_name for run in runs} == set(SWEEP_NAMES)
     read = files_read.paths
-    assert len(read) == len(set(read)) == 3 + 31 + 31
+    assert len(read) == len(set(read)) == 4 + 31 + 31  # of three experiments and "Default"
 
 
 # Whether jobs pay ------------------------------------------------------------------------

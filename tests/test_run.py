@@ -877,7 +877,8 @@ def test_the_record_of_an_absent_run_is_empty_and_logged_once(
     assert len(runs.parents()) == 3
     assert caplog.messages == [
         "there are no run directories for 3 runs; their MLflow records are empty. The first is "
-        f"{typo}"
+        f"{typo}",
+        "none of 3 runs has the metric 'loss'; there is none like it",
     ]
     caplog.clear()
     (loaded,) = Run.load([typo])

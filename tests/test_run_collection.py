@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.columns import make_array, make_series
-from kedro_hydraflow.errors import ConfigError, MissingKeyError, OptionError
+from kedro_hydraflow.errors import ConfigError, MetadataError, MissingKeyError, OptionError
 from kedro_hydraflow.missing import MISSING as OUR_MISSING
 from tests.conftest import FilesRead, TrackingDir, write
 
@@ -247,6 +247,31 @@ def test_update(runs: Runs) -> None:
     assert runs.to_frame("width", "height").rows() == [(5, 6)] * 3
     runs.update("lr", 0, force=True)
     assert runs.filter(lr=0).to_list("run_id") == ["a", "b", "c"]
+
+
+def test_updates_leave_what_runs_recorded(tracking_dir: TrackingDir, files_read: FilesRead) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for name, metrics in {"a": {"loss": "1 0.5 0\n"}, "b": {}, "c": {"loss": "1 0.7 0\n"}}.items():
+        run_dir = tracking_dir.add_run(experiment, name, "lr: 1\n", metrics)
+        write(run_dir / "artifacts/out.json", '{"n": 1}' if name == "b" else "{}")
+    runs = Run.load(iter_run_dirs(tracking_dir.root), results="out.json")
+    files_read.clear()
+    runs.update("metrics.loss", 9.0)
+    assert files_read.counts == [3]
+    assert runs.to_list("metrics.loss") == [0.5, 9.0, 0.7]
+    assert runs.best("metrics.loss", mode="min").info.run_id == "a"
+    runs.update(("results.n", "lr"), (0, 2))
+    assert runs.to_frame("results.n", "lr").rows() == [(0, 1), (1, 1), (0, 1)]
+    runs.update("metrics.loss", 1.0, force=True)
+    assert runs.to_list("metrics.loss") == [1.0, 1.0, 1.0]
+    write(tracking_dir.root / "1/b/metrics/acc", "not a metric\n")
+    with pytest.raises(MetadataError, match="acc"):
+        runs.update("metrics.acc", 0)
+
+
+def test_children_takes_a_run_or_an_id(runs: Runs) -> None:
+    with pytest.raises(OptionError, match="children: expected a run or the ID of one, found 3"):
+        runs.children(3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("make_copy", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])

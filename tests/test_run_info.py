@@ -413,6 +413,23 @@ def test_malformed_results_are_an_error_or_missing(
     assert ": expected JSON: " in caplog.messages[0]
 
 
+def test_a_file_of_results_that_no_run_has_is_logged(
+    jobs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = Run.load(iter_run_dirs(jobs), results="results.json")
+    assert {*runs.to_list("results.loss", None)} == {None}
+    first = runs[0].info.run_dir
+    assert caplog.messages == [
+        f"results: none of {len(runs)} runs has a file 'results.json'; looked for "
+        f"{first / 'results.json'}"
+    ]
+    caplog.clear()
+    assert Run(runs[0].info.run_dir, results="results.json").results == {}
+    assert caplog.messages == [
+        f"results: the run does not have a file 'results.json'; looked for {first / 'results.json'}"
+    ]
+
+
 def test_one_malformed_file_fails_in_a_filter_alone(jobs: Path) -> None:
     filtered = apply_filters(load_jobs(jobs), [parse_filter("results.loss < 1")])
     assert [run.info.run_id for run in filtered.runs] == ["outputs/0", "outputs/1"]

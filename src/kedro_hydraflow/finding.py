@@ -32,8 +32,14 @@ from kedro_hydraflow.run_info import (
     may_be_elsewhere,
 )
 from kedro_hydraflow.source import DirectoryOrNames, Layout, Source, is_location
-from kedro_hydraflow.stores import ExperimentFilter, Store, make_name_filter, open_store
-from kedro_hydraflow.stores.base import is_glob, list_patterns
+from kedro_hydraflow.stores import (
+    ExperimentFilter,
+    Store,
+    make_name_filter,
+    naming_variable,
+    open_store,
+)
+from kedro_hydraflow.stores.base import DEFAULT_EXPERIMENT_NAME, is_glob, list_patterns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,9 +165,7 @@ def open_search(search: Search, index: Index = NO_INDEX) -> tuple[Store, Search]
     except TrackingDirectoryError as exc:
         if not isinstance(source, DirectoryOrNames) or os.sep in str(source.tracking_dir):
             raise
-        name = str(source.tracking_dir)
-        advice = f"if {name!r} is the name of an experiment, give it as experiment_names"
-        raise type(exc)(f"{exc}; {advice}") from exc
+        raise type(exc)(f"{exc}; {source.suggest_names()}") from exc
 
 
 def _take_as_names(
@@ -183,7 +187,7 @@ def _take_as_names(
     search = replace(search, source=source.without_directory(), experiment_names=names)
     try:
         store = open_store(search.source, index)
-        found = store.find_experiments(names)
+        found = _find_experiments(store, search)
         if not found.matching:
             raise NotFoundError(_describe_missing(names, store, found))
     except KedroHydraflowError as exc:
@@ -258,7 +262,7 @@ def _find_matching(store: Store, search: Search, *, include_default: bool = Fals
         NotFoundError: If there is no experiment with a name that was given.
     """
     names = search.experiment_names
-    found = store.find_experiments(names, include_default=include_default)
+    found = _find_experiments(store, search, include_default=include_default)
     _check_names(names, store, found)
     left_out = _find_left_out(names, store, found)
     if left_out:
@@ -271,6 +275,13 @@ def _find_matching(store: Store, search: Search, *, include_default: bool = Fals
             name,
         )
     return found
+
+
+def _find_experiments(
+    store: Store, search: Search, *, include_default: bool = False
+) -> Experiments:
+    with naming_variable(search.source):
+        return store.find_experiments(search.experiment_names, include_default=include_default)
 
 
 def _find_left_out(
@@ -317,6 +328,7 @@ def _check_names(names: ExperimentFilter, store: Store, found: Experiments) -> N
     """Raise NotFoundError for names that do not exist, log globs and callables without a match."""
     patterns = list_patterns(names)
     matching = {experiment.experiment_name or "" for experiment in found.matching}
+    matching.update(found.unlocated)
     unmatched = [p for p in patterns if not any(map(make_name_filter(p), matching))]
     missing = [pattern for pattern in unmatched if not is_glob(pattern)]
     if missing:
@@ -343,7 +355,9 @@ def _describe_missing(name: str, store: Store, found: Experiments) -> str:
     near = find_nearest(name, names.union(found.other_names))
     listed = f"the nearest are {', '.join(map(repr, near))}" if near else _list_names(found)
     failed = [f"; {len(found.failures)} could not be read: {f}" for f in found.failures[:1]]
-    return f"there is no experiment {name!r} in {store.where}; {listed}{''.join(failed)}"
+    renamed = [e.experiment_name for e in found.defaults] if name == DEFAULT_EXPERIMENT_NAME else []
+    default = f"; the experiment 0 has the name {renamed[0]!r}" if renamed else ""
+    return f"there is no experiment {name!r} in {store.where}; {listed}{default}{''.join(failed)}"
 
 
 def _list_names(found: Experiments) -> str:
@@ -451,6 +465,11 @@ class RunDirs(Iterator["AnyPath"]):
         self.search = search
         self._infos: Iterator[RunInfo] | None = None
         self._lock = SharedLock()  # unlike those of threading, it can be copied
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the first run has been asked for."""
+        return self._infos is not None
 
     def iter_infos(self, index: Index = NO_INDEX) -> Iterator[RunInfo]:
         """Return an iterator of the remaining runs. Once it has begun, the index is ignored."""
@@ -619,8 +638,9 @@ def iter_artifact_paths(  # type: ignore[misc] # the names of positional argumen
         tracking_dir, artifact = None, tracking_dir
     if not isinstance(artifact, (str, os.PathLike)):
         raise OptionError(f"artifact_path: expected a relative path, found {artifact!r}")
-    make_source = DirectoryOrNames if may_be_names and isinstance(tracking_dir, str) else Source
-    source = make_source(tracking_dir, tracking_uri, artifact_root, storage_options, layout)
+    options = (tracking_dir, tracking_uri, artifact_root, storage_options, layout)
+    is_unclear = may_be_names and isinstance(tracking_dir, str)
+    source = DirectoryOrNames(*options, str(artifact)) if is_unclear else Source(*options)
     search = Search(source, experiment_names, include_deleted, on_error)
     return _iter_artifact_paths(search, os.fspath(artifact))
 
@@ -644,7 +664,10 @@ def get_experiment_names(
     """
     source = Source(tracking_dir, tracking_uri, artifact_root, storage_options, layout)
     search = Search(source, on_error=on_error)
-    return _report_experiments(open_store(source).find_experiments(), search).names
+    with naming_variable(source):
+        names, failures = open_store(source).find_names()
+    report(failures, len(names) + len(failures), search.on_error, what="experiments")
+    return names
 
 
 def _iter_experiment_dirs(search: Search) -> Iterator[AnyPath]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.columns import SCALARS, make_series
 from kedro_hydraflow.config import is_literal, list_leaves
 from kedro_hydraflow.missing import MISSING
+from kedro_hydraflow.nearest import find_nearest
 from kedro_hydraflow.run_base import get_configuration
-from kedro_hydraflow.run_info import read_histories
+from kedro_hydraflow.run_info import read_histories, read_logged
 from kedro_hydraflow.selecting import Selector
 
 if TYPE_CHECKING:
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
     from kedro_hydraflow.config import Configuration
     from kedro_hydraflow.run_base import RunBase
     from kedro_hydraflow.stores import Point
+
+logger = logging.getLogger(__name__)
+
+_N_LOOKED_AT = 3
+"""The number of runs whose metrics are looked at for a message."""
 
 
 def make_complete_frame(runs: Sequence[RunBase], defaults: Mapping[str, Any]) -> pl.DataFrame:
@@ -60,6 +67,7 @@ def make_history_frame(runs: Sequence[RunBase], names: Sequence[str]) -> pl.Data
     metrics: list[str] = []
     points: list[Point] = []
     histories = [read_histories([run.info for run in runs], name) for name in names]
+    _warn_of_absent(runs, names, histories)
     for run, *histories_of_run in zip(runs, *histories, strict=True):
         for name, history in zip(names, histories_of_run, strict=True):
             if isinstance(history, Exception):
@@ -77,6 +85,25 @@ def make_history_frame(runs: Sequence[RunBase], names: Sequence[str]) -> pl.Data
             pl.Series("value", values, pl.Float64),
         ]
     )
+
+
+def _warn_of_absent(
+    runs: Sequence[RunBase], names: Sequence[str], histories: Sequence[Sequence[object]]
+) -> None:
+    """Log the metrics that no run has, with the nearest that some of the runs have."""
+    absent = [name for name, found in zip(names, histories, strict=True) if not any(found)]
+    if not runs or not absent:
+        return
+    logged = read_logged([run.info for run in runs[:_N_LOOKED_AT]], "metrics")
+    known = {name for values in logged if isinstance(values, dict) for name in values}
+    for name in absent:
+        near = find_nearest(name.removeprefix("metrics."), known)
+        logger.warning(
+            "%s the metric %r; %s",
+            "the run does not have" if len(runs) == 1 else f"none of {len(runs)} runs has",
+            name,
+            f"the nearest are {', '.join(map(repr, near))}" if near else "there is none like it",
+        )
 
 
 def make_literal(name: str, value: Any, dtype: PolarsDataType | None = None) -> pl.Expr:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from kedro_hydraflow.columns import check_keys, make_series
+from kedro_hydraflow.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
@@ -114,6 +115,12 @@ class GroupBy(Generic[G, T]):
         import polars as pl
 
         check_keys(aggs)
+        for name, function in named_aggs.items():
+            if not callable(function):
+                raise OptionError(
+                    f"agg: expected a function of a group as {name}, found {function!r}; pass a "
+                    "key without a name to list its values"
+                )
         columns = {}
         for i, name in enumerate(self.by):
             values = [self._get_value(key, i) for key in self.groups]

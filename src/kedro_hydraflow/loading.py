@@ -158,9 +158,15 @@ def load_run_dirs(
     index = options.open_index()
     was_searched = isinstance(run_dirs, RunDirs)
     if isinstance(run_dirs, RunDirs):
+        was_begun = run_dirs.has_begun
         if storage_options and storage_options != run_dirs.search.source.storage_options:
             raise OptionError("storage_options: pass them to iter_run_dirs, not to Run.load")
         infos = list(run_dirs.iter_infos(index))
+        if was_begun and not infos:
+            logger.warning(
+                "no runs are loaded: the iterator of run directories has been used before; call "
+                "iter_run_dirs again, or pass a list"
+            )
     else:
         infos = _make_infos(run_dirs, storage_options)
     loaded = load_runs(infos, run_class, options, index, was_searched=was_searched)

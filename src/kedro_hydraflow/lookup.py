@@ -250,6 +250,15 @@ class _Finder:
             read_fact(infos, self._name)
 
 
+def read_recorded(runs: Sequence[RunBase], key: str) -> list[Any]:
+    """Return the values of a key with a prefix, such as ``metrics.accuracy``, read at once.
+
+    A run without one has MISSING, or the error of reading it. Other keys have none.
+    """
+    reader = _get_reader(to_dotted(key))
+    return [MISSING] * len(runs) if reader is None else reader(runs, key)
+
+
 def _read_logged(runs: Sequence[RunBase], key: str) -> list[Any]:
     """Return a metric, param or tag of each run.
 

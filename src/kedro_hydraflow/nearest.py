@@ -17,6 +17,9 @@ _CUTOFF = 0.6
 _TAIL_CUTOFF = 0.75
 """The minimum similarity of a name and the end of a longer one."""
 
+_MIN_BEGIN = 3
+"""The minimum length of the beginning of a name that may mean it."""
+
 _SEPARATORS = re.compile(r"[\W_]+")
 
 
@@ -66,7 +69,8 @@ def _compare(wanted: Sequence[str], parts: Sequence[str]) -> float:
     if len(parts) > len(wanted):
         tail = _get_ratio(_flatten(wanted), _flatten(parts[-len(wanted) :]), _TAIL_CUTOFF)
         score = max(score, tail)
-    return max(_CUTOFF, score + 0.1) if wanted[-1] == parts[-1] else score
+    is_begin = len(wanted[-1]) >= _MIN_BEGIN and parts[-1].startswith(wanted[-1])
+    return max(_CUTOFF, score + 0.1) if is_begin else score
 
 
 def _get_ratio(one: str, other: str, cutoff: float) -> float:

@@ -20,6 +20,7 @@ from kedro_hydraflow.lookup import (
     get_logged,
     get_parsed,
     get_value,
+    read_recorded,
     to_dotted,
 )
 from kedro_hydraflow.missing import MISSING
@@ -312,7 +313,8 @@ class Run(RunFiles, Generic[C, I]):
 
         Returns:
             A frame with the columns ``step`` (Int64), ``timestamp`` (Datetime in UTC, to the
-            millisecond) and ``value`` (Float64); without rows if there is no such metric.
+            millisecond) and ``value`` (Float64); without rows, which is logged as a warning, if
+            there is no such metric.
 
         Raises:
             MetadataError: If the record of the metric has an unknown format.
@@ -518,7 +520,8 @@ class Run(RunFiles, Generic[C, I]):
     ) -> None:
         """Set values in this run's configuration, by default only where there are none.
 
-        Nothing is written to the run directory.
+        A run that recorded a value, such as ``metrics.accuracy``, has one too. Nothing is written
+        to the run directory.
 
         Args:
             key: A dotted key (``"model.type"`` or ``"model__type"``), or a tuple of keys.
@@ -552,7 +555,12 @@ class Run(RunFiles, Generic[C, I]):
                 self._set(k, v)
 
     def _has(self, key: str) -> bool:
-        return select(get_configuration(self), key) is not MISSING
+        if select(get_configuration(self), key) is not MISSING:
+            return True
+        (recorded,) = read_recorded([self], key)
+        if isinstance(recorded, Exception):
+            raise recorded
+        return recorded is not MISSING
 
     def _is_unset(self, key: str) -> bool:
         """Whether a key has no value.

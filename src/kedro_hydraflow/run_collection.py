@@ -20,7 +20,7 @@ from kedro_hydraflow.fact_checks import (
     to_fact_value,
 )
 from kedro_hydraflow.frames import make_complete_frame, make_history_frame
-from kedro_hydraflow.lookup import are_objects, get_data, get_values, to_dotted
+from kedro_hydraflow.lookup import are_objects, get_data, get_values, read_recorded, to_dotted
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.nearest_keys import describe_nearest_keys
 from kedro_hydraflow.parallel import check_jobs, parallel_map
@@ -243,6 +243,8 @@ class RunCollection(Collection[R]):
             >>> {run.info.run_id: runs.children(run) for run in runs.parents()[:1]}
             {'2ca54cc607914e0780960fb8ff621108': RunCollection(empty)}
         """
+        if not isinstance(run, (str, Run)):
+            raise OptionError(f"children: expected a run or the ID of one, found {run!r}")
         run_id = run if isinstance(run, str) else run.info.run_id
         return self._make(child for child, parent in self._iter_with_parents() if parent == run_id)
 
@@ -360,6 +362,9 @@ class RunCollection(Collection[R]):
             >>> runs.unique("steps").tolist()
             [21, 84, 168]
         """
+        if not force:
+            for name in (key,) if isinstance(key, str) else key:
+                read_recorded(self._items, name)  # of all runs at once
         for run in self._items:
             run.update(key, value, force=force)
 
@@ -396,11 +401,12 @@ class RunCollection(Collection[R]):
         """Return all values of metrics of all runs, in one long frame.
 
         Args:
-            *names: The metrics, such as ``train/loss``.
+            *names: The metrics, such as ``train/loss``, at least one.
 
         Returns:
             A frame with the columns ``run_id``, ``metric`` and those of `Run.metric_history`,
-            in the order of the runs, then of the names. Runs without a metric have no rows.
+            in the order of the runs, then of the names. Runs without a metric have no rows. A
+            metric that no run has is logged as a warning.
 
         Raises:
             MetadataError: If the record of a metric has an unknown format.
@@ -414,6 +420,8 @@ class RunCollection(Collection[R]):
             ['run_id', 'step', 'train/loss', 'val/accuracy']
         """
         check_keys(names)
+        if not names:
+            raise OptionError("metric_histories: give the names of metrics, such as 'train/loss'")
         return make_history_frame(self._items, names)
 
     def iterdir(self, relative_dir: str = "") -> Iterator[Path]:

@@ -21,7 +21,7 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.source import locate_option
 from kedro_hydraflow.storage import group_positions
-from kedro_hydraflow.stores.find import find_layouts, find_stores
+from kedro_hydraflow.stores.given_runs import find_layouts, find_stores
 from kedro_hydraflow.stores.parsed_files import HYDRA_FILES, RESULTS, ParsedFile
 from kedro_hydraflow.stores.parsed_files import PARSED_KINDS as PARSED_KINDS
 from kedro_hydraflow.stores.record import LOGGED_KINDS as LOGGED_KINDS
@@ -589,7 +589,22 @@ def read_parsed_files(
                 info._logged = info._logged or {}
                 info._logged[kind] = content
     _log_malformed(kind, malformed, unread)
-    return [failures.get(id(info)) or (info._logged or {}).get(kind) for info in infos]
+    found = [failures.get(id(info)) or (info._logged or {}).get(kind) for info in infos]
+    if kind == RESULTS and unread and not malformed and all(content is None for content in found):
+        _warn_of_no_results(unread)
+    return found
+
+
+def _warn_of_no_results(infos: Sequence[RunInfo]) -> None:
+    """Log that no run has its file of results."""
+    first = infos[0]
+    file, _ = _get_file(first, RESULTS)
+    logger.warning(
+        "results: %s a file %r; looked for %s",
+        "the run does not have" if len(infos) == 1 else f"none of {len(infos)} runs has",
+        file.path,
+        get_layout(first).artifacts(first._record).join(file.path).url,
+    )
 
 
 def _get_file(info: RunInfo, kind: str) -> tuple[ParsedFile, Index]:

@@ -138,7 +138,14 @@ class Source:
 
 @dataclass(frozen=True)
 class DirectoryOrNames(Source):
-    """A source whose ``tracking_dir`` is text that may mean experiment names instead."""
+    """A source whose ``tracking_dir`` is text that may mean experiment names instead.
+
+    Args:
+        artifact: The artifact in this directory, if the text may mean an artifact, and this the
+            experiment names.
+    """
+
+    artifact: str | None = None
 
     def is_directory(self) -> bool:
         """Whether the text can only be a directory: it is a URL, or the path exists."""
@@ -149,6 +156,16 @@ class DirectoryOrNames(Source):
     def without_directory(self) -> Source:
         """Return MLflow's default, with the other options."""
         return Source(None, None, self.artifact_root, self.storage_options, self.layout)
+
+    def suggest_names(self) -> str:
+        """Return the end of a message about a directory that is no tracking directory."""
+        text = str(self.tracking_dir)
+        if self.artifact is None:
+            return f"if {text!r} is the name of an experiment, give it as experiment_names"
+        return (
+            f"if {text!r} is the artifact, and {self.artifact!r} the name of an experiment, give "
+            "that as experiment_names"
+        )
 
 
 def get_uri_scheme(uri: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from kedro.io import DataCatalog, DatasetError
 
 from kedro_hydraflow import HydraflowRunCollectionDataset, HydraflowRunDataset, Run
-from tests.conftest import HYDRA_SWEEP, TrackingDir
+from tests.conftest import HYDRA_SWEEP, SWEEP, TrackingDir
 from tests.datasets.conftest import make_again
 
 TYPE = "kedro_hydraflow.HydraflowRunDataset"
@@ -317,3 +317,11 @@ def test_config_round_trip(sweep: Path) -> None:
     assert options.items() <= config.items()
     assert make_again(again)[0] == config
     assert again.load().info.status == "FAILED"
+
+
+@pytest.mark.parametrize("root", [SWEEP, HYDRA_SWEEP / "outputs"])
+def test_a_run_directory_as_path_is_an_error_that_names_filepath(root: Path) -> None:
+    run_dir = next(path.parent for path in root.rglob("metrics.csv"))
+    run_dir = run_dir.parent if run_dir.name == "artifacts" else run_dir
+    with pytest.raises(DatasetError, match="give filepath instead of path"):
+        HydraflowRunDataset(path=str(run_dir), run_id="abcd").load()

@@ -351,6 +351,20 @@ def test_an_empty_search_is_one_warning(
     assert warnings == [message.format(root=tracking_dir.root)]
 
 
+def test_runs_without_a_configuration_are_counted(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment = tracking_dir.add_experiment("a")
+    for name, config in {"r0": "x: 1\n", "r1": None, "r2": None}.items():
+        tracking_dir.add_run(experiment, name, config)
+    with caplog.at_level(logging.INFO, "kedro"):
+        from_catalog(path=str(tracking_dir.root), filters=["run_id != r2"]).load()
+    assert caplog.messages[-1] == (
+        f"{tracking_dir.root}: 3 runs of 1 experiments, 2 of them without a configuration, "
+        "2 after 'run_id != r2'"
+    )
+
+
 def test_fewer_runs_than_expected_are_an_error(sweep: Path) -> None:
     options = {"path": str(sweep), "filters": ["status == FINISHED", "metrics.accuracy > 1"]}
     expected = f"min_runs=1 or more, found {STEPS.format(path=sweep, limit=1, count=0)}"

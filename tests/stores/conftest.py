@@ -129,10 +129,20 @@ class FakeClient:
         return self._page(self.experiments, max_results, page_token)
 
     def search_runs(
-        self, experiment_ids: list[str], max_results: int, page_token: str | None, **_: Any
+        self,
+        experiment_ids: list[str],
+        max_results: int,
+        page_token: str | None,
+        run_view_type: int,
+        **_: Any,
     ) -> Page:
         self._note("runs")
-        found = [run for run in self.runs if run.info.experiment_id in experiment_ids]
+        stages = {1: ["active"], 3: ["active", "deleted"]}[run_view_type]
+        found = [
+            run
+            for run in self.runs
+            if run.info.experiment_id in experiment_ids and run.info.lifecycle_stage in stages
+        ]
         return self._page(found, max_results, page_token)
 
     def get_run(self, run_id: str) -> Any:

@@ -9,10 +9,13 @@ import pickle
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kedro_hydraflow import Run, iter_runs
 from kedro_hydraflow.config import ConfigReader
@@ -23,7 +26,12 @@ from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores import Store, make_name_filter, open_store
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore
-from kedro_hydraflow.stores.base import CONFIG_FILE, make_experiment_filter, restore_infinity
+from kedro_hydraflow.stores.base import (
+    CONFIG_FILE,
+    is_glob,
+    make_experiment_filter,
+    restore_infinity,
+)
 from kedro_hydraflow.stores.parsed_files import HYDRA_FILES, ParsedFile
 from kedro_hydraflow.stores.record import ExperimentRecord, RunRecord
 from tests.conftest import DATABASE_SWEEP, HYDRA_SWEEP, SWEEP, FilesRead, write
@@ -401,3 +409,36 @@ def test_names_of_many_experiments(make_store: Callable[[], Store]) -> None:
 )
 def test_infinity_is_restored(stored: float, value: float) -> None:
     assert restore_infinity(stored) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("*", True),
+        ("a?", True),
+        ("[a]", True),
+        ("x[!a]y", True),
+        ("[]]", True),
+        ("[!]]", True),
+        ("[a\nb]", True),
+        ("[", False),
+        ("train[1", False),
+        ("[]", False),
+        ("[!]", False),
+        ("a]", False),
+        ("", False),
+    ],
+)
+def test_what_is_a_glob(name: str, expected: bool) -> None:
+    assert is_glob(name) is expected
+    if not expected:
+        assert fnmatchcase(name, name)
+
+
+@given(st.text("a[]!*?-", max_size=6))
+def test_a_name_without_wildcards_matches_only_itself(name: str) -> None:
+    others = [name + "a", "a", "", "b", "[", "]", "!"]
+    if not is_glob(name):
+        assert [other for other in others if fnmatchcase(other, name)] == [
+            other for other in others if other == name
+        ]

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,7 +71,7 @@ def test_other_files_are_ignored(tracking_dir: TrackingDir, tmp_path: Path) -> N
     for name in ("empty.db", "x.sqlite"):
         (tmp_path / name).touch()
     (tmp_path / "text.db").write_bytes(b"x" * 4096)
-    (tmp_path / "cut.db").write_bytes(b"SQLite format 3\0 and then nothing")
+    (tmp_path / "cut").write_bytes(b"SQLite format 3\0 and then nothing")
     (tmp_path / "folder.db").mkdir()
     (tmp_path / "gone.db").symlink_to(tmp_path / "nowhere")
     (tmp_path / "loop.db").symlink_to(tmp_path / "loop.db")
@@ -79,6 +80,7 @@ def test_other_files_are_ignored(tracking_dir: TrackingDir, tmp_path: Path) -> N
         "optuna.db": ["trials (trial_id INTEGER)"],
         "qcodes.db": ["runs (run_id INTEGER)", "experiments (exp_id INTEGER, name TEXT)"],
         "half.db": ["runs (run_uuid TEXT, artifact_uri TEXT)"],
+        "swapped.db": ["runs (experiment_id TEXT, artifact_location TEXT)", "experiments (i TEXT)"],
     }.items():
         with closing(sqlite3.connect(tmp_path / name)) as connection, connection:
             for table in tables:
@@ -197,9 +199,8 @@ def test_a_file_that_may_be_a_database_is_denied(
     with pytest.raises(StorageError) as raised:
         find_run_ids(tracking_dir.root)
     assert str(raised.value) == (
-        f"cannot read '{tmp_path}/x.db': PermissionError: Permission denied; it may be an MLflow "
-        "database. Make it readable, or give the database to read as tracking_dir, or the "
-        "directory of a file store as tracking_uri"
+        f"cannot read '{tmp_path}/x.db': PermissionError: Permission denied; if it is not an "
+        "MLflow database, move it away, or give the directory of a file store as tracking_uri"
     )
     assert find_run_ids(tracking_uri=str(tracking_dir.root)) == ["a", "b"]
 
@@ -269,3 +270,85 @@ def test_an_experiment_that_cannot_be_listed_is_not_taken_for_migrated(
         f"Permission denied. Give {database.path} to read the database, or {tracking_dir.root} as "
         "tracking_uri to read the file store"
     )
+
+
+# Damaged, locked and foreign files -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["", "mlruns"])
+def test_a_damaged_database_is_not_taken_for_absent(tmp_path: Path, place: str) -> None:
+    """Although its size is no longer that of an SQLite file."""
+    database = make_database(tmp_path / "tracking.db", "a")
+    with database.path.open("ab") as file:
+        file.write(b"x" * 100)
+    assert find_run_ids(tmp_path / place) == ["a"]  # as SQLite can read it
+    for size in (database.path.stat().st_size - 200, 5000, 700):
+        os.truncate(database.path, size)
+        with pytest.raises(KedroHydraflowError, match=r"tracking\.db"):
+            find_run_ids(tmp_path / place)
+
+
+def break_file(path: Path) -> None:
+    path.write_bytes(b"SQLite format 3\0" + b"\xff" * 4080)
+
+
+def cut_file(path: Path) -> None:
+    path.write_bytes(b"SQLite format 3\0 and then nothing")
+
+
+@pytest.mark.parametrize("damage", [break_file, cut_file])
+def test_a_damaged_file_beside_a_file_store_is_an_error_with_advice(
+    tracking_dir: TrackingDir, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("files"), "a")
+    damage(tmp_path / "cache.db")
+    for place in (tracking_dir.root, tmp_path):
+        with pytest.raises(TrackingDirectoryError) as raised:
+            find_run_ids(place)
+        assert str(raised.value).startswith(f"cannot read {tmp_path}/cache.db as an MLflow dat")
+        assert str(raised.value).endswith(
+            "; if it is not an MLflow database, move it away, or give the directory of a file "
+            "store as tracking_uri"
+        )
+    assert find_run_ids(tracking_uri=str(tracking_dir.root)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "CREATE VIEW runs AS SELECT * FROM gone",
+        "CREATE VIEW experiments AS SELECT * FROM gone; CREATE TABLE runs (run_uuid, artifact_uri)",
+        "CREATE TABLE experiments (experiment_id, artifact_location); "
+        "CREATE VIEW runs AS SELECT 1 AS run_uuid, 2 AS artifact_uri",
+    ],
+)
+def test_views_of_another_program(tracking_dir: TrackingDir, tmp_path: Path, script: str) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("files"), "a")
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.executescript(script)
+    assert find_run_ids(tracking_dir.root) == ["a"]
+
+
+def test_a_lock_of_another_program_is_waited_for_only_briefly(
+    tracking_dir: TrackingDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("files"), "a")
+    waited: list[float] = []
+    connect = sqlite3.connect
+
+    def note(*args: Any, timeout: float = 0, **kwargs: Any) -> sqlite3.Connection:
+        waited.append(timeout)
+        return connect(*args, timeout=0.1, **kwargs)
+
+    with closing(connect(tmp_path / "cookies.sqlite", isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE cookies (a)")
+        connection.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(sqlite3, "connect", note)
+        with pytest.raises(StorageError) as raised:
+            find_run_ids(tracking_dir.root)
+    assert str(raised.value) == (
+        f"cannot read the database '{tmp_path}/cookies.sqlite': database is locked: another "
+        "program has held a lock for 3 seconds; try again when it has finished; if it is not an "
+        "MLflow database, move it away, or give the directory of a file store as tracking_uri"
+    )
+    assert waited == [3.0]

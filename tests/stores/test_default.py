@@ -23,7 +23,7 @@ from kedro_hydraflow.errors import NotFoundError, RunLoadError
 from kedro_hydraflow.finding import Search, find_first_runs, find_runs
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.stores import open_store
-from tests.conftest import Database, FilesRead, TrackingDir, WebServer, write
+from tests.conftest import Database, TrackingDir, WebServer, write
 from tests.stores.conftest import FAKE, FakeClient, put
 
 ID = "a" * 32
@@ -71,6 +71,11 @@ def options(request: pytest.FixtureRequest, tmp_path: Path) -> Options:
     put(folder / "0", int(ID, 16), seed=7)
     put(folder / "1", int(OTHER, 16), seed=1)
     return {"tracking_dir": tmp_path / "bucket"}
+
+
+def get_messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was logged, without what is said of artifacts alone."""
+    return [message for message in caplog.messages if "artifacts alone" not in message]
 
 
 def find(options: Options, names: Any = None, **kwargs: Any) -> list[str]:
@@ -123,7 +128,7 @@ def test_it_is_included_by_its_name(
     assert runs[0].info.experiment_id == "0"
     assert runs[0].cfg
     assert len(list(iter_experiment_dirs(**options, experiment_names=names))) == len(expected)
-    assert caplog.messages == []
+    assert get_messages(caplog) == []
 
 
 def test_it_is_included_in_a_search_on_request(options: Options) -> None:
@@ -137,7 +142,7 @@ def test_it_is_included_in_a_search_on_request(options: Options) -> None:
 def test_other_names_do_not_mention_it(options: Options, caplog: pytest.LogCaptureFixture) -> None:
     for names in ("train", ["train"], "t*"):
         assert find(options, names) == [OTHER]
-    assert caplog.messages == []
+    assert get_messages(caplog) == []
     with pytest.raises(NotFoundError, match=r"there is no experiment 'default' .* are 'Default'"):
         find(options, "default")
 
@@ -196,6 +201,66 @@ def test_experiment_0_with_another_name_is_included_by_that_name(
             find({"tracking_dir": location}, "Default")
 
 
+@pytest.mark.parametrize("name", ["train_0", "sweep[1]", "what?", "[unclosed"])
+def test_a_recorded_name_counts_instead_of_default(
+    tmp_path: Path,
+    publish: Callable[[Path], str],
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+) -> None:
+    tracking = write_file_store(tmp_path / "mlruns", "0", name)
+    for location in (publish(tracking.root), make_renamed_database(tmp_path / "x.db", name)):
+        options = {"tracking_dir": location}
+        for names in (name, [name], [name, "nothing-*"]):
+            assert find(options, names) == [ID]
+        assert sorted(find(options, [name, "*"])) == [ID, OTHER]
+        for names in (None, "*", f"{name[0].replace('[', '[[]')}*", lambda name: True):
+            caplog.clear()
+            assert ID not in find(options, names)
+            assert f"the runs of the experiment {name!r} are left out" in caplog.text
+            assert f"as in experiment_names=[{name!r}, '*']" in caplog.text
+        caplog.clear()
+        assert find(options, "train") == [OTHER]
+        assert caplog.messages == []
+        with pytest.raises(NotFoundError) as raised:
+            find(options, ["Default", "*"])
+        assert f"; the experiment 0 has the name {name!r}" in str(raised.value)
+
+
+def make_renamed_database(path: Path, name: str) -> Path:
+    database = Database(path)
+    database.execute(("UPDATE experiments SET name = ?", (name,)))
+    database.add_run(0, ID)
+    database.add_run(database.add_experiment("train"), OTHER)
+    return path
+
+
+def test_many_deleted_runs_hide_no_active_one(
+    tmp_path: Path,
+    publish: Callable[[Path], str],
+    client: FakeClient,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    database = Database(tmp_path / "database/x.db")
+    tracking = write_file_store(tmp_path / "mlruns", "0")
+    (tracking.root / "0" / ID).rename(tracking.root / "0" / ("f" * 32))
+    for i in range(120):
+        tracking.add_run(tracking.root / "0", f"{i:032x}", None, lifecycle_stage="deleted")
+        database.add_run(0, f"{i:032x}", lifecycle_stage="deleted")
+        client.add_run("0", f"{i:032x}", stage="deleted")
+    location = publish(tracking.root)
+    places: list[Options] = [{"tracking_uri": f"sqlite:///{database.path}"}, {"tracking_uri": FAKE}]
+    for options in places:
+        find(options)
+    assert "are left out" not in caplog.text
+    database.add_run(0, "f" * 32)
+    client.add_run("0", "f" * 32)
+    for options in ({"tracking_dir": location}, *places):
+        caplog.clear()
+        find(options)
+        assert "the runs of the experiment 'Default' are left out" in caplog.text
+
+
 def test_it_may_be_the_only_experiment(
     tmp_path: Path, publish: Callable[[Path], str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -210,15 +275,22 @@ def test_it_may_be_the_only_experiment(
     assert (run["seed"], run.info.status) == (7, "FINISHED")
 
 
-def test_its_meta_file_is_read_only_on_request(
-    tmp_path: Path, files_read: FilesRead, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("content", ["- 1", "{", "", "artifact_location: x\n"])
+def test_its_meta_file_counts_only_if_it_may_be_asked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, waits: list[float], content: str
 ) -> None:
     tracking = write_file_store(tmp_path / "mlruns")
-    write(tracking.root / "0/meta.yaml", "- 1")
-    for names in (None, "train", ["t*"]):
+    write(tracking.root / "0/meta.yaml", content)
+    for names in (None, "train", ["t*"], "*"):
+        caplog.clear()
         assert find({"tracking_dir": tracking.root}, names) == [OTHER]
-    assert str(tracking.root / "0/meta.yaml") not in files_read.paths
-    with pytest.raises((RunLoadError, NotFoundError), match=r"0.meta\.yaml: expected"):
+        assert ("give its name, as in experiment_names=['Default', '*']" in caplog.text) == (
+            names in (None, "*")
+        )
+    if not content:
+        assert find({"tracking_dir": tracking.root}, "Default") == [ID]
+        return
+    with pytest.raises((RunLoadError, NotFoundError), match=r"0.meta\.yaml: "):
         find({"tracking_dir": tracking.root}, "Default")
     (tracking.root / "0/meta.yaml").unlink()
     assert find({"tracking_dir": tracking.root}, "Default") == [ID]

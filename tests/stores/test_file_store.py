@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
+from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs, iter_runs
 from kedro_hydraflow.errors import (
     ConfigError,
     GitLfsError,
@@ -22,7 +22,7 @@ from kedro_hydraflow.finding import Search, find_runs
 from kedro_hydraflow.loading import LoadOptions, load_runs
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import LocalStorage
-from tests.conftest import FilesRead, TrackingDir, WebServer, replace_meta, write
+from tests.conftest import FilesRead, TrackingDir, WebServer, replace_meta, write, write_job
 from tests.stores.conftest import find_run_ids
 
 # Experiments ---------------------------------------------------------------------------
@@ -354,7 +354,7 @@ def test_binary_files_are_skipped_and_logged(
     assert caplog.messages == [message]
     if kind == "metrics":
         assert Run(run_dir).metric_history(".good.swp").is_empty()
-        assert caplog.messages == [message] * 2
+        assert caplog.messages[1] == message
 
 
 def test_hidden_names_that_mlflow_allows_are_kept(tracking_dir: TrackingDir) -> None:
@@ -635,3 +635,99 @@ def test_metrics_on_a_local_disk_are_read_when_they_change(
         file.write("2 0.5 1\n")
     assert losses() == "[nan, 0.5], 1 files"
     assert losses() == "[nan, 0.5], 0 files"
+
+
+# Directories of other programs, and copies ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["name: x\n", "package:\n  name: x\n", "{% set version = 1 %}\npackage:\n", "", "- 1", "\0"],
+)
+def test_a_meta_file_of_another_program(
+    tracking_dir: TrackingDir,
+    publish: Callable[[Path], str],
+    caplog: pytest.LogCaptureFixture,
+    waits: list[float],
+    content: str,
+) -> None:
+    """Such as that of a conda recipe."""
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "a" * 32)
+    write(tracking_dir.root / "recipe/meta.yaml", content)
+    write(tracking_dir.root / "recipe/inner/meta.yaml", content)
+    location = publish(tracking_dir.root)
+    for load in (find_run_ids, get_experiment_names):
+        caplog.clear()
+        assert load(location) == (["a" * 32] if load is find_run_ids else ["train"])
+        (message,) = caplog.messages
+        assert message.startswith("skipped ")
+        assert "recipe" in message
+        assert ": it has no runs, and its meta.yaml is not that of an experiment" in message
+
+
+@pytest.mark.parametrize("content", ["name: x\n", "- 1"])
+def test_an_experiment_with_runs_counts_whatever_its_meta_file(
+    tracking_dir: TrackingDir, publish: Callable[[Path], str], content: str
+) -> None:
+    for name in ("1", "custom"):
+        tracking_dir.add_run(tracking_dir.add_experiment(name, name), name[0] * 32)
+    write(tracking_dir.root / "custom/meta.yaml", content)
+    location = publish(tracking_dir.root)
+    if content.startswith("name"):
+        assert get_experiment_names(location) == ["1", "x"]
+        assert find_run_ids(location, "x") == ["c" * 32]
+    else:
+        with pytest.raises(RunLoadError, match=r"1 of 2 runs and experiments.*\n.*custom"):
+            find_run_ids(location)
+
+
+def test_nothing_but_a_meta_file_of_another_program(
+    tmp_path: Path, publish: Callable[[Path], str]
+) -> None:
+    """It does not make a file store of what is Hydra's."""
+    write(tmp_path / "project/recipe/meta.yaml", "package:\n  name: x\n")
+    write_job(tmp_path / "project/runs/a")
+    assert find_run_ids(publish(tmp_path / "project")) == ["a"]
+
+
+@pytest.mark.parametrize("copy", ["6", "5 (copy)"])
+def test_copies_of_an_experiment_are_included_with_a_warning(
+    tracking_dir: TrackingDir,
+    publish: Callable[[Path], str],
+    caplog: pytest.LogCaptureFixture,
+    copy: str,
+) -> None:
+    experiment = tracking_dir.add_experiment("train", "5")
+    for name in ("a" * 32, "b" * 32):
+        tracking_dir.add_run(experiment, name)
+    (experiment / "tags").mkdir()
+    shutil.copytree(experiment, tracking_dir.root / copy)
+    location = publish(tracking_dir.root)
+    loads: list[Callable[[], list[str]]] = [
+        lambda: find_run_ids(location),
+        lambda: [run.info.run_id for runs in iter_runs(location, batch_size=1) for run in runs],
+    ]
+    for load in loads:
+        caplog.clear()
+        assert sorted(load()) == ["a" * 32] * 2 + ["b" * 32] * 2
+        (message,) = caplog.messages
+        assert message.startswith(f"runs in several experiments: 2; the first, {'a' * 32}, is in ")
+        assert ". They are included with each experiment; remove what is a copy" in message
+        assert copy in message
+
+
+def test_one_copied_run(tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = (tracking_dir.add_experiment(name, name) for name in ("5", "6"))
+    run_dir = tracking_dir.add_run(first, "a" * 32)
+    for experiment in (first, second):
+        (experiment / "notes").mkdir()
+    assert find_run_ids(tracking_dir.root) == ["a" * 32]
+    assert caplog.messages == []
+    shutil.copytree(run_dir, second / run_dir.name)
+    assert find_run_ids(tracking_dir.root, "5") == ["a" * 32]
+    assert caplog.messages == []
+    assert find_run_ids(tracking_dir.root) == ["a" * 32] * 2
+    assert caplog.messages == [
+        f"runs in several experiments: 1; the first, {'a' * 32}, is in {first} and in {second}. "
+        "They are included with each experiment; remove what is a copy"
+    ]

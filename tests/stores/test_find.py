@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +21,7 @@ from kedro_hydraflow import (
     RunCollection,
     get_experiment_names,
     iter_run_dirs,
+    iter_runs,
 )
 from kedro_hydraflow.errors import (
     KedroHydraflowError,
@@ -43,7 +46,7 @@ from tests.conftest import (
     write_job,
     write_sweep,
 )
-from tests.stores.conftest import find_run_ids, put
+from tests.stores.conftest import FakeClient, find_run_ids, put
 
 RUN_ID = "8789b6db86fc4cde9444c88819007b9e"
 
@@ -359,20 +362,21 @@ def test_directory_without_runs_is_an_error(tmp_path: Path) -> None:
     )
 
 
-def test_nothing_but_artifacts_is_logged(
+def test_a_warning_says_that_there_are_artifacts_alone(
     tmp_path: Path, publish: Callable[[Path], str], caplog: pytest.LogCaptureFixture
 ) -> None:
     write(tmp_path / f"bucket/1/{RUN_ID}/artifacts/.hydra/config.yaml", "seed: 1")
     location = publish(tmp_path / "bucket")
     for options in ({}, {"artifact_root": tmp_path}):
         caplog.clear()
-        with caplog.at_level(logging.INFO, "kedro_hydraflow.stores"):
-            (run,) = Run.load(iter_run_dirs(location, **options))
+        (run,) = Run.load(iter_run_dirs(location, **options))
         assert run["seed"] == 1
-        (message,) = caplog.messages
-        assert message.endswith(
-            " has artifacts alone: the status, times, metrics and deletions of its runs are "
-            "unknown; give tracking_uri to read them from MLflow"
+        (record,) = caplog.records
+        assert record.levelno == logging.WARNING
+        assert record.getMessage().endswith(
+            " has artifacts alone: the status, times and metrics of its runs are unknown, and runs "
+            "that were deleted in MLflow are included; to know these, give the database or the "
+            "tracking_uri of MLflow"
         )
     assert isinstance(open_store(Source(location)), ArtifactsStore)
 
@@ -661,7 +665,7 @@ def test_outputs_in_a_file_store(
     write_job(tracking_dir.root / "7")
     (tracking_dir.root / ".trash").mkdir()  # which MLflow always makes
     assert find_ids(tracking_dir.root) == ["a"]
-    assert "without 'multirun', where Hydra" in caplog.text
+    assert "without 'multirun', '7', where Hydra" in caplog.text
     assert find_ids(tracking_dir.root, layout="hydra") == ["7", "multirun/a/0"]
 
 
@@ -680,7 +684,10 @@ def test_a_sweep_is_not_taken_for_artifacts(tmp_path: Path, has_sweep_file: bool
         (sweep / "multirun.yaml").unlink()
     assert find_ids(sweep) == ["0", "1", "2", "3", "4"]
     assert find_ids(sweep, layout="hydra") == ["0", "1", "2", "3", "4"]
-    with pytest.raises(TrackingDirectoryError, match="is not a tracking directory"):
+    message = (
+        r"is not a tracking directory: .* With layout='mlflow', output directories of Hydra are"
+    )
+    with pytest.raises(TrackingDirectoryError, match=message):
         find_ids(sweep, layout="mlflow")
 
 
@@ -745,3 +752,299 @@ def test_directories_of_both_kinds_given_as_runs(
     assert runs.to_frame(*keys, defaults={"seed": None, "i": None}).rows() == expected
     one_by_one = RunCollection(map(Run, dirs))
     assert one_by_one.to_frame(*keys, defaults={"seed": None, "i": None}).rows() == expected
+
+
+# Directories named like runs of MLflow -------------------------------------------------------
+
+HEX = ["ab" * 16, "0123456789abcdef" * 2]
+
+
+@pytest.mark.parametrize("content", ["", "readme.txt", "data/x.bin", "meta.yaml"])
+def test_another_directory_named_like_a_run(
+    tmp_path: Path,
+    publish: Callable[[Path], str],
+    caplog: pytest.LogCaptureFixture,
+    content: str,
+) -> None:
+    """Such as that of a cache, even if it is empty."""
+    for name in ("10-00-00", "11-00-00"):
+        write_job(tmp_path / "outputs/2026-11-25" / name)
+    (tmp_path / "outputs" / HEX[0]).mkdir()
+    if content:
+        write(tmp_path / "outputs" / HEX[0] / content, "title: x\n")
+    assert [i[-8:] for i in find_ids(publish(tmp_path / "outputs"))] == ["10-00-00", "11-00-00"]
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("folder", ["", "sweeps/a", "1", "2026-11-25"])
+@pytest.mark.parametrize("has_artifacts", [True, False])
+def test_jobs_of_hydra_named_like_runs(
+    tmp_path: Path,
+    publish: Callable[[Path], str],
+    caplog: pytest.LogCaptureFixture,
+    folder: str,
+    has_artifacts: bool,
+) -> None:
+    """They may have written a directory of the name that MLflow uses."""
+    for i, name in enumerate(HEX):
+        job = write_job(tmp_path / "jobs" / folder / name, f"i: {i}")
+        if has_artifacts:
+            write(job / "artifacts/model.pt", "")
+    runs = Run.load(iter_run_dirs(publish(tmp_path / "jobs")))
+    assert runs.to_frame("job_name", "i").sort("i").rows() == [("train", 0), ("train", 1)]
+    assert caplog.messages == []
+    again = Run.load([tmp_path / "jobs" / folder / name for name in HEX])
+    assert again.to_list("i") == [0, 1]
+    assert [Run(run.info.run_dir)["i"] for run in again] == [0, 1]
+
+
+def test_runs_of_mlflow_among_jobs_of_hydra(
+    tmp_path: Path, publish: Callable[[Path], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """MLflow's are read, and the others announced."""
+    outputs = tmp_path / "outputs"
+    for i in range(20):
+        (outputs / f"{i:032x}").mkdir(parents=True)
+    write_job(outputs / f"{20:032x}")
+    write_job(outputs / RUN_ID / "artifacts", "seed: 1")
+    write_job(outputs / "2026-11-25/10-00-00")
+    (run,) = Run.load(iter_run_dirs(publish(outputs)))
+    assert (run.info.run_id, run["seed"]) == (RUN_ID, 1)
+    shown = [message.partition(": ")[2] for message in caplog.messages]
+    assert shown[0].startswith(
+        "read as a tracking directory of MLflow, without '2026-11-25', where Hydra may have left"
+    )
+    assert caplog.messages[-1].startswith(
+        "skipped 21 directories that are named like runs, but have no artifacts, such as "
+    )
+
+
+@pytest.mark.parametrize("folder", ["sweeps/a", "runs", "exp/multirun/x"])
+def test_other_output_directories_in_a_file_store(
+    tracking_dir: TrackingDir,
+    publish: Callable[[Path], str],
+    caplog: pytest.LogCaptureFixture,
+    folder: str,
+) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), RUN_ID)
+    tracking_dir.add_experiment("Default", "0")
+    write_sweep(tracking_dir.root / folder, 2)
+    write(tracking_dir.root / "models/registered/meta.yaml", "name: x")
+    location = publish(tracking_dir.root)
+    assert find_ids(location) == [RUN_ID]
+    (message,) = caplog.messages
+    assert f"without '{folder.split('/')[0]}', where Hydra may have left output" in message
+    caplog.clear()
+    assert find_ids(location, layout="mlflow") == [RUN_ID]
+    assert caplog.messages == []
+
+
+# Databases on remote storage -------------------------------------------------------------------
+
+
+def upload(directory: Path, memory: str) -> str:
+    fsspec.filesystem("memory").put(str(directory), memory, recursive=True)
+    return memory
+
+
+def make_archive(directory: Path, _: str) -> str:
+    return f"zip://::{shutil.make_archive(str(directory), 'zip', directory)}"
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", "tracking.sqlite"])
+@pytest.mark.parametrize("place", [upload, make_archive])
+def test_a_directory_with_a_database_on_remote_storage(
+    tmp_path: Path, memory: str, name: str, place: Callable[[Path, str], str]
+) -> None:
+    add_runs(Database(tmp_path / "project" / name))
+    location = place(tmp_path / "project", memory)
+    loads: list[Callable[[], Any]] = [
+        lambda: find_run_ids(location),
+        lambda: get_experiment_names(location),
+        lambda: find_run_ids(location, layout="mlflow"),
+    ]
+    for load in loads:
+        with pytest.raises(OptionError) as raised:
+            load()
+        message = str(raised.value)
+        assert message.startswith("cannot read the database ")
+        assert f"{name}" in message.partition(": SQLite databases must be local. Copy it, and ")[0]
+        assert message.endswith(f"set artifact_root to {location} if the artifacts stay there")
+
+
+def test_artifacts_beside_a_database_on_remote_storage(
+    tmp_path: Path, memory: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path / "project/mlruns/1", 1)
+    Database(tmp_path / "project/mlflow.db")
+    location = upload(tmp_path / "project", memory)
+    with pytest.raises(OptionError) as raised:
+        find_run_ids(location)
+    assert str(raised.value) == (
+        f"cannot read the database {memory}/mlflow.db: SQLite databases must be local. Copy it, "
+        f"and set artifact_root to {memory}/mlruns if the artifacts stay there, or give "
+        f"{memory}/mlruns to read what is there without it"
+    )
+    assert len(find_run_ids(f"{memory}/mlruns")) == 1
+    fs = fsspec.filesystem("memory")
+    fs.copy(f"{memory}/mlflow.db", f"{memory}/mlruns/mlflow.db")
+    with pytest.raises(OptionError, match=r"or set layout='mlflow' to read the artifacts without"):
+        find_run_ids(f"{memory}/mlruns")
+    caplog.clear()
+    assert len(find_run_ids(f"{memory}/mlruns", layout="mlflow")) == 1
+    assert "runs that were deleted in MLflow are included" in caplog.text
+
+
+def test_others_beside_a_database_on_remote_storage(
+    tmp_path: Path, memory: str, tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file store, and Hydra's sweeper, need no database."""
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), RUN_ID)
+    write(tracking_dir.root / "mlflow.db", "")
+    assert find_ids(upload(tracking_dir.root, f"{memory}/a")) == [RUN_ID]
+    write_sweep(tmp_path / "sweep", 2)
+    write(tmp_path / "sweep/optuna.db", "")
+    assert find_ids(upload(tmp_path / "sweep", f"{memory}/b")) == ["0", "1"]
+    assert caplog.messages == [
+        f"{memory}/{path} is not read: SQLite databases must be local"
+        for path in ("a/mlflow.db", "b/optuna.db")
+    ]
+
+
+# Tracking URIs that are directories -------------------------------------------------------------
+
+
+def make_project(root: Path) -> Path:
+    tracking = TrackingDir(root / "mlruns")
+    tracking.add_run(tracking.add_experiment("train"), RUN_ID)
+    return root
+
+
+def make_database_directory(root: Path) -> Path:
+    database = Database(root / "tracking")
+    database.add_run(database.add_experiment("train"), RUN_ID)
+    return root
+
+
+def make_sweep(root: Path) -> Path:
+    return write_sweep(root / "multirun/a", 3)
+
+
+def make_dates(root: Path) -> Path:
+    write_job(root / "2026-11-25/10-00-00")
+    return root
+
+
+def make_experiment(root: Path) -> Path:
+    return make_project(root) / "mlruns/1"
+
+
+def make_files(root: Path) -> Path:
+    write(root / "readme.txt", "")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("make", "advice"),
+    [
+        (make_project, "found 'mlruns'; give {place}/mlruns"),
+        (make_database_directory, "found 'tracking'; give sqlite:///{place}/tracking"),
+        (make_sweep, "if it has artifacts alone, or output directories of Hydra, give it as tra"),
+        (make_dates, "found '2026-11-25'; if it has artifacts alone, or output directories of"),
+        (make_experiment, "{place} has a meta.yaml, so it is an experiment or a run, not a track"),
+        (make_files, "found 'readme.txt'; if it has"),
+    ],
+)
+def test_a_tracking_uri_that_is_another_directory(
+    project: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Path], advice: str
+) -> None:
+    place = make(project / "given")
+    expected = advice.format(place=place)
+    for uri in (str(place), place.as_uri(), os.path.relpath(place)):
+        with pytest.raises(TrackingDirectoryError) as raised:
+            find_run_ids(tracking_uri=uri)
+        assert expected.replace(str(place), "") in str(raised.value).replace(
+            str(place), ""
+        ).replace(os.path.relpath(place), "")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        loads: list[Callable[[], Any]] = [find_run_ids, get_experiment_names]
+        for load in loads:
+            with pytest.raises(TrackingDirectoryError) as of_variable:
+                load()
+            assert str(of_variable.value) == f"MLFLOW_TRACKING_URI: {raised.value}"
+
+
+def test_empty_file_stores_as_tracking_uri(project: Path) -> None:
+    for name in ("empty", "hidden/.trash", "registry/models"):
+        (project / name).mkdir(parents=True)
+        assert find_run_ids(tracking_uri=name.split("/")[0]) == []
+    TrackingDir(project / "default").add_experiment("Default", "0")
+    assert find_run_ids(tracking_uri="default") == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("nope", "there is no directory 'nope'"),
+        ("localhost:5000", "'localhost:5000' has no scheme; did you mean 'http://localhost:5000'?"),
+        ("sqlite:///nope.db", "there is no database '{project}/nope.db'"),
+        ("sqlite://nope.db", "expected sqlite:///<path of a file>, found 'sqlite://nope.db'"),
+        ("$UNSET/mlruns", "the environment variable UNSET in '$UNSET/mlruns' is not set"),
+        ("http://localhost:1", "reading 'http://localhost:1' needs MLflow, which cannot be imp"),
+        ("databricks", "reading 'databricks' needs MLflow, which cannot be imported"),
+    ],
+)
+def test_errors_name_the_variable(
+    project: Path, monkeypatch: pytest.MonkeyPatch, uri: str, message: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    loads: list[Callable[[], Any]] = [
+        find_run_ids,
+        get_experiment_names,
+        lambda: list(iter_runs()),
+        lambda: find_run_ids(["train"]),
+    ]
+    for load in loads:
+        with pytest.raises(KedroHydraflowError) as raised:
+            load()
+        expected = f"MLFLOW_TRACKING_URI: {message.format(project=project)}"
+        assert str(raised.value).startswith(expected)
+    with pytest.raises(KedroHydraflowError, match=r"the name of an experiment: MLFLOW_TRACKING_U"):
+        find_run_ids("train")
+
+
+def test_names_of_experiments_do_not_name_the_variable(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_project(project)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "mlruns")
+    with pytest.raises(NotFoundError, match=r"^experiment_names: there is no experiment 'x'"):
+        find_run_ids(["x"])
+
+
+@pytest.mark.parametrize("uri", ["databricks", "databricks://profile", "databricks-uc", "uc:main"])
+def test_databricks(project: Path, client: FakeClient, uri: str) -> None:
+    (project / "databricks").mkdir()  # MLflow does not look for a directory either
+    assert get_experiment_names(tracking_uri=uri) == ["eval", "train"]
+
+
+# More strays --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["default", "lost", "artifacts"])
+def test_a_stray_meta_file_of_an_experiment(
+    tracking_dir: TrackingDir, publish: Callable[[Path], str], kind: str
+) -> None:
+    """In a tracking directory whose experiments have none, or are "Default" alone."""
+    name = "Default" if kind == "default" else "train"
+    experiment = tracking_dir.add_experiment(name, "0" if kind == "default" else "1")
+    run_dir = tracking_dir.add_run(experiment, RUN_ID, "seed: 1")
+    shutil.copy(experiment / "meta.yaml", tracking_dir.root)
+    if kind != "default":
+        (experiment / "meta.yaml").unlink()
+    if kind == "artifacts":
+        (run_dir / "meta.yaml").unlink()
+    names = "Default" if kind == "default" else None
+    (run,) = Run.load(iter_run_dirs(publish(tracking_dir.root), names))
+    assert run["seed"] == 1

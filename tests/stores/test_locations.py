@@ -12,7 +12,7 @@ import fsspec
 import pytest
 
 from kedro_hydraflow import Run, iter_experiment_dirs, iter_run_dirs
-from kedro_hydraflow.errors import MissingPackageError, StorageError
+from kedro_hydraflow.errors import MissingPackageError, RunLoadError
 from tests.conftest import DATABASE_SWEEP, Database, WebServer, write
 
 A, B = "a" * 32, "b" * 32
@@ -166,7 +166,7 @@ def test_a_host_that_only_the_database_names_is_not_asked(
 ) -> None:
     record(database, location, A)
     monkeypatch.setattr("socket.socket.connect", None)
-    with pytest.raises(StorageError, match="a host that only the tracking data names") as raised:
+    with pytest.raises(RunLoadError, match="a host that only the tracking data names") as raised:
         get_seeds(database, storage_options={"headers": {"Authorization": "s3cret"}})
     assert "s3cret" not in str(raised.value)
     put(tmp_path / "moved", A, 7)
@@ -180,7 +180,7 @@ def test_a_host_that_the_user_names_is_asked(
     put(tmp_path / "web/store/1", A, 7)
     record(database, f"{server.url}/store/1", A)
     options = {"headers": {"Referer": server.url}}
-    with pytest.raises(StorageError, match="only the tracking data names"):
+    with pytest.raises(RunLoadError, match="only the tracking data names"):
         get_seeds(database)
     assert get_seeds(database, storage_options=options) == [7]
     assert get_seeds(database, artifact_root=f"{server.url}/store") == [7]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kedro_hydraflow.errors import NotARunError
 from kedro_hydraflow.storage import LocalStorage, locate
 from kedro_hydraflow.stores.record import (
     ExperimentRecord,
@@ -128,3 +129,13 @@ def test_points_order_by_step_then_time_then_value() -> None:
 )
 def test_deleted_and_finished_facts(facts: Any, deleted: bool, finished: bool) -> None:
     assert (is_deleted(facts), is_finished(facts)) == (deleted, finished)
+
+
+def test_the_artifacts_directory_is_no_run() -> None:
+    run_dir = "mlruns/1/" + "a1" * 16
+    with pytest.raises(NotARunError) as raised:
+        make_run_record(locate(f"{run_dir}/artifacts"))
+    assert str(raised.value) == (
+        f"{run_dir}/artifacts is not a run directory, but the artifacts of one; give {run_dir}"
+    )
+    assert make_run_record(locate("multirun/artifacts")).run_id == "multirun/artifacts"

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from kedro_hydraflow import Run, RunCollection, get_experiment_names, iter_run_dirs, iter_runs
-from kedro_hydraflow.errors import StorageError, TrackingDirectoryError
+from kedro_hydraflow.errors import NotFoundError, RunLoadError, StorageError, TrackingDirectoryError
 from kedro_hydraflow.finding import Search, find_first_runs, find_runs
 from kedro_hydraflow.run import make_run
 from kedro_hydraflow.run_info import get_store, make_info
@@ -378,13 +378,16 @@ def test_file_that_is_not_a_database(tmp_path: Path) -> None:
 def test_pointer_of_git_lfs(tmp_path: Path) -> None:
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 128\n"
     (tmp_path / "mlflow.db").write_text(pointer)
-    for given in (tmp_path, tmp_path / "mlflow.db"):
-        with pytest.raises(TrackingDirectoryError) as raised:
-            find_run_ids(given)
-        assert str(raised.value) == (
-            f"cannot read {tmp_path / 'mlflow.db'} as an MLflow database: it is a pointer of Git "
-            "LFS, not the file itself; run `git lfs pull` in the repository"
-        )
+    message = (
+        f"cannot read {tmp_path / 'mlflow.db'} as an MLflow database: it is a pointer of Git "
+        "LFS, not the file itself; run `git lfs pull` in the repository"
+    )
+    with pytest.raises(TrackingDirectoryError) as raised:
+        find_run_ids(tmp_path / "mlflow.db")
+    assert str(raised.value) == message
+    with pytest.raises(TrackingDirectoryError) as raised:
+        find_run_ids(tmp_path)
+    assert str(raised.value).startswith(f"{message}; if it is not an MLflow database")
 
 
 def test_empty_file(tmp_path: Path) -> None:
@@ -690,3 +693,45 @@ def test_runs_without_artifacts_are_logged_once(
         f"{database.path} either. Set artifact_root to the directory or URL that holds the "
         "artifacts now"
     ]
+
+
+# Experiments that cannot be located --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "location", ["sftp://files.example/1", "https://files.example/1", "nothing://like/this"]
+)
+def test_one_experiment_that_cannot_be_located_is_one_failure(
+    database: Database, caplog: pytest.LogCaptureFixture, location: str
+) -> None:
+    for number, (name, place) in enumerate((("other", location), ("train", "./mlruns/2")), 1):
+        database.add_experiment(name, number, artifact_location=place)
+        database.add_run(number, f"r{number}", artifact_uri=f"{place}/r{number}/artifacts")
+    write(database.path.parent / "mlruns/2/r2/artifacts/.hydra/config.yaml", "seed: 1")
+    assert get_experiment_names(database.path) == ["other", "train"]
+    assert find_run_ids(database.path, "train") == ["r2"]
+    assert caplog.messages == []
+    with pytest.raises(RunLoadError) as raised:
+        find_run_ids(database.path)
+    (failure,) = raised.value.failures
+    assert failure.path == f"{database.path}: experiment 'other'"
+    for names in (None, ["other", "train"]):
+        caplog.clear()
+        assert find_run_ids(database.path, names, on_error="warn") == ["r2"]
+        assert caplog.messages[0].startswith(f"skipped: {database.path}: experiment 'other': ")
+    assert find_run_ids(database.path, "other", on_error="warn") == []
+    with pytest.raises(NotFoundError, match="there is no experiment 'othr'"):
+        find_run_ids(database.path, "othr", on_error="warn")
+
+
+def test_one_run_that_cannot_be_located_is_one_failure(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    database.add_experiment("train", artifact_location="./mlruns/1")
+    database.add_run(1, "a", artifact_uri="./mlruns/1/a/artifacts")
+    database.add_run(1, "b", artifact_uri="sftp://files.example/1/b/artifacts")
+    write(database.path.parent / "mlruns/1/a/artifacts/.hydra/config.yaml", "seed: 1")
+    with pytest.raises(RunLoadError, match="run b: the artifacts were recorded at 'sftp://files"):
+        find_run_ids(database.path)
+    assert find_run_ids(database.path, on_error="warn") == ["a"]
+    assert f"skipped: {database.path}: run b: " in caplog.text

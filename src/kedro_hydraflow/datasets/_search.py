@@ -122,6 +122,8 @@ class RunSearch:
         steps = [f"{n_runs} runs of {len(found.experiments)} experiments"]
         if found.n_deleted:
             steps[0] += f", without {found.n_deleted} that were deleted"
+        if loaded.without_config:
+            steps[0] += f", {len(loaded.without_config)} of them without a configuration"
         if is_wanted is not None:
             steps.append(f"{len(loaded.runs)} with the run_id")
         counted = zip(filtered.counts, filters, strict=True)

@@ -50,9 +50,9 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         progress: Whether to show a progress bar.
         on_error: What to do about experiments and runs that cannot be read. ``raise``
             names all of them in one error, ``warn`` logs and skips each. With ``warn``, a
-            malformed metric, param, tag, fact, result or file of Hydra is logged and null when it
-            is read later, as by a filter. If the storage denies access or cannot be reached then,
-            that is always an error.
+            malformed metric, param, tag, fact, result or file of Hydra that is read after the
+            load, as by a filter, is logged and missing. If the storage denies access or cannot
+            be reached then, that is always an error.
         include_deleted: Whether to include runs that were deleted in MLflow. False excludes
             them. Null, the default, excludes them unless that needs an extra request per run.
             A file store on remote storage needs one, so deleted runs there are included, unless

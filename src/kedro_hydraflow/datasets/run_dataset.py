@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NewType
 
 from kedro_hydraflow.datasets._base import ReadOnlyDataset, to_json
 from kedro_hydraflow.datasets._search import RunSearch
-from kedro_hydraflow.errors import NotARunError, NotFoundError, OptionError
+from kedro_hydraflow.errors import NotARunError, NotFoundError, OptionError, TrackingDirectoryError
 from kedro_hydraflow.loading import LoadOptions, load_run
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import check_mode
@@ -191,11 +191,15 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         return JSONPreview(json.dumps(to_json(shown), allow_nan=False))
 
     def _find_run(self, search: RunSearch) -> Run[Any, Any]:
-        runs = search.load(
-            self._load_impl(),
-            self._load_config_class(),
-            is_wanted=None if self._run_id is None else self._matches_run_id,
-        )
+        try:
+            runs = search.load(
+                self._load_impl(),
+                self._load_config_class(),
+                is_wanted=None if self._run_id is None else self._matches_run_id,
+            )
+        except TrackingDirectoryError as exc:
+            advice = "for the directory of one run, give filepath instead of path"
+            raise type(exc)(f"{exc}; {advice}") from exc
         if self._run_id is not None:  # a whole ID may be the beginning of another
             runs = runs.filter(lambda run: run.info.run_id == self._run_id) or runs
         if not runs:

@@ -1,10 +1,13 @@
 """Stores of tracking data, one module for each kind.
 
-`base.py` defines the interface. `find.py` chooses the store for a directory or URI.
+`base.py` defines the interface. `find.py` chooses the store for a directory or URI, `given_runs.py`
+for the directories of single runs.
 """
 
 from kedro_hydraflow.stores.base import CONFIG_FILE, ExperimentFilter, Store, make_name_filter
-from kedro_hydraflow.stores.find import find_layouts, find_stores, open_store
+from kedro_hydraflow.stores.default import naming_variable
+from kedro_hydraflow.stores.find import open_store
+from kedro_hydraflow.stores.given_runs import find_layouts, find_stores
 from kedro_hydraflow.stores.record import Point, RunRecord
 
 __all__ = [
@@ -16,5 +19,6 @@ __all__ = [
     "find_layouts",
     "find_stores",
     "make_name_filter",
+    "naming_variable",
     "open_store",
 ]

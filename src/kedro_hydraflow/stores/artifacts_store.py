@@ -30,11 +30,19 @@ from kedro_hydraflow.stores.record import (
     ExperimentRecord,
     Experiments,
     FoundRuns,
+    RunListing,
     RunNames,
     RunRecord,
     is_run_id,
 )
-from kedro_hydraflow.stores.run_folder import get_folder_errors, take_sample
+from kedro_hydraflow.stores.run_folder import (
+    ARTIFACTS_FOLDER,
+    RunSample,
+    get_folder_errors,
+    has_artifacts,
+    sample_runs,
+    warn_of_copies,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +51,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_WORKSPACES = "workspaces"
+WORKSPACES_FOLDER = "workspaces"
+"""The directory of the workspaces of a server, each with its experiments."""
 
 _BATCH_SIZE = 64
 """The number of runs read at a time while looking for one with a job name."""
@@ -87,8 +96,8 @@ class ArtifactsStore(UntrackedStore):
         """Yield all experiments with their names, which may be empty, and their run names."""
         entries = self._place.list()
         yield from self._find_in(self._place, entries, failures)
-        if any(entry.name == _WORKSPACES and entry.is_dir for entry in entries):
-            place = self._place.join(_WORKSPACES)
+        if any(entry.name == WORKSPACES_FOLDER and entry.is_dir for entry in entries):
+            place = self._place.join(WORKSPACES_FOLDER)
             workspaces = [place.join(entry.name) for entry in place.list() if entry.is_dir]
             for workspace, inner in _list_present(workspaces, failures):
                 yield from self._find_in(workspace, inner, failures)
@@ -101,7 +110,7 @@ class ArtifactsStore(UntrackedStore):
         Runs that are in the directory itself are grouped into one experiment per job name.
         """
         groups: dict[str, list[str]] = {}
-        run_ids = _get_run_ids(entries)
+        run_ids = self._leave_out_strays(folder, _get_run_ids(entries))
         for run_id, name in zip(run_ids, self._read_names(folder, run_ids, failures), strict=True):
             groups.setdefault(name, []).append(run_id)
         for name, of_name in groups.items():
@@ -126,6 +135,24 @@ class ArtifactsStore(UntrackedStore):
                 name = next(filter(None, self._read_names(place, others, failures)), "")
             yield ExperimentRecord(place.storage, place.path, place.name, name, tuple(run_ids))
 
+    def _leave_out_strays(self, folder: Place, run_ids: list[str]) -> list[str]:
+        """Return the runs in a directory, without others that are named like runs. Log these.
+
+        On remote storage, where it would take a request each, reading them finds out.
+        """
+        if folder.storage.is_remote:
+            return run_ids
+        kept = [i for i in run_ids if has_artifacts(folder.join(i))]
+        if len(kept) < len(run_ids):
+            strays = sorted(set(run_ids).difference(kept))
+            logger.warning(
+                "skipped %d directories that are named like runs, but have no %s, such as %s",
+                len(strays),
+                ARTIFACTS_FOLDER,
+                folder.join(strays[0]).url,
+            )
+        return kept
+
     def _read_names(
         self, folder: Place, run_ids: Sequence[str], failures: list[Failure]
     ) -> list[str]:
@@ -147,11 +174,20 @@ class ArtifactsStore(UntrackedStore):
             run_ids = _get_run_ids(entries)
             if experiment.experiment_id:
                 return tuple(run_ids)
+            run_ids = self._leave_out_strays(folder, run_ids)
             # The directory may hold runs of several experiments.
             names = self._read_names(folder, run_ids, failures)
             pairs = zip(run_ids, names, strict=True)
             return tuple(run_id for run_id, name in pairs if name == experiment.experiment_name)
         return ()
+
+    @override
+    def list_runs(
+        self, experiments: Sequence[ExperimentRecord], limit: int | None = None
+    ) -> RunListing:
+        listing = super().list_runs(experiments, limit)
+        warn_of_copies(listing.experiments)
+        return listing
 
     @override
     def read_runs(
@@ -175,18 +211,20 @@ class ArtifactsStore(UntrackedStore):
         return read_job_name(self.artifacts(record))
 
 
-def iter_run_samples(place: Place, entries: Sequence[Entry]) -> Iterator[list[Place]]:
+def iter_run_samples(place: Place, entries: Sequence[Entry]) -> Iterator[RunSample]:
     """Yield a few runs of each folder in which an `ArtifactsStore` finds any.
 
     "Default" is listed last, if there are no others. Workspaces, which are not listed, and
     folders that cannot be listed are empty samples.
     """
     names = [entry.name for entry in entries if entry.is_dir]
-    has_others = False
-    run_ids = _get_run_ids(entries)
-    if run_ids or _WORKSPACES in names:
+    has_others = WORKSPACES_FOLDER in names
+    if has_others:
+        yield RunSample()
+    sample = sample_runs(place, _get_run_ids(entries))
+    if sample.runs:
         has_others = True
-        yield take_sample(place, run_ids)
+        yield sample
     ids = [name for name in names if name.isdecimal()]
     # One at a time: the first is usually enough, and listing large ones takes many requests.
     for experiment_id in sorted(ids, key=DEFAULT_EXPERIMENT_ID.__eq__):
@@ -194,15 +232,15 @@ def iter_run_samples(place: Place, entries: Sequence[Entry]) -> Iterator[list[Pl
             return
         failures: list[Failure] = []
         for folder, inner in _list_present([place.join(experiment_id)], failures):
-            run_ids = _get_run_ids(inner)
-            if run_ids:
+            sample = sample_runs(folder, _get_run_ids(inner))
+            if sample.runs:
                 has_others = True
-                yield take_sample(folder, run_ids)
+                yield sample
             elif any(entry.name == HYDRA_FOLDER for entry in inner):
                 return  # it is a job of a sweep, and so are the others
         if failures:
             has_others = True
-            yield []
+            yield RunSample()
 
 
 def _get_run_ids(entries: Sequence[Entry]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -51,8 +52,11 @@ SWEEP_FILE = "multirun.yaml"
 MODELS_FOLDER = "models"
 """The folder in an experiment's directory with the models that its runs logged."""
 
-SAMPLE_SIZE = 100
-"""The number of runs of an experiment to look at, to see whether it has any."""
+_BATCH_SIZE = 100
+"""The number of runs of an experiment to read at a time, to see whether one is not deleted."""
+
+_GLOB = re.compile(r"[*?]|\[(?:!.|[^!])[^\]]*\]", re.DOTALL)
+"""Matches a wildcard of `fnmatch`, for which ``[`` is a character unless it is closed."""
 
 
 class Store(ABC):
@@ -122,6 +126,14 @@ class Store(ABC):
             StorageError: If the experiments cannot be listed.
         """
 
+    def find_names(self) -> tuple[list[str], list[Failure]]:
+        """Return the names of all experiments but "Default", sorted, and the failures.
+
+        They are those of `find_experiments`, but do not depend on where the experiments are.
+        """
+        found = self.find_experiments()
+        return found.names, found.failures
+
     @abstractmethod
     def list_runs(
         self, experiments: Sequence[ExperimentRecord], limit: int | None = None
@@ -150,10 +162,12 @@ class Store(ABC):
         """
 
     def has_active_runs(self, experiments: Sequence[ExperimentRecord]) -> bool:
-        """Whether there are runs in the experiments that are not deleted. Reads only a few."""
-        listing = self.list_runs(experiments, SAMPLE_SIZE)
-        some = [part.take(0, SAMPLE_SIZE) for part in listing.experiments]
-        return bool(self.read_runs(some).records)
+        """Whether there are runs in the experiments that are not deleted. Reads up to the first."""
+        return any(
+            self.read_runs([part.take(start, start + _BATCH_SIZE)]).records
+            for part in self.list_runs(experiments).experiments
+            for start in range(0, len(part.names), _BATCH_SIZE)
+        )
 
     # Locations -------------------------------------------------------------------------------
 
@@ -448,11 +462,11 @@ def make_experiment_filter(
 ) -> Callable[[str, str], bool]:
     """Return a predicate on the ID and name of an experiment, for `Store.find_experiments`."""
     matches = make_name_filter(experiment_names)
-    literal = [name for name in list_patterns(experiment_names) if not is_glob(name)]
+    patterns = list_patterns(experiment_names)
 
     def match(experiment_id: str, name: str) -> bool:
         if experiment_id == DEFAULT_EXPERIMENT_ID and not include_default:
-            return name in literal
+            return name in patterns  # also a name that is written like a glob
         return matches(name)
 
     return match
@@ -477,7 +491,7 @@ def list_patterns(experiment_names: ExperimentFilter) -> Sequence[str]:
 
 def is_glob(pattern: str) -> bool:
     """Whether a name in ``experiment_names`` has wildcards."""
-    return any(wildcard in pattern for wildcard in "*?[")
+    return _GLOB.search(pattern) is not None
 
 
 def locate_model(

@@ -2,6 +2,9 @@
 
 A file counts if it begins as SQLite files do and has MLflow's tables. A file that may be one, but
 cannot be read, is an error: its runs must not be taken for absent.
+
+Files of any name are opened if their size is that of an SQLite file, and files with a usual suffix
+whatever their size: a damaged database may have any.
 """
 
 from __future__ import annotations
@@ -9,6 +12,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.errors import (
@@ -33,13 +38,55 @@ _SUFFIXES = (".db", ".sqlite", ".sqlite3")
 _MAGIC = b"SQLite format 3\0"
 
 _PAGE_SIZE = 512
-"""The size of every SQLite file is a multiple of this. Other files are not opened."""
+"""The size of every SQLite file is a multiple of this, unless it is damaged."""
+
+_ADVICE = (
+    "if it is not an MLflow database, move it away, or give the directory of a file store as "
+    "tracking_uri"
+)
 
 
-def find_database(
+@dataclass(frozen=True)
+class Databases:
+    """The MLflow databases in a directory, sorted by name."""
+
+    directory: str
+    with_runs: Sequence[SqliteStore] = ()
+    without_runs: Sequence[SqliteStore] = ()
+
+    def get_with_runs(self) -> SqliteStore | None:
+        """Return the one with runs, None if there is none.
+
+        Raises:
+            TrackingDirectoryError: If there are several.
+        """
+        return self._get_only(self.with_runs, "with runs")
+
+    def get_without_runs(self) -> SqliteStore | None:
+        """Return the one without runs, None if there is none.
+
+        Raises:
+            TrackingDirectoryError: If there are several.
+        """
+        return self._get_only(self.without_runs, "without runs")
+
+    def _get_only(self, stores: Sequence[SqliteStore], which: str) -> SqliteStore | None:
+        if len(stores) > 1:
+            listed = ", ".join(store.where for store in stores)
+            raise TrackingDirectoryError(
+                f"{self.directory} has several MLflow databases {which}: {listed}; give the one to "
+                "read instead of the directory"
+            )
+        return stores[0] if stores else None
+
+
+NO_DATABASES = Databases("")
+
+
+def find_databases(
     directory: str, source: Source | None = None, root: str | None = None
-) -> SqliteStore | None:
-    """Return the database in a directory, None if there is none or it has no runs.
+) -> Databases:
+    """Return the databases in a directory.
 
     Args:
         directory: The directory to search, without its subdirectories.
@@ -47,17 +94,15 @@ def find_database(
         root: As for `SqliteStore`.
 
     Raises:
-        TrackingDirectoryError: If several databases have runs.
+        TrackingDirectoryError: If a file that may be a database is damaged.
         StorageError: If the directory or a database cannot be read.
     """
-    found = [store for store in _open_all(directory, source, root) if store.has_runs()]
-    if len(found) > 1:
-        listed = ", ".join(store.where for store in found)
-        raise TrackingDirectoryError(
-            f"{directory} has several MLflow databases with runs: {listed}; give the one to read "
-            "instead of the directory"
-        )
-    return found[0] if found else None
+    with_runs: list[SqliteStore] = []
+    without_runs: list[SqliteStore] = []
+    for store in _open_all(directory, source, root):
+        with _advising():
+            (with_runs if store.has_runs() else without_runs).append(store)
+    return Databases(directory, with_runs, without_runs)
 
 
 def find_databases_of(run_ids: Sequence[str], directories: Iterable[str]) -> dict[str, SqliteStore]:
@@ -80,12 +125,6 @@ def find_databases_of(run_ids: Sequence[str], directories: Iterable[str]) -> dic
                 of_directory[run_id] = store
         owners = {**of_directory, **owners}
     return owners
-
-
-def has_database(directory: str) -> bool:
-    """Whether a directory has an MLflow database, even one that is empty."""
-    is_default = os.path.isfile(os.path.join(directory, DATABASE_FILE))
-    return is_default or any(True for _ in _open_all(directory))
 
 
 def may_have_database(directory: str) -> bool:
@@ -141,9 +180,20 @@ def _open_all(
 
     for path in paths:
         store = SqliteStore(path, source, root)
-        # An unreadable or outdated database of MLflow's own name is an error when it is queried.
-        if os.path.basename(path) == DATABASE_FILE or store.is_mlflow():
+        with _advising():
+            # An outdated database of MLflow's own name is an error when it is queried.
+            is_mlflow = os.path.basename(path) == DATABASE_FILE or store.is_mlflow()
+        if is_mlflow:
             yield store
+
+
+@contextmanager
+def _advising() -> Iterator[None]:
+    """Add to errors of reading a database what to do if it is not wanted."""
+    try:
+        yield
+    except KedroHydraflowError as exc:
+        raise type(exc)(f"{exc}; {_ADVICE}") from exc
 
 
 def _list_candidates(directory: str) -> list[str]:
@@ -163,7 +213,7 @@ def _list_candidates(directory: str) -> list[str]:
 
 
 def _may_be_database(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a regular file of the right size, or one that cannot be examined."""
+    """Whether an entry is a file of the right name or size, or one that cannot be examined."""
     try:
         size = entry.stat().st_size if entry.is_file() else 0
     except FileNotFoundError:
@@ -171,7 +221,7 @@ def _may_be_database(entry: os.DirEntry[str]) -> bool:
     except OSError as exc:
         is_loop = exc.errno == errno.ELOOP  # of symbolic links
         return not is_loop and has_database_suffix(entry.name)
-    return size > 0 and (size % _PAGE_SIZE == 0 or entry.name == DATABASE_FILE)
+    return size > 0 and (size % _PAGE_SIZE == 0 or has_database_suffix(entry.name))
 
 
 def _has_magic(path: str) -> bool:
@@ -180,8 +230,5 @@ def _has_magic(path: str) -> bool:
         return is_sqlite_file(path)
     except StorageError as exc:
         if has_database_suffix(path):
-            raise StorageError(
-                f"{exc}; it may be an MLflow database. Make it readable, or give the database to "
-                "read as tracking_dir, or the directory of a file store as tracking_uri"
-            ) from exc
+            raise StorageError(f"{exc}; {_ADVICE}") from exc
         return False

@@ -66,6 +66,8 @@ from kedro_hydraflow.stores.logged_file import (
 )
 from kedro_hydraflow.stores.meta_file import (
     META_FILE,
+    has_run_id,
+    is_experiment_meta,
     parse_artifact_uri,
     parse_run_meta,
     read_metas,
@@ -88,7 +90,12 @@ from kedro_hydraflow.stores.record import (
     is_run_id,
     make_run_record,
 )
-from kedro_hydraflow.stores.run_folder import get_folder_errors, has_run_meta, take_sample
+from kedro_hydraflow.stores.run_folder import (
+    get_folder_errors,
+    has_run_meta,
+    take_sample,
+    warn_of_copies,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -153,6 +160,13 @@ class FileStore(Store):
         matching = []
         other_names = []
         failures = _get_broken_links(self.root, folders.entries, NOT_EXPERIMENTS)
+        for place in folders.foreign:
+            logger.warning(
+                "skipped %s: it has no runs, and its %s is not that of an experiment, which has an "
+                "experiment_id or artifact_location",
+                place.url,
+                META_FILE,
+            )
         for experiment in self._iter_experiments(folders, failures):
             name = experiment.experiment_name or ""
             if matches(experiment.experiment_id, name):
@@ -206,11 +220,12 @@ class FileStore(Store):
     def _iter_default(
         self, folders: ExperimentFolders, failures: list[Failure], *, is_asked: object
     ) -> Iterator[ExperimentRecord]:
-        """Yield the experiment "Default". Nothing is read unless it may have been asked for."""
-        place = folders.default
+        """Yield the experiment 0. A malformed name counts only if it may have been asked for."""
+        place, meta = folders.default, folders.default_meta
         if place is None:
             return
-        meta = folders.read_default() if is_asked else None
+        if not is_asked and (isinstance(meta, Exception) or not (meta or {}).get("name")):
+            meta = None
         yield from _iter_named(place, meta or {"name": DEFAULT_EXPERIMENT_NAME}, failures)
 
     @override
@@ -230,6 +245,8 @@ class FileStore(Store):
                     continue
                 failures += _get_broken_links(experiment, entries, _NOT_RUNS)
                 listed.append(RunNames(experiment, _get_run_names(entries)))
+        if limit is None:
+            warn_of_copies(listed)
         return RunListing(listed, failures)
 
     @override
@@ -627,27 +644,57 @@ class ExperimentFolders:
             for entry in self.entries
             if entry.is_dir and entry.name not in NOT_EXPERIMENTS
         ]
-        self.metas = dict(
-            zip(folders, _read_experiment_metas(place.storage, folders, index), strict=True)
-        )
-        """The results of `read_metas`, by directory, without that of "Default"."""
+        self.default = self._find_default()
+        """The directory of the experiment "Default", None if there is none."""
+        both = [*folders, *filter(None, [self.default])]
+        metas = dict(zip(both, _read_experiment_metas(place.storage, both, index), strict=True))
+        self.default_meta = None if self.default is None else metas.pop(self.default)
+        """Its ``meta.yaml``, None if there is none, or the error."""
+        self.foreign = _find_foreign(metas)
+        """The directories without runs whose ``meta.yaml`` is not that of an experiment."""
+        self.metas = {**metas, **dict.fromkeys(self.foreign)}
+        """The ``meta.yaml`` of each directory but that of "Default" as `default_meta`, but None
+        for `foreign` directories."""
 
     @property
     def has_experiments(self) -> bool:
         """Whether any directory but that of "Default" is an experiment of a file store."""
         return any(meta is not None for meta in self.metas.values())
 
-    @property
-    def default(self) -> Place | None:
-        """The directory of the experiment "Default", None if there is none."""
+    def _find_default(self) -> Place | None:
         for entry in self.entries:
             if entry.name == DEFAULT_EXPERIMENT_ID and entry.is_dir:
                 return self.place.join(entry.name)
         return None
 
-    def read_default(self) -> dict[str, str] | KedroHydraflowError | None:
-        """Return the ``meta.yaml`` of "Default", None if there is none, or the error."""
-        return None if self.default is None else read_metas([self.default])[0]
+
+def _find_foreign(
+    metas: Mapping[Place, dict[str, str] | KedroHydraflowError | None],
+) -> list[Place]:
+    """Return the directories that have no runs and the ``meta.yaml`` of another program."""
+    unsure = [place for place, meta in metas.items() if _may_be_foreign(place.name, meta)]
+    foreign = []
+    for place, entries in zip(unsure, list_places(unsure), strict=True):
+        if isinstance(entries, StorageError):
+            continue
+        sample = read_metas(take_sample(place, _get_run_names(entries)))
+        if not any(map(_may_be_of_run, sample)):
+            foreign.append(place)
+    return foreign
+
+
+def _may_be_of_run(meta: dict[str, str] | KedroHydraflowError | None) -> bool:
+    """Whether a ``meta.yaml`` is certainly that of a run, or cannot be read."""
+    return isinstance(meta, StorageError) or (isinstance(meta, dict) and has_run_id(meta))
+
+
+def _may_be_foreign(name: str, meta: dict[str, str] | KedroHydraflowError | None) -> bool:
+    """Whether another program may have written a ``meta.yaml``, by the directory and content."""
+    if meta is None or name.isdecimal():
+        return False
+    if isinstance(meta, Exception):
+        return isinstance(meta, MetadataError)
+    return not is_experiment_meta(meta) and not has_run_id(meta)
 
 
 def _list_models(folder: Place) -> list[Entry]:

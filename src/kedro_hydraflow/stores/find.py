@@ -1,63 +1,79 @@
-"""Choosing the store for a directory, a tracking URI or single runs."""
+"""Choosing the store for a directory or a tracking URI."""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
-from dataclasses import replace
-from itertools import groupby, islice
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.errors import (
-    NotFoundError,
+    KedroHydraflowError,
     OptionError,
     StorageError,
     TrackingDirectoryError,
-    describe,
 )
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.source import Source, get_uri_scheme
-from kedro_hydraflow.storage import LocalStorage, Place, list_places, read_parsed_in
+from kedro_hydraflow.storage import LocalStorage, Place, list_places
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore, iter_run_samples
-from kedro_hydraflow.stores.base import CONFIG_FILE, SWEEP_FILE
+from kedro_hydraflow.stores.base import (
+    CONFIG_FILE,
+    DEFAULT_EXPERIMENT_ID,
+    HYDRA_FOLDER,
+    MODELS_FOLDER,
+    SWEEP_FILE,
+)
+from kedro_hydraflow.stores.belonging import (
+    Neighbors,
+    RunFolders,
+    find_beside,
+    find_inside,
+    get_local,
+)
 from kedro_hydraflow.stores.databases import (
     DATABASE_FILE,
-    find_database,
-    find_databases_of,
-    has_database,
+    NO_DATABASES,
+    Databases,
+    find_databases,
     has_database_suffix,
     is_sqlite_file,
-    may_have_database,
-    may_have_runs,
 )
+from kedro_hydraflow.stores.default import find_default, naming_variable
 from kedro_hydraflow.stores.file_store import NOT_EXPERIMENTS, ExperimentFolders, FileStore
-from kedro_hydraflow.stores.hydra_store import HydraStore, find_hydra_root
+from kedro_hydraflow.stores.hydra_store import HydraStore
 from kedro_hydraflow.stores.meta_file import (
     META_FILE,
     has_run_id,
     is_experiment_meta,
-    is_run_meta,
     read_metas,
 )
 from kedro_hydraflow.stores.output_folders import MAX_DEPTH, find_run_folders, may_be_run
-from kedro_hydraflow.stores.record import HYDRA_FOLDERS, MLFLOW_FOLDERS, is_run_id
-from kedro_hydraflow.stores.run_folder import has_run_meta
+from kedro_hydraflow.stores.record import (
+    HYDRA_FOLDERS,
+    MLFLOW_FOLDERS,
+    find_output_id,
+    is_run_id,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from kedro_hydraflow.storage import Entry
     from kedro_hydraflow.stores.base import Store
     from kedro_hydraflow.stores.output_folders import OutputTree
-    from kedro_hydraflow.stores.record import RunRecord
+    from kedro_hydraflow.stores.run_folder import RunSample
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
 
 logger = logging.getLogger(__name__)
 
 _MAX_SHOWN = 5
 """The maximum number of directories named in a message."""
+
+_DATABRICKS = ("databricks", "databricks-uc")
+"""Tracking URIs that are names, not paths."""
 
 
 def open_store(source: Source, index: Index = NO_INDEX) -> Store:
@@ -66,13 +82,14 @@ def open_store(source: Source, index: Index = NO_INDEX) -> Store:
     A tracking URI names its store. For a directory, the store depends on the content:
 
     - only experiments or runs with a ``meta.yaml``: the file store;
-    - only an MLflow database with runs, in the directory or beside it: the database;
+    - only an MLflow database with runs, in the directory, or beside it if they belong together
+      (see `find_beside`): the database;
     - both: the database if it has every run of the file store, as after
       ``mlflow migrate-filestore``, else an error;
     - neither, but ``artifacts`` of runs: a store of artifacts alone, which is logged;
-    - neither, but output directories of Hydra, at any depth: a store of these, also if there is
-      a database beside the directory;
-    - nothing, or a database without runs: the file store, without any runs.
+    - neither, but output directories of Hydra, at any depth: a store of these;
+    - only an MLflow database without runs: the database;
+    - nothing: the file store, without any runs.
 
     ``layout`` restricts the choice to Hydra's directories, or to those of MLflow.
 
@@ -88,7 +105,8 @@ def open_store(source: Source, index: Index = NO_INDEX) -> Store:
         StorageError: If the directory or the database cannot be read.
     """
     if source.is_default:
-        source = find_default(source)
+        with naming_variable(source):
+            return open_store(find_default(source), index)
     if source.uri is not None:
         return _open_uri(source.uri, source, index)
     place = source.locate()
@@ -103,167 +121,15 @@ def open_store(source: Source, index: Index = NO_INDEX) -> Store:
     return store
 
 
-def find_default(source: Source) -> Source:
-    """Return the source of the runs that MLflow reads by default, in the working directory.
-
-    These are MLflow's own rules (``_get_default_tracking_uri``).
-
-    Args:
-        source: A source without a directory or URI, whose other options are kept.
-
-    Raises:
-        NotFoundError: If there is none.
-    """
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    folder, database = os.path.abspath("mlruns"), os.path.abspath(DATABASE_FILE)
-    if uri:
-        return replace(source, tracking_uri=uri)
-    if _has_numbered_experiment(folder):
-        if may_have_runs(database):
-            logger.warning(
-                "reading %s, as MLflow does by default; to read the runs of the database beside "
-                "it, give tracking_dir=%r",
-                folder,
-                database,
-            )
-        return replace(source, tracking_uri=folder)
-    if os.path.isfile(database):
-        return replace(source, tracking_dir=database)
-    raise NotFoundError(
-        "there is no default place with runs: MLFLOW_TRACKING_URI is not set, "
-        f"{folder!r} has no <experiment_id>/{META_FILE}, and there is no database {database!r}; "
-        "give tracking_dir or tracking_uri"
-    )
-
-
-def _has_numbered_experiment(folder: str) -> bool:
-    """Whether MLflow takes a directory for a file store."""
-    try:
-        with os.scandir(folder) as entries:
-            return any(
-                entry.name.isdigit()
-                and entry.is_dir()
-                and os.path.lexists(os.path.join(entry.path, META_FILE))
-                for entry in entries
-            )
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as exc:
-        raise StorageError(f"cannot list the directory {folder!r}: {describe(exc)}") from exc
-
-
-def find_layouts(records: Sequence[RunRecord]) -> list[Store]:
-    """Return a store that locates the configuration and the artifacts of each run.
-
-    No database is opened. A directory that is not named by a run ID of MLflow is looked into: it
-    is an output directory of Hydra if it has ``.hydra/config.yaml``, but no
-    ``artifacts/.hydra/config.yaml``. `find_stores` returns the stores that track the runs. Runs of
-    the same store share one object.
-    """
-    unsure = [i for i, record in enumerate(records) if not is_run_id(record.name)]
-    are_outputs = dict(zip(unsure, _are_outputs([records[i] for i in unsure]), strict=True))
-    shared: dict[Store, Store] = {}
-    stores: list[Store] = []
-    last = None
-    for i, record in enumerate(records):
-        key = (id(record.experiment), are_outputs.get(i, False))
-        if key != last:
-            last = key
-            store: Store
-            if key[1]:
-                store = HydraStore(find_hydra_root(record))
-            else:
-                store = FileStore(record.experiment.parent)
-            store = shared.setdefault(store, store)
-        stores.append(store)
-    return stores
-
-
-def _are_outputs(records: Sequence[RunRecord]) -> list[bool]:
-    """Whether each run directory is an output directory of Hydra, not a run of MLflow.
-
-    If that cannot be read, it is taken for a run of MLflow, and reading that raises the error.
-    """
-    found = _have_configs(records, CONFIG_FILE)
-    rest = [i for i, is_found in enumerate(found) if is_found]
-    of_mlflow = _have_configs([records[i] for i in rest], f"artifacts/{CONFIG_FILE}")
-    for i, is_found in zip(rest, of_mlflow, strict=True):
-        found[i] = not is_found
-    return found
-
-
-def _have_configs(folders: Sequence[Place], file: str) -> list[bool]:
-    if all(isinstance(folder.storage, LocalStorage) for folder in folders):
-        return [os.path.isfile(_get_local(folder.join(file))) for folder in folders]
-    return [is_found is True for is_found in read_parsed_in(folders, file, lambda _: True).values]
-
-
-def find_stores(records: Sequence[RunRecord], layouts: Sequence[Store]) -> list[Store]:
-    """Return the store that tracks each run, for runs given by their directories.
-
-    For an output directory of Hydra, it is the layout. Otherwise, it is a database if the run has
-    no ``meta.yaml``, and a ``mlflow.db`` in the tracking directory or beside it has the run; or
-    else the file store. On remote storage, databases are not searched. Runs of the same store
-    share one object.
-
-    Args:
-        records: The runs.
-        layouts: The result of `find_layouts` for them.
-    """
-    stores = list(layouts)
-    file_stores: dict[Place, FileStore] = {}
-    tracked = [i for i, layout in enumerate(layouts) if not isinstance(layout, HydraStore)]
-    for root, positions in _group_by_root(records, tracked):
-        store = file_stores.setdefault(root, FileStore(root))
-        databases = _find_in_databases(root, [records[i] for i in positions])
-        for i in positions:
-            stores[i] = databases.get(records[i].run_id, store)
-    return stores
-
-
-def _group_by_root(
-    records: Sequence[RunRecord], positions: Sequence[int]
-) -> Iterator[tuple[Place, list[int]]]:
-    """Yield each tracking directory with positions of its runs, for runs of one experiment."""
-    for _, of_experiment in groupby(positions, lambda i: id(records[i].experiment)):
-        some = list(of_experiment)
-        yield records[some[0]].experiment.parent, some
-
-
-def _find_in_databases(root: Place, records: Sequence[RunRecord]) -> dict[str, SqliteStore]:
-    """Return the databases that have runs of one experiment without a ``meta.yaml``, by run ID."""
-    if not isinstance(root.storage, LocalStorage):
-        return {}
-    directories = _get_neighborhood(root)
-    if len(records) > 1 and not any(map(may_have_database, directories)):
-        return {}  # without a look at each run
-    folder = _get_local(records[0].experiment)
-    run_ids = [
-        record.run_id
-        for record in records
-        if not os.path.exists(os.path.join(folder, record.name, META_FILE))
-    ]
-    return find_databases_of(run_ids, directories) if run_ids else {}
-
-
-def _get_neighborhood(root: Place) -> list[str]:
-    """Return the local directories to search for a database: the tracking directory first."""
-    local = _get_local(root)
-    return list(dict.fromkeys([local, os.path.dirname(local)]))
-
-
-def _get_local(place: Place) -> str:
-    """Return the absolute path of a local place."""
-    return place.storage.get_identity(place.path)
-
-
 def _open_uri(uri: str, source: Source, index: Index) -> Store:
     scheme = get_uri_scheme(uri)
     if scheme == "sqlite":
         return _open_sqlite(uri, source)
-    if scheme in ("", "file"):
+    if scheme in ("", "file") and uri not in _DATABRICKS:
         place = source.locate_uri()
-        return FileStore(place, source, ExperimentFolders(place, index), index)
+        folders = ExperimentFolders(place, index)
+        _check_is_file_store(folders)
+        return FileStore(place, source, folders, index)
     from kedro_hydraflow.stores.server_store import ServerStore
 
     return ServerStore(source)
@@ -273,7 +139,8 @@ def _is_database(place: Place) -> bool:
     """Whether to open a place as a database, rather than list it as a directory."""
     if has_database_suffix(place.path):
         return not place.is_dir()
-    return isinstance(place.storage, LocalStorage) and is_sqlite_file(_get_local(place))
+    local = get_local(place)
+    return local is not None and is_sqlite_file(local)
 
 
 def _open_sqlite(uri: str, source: Source) -> Store:
@@ -291,53 +158,159 @@ def _open_sqlite(uri: str, source: Source) -> Store:
 def _open_database(place: Place, source: Source) -> SqliteStore:
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
 
-    if not isinstance(place.storage, LocalStorage):
-        raise OptionError(
-            f"cannot read the database {place.url}: SQLite databases must be local. Copy it, and "
-            f"set artifact_root to {place.parent.url} if the artifacts stay there"
-        )
-    return SqliteStore(_get_local(place), source)
+    local = get_local(place)
+    if local is None:
+        raise _make_remote_error(place, place.parent)
+    return SqliteStore(local, source)
+
+
+def _make_remote_error(place: Place, artifact_root: Place, otherwise: str = "") -> OptionError:
+    return OptionError(
+        f"cannot read the database {place.url}: SQLite databases must be local. Copy it, and "
+        f"set artifact_root to {artifact_root.url} if the artifacts stay there{otherwise}"
+    )
 
 
 def _choose_store(place: Place, source: Source, index: Index) -> Store:
     """Return the store of a directory, as `open_store` describes."""
     entries = _list_tracking_dir(place, source)
-    looks_for_outputs = source.layout is None
-    if source.layout == "hydra" or (looks_for_outputs and _is_sweep_alone(entries)):
+    if source.layout == "hydra" or (source.layout is None and _is_sweep_alone(entries)):
         return _open_outputs(place, entries, index)
     folders = ExperimentFolders(place, index, entries)
     _check_not_inside(folders)
-    local = _get_local(place) if isinstance(place.storage, LocalStorage) else None
-    database = None if local is None else find_database(local, source, local)
-    is_tracked = folders.has_experiments or database is not None
-    runs = [] if is_tracked else _sample_runs(folders)
-    if looks_for_outputs:
-        if is_tracked or runs:
-            _warn_of_outputs(place, entries)
-        elif not _is_above_or_of_mlflow(place, entries, local):
-            outputs = _find_outputs(place, entries)
-            if outputs.is_of_hydra:
-                return HydraStore(place, outputs, index)
-    if database is None and local is not None:
-        database = find_database(os.path.dirname(local), source, local)
+    inside = find_inside(place, source)
+    is_tracked = folders.has_experiments or bool(inside.with_runs)
+    samples = [] if is_tracked else _sample_runs(folders)
+    # Before databases beside the directory, which Hydra's runs do not need: they may be broken.
+    is_of_mlflow = is_tracked or bool(samples) or place.name in MLFLOW_FOLDERS
+    outputs = None if is_of_mlflow else _find_outputs_alone(folders, source, index)
+    if outputs is not None:
+        return outputs
+    runs = RunFolders(folders)
+    beside = find_beside(runs, source) if not inside.with_runs else Neighbors()
+    database = inside.get_with_runs() or beside.related.get_with_runs()
+    if source.layout is None and (database is not None or is_tracked or samples):
+        is_project = not (folders.has_experiments or samples or place.name in MLFLOW_FOLDERS)
+        _warn_of_outputs(folders, is_project=is_project)
     if database is not None:
-        for some in (folders, *_open_inner(folders)):
-            _check_is_superset(database, some)
+        runs.check_tracked_by(database)
         return database
-    file_store = FileStore(place, source, folders, index)
-    if is_tracked or folders.read_default() is not None or any(map(has_run_meta, runs)):
-        return file_store
-    if runs:
-        logger.info(
-            "%s has artifacts alone: the status, times, metrics and deletions of its runs are "
-            "unknown; give tracking_uri to read them from MLflow",
-            place.url,
+    if is_tracked or samples:
+        _warn_of_databases(place, beside.others)
+        if is_tracked or any(sample.is_tracked for sample in samples):
+            return _open_files(folders, source, index)
+        return _open_artifacts(folders, source)
+    outputs = _find_outputs_alone(folders, source, index) if is_of_mlflow else None
+    if outputs is not None:
+        return outputs
+    if folders.default_meta is None:
+        database = inside.get_without_runs() or beside.related.get_without_runs()
+        if database is not None:
+            return database
+        _check_no_remote_database(folders)
+        _check_not_elsewhere(folders, source)
+        _check_no_files(folders, source)
+    return FileStore(place, source, folders, index)
+
+
+def _open_files(folders: ExperimentFolders, source: Source, index: Index) -> FileStore:
+    """Return the file store in a directory."""
+    for database in _list_remote_databases(folders):
+        _warn_of_remote_database(database)
+    return FileStore(folders.place, source, folders, index)
+
+
+def _open_artifacts(folders: ExperimentFolders, source: Source) -> ArtifactsStore:
+    """Return the store of artifacts alone in a directory. Log what it cannot know.
+
+    Raises:
+        OptionError: If there may be a database on remote storage, unless ``layout`` is given.
+    """
+    if source.layout is None:
+        _check_no_remote_database(
+            folders, ", or set layout='mlflow' to read the artifacts without it"
         )
-        return ArtifactsStore(place)
-    _check_not_elsewhere(folders)
-    if local is None or not has_database(local):  # one without runs
-        _check_no_files(folders)
-    return file_store
+    logger.warning(
+        "%s has artifacts alone: the status, times and metrics of its runs are unknown, and runs "
+        "that were deleted in MLflow are included; to know these, give the database or the "
+        "tracking_uri of MLflow",
+        folders.place.url,
+    )
+    return ArtifactsStore(folders.place)
+
+
+def _find_outputs_alone(
+    folders: ExperimentFolders, source: Source, index: Index
+) -> HydraStore | None:
+    """Return the store of Hydra's output directories where nothing of MLflow is, None if none are.
+
+    Raises:
+        OptionError: If there is a database of MLflow on remote storage.
+    """
+    place = folders.place
+    if source.layout is not None or place.join("mlruns") in folders.metas:
+        return None
+    outputs = _find_outputs(place, folders.entries)
+    if not outputs.is_of_hydra:
+        return None
+    databases = _list_remote_databases(folders)
+    if any(database.name == DATABASE_FILE for database in databases):
+        _check_no_remote_database(
+            folders, ", or set layout='hydra' to read the output directories of Hydra"
+        )
+    for database in databases:  # such as one of a sweeper
+        _warn_of_remote_database(database)
+    _warn_of_databases_beside_outputs(place)
+    return HydraStore(place, outputs, index)
+
+
+def _list_remote_databases(folders: ExperimentFolders) -> list[Place]:
+    """Return the files that are named like databases, but cannot be opened."""
+    if isinstance(folders.place.storage, LocalStorage):
+        return []
+    names = [entry.name for entry in folders.entries if not entry.is_dir]
+    found = sorted(filter(has_database_suffix, names), key=lambda name: name != DATABASE_FILE)
+    return [folders.place.join(name) for name in found]
+
+
+def _check_no_remote_database(folders: ExperimentFolders, otherwise: str = "") -> None:
+    """Raise OptionError if there may be a database that cannot be opened."""
+    databases = _list_remote_databases(folders)
+    if databases:
+        root = folders.place
+        if root.join("mlruns") in folders.metas:
+            root = root.join("mlruns")
+            otherwise = f", or give {root.url} to read what is there without it"
+        raise _make_remote_error(databases[0], root, otherwise)
+
+
+def _warn_of_remote_database(database: Place) -> None:
+    logger.warning("%s is not read: SQLite databases must be local", database.url)
+
+
+def _warn_of_databases(place: Place, databases: Databases, advice: str = "") -> None:
+    """Log that the databases beside a directory do not count for it."""
+    stores = databases.with_runs
+    if stores:
+        logger.warning(
+            "%s: the database %s beside it is not read, because it has none of its runs; to read "
+            "the database, give it as tracking_dir%s",
+            place.url,
+            " and ".join(store.where for store in stores[:_MAX_SHOWN]),
+            advice,
+        )
+
+
+def _warn_of_databases_beside_outputs(place: Place) -> None:
+    """Log that there are databases, except beside a directory that Hydra created by default."""
+    local = get_local(place)
+    if local is None or find_output_id(place) is not None:
+        return
+    try:
+        found = find_databases(os.path.dirname(local))
+    except KedroHydraflowError:
+        return
+    _warn_of_databases(place, found, ", or set layout='hydra' if this is right")
 
 
 def _list_tracking_dir(place: Place, source: Source) -> list[Entry]:
@@ -350,7 +323,7 @@ def _list_tracking_dir(place: Place, source: Source) -> list[Entry]:
         raise type(exc)(f"{exc}{suggestion}") from exc
 
 
-def _sample_runs(folders: ExperimentFolders) -> list[list[Place]]:
+def _sample_runs(folders: ExperimentFolders) -> list[RunSample]:
     """Return a few runs of each folder in which `ArtifactsStore` finds any.
 
     Elsewhere than on a disk, they are those of the first such folder.
@@ -358,15 +331,6 @@ def _sample_runs(folders: ExperimentFolders) -> list[list[Place]]:
     samples = iter_run_samples(folders.place, folders.entries)
     is_local = isinstance(folders.place.storage, LocalStorage)
     return list(samples if is_local else islice(samples, 1))
-
-
-def _is_above_or_of_mlflow(place: Place, entries: Sequence[Entry], local: str | None) -> bool:
-    """Whether a directory has ``mlruns``, or is ``mlruns`` beside a database."""
-    if "mlruns" in _get_directories(entries):
-        return True
-    if local is None or place.name not in MLFLOW_FOLDERS:
-        return False
-    return find_database(os.path.dirname(local)) is not None
 
 
 def _is_sweep_alone(entries: Sequence[Entry]) -> bool:
@@ -410,17 +374,49 @@ def _find_outputs(place: Place, entries: Sequence[Entry]) -> OutputTree:
     return find_run_folders(place, entries)
 
 
-def _warn_of_outputs(place: Place, entries: Sequence[Entry]) -> None:
-    """Log that directories in which Hydra creates others are not searched."""
-    outputs = [name for name in _get_directories(entries) if name in HYDRA_FOLDERS]
+def _warn_of_outputs(folders: ExperimentFolders, *, is_project: bool) -> None:
+    """Log that directories which Hydra created, or may have created, are not searched."""
+    outputs = _list_outputs(folders, is_project=is_project)
     if outputs:
         logger.warning(
             "%s: read as a tracking directory of MLflow, without %s, where Hydra may have left "
             "output directories; set layout='hydra' to read these instead, or layout='mlflow' if "
             "this is right",
-            place.url,
+            folders.place.url,
             _show(outputs),
         )
+
+
+def _list_outputs(folders: ExperimentFolders, *, is_project: bool) -> list[str]:
+    """Return the directories beside those of MLflow that Hydra created, or creates by default.
+
+    Args:
+        folders: The tracking directory.
+        is_project: Whether it is the directory of a project with a database, which may be large.
+            Only directories with Hydra's default names are looked for in it.
+    """
+    place = folders.place
+    outputs = [name for name in _get_directories(folders.entries) if name in HYDRA_FOLDERS]
+    is_sweep = any(entry.name == SWEEP_FILE for entry in folders.entries)
+    if place.storage.is_remote or (is_project and not is_sweep):
+        return outputs
+    known = {folder.name for folder, meta in folders.metas.items() if meta is not None}
+    if folders.default_meta is not None:
+        known.add(DEFAULT_EXPERIMENT_ID)
+    unknown = [
+        entry
+        for entry in folders.entries
+        if entry.is_dir
+        and entry.name not in {*known, *HYDRA_FOLDERS, MODELS_FOLDER}
+        and (is_sweep or not entry.name.isdecimal())
+        and not is_run_id(entry.name)
+    ]
+    try:
+        found = find_run_folders(place, unknown).folders
+    except TrackingDirectoryError:
+        return outputs  # too many others to look further
+    paths = [f"{some.relative}/{name}".lstrip("/") for some in found for name in some.names]
+    return [*outputs, *dict.fromkeys(path.partition("/")[0] for path in paths)]
 
 
 def _get_directories(entries: Sequence[Entry]) -> list[str]:
@@ -437,70 +433,58 @@ def _show(names: Sequence[str]) -> str:
     return f"{', '.join(map(repr, names[:_MAX_SHOWN]))}{more}"
 
 
-def _open_inner(folders: ExperimentFolders) -> list[ExperimentFolders]:
-    """Return the content of ``mlruns`` in a directory, which may be a file store too."""
-    inner = folders.place.join("mlruns")
-    return [ExperimentFolders(inner)] if inner in folders.metas else []
-
-
-def _check_is_superset(database: SqliteStore, folders: ExperimentFolders) -> None:
-    """Raise unless the database has all runs of the file store.
-
-    Raises:
-        TrackingDirectoryError: If it lacks some.
-        StorageError: If a directory cannot be listed.
-    """
-    known = database.list_run_ids()
-    experiments = [
-        folder
-        for folder, meta in folders.metas.items()
-        if meta is not None or folder.name.isdecimal()
-    ]
-    if folders.default is not None:
-        experiments.append(folders.default)
-    unknown = []
-    for experiment, entries in zip(experiments, list_places(experiments), strict=True):
-        if isinstance(entries, NotFoundError):
-            continue  # removed in the meantime
-        if isinstance(entries, StorageError):
-            raise StorageError(
-                f"cannot tell whether the database {database.where} has all runs of the file "
-                f"store {folders.place.url}: {entries}. {_advise_choice(database, folders)}"
-            ) from entries
-        unknown += [experiment.join(e.name) for e in entries if e.is_dir and e.name not in known]
-    metas = read_metas(unknown)
-    only_here = [
-        place
-        for place, meta in zip(unknown, metas, strict=True)
-        if isinstance(meta, Exception) or (meta and is_run_meta(meta))
-    ]
-    if only_here:
-        where = folders.place.url
+def _check_is_file_store(folders: ExperimentFolders) -> None:
+    """Raise TrackingDirectoryError if the directory of a tracking URI is something else."""
+    place = folders.place
+    _check_not_inside(folders)
+    if folders.has_experiments or folders.default_meta is not None or _has_numbered(folders):
+        return
+    hidden = {entry.name for entry in folders.entries if entry.name.startswith(".")}
+    names = [e.name for e in folders.entries if e.name not in hidden | NOT_EXPERIMENTS]
+    if names:
         raise TrackingDirectoryError(
-            f"cannot choose between the file store {where} and the database {database.where}: "
-            f"the database lacks {only_here[0].url}"
-            f"{' and others' if len(only_here) > 1 else ''}. {_advise_choice(database, folders)}"
+            f"{place.url} is not a file store of MLflow: expected <experiment_id>/{META_FILE} in "
+            f"it, found {_show(names)}; {_advise_instead(folders)}"
         )
 
 
-def _advise_choice(database: SqliteStore, folders: ExperimentFolders) -> str:
-    return (
-        f"Give {database.where} to read the database, or {folders.place.url} as tracking_uri to "
-        "read the file store"
-    )
+def _has_numbered(folders: ExperimentFolders) -> bool:
+    """Whether there are numbered directories, which may be experiments, but no jobs of Hydra."""
+    names = [name for name in _get_directories(folders.entries) if name.isdecimal()]
+    listings = list_places([folders.place.join(name) for name in names])
+    inner = [entry.name for some in listings if isinstance(some, list) for entry in some]
+    return bool(names) and HYDRA_FOLDER not in inner
+
+
+def _advise_instead(folders: ExperimentFolders) -> str:
+    """Return what to give instead of a tracking URI that is not the directory of a file store."""
+    place = folders.place
+    if place.join("mlruns") in folders.metas:
+        return f"give {place.join('mlruns').url}"
+    try:
+        inside = find_inside(place)
+    except KedroHydraflowError:
+        inside = NO_DATABASES
+    for database in (*inside.with_runs, *inside.without_runs):
+        return f"give sqlite:///{database.where}"
+    return "if it has artifacts alone, or output directories of Hydra, give it as tracking_dir"
 
 
 def _check_not_inside(folders: ExperimentFolders) -> None:
     """Raise TrackingDirectoryError if the directory is an experiment or a run."""
     place = folders.place
-    if any(isinstance(meta, dict) and is_experiment_meta(meta) for meta in folders.metas.values()):
+    metas = [meta for meta in folders.metas.values() if isinstance(meta, dict)]
+    if isinstance(folders.default_meta, dict):
+        metas.append(folders.default_meta)
+    if any(map(is_experiment_meta, metas)):
         return  # a `meta.yaml` in it, if there is one, is a stray
-    has_runs = any(isinstance(meta, dict) and has_run_id(meta) for meta in folders.metas.values())
+    has_runs = any(map(has_run_id, metas))
     if any(entry.name == META_FILE for entry in folders.entries):
         (meta,) = read_metas([place])
         if isinstance(meta, StorageError):
             raise meta
-        if isinstance(meta, dict) and (has_run_id(meta) or is_experiment_meta(meta) or has_runs):
+        is_inside = isinstance(meta, dict) and (has_run_id(meta) or is_experiment_meta(meta))
+        if (meta is not None and has_runs) or (is_inside and not _has_numbered_runs(folders)):
             raise TrackingDirectoryError(
                 f"{place.url} has a {META_FILE}, so it is an experiment or a run, not a "
                 "tracking directory; give the tracking directory above it"
@@ -512,7 +496,13 @@ def _check_not_inside(folders: ExperimentFolders) -> None:
         )
 
 
-def _check_not_elsewhere(folders: ExperimentFolders) -> None:
+def _has_numbered_runs(folders: ExperimentFolders) -> bool:
+    """Whether runs are in numbered directories, as in a tracking directory alone."""
+    numbered = [entry for entry in folders.entries if entry.name.isdecimal()]
+    return any(sample.runs for sample in iter_run_samples(folders.place, numbered))
+
+
+def _check_not_elsewhere(folders: ExperimentFolders, source: Source) -> None:
     """Raise TrackingDirectoryError if the directory has subdirectories, but no experiments."""
     place = folders.place
     names = [folder.name for folder in folders.metas]
@@ -525,19 +515,28 @@ def _check_not_elsewhere(folders: ExperimentFolders) -> None:
         )
     others = [name for name in names if not name.startswith(".")]
     if others:
-        raise _make_foreign_error(place, f"directories {_show(others)}")
+        raise _make_foreign_error(place, f"directories {_show(others)}", source)
 
 
-def _check_no_files(folders: ExperimentFolders) -> None:
-    """Raise TrackingDirectoryError if the directory has files, but no directories of MLflow."""
-    files = _get_files(folders.entries)
+def _check_no_files(folders: ExperimentFolders, source: Source) -> None:
+    """Raise TrackingDirectoryError if the directory has files, but nothing of MLflow.
+
+    MLflow's database may be an empty file yet.
+    """
+    files = [name for name in _get_files(folders.entries) if name != DATABASE_FILE]
     if files and NOT_EXPERIMENTS.isdisjoint(_get_directories(folders.entries)):
-        raise _make_foreign_error(folders.place, f"files {_show(files)}")
+        raise _make_foreign_error(folders.place, f"files {_show(files)}", source)
 
 
-def _make_foreign_error(place: Place, found: str) -> TrackingDirectoryError:
+def _make_foreign_error(place: Place, found: str, source: Source) -> TrackingDirectoryError:
+    of_hydra, advice = f", or directories with {CONFIG_FILE} in it", ""
+    if source.layout == "mlflow":
+        of_hydra = ""
+        advice = ". With layout='mlflow', output directories of Hydra are not looked for"
+    expected = (
+        f"<experiment_id>/{META_FILE} or <experiment_id>/<run_id>/artifacts in it, "
+        f"{DATABASE_FILE} beside it{of_hydra}"
+    )
     return TrackingDirectoryError(
-        f"{place.url} is not a tracking directory: expected <experiment_id>/{META_FILE} or "
-        f"<experiment_id>/<run_id>/artifacts in it, {DATABASE_FILE} beside it, or directories "
-        f"with {CONFIG_FILE} in it; found the {found}"
+        f"{place.url} is not a tracking directory: expected {expected}; found the {found}{advice}"
     )

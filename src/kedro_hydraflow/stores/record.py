@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kedro_hydraflow.errors import MetadataError
+from kedro_hydraflow.errors import MetadataError, NotARunError
 from kedro_hydraflow.storage import LocalStorage, Place
 
 if TYPE_CHECKING:
@@ -139,6 +139,9 @@ class Experiments:
     defaults: list[ExperimentRecord] = field(default_factory=list)
     """The experiment "Default" if it does not match; several if there are workspaces."""
 
+    unlocated: list[str] = field(default_factory=list)
+    """The names of the experiments that match, but whose directory is in the failures."""
+
     are_parts: bool = False
     """Whether experiments with the same name are parts of one, in different directories."""
 
@@ -186,8 +189,15 @@ def make_run_record(place: Place, experiment: ExperimentRecord | None = None) ->
     """Return a record with only the directory of a run. Nothing is read.
 
     The IDs are those of MLflow, or of Hydra alone below ``multirun`` or ``outputs``.
+
+    Raises:
+        NotARunError: If it is the artifacts directory of a run of MLflow.
     """
     name = place.path.rpartition(place.storage.sep)[2]
+    if name == "artifacts" and is_run_id(place.parent.name):
+        raise NotARunError(
+            f"{place.url} is not a run directory, but the artifacts of one; give {place.parent.url}"
+        )
     output_id = None if is_run_id(name) else find_output_id(place)
     if experiment is None:
         parent = place.parent

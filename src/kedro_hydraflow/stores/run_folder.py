@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kedro_hydraflow.errors import (
     KedroHydraflowError,
@@ -12,13 +13,20 @@ from kedro_hydraflow.errors import (
     RunNotFoundError,
     StorageError,
 )
-from kedro_hydraflow.storage import Entry, LocalStorage, Place, list_places
+from kedro_hydraflow.storage import Entry, LocalStorage, Place, list_places, read_parsed_in
 from kedro_hydraflow.stores.base import CONFIG_FILE, HYDRA_FOLDER, SWEEP_FILE
 from kedro_hydraflow.stores.meta_file import META_FILE, is_run_meta, read_metas
 from kedro_hydraflow.stores.record import HYDRA_FOLDERS, is_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from kedro_hydraflow.stores.record import RunNames
+
+logger = logging.getLogger(__name__)
+
+ARTIFACTS_FOLDER = "artifacts"
+"""The directory of an MLflow run's artifacts, with Hydra's files if HydraFlow logged them."""
 
 _ADVICE = (
     "To load all runs, pass the directory above them to iter_run_dirs, and the result to Run.load"
@@ -46,7 +54,7 @@ def get_folder_errors(places: Sequence[Place]) -> list[KedroHydraflowError | Non
             errors.append(make_absent_error(place))
         elif isinstance(entries, StorageError):
             errors.append(entries)
-        elif any(entry.name == "artifacts" and entry.is_dir for entry in entries):
+        elif any(entry.name == ARTIFACTS_FOLDER and entry.is_dir for entry in entries):
             errors.append(None)
         else:
             errors.append(_make_error(place, entries))
@@ -103,6 +111,74 @@ def check_not_above(place: Place) -> None:
         )
 
 
+class RunSample(NamedTuple):
+    """A few of the MLflow runs in one folder."""
+
+    runs: Sequence[Place] = ()
+
+    is_tracked: bool = False
+    """Whether any of them has the ``meta.yaml`` of a run, even one that cannot be read."""
+
+
+def sample_runs(folder: Place, names: Sequence[str]) -> RunSample:
+    """Return a few of the runs of MLflow in a folder.
+
+    On remote storage, only a few of the directories are looked at.
+
+    Args:
+        folder: The folder.
+        names: Its directories that are named like runs.
+    """
+    sample = _keep_runs(take_sample(folder, names))
+    if sample.runs or folder.storage.is_remote:
+        return sample
+    for name in names:
+        place = folder.join(name)
+        if has_artifacts(place) and _keep_runs([place]).runs:
+            return RunSample([place])
+    return sample
+
+
+def _keep_runs(folders: Sequence[Place]) -> RunSample:
+    """Return those of the directories that are runs of MLflow, or that cannot be listed."""
+    listings = list_places(folders)
+    with_meta = [i for i, entries in enumerate(listings) if _may_have(META_FILE, entries)]
+    metas = read_metas([folders[i] for i in with_meta])
+    tracked = {i for i, meta in zip(with_meta, metas, strict=True) if _may_be_of_run(meta)}
+    artifacts = [i for i, entries in enumerate(listings) if _may_have(ARTIFACTS_FOLDER, entries)]
+    # A job of Hydra may have written a directory of that name.
+    unsure = [
+        i
+        for i in artifacts
+        if not isinstance(listings[i], StorageError) and _may_have(HYDRA_FOLDER, listings[i])
+    ]
+    found = read_parsed_in(
+        [folders[i] for i in unsure], f"{ARTIFACTS_FOLDER}/{CONFIG_FILE}", lambda _: True
+    ).values
+    of_hydra = {i for i, is_found in zip(unsure, found, strict=True) if is_found is None}
+    runs = sorted(tracked.union(artifacts) - (of_hydra - tracked))
+    return RunSample([folders[i] for i in runs], bool(tracked))
+
+
+def _may_have(name: str, entries: Sequence[Entry] | StorageError) -> bool:
+    """Whether a directory has an entry of this name, as far as it can be listed."""
+    if isinstance(entries, NotFoundError):
+        return False  # removed in the meantime
+    return isinstance(entries, StorageError) or any(entry.name == name for entry in entries)
+
+
+def _may_be_of_run(meta: dict[str, str] | KedroHydraflowError | None) -> bool:
+    return isinstance(meta, Exception) or (meta is not None and is_run_meta(meta))
+
+
+def has_artifacts(place: Place) -> bool:
+    """Whether a directory has ``artifacts``, or cannot be looked into."""
+    try:
+        return place.join(ARTIFACTS_FOLDER).is_dir()
+    except StorageError:
+        return True
+
+
 def take_sample(folder: Place, names: Sequence[str]) -> list[Place]:
     """Return a few of the run directories in a folder: the first, the last and one between.
 
@@ -115,7 +191,28 @@ def take_sample(folder: Place, names: Sequence[str]) -> list[Place]:
     return [folder.join(names[i]) for i in positions]
 
 
+def warn_of_copies(listed: Sequence[RunNames]) -> None:
+    """Log that runs are in several experiments, as after a copy of an experiment's directory."""
+    n_names = sum(len(part.names) for part in listed)
+    if len(set().union(*(part.names for part in listed))) == n_names:
+        return
+    experiments: dict[str, list[Place]] = {}
+    for part in listed:
+        for name in filter(is_run_id, part.names):
+            experiments.setdefault(name, []).append(part.experiment)
+    copied = [(name, places) for name, places in experiments.items() if len(places) > 1]
+    if copied:
+        name, (first, second, *_) = copied[0]
+        logger.warning(
+            "runs in several experiments: %d; the first, %s, is in %s and in %s. They are included "
+            "with each experiment; remove what is a copy",
+            len(copied),
+            name,
+            first.url,
+            second.url,
+        )
+
+
 def has_run_meta(run_dirs: Sequence[Place]) -> bool:
     """Whether any of the runs has a ``meta.yaml``, even one that cannot be read."""
-    metas = read_metas(run_dirs)
-    return any(isinstance(m, Exception) or (m is not None and is_run_meta(m)) for m in metas)
+    return any(map(_may_be_of_run, read_metas(run_dirs)))

@@ -35,7 +35,6 @@ from kedro_hydraflow.redaction import get_safe_cause, redact, redact_url
 from kedro_hydraflow.storage import LocalStorage, Place, locate
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
-    SAMPLE_SIZE,
     ExperimentFilter,
     Store,
     locate_model,
@@ -114,10 +113,9 @@ class ServerStore(Store):
         matching = []
         other_names = []
         failures = []
+        unlocated = []
         defaults = []
-        with self._client("list the experiments") as client:
-            listed = list(_iter_pages(client.search_experiments))
-        for experiment in listed:
+        for experiment in self._list_experiments():
             name, experiment_id = experiment.name, str(experiment.experiment_id)
             if not matches(experiment_id, name):
                 if experiment_id == DEFAULT_EXPERIMENT_ID:
@@ -132,10 +130,21 @@ class ServerStore(Store):
                 )
             except KedroHydraflowError as exc:
                 failures.append(Failure(f"{self.where}: experiment {name!r}", exc))
+                unlocated.append(name)
             else:
                 matching.append(ExperimentRecord(place.storage, place.path, experiment_id, name))
         matching.sort(key=ExperimentRecord.sort_key)
-        return Experiments(matching, other_names, failures, defaults)
+        return Experiments(matching, other_names, failures, defaults, unlocated)
+
+    @override
+    def find_names(self) -> tuple[list[str], list[Failure]]:
+        listed = self._list_experiments()
+        return sorted(e.name for e in listed if str(e.experiment_id) != DEFAULT_EXPERIMENT_ID), []
+
+    def _list_experiments(self) -> list[Any]:
+        """Return MLflow's object for each experiment that is not deleted."""
+        with self._client("list the experiments") as client:
+            return list(_iter_pages(client.search_experiments))
 
     @override
     def list_runs(
@@ -163,9 +172,12 @@ class ServerStore(Store):
 
     @override
     def has_active_runs(self, experiments: Sequence[ExperimentRecord]) -> bool:
-        listing = self.list_runs(experiments, SAMPLE_SIZE)
-        runs = [run for part in listing.experiments for run in part.prefetched.values()]
-        return not all(is_deleted(_make_facts(run)) for run in runs)
+        ids = [experiment.experiment_id for experiment in experiments]
+        with self._client("look for runs") as client:
+            pages = _iter_pages(
+                client.search_runs, 1, experiment_ids=ids, run_view_type=_ACTIVE_STAGE
+            )
+            return bool(ids) and any(True for _ in pages)
 
     @override
     def read_runs(
@@ -478,8 +490,8 @@ class ServerStore(Store):
         return Place(self._proxies[host], artifacts.path.strip("/"))
 
 
-_ANY_STAGE = 3
-"""``ViewType.ALL`` in MLflow's ``service.proto``."""
+_ACTIVE_STAGE, _ANY_STAGE = 1, 3
+"""``ViewType.ACTIVE_ONLY`` and ``ViewType.ALL`` in MLflow's ``service.proto``."""
 
 
 def _iter_pages(

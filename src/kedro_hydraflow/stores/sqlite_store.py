@@ -27,7 +27,9 @@ from urllib.parse import quote
 from typing_extensions import override
 
 from kedro_hydraflow.errors import (
+    Failure,
     GitLfsError,
+    KedroHydraflowError,
     NotFoundError,
     StorageError,
     TrackingDirectoryError,
@@ -60,14 +62,24 @@ from kedro_hydraflow.stores.record import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from kedro_hydraflow.errors import KedroHydraflowError
     from kedro_hydraflow.storage import Place
 
 _TIMEOUT = 60.0
 """Seconds to wait for a lock. MLflow's transactions take milliseconds."""
 
+_PROBE_TIMEOUT = 3.0
+"""Seconds to wait for a lock of a file that may be that of another program."""
+
 _BATCH_SIZE = 2000
 """The maximum number of runs per query. A query blocks writers, and MLflow waits only seconds."""
+
+_OWN_COLUMNS = (
+    "runs.run_uuid",
+    "runs.artifact_uri",
+    "experiments.experiment_id",
+    "experiments.artifact_location",
+)
+"""Columns by which MLflow's databases are told from others."""
 
 _RUN_NAME = (
     "COALESCE(NULLIF(name, ''), (SELECT value FROM tags "
@@ -106,6 +118,7 @@ class SqliteStore(Store):
         folder = os.path.dirname(self._path)
         neighbors = [folder] if root is None else [folder, os.path.abspath(root)]
         self._locator = RunLocator(source or Source(self._path), [*map(locate, neighbors)])
+        self._has_artifact_root = source is not None and source.artifact_root is not None
 
     @property
     @override
@@ -113,24 +126,31 @@ class SqliteStore(Store):
         return self._path
 
     def is_mlflow(self) -> bool:
-        """Whether the file has MLflow's tables."""
-        select = "SELECT count(*) FROM pragma_table_info(?) WHERE name IN (?, ?)"
-        of_runs = self._query(select, "runs", "run_uuid", "artifact_uri")
-        of_experiments = self._query(select, "experiments", "experiment_id", "artifact_location")
-        return of_runs == of_experiments == [(2,)]
+        """Whether the file has MLflow's tables. Waits only some seconds for a lock."""
+        # Only of tables: the columns of a view may need tables that do not exist.
+        select = (
+            "SELECT count(*) FROM sqlite_master AS t JOIN pragma_table_info(t.name) AS c "
+            "WHERE t.type = 'table' AND t.name || '.' || c.name IN (?, ?, ?, ?)"
+        )
+        return self._query(select, *_OWN_COLUMNS, timeout=_PROBE_TIMEOUT) == [(4,)]
 
     def has_runs(self) -> bool:
-        """Whether the database has any runs, including deleted ones."""
-        return bool(self._query("SELECT 1 FROM runs LIMIT 1"))
+        """Whether the database has any runs, including deleted ones. Waits like `is_mlflow`."""
+        return bool(self._query("SELECT 1 FROM runs LIMIT 1", timeout=_PROBE_TIMEOUT))
 
     def select_run_ids(self, run_ids: Sequence[str]) -> frozenset[str]:
         """Return the given run IDs that the database has, including deleted runs."""
         rows = self._query_runs(f"SELECT run_uuid FROM runs WHERE {_WANTED}", run_ids)
         return frozenset(run_id for (run_id,) in rows)
 
-    def list_run_ids(self) -> frozenset[str]:
-        """Return the IDs of all runs, including deleted ones."""
-        return frozenset(run_id for (run_id,) in self._query("SELECT run_uuid FROM runs"))
+    def list_run_ids(self) -> dict[str, str]:
+        """Return the experiment ID of each run by run ID, including deleted runs."""
+        return dict(self._query("SELECT run_uuid, CAST(experiment_id AS TEXT) FROM runs"))
+
+    def list_locations(self) -> list[tuple[str, str]]:
+        """Return the ID and the recorded location of each experiment, with deleted ones."""
+        select = "SELECT CAST(experiment_id AS TEXT), artifact_location FROM experiments"
+        return [(experiment_id, location or "") for experiment_id, location in self._query(select)]
 
     @override
     def has_active_runs(self, experiments: Sequence[ExperimentRecord]) -> bool:
@@ -143,6 +163,8 @@ class SqliteStore(Store):
         matches = make_experiment_filter(experiment_names, include_default=include_default)
         matching = []
         other_names = []
+        failures = []
+        unlocated = []
         defaults = []
         rows = self._query(
             f"SELECT CAST(experiment_id AS TEXT), name, artifact_location, {_DEFAULT_RUN} "
@@ -150,7 +172,14 @@ class SqliteStore(Store):
         )
         for experiment_id, name, location, run_id in rows:
             if matches(experiment_id, name):
-                place = self._locator.find_experiment(experiment_id, location or "")
+                try:
+                    place = self._locator.find_experiment(experiment_id, location or "")
+                except KedroHydraflowError as exc:
+                    if self._has_artifact_root:
+                        raise  # the same for all
+                    failures.append(Failure(f"{self.where}: experiment {name!r}", exc))
+                    unlocated.append(name)
+                    continue
                 matching.append(ExperimentRecord(place.storage, place.path, experiment_id, name))
             elif experiment_id == DEFAULT_EXPERIMENT_ID:
                 # Its directory is not needed, and may be hard to find.
@@ -158,7 +187,15 @@ class SqliteStore(Store):
                 defaults.append(ExperimentRecord(LocalStorage(), "", experiment_id, name, names))
             else:
                 other_names.append(name)
-        return Experiments(matching, other_names, [], defaults)
+        return Experiments(matching, other_names, failures, defaults, unlocated)
+
+    @override
+    def find_names(self) -> tuple[list[str], list[Failure]]:
+        rows = self._query(
+            "SELECT name FROM experiments WHERE lifecycle_stage IS NOT 'deleted' "
+            f"AND experiment_id != {DEFAULT_EXPERIMENT_ID} ORDER BY name"
+        )
+        return [name for (name,) in rows], []
 
     @override
     def list_runs(
@@ -188,6 +225,7 @@ class SqliteStore(Store):
             for run_id, uri, *values in self._query_runs(select, run_ids)
         }
         records = []
+        failures = []
         n_deleted = 0
         for part in listed:
             for run_id in part.names:
@@ -197,9 +235,15 @@ class SqliteStore(Store):
                 if is_deleted(facts) and not include_deleted:
                     n_deleted += 1
                     continue
-                place = self._locator.find(part.experiment.experiment_id, run_id, uri)
+                try:
+                    place = self._locator.find(part.experiment.experiment_id, run_id, uri)
+                except KedroHydraflowError as exc:
+                    if self._has_artifact_root:
+                        raise
+                    failures.append(Failure(f"{self.where}: run {run_id}", exc))
+                    continue
                 records.append(RunRecord(place.storage, place.path, run_id, part.experiment, facts))
-        return FoundRuns(records, [], n_deleted)
+        return FoundRuns(records, failures, n_deleted)
 
     @override
     def _read_models(self, record: RunRecord) -> list[ModelRecord]:
@@ -273,15 +317,22 @@ class SqliteStore(Store):
             wanted = json.dumps(run_ids[start : start + _BATCH_SIZE])
             yield from self._query(select, *arguments, wanted)
 
-    def _query(self, select: str, *arguments: str | int) -> list[tuple[Any, ...]]:
+    def _query(
+        self, select: str, *arguments: str | int, timeout: float = _TIMEOUT
+    ) -> list[tuple[Any, ...]]:
         """Return the rows of a query.
+
+        Args:
+            select: The query.
+            *arguments: Its arguments.
+            timeout: The seconds to wait for a lock.
 
         Raises:
             TrackingDirectoryError: If the file is not an MLflow database.
             StorageError: If the file cannot be read.
         """
         try:
-            with closing(_connect(self._path)) as connection:
+            with closing(_connect(self._path, timeout)) as connection:
                 return connection.execute(select, arguments).fetchall()
         except sqlite3.OperationalError as exc:
             if "no such table" in str(exc) or "no such column" in str(exc):
@@ -291,7 +342,7 @@ class SqliteStore(Store):
                     f"`mlflow db upgrade sqlite:///{self._path}`"
                 ) from exc
             raise StorageError(
-                f"cannot read the database {self._path!r}: {_explain(exc, self._path)}"
+                f"cannot read the database {self._path!r}: {_explain(exc, self._path, timeout)}"
             ) from exc
         except sqlite3.DatabaseError as exc:
             raise TrackingDirectoryError(
@@ -300,11 +351,11 @@ class SqliteStore(Store):
             ) from exc
 
 
-def _connect(path: str) -> sqlite3.Connection:
+def _connect(path: str, timeout: float) -> sqlite3.Connection:
     if not os.path.isfile(path):
         raise NotFoundError(f"there is no database {path!r}")
     uri = f"file:{quote(os.fsencode(path))}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, timeout=_TIMEOUT, isolation_level=None)
+    connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)
     try:
         connection.execute("PRAGMA schema_version").fetchone()
     except sqlite3.DatabaseError as exc:
@@ -324,11 +375,11 @@ def _find_journal(path: str) -> str | None:
     return next((file for file in files if os.path.exists(file) and os.path.getsize(file)), None)
 
 
-def _explain(exc: sqlite3.OperationalError, path: str) -> str:
+def _explain(exc: sqlite3.OperationalError, path: str, timeout: float) -> str:
     """Return the message of SQLite, with the cause and the next step if they are known."""
     if "locked" in str(exc):
         return (
-            f"{exc}: another program has held a lock for {_TIMEOUT:g} seconds; try again when it "
+            f"{exc}: another program has held a lock for {timeout:g} seconds; try again when it "
             "has finished"
         )
     journal = _find_journal(path)
