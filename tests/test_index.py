@@ -19,13 +19,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from kedro_hydraflow import index_file
+from kedro_hydraflow import Run, index_file, iter_run_dirs
 from kedro_hydraflow.cache_dir import get_cache_dir
 from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import ConfigError, OptionError
 from kedro_hydraflow.index import SETTLED, Index, check_index, open_index
 from kedro_hydraflow.index_file import FILE_NAME
 from kedro_hydraflow.storage import LocalStorage, Storage, locate
+from tests.conftest import TrackingDir
 
 MODEL = {"type": "mlp", "layers": [64, 32], "dropout": 0.1, "bias": True, "init": None}
 
@@ -564,3 +565,18 @@ def test_a_mistyped_boolean_is_no_directory(option: str) -> None:
 def test_options_that_are_refused(option: Any) -> None:
     with pytest.raises(OptionError, match="index: expected true, false or a directory"):
         check_index(option)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs here")
+def test_an_index_that_is_a_fifo_is_not_used(
+    tracking_dir: TrackingDir, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracking_dir.add_runs(2)
+    (tmp_path / "index").mkdir()
+    os.mkfifo(tmp_path / "index" / FILE_NAME)
+    for _ in range(2):
+        runs = Run.load(iter_run_dirs(tracking_dir.root), index=tmp_path / "index")
+        assert runs.to_list("i") == [0, 1]
+    assert len(caplog.messages) == 2
+    assert all("is not used: OSError: it is not a regular file" in m for m in caplog.messages)

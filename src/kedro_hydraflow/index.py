@@ -22,8 +22,8 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.cache_dir import get_cache_dir
-from kedro_hydraflow.errors import OptionError, describe
+from kedro_hydraflow.cache_dir import expand_home, get_cache_dir
+from kedro_hydraflow.errors import OptionError, StorageError, describe
 from kedro_hydraflow.index_file import FILE_NAME, IndexFile
 from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.storage import is_url
@@ -223,8 +223,19 @@ def open_index(option: IndexOption) -> Index:
     """
     if option is False:
         return NO_INDEX
-    directory = get_cache_dir("index") if option is None or option is True else os.fspath(option)
-    return Index(os.path.expanduser(directory), is_requested=option is not None)
+    is_requested = option is not None
+    try:
+        if option is None or option is True:
+            return Index(get_cache_dir("index"), is_requested=is_requested)
+        return Index(expand_home(os.fspath(option), "index"), is_requested=True)
+    except StorageError as exc:
+        _log_unused(exc, is_requested=is_requested)
+        return NO_INDEX
+
+
+def _log_unused(reason: object, *, is_requested: bool) -> None:
+    level = logging.WARNING if is_requested else logging.DEBUG
+    logger.log(level, "the index is not used: %s", reason)
 
 
 def check_index(option: Any) -> None:

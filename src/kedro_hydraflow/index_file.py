@@ -16,6 +16,8 @@ from hashlib import blake2b
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from kedro_hydraflow.cache_dir import make_private_folder
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Iterator, Mapping
@@ -76,6 +78,7 @@ class IndexFile:
         """
         if not os.path.exists(self.path):
             return
+        self._check_kind()
         with closing(_connect(self.path)) as connection:
             if _is_outdated(connection):
                 return
@@ -85,7 +88,8 @@ class IndexFile:
 
     def write(self, folders: Mapping[str, Entries]) -> None:
         """Add entries, by folder: all of them or, if that fails, none."""
-        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        make_private_folder(os.path.dirname(self.path))
+        self._check_kind()
         # Readable by this user only: the entries may come from files that others cannot read.
         os.close(os.open(self.path, os.O_RDONLY | os.O_CREAT, 0o600))
         with closing(_connect(self.path)) as connection:  # which rolls back after an error
@@ -94,6 +98,11 @@ class IndexFile:
                 for folder, entries in folders.items():
                     _write_blocks(connection, _number(folder), entries)
             connection.execute("COMMIT")
+
+    def _check_kind(self) -> None:
+        """Raise OSError for what is not a regular file: opening a FIFO may take for ever."""
+        if os.path.exists(self.path) and not os.path.isfile(self.path):
+            raise OSError("it is not a regular file")
 
 
 def _number(folder: str) -> int:

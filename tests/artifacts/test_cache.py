@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -176,4 +177,76 @@ def test_a_cache_that_cannot_be_written(artifacts: Path, cache: Path) -> None:
     with pytest.raises(
         StorageError, match=f"cannot write to the artifact cache .*{CACHE_DIR_VARIABLE}"
     ):
+        (artifacts / "a.txt").read_text()
+
+
+# Permissions and odd places ------------------------------------------------------------------
+
+
+def get_modes(folder: Path) -> set[tuple[bool, int]]:
+    return {(p.is_dir(), p.stat().st_mode & 0o777) for p in [folder, *folder.rglob("*")]}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_what_is_cached_is_for_its_owner_alone(artifacts: Path, cache: Path) -> None:
+    before = os.umask(0)
+    try:
+        fetch(artifacts)
+        copy = fetch(artifacts / "a.txt")
+        copy.unlink()
+        copy.write_text("written by mistake")
+        fetch(make_artifact_path(artifacts._artifacts.listings.place) / "a.txt")  # type: ignore[attr-defined]
+    finally:
+        os.umask(before)
+    (written,) = cache.glob("run-*/written/*/*")
+    written.chmod(0o600)  # made by the program
+    assert get_modes(cache) == {(True, 0o700), (False, 0o600), (False, 0o400)}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_a_cache_that_others_could_read_is_narrowed(
+    artifacts: Path, storage: FolderStorage, cache: Path
+) -> None:
+    fetch(artifacts)
+    (run_cache,) = (path for path in cache.iterdir() if path.is_dir())
+    cache.chmod(0o755)
+    run_cache.chmod(0o755)
+    fetch_named(storage, "a.txt")
+    assert run_cache.stat().st_mode & 0o777 == 0o700
+    assert cache.stat().st_mode & 0o777 == 0o755  # it may be one that the user made
+
+
+@pytest.mark.parametrize("place", ["/proc/self/cache", "file", "file/cache", "run is a file"])
+def test_a_cache_that_cannot_be_written_is_an_error(
+    artifacts: Path,
+    storage: FolderStorage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+) -> None:
+    (tmp_path / "file").write_text("x")
+    if place == "run is a file":
+        (tmp_path / "cache").mkdir()
+        name = Path(artifacts._artifacts.root).parents[2].name  # type: ignore[attr-defined]
+        (tmp_path / "cache" / name).write_text("x")
+    else:
+        monkeypatch.setenv(CACHE_DIR_VARIABLE, str(tmp_path / place))
+    directory = os.environ[CACHE_DIR_VARIABLE]
+    for read in (lambda: fetch_named(storage, "a.txt"), lambda: fetch_named(storage, "model")):
+        with pytest.raises(StorageError) as raised:
+            read()
+        assert f"cannot write to the artifact cache '{directory}'" in str(raised.value)
+        assert CACHE_DIR_VARIABLE in str(raised.value)
+
+
+def test_files_that_cannot_be_locked_are_an_error(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import filelock
+
+    def refuse(self: Any, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    with pytest.raises(StorageError, match=r"cannot write to the artifact cache .* flock"):
         (artifacts / "a.txt").read_text()

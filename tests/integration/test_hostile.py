@@ -73,9 +73,7 @@ def test_an_object_that_is_too_large_is_refused_by_its_headers(
         folder.join("small").read()
 
 
-def test_a_listing_says_how_long_a_copy_is(
-    folder: Place, no_waiting: None, tmp_path: Path
-) -> None:
+def test_a_listing_says_how_long_a_copy_is(folder: Place, no_waiting: None, tmp_path: Path) -> None:
     small = folder.join("small").path
     whole = Download(small, str(tmp_path / "whole"), 1000)
     cut = Download(small, str(tmp_path / "cut"), 1001)

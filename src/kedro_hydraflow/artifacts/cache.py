@@ -12,7 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kedro_hydraflow.cache_dir import CACHE_DIR_VARIABLE, get_cache_dir
+from kedro_hydraflow.cache_dir import (
+    CACHE_DIR_VARIABLE,
+    get_cache_dir,
+    make_private_folder,
+    narrow,
+)
 from kedro_hydraflow.errors import StorageError, describe
 from kedro_hydraflow.limits import CACHE_SIZE_VARIABLE
 
@@ -28,6 +33,8 @@ _KEEP_SECONDS = 60 * MINUTE
 
 _RUN_CACHE = "run-[0-9a-f]{32}"
 """The pattern of names of the directories of runs in the cache."""
+
+_FILE_MODE = 0o600
 
 NOT_FETCHED = "not-fetched"
 """The folder in the text of an `ArtifactPath`. It never exists."""
@@ -69,16 +76,17 @@ def lock_run(run_cache: str) -> Iterator[None]:
     from filelock import FileLock  # takes 20 ms to import
 
     try:
-        os.makedirs(os.path.dirname(run_cache), exist_ok=True)
-        with FileLock(f"{run_cache}.lock"):  # a new one each time, as threads must not share one
+        make_private_folder(os.path.dirname(run_cache))
+        # A new one each time, as threads must not share one.
+        with FileLock(f"{run_cache}.lock", mode=_FILE_MODE):
             yield
     except StorageError:
         raise
-    except OSError as exc:
+    except (OSError, NotImplementedError) as exc:  # the latter if files cannot be locked
         raise make_cache_error(run_cache, exc) from exc
 
 
-def make_cache_error(run_cache: str, exc: OSError) -> StorageError:
+def make_cache_error(run_cache: str, exc: Exception) -> StorageError:
     """Return the error for a cache that cannot be written to."""
     return StorageError(
         f"cannot write to the artifact cache {os.path.dirname(run_cache)!r}: {describe(exc)}; "
@@ -90,7 +98,8 @@ def make_cache_error(run_cache: str, exc: OSError) -> StorageError:
 def mark_used(run_cache: str) -> None:
     """Keep the copies of a run for another hour."""
     with lock_run(run_cache):  # another process may be removing them
-        os.makedirs(run_cache, exist_ok=True)
+        make_private_folder(run_cache)
+        narrow(run_cache)  # it may be of a version that made it readable by others
         os.utime(run_cache)
 
 
@@ -103,7 +112,7 @@ def make_room(cache_dir: str, cache_size: int) -> None:
     with suppress(OSError):  # another process may remove some too
         if measured.exists() and abs(time.time() - measured.stat().st_mtime) < MINUTE:
             return
-        measured.touch()
+        measured.touch(_FILE_MODE)
         names = [name for name in os.listdir(cache_dir) if re.fullmatch(_RUN_CACHE, name)]
         sizes = {path: _measure(path) for path in (os.path.join(cache_dir, n) for n in names)}
         for run_cache in sorted(sizes, key=os.path.getmtime):
@@ -126,7 +135,7 @@ def _remove_unused(run_cache: str) -> bool:
     from filelock import FileLock, Timeout
 
     try:
-        with FileLock(f"{run_cache}.lock", timeout=0):
+        with FileLock(f"{run_cache}.lock", timeout=0, mode=_FILE_MODE):
             if time.time() - os.path.getmtime(run_cache) < _KEEP_SECONDS:
                 return False
             shutil.rmtree(run_cache)

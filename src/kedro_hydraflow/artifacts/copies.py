@@ -16,6 +16,7 @@ import tempfile
 from typing import TYPE_CHECKING, NamedTuple
 
 from kedro_hydraflow.artifacts.cache import ignores_case
+from kedro_hydraflow.cache_dir import make_private_folder
 from kedro_hydraflow.storage.local import CLOCK_STEP_NS
 
 if TYPE_CHECKING:
@@ -95,15 +96,15 @@ class RunCopies:
         self.make_folder(posixpath.dirname(file))
         if os.path.isdir(path):
             remove(path)
-        os.makedirs(os.path.dirname(validators_path), exist_ok=True)
+        make_private_folder(os.path.dirname(validators_path))
         remove(validators_path)
         _backdate(downloaded)
         if os.name != "nt":  # Windows does not replace read-only files
-            os.chmod(downloaded, 0o444)
+            os.chmod(downloaded, 0o400)
         os.replace(downloaded, path)
         status = os.stat(path)
         of_copy = [status.st_ino, status.st_size, status.st_mtime_ns]
-        with open(downloaded, "w", encoding="utf-8") as stream:
+        with open(downloaded, "w", encoding="utf-8", opener=_open_privately) as stream:
             json.dump([validator, of_copy], stream)
         os.replace(downloaded, validators_path)
 
@@ -114,13 +115,13 @@ class RunCopies:
             path = self.get_path("/".join(names[:depth]))
             if os.path.isfile(path):
                 remove(path)
-        os.makedirs(self.get_path(folder), exist_ok=True)
+        make_private_folder(self.get_path(folder))
 
     def set_aside(self, relative: str) -> str:
         """Move a file or folder away from the copies, and return its new path."""
         path = self.get_path(relative)
         written = os.path.join(self.directory, "written")
-        os.makedirs(written, exist_ok=True)
+        make_private_folder(written)
         aside = os.path.join(tempfile.mkdtemp(dir=written), os.path.basename(path))
         os.replace(path, aside)
         return aside
@@ -128,6 +129,10 @@ class RunCopies:
     def _get_validators_path(self, file: str) -> str:
         digest = hashlib.sha256(file.encode("utf-8", "surrogatepass")).hexdigest()
         return os.path.join(self.directory, "validators", digest)
+
+
+def _open_privately(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _backdate(path: str) -> None:

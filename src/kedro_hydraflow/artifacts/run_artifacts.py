@@ -23,6 +23,7 @@ from kedro_hydraflow.artifacts.cache import (
 )
 from kedro_hydraflow.artifacts.copies import READ_ONLY, RunCopies, remove
 from kedro_hydraflow.artifacts.listings import FolderListings, describe_nearest, is_file_name
+from kedro_hydraflow.cache_dir import make_private_folder
 from kedro_hydraflow.errors import IncompleteCopyError, NotFoundError, StorageError
 from kedro_hydraflow.limits import get_cache_size
 from kedro_hydraflow.storage import Download, Entry
@@ -163,7 +164,11 @@ class RunArtifacts:
     def _iter_others(self, tree: dict[str, Listing]) -> Iterator[str]:
         """Yield the local files and folders that are not listed."""
         for folder, listing in tree.items():
-            for name in os.listdir(self._copies.get_path(folder)):
+            try:
+                found = os.listdir(self._copies.get_path(folder))
+            except OSError as exc:
+                raise make_cache_error(self._copies.directory, exc) from exc
+            for name in found:
                 other = posixpath.join(folder, name)
                 if name not in listing and other not in self._current:
                     yield other
@@ -233,7 +238,7 @@ class RunArtifacts:
             return {}
         partial = os.path.join(self._copies.directory, "partial")
         remove(partial)  # left by a process that was killed
-        os.makedirs(partial)
+        make_private_folder(partial)
         targets = [os.path.join(partial, str(number)) for number in range(len(files))]
         try:
             entries = [self.listings.get_entry(file) for file in files]
