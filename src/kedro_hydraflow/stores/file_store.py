@@ -31,6 +31,7 @@ from kedro_hydraflow.errors import (
     NotARunError,
     NotFoundError,
     OptionError,
+    RunNotFoundError,
     StorageError,
     UnreachableError,
     prefix_error,
@@ -88,7 +89,12 @@ from kedro_hydraflow.stores.record import (
     is_run_id,
     make_run_record,
 )
-from kedro_hydraflow.stores.run_folder import get_folder_errors, has_run_meta, take_sample
+from kedro_hydraflow.stores.run_folder import (
+    get_folder_errors,
+    has_run_meta,
+    inspect_folders,
+    take_sample,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -254,22 +260,30 @@ class FileStore(Store):
                 facts_of_runs[i] = error
         records = []
         failures = []
+        strays = []
         for path, name, experiment, facts in zip(
             paths, names, experiments, facts_of_runs, strict=True
         ):
             if isinstance(facts, NotARunError):
+                if is_run_id(name) and not isinstance(facts, RunNotFoundError):
+                    strays.append(path)
                 continue
             if isinstance(facts, Exception):
                 failures.append(Failure(storage.get_url(path), facts))
             elif include_deleted or not is_deleted(facts):
                 records.append(RunRecord(storage, path, name, experiment, facts or None))
+        if strays:
+            logger.warning(
+                "skipped %s: named by a run ID, but without anything of a run",
+                _show_first(storage, strays),
+            )
         return FoundRuns(records, failures)
 
     def _read_facts_of_folders(self, paths: Sequence[str]) -> list[Facts | KedroHydraflowError]:
         """Return the facts of the run in each directory, or the error.
 
         Facts are empty if the ``meta.yaml`` is missing or being written. The error is a
-        NotARunError if the directory is not a run.
+        NotARunError if the directory is not a run. Logs how many runs have lost the file.
         """
         storage = self._storage
         recalled = self._index.recall("facts", storage, paths, META_FILE)
@@ -283,9 +297,22 @@ class FileStore(Store):
             for i, facts in enumerate(facts_of_runs)
             if facts is None or isinstance(facts, NotARunError)
         ]
-        errors = get_folder_errors([Place(storage, paths[i]) for i in absent])
-        for i, error in zip(absent, errors, strict=True):
-            facts_of_runs[i] = error or {}  # no error: artifacts of a run that a database tracks
+        lost = []
+        folders = inspect_folders([Place(storage, paths[i]) for i in absent])
+        for i, folder in zip(absent, folders, strict=True):
+            foreign = facts_of_runs[i]
+            if folder.error is None and foreign is not None:
+                facts_of_runs[i] = MetadataError(str(foreign))
+            else:  # without an error, it may be artifacts of a run that a database tracks
+                facts_of_runs[i] = folder.error or {}
+            if folder.has_lost_meta:
+                lost.append(paths[i])
+        if lost:
+            logger.warning(
+                "%s: there is no %s, so status, times and name are unknown",
+                _show_first(storage, lost),
+                META_FILE,
+            )
         return self._add_tagged_names(paths, facts_of_runs)
 
     @override
@@ -747,6 +774,12 @@ def _is_same(one: Place, other: Place) -> bool:
         paths = (place.storage.get_identity(place.path) for place in (one, other))
         return len(set(map(os.path.realpath, paths))) == 1
     return (one.storage, one.path) == (other.storage, other.path)
+
+
+def _show_first(storage: Storage, paths: Sequence[str]) -> str:
+    """Return the first path and the number of the others for a message."""
+    first = storage.get_url(paths[0])
+    return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
 
 
 def _get_broken_links(
