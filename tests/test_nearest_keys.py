@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,27 @@ def test_a_key_is_not_similar_to_itself(runs: Runs) -> None:
         OptionError, match=r"has a value for 'parent_run_id'; similar keys: 'run_id'"
     ):
         runs.best("parent_run_id", mode="max")
+
+
+def test_a_key_that_cannot_be_selected_says_why(tracking_dir: TrackingDir) -> None:
+    config = "classes: {0: cat, 1.5: dog}\na: {b.c: 1}\nlater: ???\n"
+    tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", config)
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    assert runs.to_frame().columns[2:] == ["classes.0", "classes.1.5", "a.b.c", "later"]
+    reasons = {
+        "a.b.c": "the name 'b.c' in it has a dot, .* use run.cfg['a']['b.c']",
+        "later": "its value is '???', which stands for a missing one",
+    }
+    if runs.to_list("classes.0", None) == [None]:  # before OmegaConf 2.4
+        reasons["classes.0"] = "the name 0 in it is an integer, .* use run.cfg['classes'][0]"
+    else:
+        assert runs.to_list("classes.0") == ["cat"]
+    for key, reason in reasons.items():
+        pattern = r"no such key: .*\(" + r".*".join(map(re.escape, reason.split(".*")))
+        with pytest.raises(MissingKeyError, match=pattern):
+            runs[0].get(key)
+        with pytest.raises(FilterError, match=pattern.removeprefix(r"no such key: .*\(")):
+            apply_filters(runs, [parse_filter(f"{key} == 1")])
 
 
 def test_the_impl_counts_if_it_was_built(runs: Runs) -> None:

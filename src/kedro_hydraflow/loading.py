@@ -33,14 +33,14 @@ from kedro_hydraflow.reading import BulkReader
 from kedro_hydraflow.run import C, I, Run, make_run
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.run_info import (
+    LostRuns,
     ReadOptions,
     RunInfo,
-    find_artifacts,
     get_config_url,
     get_place,
     get_record,
-    is_absent_locally,
     keep_artifacts,
+    look_for_artifacts,
     make_info,
     note_run,
     set_options,
@@ -53,6 +53,7 @@ from kedro_hydraflow.stores import ExperimentFilter, find_layouts
 from kedro_hydraflow.stores.parsed_files import make_results_file
 from kedro_hydraflow.stores.record import (
     ExperimentRecord,
+    LostArtifactsError,
     RunNames,
     is_run_id,
     make_run_record,
@@ -82,19 +83,23 @@ class LoadedRuns(Generic[R]):
     failures: list[Failure]
     without_config: list[RunInfo]
     """The infos of the runs without a configuration. Those without a directory, which are logged
-    by themselves, do not count."""
+    by themselves, and those whose artifacts are lost do not count."""
+
+    lost: list[tuple[RunInfo, LostArtifactsError]]
+    """The infos of the runs whose artifacts are lost, and where they were recorded."""
 
     n_deleted: int = 0
     """The number of runs that the search left out because they were deleted."""
 
 
 class Tally:
-    """Counts the runs of one or several loads, to warn if none has a configuration."""
+    """Counts runs and those without a configuration, for the warnings of one or several loads."""
 
     def __init__(self) -> None:
         self.n_runs = self.n_deleted = self.n_failures = 0
         self._n_without = 0
         self._first: RunInfo | None = None
+        self._lost = LostRuns()
 
     def add(self, loaded: LoadedRuns[R]) -> RunCollection[R]:
         """Count the runs and return them."""
@@ -104,10 +109,13 @@ class Tally:
         self._n_without += len(loaded.without_config)
         if self._first is None and loaded.without_config:
             self._first = loaded.without_config[0]
+        for info, error in loaded.lost:
+            self._lost.add(info, error)
         return loaded.runs
 
     def warn(self) -> None:
-        """Log a warning if there are runs, and none of them has a configuration."""
+        """Log which artifacts are lost, or that there are runs, but no configuration at all."""
+        self._lost.warn()
         if self._first is not None and self._n_without == self.n_runs:
             warn_of_no_config(self._first, self.n_runs)
 
@@ -335,7 +343,7 @@ def load_runs(
     *,
     was_searched: bool = False,
 ) -> LoadedRuns[R]:
-    """Return the result of `read_runs`. Log a warning if no run has a configuration."""
+    """Return the result of `read_runs`, and log the warnings of a `Tally`."""
     loaded = read_runs(infos, run_class, options, index, was_searched=was_searched)
     tally = Tally()
     tally.add(loaded)
@@ -372,6 +380,7 @@ def read_runs(
     failures = []
     absent = []
     without_config = []
+    lost = []
     empty = _merge_nothing(config_class)
     lock = SharedLock()
     read_options = options.make_read_options(index if was_searched else NO_INDEX)
@@ -380,11 +389,14 @@ def read_runs(
             logger.warning("skipped: %s", read)
             continue
         is_absent = isinstance(read, RunNotFoundError)
-        if is_absent or (read is None and is_absent_locally(info)):
+        if is_absent:
             absent.append(info)
+        elif isinstance(read, LostArtifactsError):
+            lost.append((info, read))
         elif read is None:
             without_config.append(info)
-        config = empty if read is None or is_absent else read
+        is_empty = read is None or isinstance(read, (RunNotFoundError, LostArtifactsError))
+        config = empty if is_empty else read
         if isinstance(config, Exception):
             is_stray = isinstance(config, NotARunError)
             where = get_place(info).url if is_stray else get_config_url(info)
@@ -394,7 +406,7 @@ def read_runs(
             set_options(info, read_options)
             runs.append(make_run(run_class, info, options.impl_factory, config_class, config, lock))
     warn_of_absent(absent)
-    return LoadedRuns(RunCollection(runs), failures, without_config)
+    return LoadedRuns(RunCollection(runs), failures, without_config, lost)
 
 
 def _read_elsewhere(
@@ -404,11 +416,14 @@ def _read_elsewhere(
     *,
     was_searched: bool,
 ) -> list[PlainConfig | KedroHydraflowError | None]:
-    """Return the configurations, with those of runs whose artifacts left the run directory."""
+    """Return the configurations, with those of runs whose artifacts left the run directory.
+
+    That of a run whose artifacts are lost is a LostArtifactsError.
+    """
     configs = [*configs]
     without = [i for i, config in enumerate(configs) if config is None]
     keep_artifacts(info for info, config in zip(infos, configs, strict=True) if config is not None)
-    for i, error in zip(without, find_artifacts([infos[i] for i in without]), strict=True):
+    for i, error in zip(without, look_for_artifacts([infos[i] for i in without]), strict=True):
         configs[i] = error
     moved = [i for i in without if get_record(infos[i]).artifacts_dir is not None]
     if moved:
@@ -430,7 +445,12 @@ def load_run(place: Place, options: LoadOptions) -> Run[Any, Any]:
     info = make_info(make_run_record(place), None)
     read = BulkReader(options.config_class, discovered=True).read([info])
     (config,) = _read_elsewhere([info], read, options, was_searched=True)
-    if config is None:
+    if isinstance(config, LostArtifactsError):
+        lost = LostRuns()
+        lost.add(info, config)
+        lost.warn()
+        config = _merge_nothing(options.config_class)
+    elif config is None:
         warn_of_no_config(info, 1)
         config = _merge_nothing(options.config_class)
     if isinstance(config, Exception):

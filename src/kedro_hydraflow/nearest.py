@@ -69,8 +69,9 @@ def _compare(wanted: Sequence[str], parts: Sequence[str]) -> float:
     if len(parts) > len(wanted):
         tail = _get_ratio(_flatten(wanted), _flatten(parts[-len(wanted) :]), _TAIL_CUTOFF)
         score = max(score, tail)
-    is_begin = len(wanted[-1]) >= _MIN_BEGIN and parts[-1].startswith(wanted[-1])
-    return max(_CUTOFF, score + 0.1) if is_begin else score
+    last = wanted[-1]
+    is_begin = len(last) >= _MIN_BEGIN and parts[-1].startswith(last)
+    return max(_CUTOFF, score + 0.1) if is_begin or parts[-1] == last else score
 
 
 def _get_ratio(one: str, other: str, cutoff: float) -> float:

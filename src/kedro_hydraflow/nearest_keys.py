@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.config import flatten_config
+from kedro_hydraflow.config import flatten_config, list_leaves
 from kedro_hydraflow.errors import KedroHydraflowError
 from kedro_hydraflow.nearest import find_nearest
 from kedro_hydraflow.run_base import RunBase, get_configuration
@@ -44,13 +44,16 @@ def describe_nearest_keys(
     """Return a phrase that names the keys of some runs most like one that they lack.
 
     What is not in configurations is named with its prefix: ``metrics.accuracy``. If results are
-    asked for without the option, the phrase names the option.
+    asked for without the option, the phrase names the option. If the first run's configuration has
+    the key, but OmegaConf does not select it, the phrase says why.
 
     Args:
         runs: The runs, first the one of which the key was asked. A few of them are looked at.
         key: The key, with dots.
         show: Returns a key as it is to be written, by default unchanged.
     """
+    if runs and (reason := _explain_unselectable(runs[0], key)):
+        return reason
     known = dict.fromkeys(_iter_keys(runs, key))
     known.pop(key, None)
     near = find_nearest(key, known, "./")
@@ -60,6 +63,24 @@ def describe_nearest_keys(
     if key.partition(".")[0] == "results" and not any(has_results_file(run.info) for run in runs):
         hint = f"; for the results of the application, {RESULTS_HINT}"
     return f"{'similar keys: ' if near else 'no similar keys'}{', '.join(map(repr, near))}{hint}"
+
+
+def _explain_unselectable(run: RunBase, key: str) -> str:
+    """Return why a value of a run's configuration cannot be selected, empty if there is none."""
+    try:
+        leaves = list_leaves(get_configuration(run).to_plain())
+        path, value = next((p, v) for p, v in leaves if ".".join(map(str, p)) == key)
+    except (KedroHydraflowError, StopIteration):
+        return ""
+    if value == "???":
+        return "its value is '???', which stands for a missing one"
+    odd = next((name for name in path if not isinstance(name, str) or "." in name), None)
+    if odd is None:
+        return ""
+    kind = "has a dot" if isinstance(odd, str) else f"is of type {type(odd).__name__}"
+    kind = "is an integer" if type(odd) is int else kind
+    where = "".join(f"[{name!r}]" for name in path)
+    return f"the name {odd!r} in it {kind}, so OmegaConf does not select it; use run.cfg{where}"
 
 
 def _iter_keys(runs: Sequence[RunBase], key: str) -> Iterator[str]:

@@ -27,6 +27,7 @@ from kedro_hydraflow.stores.parsed_files import PARSED_KINDS as PARSED_KINDS
 from kedro_hydraflow.stores.record import LOGGED_KINDS as LOGGED_KINDS
 from kedro_hydraflow.stores.record import (
     PARENT_TAG,
+    LostArtifactsError,
     MalformedValuesError,
     RunRecord,
     is_deleted,
@@ -167,6 +168,7 @@ class RunInfo:
             self._logged,
             self._store,
             record.artifacts_dir,
+            self._is_located,
             self._options,
             self._is_run,
         )
@@ -300,12 +302,14 @@ def rebuild_info(
     logged: dict[str, Any] | None,
     store: Store | None,
     artifacts_dir: Place | None,
+    is_located: bool,
     options: ReadOptions,
     is_run: bool,
 ) -> RunInfo:
     """Return the info of a run that was pickled."""
     record = RunRecord(storage, path, run_id, experiment, facts, logged, artifacts_dir)
     info = make_info(record, store)
+    info._is_located = is_located
     set_options(info, options)
     info._is_run = is_run
     return info
@@ -430,7 +434,7 @@ def read_config(info: RunInfo) -> PlainConfig:
         info._is_located = info._is_run = True
         return config
     (error,) = layout.get_run_errors([info._record])
-    if isinstance(error, RunNotFoundError) or (error is None and is_absent_locally(info)):
+    if isinstance(error, RunNotFoundError):
         warn_of_absent([info])
     elif isinstance(error, NotARunError):
         check_not_above(info._record)
@@ -468,26 +472,41 @@ class StoredConfig:
 
 
 def find_artifacts(infos: Sequence[RunInfo]) -> list[KedroHydraflowError | None]:
-    """Find the artifacts of many runs at once, for `RunInfo.get_artifacts`.
+    """Find the artifacts of many runs at once, and log one warning for those that are lost.
 
     It is meant for runs without a configuration in their directory.
 
     Returns:
         For each run None, or the error.
     """
+    errors = look_for_artifacts(infos)
+    lost = LostRuns()
+    for i, error in enumerate(errors):
+        if isinstance(error, LostArtifactsError):
+            lost.add(infos[i], error)
+            errors[i] = None
+    lost.warn()
+    return errors
+
+
+def look_for_artifacts(infos: Sequence[RunInfo]) -> list[KedroHydraflowError | None]:
+    """Find the artifacts of many runs at once, like `find_artifacts`, but log nothing.
+
+    Returns:
+        For each run None, or the error. That of a run whose artifacts are lost is a
+        LostArtifactsError, in a second call None.
+    """
     errors: dict[int, KedroHydraflowError] = {}
-    groups: dict[Store, list[RunInfo]] = {}
     find_missing_layouts(infos)
-    for info in infos:
-        groups.setdefault(get_layout(info), []).append(info)
-    for layout, group in groups.items():
+    for layout, group in _group(infos, get_layout):
         found = layout.find_artifacts(_get_records(group))
         for info, record in zip(group, found, strict=True):
-            if isinstance(record, KedroHydraflowError):
-                errors[id(info)] = record
-            else:
+            if isinstance(record, RunRecord):
                 info._record = record
                 info._is_located = True
+            else:
+                errors[id(info)] = record
+                info._is_located = isinstance(record, LostArtifactsError)
     return [errors.get(id(info)) for info in infos]
 
 
@@ -743,19 +762,8 @@ def is_listing_denied(error: KedroHydraflowError | None) -> bool:
     return isinstance(error, StorageError) and not isinstance(error, unclear)
 
 
-def is_absent_locally(info: RunInfo) -> bool:
-    """Whether a database or server tracks the run, and its local run directory is missing.
-
-    On remote storage it is not looked at, because that takes a request for each run.
-    """
-    place = get_place(info)
-    if get_layout(info).finds_folders or place.storage.is_remote:
-        return False
-    return not place.is_dir()
-
-
 def warn_of_absent(infos: Sequence[RunInfo], what: str = "configuration") -> None:
-    """Log one warning for runs without a run directory. As in hydraflow, it is no error.
+    """Log one warning for given run directories that do not exist.
 
     Args:
         infos: The runs.
@@ -764,35 +772,64 @@ def warn_of_absent(infos: Sequence[RunInfo], what: str = "configuration") -> Non
     if not infos:
         return
     where = get_place(infos[0]).url
-    store = get_layout(infos[0])
-    hint = ""
-    if not store.finds_folders:
-        hint = (
-            f"; the run was recorded there, and is not beside {store.where} either. Set "
-            "artifact_root to the directory or URL that holds the artifacts now"
-        )
     if len(infos) == 1:
-        logger.warning("there is no run directory %s; its %s is empty%s", where, what, hint)
+        logger.warning("there is no run directory %s; its %s is empty", where, what)
     else:
         logger.warning(
-            "there are no run directories for %d runs; their %ss are empty. The first is %s%s",
+            "there are no run directories for %d runs; their %ss are empty. The first is %s",
             len(infos),
             what,
             where,
-            hint,
+        )
+
+
+class LostRuns:
+    """Counts the runs whose artifacts are lost, to log one warning for all of them."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first: tuple[RunInfo, LostArtifactsError] | None = None
+
+    def add(self, info: RunInfo, error: LostArtifactsError) -> None:
+        """Count a run."""
+        self._count += 1
+        self._first = self._first or (info, error)
+
+    def warn(self) -> None:
+        """Log a warning, if there are any. It says where those of the first were looked for."""
+        if self._first is None:
+            return
+        info, error = self._first
+        if self._count == 1:
+            runs = f"run {info.run_id} has no artifacts, so its configuration is empty. They"
+        else:
+            runs = (
+                f"{self._count} runs have no artifacts, so their configurations are empty. Those "
+                f"of the first, {info.run_id},"
+            )
+        logger.warning(
+            "%s were recorded at %r; looked for %s. If they are elsewhere, give artifact_root",
+            runs,
+            error.location,
+            _describe_locations(info),
         )
 
 
 def warn_of_no_config(info: RunInfo, n_runs: int) -> None:
     """Log that none of so many runs has a configuration, and where that of one was looked for."""
-    looked = " and ".join(get_layout(info).list_config_locations(info._record))
     runs = "the run has no" if n_runs == 1 else f"none of {n_runs} runs has a"
     logger.warning(
         "%s configuration: looked for %s of %s; give artifact_root if the artifacts are elsewhere",
         runs,
-        looked,
+        _describe_locations(info),
         info.run_id,
     )
+
+
+def _describe_locations(info: RunInfo) -> str:
+    """Return where the configuration of a run is looked for."""
+    *others, last = get_layout(info).list_config_locations(info._record)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def find_missing_layouts(infos: Iterable[RunInfo]) -> None:

@@ -321,7 +321,7 @@ def test_config_round_trip(sweep: Path) -> None:
 
 @pytest.mark.parametrize("root", [SWEEP, HYDRA_SWEEP / "outputs"])
 def test_a_run_directory_as_path_is_an_error_that_names_filepath(root: Path) -> None:
-    run_dir = next(path.parent for path in root.rglob("metrics.csv"))
+    run_dir = next(root.rglob(".hydra")).parent
     run_dir = run_dir.parent if run_dir.name == "artifacts" else run_dir
     with pytest.raises(DatasetError, match="give filepath instead of path"):
         HydraflowRunDataset(path=str(run_dir), run_id="abcd").load()

@@ -89,6 +89,18 @@ def check(location: Any, seed: int = 7, **options: Any) -> None:
 
 RECORDED = {
     "server": ("mlflow-artifacts:/5/{run_id}/artifacts", "mlartifacts/5"),
+    "server, own path": (
+        "mlflow-artifacts:/team/custom/{run_id}/artifacts",
+        "mlartifacts/team/custom",
+    ),
+    "server, odd names": (
+        "mlflow-artifacts:/team b/c%d/{run_id}/artifacts",
+        "mlartifacts/team b/c%d",
+    ),
+    "workspace": (
+        "mlflow-artifacts:/workspaces/w/5/{run_id}/artifacts",
+        "mlartifacts/workspaces/w/5",
+    ),
     "server with a host": ("mlflow-artifacts://host:5000/5/{run_id}/artifacts", "mlartifacts/5"),
     "moved": ("/gone/project/store/5/{run_id}/artifacts", "store/5"),
     "file URI": ("file:///gone/my%20project/all%20runs/5/{run_id}/artifacts", "all runs/5"),
@@ -180,6 +192,47 @@ def test_without_artifacts_anywhere_they_are_in_place(
     assert run_dir.name == A
 
 
+# The same directories under other names ----------------------------------------------------
+
+SPELLINGS = {
+    "relative": (".", "mlruns"),
+    "here": ("mlruns", "."),
+    "above": ("mlruns/5", ".."),
+    "down and up": (".", "mlruns/5/.."),
+    "link beside": (".", "link"),
+    "link in another directory": ("project", "mlruns"),
+    "link above": (".", "../linked/mlruns"),
+}
+
+
+@pytest.mark.parametrize(("working_dir", "location"), SPELLINGS.values(), ids=SPELLINGS)
+@pytest.mark.parametrize("folder", ["mlartifacts/5", "mlartifacts/team/5"])
+def test_the_run_directory_itself_is_not_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, working_dir: str, location: str, folder: str
+) -> None:
+    project = Project(tmp_path / "data")
+    uri = f"mlflow-artifacts:{folder.removeprefix('mlartifacts')}/{A}/artifacts"
+    project.add_run(A, 7, project.folder / folder / A / "artifacts", uri)
+    (project.folder / "link").symlink_to("mlruns")
+    (tmp_path / "linked").symlink_to("data")
+    (project.folder / "project").mkdir()
+    (project.folder / "project/mlruns").symlink_to(project.tracking.root)
+    monkeypatch.chdir(project.folder / working_dir)
+    check(location)
+
+
+@pytest.mark.parametrize(
+    "uri", ["mlflow-artifacts:/5/{run_id}/artifacts", "/gone/5/{run_id}/artifacts"]
+)
+def test_a_copy_beside_the_tracking_directory(
+    project: Project, publish: Callable[[Path], str], uri: str
+) -> None:
+    """The empty run directory of the original is not taken for the artifacts."""
+    project.add_run(A, 7, project.folder / f"mlartifacts/5/{A}/artifacts", uri.format(run_id=A))
+    shutil.copytree(project.tracking.root, project.folder / "mlruns-backup")
+    check(UPath(publish(project.folder)) / "mlruns-backup")
+
+
 # In place wins ---------------------------------------------------------------------------
 
 
@@ -198,6 +251,65 @@ def test_artifacts_in_place_win(
         assert run.get("seed", None) == (7 if name == ".hydra/config.yaml" else None)
         (path,) = iter_artifact_paths(location, name, **options)
         assert path.read_text() == run.path(name).read_text() == "seed: 7"
+
+
+NO_ARTIFACTS = {
+    ".gitkeep": "",
+    ".DS_Store": "x",
+    "Thumbs.db": "x",
+    "desktop.ini": "[x]",
+    "sub/.gitkeep": "",
+    ".hydra/": None,
+    "sub/": None,
+    "sub/deeper/": None,
+}
+
+
+@pytest.mark.parametrize("name", NO_ARTIFACTS)
+@pytest.mark.parametrize("where", ["in place", "beside"])
+def test_what_is_no_artifact_hides_none(
+    project: Project, publish: Callable[[Path], str], name: str, where: str
+) -> None:
+    """Neither in the run directory, nor in a directory that is looked into before."""
+    uri = f"/gone/store/5/{A}/artifacts"
+    run_dir = project.add_run(A, 7, project.folder / f"mlartifacts/5/{A}/artifacts", uri)
+    folder = run_dir if where == "in place" else project.folder / "store/5" / A
+    path = folder / "artifacts" / name
+    if NO_ARTIFACTS[name] is None:
+        path.mkdir(parents=True)
+    else:
+        (folder / "artifacts" / Path(name).parent).mkdir(parents=True, exist_ok=True)
+        write(path, NO_ARTIFACTS[name] or "")
+    check(UPath(publish(project.folder)) / "mlruns")
+
+
+@pytest.mark.parametrize("name", ["sub/text.txt", ".hydra/overrides.yaml", "a/b/c/text.txt"])
+def test_artifacts_in_folders_are_in_place(
+    project: Project, publish: Callable[[Path], str], name: str
+) -> None:
+    uri = f"mlflow-artifacts:/5/{A}/artifacts"
+    run_dir = project.add_run(A, 7, project.folder / f"mlartifacts/5/{A}/artifacts", uri)
+    write(run_dir / "artifacts" / name, "- in=place")
+    location = UPath(publish(project.folder)) / "mlruns"
+    (path,) = iter_artifact_paths(location, name)
+    assert path.read_text() == "- in=place"
+    (run,) = Run.load(iter_run_dirs(location))
+    assert (run.cfg, run.path(name).read_text()) == ({}, "- in=place")
+
+
+def test_a_link_to_artifacts_is_one(project: Project, tmp_path: Path) -> None:
+    """A broken one is not."""
+    uri = f"mlflow-artifacts:/5/{A}/artifacts"
+    run_dir = project.add_run(A, 7, project.folder / f"mlartifacts/5/{A}/artifacts", uri)
+    link = run_dir / "artifacts/model"
+    link.symlink_to(tmp_path / "models")
+    check(project.tracking.root)
+    write(tmp_path / "models/weights", "in place")
+    (path,) = iter_artifact_paths(project.tracking.root, "model/weights")
+    assert path.read_text() == "in place"
+    link.unlink()
+    link.symlink_to(".")
+    assert list(iter_artifacts_dirs(project.tracking.root)) == [run_dir / "artifacts"]
 
 
 def test_each_run_has_its_own_place(project: Project, publish: Callable[[Path], str]) -> None:
@@ -243,10 +355,143 @@ def test_artifact_root_without_the_run(
     runs = Run.load(iter_run_dirs(project.tracking.root, artifact_root=tmp_path / "other"))
     assert runs[0].cfg == {}
     assert caplog.messages == [
-        f"the run has no configuration: looked for {project.experiment}/{A}/artifacts/.hydra/"
-        f"config.yaml and below artifact_root '{tmp_path}/other' of {A}; give artifact_root if "
-        "the artifacts are elsewhere"
+        f"run {A} has no artifacts, so its configuration is empty. They were recorded at "
+        f"'{store}/5/{A}/artifacts'; looked for {project.experiment}/{A}/artifacts/.hydra/"
+        f"config.yaml and below artifact_root '{tmp_path}/other'. If they are elsewhere, give "
+        "artifact_root"
     ]
+
+
+@pytest.mark.parametrize("folder", ["team/custom", "custom", "5", "mlartifacts/team/custom"])
+def test_artifact_root_with_the_recorded_path(
+    project: Project, publish: Callable[[Path], str], folder: str
+) -> None:
+    uri = f"mlflow-artifacts:/team/custom/{A}/artifacts"
+    if folder.startswith("mlartifacts"):
+        uri = f"/srv/mlartifacts/team/custom/{A}/artifacts"
+    project.add_run(A, 7, project.folder / "store" / folder / A / "artifacts", uri)
+    (project.folder / "store/5" / A / "artifacts").mkdir(parents=True, exist_ok=True)
+    location = UPath(publish(project.folder))
+    check(location / "mlruns", artifact_root=location / "store")
+
+
+# Nowhere ------------------------------------------------------------------------------------
+
+LOST = {
+    "server": "mlflow-artifacts:/5/{run_id}/artifacts",
+    "server, own path": "mlflow-artifacts:/team/custom/{run_id}/artifacts",
+    "mounted disk": "/nas/gone/5/{run_id}/artifacts",
+    "file URI": "file:///nas/gone/5/{run_id}/artifacts",
+    "unknown scheme": "dbfs:/databricks/mlflow/5/{run_id}/artifacts",
+    "bucket": "memory://gone/5/{run_id}/artifacts",
+}
+
+
+@pytest.mark.parametrize("uri", LOST.values(), ids=LOST)
+def test_artifacts_that_are_nowhere_are_logged_once(
+    project: Project, publish: Callable[[Path], str], uri: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also if another run has a configuration. A run that recorded none there is not counted."""
+    project.add_run("c" * 32, 7, None, uri.format(run_id="c" * 32))
+    project.tracking.add_run(project.experiment, "d" * 32, None)
+    for run_id in (A, B):
+        project.tracking.add_run(
+            project.experiment, run_id, None, artifact_uri=uri.format(run_id=run_id)
+        )
+    location = publish(project.tracking.root)
+    loads: list[Callable[[], object]] = [
+        lambda: Run.load(iter_run_dirs(location)),
+        lambda: Run.load(list(iter_run_dirs(location))),
+        lambda: list(iter_runs(location, batch_size=1)),
+        lambda: list(iter_artifacts_dirs(location)),
+        lambda: list(iter_artifact_paths(location, "text.txt")),
+        lambda: Run.load(iter_run_dirs(location)).preload(),
+    ]
+    for load in loads:
+        caplog.clear()
+        load()
+        (message,) = caplog.messages
+        assert message.startswith(
+            "2 runs have no artifacts, so their configurations are empty. Those of the first, "
+            f"{A}, were recorded at {uri.format(run_id=A)!r}; looked for "
+        )
+        assert f"/5/{A}/artifacts/.hydra/config.yaml" in message
+        served = " and 'mlartifacts/team/custom'" if "team" in uri else ""
+        assert f" (in 'mlruns/5' and 'mlartifacts/5'{served}, or as recorded)" in message
+        is_followed = not uri.startswith(("mlflow-artifacts:", "dbfs:"))
+        assert ("at the recorded location" in message) is is_followed
+        assert message.endswith("If they are elsewhere, give artifact_root")
+
+
+def test_a_run_whose_artifacts_are_nowhere(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_dir = project.tracking.add_run(
+        project.experiment, A, None, artifact_uri=f"/nas/gone/5/{A}/artifacts"
+    )
+    message = (
+        f"run {A} has no artifacts, so its configuration is empty. They were recorded at "
+        f"'/nas/gone/5/{A}/artifacts'; looked for {run_dir}/artifacts/.hydra/config.yaml, below "
+        f"{project.folder} and {project.tracking.root} (in 'mlruns/5' and 'mlartifacts/5', or as "
+        f"recorded) and at the recorded location '/nas/gone/5/{A}/artifacts'. If they are "
+        "elsewhere, give artifact_root"
+    )
+    reads: list[Callable[[], object]] = [
+        lambda: Run(run_dir).cfg,
+        lambda: Run(run_dir).path(),
+        lambda: Run(run_dir).overrides,
+        lambda: HydraflowRunDataset(filepath=run_dir).load().cfg,
+    ]
+    for read in reads:
+        caplog.clear()
+        read()
+        assert caplog.messages == [message]
+    caplog.clear()
+    run = Run.load([run_dir])[0]
+    assert caplog.messages == [message]
+    assert run.path() == run_dir / "artifacts"
+    assert pickle.loads(pickle.dumps(run)).path() == run_dir / "artifacts"
+    assert caplog.messages == [message]
+
+
+@pytest.mark.parametrize(
+    "folder", ["mlartifacts/5", "nas/5", "elsewhere/mlruns/5"], ids=["server", "disk", "usual"]
+)
+def test_artifacts_directories_that_are_empty_are_not_lost(
+    project: Project, tmp_path: Path, folder: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run has logged none."""
+    recorded = {
+        "mlartifacts/5": "mlflow-artifacts:/5",
+        "nas/5": str(tmp_path / "nas/5"),
+        "elsewhere/mlruns/5": "/gone/mlruns/5",
+    }[folder]
+    base = tmp_path if folder == "nas/5" else project.folder
+    (base / folder / A / "artifacts").mkdir(parents=True)
+    project.tracking.add_run(project.experiment, A, None, artifact_uri=f"{recorded}/{A}/artifacts")
+    project.add_run(B, 7, None, f"{recorded}/{B}/artifacts")
+    assert [run.get("seed", None) for run in Run.load(iter_run_dirs(project.tracking.root))] == [
+        None,
+        7,
+    ]
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("name", ["data", "link", "."])
+def test_a_renamed_copy_in_which_runs_have_no_artifacts(
+    project: Project, monkeypatch: pytest.MonkeyPatch, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing says that they were elsewhere than in the directory of the same name."""
+    for run_id in (A, B):
+        project.tracking.add_run(
+            project.experiment, run_id, None, artifact_uri=f"/old/data/5/{run_id}/artifacts"
+        )
+    project.tracking.root.rename(project.folder / "data")
+    (project.folder / "link").symlink_to("data")
+    write(project.folder / f"data/5/{A}/artifacts/.hydra/config.yaml", "seed: 7")
+    monkeypatch.chdir(project.folder / ("data" if name == "." else "."))
+    assert Run.load(iter_run_dirs(name)).to_list("run_id") == [A, B]
+    assert caplog.messages == []
 
 
 # No run has a configuration -----------------------------------------------------------------
@@ -256,13 +501,11 @@ def test_a_load_without_any_configuration_is_logged_once(
     project: Project, publish: Callable[[Path], str], caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(5):
-        project.tracking.add_run(
-            project.experiment, f"{number:032}", None, artifact_uri="s3://b/5/x/artifacts?key=pw"
+        uri = f"/gone/mlruns/5/{number:032}/artifacts"
+        run_dir = project.tracking.add_run(
+            project.experiment, f"{number:032}", None, artifact_uri=uri
         )
-        replace_meta(
-            project.experiment / f"{number:032}",
-            artifact_uri=f"mlflow-artifacts:/5/{number:032}/artifacts",
-        )
+        (run_dir / "artifacts").rmdir()
     location = publish(project.tracking.root)
     loads: list[Callable[[], object]] = [
         lambda: Run.load(iter_run_dirs(location)),
@@ -275,10 +518,23 @@ def test_a_load_without_any_configuration_is_logged_once(
         (message,) = [text for text in caplog.messages if text.startswith("none of 5 runs")]
         assert message.startswith("none of 5 runs has a configuration: looked for ")
         assert f"/5/{0:032}/artifacts/.hydra/config.yaml" in message
+        assert " (in 'mlruns/5' and 'mlartifacts/5', or as recorded)" in message
         assert (
-            f" and at the recorded location 'mlflow-artifacts:/5/{0:032}/artifacts' of {0:032}; "
-            "give artifact_root" in message
+            f" and at the recorded location '/gone/mlruns/5/{0:032}/artifacts' of {0:032}; give "
+            "artifact_root" in message
         )
+
+
+def test_places_that_were_not_looked_at_are_not_named(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_dir = project.tracking.add_run(project.experiment, A, None)
+    write(run_dir / "artifacts/text.txt", "")
+    assert Run.load(iter_run_dirs(project.tracking.root))[0].cfg == {}
+    assert caplog.messages == [
+        f"the run has no configuration: looked for {run_dir}/artifacts/.hydra/config.yaml of {A}; "
+        "give artifact_root if the artifacts are elsewhere"
+    ]
 
 
 def test_one_configuration_is_enough(project: Project, caplog: pytest.LogCaptureFixture) -> None:

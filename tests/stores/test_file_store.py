@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from upath import UPath
 
 from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs, iter_runs
 from kedro_hydraflow.errors import (
@@ -198,6 +199,56 @@ def test_folder_with_a_foreign_meta_file_is_no_run(tracking_dir: TrackingDir) ->
     assert Run.load(iter_run_dirs(tracking_dir.root)).to_list("run_id") == ["a"]
     with pytest.raises(NotARunError, match=r"notes.meta.yaml: expected the entries of a run"):
         _ = Run(experiment / "notes").info.status
+
+
+@pytest.mark.parametrize("kind", ["params", "metrics", "tags"])
+def test_runs_that_lost_their_meta_have_unknown_facts(
+    tracking_dir: TrackingDir,
+    publish: Callable[[Path], str],
+    kind: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One warning names the first. Their artifacts may be in another directory."""
+    experiment = tracking_dir.add_experiment("train", artifact_location="mlflow-artifacts:/team")
+    run_ids = ["a" * 32, "b" * 32, "c" * 32]
+    for i, run_id in enumerate(run_ids):
+        uri = f"mlflow-artifacts:/team/{run_id}/artifacts"
+        tracking_dir.add_run(experiment, run_id, None, artifact_uri=uri)
+        artifacts = tracking_dir.root.parent / "mlartifacts/team" / run_id / "artifacts"
+        write(artifacts / ".hydra/config.yaml", f"lr: {i}")
+    for run_id in run_ids[:2]:
+        shutil.rmtree(experiment / run_id)
+        write(experiment / run_id / kind / "x", "1 1 1\n")
+    folder = publish(tracking_dir.root.parent)
+    location = UPath(folder) / "mlruns"
+    runs = Run.load(iter_run_dirs(location))
+    assert [run.get("lr") for run in runs] == [0, 1, 2]
+    assert [run.info.status for run in runs] == [None, None, "FINISHED"]
+    (message,) = caplog.messages
+    assert f"/mlruns/1/{run_ids[0]}" in message
+    assert message.endswith(
+        " and 1 more: there is no meta.yaml, so status, times and name are unknown"
+    )
+
+
+def test_directories_named_by_a_run_id_without_a_run_are_logged_once(
+    tracking_dir: TrackingDir, publish: Callable[[Path], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in ("1", "2"):
+        experiment = tracking_dir.add_experiment(f"train_{number}", number)
+        tracking_dir.add_run(experiment, number + "a" * 31)
+        write(experiment / (number + "b" * 31) / "notes.txt", "")
+        write(experiment / "notes/todo.txt", "")
+    location = publish(tracking_dir.root)
+    assert len(list(iter_run_dirs(location))) == 2
+    (message,) = caplog.messages
+    assert message.startswith("skipped ")
+    assert f"/1/1{'b' * 31}" in message
+    assert message.endswith(" and 1 more: named by a run ID, but without anything of a run")
+    caplog.clear()
+    assert len(list(iter_run_dirs(location, "train_1"))) == 1
+    (message,) = caplog.messages
+    assert " more: " not in message
 
 
 def test_given_directory_that_does_not_exist_has_an_empty_config(tmp_path: Path) -> None:

@@ -290,9 +290,15 @@ def test_file_store_that_grew_after_its_migration(
     assert find_run_ids(tracking_uri=tracking_dir.root.as_uri()) == ["a", "b", "c", "d"]
 
 
-@pytest.mark.parametrize("layout", [None, "mlflow"])
+@pytest.mark.parametrize(
+    ("layout", "of_hydra", "advice"),
+    [
+        (None, ", or directories with .hydra/config.yaml in it", ""),
+        ("mlflow", "", ". With layout='mlflow', output directories of Hydra are not looked for"),
+    ],
+)
 def test_a_directory_of_files_alone_is_an_error(
-    tmp_path: Path, publish: Callable[[Path], str], layout: Any
+    tmp_path: Path, publish: Callable[[Path], str], layout: Any, of_hydra: str, advice: str
 ) -> None:
     for name in ("b.csv", "a.csv", ".hidden", "README.md"):
         write(tmp_path / "data" / name, "x,y\n")
@@ -301,8 +307,8 @@ def test_a_directory_of_files_alone_is_an_error(
         find_run_ids(url, layout=layout)
     assert str(raised.value) == (
         f"{url} is not a tracking directory: expected <experiment_id>/meta.yaml or "
-        "<experiment_id>/<run_id>/artifacts in it, mlflow.db beside it, or directories with "
-        ".hydra/config.yaml in it; found the files 'README.md', 'a.csv', 'b.csv'"
+        f"<experiment_id>/<run_id>/artifacts in it, mlflow.db beside it{of_hydra}; found the "
+        f"files 'README.md', 'a.csv', 'b.csv'{advice}"
     )
     with pytest.raises(TrackingDirectoryError) as raised:
         find_run_ids(url, layout="hydra")

@@ -192,7 +192,14 @@ def test_proxied_artifacts_without_their_server(
     record(database, "mlflow-artifacts:/1", A, B)
     assert get_seeds(database) == [None, None]
     (message,) = caplog.messages
-    assert message.startswith("there are no run directories for 2 runs")
+    folder = database.path.parent
+    assert message == (
+        "2 runs have no artifacts, so their configurations are empty. Those of the first, "
+        f"{A}, were recorded at 'mlflow-artifacts:/1/{A}/artifacts'; looked for "
+        f"{folder}/mlartifacts/1/{A}/artifacts/.hydra/config.yaml and below {folder} (in "
+        "'mlruns/1' and 'mlartifacts/1', or as recorded). If they are elsewhere, give "
+        "artifact_root"
+    )
 
 
 @pytest.mark.parametrize("level", ["", "1/"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from kedro_hydraflow.finding import Search, find_runs
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores.meta_file import is_run_meta, parse_entries, parse_run_meta, read_metas
-from tests.conftest import TrackingDir
+from tests.conftest import TrackingDir, write
 from tests.stores.conftest import find_run_ids
 
 BAD_METAS = {
@@ -221,6 +222,43 @@ def test_bad_run_is_reported_and_hides_no_other(
     ]
     with pytest.raises(MetadataError, match=r"meta\.yaml: "):
         _ = Run(bad[0]).info.status
+
+
+def test_meta_that_is_cut_off_anywhere_is_reported(tracking_dir: TrackingDir) -> None:
+    """What is left of an entry may be a wrong value, such as ``lifecycle_stage: del``."""
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a" * 32, run_uuid="a")
+    content = (run_dir / "meta.yaml").read_bytes()
+    n_complete = content.index(b"user_id:") + len(b"user_id:")
+    facts = parse_run_meta(content)
+    for n_bytes in range(1, len(content)):
+        if n_bytes >= n_complete:
+            assert parse_run_meta(content[:n_bytes]) == facts
+        else:
+            with pytest.raises(MetadataError):
+                parse_run_meta(content[:n_bytes])
+
+
+@pytest.mark.parametrize("end", ["end_time", "lifecycle_stage: act", "status", "user_id"])
+@pytest.mark.parametrize("kind", ["artifacts", "params", "tags", "metrics", None])
+def test_a_run_whose_meta_is_cut_off_is_reported(
+    tracking_dir: TrackingDir, publish: Callable[[Path], str], end: str, kind: str | None
+) -> None:
+    """Whatever else is left of it."""
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "b" * 32, "lr: 1")
+    run_dir = tracking_dir.add_run(experiment, "a" * 32)
+    text = (run_dir / "meta.yaml").read_text()
+    shutil.rmtree(run_dir)
+    write(run_dir / "meta.yaml", text[: text.index(end)])
+    if kind is not None:
+        write(run_dir / kind / "x", "1")
+    location = publish(tracking_dir.root)
+    with pytest.raises(RunLoadError, match="1 of 2 runs") as raised:
+        Run.load(iter_run_dirs(location))
+    message = str(raised.value)
+    assert "meta.yaml" in message
+    assert "the file is cut off: expected the entries up to user_id, found artifact_uri" in message
+    assert len(Run.load(iter_run_dirs(location, on_error="warn"))) == 1
 
 
 def test_unreadable_metas_are_reported(tracking_dir: TrackingDir) -> None:

@@ -7,9 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from kedro_hydraflow.errors import MetadataError, NotARunError, RunNotFoundError, StorageError
+from kedro_hydraflow.errors import (
+    MetadataError,
+    NotARunError,
+    NotFoundError,
+    RunNotFoundError,
+    StorageError,
+)
 from kedro_hydraflow.storage import Place, locate
-from kedro_hydraflow.stores.run_folder import get_folder_errors
+from kedro_hydraflow.stores.run_folder import (
+    get_folder_errors,
+    have_artifacts,
+    inspect_folders,
+)
 from tests.conftest import TrackingDir, write
 
 
@@ -45,6 +55,65 @@ def test_errors_of_folders(experiment: Callable[[], Place], waits: list[float]) 
     assert type(errors[-1]) is RunNotFoundError
     assert str(errors[-1]) == f"there is no run directory {place.join('absent').url!r}"
     assert get_folder_errors([]) == []
+
+
+@pytest.mark.parametrize("kind", ["params", "metrics", "tags"])
+def test_a_directory_named_by_a_run_id_is_one_with_what_was_logged(
+    tracking_dir: TrackingDir, publish: Callable[[Path], str], kind: str
+) -> None:
+    """Other directories may have such folders, too: that of an experiment has its tags."""
+    directory = tracking_dir.add_experiment("train")
+    for name in ("a" * 32, "notes"):
+        write(directory / name / kind / "x", "1")
+        write(directory / name / "meta.yaml", "title: x\n" if name == "notes" else "")
+    (directory / ("a" * 32) / "meta.yaml").unlink()
+    write(directory / ("b" * 32) / kind / "x", "1")
+    write(directory / ("b" * 32) / "meta.yaml", "artifact_uri: x\n")
+    write(directory / "tags/x", "1")
+    experiment = locate(publish(tracking_dir.root).replace("mlruns", "mlruns/1", 1))
+    places = [experiment.join(name) for name in ("a" * 32, "b" * 32, "notes")]
+    folders = inspect_folders([*places, experiment])
+    assert [folder.error is None for folder in folders] == [True, True, False, False]
+    assert [folder.has_lost_meta for folder in folders] == [True, False, False, False]
+
+
+ARTIFACTS = {
+    "text.txt": True,
+    "sub/text.txt": True,
+    "a/b/c/.hydra/config.yaml": True,
+    "._x": True,
+    ".gitkeep": False,
+    "sub/.DS_Store": False,
+    "a/Thumbs.db": False,
+    "__MACOSX/x": False,
+}
+
+
+@pytest.mark.parametrize("name", ARTIFACTS)
+def test_what_are_artifacts(tmp_path: Path, publish: Callable[[Path], str], name: str) -> None:
+    write(tmp_path / "mlruns/artifacts" / name, "")
+    write(tmp_path / "mlruns/file", "")
+    place = locate(publish(tmp_path / "mlruns"))
+    has_artifacts, absent, file = have_artifacts(
+        [place.join(name) for name in ("artifacts", "absent", "file")]
+    )
+    assert has_artifacts is ARTIFACTS[name]
+    assert isinstance(absent, NotFoundError)
+    assert isinstance(file, NotFoundError)
+
+
+def test_folders_without_files_have_no_artifacts(tmp_path: Path) -> None:
+    (tmp_path / "empty/a/b").mkdir(parents=True)
+    (tmp_path / "empty/broken").symlink_to("nowhere")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/up").symlink_to("..")
+    (tmp_path / "loop").symlink_to("loop")
+    empty, linked, loop = have_artifacts(
+        [locate(tmp_path / name) for name in ("empty", "linked", "loop")]
+    )
+    assert (empty, linked) == (False, True)
+    assert isinstance(loop, StorageError)
+    assert not isinstance(loop, NotFoundError)
 
 
 def test_malformed_meta_is_an_error(tracking_dir: TrackingDir) -> None:

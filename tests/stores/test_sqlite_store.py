@@ -688,10 +688,10 @@ def test_runs_without_artifacts_are_logged_once(
         runs = load(database)
     assert [run.to_dict() for run in runs] == [{}] * 50
     assert caplog.messages == [
-        "there are no run directories for 48 runs; their configurations are empty. The first is "
-        "/somewhere/else/mlruns/1/02; the run was recorded there, and is not beside "
-        f"{database.path} either. Set artifact_root to the directory or URL that holds the "
-        "artifacts now"
+        "48 runs have no artifacts, so their configurations are empty. Those of the first, 02, "
+        "were recorded at '/somewhere/else/mlruns/1/02/artifacts'; looked for /somewhere/else/"
+        f"mlruns/1/02/artifacts/.hydra/config.yaml and below {database.path.parent} (in "
+        "'mlruns/1' and 'mlartifacts/1', or as recorded). If they are elsewhere, give artifact_root"
     ]
 
 

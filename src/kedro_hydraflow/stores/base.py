@@ -173,15 +173,17 @@ class Store(ABC):
 
     def artifacts(self, record: RunRecord) -> Place:
         """Return the artifacts directory of a run. It does not have to exist."""
-        if record.artifacts_dir is not None:
-            return record.artifacts_dir
-        folder = self.artifacts_folder
-        return record.join(folder) if folder else Place(record.storage, record.path)
+        return record.artifacts_dir or self._get_artifacts_in(record)
+
+    def _get_artifacts_in(self, run_dir: Place) -> Place:
+        """Return the artifacts directory in a run directory."""
+        storage, folder = run_dir.storage, self.artifacts_folder
+        return Place(storage, storage.join(run_dir.path, folder) if folder else run_dir.path)
 
     def may_be_elsewhere(self, record: RunRecord) -> bool:  # noqa: ARG002
         """Whether `find_artifacts` may find another artifacts directory than `artifacts`.
 
-        Nothing is read.
+        Nothing is read for the run itself.
         """
         return False
 
@@ -492,24 +494,6 @@ def list_patterns(experiment_names: ExperimentFilter) -> Sequence[str]:
 def is_glob(pattern: str) -> bool:
     """Whether a name in ``experiment_names`` has wildcards."""
     return _GLOB.search(pattern) is not None
-
-
-def locate_model(
-    find: Callable[[str, str, str], Place], experiment_id: str, model: ModelRecord
-) -> Place:
-    """Return the artifacts directory of a model by its recorded location.
-
-    Args:
-        find: Locates the directory of a run by the ID of its experiment, its own ID and its
-            recorded location. The folder with the models lies beside the runs.
-        experiment_id: The ID of the experiment.
-        model: The model.
-    """
-    folder, separator, _ = model.location.rpartition(f"/{MODELS_FOLDER}/{model.model_id}")
-    if not separator:
-        return find(experiment_id, model.model_id, model.location).join("artifacts")
-    models = find(experiment_id, MODELS_FOLDER, f"{folder}/{MODELS_FOLDER}")
-    return models.join(model.model_id, "artifacts")
 
 
 def restore_infinity(value: float) -> float:

@@ -8,7 +8,7 @@
 - Each metric, param and tag is a file. A ``/`` in a key makes a directory.
 - Deleted runs stay in their directories, with ``lifecycle_stage: deleted``.
 - Artifacts are usually in the run directory, whatever location is recorded (``artifact_uri``),
-  which is wrong after a copy. Only for a run without any there, `locations` looks elsewhere.
+  which is wrong after a copy. Only for a run without any there, `tracked_store` looks elsewhere.
 - Experiment 0 is "Default". The name of an experiment whose ``meta.yaml`` is lost is Hydra's job
   name, as long as its runs have a ``meta.yaml`` of their own.
 """
@@ -16,9 +16,7 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -27,16 +25,15 @@ from kedro_hydraflow.errors import (
     Failure,
     KedroHydraflowError,
     MetadataError,
-    MissingPackageError,
     NotARunError,
     NotFoundError,
     OptionError,
+    RunNotFoundError,
     StorageError,
     UnreachableError,
-    prefix_error,
 )
 from kedro_hydraflow.index import NO_INDEX, Index
-from kedro_hydraflow.source import Source, show_location
+from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import (
     LocalStorage,
     Place,
@@ -49,14 +46,16 @@ from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_NAME,
     MODELS_FOLDER,
     ExperimentFilter,
-    Store,
     is_glob,
     list_patterns,
-    locate_model,
     make_experiment_filter,
 )
 from kedro_hydraflow.stores.job_name import read_job_name, read_job_names
-from kedro_hydraflow.stores.locations import RunLocator, is_recorded_elsewhere
+from kedro_hydraflow.stores.locations import (
+    RunLocator,
+    is_recorded_elsewhere,
+    list_real_places,
+)
 from kedro_hydraflow.stores.logged_file import (
     ForeignFileError,
     is_apple_double,
@@ -93,14 +92,16 @@ from kedro_hydraflow.stores.record import (
 from kedro_hydraflow.stores.run_folder import (
     get_folder_errors,
     has_run_meta,
+    inspect_folders,
     take_sample,
     warn_of_copies,
 )
+from kedro_hydraflow.stores.tracked_store import TrackedStore, get_usual_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from kedro_hydraflow.storage import Entry, Location, Storage
+    from kedro_hydraflow.storage import Entry, Storage
 
     Parse = Callable[[bytes], Any]
 
@@ -116,7 +117,7 @@ _BATCH_SIZE = 64
 """The number of experiments listed at a time, to limit the memory for their listings."""
 
 
-class FileStore(Store):
+class FileStore(TrackedStore):
     """MLflow's file store.
 
     Args:
@@ -156,6 +157,9 @@ class FileStore(Store):
         self, experiment_names: ExperimentFilter = None, *, include_default: bool = False
     ) -> Experiments:
         matches = make_experiment_filter(experiment_names, include_default=include_default)
+        if self._source is not None:
+            self._locator = self._make_locator(self._source)
+            self._locator.check_root()
         folders = self._folders or ExperimentFolders(self.root, self._index)
         matching = []
         other_names = []
@@ -272,10 +276,13 @@ class FileStore(Store):
         records = []
         failures = []
         n_deleted = 0
+        strays = []
         for path, name, experiment, facts in zip(
             paths, names, experiments, facts_of_runs, strict=True
         ):
             if isinstance(facts, NotARunError):
+                if is_run_id(name) and not isinstance(facts, RunNotFoundError):
+                    strays.append(path)
                 continue
             if isinstance(facts, Exception):
                 failures.append(Failure(storage.get_url(path), facts))
@@ -283,13 +290,18 @@ class FileStore(Store):
                 n_deleted += 1
             else:
                 records.append(RunRecord(storage, path, name, experiment, facts or None))
+        if strays:
+            logger.warning(
+                "skipped %s: named by a run ID, but without anything of a run",
+                _show_first(storage, strays),
+            )
         return FoundRuns(records, failures, n_deleted)
 
     def _read_facts_of_folders(self, paths: Sequence[str]) -> list[Facts | KedroHydraflowError]:
         """Return the facts of the run in each directory, or the error.
 
         Facts are empty if the ``meta.yaml`` is missing or being written. The error is a
-        NotARunError if the directory is not a run.
+        NotARunError if the directory is not a run. Logs how many runs have lost the file.
         """
         storage = self._storage
         recalled = self._index.recall("facts", storage, paths, META_FILE)
@@ -303,9 +315,22 @@ class FileStore(Store):
             for i, facts in enumerate(facts_of_runs)
             if facts is None or isinstance(facts, NotARunError)
         ]
-        errors = get_folder_errors([Place(storage, paths[i]) for i in absent])
-        for i, error in zip(absent, errors, strict=True):
-            facts_of_runs[i] = error or {}  # no error: artifacts of a run that a database tracks
+        lost = []
+        folders = inspect_folders([Place(storage, paths[i]) for i in absent])
+        for i, folder in zip(absent, folders, strict=True):
+            foreign = facts_of_runs[i]
+            if folder.error is None and foreign is not None:
+                facts_of_runs[i] = MetadataError(str(foreign))
+            else:  # without an error, it may be artifacts of a run that a database tracks
+                facts_of_runs[i] = folder.error or {}
+            if folder.has_lost_meta:
+                lost.append(paths[i])
+        if lost:
+            logger.warning(
+                "%s: there is no %s, so status, times and name are unknown",
+                _show_first(storage, lost),
+                META_FILE,
+            )
         return self._add_tagged_names(paths, facts_of_runs)
 
     @override
@@ -325,110 +350,28 @@ class FileStore(Store):
         )
 
     @override
-    def find_artifacts(self, records: Sequence[RunRecord]) -> list[RunRecord | KedroHydraflowError]:
-        found: list[RunRecord | KedroHydraflowError] = [*records]
-        empty = []
-        for i, is_empty in enumerate(self._check_empty(records)):
-            if isinstance(is_empty, Exception):
-                found[i] = is_empty
-            elif is_empty:
-                empty.append(i)
-        for i, place in zip(empty, self._find_elsewhere([records[i] for i in empty]), strict=True):
-            if isinstance(place, Exception):
-                found[i] = place
-            elif place is not None:
-                found[i] = replace(records[i], artifacts_dir=place)
-        return found
-
-    def _check_empty(self, records: Sequence[RunRecord]) -> list[bool | UnreachableError]:
-        """Return whether each run directory is without artifacts, as far as it can be listed."""
-        are_empty: list[bool | UnreachableError] = [False] * len(records)
-        unsure: Sequence[int] = range(len(records))
-        if not self._storage.is_remote:  # cheaper than to list them
-            storage = self._storage
-            hydra = storage.sep.join(["", *self.config_file.split("/")[:-1]])
-            unsure = [i for i in unsure if not storage.is_dir(records[i].path + hydra)]
-        listings = list_places([records[i].join(self.artifacts_folder) for i in unsure])
-        for i, entries in zip(unsure, listings, strict=True):
-            if isinstance(entries, UnreachableError):
-                are_empty[i] = entries
-            else:  # some servers list nothing
-                are_empty[i] = isinstance(entries, StorageError) or not entries
-        return are_empty
-
-    def _find_elsewhere(
-        self, records: Sequence[RunRecord]
-    ) -> list[Place | KedroHydraflowError | None]:
-        """Return the artifacts directory of each run outside its run directory, or the error.
-
-        None if there is no such directory.
-        """
-        uris = self._read_uris(records)
-        found = [self._locate(record, uri) for record, uri in zip(records, uris, strict=True)]
-        places = {i: place for i, place in enumerate(found) if isinstance(place, Place)}
-        for i, entries in zip(places, _list_places([*places.values()]), strict=True):
-            if isinstance(entries, (UnreachableError, MissingPackageError)):
-                found[i] = _make_elsewhere_error(records[i], entries)
-            elif isinstance(entries, NotFoundError):
-                found[i] = None
-            # If it cannot be listed, reading files from it may work, or raises a clear error.
-        return found
-
-    def _locate(
-        self, record: RunRecord, uri: str | KedroHydraflowError
-    ) -> Place | KedroHydraflowError | None:
-        """Return the place of a run's artifacts outside its directory, or the error.
-
-        Args:
-            record: The run.
-            uri: The recorded location, empty if there is none, or the error of reading it.
-        """
-        if isinstance(uri, Exception):
-            return uri
-        if self._artifact_root is None and (not uri or "\0" in uri):
-            return None
-        folder = Place(record.experiment.storage, record.experiment.path)
-        try:
-            run_dir = self._get_locator(record).find(
-                record.experiment.experiment_id, record.run_id, uri, outside=folder
-            )
-        except KedroHydraflowError as exc:
-            return _make_elsewhere_error(record, exc)
-        return None if _is_same(run_dir, record) else run_dir.join(self.artifacts_folder)
-
-    @override
-    def list_config_locations(self, record: RunRecord) -> list[str]:
-        places = super().list_config_locations(replace(record, artifacts_dir=None))
-        root = self._artifact_root
-        if root is not None:
-            return [*places, f"below artifact_root {show_location(root)!r}"]
-        (uri,) = self._read_uris([record])
-        if isinstance(uri, str) and uri:
-            return [*places, f"at the recorded location {show_location(uri)!r}"]
-        return places
-
     def _read_uris(self, records: Sequence[RunRecord]) -> list[str | KedroHydraflowError]:
-        """Return the recorded location of each run's artifacts, empty if it does not count."""
-        if self._artifact_root is not None:
-            return [""] * len(records)
         metas = read_metas(records, parse_artifact_uri)
         return [
-            meta if isinstance(meta, Exception) else (meta or {}).get("artifact_uri", "")
-            for meta in metas
+            meta
+            if isinstance(meta, Exception)
+            else (meta or {}).get("artifact_uri") or get_usual_uri(record)
+            for meta, record in zip(metas, records, strict=True)
         ]
 
-    @property
-    def _artifact_root(self) -> Location | None:
-        return None if self._source is None else self._source.artifact_root
-
+    @override
     def _get_locator(self, record: RunRecord) -> RunLocator:
         if self._locator is None:
             source = self._source
             if source is None:  # the runs were given by their paths, which have the options
                 path = record.to_path()
                 source = Source(path, storage_options=getattr(path, "storage_options", None))
-            self._locator = RunLocator(source, _get_neighbors(self.root))
+            self._locator = self._make_locator(source)
         return self._locator
+
+    def _make_locator(self, source: Source) -> RunLocator:
+        roots = list_real_places(self.root)
+        return RunLocator(source, [place for root in roots for place in _get_neighbors(root)])
 
     @override
     def _read_models(self, record: RunRecord) -> list[ModelRecord]:
@@ -443,16 +386,6 @@ class FileStore(Store):
             elif meta and not is_deleted(meta):
                 models.append(_make_model(place.name, meta))
         return models
-
-    @override
-    def _locate_model(self, record: RunRecord, model: ModelRecord) -> Place:
-        place = super()._locate_model(record, model)
-        if not model.location or place.is_dir():
-            return place
-        folder = Place(record.experiment.storage, record.experiment.path)
-        find = partial(self._get_locator(record).find, outside=folder)
-        found = locate_model(find, record.experiment.experiment_id, model)
-        return found if found.is_dir() else place
 
     # Recorded data ---------------------------------------------------------------------------
 
@@ -777,26 +710,10 @@ def _get_neighbors(root: Place) -> list[Place]:
     return [root] if is_top else [root.parent, root]
 
 
-def _list_places(
-    places: Sequence[Place],
-) -> Sequence[list[Entry] | StorageError | MissingPackageError]:
-    """Like `list_places`, with the error for places whose storage needs a missing package."""
-    try:
-        return list_places(places)
-    except MissingPackageError as exc:
-        return [exc] if len(places) == 1 else [_list_places([place])[0] for place in places]
-
-
-def _make_elsewhere_error(record: RunRecord, error: KedroHydraflowError) -> KedroHydraflowError:
-    return prefix_error(f"{record.url} has no artifacts in it, and elsewhere", error)
-
-
-def _is_same(one: Place, other: Place) -> bool:
-    """Whether two places are the same directory, also if they are written differently."""
-    if isinstance(one.storage, LocalStorage) and isinstance(other.storage, LocalStorage):
-        paths = (place.storage.get_identity(place.path) for place in (one, other))
-        return len(set(map(os.path.realpath, paths))) == 1
-    return (one.storage, one.path) == (other.storage, other.path)
+def _show_first(storage: Storage, paths: Sequence[str]) -> str:
+    """Return the first path and the number of the others for a message."""
+    first = storage.get_url(paths[0])
+    return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
 
 
 def _get_broken_links(

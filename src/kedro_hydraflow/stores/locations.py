@@ -1,33 +1,52 @@
-"""Locating the run directories of a database or server, and artifacts that left a file store.
+"""Where the artifacts of runs may be now.
 
 The location that was recorded is wrong after the data has been copied or moved. So a directory
 beside the tracking data takes precedence over it. The candidates are, in this order:
 
-1. ``<artifact_root>/<experiment_id>/<run_id>`` or ``<artifact_root>/<run_id>``, if the user gives
-   an artifact root; no other candidate is tried then;
+1. if the user gives an artifact root, ``<artifact_root>/<experiment_id>/<run_id>``, the last parts
+   of the recorded location below the root, and ``<artifact_root>/<run_id>``; no other candidate
+   is tried then;
 2. the last parts of the recorded location, in a directory with tracking data, as many parts as
-   exist: for ``/old/place/mlruns/1/<run_id>``, ``mlruns/1/<run_id>`` before ``1/<run_id>``;
+   exist: for ``/old/place/mlruns/1/<run_id>``, ``mlruns/1/<run_id>`` before ``1/<run_id>``; and
+   for ``mlflow-artifacts:/team/1``, ``mlartifacts/team/1`` first, where MLflow's server puts it;
 3. ``mlruns/<experiment_id>/<run_id>`` and ``mlartifacts/<experiment_id>/<run_id>``, MLflow's
    defaults, in such a directory;
 4. the recorded location, unless it names a host that the user has not named.
+
+The first that exists is the directory of a run in a database or on a server. `tracked_store` looks
+into the others for the artifacts that the directory of a run lacks.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from kedro_hydraflow.errors import NotFoundError, StorageError, UnreachableError
+from kedro_hydraflow.errors import (
+    KedroHydraflowError,
+    NotFoundError,
+    OptionError,
+    StorageError,
+    UnreachableError,
+)
 from kedro_hydraflow.redaction import redact_url
+from kedro_hydraflow.source import show_location
 from kedro_hydraflow.storage import LocalStorage, Place, is_url, list_places
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from kedro_hydraflow.source import Source
+    from kedro_hydraflow.stores.record import ExperimentRecord
 
-_DEFAULT_ROOTS = ("mlruns", "mlartifacts")
+_SERVED = "mlartifacts"
+"""The directory in which a tracking server keeps artifacts by default."""
+
+_DEFAULT_ROOTS = ("mlruns", _SERVED)
 
 PROXIED = "mlflow-artifacts:"
 """The scheme of locations that only a tracking server can resolve."""
@@ -38,11 +57,19 @@ _WITHOUT_HOST = frozenset(
 """The schemes of URLs that name a bucket. Which host serves it follows from the user's settings."""
 
 
-class _Folder(NamedTuple):
-    """A directory and the names of its entries."""
+_SCHEME = re.compile(r"[A-Za-z][\w+.-]+:/")
+"""Matches the scheme of a location such as ``dbfs:/runs``, but not the drive in ``C:/runs``."""
+
+
+class Candidate(NamedTuple):
+    """A directory that may hold runs of an experiment. It exists, and is not empty."""
 
     place: Place
     names: frozenset[str]
+    """The names of its entries."""
+
+    is_recorded: bool
+    """Whether it may be the recorded location, moved, rather than a default of MLflow."""
 
 
 class RunLocator:
@@ -64,8 +91,13 @@ class RunLocator:
         self._neighbors = neighbors
         self._open_proxied = open_proxied
         # Both by experiment ID and recorded location.
-        self._folders: dict[tuple[str, str], list[_Folder]] = {}
-        self._recorded: dict[tuple[str, str], Place] = {}
+        self._candidates: dict[tuple[str, str], list[Candidate]] = {}
+        self._recorded: dict[tuple[str, str], Place | KedroHydraflowError] = {}
+        self._identities: dict[Place, str] = {}
+        self._existing: dict[Place, bool] = {}
+        self._settled: dict[tuple[str, str], frozenset[str]] = {}
+        self._root: Candidate | None = None
+        """The artifact root, without names if the storage does not list them."""
 
     def find_experiment(self, experiment_id: str, location: str) -> Place:
         """Return the directory of an experiment. It does not have to exist.
@@ -77,94 +109,268 @@ class RunLocator:
         Raises:
             StorageError: If a candidate cannot be listed.
         """
-        for folder in self._get_folders(experiment_id, location):
-            return folder.place
-        return self._get_recorded(experiment_id, location)
+        for candidate in self._get_candidates(experiment_id, location):
+            return candidate.place
+        return self.get_recorded(experiment_id, location)
 
-    def find(
-        self, experiment_id: str, run_id: str, uri: str, *, outside: Place | None = None
-    ) -> Place:
+    def find(self, experiment_id: str, run_id: str, uri: str) -> Place:
         """Return the directory of a run. It does not have to exist.
 
         Args:
             experiment_id: The ID of its experiment.
             run_id: The ID.
             uri: The recorded ``artifact_uri``.
-            outside: A directory of the experiment that does not have the artifacts.
 
         Raises:
             StorageError: If a candidate cannot be listed.
         """
-        recorded = uri.removesuffix("/artifacts").removesuffix(f"/{run_id}")
-        for folder in self._get_folders(experiment_id, recorded):
-            if run_id in folder.names and folder.place != outside:
-                return folder.place.join(run_id)
-        return self._get_recorded(experiment_id, recorded).join(run_id)
+        location = get_location(uri, run_id)
+        for candidate in self.list_candidates(experiment_id, run_id, location):
+            return candidate.place.join(run_id)
+        return self.get_recorded(experiment_id, location).join(run_id)
 
-    def _get_folders(self, experiment_id: str, recorded: str) -> list[_Folder]:
-        """Return the candidates that exist beside the tracking data and are not empty."""
-        key = (experiment_id, recorded)
-        if key not in self._folders:
-            self._folders[key] = self._list_folders(experiment_id, recorded)
-        return self._folders[key]
+    def list_candidates(self, experiment_id: str, run_id: str, location: str) -> list[Candidate]:
+        """Return the candidates that have a directory of a run, apart from `get_recorded`.
 
-    def _list_folders(self, experiment_id: str, recorded: str) -> list[_Folder]:
-        if self._source.artifact_root is not None:
-            return []
-        places = self._make_candidates(experiment_id, recorded)
-        folders = []
-        for place, entries in zip(places, list_places(places), strict=True):
-            is_guess = place.storage.is_remote and not isinstance(entries, UnreachableError)
-            if isinstance(entries, NotFoundError) or (
-                isinstance(entries, StorageError) and is_guess
-            ):
-                continue  # a server may deny what it does not have
-            if isinstance(entries, StorageError):
-                raise entries
-            folders.append(_Folder(place, frozenset(entry.name for entry in entries)))
-        return [folder for folder in folders if folder.names]
+        Args:
+            experiment_id: The ID of the experiment.
+            run_id: The ID of the run.
+            location: The recorded location of the experiment, empty if it is unknown.
 
-    def _get_recorded(self, experiment_id: str, recorded: str) -> Place:
-        """Return the artifact root or the recorded directory. Opens the storage on first use."""
-        key = (experiment_id, recorded)
+        Raises:
+            StorageError: If a candidate cannot be listed.
+        """
+        candidates = self._get_candidates(experiment_id, location)
+        return [candidate for candidate in candidates if run_id in candidate.names]
+
+    def get_recorded(self, experiment_id: str, location: str) -> Place:
+        """Return the artifact root or the recorded directory. Opens the storage on first use.
+
+        Raises:
+            StorageError: If only the tracking data names the host.
+            MissingPackageError: If the storage needs a package that is not installed.
+        """
+        key = (experiment_id, location)
         if key not in self._recorded:
-            self._recorded[key] = self._locate(experiment_id, recorded)
-        return self._recorded[key]
+            try:
+                self._recorded[key] = self._locate(experiment_id, location)
+            except KedroHydraflowError as exc:
+                self._recorded[key] = exc
+        recorded = self._recorded[key]
+        if isinstance(recorded, Exception):
+            raise recorded
+        return recorded
 
-    def _locate(self, experiment_id: str, recorded: str) -> Place:
+    def is_same(self, one: Place, other: Place) -> bool:
+        """Whether two places are the same directory, also if they are written differently."""
+        if one.path == other.path and one.storage is other.storage:
+            return True
+        return self._identify(one) == self._identify(other)
+
+    def list_settled(self, experiment: ExperimentRecord) -> frozenset[str]:
+        """Return the names of runs in the directory of an experiment, if it has no alternative.
+
+        It has none if it is as recorded, and the only candidate that exists.
+        """
+        key = (experiment.experiment_id, experiment.artifact_location)
+        if key not in self._settled:
+            self._settled[key] = self._find_settled(*key, experiment)
+        return self._settled[key]
+
+    def _find_settled(self, experiment_id: str, location: str, place: Place) -> frozenset[str]:
+        candidates = self._get_candidates(experiment_id, location)
+        if len(candidates) != 1 or not candidates[0].is_recorded or not location:
+            return frozenset()
+        with suppress(KedroHydraflowError):
+            recorded = place if self.has_root else self.get_recorded(experiment_id, location)
+            if self.is_same(recorded, place) or not self.may_exist(recorded):
+                (only,) = candidates
+                return only.names if self.is_same(only.place, place) else frozenset()
+        return frozenset()
+
+    def may_exist(self, folder: Place) -> bool:
+        """Whether a directory exists, as far as that takes no request. It is cached."""
+        if folder not in self._existing:
+            self._existing[folder] = _may_exist(folder)
+        return self._existing[folder]
+
+    def is_elsewhere(self, location: str, folder: Place) -> bool:
+        """Like `is_recorded_elsewhere`, but sees through symbolic links and dots in a path."""
+        if not is_recorded_elsewhere(location, folder):
+            return False
+        real_root = os.path.basename(self._identify(folder.parent))
+        return [real_root, folder.name] != _get_path(location).rstrip("/").split("/")[-2:]
+
+    @property
+    def has_root(self) -> bool:
+        """Whether the user gives an artifact root, so that no recorded location counts."""
+        return self._source.artifact_root is not None
+
+    def check_root(self) -> None:
+        """Raise an error if the artifact root is no directory, or cannot be reached.
+
+        Raises:
+            NotFoundError: If there is no such directory.
+            OptionError: If it is a file.
+            UnreachableError: If its storage does not respond.
+        """
+        if self._source.artifact_root is not None and self._root is None:
+            self._root = _open_root(self._source.locate_artifact_root())
+
+    def list_locations(self, experiment_id: str, uri: str, run_dir: Place) -> list[str]:
+        """Return where a run is looked for outside its directory, for messages.
+
+        Args:
+            experiment_id: The ID of the experiment.
+            uri: The recorded ``artifact_uri``, empty if it is unknown.
+            run_dir: The run directory.
+        """
+        root = self._source.artifact_root
+        if root is not None:
+            return [f"below artifact_root {show_location(root)!r}"]
+        locations = []
+        if self._neighbors:
+            folders = " and ".join(place.url for place in self._neighbors)
+            names = [f"{root}/{experiment_id}" for root in _DEFAULT_ROOTS]
+            served = _get_served_path(get_location(uri, run_dir.name))
+            shown = map(repr, dict.fromkeys([*names, *served]))
+            as_recorded = ", or as recorded" if uri else ""
+            locations.append(f"below {folders} (in {' and '.join(shown)}{as_recorded})")
+        if uri and self._can_open(uri):
+            with suppress(KedroHydraflowError):  # which is an error of the run
+                recorded = self.get_recorded(experiment_id, get_location(uri, run_dir.name))
+                if not self.is_same(recorded, run_dir.parent):
+                    locations.append(f"at the recorded location {show_location(uri)!r}")
+        return locations
+
+    def _get_candidates(self, experiment_id: str, location: str) -> list[Candidate]:
+        key = (experiment_id, location)
+        if key not in self._candidates:
+            self._candidates[key] = self._list_all(experiment_id, location)
+        return self._candidates[key]
+
+    def _list_all(self, experiment_id: str, location: str) -> list[Candidate]:
+        """Return the candidates, listed anew, for runs of any name."""
+        self.check_root()
+        places = self._make_places(experiment_id, location)
+        listed = []
+        denied = None
+        for (place, is_recorded), entries in zip(
+            places.items(), list_places([*places]), strict=True
+        ):
+            if isinstance(entries, NotFoundError):
+                continue
+            if isinstance(entries, StorageError):
+                if isinstance(entries, UnreachableError) or not place.storage.is_remote:
+                    raise entries
+                denied = entries  # a server may deny what it does not have
+                continue
+            listed.append(Candidate(place, frozenset(e.name for e in entries), is_recorded))
+        if self._root is not None:
+            if denied is not None and not listed:
+                raise denied
+            listed.append(self._root)
+        return [candidate for candidate in listed if candidate.names]
+
+    def _make_places(self, experiment_id: str, location: str) -> dict[Place, bool]:
+        """Return the directories that may exist, and for each `Candidate.is_recorded`."""
+        parts = _split_path(location)
+        ends = ["/".join(parts[i:]) for i in range(len(parts))]
+        if self._root is not None:
+            names = self._root.names  # of a server that does not list them: none
+            inner = [e for e in (experiment_id, *ends) if not names or e.split("/")[0] in names]
+            return self._merge((self._root.place.join(end), True) for end in inner)
+        ends = [*_get_served_path(location), *ends]
+        defaults = [f"{root}/{experiment_id}" for root in _DEFAULT_ROOTS]
+        # Every store has directories named by an ID: it is not enough to recognise the location.
+        recorded = {*ends} - {experiment_id}
+        return self._merge(
+            (near.join(end), end in recorded)
+            for near in self._neighbors
+            for end in (*ends, *defaults)
+        )
+
+    def _merge(self, candidates: Iterable[tuple[Place, bool]]) -> dict[Place, bool]:
+        """Return the candidates that may exist, each directory once."""
+        merged: dict[Place, bool] = {}
+        firsts: dict[str, Place] = {}
+        for place, is_recorded in candidates:
+            if self.may_exist(place):
+                first = firsts.setdefault(self._identify(place), place)
+                merged[first] = merged.get(first, False) or is_recorded
+        return merged
+
+    def _identify(self, place: Place) -> str:
+        """Return text that is the same for the same directory. It is cached."""
+        identity = self._identities.get(place)
+        if identity is None:
+            identity = self._identities[place] = _get_real_path(place)
+        return identity
+
+    def _locate(self, experiment_id: str, location: str) -> Place:
         if self._source.artifact_root is not None:
-            root = self._source.locate_artifact_root()
-            inner = root.join(experiment_id)
-            return inner if inner.is_dir() else root
-        if recorded.startswith(PROXIED):
-            if self._open_proxied is not None:
-                return self._open_proxied(recorded)
-            recorded = f"mlartifacts/{experiment_id}"  # the server's default, beside the database
-        if is_url(recorded):
-            self._check_host(recorded)
-        elif self._neighbors and not os.path.isabs(recorded):
+            for candidate in self._get_candidates(experiment_id, location):
+                return candidate.place
+            return self._source.locate_artifact_root().join(experiment_id)
+        is_proxied = location.startswith(PROXIED)
+        if is_proxied and self._open_proxied is not None:
+            return self._open_proxied(location)
+        if not self._can_open(location):  # but perhaps a copy beside the tracking data
+            folders = [_SERVED] if is_proxied else []
+            location = "/".join([*folders, *(_split_path(location) or [experiment_id])])
+        if is_url(location):
+            self._check_host(location)
+        elif self._neighbors and not os.path.isabs(location):
             # MLflow records './mlruns/1' relative to its working directory, where it also creates
             # the database.
-            return self._neighbors[0].join(recorded)
-        return self._source.locate_artifacts(recorded)
+            return self._neighbors[0].join(location)
+        return self._source.locate_artifacts(location)
 
-    def _check_host(self, recorded: str) -> None:
+    def _can_open(self, location: str) -> bool:
+        """Whether a recorded location is one that can be opened, rather than a copy of it."""
+        if location.startswith(PROXIED):
+            return self._open_proxied is not None
+        return is_url(location) or not _SCHEME.match(location)
+
+    def _check_host(self, location: str) -> None:
         """Raise StorageError if a recorded URL leads to a host that the user has not named."""
-        scheme, host = _split(recorded)
-        if "::" not in recorded and (scheme in _WITHOUT_HOST or host in self._source.list_hosts()):
+        scheme, host = _split(location)
+        if "::" not in location and (scheme in _WITHOUT_HOST or host in self._source.list_hosts()):
             return
         raise StorageError(
-            f"the artifacts were recorded at {redact_url(recorded)!r}, a host that only the "
+            f"the artifacts were recorded at {redact_url(location)!r}, a host that only the "
             "tracking data names, so it is not asked; give artifact_root if they are there"
         )
 
-    def _make_candidates(self, experiment_id: str, recorded: str) -> list[Place]:
-        parts = [part for part in _get_path(recorded).split("/") if part not in ("", ".")]
-        is_odd = ".." in parts or "\0" in recorded
-        ends = [] if is_odd else ["/".join(parts[i:]) for i in range(len(parts))]
-        ends += [f"{root}/{experiment_id}" for root in _DEFAULT_ROOTS]
-        places = [near.join(end) for near in self._neighbors for end in ends]
-        return [place for place in dict.fromkeys(places) if _may_exist(place)]
+
+def _open_root(place: Place) -> Candidate:
+    """Return the artifact root, see `RunLocator.check_root`."""
+    (entries,) = list_places([place])
+    if isinstance(entries, NotFoundError):
+        if isinstance(place.storage, LocalStorage) and os.path.isfile(_get_real_path(place)):
+            raise OptionError(f"artifact_root: expected a directory, found the file {place.url}")
+        raise NotFoundError(f"artifact_root: {entries}") from entries
+    if isinstance(entries, UnreachableError):
+        raise entries
+    listed = [] if isinstance(entries, StorageError) else entries
+    return Candidate(place, frozenset(entry.name for entry in listed), is_recorded=True)
+
+
+def list_real_places(place: Place) -> list[Place]:
+    """Return a local directory, and the one that it is if there are symbolic links in its path."""
+    if not isinstance(place.storage, LocalStorage):
+        return [place]
+    absolute = place.storage.get_identity(place.path)
+    written = place if os.pardir not in place.path.split(os.sep) else replace(place, path=absolute)
+    real = _get_real_path(place)
+    return [written] if real == absolute else [written, replace(place, path=real)]
+
+
+def _get_real_path(place: Place) -> str:
+    """Return text that is the same for the same directory, however its path is written."""
+    identity = place.storage.get_identity(place.path)
+    is_usable = isinstance(place.storage, LocalStorage) and "\0" not in identity
+    return os.path.realpath(identity) if is_usable else identity
 
 
 def _may_exist(place: Place) -> bool:
@@ -183,9 +389,25 @@ def _split(url: str) -> tuple[str, str]:
     return parts.scheme, parts.netloc.rpartition("@")[2].lower()
 
 
+def get_location(uri: str, run_id: str) -> str:
+    """Return the location of an experiment by the ``artifact_uri`` of a run."""
+    return uri.removesuffix("/artifacts").removesuffix(f"/{run_id}")
+
+
+def _split_path(location: str) -> list[str]:
+    """Return the names in the path of a location, none if they cannot be names in a directory."""
+    parts = [part for part in _get_path(location).split("/") if part not in ("", ".")]
+    return [] if ".." in parts or "\0" in location else parts
+
+
+def _get_served_path(location: str) -> list[str]:
+    """Return where a server keeps a location by default, if it has the scheme `PROXIED`."""
+    return ["/".join([_SERVED, *_split_path(location)])] if location.startswith(PROXIED) else []
+
+
 def _get_path(uri: str) -> str:
     """Return the path in a recorded location, without scheme and host."""
-    if not is_url(uri) and not uri.startswith(PROXIED):
+    if not is_url(uri) and not _SCHEME.match(uri):
         return uri.replace("\\", "/")
     scheme, _, rest = uri.partition(":")
     path = rest[2:].partition("/")[2] if rest.startswith("//") else rest

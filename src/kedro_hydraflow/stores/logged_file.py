@@ -40,9 +40,13 @@ def is_logged_name(name: str) -> bool:
     if _ALLOWED_NAME.fullmatch(name) is None:
         return False
     return all(
-        part not in ("", ".", "..") and _FOREIGN_NAME.fullmatch(part) is None
-        for part in name.split("/")
+        part not in ("", ".", "..") and not is_foreign_name(part) for part in name.split("/")
     )
+
+
+def is_foreign_name(name: str) -> bool:
+    """Whether other programs leave files or folders with this name in every directory."""
+    return _FOREIGN_NAME.fullmatch(name) is not None
 
 
 def is_apple_double(name: str, names: Collection[str]) -> bool:

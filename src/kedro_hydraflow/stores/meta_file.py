@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.config import parse_meta
-from kedro_hydraflow.errors import NotARunError
+from kedro_hydraflow.errors import MetadataError, NotARunError
 from kedro_hydraflow.storage import read_parsed_in
 from kedro_hydraflow.stores.record import RECORDED_FACTS, Facts
 
@@ -49,8 +49,11 @@ _USUAL_ARTIFACT_URI = re.compile(rb"artifact_uri: ([\w/.][\w/.:%@+-]*[\w/])\n(?=
 _NULL_ENTRY = re.compile(rb"^(\w+):[ \t]*(?:(?:null|Null|NULL|~)[ \t]*)?\r?$", re.MULTILINE)
 """Matches entries without a value. A text that looks like null is quoted."""
 
-_ONLY_OF_RUNS = frozenset({"run_id", "run_uuid", "status"})
+_ONLY_OF_RUNS = frozenset({"artifact_uri", "run_id", "run_uuid", "status"})
 """Entries that only the ``meta.yaml`` of a run has."""
+
+_LAST_ENTRY = "user_id"
+"""The last entry that MLflow writes for a run. A file without it may hold half of another one."""
 
 _MAX_SHOWN = 10
 """The maximum number of entries shown in an error."""
@@ -134,7 +137,15 @@ def parse_run_meta(content: bytes) -> Facts:
         return facts
     meta = parse_entries(content)
     if not is_run_meta(meta):
-        found = ", ".join(list(meta)[:_MAX_SHOWN])
-        raise NotARunError(f"expected the entries of a run, such as run_id, found {found}")
+        raise NotARunError(f"expected the entries of a run, such as run_id, found {_show(meta)}")
+    if "artifact_uri" in meta and _LAST_ENTRY not in meta:
+        raise MetadataError(
+            f"the file is cut off: expected the entries up to {_LAST_ENTRY}, found {_show(meta)}"
+        )
     unset = {key.decode() for key in _NULL_ENTRY.findall(content)}
     return {key: meta[key] for key in RECORDED_FACTS if key in meta and key not in unset}
+
+
+def _show(meta: Mapping[str, str]) -> str:
+    """Return the first keys for a message."""
+    return ", ".join(list(meta)[:_MAX_SHOWN])

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kedro_hydraflow.errors import MetadataError, NotARunError
+from kedro_hydraflow.errors import MetadataError, NotARunError, NotFoundError
 from kedro_hydraflow.storage import LocalStorage, Place
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class ExperimentRecord(Place):
     """The names of its runs, if they were listed while finding the experiment."""
 
     artifact_location: str = field(default="", compare=False, repr=False)
-    """The recorded location of its artifacts, if a file store has read it."""
+    """The recorded location of its artifacts, if it has been read."""
 
     def sort_key(self) -> tuple[str, str]:
         """Return the name, then the ID."""
@@ -112,6 +112,16 @@ class MalformedValuesError(MetadataError):
 
     values: dict[str, Any]
     errors: list[MetadataError]
+
+
+class LostArtifactsError(NotFoundError):
+    """A run has no artifacts, and the directory in which they were recorded does not exist.
+
+    Attributes:
+        location: The recorded location for messages, without credentials.
+    """
+
+    location: str
 
 
 class Point(NamedTuple):

@@ -36,8 +36,6 @@ from kedro_hydraflow.storage import LocalStorage, Place, locate
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
     ExperimentFilter,
-    Store,
-    locate_model,
     make_experiment_filter,
     restore_infinity,
 )
@@ -58,6 +56,7 @@ from kedro_hydraflow.stores.record import (
     RunRecord,
     is_deleted,
 )
+from kedro_hydraflow.stores.tracked_store import TrackedStore, get_usual_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -85,7 +84,7 @@ _DATABASES = ("postgresql", "postgres", "mysql", "mssql", "oracle")
 """URI schemes of databases."""
 
 
-class ServerStore(Store):
+class ServerStore(TrackedStore):
     """A tracking server or database, accessed through MLflow's client.
 
     Args:
@@ -110,6 +109,7 @@ class ServerStore(Store):
         self, experiment_names: ExperimentFilter = None, *, include_default: bool = False
     ) -> Experiments:
         matches = make_experiment_filter(experiment_names, include_default=include_default)
+        self._locator.check_root()
         matching = []
         other_names = []
         failures = []
@@ -124,15 +124,15 @@ class ServerStore(Store):
                 else:
                     other_names.append(name)
                 continue
+            location = experiment.artifact_location or ""
             try:
-                place = self._locator.find_experiment(
-                    experiment_id, experiment.artifact_location or ""
-                )
+                place = self._locator.find_experiment(experiment_id, location)
             except KedroHydraflowError as exc:
                 failures.append(Failure(f"{self.where}: experiment {name!r}", exc))
                 unlocated.append(name)
             else:
-                matching.append(ExperimentRecord(place.storage, place.path, experiment_id, name))
+                known = place.storage, place.path, experiment_id, name
+                matching.append(ExperimentRecord(*known, artifact_location=location))
         matching.sort(key=ExperimentRecord.sort_key)
         return Experiments(matching, other_names, failures, defaults, unlocated)
 
@@ -225,6 +225,14 @@ class ServerStore(Store):
         )
 
     @override
+    def _get_locator(self, record: RunRecord) -> RunLocator:
+        return self._locator
+
+    @override
+    def _read_uris(self, records: Sequence[RunRecord]) -> list[str]:
+        return list(map(get_usual_uri, records))  # MLflow records no others
+
+    @override
     def _read_models(self, record: RunRecord) -> list[ModelRecord]:
         experiment_id = record.experiment.experiment_id
         with self._client("list the models") as client:
@@ -248,10 +256,6 @@ class ServerStore(Store):
             )
             for model in found
         ]
-
-    @override
-    def _locate_model(self, record: RunRecord, model: ModelRecord) -> Place:
-        return locate_model(self._locator.find, record.experiment.experiment_id, model)
 
     @override
     def _read_experiment_name(self, record: RunRecord) -> str:

@@ -39,12 +39,10 @@ from kedro_hydraflow.storage import LocalStorage, check_downloaded, locate
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
     ExperimentFilter,
-    Store,
-    locate_model,
     make_experiment_filter,
     restore_infinity,
 )
-from kedro_hydraflow.stores.locations import RunLocator
+from kedro_hydraflow.stores.locations import RunLocator, list_real_places
 from kedro_hydraflow.stores.record import (
     RUN_NAME_TAG,
     ExperimentRecord,
@@ -58,11 +56,11 @@ from kedro_hydraflow.stores.record import (
     RunRecord,
     is_deleted,
 )
+from kedro_hydraflow.stores.tracked_store import TrackedStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from kedro_hydraflow.storage import Place
 
 _TIMEOUT = 60.0
 """Seconds to wait for a lock. MLflow's transactions take milliseconds."""
@@ -103,7 +101,7 @@ _WANTED = "run_uuid IN (SELECT value FROM json_each(?))"
 arguments."""
 
 
-class SqliteStore(Store):
+class SqliteStore(TrackedStore):
     """An MLflow database in an SQLite file.
 
     Args:
@@ -115,9 +113,10 @@ class SqliteStore(Store):
     def __init__(self, path: str, source: Source | None = None, root: str | None = None) -> None:
         self._path = os.path.abspath(path)
         super().__init__(self._path, source, root)
-        folder = os.path.dirname(self._path)
-        neighbors = [folder] if root is None else [folder, os.path.abspath(root)]
-        self._locator = RunLocator(source or Source(self._path), [*map(locate, neighbors)])
+        folders = [place.parent for place in list_real_places(locate(self._path))]
+        if root is not None:
+            folders += list_real_places(locate(os.path.abspath(root)))
+        self._locator = RunLocator(source or Source(self._path), folders)
         self._has_artifact_root = source is not None and source.artifact_root is not None
 
     @property
@@ -161,6 +160,7 @@ class SqliteStore(Store):
         self, experiment_names: ExperimentFilter = None, *, include_default: bool = False
     ) -> Experiments:
         matches = make_experiment_filter(experiment_names, include_default=include_default)
+        self._locator.check_root()
         matching = []
         other_names = []
         failures = []
@@ -180,7 +180,8 @@ class SqliteStore(Store):
                     failures.append(Failure(f"{self.where}: experiment {name!r}", exc))
                     unlocated.append(name)
                     continue
-                matching.append(ExperimentRecord(place.storage, place.path, experiment_id, name))
+                known = place.storage, place.path, experiment_id, name
+                matching.append(ExperimentRecord(*known, artifact_location=location or ""))
             elif experiment_id == DEFAULT_EXPERIMENT_ID:
                 # Its directory is not needed, and may be hard to find.
                 names = () if run_id is None else (run_id,)  # enough for `has_active_runs`
@@ -246,6 +247,17 @@ class SqliteStore(Store):
         return FoundRuns(records, failures, n_deleted)
 
     @override
+    def _get_locator(self, record: RunRecord) -> RunLocator:
+        return self._locator
+
+    @override
+    def _read_uris(self, records: Sequence[RunRecord]) -> list[str]:
+        select = f"SELECT run_uuid, artifact_uri FROM runs WHERE {_WANTED}"
+        run_ids = [record.run_id for record in records]
+        uris = dict(self._query_runs(select, run_ids))
+        return [uris.get(run_id) or "" for run_id in run_ids]
+
+    @override
     def _read_models(self, record: RunRecord) -> list[ModelRecord]:
         # MLflow before 3 has no such table.
         if not self._query("SELECT 1 FROM sqlite_master WHERE name = 'logged_models'"):
@@ -257,10 +269,6 @@ class SqliteStore(Store):
             "AND experiment_id = (SELECT experiment_id FROM runs WHERE run_uuid = ?)"
         )
         return [ModelRecord(*row) for row in self._query(select, record.run_id)]
-
-    @override
-    def _locate_model(self, record: RunRecord, model: ModelRecord) -> Place:
-        return locate_model(self._locator.find, record.experiment.experiment_id, model)
 
     @override
     def _read_experiment_name(self, record: RunRecord) -> str:
