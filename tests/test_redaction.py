@@ -8,7 +8,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from kedro_hydraflow.redaction import escape, get_safe_cause, redact, redact_text, redact_url
+from kedro_hydraflow.escaping import escape
+from kedro_hydraflow.redaction import get_safe_cause, redact, redact_text, redact_url
 
 PASSWORD = "S3CRET/pass+word é'"
 

@@ -9,12 +9,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
+from kedro_hydraflow.escaping import escape
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+class Lines(str):
+    """The text of an error whose line breaks are meant. The names in it are escaped."""
+
+    __slots__ = ()
+
+
 class KedroHydraflowError(Exception):
-    """The base class of every deliberate error of this package."""
+    """The base class of every deliberate error of this package.
+
+    Its text is one line without control characters, whatever names are in it.
+    """
+
+    def __str__(self) -> str:
+        is_list = bool(self.args) and isinstance(self.args[0], Lines)
+        return escape(super().__str__(), keep="\n" if is_list else "")
 
 
 class OptionError(KedroHydraflowError, ValueError):
@@ -98,8 +113,8 @@ class Failure:
     error: Exception
 
     def __str__(self) -> str:
-        text = describe(self.error)
-        return text if self.path in text else f"{self.path}: {text}"
+        text, path = describe(self.error), escape(self.path)
+        return text if path in text else f"{path}: {text}"
 
 
 class RunLoadError(KedroHydraflowError, RuntimeError):
@@ -114,7 +129,7 @@ class RunLoadError(KedroHydraflowError, RuntimeError):
         super().__init__(message, self.failures)
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return escape(str(self.args[0]), keep="\n")  # one line for each failure
 
 
 OnError = Literal["raise", "warn"]
@@ -154,10 +169,11 @@ def is_denied(error: BaseException | None) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """Return an error's type and text, or only the text of an error of this package."""
+    """Return an error's type and text in one line, or only the text of an error of ours."""
     text = str(error).strip()
     if isinstance(error, KedroHydraflowError):
         return text
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror  # without the path, which our messages name already
+    text = " ".join(text.split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from kedro_hydraflow.errors import (
     check_on_error,
 )
 from kedro_hydraflow.index import NO_INDEX, Index
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.nearest import find_nearest
 from kedro_hydraflow.run_files import make_artifacts_dir
 from kedro_hydraflow.run_info import (
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _MAX_SHOWN = 100
 """Maximum number of failures shown in an error."""

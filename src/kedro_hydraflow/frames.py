@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.columns import SCALARS, make_series
 from kedro_hydraflow.config import is_literal, list_leaves
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.nearest import find_nearest
 from kedro_hydraflow.run_base import get_configuration
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.run_base import RunBase
     from kedro_hydraflow.stores import Point
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _N_LOOKED_AT = 3
 """The number of runs whose metrics are looked at for a message."""

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_hydraflow.cache_dir import expand_home, get_cache_dir
 from kedro_hydraflow.errors import OptionError, StorageError, describe
 from kedro_hydraflow.index_file import FILE_NAME, IndexFile
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.storage import is_url
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     IndexOption = bool | str | os.PathLike[str] | None
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _LOOKS_LIKE_PATH = re.compile(r"^[.~]|[/\\]")
 """Matches a text that is a path, rather than a mistyped ``true``."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -28,6 +27,7 @@ from kedro_hydraflow.finding import (
     report,
 )
 from kedro_hydraflow.index import NO_INDEX, Index, check_index, open_index
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.parallel import check_jobs, progress_bar
 from kedro_hydraflow.reading import BulkReader
 from kedro_hydraflow.run import C, I, Run, make_run
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.storage import Location, Storage
     from kedro_hydraflow.stores import Store
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 R = TypeVar("R", bound=Run[Any, Any])
 

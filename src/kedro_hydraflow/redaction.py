@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
+from kedro_hydraflow.escaping import escape
+
 _MAX_SHOWN = 1_000
 """The maximum length of foreign text in a message."""
 
@@ -119,13 +121,6 @@ def redact(text: str, options: Mapping[str, Any]) -> str:
         shown = shown[: max(len(shown) - max(_CUT, longest), 0)] + " …"
     shown = escape(" ".join(shown.split()))
     return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]} …"
-
-
-def escape(text: str) -> str:
-    r"""Return text with control characters and line breaks as escapes, such as ``\x1b``."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def get_safe_cause(exc: Exception, options: Mapping[str, Any]) -> Exception | None:

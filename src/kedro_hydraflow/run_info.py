@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -19,6 +18,7 @@ from kedro_hydraflow.errors import (
     UnreachableError,
 )
 from kedro_hydraflow.index import NO_INDEX, Index
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.source import locate_option
 from kedro_hydraflow.storage import group_positions
 from kedro_hydraflow.stores.given_runs import find_layouts, find_stores
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _PARENT = f"tags.{PARENT_TAG}"
 """The key of the tag, for `read_logged`."""

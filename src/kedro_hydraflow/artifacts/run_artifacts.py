@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import posixpath
 import shutil
@@ -26,6 +25,7 @@ from kedro_hydraflow.artifacts.listings import FolderListings, describe_nearest,
 from kedro_hydraflow.cache_dir import make_private_folder
 from kedro_hydraflow.errors import IncompleteCopyError, NotFoundError, StorageError
 from kedro_hydraflow.limits import get_cache_size
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.storage import Download, Entry
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.artifacts.listings import Listing
     from kedro_hydraflow.storage import Place
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class RunArtifacts:

@@ -12,6 +12,7 @@ from kedro_hydraflow.errors import NotFoundError, OptionError
 from kedro_hydraflow.filters import Filter, apply_filters, parse_filter
 from kedro_hydraflow.finding import Search, find_first_runs, find_runs, report
 from kedro_hydraflow.loading import LoadOptions, load_runs
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_info import is_known_as_deleted
 from kedro_hydraflow.source import Layout, Source, check_location, show_location
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.storage import Location
 
-logger = logging.getLogger(f"kedro.{__name__}")
+logger = get_logger(f"kedro.{__name__}")
 """Below ``kedro``: by default, Kedro shows INFO of its own loggers and of the project alone."""
 
 

@@ -18,6 +18,7 @@ from kedro_hydraflow.datasets._search import RunSearch, check_min_runs
 from kedro_hydraflow.errors import (
     ArtifactError,
     Failure,
+    Lines,
     NotFoundError,
     OptionError,
     UnreachableError,
@@ -25,6 +26,7 @@ from kedro_hydraflow.errors import (
     describe,
 )
 from kedro_hydraflow.finding import report
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.parallel import parallel_map
 from kedro_hydraflow.run_files import describe_others
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-logger = logging.getLogger(f"kedro.{__name__}")  # as in _search.py
+logger = get_logger(f"kedro.{__name__}")  # as in _search.py
 
 MISSING_POLICIES = ("raise", "skip")
 """What to do about runs that lack the artifact."""
@@ -247,7 +249,8 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             hint = describe_others(lacking[0], self._artifact)
             if hint:
                 lines.append(f"\nIn the first run, {hint}")
-            raise NotFoundError(f"{summary}; set missing='skip' to skip them:{''.join(lines)}")
+            advice = "set missing='skip' to skip them"
+            raise NotFoundError(Lines(f"{summary}; {advice}:{''.join(lines)}"))
         level = logging.WARNING if len(lacking) == len(runs) else logging.INFO
         logger.log(level, "%s: %s and are skipped", self._search.shown_location, summary)
         return runs.filter(present)

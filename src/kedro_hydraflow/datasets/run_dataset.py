@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, NewType
 
 from kedro_hydraflow.datasets._base import ReadOnlyDataset, to_json
 from kedro_hydraflow.datasets._search import RunSearch
-from kedro_hydraflow.errors import NotARunError, NotFoundError, OptionError, TrackingDirectoryError
+from kedro_hydraflow.errors import (
+    Lines,
+    NotARunError,
+    NotFoundError,
+    OptionError,
+    TrackingDirectoryError,
+)
+from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.loading import LoadOptions, load_run
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import check_mode
@@ -33,6 +40,9 @@ _MIN_PREFIX = 4
 
 _MAX_SHOWN = 5
 """Maximum number of runs, and of values of each, in the error for too many runs."""
+
+_MAX_LENGTH = 100
+"""Maximum length of a value in that error."""
 
 
 class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
@@ -211,8 +221,10 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             if len({run.info.run_id for run in runs}) == 1:
                 advice = "experiment_names or filters, as the run was copied,"
             raise OptionError(
-                f"expected one run, found {len(runs)} in {self._show_options()}; "
-                f"give {advice} to choose one:{_list_differences(runs)}"
+                Lines(
+                    f"expected one run, found {len(runs)} in {escape(self._show_options())}; "
+                    f"give {advice} to choose one:{_list_differences(runs)}"
+                )
             )
         return runs[0]
 
@@ -315,10 +327,10 @@ def _list_differences(runs: RunCollection[Run[Any, Any]]) -> str:
     some = runs[:_MAX_SHOWN]
     columns = [(c.name, c.to_list()) for c in some.to_frame().iter_columns()]
     telling = [(k, v) for k, v in columns if k != "run_id" and len(set(map(repr, v))) > 1]
-    lines = [
-        f"\n- {run.info.run_id}: {', '.join(f'{k}={v[i]!r}' for k, v in telling[:_MAX_SHOWN])}"
-        for i, run in enumerate(some)
-    ]
+    lines = []
+    for i, run in enumerate(some):
+        values = ", ".join(f"{k}={repr(v[i])[:_MAX_LENGTH]}" for k, v in telling[:_MAX_SHOWN])
+        lines.append(f"\n- {escape(run.info.run_id)}: {escape(values)}")
     if len(runs) > len(some):
         lines.append(f"\n- and {len(runs) - len(some)} more")
     return "".join(lines)

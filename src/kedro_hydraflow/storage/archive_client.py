@@ -7,7 +7,6 @@ the archive's name for the compression. Only the file itself is opened with fssp
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import shutil
 import stat
@@ -30,6 +29,7 @@ from kedro_hydraflow.limits import (
     check_file_size,
     get_cache_size,
 )
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.storage.base import Entry, check_downloaded
 from kedro_hydraflow.storage.fsspec_client import tune
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _MAX_DEPTH = 200
 """The maximum number of names in the path of a member."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing_extensions import override
 
 from kedro_hydraflow.errors import FileSizeError
 from kedro_hydraflow.limits import check_file_size
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.storage.answers import read_body
 from kedro_hydraflow.storage.base import Entry
 from kedro_hydraflow.storage.bulk import MAX_CONCURRENCY
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from upath import UPath
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _THREADS = {"webdav": 16}
 """The number of threads for filesystems that are not asynchronous, by protocol. The default is

@@ -21,6 +21,7 @@ from kedro_hydraflow.errors import (
     StorageError,
     describe,
 )
+from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.limits import check_file_size, get_max_file_size
 from kedro_hydraflow.storage.base import Download, Entry, Parsed, Storage
 
@@ -161,7 +162,7 @@ class LocalStorage(Storage):
 
     @override
     def get_url(self, path: str) -> str:
-        return path or "."
+        return escape(path) or "."
 
     @override
     def get_identity(self, path: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.storage.local import LocalStorage
 from kedro_hydraflow.storage.place import Place
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.storage.base import Location
 
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def locate(location: Location, storage_options: Mapping[str, Any] | None = None) -> Place:

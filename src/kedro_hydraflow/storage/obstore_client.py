@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import logging
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -21,6 +20,7 @@ from typing_extensions import override
 
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.limits import check_file_size
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.storage.base import Entry
 from kedro_hydraflow.storage.bulk import MAX_CONCURRENCY
 from kedro_hydraflow.storage.fsspec_client import FsspecClient
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from upath import UPath
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _IGNORED = frozenset(
     {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from abc import ABC, abstractmethod
 from functools import cached_property
@@ -20,7 +19,9 @@ from kedro_hydraflow.errors import (
     StorageError,
     UnreachableError,
 )
+from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.limits import get_max_file_size
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.redaction import get_safe_cause, redact, redact_url
 from kedro_hydraflow.storage.base import Download, Entry, Parsed, Storage
 from kedro_hydraflow.storage.bulk import NotTriedError, run_requests
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 T = TypeVar("T")
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _UNNAMEABLE = frozenset({"", ".", ".."})
 """What a path cannot have as the name of a file or folder."""
@@ -255,6 +256,9 @@ class RemoteStorage(Storage):
 
     @override
     def get_url(self, path: str) -> str:
+        return escape(self._get_raw_url(path))
+
+    def _get_raw_url(self, path: str) -> str:
         root_url, root_path = self._shown_root
         path = path.strip("/")
         if path.startswith(root_path) and "::" not in root_url:
@@ -273,7 +277,7 @@ class RemoteStorage(Storage):
 
     @override
     def get_identity(self, path: str) -> str:
-        return f"{self.get_url(path)} {self._server}"
+        return f"{self._get_raw_url(path)} {self._server}"
 
     @cached_property
     def _server(self) -> str:

@@ -10,12 +10,12 @@ facts, metrics, params or tags.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from kedro_hydraflow.errors import Failure, KedroHydraflowError, NotFoundError, StorageError
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.storage import Place, list_places
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.storage import Entry
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 WORKSPACES_FOLDER = "workspaces"
 """The directory of the workspaces of a server, each with its experiments."""

@@ -7,13 +7,13 @@ when all artifacts are elsewhere, it counts for a directory with one of the name
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from kedro_hydraflow.errors import NotFoundError, StorageError, TrackingDirectoryError
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.storage import LocalStorage, Place, list_places
 from kedro_hydraflow.stores.artifacts_store import WORKSPACES_FOLDER
 from kedro_hydraflow.stores.databases import NO_DATABASES, Databases, find_databases
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.source import Source
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.errors import KedroHydraflowError, NotFoundError, StorageError, describe
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.stores.databases import DATABASE_FILE, may_have_runs
 from kedro_hydraflow.stores.meta_file import META_FILE
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.source import Source
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _VARIABLE = "MLFLOW_TRACKING_URI"
 

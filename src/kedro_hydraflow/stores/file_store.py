@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,7 @@ from kedro_hydraflow.errors import (
     UnreachableError,
 )
 from kedro_hydraflow.index import NO_INDEX, Index
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import (
     LocalStorage,
@@ -105,7 +105,7 @@ if TYPE_CHECKING:
 
     Parse = Callable[[bytes], Any]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 NOT_EXPERIMENTS = frozenset({DEFAULT_EXPERIMENT_ID, ".trash", "models"})
 """Directories in a tracking directory that are only searched for runs on request, or never."""

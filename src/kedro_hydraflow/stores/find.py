@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from itertools import islice
@@ -15,6 +14,7 @@ from kedro_hydraflow.errors import (
     TrackingDirectoryError,
 )
 from kedro_hydraflow.index import NO_INDEX, Index
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.source import Source, get_uri_scheme
 from kedro_hydraflow.storage import LocalStorage, Place, list_places
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.stores.run_folder import RunSample
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _MAX_SHOWN = 5
 """The maximum number of directories named in a message."""

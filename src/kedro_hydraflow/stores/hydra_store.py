@@ -9,7 +9,6 @@ single runs of a date. There are no facts, metrics, params or tags.
 
 from __future__ import annotations
 
-import logging
 import re
 from dataclasses import replace
 from itertools import groupby, islice, pairwise
@@ -24,6 +23,7 @@ from kedro_hydraflow.errors import (
     StorageError,
 )
 from kedro_hydraflow.index import NO_INDEX, Index
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.storage import Place, list_places, read_parsed_in
 from kedro_hydraflow.stores.base import (
     CONFIG_FILE,
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
     Name = str | KedroHydraflowError
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _SAMPLE_SIZE = 8
 """The number of jobs of a sweep whose names are read. If they differ, all names are read."""

@@ -11,7 +11,6 @@ searched anyway.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from kedro_hydraflow.errors import (
     StorageError,
     TrackingDirectoryError,
 )
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.storage import LocalStorage, Place, list_places, read_parsed_in
 from kedro_hydraflow.stores.base import CONFIG_FILE, HYDRA_FOLDER, SWEEP_FILE
 from kedro_hydraflow.stores.meta_file import META_FILE
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.storage import Entry
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 MAX_DEPTH = 12
 """How many levels below the root are searched. Hydra's defaults have four below a project."""

@@ -6,7 +6,6 @@ may hold only metrics, params or tags: Git, for example, keeps no empty folders.
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +16,7 @@ from kedro_hydraflow.errors import (
     RunNotFoundError,
     StorageError,
 )
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.storage import Entry, LocalStorage, Place, list_places, read_parsed_in
 from kedro_hydraflow.stores.base import CONFIG_FILE, HYDRA_FOLDER, SWEEP_FILE
 from kedro_hydraflow.stores.logged_file import is_apple_double, is_foreign_name
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.stores.record import RunNames
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 ARTIFACTS_FOLDER = "artifacts"
 """The directory of an MLflow run's artifacts, with Hydra's files if HydraFlow logged them."""
