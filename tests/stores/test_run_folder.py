@@ -17,7 +17,7 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.storage import Place, locate
 from kedro_hydraflow.stores.run_folder import (
     get_folder_errors,
-    have_artifacts,
+    inspect_artifacts,
     inspect_folders,
 )
 from tests.conftest import TrackingDir, write
@@ -94,7 +94,7 @@ def test_what_are_artifacts(tmp_path: Path, publish: Callable[[Path], str], name
     write(tmp_path / "mlruns/artifacts" / name, "")
     write(tmp_path / "mlruns/file", "")
     place = locate(publish(tmp_path / "mlruns"))
-    has_artifacts, absent, file = have_artifacts(
+    has_artifacts, absent, file = inspect_artifacts(
         [place.join(name) for name in ("artifacts", "absent", "file")]
     )
     assert has_artifacts is ARTIFACTS[name]
@@ -108,7 +108,7 @@ def test_folders_without_files_have_no_artifacts(tmp_path: Path) -> None:
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked/up").symlink_to("..")
     (tmp_path / "loop").symlink_to("loop")
-    empty, linked, loop = have_artifacts(
+    empty, linked, loop = inspect_artifacts(
         [locate(tmp_path / name) for name in ("empty", "linked", "loop")]
     )
     assert (empty, linked) == (False, True)

@@ -96,14 +96,14 @@ def _inspect(place: Place, entries: Sequence[Entry]) -> RunFolder:
     """Return what a directory is by its entries."""
     names = {entry.name for entry in entries if entry.is_dir}
     has_meta = any(entry.name == META_FILE for entry in entries)
-    if has_meta and "artifacts" in names:
+    if has_meta and ARTIFACTS_FOLDER in names:
         return _RUN
     if is_run_id(place.name) and not names.isdisjoint(LOGGED_KINDS):
         return RunFolder(None, has_lost_meta=not has_meta)
-    return _RUN if "artifacts" in names else RunFolder(_make_error(place, entries))
+    return _RUN if ARTIFACTS_FOLDER in names else RunFolder(_make_error(place, entries))
 
 
-def have_artifacts(folders: Sequence[Place]) -> list[bool | StorageError]:
+def inspect_artifacts(folders: Sequence[Place]) -> list[bool | StorageError]:
     """Return whether each artifacts directory has artifacts, or the error of listing it.
 
     Files that other programs leave behind, empty folders and broken links are not artifacts.

@@ -23,7 +23,7 @@ from kedro_hydraflow.storage import LocalStorage, Place
 from kedro_hydraflow.stores.base import MODELS_FOLDER, Store
 from kedro_hydraflow.stores.locations import get_location
 from kedro_hydraflow.stores.record import LostArtifactsError
-from kedro_hydraflow.stores.run_folder import have_artifacts
+from kedro_hydraflow.stores.run_folder import inspect_artifacts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,7 @@ class TrackedStore(Store):
             else:
                 unsure.append(i)
         folders = [self._get_artifacts_in(records[i]) for i in unsure]
-        for i, content in zip(unsure, have_artifacts(folders), strict=True):
+        for i, content in zip(unsure, inspect_artifacts(folders), strict=True):
             if isinstance(content, UnreachableError):
                 contents[i] = content
             elif isinstance(content, NotFoundError) or records[i].storage.is_remote:
@@ -140,7 +140,7 @@ class TrackedStore(Store):
         places = [folder.join(*names, self.artifacts_folder) for folder in folders]
         if self.finds_folders:
             places.insert(0, super()._locate_model(record, model))
-        for place, content in zip(places, have_artifacts(places), strict=True):
+        for place, content in zip(places, inspect_artifacts(places), strict=True):
             if content is True or not isinstance(content, (bool, NotFoundError)):
                 return place
         if places and not location:
@@ -300,8 +300,8 @@ def _exists(folder: Place, relative: str) -> bool:
 
 
 def _look_into(folders: Sequence[Place]) -> Sequence[bool | StorageError | MissingPackageError]:
-    """Like `have_artifacts`, with the error for places whose storage needs a missing package."""
+    """Like `inspect_artifacts`, with the error for places whose storage needs a missing package."""
     try:
-        return have_artifacts(folders)
+        return inspect_artifacts(folders)
     except MissingPackageError as exc:
         return [exc] if len(folders) == 1 else [_look_into([folder])[0] for folder in folders]
