@@ -121,7 +121,7 @@ def test_a_key_error_of_an_archive_means_absent() -> None:
 
 def test_descriptions_are_short() -> None:
     answer = "403 Forbidden: <?xml?>\n<Error><Code>Denied</Code><Message>No.</Message></Error>"
-    assert describe_foreign(make_obstore_error("GenericError", "a\nb")) == "GenericError: a\nb"
+    assert describe_foreign(make_obstore_error("GenericError", "a\nb")) == "GenericError: a b"
     assert (
         describe_foreign(make_obstore_error("GenericError", answer)) == "GenericError: Denied: No."
     )

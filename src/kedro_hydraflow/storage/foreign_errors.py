@@ -114,7 +114,7 @@ def get_status(exc: BaseException) -> int | None:
 
 def describe_foreign(exc: BaseException) -> str:
     """Return an error's type and text, without the XML and Rust dumps that obstore adds."""
-    text = describe(exc).partition("\n\nDebug source")[0]
+    text = describe(exc).partition(" Debug source")[0]
     answer = re.search(r"<Error>.*", text, re.DOTALL)
     if answer is None:
         return text
