@@ -10,6 +10,7 @@ import pytest
 
 from kedro_hydraflow import Collection, Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.errors import FilterError, OptionError
+from kedro_hydraflow.filters import apply_filters, parse_filter
 from tests.conftest import TrackingDir, write
 
 Runs = RunCollection[Run[Any]]
@@ -54,8 +55,13 @@ def test_a_status_that_no_run_has_is_an_error(runs: Runs, status: Any, unknown: 
         with pytest.raises(FilterError) as caught:
             find(status=status)
         assert str(caught.value) == expected
-    with pytest.raises(FilterError):
-        runs.filter(lambda run: False, status=status)
+    # Without any run, it may be a key of configurations.
+    assert len(runs.filter(lambda run: False, status=status)) == 0
+
+
+def test_a_range_of_statuses(runs: Runs) -> None:
+    assert len(runs.filter(status=("failed", "finished"))) == 31
+    assert len(runs.filter(status=("FAILED", "FAILED"))) == 1
 
 
 def test_the_stage_of_a_run(runs: Runs) -> None:
@@ -65,6 +71,16 @@ def test_the_stage_of_a_run(runs: Runs) -> None:
         FilterError, match=r"the lifecycle_stage 'alive'; expected one of active, d"
     ):
         runs.filter(lifecycle_stage="alive")
+
+
+def test_conditions_that_no_run_reaches_are_no_error(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("e")
+    tracking_dir.add_run(experiment, "a", "status: active\nseed: 1\n")
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    conditions = [parse_filter("seed == 99"), parse_filter("status == active")]
+    for some in (conditions, conditions[::-1]):
+        assert len(apply_filters(runs, some).runs) == 0
+    assert len(runs.filter(seed=99, status="active")) == 0
 
 
 def test_a_key_status_of_configurations_may_have_any_value(tracking_dir: TrackingDir) -> None:

@@ -423,6 +423,16 @@ def test_update_refuses(
     assert run.get("a", None) is None  # nothing is half done
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("metrics.accuracy", 0), ("metrics.5", 0), ("x", object()), (3, 1), (("x", None), (1, 2))],
+)
+def test_what_cannot_be_set_is_an_error(tmp_path: Path, key: Any, value: Any) -> None:
+    write(tmp_path / "artifacts/.hydra/config.yaml", "metrics: [acc, f1]\n")
+    with pytest.raises(OptionError):
+        Run(tmp_path).update(key, value, force=True)
+
+
 def test_updates_of_numpy_numbers_stay_plain(run: Run[Any, Any]) -> None:
     run.update("mean", lambda run: np.mean([1, 2]))
     assert type(run.get("mean")) is float

@@ -51,13 +51,14 @@ def check_possible(
         fact: The attribute of `RunInfo` that the condition is on, None for other keys.
         wanted: The values that it is compared with.
         seen: The values of runs. If a fact never has one of them, the key is one of
-            configurations.
+            configurations. Without any, it may be.
     """
     values = FACT_VALUES.get(fact or "")
     if values is None:
         return
     unknown = [v for v in wanted if v is not None and to_fact_value(fact, v) not in values]
-    if unknown and all(actual is None or actual in values for actual in seen):
+    found = [*seen] if unknown else []
+    if found and all(actual is None or actual in values for actual in found):
         raise FilterError(
             f"{condition}: no run can have the {fact} {unknown[0]!r}; expected one of "
             f"{', '.join(values)}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import reprlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow.columns import check_columns, check_keys, is_numpy
@@ -541,6 +543,7 @@ class Run(RunFiles, Generic[C, I]):
             >>> run.get("model.dropout"), run.get("steps")
             (0.0, 84)
         """
+        check_keys(key if isinstance(key, (tuple, list)) else [key])
         if isinstance(key, str):
             dotted = to_dotted(key)
             if force or self._is_unset(dotted):
@@ -582,7 +585,14 @@ class Run(RunFiles, Generic[C, I]):
 
     def _set(self, key: str, value: Any) -> None:
         # OmegaConf does not take arrays and numbers of NumPy.
-        get_configuration(self).update(key, value.tolist() if is_numpy(value) else value)
+        plain = value.tolist() if is_numpy(value) else value
+        try:
+            get_configuration(self).update(key, plain)
+        except (OmegaConfBaseException, ValueError, LookupError) as exc:
+            text = " ".join(str(exc).split())
+            raise OptionError(
+                f"run {self.info.run_id}: cannot set {key!r} to {reprlib.repr(value)}: {text}"
+            ) from exc
 
     def get(self, key: str, default: Any | Callable[[Self], Any] = MISSING) -> Any:
         """Return a value from the configuration, the implementation, the info or the run.

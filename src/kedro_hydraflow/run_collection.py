@@ -459,7 +459,7 @@ def check_mode(mode: object) -> None:
 
 
 def _check_fact(runs: Sequence[Run[Any, Any]], key: str, fact: str, wanted: Any) -> Any:
-    """Return a condition on a fact, with its values in the right case, unless it is a range.
+    """Return a condition on a fact, with its values in the right case.
 
     If a configuration has the key, it is returned unchanged.
 
@@ -475,8 +475,10 @@ def _check_fact(runs: Sequence[Run[Any, Any]], key: str, fact: str, wanted: Any)
     for run, value in zip(runs, seen, strict=True):
         if value is None:
             check_recorded(condition, run, fact)
-    if callable(wanted) or isinstance(wanted, tuple):
+    if callable(wanted):
         return wanted
+    if isinstance(wanted, tuple):  # a range
+        return tuple(to_fact_value(fact, value) for value in wanted)
     wanted = as_list(wanted)
     is_list = isinstance(wanted, (list, set))
     check_possible(condition, fact, wanted if is_list else [wanted], seen)

@@ -346,6 +346,17 @@ def test_artifact_root(
     assert runs.to_list("seed") == [7] or not isinstance(root, Path)
 
 
+def test_an_artifact_root_that_cannot_be_listed_is_an_error(
+    project: Project, tmp_path: Path
+) -> None:
+    (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
+    project.tracking.add_run(project.experiment, "a" * 32, None)
+    with pytest.raises(
+        StorageError, match=r"artifact_root: .* a symbolic link in the path is broken"
+    ):
+        Run.load(iter_run_dirs(project.tracking.root, artifact_root=tmp_path / "broken"))
+
+
 def test_artifact_root_without_the_run(
     project: Project, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -408,6 +408,17 @@ def test_binary_files_are_skipped_and_logged(
         assert caplog.messages[1] == message
 
 
+def test_a_folder_of_metrics_is_no_metric(
+    tracking_dir: TrackingDir, publish: Callable[[Path], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = {"train/loss": "1 0.5 0\n", "acc": "1 0.9 0\n"}
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", metrics=metrics)
+    runs = Run.load(iter_run_dirs(publish(tracking_dir.root)))
+    assert runs.metric_histories("train", "acc").rows()[0][:3:2] == ("a", 0)
+    assert runs.metric_histories("train", "acc").height == 1
+    assert caplog.messages[0].startswith("the run does not have the metric 'train'; the nearest")
+
+
 def test_hidden_names_that_mlflow_allows_are_kept(tracking_dir: TrackingDir) -> None:
     """A configuration that was flattened with an empty prefix has such names."""
     run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")

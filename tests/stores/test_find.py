@@ -290,6 +290,19 @@ def test_file_store_that_grew_after_its_migration(
     assert find_run_ids(tracking_uri=tracking_dir.root.as_uri()) == ["a", "b", "c", "d"]
 
 
+def test_a_file_is_not_called_absent(database: Database, tmp_path: Path) -> None:
+    database.add_experiment("train")
+    with pytest.raises(OptionError) as raised:
+        find_run_ids(tracking_uri=str(database.path))
+    assert str(raised.value) == (
+        f"tracking_uri: expected a directory, found the database {str(database.path)!r}; give it "
+        f"as tracking_dir, or as sqlite:///{database.path}"
+    )
+    write(tmp_path / "a.csv", "x")
+    with pytest.raises(NotFoundError, match=r"there is no directory '.*a\.csv'; it is a file"):
+        find_run_ids(tmp_path / "a.csv")
+
+
 @pytest.mark.parametrize(
     ("layout", "of_hydra", "advice"),
     [

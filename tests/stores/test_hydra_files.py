@@ -56,6 +56,8 @@ def test_any_form_of_a_mapping(text: str) -> None:
     [
         (b"", "expected a mapping at the key 'hydra', found None"),
         (b"hydra: 3\n", "expected a mapping at the key 'hydra', found 3"),
+        (b"hydra:\n", "expected a mapping at the key 'hydra', found None"),
+        (b"hydra:\n  null\n", "expected a mapping at the key 'hydra', found None"),
         (b"a: 1\n", "expected a mapping at the key 'hydra', found None"),
         (b"- a\n", "expected a mapping at the top, found list"),
         (b"hydra:\n  a: [\n", "expected"),

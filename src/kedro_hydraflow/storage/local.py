@@ -76,7 +76,8 @@ class LocalStorage(Storage):
         except (FileNotFoundError, NotADirectoryError) as exc:
             if _is_below_broken_link(self._resolve(path)):
                 raise StorageError(_describe_broken_link("list the directory", path)) from exc
-            hint = _hint_at_archive(path, self._resolve(path))
+            is_file = "; it is a file" if os.path.isfile(self._resolve(path)) else ""
+            hint = _hint_at_archive(path, self._resolve(path)) or is_file
             raise NotFoundError(f"there is no directory {path!r}{hint}") from exc
         except (OSError, ValueError) as exc:
             raise StorageError(f"cannot list the directory {path!r}: {describe(exc)}") from exc

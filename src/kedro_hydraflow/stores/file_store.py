@@ -548,10 +548,13 @@ class FileStore(TrackedStore):
         if relative is None:
             return [[] for _ in records]
         parsed = read_parsed_in(records, relative, refuse_binary(parse_points))
-        return [
-            sorted(history, key=sort_key) if isinstance(history, list) else history or []
-            for history in _drop_foreign(parsed.values)
+        histories = _drop_foreign(parsed.values)
+        latest = self._retry_as_trees(records, "metrics", name, histories)
+        found = [
+            [] if value is None else history
+            for history, value in zip(histories, latest, strict=True)
         ]
+        return [sorted(h, key=sort_key) if isinstance(h, list) else h for h in found]
 
 
 class ExperimentFolders:

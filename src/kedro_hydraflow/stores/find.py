@@ -127,6 +127,11 @@ def _open_uri(uri: str, source: Source, index: Index) -> Store:
         return _open_sqlite(uri, source)
     if scheme in ("", "file") and uri not in _DATABRICKS:
         place = source.locate_uri()
+        if _is_database(place):
+            raise OptionError(
+                f"tracking_uri: expected a directory, found the database {uri!r}; give it as "
+                f"tracking_dir, or as sqlite:///{get_local(place) or place.path}"
+            )
         folders = ExperimentFolders(place, index)
         _check_is_file_store(folders)
         return FileStore(place, source, folders, index)

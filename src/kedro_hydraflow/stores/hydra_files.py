@@ -47,7 +47,9 @@ class HydraReader:
             body = content[begin.end() :].rstrip(b"\r\n") + b"\n"
             if _WITHOUT_MARGIN.search(body[:-1]) is None:
                 # Without the margin, the reader parses the parts that jobs share only once.
-                return self._reader.read(_MARGIN.sub(b"", body))
+                config = self._reader.read(_MARGIN.sub(b"", body))
+                if config:  # else the file is cut off, or its entry is null
+                    return config
         found = self._reader.read(content).get("hydra")
         if not isinstance(found, dict):
             raise ConfigError(f"expected a mapping at the key 'hydra', found {repr(found)[:80]}")

@@ -32,6 +32,7 @@ from kedro_hydraflow.errors import (
     OptionError,
     StorageError,
     UnreachableError,
+    prefix_error,
 )
 from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.source import show_location
@@ -230,7 +231,7 @@ class RunLocator:
             return [f"below artifact_root {show_location(root)!r}"]
         locations = []
         if self._neighbors:
-            folders = " and ".join(place.url for place in self._neighbors)
+            folders = " and ".join(dict.fromkeys(place.url for place in self._neighbors))
             names = [f"{root}/{experiment_id}" for root in _DEFAULT_ROOTS]
             served = _get_served_path(get_location(uri, run_dir.name))
             shown = map(repr, dict.fromkeys([*names, *served]))
@@ -350,8 +351,9 @@ def _open_root(place: Place) -> Candidate:
         if isinstance(place.storage, LocalStorage) and os.path.isfile(_get_real_path(place)):
             raise OptionError(f"artifact_root: expected a directory, found the file {place.url}")
         raise NotFoundError(f"artifact_root: {entries}") from entries
-    if isinstance(entries, UnreachableError):
-        raise entries
+    is_local = isinstance(place.storage, LocalStorage)  # other servers may list nothing
+    if isinstance(entries, UnreachableError) or (is_local and isinstance(entries, StorageError)):
+        raise prefix_error("artifact_root", entries)
     listed = [] if isinstance(entries, StorageError) else entries
     return Candidate(place, frozenset(entry.name for entry in listed), is_recorded=True)
 
