@@ -296,6 +296,7 @@ class _PlainSelector:
 
     def __init__(self) -> None:
         self._environment: dict[str, Any] = {}
+        self._max_nodes = get_max_nodes()
         self._n_left = 0
         """The number of nodes that the interpolations of one value may still expand to."""
 
@@ -310,7 +311,7 @@ class _PlainSelector:
 
     def resolve(self, config: PlainConfig, path: Path) -> Any:
         """Return the value at a path, MISSING if there is none."""
-        self._n_left = get_max_nodes()
+        self._n_left = self._max_nodes
         try:
             node, real_path = self._walk(config, path, 0)
             return node if node is MISSING else self._resolve_all(config, node, real_path, 0)

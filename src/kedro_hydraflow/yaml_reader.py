@@ -55,6 +55,8 @@ class ConfigReader:
         self._names: dict[str, str] = {}
         self._all_keys_are_text = True
         self._max_nodes = get_max_nodes()
+        # Two characters may begin an interpolation.
+        self._max_unchecked = 2 * self._max_nodes // NODES_OF_INTERPOLATION
 
     def read(self, data: bytes) -> PlainConfig:
         """Return the plain data of a configuration, equal to what ``OmegaConf.load`` reads.
@@ -68,7 +70,8 @@ class ConfigReader:
                 `MAX_DEPTH`.
         """
         text = decode(data, self._max_nodes)
-        _check_interpolations(text, self._max_nodes)
+        if len(text) > self._max_unchecked:
+            _check_interpolations(text, self._max_nodes)
         config = self._read_pieces(text)
         return _load_completely(text) if config is None else config
 
@@ -93,8 +96,8 @@ class ConfigReader:
         """Return the mapping, None if the complete loader has to read the whole text."""
         if not text.endswith("\n"):  # a block scalar at the end reads differently then
             return None
-        if "- - - " in text:  # in each piece, the lists in lists would have to be counted
-            check_limits(text)
+        if len(text) > self._max_unchecked and "- - - " in text:
+            check_limits(text)  # to count lists in lists here would take time for all texts
         config: PlainConfig = {}
         size = 0
         for piece in _PIECE.split(text[:-1]):
@@ -156,8 +159,6 @@ def decode(data: bytes, max_lines: int) -> str:
 
 def _check_interpolations(text: str, limit: int) -> None:
     """Raise ConfigError if a configuration has too many interpolations."""
-    if NODES_OF_INTERPOLATION * len(text) <= 2 * limit:  # the usual case
-        return
     if NODES_OF_INTERPOLATION * text.count("${") > limit:
         raise ConfigError(
             f"it has too many interpolations: each counts as {NODES_OF_INTERPOLATION} nodes, and "

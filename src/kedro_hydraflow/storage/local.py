@@ -35,9 +35,15 @@ CLOCK_STEP_NS = 2 * 10**9
 
 _ARCHIVE_NAME = re.compile(r"\.(?:zip|tar|tar\.\w+|tgz|tbz2?|txz)$", re.IGNORECASE)
 
-_READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
 _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)
 """With it, a FIFO without a writer can be opened, to see that it is one."""
+
+_READ_FLAGS = (
+    os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0) | _WITHOUT_WAITING
+)
+
+_FORMAT = 0o170000
+"""The bits of a mode that say what kind of file it is."""
 
 
 class LocalStorage(Storage):
@@ -129,8 +135,10 @@ class LocalStorage(Storage):
 
     def _fetch(self, path: str, target: str) -> StorageError | None:
         try:
-            file, _ = _open_regular(self._resolve(path))
-            with open(file, "rb") as source, open(target, "wb") as copy:
+            with (
+                open(_open_regular(self._resolve(path)), "rb") as source,
+                open(target, "wb") as copy,
+            ):
                 shutil.copyfileobj(source, copy)
         except FileNotFoundError as exc:
             return _with_cause(NotFoundError(f"there is no file {path!r}"), exc)
@@ -177,10 +185,14 @@ def _read_file(path: str, limit: int) -> tuple[bytes, os.stat_result]:
         OSError: If it is not a regular file, or cannot be read.
         FileSizeError: If it is larger than the limit, in bytes.
     """
-    file, status = _open_regular(path)
+    file = _open(path)
     try:
+        status = os.fstat(file)
+        if status.st_mode & _FORMAT != stat.S_IFREG:  # a call for each file would be measurable
+            raise _make_kind_error(status)
         size = status.st_size
-        check_file_size(size, limit)
+        if size > limit:
+            check_file_size(size, limit)
         content = os.read(file, size + 1)
         if len(content) != size:  # it has grown, or its size is not known, as in /proc
             pieces = [content]
@@ -195,29 +207,36 @@ def _read_file(path: str, limit: int) -> tuple[bytes, os.stat_result]:
         os.close(file)
 
 
-def _open_regular(path: str) -> tuple[int, os.stat_result]:
-    """Open a regular file, without waiting for what may be at the other end of another kind.
+def _open(path: str) -> int:
+    """Open a file, without waiting for what may be at the other end of one that is not regular."""
+    try:
+        return os.open(path, _READ_FLAGS)
+    except BlockingIOError:  # it is leased by another program, such as a server of SMB
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise
+        return os.open(path, _READ_FLAGS & ~_WITHOUT_WAITING)
 
-    Returns:
-        The file's descriptor and status.
+
+def _open_regular(path: str) -> int:
+    """Open a regular file, and return its descriptor.
 
     Raises:
         OSError: If it is not a regular file, or cannot be opened.
     """
-    try:
-        file = os.open(path, _READ_FLAGS | _WITHOUT_WAITING)
-    except BlockingIOError:  # it is leased by another program, such as a server of SMB
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise
-        file = os.open(path, _READ_FLAGS)
+    file = _open(path)
     status = os.fstat(file)
     if stat.S_ISREG(status.st_mode):
-        return file, status
+        return file
     os.close(file)
+    raise _make_kind_error(status)
+
+
+def _make_kind_error(status: os.stat_result) -> OSError:
+    """Return the error for what is not a regular file."""
     if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     kind = "FIFO" if stat.S_ISFIFO(status.st_mode) else "device"  # a socket cannot be opened
-    raise OSError(f"expected a regular file, found a {kind}")
+    return OSError(f"expected a regular file, found a {kind}")
 
 
 def _make_validator(status: os.stat_result, latest: int) -> str | None:
