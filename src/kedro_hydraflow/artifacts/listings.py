@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kedro_hydraflow.errors import NotFoundError, StorageError
 from kedro_hydraflow.limits import describe_nodes_limit, get_max_nodes
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.nearest import find_nearest
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from kedro_hydraflow.storage import Entry, Place
 
     Listing = dict[str, Entry]
+
+logger = get_logger(__name__)
 
 _MAX_DEPTH = 200
 """The maximum number of folders within each other: a link may lead back to a folder above it."""
@@ -37,13 +40,13 @@ class FolderListings:
         place: The artifacts directory.
     """
 
-    __slots__ = ("_hidden", "_listed", "_locks", "place")
+    __slots__ = ("_left_out", "_listed", "_locks", "place")
 
     def __init__(self, place: Place) -> None:
         self.place = place
         self._listed: dict[str, Listing | NotFoundError] = {}
-        self._hidden: dict[str, list[str]] = {}
-        """The files in each folder that a folder of the same name hides."""
+        self._left_out: dict[str, dict[str, str]] = {}
+        """What the listing of each folder lacks: the reasons, by name."""
         self._locks: dict[int, threading.Lock] = {}
 
     @property
@@ -69,15 +72,16 @@ class FolderListings:
             missing = [folder for folder in folders if folder not in self._listed]
             paths = [self.get_place(folder).path for folder in missing]
             listings = self.place.storage.list_all(paths) if paths else []
-            for folder, listing in zip(missing, listings, strict=True):
+            for folder, path, listing in zip(missing, paths, listings, strict=True):
                 if isinstance(listing, NotFoundError):
                     self._listed[folder] = listing
                 elif isinstance(listing, StorageError):
                     raise listing
                 else:
-                    entries = [e for e in listing if not e.is_broken]
-                    self._listed[folder] = {e.name: e for e in entries}
-                    self._hidden[folder] = _list_hidden(entries)
+                    listing = [e for e in listing if not e.is_broken]
+                    kept = self.place.storage.leave_out_unnameable(path, listing)
+                    self._listed[folder] = {e.name: e for e in kept}
+                    self._left_out[folder] = self._find_left_out(folder, listing, kept)
             return [self._listed[folder] for folder in folders]
 
     def get(self, folder: str) -> Listing:
@@ -85,8 +89,8 @@ class FolderListings:
 
         Raises:
             NotFoundError: If there is no such folder.
-            StorageError: If it cannot be listed, if an entry's name is not a valid local file
-                name, or if a file and a folder have the same name.
+            StorageError: If it cannot be listed, or an entry's name is not a valid local file
+                name.
         """
         (listing,) = self.get_all([folder])
         if isinstance(listing, NotFoundError):
@@ -97,20 +101,37 @@ class FolderListings:
                 raise StorageError(
                     f"{url!r} has the entry {name!r}, which is not a valid file name"
                 )
-        self.check_distinct(folder)
         return listing
 
-    def check_distinct(self, folder: str, name: str | None = None) -> None:
-        """Raise StorageError if a file and a folder in a folder have the same name.
+    def _find_left_out(
+        self, folder: str, listed: Sequence[Entry], kept: Sequence[Entry]
+    ) -> dict[str, str]:
+        """Return why entries of a folder are not in its listing, by name; log what is new."""
+        names = {entry.name for entry in kept}
+        left_out = {
+            entry.name: f"has the entry {entry.name!r}, which is not a valid file name"
+            for entry in listed
+            if entry.name not in names  # logged by the storage
+        }
+        folders = {entry.name for entry in kept if entry.is_dir}
+        for entry in kept:  # empty files are markers of folders
+            if not entry.is_dir and entry.name in folders and entry.size != 0:
+                left_out[entry.name] = f"has a file and a folder named {entry.name!r}"
+                logger.warning(
+                    "%s %s; the file is left out", self.get_url(folder), left_out[entry.name]
+                )
+        return left_out
+
+    def check_complete(self, folder: str, name: str | None = None) -> None:
+        """Raise StorageError if the listing of a folder lacks something that is in it.
 
         Args:
             folder: A folder that has been listed.
             name: The only name that counts, by default all of them.
         """
-        for hidden in self._hidden.get(folder, []):
-            if name in (None, hidden):
-                url = self.get_url(posixpath.join(folder, hidden))
-                raise StorageError(f"{url!r} is both a file and a folder; rename one of them")
+        for left_out, reason in self._left_out.get(folder, {}).items():
+            if name in (None, left_out):
+                raise StorageError(f"{self.get_url(folder)!r} {reason}; rename it to fetch it")
 
     def get_if_present(self, folder: str) -> Listing:
         """Return the listing of a folder, an empty one if there is no such folder."""
@@ -183,12 +204,6 @@ class FolderListings:
         with self._lock:
             for folder in folders:
                 self._listed.pop(folder, None)
-
-
-def _list_hidden(entries: Sequence[Entry]) -> list[str]:
-    """Return the names of files that are names of folders too. Empty files mark folders."""
-    folders = {entry.name for entry in entries if entry.is_dir}
-    return [e.name for e in entries if not e.is_dir and e.name in folders and e.size != 0]
 
 
 def describe_nearest(relative: str, names: Sequence[str]) -> str:

@@ -98,7 +98,6 @@ class RunArtifacts:
         if not relative:
             return Entry("", is_dir=True)
         # Web servers hide some names, and list no validators.
-        self.listings.check_distinct(folder, name)
         if name in listing or any(entry.validator is not None for entry in listing.values()):
             return listing.get(name)
         return self._find_unlisted(relative)
@@ -130,6 +129,8 @@ class RunArtifacts:
             hint = describe_nearest(relative, self.listings.list_known())
             url = self.listings.get_url(relative)
             raise NotFoundError(f"there is no {url!r}{'; ' if hint else ''}{hint}")
+        if relative:
+            self.listings.check_complete(*posixpath.split(relative))
         if entry.is_dir:
             self._fetch_folder(relative)
         else:
@@ -151,6 +152,8 @@ class RunArtifacts:
 
     def _fetch_tree(self, folder: str) -> dict[str, Listing]:
         tree = self.listings.get_tree(folder)
+        for listed in tree:
+            self.listings.check_complete(listed)
         self._fetch_files(
             posixpath.join(folder, name)
             for folder, listing in tree.items()

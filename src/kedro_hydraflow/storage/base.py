@@ -111,6 +111,10 @@ class Storage(ABC):
         """
         return self.list_many(paths)
 
+    def leave_out_unnameable(self, path: str, entries: list[Entry]) -> list[Entry]:  # noqa: ARG002
+        """Return the entries of a folder that a path can name, and log the others."""
+        return entries
+
     def _try_list_dir(self, path: str, limit: int | None = None) -> list[Entry] | StorageError:
         try:
             return self.list_dir(path, limit)

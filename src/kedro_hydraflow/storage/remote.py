@@ -128,7 +128,7 @@ class RemoteStorage(Storage):
         return [
             listing
             if isinstance(listing, StorageError)
-            else self._leave_out_unnameable(path, listing)
+            else self.leave_out_unnameable(path, listing)
             for path, listing in zip(paths, self.list_all(paths), strict=True)
         ]
 
@@ -142,8 +142,8 @@ class RemoteStorage(Storage):
             for path, listing in zip(paths, listings, strict=True)
         ]
 
-    def _leave_out_unnameable(self, path: str, entries: list[Entry]) -> list[Entry]:
-        """Return the entries that a path can name. Log the others, which object stores allow."""
+    @override
+    def leave_out_unnameable(self, path: str, entries: list[Entry]) -> list[Entry]:
         left_out = [entry.name for entry in entries if entry.name in _UNNAMEABLE]
         if not left_out:
             return entries
