@@ -7,7 +7,7 @@ import posixpath
 import threading
 from typing import TYPE_CHECKING
 
-from kedro_hydraflow.errors import NotFoundError, StorageError
+from kedro_hydraflow.errors import NotFoundError, StorageError, show_names
 from kedro_hydraflow.nearest import find_nearest
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 _MAX_FOLDERS = 20
 """The maximum number of folders that are listed for a message."""
-
-_MAX_SHOWN = 5
-"""The maximum number of artifacts in a message if none is like the absent one."""
 
 
 class FolderListings:
@@ -166,8 +163,7 @@ def describe_nearest(relative: str, names: Sequence[str]) -> str:
     if near:
         return f"the nearest artifacts are {', '.join(map(repr, near))}"
     top = [name for name in names if "/" not in name]
-    more = " and others" if len(top) > _MAX_SHOWN else ""
-    return f"the artifacts are {', '.join(map(repr, top[:_MAX_SHOWN]))}{more}" if top else ""
+    return f"the artifacts are {show_names(top)}" if top else ""
 
 
 def is_file_name(name: str) -> bool:
