@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 from kedro_hydraflow.escaping import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 class Lines(str):
@@ -166,6 +166,12 @@ def is_denied(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def show_names(names: Sequence[str], limit: int = 5) -> str:
+    """Return the first names for a message."""
+    more = " and others" if len(names) > limit else ""
+    return f"{', '.join(map(repr, names[:limit]))}{more}"
 
 
 def describe(error: BaseException) -> str:

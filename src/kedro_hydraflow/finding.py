@@ -18,6 +18,7 @@ from kedro_hydraflow.errors import (
     TrackingDirectoryError,
     check_flag,
     check_on_error,
+    show_names,
 )
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.logs import get_logger
@@ -25,11 +26,10 @@ from kedro_hydraflow.nearest import find_nearest
 from kedro_hydraflow.run_files import make_artifacts_dir
 from kedro_hydraflow.run_info import (
     RunInfo,
-    find_artifacts,
     get_artifacts,
     get_place,
     make_info,
-    may_be_elsewhere,
+    settle_artifacts,
 )
 from kedro_hydraflow.source import DirectoryOrNames, Layout, Source, is_location
 from kedro_hydraflow.stores import (
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kedro_hydraflow.storage import AnyPath, Location
-    from kedro_hydraflow.stores.record import ExperimentRecord, Experiments, RunNames
+    from kedro_hydraflow.stores.record import Experiments, RunNames
 
 T = TypeVar("T")
 
@@ -211,12 +211,12 @@ def find_runs(
         StorageError: If the experiments cannot be listed.
     """
     store, search = open_search(search, index)
-    experiments = _find_matching(store, search, include_default=include_default)
+    experiments, was_explained = _find_matching(store, search, include_default=include_default)
     listing = store.list_runs(experiments.matching)
     read = read_infos(store, listing.experiments, search)
     emptiness = None
-    if not read.runs:
-        emptiness = explain_emptiness(store, search, experiments, read.n_deleted)
+    if not read.runs and not was_explained:
+        emptiness = explain_emptiness(store, experiments, read.n_deleted)
     return Findings(
         read.runs,
         experiments=experiments.names,
@@ -231,7 +231,7 @@ def find_first_runs(search: Search, count: int) -> list[RunInfo]:
     limit = max(count, _MIN_LOOK)
     store, search = open_search(search)
     runs: list[RunInfo] = []
-    for experiment in _find_matching(store, search).matching:
+    for experiment in _find_matching(store, search).experiments.matching:
         if len(runs) >= count:
             break
         listing = store.list_runs([experiment], limit)
@@ -255,7 +255,16 @@ def read_infos(store: Store, listed: Sequence[RunNames], search: Search) -> Read
     return ReadInfos(infos, found.failures, found.n_deleted)
 
 
-def _find_matching(store: Store, search: Search, *, include_default: bool = False) -> Experiments:
+class Matching(NamedTuple):
+    """What a search of experiments found."""
+
+    experiments: Experiments
+
+    was_explained: bool
+    """Whether it was logged that no experiment matches, or that "Default" is left out."""
+
+
+def _find_matching(store: Store, search: Search, *, include_default: bool = False) -> Matching:
     """Return the experiments that match. Log which filters match nothing, and what is left out.
 
     Raises:
@@ -264,9 +273,10 @@ def _find_matching(store: Store, search: Search, *, include_default: bool = Fals
     names = search.experiment_names
     found = _find_experiments(store, search, include_default=include_default)
     _check_names(names, store, found)
-    left_out = _find_left_out(names, store, found)
-    if left_out:
-        name = left_out[0].experiment_name
+    defaults = [e for e in found.defaults if _may_mean(names, e.experiment_name or "")]
+    is_left_out = bool(defaults) and store.has_active_runs(defaults)
+    if is_left_out:
+        name = defaults[0].experiment_name
         logger.warning(
             "%s: the runs of the experiment %r are left out; to include them, give its name, as in "
             "experiment_names=[%r, '*']",
@@ -274,7 +284,7 @@ def _find_matching(store: Store, search: Search, *, include_default: bool = Fals
             name,
             name,
         )
-    return found
+    return Matching(found, is_left_out or (names is not None and not found.matching))
 
 
 def _find_experiments(
@@ -284,41 +294,26 @@ def _find_experiments(
         return store.find_experiments(search.experiment_names, include_default=include_default)
 
 
-def _find_left_out(
-    names: ExperimentFilter, store: Store, found: Experiments
-) -> list[ExperimentRecord]:
-    """Return the experiments "Default" that were left out, if one has runs that may be meant."""
-    defaults = [e for e in found.defaults if _may_mean(names, e.experiment_name or "")]
-    return defaults if defaults and store.has_active_runs(defaults) else []
-
-
-def explain_emptiness(
-    store: Store, search: Search, found: Experiments, n_deleted: int
-) -> str | None:
-    """Return why a search finds no runs, for a warning; None if it has been logged.
+def explain_emptiness(store: Store, found: Experiments, n_deleted: int) -> str:
+    """Return why a search finds no runs, for a warning, if `Matching.was_explained` is false.
 
     Args:
         store: What was searched.
-        search: The search.
         found: The experiments.
         n_deleted: The number of runs that were left out because they were deleted.
     """
-    names = search.experiment_names
-    if names is not None and not found.matching:
-        return None  # see `_check_names`
-    if _find_left_out(names, store, found):
-        return None  # see `_find_matching`
     experiments = found.names
     shown = f"{len(experiments)} experiments" if len(experiments) > 1 else "one experiment"
+    shown += f" ({show_names(experiments, _MAX_SHOWN_NAMES)})"
     if not experiments:
         defaults = [e.experiment_name or "" for e in found.defaults]
-        besides = f" besides {_show(defaults)}" if defaults else ""
+        besides = f" besides {show_names(defaults, _MAX_SHOWN_NAMES)}" if defaults else ""
         reason = f"there are no experiments{besides}"
     elif n_deleted:
         advice = "set include_deleted=True to include them"
-        reason = f"{n_deleted} runs of {shown} ({_show(experiments)}), all deleted; {advice}"
+        reason = f"{n_deleted} runs of {shown}, all deleted; {advice}"
     else:
-        reason = f"{shown} ({_show(experiments)}), without runs"
+        reason = f"{shown}, without runs"
     n_others = len(found.other_names)
     others = f"; {n_others} more that experiment_names leaves out" if n_others else ""
     return f"no runs in {store.where}: {reason}{others}"
@@ -363,13 +358,7 @@ def _describe_missing(name: str, store: Store, found: Experiments) -> str:
 def _list_names(found: Experiments) -> str:
     """Return the first names of experiments for a message, without "Default"."""
     names = sorted({*(e.experiment_name or "" for e in found.matching), *found.other_names})
-    return f"found {_show(names) or 'no experiments'}"
-
-
-def _show(names: Sequence[str]) -> str:
-    """Return the first names for a message."""
-    more = " and others" if len(names) > _MAX_SHOWN_NAMES else ""
-    return f"{', '.join(map(repr, names[:_MAX_SHOWN_NAMES]))}{more}"
+    return f"found {show_names(names, _MAX_SHOWN_NAMES) or 'no experiments'}"
 
 
 def iter_run_dirs(
@@ -673,20 +662,21 @@ def get_experiment_names(
 def _iter_experiment_dirs(search: Search) -> Iterator[AnyPath]:
     store, search = open_search(search)
     # Jobs of Hydra with different names may be in one directory.
-    yield from dict.fromkeys(e.to_path() for e in find_experiments(store, search).matching)
+    found = find_experiments(store, search).experiments
+    yield from dict.fromkeys(experiment.to_path() for experiment in found.matching)
 
 
 def _iter_artifacts_dirs(search: Search) -> Iterator[Path]:
     infos = list(RunDirs(search).iter_infos())
-    unsure = [info for info in infos if may_be_elsewhere(info)]
-    failures = {
-        id(info): Failure(get_place(info).url, error)
-        for info, error in zip(unsure, find_artifacts(unsure), strict=True)
+    errors = settle_artifacts(infos)
+    failures = [
+        Failure(get_place(info).url, error)
+        for info, error in zip(infos, errors, strict=True)
         if error is not None
-    }
-    report([*failures.values()], len(infos), search.on_error)
-    for info in infos:
-        if id(info) not in failures:
+    ]
+    report(failures, len(infos), search.on_error)
+    for info, error in zip(infos, errors, strict=True):
+        if error is None:
             yield make_artifacts_dir(get_artifacts(info))
 
 
@@ -699,15 +689,13 @@ def _iter_artifact_paths(search: Search, artifact_path: str) -> Iterator[Path]:
         yield artifacts_dir / artifact_path
 
 
-def find_experiments(store: Store, search: Search) -> Experiments:
+def find_experiments(store: Store, search: Search) -> Matching:
     """Return the experiments that match. Raise or log those that cannot be read."""
-    return _report_experiments(_find_matching(store, search), search)
-
-
-def _report_experiments(found: Experiments, search: Search) -> Experiments:
+    matching = _find_matching(store, search)
+    found = matching.experiments
     total = len(found.matching) + len(found.failures)
     report(found.failures, total, search.on_error, what="experiments")
-    return found
+    return matching
 
 
 def report(

@@ -9,8 +9,9 @@ from kedro_hydraflow.config import is_literal, list_leaves
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.nearest import find_nearest
+from kedro_hydraflow.nearest_keys import list_metrics
 from kedro_hydraflow.run_base import get_configuration
-from kedro_hydraflow.run_info import read_histories, read_logged
+from kedro_hydraflow.run_info import read_histories
 from kedro_hydraflow.selecting import Selector
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from kedro_hydraflow.stores import Point
 
 logger = get_logger(__name__)
-
-_N_LOOKED_AT = 3
-"""The number of runs whose metrics are looked at for a message."""
 
 
 def make_complete_frame(runs: Sequence[RunBase], defaults: Mapping[str, Any]) -> pl.DataFrame:
@@ -94,8 +92,7 @@ def _warn_of_absent(
     absent = [name for name, found in zip(names, histories, strict=True) if not any(found)]
     if not runs or not absent:
         return
-    logged = read_logged([run.info for run in runs[:_N_LOOKED_AT]], "metrics")
-    known = {name for values in logged if isinstance(values, dict) for name in values}
+    known = list_metrics(runs)
     for name in absent:
         near = find_nearest(name.removeprefix("metrics."), known)
         logger.warning(

@@ -33,7 +33,6 @@ from kedro_hydraflow.reading import BulkReader
 from kedro_hydraflow.run import C, I, Run, make_run
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.run_info import (
-    LostRuns,
     ReadOptions,
     RunInfo,
     get_config_url,
@@ -45,6 +44,7 @@ from kedro_hydraflow.run_info import (
     note_run,
     set_options,
     warn_of_absent,
+    warn_of_lost,
     warn_of_no_config,
 )
 from kedro_hydraflow.source import Layout, check_storage_options, locate_option
@@ -97,9 +97,9 @@ class Tally:
 
     def __init__(self) -> None:
         self.n_runs = self.n_deleted = self.n_failures = 0
-        self._n_without = 0
+        self._n_without = self._n_lost = 0
         self._first: RunInfo | None = None
-        self._lost = LostRuns()
+        self._first_lost: tuple[RunInfo, LostArtifactsError] | None = None
 
     def add(self, loaded: LoadedRuns[R]) -> RunCollection[R]:
         """Count the runs and return them."""
@@ -109,13 +109,15 @@ class Tally:
         self._n_without += len(loaded.without_config)
         if self._first is None and loaded.without_config:
             self._first = loaded.without_config[0]
-        for info, error in loaded.lost:
-            self._lost.add(info, error)
+        self._n_lost += len(loaded.lost)
+        if self._first_lost is None and loaded.lost:
+            self._first_lost = loaded.lost[0]
         return loaded.runs
 
     def warn(self) -> None:
         """Log which artifacts are lost, or that there are runs, but no configuration at all."""
-        self._lost.warn()
+        if self._first_lost is not None:
+            warn_of_lost(*self._first_lost, self._n_lost)
         if self._first is not None and self._n_without == self.n_runs:
             warn_of_no_config(self._first, self.n_runs)
 
@@ -286,7 +288,7 @@ def _iter_batches(
     """Yield the runs that a search finds, in batches. No reference to a batch is kept."""
     index = options.open_index()
     store, search = open_search(search, index)
-    experiments = find_experiments(store, search)
+    experiments, was_explained = find_experiments(store, search)
     listing = store.list_runs(experiments.matching)
     total = _count(listing.experiments)
     n_failures = len(listing.failures)
@@ -297,10 +299,9 @@ def _iter_batches(
             yield tally.add(_load_batch(store, batch, search, options, index))
             advance(_count(batch))
     tally.warn()
-    if tally.n_runs == tally.n_failures == n_failures == len(experiments.failures) == 0:
-        emptiness = explain_emptiness(store, search, experiments, tally.n_deleted)
-        if emptiness is not None:
-            logger.warning(emptiness)
+    n_failures += tally.n_failures + len(experiments.failures)
+    if tally.n_runs == n_failures == 0 and not was_explained:
+        logger.warning(explain_emptiness(store, experiments, tally.n_deleted))
 
 
 def _load_batch(
@@ -446,9 +447,7 @@ def load_run(place: Place, options: LoadOptions) -> Run[Any, Any]:
     read = BulkReader(options.config_class, discovered=True).read([info])
     (config,) = _read_elsewhere([info], read, options, was_searched=True)
     if isinstance(config, LostArtifactsError):
-        lost = LostRuns()
-        lost.add(info, config)
-        lost.warn()
+        warn_of_lost(info, config, 1)
         config = _merge_nothing(options.config_class)
     elif config is None:
         warn_of_no_config(info, 1)

@@ -202,9 +202,8 @@ class _Finder:
     def _make_missing_error(self, run: RunBase) -> MissingKeyError:
         lacking, count = [run], ""
         n_runs = len(self._runs)
-        if n_runs > 1 and (
-            self._reader is not None or run.impl is None
-        ):  # building others takes time
+        is_cheap = self._reader is not None or run.impl is None  # building others takes time
+        if n_runs > 1 and is_cheap:
             lacking = [self._runs[i] for i in self._lacking if self._is_missing(i)]
             some = "all" if len(lacking) == n_runs else f"{len(lacking)} of"
             count = f"{some} {n_runs} runs lack it; "

@@ -65,6 +65,13 @@ def describe_nearest_keys(
     return f"{'similar keys: ' if near else 'no similar keys'}{', '.join(map(repr, near))}{hint}"
 
 
+def list_metrics(runs: Sequence[RunBase]) -> set[str]:
+    """Return the names of the metrics of a few runs. What cannot be read has none."""
+    infos = [run.info for run in _choose(runs, _N_LOGGED)]
+    keys = _list_entries(read_logged, infos, "metrics")
+    return {key.removeprefix("metrics.") for key in keys}
+
+
 def _explain_unselectable(run: RunBase, key: str) -> str:
     """Return why a value of a run's configuration cannot be selected, empty if there is none."""
     try:

@@ -369,16 +369,10 @@ def get_artifacts(info: RunInfo) -> Place:
     Raises:
         StorageError: If the storage denies access or cannot be reached.
     """
-    if may_be_elsewhere(info):
-        (error,) = find_artifacts([info])
-        if error is not None:
-            raise error
+    (error,) = settle_artifacts([info])
+    if error is not None:
+        raise error
     return get_layout(info).artifacts(info._record)
-
-
-def may_be_elsewhere(info: RunInfo) -> bool:
-    """Whether `get_artifacts` has to look for the artifacts."""
-    return not info._is_located and get_layout(info).may_be_elsewhere(info._record)
 
 
 def get_models(info: RunInfo) -> dict[str, Place]:
@@ -480,13 +474,31 @@ def find_artifacts(infos: Sequence[RunInfo]) -> list[KedroHydraflowError | None]
         For each run None, or the error.
     """
     errors = look_for_artifacts(infos)
-    lost = LostRuns()
-    for i, error in enumerate(errors):
-        if isinstance(error, LostArtifactsError):
-            lost.add(infos[i], error)
-            errors[i] = None
-    lost.warn()
-    return errors
+    lost = [
+        (info, error)
+        for info, error in zip(infos, errors, strict=True)
+        if isinstance(error, LostArtifactsError)
+    ]
+    if lost:
+        warn_of_lost(*lost[0], len(lost))
+    return [None if isinstance(error, LostArtifactsError) else error for error in errors]
+
+
+def settle_artifacts(infos: Sequence[RunInfo]) -> list[KedroHydraflowError | None]:
+    """Find the artifacts of many runs at once, as far as `get_artifacts` has to look for them.
+
+    Returns:
+        For each run None, or the error.
+    """
+    unsure = [
+        info
+        for info in infos
+        if not info._is_located and get_layout(info).may_be_elsewhere(info._record)
+    ]
+    if not unsure:
+        return [None] * len(infos)
+    errors = dict(zip(map(id, unsure), find_artifacts(unsure), strict=True))
+    return [errors.get(id(info)) for info in infos]
 
 
 def look_for_artifacts(infos: Sequence[RunInfo]) -> list[KedroHydraflowError | None]:
@@ -587,10 +599,9 @@ def read_parsed_files(
     if kind == RESULTS:
         unread = list(filter(has_results_file, unread))
     find_missing_layouts(unread)
-    unsure = [info for info in unread if may_be_elsewhere(info)]
     failures = {
         id(info): error
-        for info, error in zip(unsure, find_artifacts(unsure), strict=True)
+        for info, error in zip(unread, settle_artifacts(unread), strict=True)
         if error is not None
     }
     malformed: list[ConfigError] = []
@@ -783,36 +794,21 @@ def warn_of_absent(infos: Sequence[RunInfo], what: str = "configuration") -> Non
         )
 
 
-class LostRuns:
-    """Counts the runs whose artifacts are lost, to log one warning for all of them."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._first: tuple[RunInfo, LostArtifactsError] | None = None
-
-    def add(self, info: RunInfo, error: LostArtifactsError) -> None:
-        """Count a run."""
-        self._count += 1
-        self._first = self._first or (info, error)
-
-    def warn(self) -> None:
-        """Log a warning, if there are any. It says where those of the first were looked for."""
-        if self._first is None:
-            return
-        info, error = self._first
-        if self._count == 1:
-            runs = f"run {info.run_id} has no artifacts, so its configuration is empty. They"
-        else:
-            runs = (
-                f"{self._count} runs have no artifacts, so their configurations are empty. Those "
-                f"of the first, {info.run_id},"
-            )
-        logger.warning(
-            "%s were recorded at %r; looked for %s. If they are elsewhere, give artifact_root",
-            runs,
-            error.location,
-            _describe_locations(info),
+def warn_of_lost(info: RunInfo, error: LostArtifactsError, n_runs: int) -> None:
+    """Log that the artifacts of so many runs are lost, and where those of one were looked for."""
+    if n_runs == 1:
+        runs = f"run {info.run_id} has no artifacts, so its configuration is empty. They"
+    else:
+        runs = (
+            f"{n_runs} runs have no artifacts, so their configurations are empty. Those of the "
+            f"first, {info.run_id},"
         )
+    logger.warning(
+        "%s were recorded at %r; looked for %s. If they are elsewhere, give artifact_root",
+        runs,
+        error.location,
+        _describe_locations(info),
+    )
 
 
 def warn_of_no_config(info: RunInfo, n_runs: int) -> None:

@@ -7,7 +7,7 @@ import posixpath
 import threading
 from typing import TYPE_CHECKING
 
-from kedro_hydraflow.errors import NotFoundError, StorageError
+from kedro_hydraflow.errors import NotFoundError, StorageError, show_names
 from kedro_hydraflow.limits import describe_nodes_limit, get_max_nodes
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.nearest import find_nearest
@@ -26,9 +26,6 @@ _MAX_DEPTH = 200
 
 _MAX_FOLDERS = 20
 """The maximum number of folders that are listed for a message."""
-
-_MAX_SHOWN = 5
-"""The maximum number of artifacts in a message if none is like the absent one."""
 
 
 class FolderListings:
@@ -215,8 +212,7 @@ def describe_nearest(relative: str, names: Sequence[str]) -> str:
     if near:
         return f"the nearest artifacts are {', '.join(map(repr, near))}"
     top = [name for name in names if "/" not in name]
-    more = " and others" if len(top) > _MAX_SHOWN else ""
-    return f"the artifacts are {', '.join(map(repr, top[:_MAX_SHOWN]))}{more}" if top else ""
+    return f"the artifacts are {show_names(top)}" if top else ""
 
 
 def is_file_name(name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kedro_hydraflow.storage.base import Download, Entry, Parsed, Storage, check_downloaded
 from kedro_hydraflow.storage.engines import check_engine
 from kedro_hydraflow.storage.local import LocalStorage
-from kedro_hydraflow.storage.locate import is_url, locate
+from kedro_hydraflow.storage.locate import get_local_path, is_url, locate
 from kedro_hydraflow.storage.place import (
     Place,
     group_positions,
@@ -33,6 +33,7 @@ __all__ = [
     "Storage",
     "check_downloaded",
     "check_engine",
+    "get_local_path",
     "group_positions",
     "is_url",
     "list_places",

@@ -60,6 +60,12 @@ def locate(location: Location, storage_options: Mapping[str, Any] | None = None)
     return Place(make_storage(root, engine), root.path.rstrip("/"))
 
 
+def get_local_path(place: Place) -> str | None:
+    """Return the absolute path of a place, None if it is not local."""
+    is_local = isinstance(place.storage, LocalStorage)
+    return place.storage.get_identity(place.path) if is_local else None
+
+
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"})
 """The protocols of object stores, where ``a//b`` and ``a/b`` are different keys."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kedro_hydraflow.errors import NotFoundError, StorageError, TrackingDirectoryError
 from kedro_hydraflow.logs import get_logger
-from kedro_hydraflow.storage import LocalStorage, Place, list_places
+from kedro_hydraflow.storage import Place, get_local_path, list_places
 from kedro_hydraflow.stores.artifacts_store import WORKSPACES_FOLDER
 from kedro_hydraflow.stores.databases import NO_DATABASES, Databases, find_databases
 from kedro_hydraflow.stores.file_store import ExperimentFolders
@@ -41,13 +41,13 @@ class Neighbors:
 
 def find_inside(place: Place, source: Source | None = None) -> Databases:
     """Return the databases in a directory; none on remote storage."""
-    local = get_local(place)
+    local = get_local_path(place)
     return NO_DATABASES if local is None else find_databases(local, source, local)
 
 
 def find_beside(runs: RunFolders, source: Source | None = None) -> Neighbors:
     """Return the databases beside a tracking directory; none on remote storage."""
-    local = get_local(runs.place)
+    local = get_local_path(runs.place)
     above = local and os.path.dirname(local)
     if not above or above == local:
         return Neighbors()
@@ -56,12 +56,6 @@ def find_beside(runs: RunFolders, source: Source | None = None) -> Neighbors:
     others = [store for store in found.with_runs if store not in related]
     empty = [store for store in found.without_runs if runs.belong_to(store)]
     return Neighbors(Databases(above, related, empty), Databases(above, others))
-
-
-def get_local(place: Place) -> str | None:
-    """Return the absolute path of a place, None if it is not local."""
-    is_local = isinstance(place.storage, LocalStorage)
-    return place.storage.get_identity(place.path) if is_local else None
 
 
 class _Experiment(NamedTuple):
@@ -102,7 +96,7 @@ class RunFolders:
         names.update(self._direct)
         if not names.isdisjoint(known):
             return True
-        name = os.path.basename(get_local(self.place) or "")
+        name = os.path.basename(get_local_path(self.place) or "")
         return not any(map(is_run_id, names)) and _is_tracked_at(name, database)
 
     def check_tracked_by(self, database: SqliteStore) -> None:
@@ -152,7 +146,7 @@ class RunFolders:
     def _check_not_of_experiment(self, database: SqliteStore, known: dict[str, str]) -> None:
         """Raise TrackingDirectoryError if a database beside the directory has other experiments."""
         here = {known[name] for name in self._direct if name in known}
-        is_inside = os.path.dirname(database.where) == get_local(self.place)
+        is_inside = os.path.dirname(database.where) == get_local_path(self.place)
         if here and not is_inside and not here.issuperset(known.values()):
             raise TrackingDirectoryError(
                 f"{self.place.url} has runs in it, so it is an experiment, not a tracking "

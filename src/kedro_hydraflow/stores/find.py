@@ -12,12 +12,13 @@ from kedro_hydraflow.errors import (
     OptionError,
     StorageError,
     TrackingDirectoryError,
+    show_names,
 )
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.source import Source, get_uri_scheme
-from kedro_hydraflow.storage import LocalStorage, Place, list_places
+from kedro_hydraflow.storage import LocalStorage, Place, get_local_path, list_places
 from kedro_hydraflow.stores.artifacts_store import ArtifactsStore, iter_run_samples
 from kedro_hydraflow.stores.base import (
     CONFIG_FILE,
@@ -31,7 +32,6 @@ from kedro_hydraflow.stores.belonging import (
     RunFolders,
     find_beside,
     find_inside,
-    get_local,
 )
 from kedro_hydraflow.stores.databases import (
     DATABASE_FILE,
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 _MAX_SHOWN = 5
-"""The maximum number of directories named in a message."""
+"""The maximum number of databases named in a message."""
 
 _DATABRICKS = ("databricks", "databricks-uc")
 """Tracking URIs that are names, not paths."""
@@ -130,7 +130,7 @@ def _open_uri(uri: str, source: Source, index: Index) -> Store:
         if _is_database(place):
             raise OptionError(
                 f"tracking_uri: expected a directory, found the database {uri!r}; give it as "
-                f"tracking_dir, or as sqlite:///{get_local(place) or place.path}"
+                f"tracking_dir, or as sqlite:///{get_local_path(place) or place.path}"
             )
         folders = ExperimentFolders(place, index)
         _check_is_file_store(folders)
@@ -144,7 +144,7 @@ def _is_database(place: Place) -> bool:
     """Whether to open a place as a database, rather than list it as a directory."""
     if has_database_suffix(place.path):
         return not place.is_dir()
-    local = get_local(place)
+    local = get_local_path(place)
     return local is not None and is_sqlite_file(local)
 
 
@@ -163,7 +163,7 @@ def _open_sqlite(uri: str, source: Source) -> Store:
 def _open_database(place: Place, source: Source) -> SqliteStore:
     from kedro_hydraflow.stores.sqlite_store import SqliteStore
 
-    local = get_local(place)
+    local = get_local_path(place)
     if local is None:
         raise _make_remote_error(place, place.parent)
     return SqliteStore(local, source)
@@ -308,7 +308,7 @@ def _warn_of_databases(place: Place, databases: Databases, advice: str = "") -> 
 
 def _warn_of_databases_beside_outputs(place: Place) -> None:
     """Log that there are databases, except beside a directory that Hydra created by default."""
-    local = get_local(place)
+    local = get_local_path(place)
     if local is None or find_output_id(place) is not None:
         return
     try:
@@ -359,7 +359,7 @@ def _open_outputs(place: Place, entries: Sequence[Entry], index: Index) -> Hydra
     if found and not outputs.is_of_hydra and not outputs.failures:
         raise TrackingDirectoryError(
             f"{place.url} has no output directories of Hydra: expected {CONFIG_FILE} in "
-            f"directories up to {MAX_DEPTH} levels below it, found {_show(found)}"
+            f"directories up to {MAX_DEPTH} levels below it, found {show_names(found)}"
         )
     return HydraStore(place, outputs, index)
 
@@ -388,7 +388,7 @@ def _warn_of_outputs(folders: ExperimentFolders, *, is_project: bool) -> None:
             "output directories; set layout='hydra' to read these instead, or layout='mlflow' if "
             "this is right",
             folders.place.url,
-            _show(outputs),
+            show_names(outputs),
         )
 
 
@@ -433,11 +433,6 @@ def _get_files(entries: Sequence[Entry]) -> list[str]:
     return [e.name for e in entries if not (e.is_dir or e.is_broken or e.name.startswith("."))]
 
 
-def _show(names: Sequence[str]) -> str:
-    more = " and others" if len(names) > _MAX_SHOWN else ""
-    return f"{', '.join(map(repr, names[:_MAX_SHOWN]))}{more}"
-
-
 def _check_is_file_store(folders: ExperimentFolders) -> None:
     """Raise TrackingDirectoryError if the directory of a tracking URI is something else."""
     place = folders.place
@@ -449,7 +444,7 @@ def _check_is_file_store(folders: ExperimentFolders) -> None:
     if names:
         raise TrackingDirectoryError(
             f"{place.url} is not a file store of MLflow: expected <experiment_id>/{META_FILE} in "
-            f"it, found {_show(names)}; {_advise_instead(folders)}"
+            f"it, found {show_names(names)}; {_advise_instead(folders)}"
         )
 
 
@@ -513,14 +508,14 @@ def _check_not_elsewhere(folders: ExperimentFolders, source: Source) -> None:
     names = [folder.name for folder in folders.metas]
     if "mlruns" in names:
         outputs = [name for name in names if name in HYDRA_FOLDERS]
-        beside = f", beside {_show(outputs)}, which layout='hydra' reads" if outputs else ""
+        beside = f", beside {show_names(outputs)}, which layout='hydra' reads" if outputs else ""
         raise TrackingDirectoryError(
             f"{place.url} has no experiments, but a directory 'mlruns'{beside}; "
             f"give {place.join('mlruns').url}"
         )
     others = [name for name in names if not name.startswith(".")]
     if others:
-        raise _make_foreign_error(place, f"directories {_show(others)}", source)
+        raise _make_foreign_error(place, f"directories {show_names(others)}", source)
 
 
 def _check_no_files(folders: ExperimentFolders, source: Source) -> None:
@@ -530,7 +525,7 @@ def _check_no_files(folders: ExperimentFolders, source: Source) -> None:
     """
     files = [name for name in _get_files(folders.entries) if name != DATABASE_FILE]
     if files and NOT_EXPERIMENTS.isdisjoint(_get_directories(folders.entries)):
-        raise _make_foreign_error(folders.place, f"files {_show(files)}", source)
+        raise _make_foreign_error(folders.place, f"files {show_names(files)}", source)
 
 
 def _make_foreign_error(place: Place, found: str, source: Source) -> TrackingDirectoryError:

@@ -6,7 +6,7 @@ import os
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from kedro_hydraflow.storage import LocalStorage, Place, read_parsed_in
+from kedro_hydraflow.storage import Place, get_local_path, read_parsed_in
 from kedro_hydraflow.stores.base import CONFIG_FILE
 from kedro_hydraflow.stores.databases import find_databases_of, may_have_database
 from kedro_hydraflow.stores.file_store import FileStore
@@ -80,8 +80,9 @@ def _are_outputs(records: Sequence[RunRecord]) -> list[bool]:
 
 
 def _have_configs(folders: Sequence[Place], file: str) -> list[bool]:
-    if all(isinstance(folder.storage, LocalStorage) for folder in folders):
-        return [os.path.isfile(_get_local(folder.join(file))) for folder in folders]
+    paths = [get_local_path(folder.join(file)) for folder in folders]
+    if None not in paths:
+        return [path is not None and os.path.isfile(path) for path in paths]
     return [is_found is True for is_found in read_parsed_in(folders, file, lambda _: True).values]
 
 
@@ -119,26 +120,15 @@ def _group_by_root(
 
 def _find_in_databases(root: Place, records: Sequence[RunRecord]) -> dict[str, SqliteStore]:
     """Return the databases that have runs of one experiment without a ``meta.yaml``, by run ID."""
-    if not isinstance(root.storage, LocalStorage):
+    local, folder = get_local_path(root), get_local_path(records[0].experiment)
+    if local is None or folder is None:
         return {}
-    directories = _get_neighborhood(root)
+    directories = list(dict.fromkeys([local, os.path.dirname(local)]))  # the nearest first
     if len(records) > 1 and not any(map(may_have_database, directories)):
         return {}  # without a look at each run
-    folder = _get_local(records[0].experiment)
     run_ids = [
         record.run_id
         for record in records
         if not os.path.exists(os.path.join(folder, record.name, META_FILE))
     ]
     return find_databases_of(run_ids, directories) if run_ids else {}
-
-
-def _get_neighborhood(root: Place) -> list[str]:
-    """Return the local directories to search for a database: the tracking directory first."""
-    local = _get_local(root)
-    return list(dict.fromkeys([local, os.path.dirname(local)]))
-
-
-def _get_local(place: Place) -> str:
-    """Return the absolute path of a local place."""
-    return place.storage.get_identity(place.path)

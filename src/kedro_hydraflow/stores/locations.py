@@ -36,7 +36,7 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.source import show_location
-from kedro_hydraflow.storage import LocalStorage, Place, is_url, list_places
+from kedro_hydraflow.storage import LocalStorage, Place, get_local_path, is_url, list_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -360,9 +360,9 @@ def _open_root(place: Place) -> Candidate:
 
 def list_real_places(place: Place) -> list[Place]:
     """Return a local directory, and the one that it is if there are symbolic links in its path."""
-    if not isinstance(place.storage, LocalStorage):
+    absolute = get_local_path(place)
+    if absolute is None:
         return [place]
-    absolute = place.storage.get_identity(place.path)
     written = place if os.pardir not in place.path.split(os.sep) else replace(place, path=absolute)
     real = _get_real_path(place)
     return [written] if real == absolute else [written, replace(place, path=real)]
@@ -377,9 +377,8 @@ def _get_real_path(place: Place) -> str:
 
 def _may_exist(place: Place) -> bool:
     """Whether a directory exists, as far as that takes no request."""
-    if isinstance(place.storage, LocalStorage):
-        return os.path.isdir(place.storage.get_identity(place.path))
-    return True
+    local = get_local_path(place)
+    return local is None or os.path.isdir(local)
 
 
 def _split(url: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from kedro_hydraflow.errors import (
     StorageError,
 )
 from kedro_hydraflow.logs import get_logger
-from kedro_hydraflow.storage import Entry, LocalStorage, Place, list_places, read_parsed_in
+from kedro_hydraflow.storage import Entry, Place, get_local_path, list_places, read_parsed_in
 from kedro_hydraflow.stores.base import CONFIG_FILE, HYDRA_FOLDER, SWEEP_FILE
 from kedro_hydraflow.stores.logged_file import is_apple_double, is_foreign_name
 from kedro_hydraflow.stores.meta_file import (
@@ -153,9 +153,8 @@ def make_absent_error(place: Place) -> NotARunError:
 
 
 def _is_local_file(place: Place) -> bool:
-    return isinstance(place.storage, LocalStorage) and os.path.isfile(
-        place.storage.get_identity(place.path)
-    )
+    local = get_local_path(place)
+    return local is not None and os.path.isfile(local)
 
 
 def _make_error(place: Place, entries: Sequence[Entry]) -> NotARunError:
@@ -260,8 +259,8 @@ def take_sample(folder: Place, names: Sequence[str]) -> list[Place]:
 
     On a disk, they are those of the runs with a ``meta.yaml``, if there are any.
     """
-    if isinstance(folder.storage, LocalStorage):
-        local = folder.storage.get_identity(folder.path)
+    local = get_local_path(folder)
+    if local is not None:
         names = [n for n in names if os.path.lexists(os.path.join(local, n, META_FILE))] or names
     positions = dict.fromkeys((0, len(names) // 2, len(names) - 1)) if names else ()
     return [folder.join(names[i]) for i in positions]

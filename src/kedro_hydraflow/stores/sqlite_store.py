@@ -117,7 +117,6 @@ class SqliteStore(TrackedStore):
         if root is not None:
             folders += list_real_places(locate(os.path.abspath(root)))
         self._locator = RunLocator(source or Source(self._path), folders)
-        self._has_artifact_root = source is not None and source.artifact_root is not None
 
     @property
     @override
@@ -175,7 +174,7 @@ class SqliteStore(TrackedStore):
                 try:
                     place = self._locator.find_experiment(experiment_id, location or "")
                 except KedroHydraflowError as exc:
-                    if self._has_artifact_root:
+                    if self._locator.has_root:
                         raise  # the same for all
                     failures.append(Failure(f"{self.where}: experiment {name!r}", exc))
                     unlocated.append(name)
@@ -239,7 +238,7 @@ class SqliteStore(TrackedStore):
                 try:
                     place = self._locator.find(part.experiment.experiment_id, run_id, uri)
                 except KedroHydraflowError as exc:
-                    if self._has_artifact_root:
+                    if self._locator.has_root:
                         raise
                     failures.append(Failure(f"{self.where}: run {run_id}", exc))
                     continue

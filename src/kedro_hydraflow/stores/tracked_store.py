@@ -47,6 +47,11 @@ class TrackedStore(Store):
     def _read_uris(self, records: Sequence[RunRecord]) -> Sequence[str | KedroHydraflowError]:
         """Return the recorded ``artifact_uri`` of each run, empty if unknown, or the error."""
 
+    def _get_uris(self, records: Sequence[RunRecord]) -> list[str | KedroHydraflowError]:
+        """Return the results of `_read_uris`; what can be no path is unknown."""
+        uris = self._read_uris(records)
+        return ["" if isinstance(uri, str) and "\0" in uri else uri for uri in uris]
+
     @override
     def may_be_elsewhere(self, record: RunRecord) -> bool:
         if record.artifacts_dir is not None:
@@ -67,13 +72,13 @@ class TrackedStore(Store):
             elif content is not True:
                 unsure.append(i)
         searches = {}
-        for i, uri in zip(unsure, self._read_uris([records[i] for i in unsure]), strict=True):
+        for i, uri in zip(unsure, self._get_uris([records[i] for i in unsure]), strict=True):
             if isinstance(uri, Exception):
                 found[i] = uri
             else:
                 searches[i] = _Search(
                     records[i],
-                    "" if "\0" in uri else uri,
+                    uri,
                     self._get_locator(records[i]),
                     is_empty=contents[i] is False,
                     is_listed=self.finds_folders,
@@ -119,11 +124,10 @@ class TrackedStore(Store):
     def list_config_locations(self, record: RunRecord) -> list[str]:
         locations = super().list_config_locations(replace(record, artifacts_dir=None))
         (has_artifacts,) = self._look_into_run_dirs([record])
-        (uri,) = self._read_uris([record])
+        (uri,) = self._get_uris([record])
         if has_artifacts is True or isinstance(uri, Exception):
             return locations  # nothing was looked for elsewhere
         locator = self._get_locator(record)
-        uri = "" if "\0" in uri else uri
         return [*locations, *locator.list_locations(record.experiment.experiment_id, uri, record)]
 
     @override
