@@ -10,8 +10,7 @@ import pytest
 
 from kedro_hydraflow import Collection, Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.errors import FilterError, OptionError
-from kedro_hydraflow.filters import apply_filters, parse_filter
-from tests.conftest import TrackingDir, write
+from tests.conftest import TrackingDir, apply_filters, write
 
 Runs = RunCollection[Run[Any]]
 

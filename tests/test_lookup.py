@@ -25,7 +25,6 @@ from kedro_hydraflow.errors import (
     OptionError,
     StorageError,
 )
-from kedro_hydraflow.filters import apply_filters, parse_filter
 from kedro_hydraflow.lookup import (
     are_objects,
     get_data,
@@ -36,7 +35,15 @@ from kedro_hydraflow.lookup import (
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.run import make_run
 from kedro_hydraflow.run_base import get_configuration
-from tests.conftest import HYDRA_SWEEP, FilesRead, TrackingDir, WebServer, write, write_job
+from tests.conftest import (
+    HYDRA_SWEEP,
+    FilesRead,
+    TrackingDir,
+    WebServer,
+    apply_filters,
+    write,
+    write_job,
+)
 
 AnyRun = Run[Any, Any]
 
@@ -260,7 +267,7 @@ def test_the_files_of_hydra_are_read_at_once(files_read: FilesRead) -> None:
         runs.to_list(key, None)
     assert files_read.counts == [len(runs), len(runs)]
     files_read.clear()
-    assert len(apply_filters(load_jobs(), [parse_filter("hydra.job.num >= 0")]).runs) == 16
+    assert len(apply_filters(load_jobs(), "hydra.job.num >= 0").runs) == 16
     assert [paths for paths in files_read.calls if "hydra.yaml" in paths[0]][-1:] == [
         [str(run.info.run_dir / ".hydra/hydra.yaml") for run in runs]
     ]
@@ -300,7 +307,7 @@ def test_a_job_without_the_files_of_hydra(tmp_path: Path) -> None:
     with pytest.raises(MissingKeyError, match=r"run outputs/b: no such key: 'hydra\.job\.name'"):
         runs.to_list("hydra.job.name")
     with pytest.raises(FilterError, match=r"none of the 1 runs has the key 'hydra\.job\.nam'"):
-        apply_filters(runs[:1], [parse_filter("hydra.job.nam == x")])
+        apply_filters(runs[:1], "hydra.job.nam == x")
 
 
 def test_malformed_files_of_hydra(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -421,8 +428,8 @@ def test_all_values_of_results(tmp_path: Path) -> None:
     assert runs.filter(results__none=None)
     assert repr(runs[0].get("results.nan")) == "nan"
     assert runs[0].results["val.loss"] == 3
-    assert apply_filters(runs, [parse_filter("results.none == null")]).runs
-    assert apply_filters(runs, [parse_filter("results.text == '${name}'")]).runs
+    assert apply_filters(runs, "results.none == null").runs
+    assert apply_filters(runs, "results.text == '${name}'").runs
 
 
 def test_results_come_after_the_configuration_and_the_implementation(tmp_path: Path) -> None:
@@ -468,7 +475,7 @@ def test_without_the_option_the_messages_name_it() -> None:
     for error, use in (
         (MissingKeyError, lambda: runs.to_frame("results.loss")),
         (OptionError, lambda: runs.best("results.loss", mode="min")),
-        (FilterError, lambda: apply_filters(runs, [parse_filter("results.loss < 1")])),
+        (FilterError, lambda: apply_filters(runs, "results.loss < 1")),
     ):
         with pytest.raises(error, match=re.escape(HINT)):
             use()
@@ -497,6 +504,6 @@ def test_keys_of_hydra_and_results_that_may_be_meant() -> None:
             runs[0].get(key)
     for key in ("result.loss", "results.los", "Results.loss", "results/loss", "loss"):
         with pytest.raises(FilterError, match=r"similar keys: 'results\.loss'"):
-            apply_filters(runs, [parse_filter(f"{key} > 0")])
+            apply_filters(runs, f"{key} > 0")
     with pytest.raises(MissingKeyError, match=r"no similar keys\)"):
         runs[0].get("sweeper")  # of Hydra, whose keys have to be asked for

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.config import flatten_config, list_leaves
 from kedro_hydraflow.errors import KedroHydraflowError
+from kedro_hydraflow.keys import KEYED_FILES
 from kedro_hydraflow.nearest import find_nearest
 from kedro_hydraflow.run_base import RunBase, get_configuration
 from kedro_hydraflow.run_info import (
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from kedro_hydraflow.run_info import RunInfo
-
-KEYED_FILES = ("hydra", "results")
-"""The parsed files of runs whose entries have keys, with these names in front."""
 
 RESULTS_HINT = (
     "load the runs with the option results, the path of a JSON or YAML file in each run's "

@@ -17,16 +17,11 @@ from kedro_hydraflow.config import SharedLock, check_config_class, flatten_confi
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.frames import make_history_frame, make_literal
 from kedro_hydraflow.impl import ImplFactory, build_impl
-from kedro_hydraflow.lookup import (
-    get_data,
-    get_logged,
-    get_parsed,
-    get_value,
-    read_recorded,
-    to_dotted,
-)
+from kedro_hydraflow.keys import to_dotted
+from kedro_hydraflow.lookup import get_data, get_value
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.nearest_keys import RESULTS_HINT
+from kedro_hydraflow.recorded import get_logged, get_parsed, read_entries
 from kedro_hydraflow.run_base import get_config_state, get_configuration
 from kedro_hydraflow.run_files import RunFiles
 from kedro_hydraflow.run_info import (
@@ -484,7 +479,8 @@ class Run(RunFiles, Generic[C, I]):
             RunCollection(Run, n=29)
         """
         # The only import against the order of the modules, because users start with Run.load.
-        from kedro_hydraflow.loading import LoadOptions, load_run_dirs
+        from kedro_hydraflow.loading import LoadOptions
+        from kedro_hydraflow.run_dirs import load_run_dirs
 
         options = LoadOptions(
             impl_factory, config_class, n_jobs, progress, on_error, index, results
@@ -560,7 +556,7 @@ class Run(RunFiles, Generic[C, I]):
     def _has(self, key: str) -> bool:
         if select(get_configuration(self), key) is not MISSING:
             return True
-        (recorded,) = read_recorded([self], key)
+        (recorded,) = read_entries([self.info], key)
         if isinstance(recorded, Exception):
             raise recorded
         return recorded is not MISSING

@@ -12,18 +12,27 @@ from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow.collection import Collection, Default, as_list
 from kedro_hydraflow.columns import check_columns, check_keys, sort_order
-from kedro_hydraflow.errors import OptionError, check_flag
+from kedro_hydraflow.errors import FilterError, KedroHydraflowError, OptionError, check_flag
 from kedro_hydraflow.fact_checks import (
-    check_possible,
     check_recorded,
+    explain_impossible,
     explain_unrecorded,
     to_fact_value,
 )
+from kedro_hydraflow.filters import Conditions, parse_filters
 from kedro_hydraflow.frames import make_complete_frame, make_history_frame
-from kedro_hydraflow.lookup import are_objects, get_data, get_values, read_recorded, to_dotted
+from kedro_hydraflow.keys import parse_key, to_dotted
+from kedro_hydraflow.lookup import (
+    are_objects,
+    get_data,
+    get_values,
+    read_values,
+    warn_of_other_meaning,
+)
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.nearest_keys import describe_nearest_keys
 from kedro_hydraflow.parallel import check_jobs, parallel_map
+from kedro_hydraflow.recorded import read_entries
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.run_info import RECORDED_FACTS, get_place, read_fact
@@ -85,6 +94,17 @@ class RunCollection(Collection[R]):
         return self._get is _get_from_run and all(
             kind.get is Run.get for kind in {type(run) for run in items}
         )
+
+    def _matching(self, criterion: Any, candidates: list[int]) -> list[int]:
+        if not isinstance(criterion, str):
+            return super()._matching(criterion, candidates)
+        selected = Conditions(parse_filters(criterion)).select_all(
+            [self._items[i] for i in candidates]
+        )
+        for failure in selected.failures:
+            raise failure.error
+        kept = set(map(id, selected.runs))
+        return [i for i in candidates if id(self._items[i]) in kept]
 
     def _matching_values(self, key: str, wanted: Any, candidates: list[int]) -> list[int]:
         fact = to_dotted(key)
@@ -187,7 +207,7 @@ class RunCollection(Collection[R]):
         """Return a number, a time or None for each run."""
         default = to_missing(default)
         if not callable(by):
-            values = self._look_up(self._items, by, None if default is MISSING else default)
+            values = self._look_up_by_spelling(by, default)
         elif default is MISSING:
             values = [by(run) for run in self._items]
         else:
@@ -203,13 +223,30 @@ class RunCollection(Collection[R]):
                 )
         return values
 
+    def _look_up_by_spelling(self, key: str, default: Default) -> list[Any]:
+        """Return the value of a key for each run, the default or None without one.
+
+        What the key means is decided as in a filter.
+        """
+        if not self._gets_as_run(self._items):
+            return self._look_up(self._items, key, None if default is MISSING else default)
+        parsed = parse_key(key)
+        warn_of_other_meaning(self._items, parsed)
+        values = read_values(self._items, parsed)
+        for i, (run, value) in enumerate(zip(self._items, values, strict=True)):
+            if isinstance(value, KedroHydraflowError):
+                raise value
+            if value is MISSING:
+                values[i] = default(run) if callable(default) else default
+        return [None if value is MISSING else value for value in values]
+
     def _no_value_error(self, by: str | Callable[[R], Any], values: list[Any]) -> OptionError:
         n_nan = sum(value is not None for value in values)
         found = f" ({n_nan} have NaN)" if n_nan else ""
         hint = ""
         if not callable(by) and not n_nan:
             key = to_dotted(by)
-            unrecorded = explain_unrecorded(self._items[0], key)
+            unrecorded = explain_unrecorded(self._items[0].info, key)
             hint = f"; {unrecorded or describe_nearest_keys(self._items, key)}"
         return OptionError(
             f"none of the {len(self)} runs has a value for {_show_by(by)}{found}{hint}"
@@ -364,7 +401,7 @@ class RunCollection(Collection[R]):
         """
         if not force:
             for name in (key,) if isinstance(key, str) else key:
-                read_recorded(self._items, name)  # of all runs at once
+                read_entries([run.info for run in self._items], name)  # at once
         for run in self._items:
             run.update(key, value, force=force)
 
@@ -474,14 +511,16 @@ def _check_fact(runs: Sequence[Run[Any, Any]], key: str, fact: str, wanted: Any)
     seen = get_data(runs, fact)
     for run, value in zip(runs, seen, strict=True):
         if value is None:
-            check_recorded(condition, run, fact)
+            check_recorded(condition, run.info, fact)
     if callable(wanted):
         return wanted
     if isinstance(wanted, tuple):  # a range
         return tuple(to_fact_value(fact, value) for value in wanted)
     wanted = as_list(wanted)
     is_list = isinstance(wanted, (list, set))
-    check_possible(condition, fact, wanted if is_list else [wanted], seen)
+    problem = explain_impossible(fact, wanted if is_list else [wanted])
+    if problem is not None:
+        raise FilterError(f"{condition}: {problem}")
     return [to_fact_value(fact, v) for v in wanted] if is_list else to_fact_value(fact, wanted)
 
 

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from kedro_hydraflow import Run, iter_runs
 from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import NotFoundError, OptionError
-from kedro_hydraflow.filters import apply_filters, parse_filter
 from kedro_hydraflow.run_info import get_record, get_store
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import locate
@@ -34,7 +33,7 @@ from kedro_hydraflow.stores.base import (
 )
 from kedro_hydraflow.stores.parsed_files import HYDRA_FILES, ParsedFile
 from kedro_hydraflow.stores.record import ExperimentRecord, RunRecord
-from tests.conftest import DATABASE_SWEEP, HYDRA_SWEEP, SWEEP, FilesRead, write
+from tests.conftest import DATABASE_SWEEP, HYDRA_SWEEP, SWEEP, FilesRead, apply_filters, write
 from tests.stores.conftest import FAKE, FakeClient, Tracker, find_run_ids, make_metric
 
 # Filters -------------------------------------------------------------------------------
@@ -380,7 +379,7 @@ def test_results(tracker: Tracker, files_read: FilesRead) -> None:
     assert files_read.counts == [3]
     assert runs.best("results.loss", mode="min").info.run_id == "a"
     for condition in ("results.loss > 97", "results.val.loss in [1, 49]"):
-        kept = apply_filters(tracker.load(results="out/result.json"), [parse_filter(condition)])
+        kept = apply_filters(tracker.load(results="out/result.json"), condition)
         assert kept.runs.to_list("run_id") == ["b"]
     (batch,) = iter_runs(**tracker.location, results="out/result.json")
     assert batch.to_list("results.loss", 0) == [97, 98, 0]

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from kedro.io import AbstractDataset
 
     from kedro_hydraflow.errors import OnError
+    from kedro_hydraflow.filters import Filters
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.run import Run
     from kedro_hydraflow.run_collection import RunCollection
@@ -144,7 +145,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         keys: Sequence[str] | None = None,
         missing: str = "raise",
         experiment_names: ExperimentFilter = None,
-        filters: Sequence[str] | None = None,
+        filters: Filters = None,
         n_jobs: int = 0,
         progress: bool = False,
         on_error: OnError = "raise",

@@ -11,9 +11,10 @@ from kedro_hydraflow.run_collection import RunCollection
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from kedro_hydraflow.errors import OnError
+    from kedro_hydraflow.filters import Filters
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.source import Layout
     from kedro_hydraflow.stores import ExperimentFilter
@@ -111,7 +112,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         tracking_uri: str | None = None,
         artifact_root: str | os.PathLike[str] | None = None,
         experiment_names: ExperimentFilter = None,
-        filters: Sequence[str] | None = None,
+        filters: Filters = None,
         impl: str | Callable[..., Any] | None = None,
         config_class: str | type | None = None,
         n_jobs: int = 0,

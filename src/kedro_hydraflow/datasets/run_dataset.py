@@ -22,9 +22,10 @@ from kedro_hydraflow.source import Layout, check_location, locate_option, show_l
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from kedro_hydraflow.errors import OnError
+    from kedro_hydraflow.filters import Filters
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.run_collection import Mode, RunCollection
     from kedro_hydraflow.run_info import RunInfo
@@ -121,7 +122,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         tracking_uri: str | None = None,
         artifact_root: str | os.PathLike[str] | None = None,
         experiment_names: ExperimentFilter = None,
-        filters: Sequence[str] | None = None,
+        filters: Filters = None,
         run_id: str | None = None,
         best_by: str | None = None,
         mode: Mode | None = None,
