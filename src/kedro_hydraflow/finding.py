@@ -405,6 +405,7 @@ def report(
     *,
     what: str = "runs",
     caller: str | None = None,
+    n_ruled_out: int = 0,
 ) -> None:
     """Raise one error that names all failures, or log each, as ``on_error`` says.
 
@@ -414,10 +415,12 @@ def report(
         on_error: The option.
         what: What was read, for messages.
         caller: The function to which the user gives ``on_error``, if it is not obvious.
+        n_ruled_out: The number of those that were not read because conditions ruled them out.
     """
     if not failures:
         return
-    summary = f"{len(failures)} of {total} {what} could not be read"
+    ruled_out = f" ({n_ruled_out} more were ruled out before)" if n_ruled_out else ""
+    summary = f"{len(failures)} of {total} {what} could not be read{ruled_out}"
     if on_error == "raise":
         lines = "".join(f"\n- {failure}" for failure in failures[:_MAX_SHOWN])
         if len(failures) > _MAX_SHOWN:

@@ -324,7 +324,8 @@ def load_selected(
     """
     loaded = load_runs(infos, run_class, options, index, was_searched=True, conditions=conditions)
     conditions.check()
-    report(loaded.failures, loaded.total, options.on_error, caller=caller)
+    n_ruled_out = loaded.n_found - loaded.total
+    report(loaded.failures, loaded.total, options.on_error, caller=caller, n_ruled_out=n_ruled_out)
     if infos and not loaded.runs and not loaded.failures:
         warn_of_none_left(len(infos), conditions)
     return loaded.runs
@@ -388,7 +389,7 @@ def read_runs(
     chosen = conditions.select_runs(loaded.runs)
     return replace(
         loaded,
-        runs=RunCollection(chosen.runs) if conditions else loaded.runs,
+        runs=RunCollection(chosen.runs),
         failures=[*selected.failures, *loaded.failures, *chosen.failures],
         total=len(selected.runs) + len(selected.failures),
         n_found=len(infos),

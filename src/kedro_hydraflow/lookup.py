@@ -76,12 +76,13 @@ def _complete(
 
     Errors are raised in the order of the runs.
     """
-    present = zip(runs, column.values, strict=False)  # the values end at an error
-    _warn_of_hidden(key, (run for run, value in present if value is not MISSING))
     for i in column.missing:
         column.values[i] = get(i)
     if column.error is not None:
         raise column.error
+    if len(column.missing) < len(runs):
+        missing = set(column.missing)
+        _warn_of_hidden(key, (run for i, run in enumerate(runs) if i not in missing))
     return column.values
 
 

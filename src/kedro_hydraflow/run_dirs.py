@@ -172,7 +172,6 @@ class RunDirs(Iterator["AnyPath"]):
             conditions: Those of the search. Only conditions on experiments are applied.
         """
         with self._lock:
-            self._infos = iter(())
             found = find_runs(self.search, index, conditions)
             report(
                 found.failures,
@@ -183,6 +182,7 @@ class RunDirs(Iterator["AnyPath"]):
             )
             if found.emptiness is not None and not found.failures:
                 logger.warning(found.emptiness)
+            self._infos = iter(())
             return found.runs
 
     def iter_infos(self) -> Iterator[RunInfo]:

@@ -107,10 +107,13 @@ class RunSearch:
         loaded = load_runs(infos, Run, options, index, was_searched=True, conditions=conditions)
         conditions.check()
         failures = [*found.failures, *loaded.failures]
-        what = "runs and experiments"
-        if conditions:
-            what += " that the filters do not rule out"
-        report(failures, loaded.total + len(found.failures), self.on_error, what=what)
+        report(
+            failures,
+            loaded.total + len(found.failures),
+            self.on_error,
+            what="runs and experiments",
+            n_ruled_out=loaded.n_found - loaded.total,
+        )
         shown = f"{self.shown_location}: {', '.join(_list_steps(found, loaded, conditions))}"
         if len(loaded.runs) < min_runs:
             raise NotFoundError(f"expected min_runs={min_runs} or more, found {shown}")
@@ -192,9 +195,10 @@ def _list_steps(found: Findings, loaded: LoadedRuns[Any], conditions: Conditions
         steps[0] += f", without {found.n_deleted} that were deleted"
     if loaded.n_found < len(found.runs):
         steps.append(f"{loaded.n_found} with the run_id")
+    steps += conditions.steps
     if loaded.without_config:
-        steps.append(f"{len(loaded.without_config)} without a configuration")
-    return [*steps, *conditions.steps]
+        steps.append(f"{len(loaded.without_config)} of those read have no configuration")
+    return steps
 
 
 def check_min_runs(min_runs: int) -> int:

@@ -86,8 +86,8 @@ class Conditions:
 
     Args:
         conditions: The conditions.
-        without_deleted: Whether runs that were deleted in MLflow, by facts that conditions have
-            read, do not meet them.
+        without_deleted: Whether to leave out runs that were deleted in MLflow, by the facts that
+            have been read.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class Conditions:
     ) -> None:
         self._conditions = sorted(conditions, key=lambda condition: condition.level)
         self._without_deleted = without_deleted
+        self._n_deleted = 0
         now = datetime.now(timezone.utc)
         self._counts = [0] * len(self._conditions)
         self._comparers: dict[int, Comparer] = {}
@@ -111,7 +112,10 @@ class Conditions:
     def steps(self) -> list[str]:
         """How many runs were left after each condition, for messages."""
         counted = zip(self._counts, self._conditions, strict=True)
-        return [f"{count} after {condition.text!r}" for count, condition in counted]
+        steps = [f"{count} after {condition.text!r}" for count, condition in counted]
+        return (
+            [*steps, f"without {self._n_deleted} that were deleted"] if self._n_deleted else steps
+        )
 
     @property
     def need_configs(self) -> bool:
@@ -141,11 +145,7 @@ class Conditions:
                 nothing of the run, so it is not among the failures, which may be skipped.
         """
         selected = self._select(infos, read_key, Level.EXPERIMENT, Level.FILE)
-        if not self._without_deleted:
-            return selected
-        return selected._replace(
-            runs=[info for info in selected.runs if not is_known_as_deleted(info)]
-        )
+        return selected._replace(runs=self._leave_out_deleted(selected.runs))
 
     def select_runs(self, runs: Sequence[R]) -> Selected[R]:
         """Return the runs that meet the conditions that need configurations.
@@ -156,7 +156,15 @@ class Conditions:
         """
         for key in {key for c in self._conditions for key in iter_keys(c.expression)}:
             warn_of_other_meaning(runs, key)
-        return self._select(runs, read_values, Level.CONFIG, Level.CONFIG)
+        selected = self._select(runs, read_values, Level.CONFIG, Level.CONFIG)
+        return selected._replace(runs=self._leave_out_deleted(selected.runs))
+
+    def _leave_out_deleted(self, items: list[T]) -> list[T]:
+        if not self._without_deleted:
+            return items
+        kept = [item for item in items if not is_known_as_deleted(_get_info(item))]
+        self._n_deleted += len(items) - len(kept)
+        return kept
 
     def select_all(self, runs: Sequence[R]) -> Selected[R]:
         """Return the runs that meet all conditions.
