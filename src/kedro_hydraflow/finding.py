@@ -415,11 +415,11 @@ def report(
         on_error: The option.
         what: What was read, for messages.
         caller: The function to which the user gives ``on_error``, if it is not obvious.
-        n_ruled_out: The number of those that were not read because conditions ruled them out.
+        n_ruled_out: The number of those that were not read, because conditions ruled them out.
     """
     if not failures:
         return
-    ruled_out = f" ({n_ruled_out} more were ruled out before)" if n_ruled_out else ""
+    ruled_out = f" ({n_ruled_out} others were ruled out by filters)" if n_ruled_out else ""
     summary = f"{len(failures)} of {total} {what} could not be read{ruled_out}"
     if on_error == "raise":
         lines = "".join(f"\n- {failure}" for failure in failures[:_MAX_SHOWN])

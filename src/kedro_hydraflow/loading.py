@@ -79,8 +79,9 @@ class LoadedRuns(Generic[R]):
     lost: list[tuple[RunInfo, LostArtifactsError]]
     """The infos of the runs whose artifacts are lost, and where they were recorded."""
 
-    total: int
-    """The number of runs that the conditions on what was recorded leave over."""
+    n_ruled_out: int = 0
+    """The number of runs that were not read, because they do not meet the conditions on what was
+    recorded."""
 
     n_found: int = 0
     """The number of runs before any condition."""
@@ -274,7 +275,7 @@ def _load_batch(
     read = read_infos(store, batch, search)
     loaded = read_runs(read.runs, Run, options, index, was_searched=True, conditions=conditions)
     failures = [*read.failures, *loaded.failures]
-    report(failures, loaded.total + len(read.failures), search.on_error)
+    report(failures, _count(batch), search.on_error, n_ruled_out=loaded.n_ruled_out)
     return replace(loaded, failures=failures, n_deleted=read.n_deleted)
 
 
@@ -324,8 +325,13 @@ def load_selected(
     """
     loaded = load_runs(infos, run_class, options, index, was_searched=True, conditions=conditions)
     conditions.check()
-    n_ruled_out = loaded.n_found - loaded.total
-    report(loaded.failures, loaded.total, options.on_error, caller=caller, n_ruled_out=n_ruled_out)
+    report(
+        loaded.failures,
+        len(infos),
+        options.on_error,
+        caller=caller,
+        n_ruled_out=loaded.n_ruled_out,
+    )
     if infos and not loaded.runs and not loaded.failures:
         warn_of_none_left(len(infos), conditions)
     return loaded.runs
@@ -391,7 +397,7 @@ def read_runs(
         loaded,
         runs=RunCollection(chosen.runs),
         failures=[*selected.failures, *loaded.failures, *chosen.failures],
-        total=len(selected.runs) + len(selected.failures),
+        n_ruled_out=len(infos) - len(selected.runs) - len(selected.failures),
         n_found=len(infos),
     )
 
@@ -436,7 +442,7 @@ def _read_all(
             note_run(info)
             runs.append(make_run(run_class, info, options.impl_factory, config_class, config, lock))
     warn_of_absent(absent)
-    return LoadedRuns(RunCollection(runs), failures, without_config, lost, len(infos))
+    return LoadedRuns(RunCollection(runs), failures, without_config, lost)
 
 
 def _read_elsewhere(

@@ -109,10 +109,10 @@ class RunSearch:
         failures = [*found.failures, *loaded.failures]
         report(
             failures,
-            loaded.total + len(found.failures),
+            found.total,
             self.on_error,
             what="runs and experiments",
-            n_ruled_out=loaded.n_found - loaded.total,
+            n_ruled_out=loaded.n_ruled_out,
         )
         shown = f"{self.shown_location}: {', '.join(_list_steps(found, loaded, conditions))}"
         if len(loaded.runs) < min_runs:
