@@ -211,15 +211,22 @@ class FileStore(TrackedStore):
                     META_FILE,
                 )
                 continue
-            job_names = read_job_names([run_dir.join(self.artifacts_folder) for run_dir in sample])
-            name = next((name for name in job_names if isinstance(name, str) and name), "")
+            experiment = ExperimentRecord(place.storage, place.path, place.name)
+            records = [make_run_record(run_dir, experiment) for run_dir in sample]
+            name = self._read_lost_name(records)
             logger.warning(
                 "%s: the experiment has no %s, so its name is Hydra's job name, %r",
                 place.url,
                 META_FILE,
                 name,
             )
-            yield ExperimentRecord(place.storage, place.path, place.name, name)
+            yield replace(experiment, experiment_name=name)
+
+    def _read_lost_name(self, records: Sequence[RunRecord]) -> str:
+        """Return the first job name that one of the runs recorded, wherever its artifacts are."""
+        found = [record for record in self.find_artifacts(records) if isinstance(record, RunRecord)]
+        job_names = read_job_names([self.artifacts(record) for record in found])
+        return next((name for name in job_names if isinstance(name, str) and name), "")
 
     def _iter_default(
         self, folders: ExperimentFolders, failures: list[Failure], *, is_asked: object
@@ -308,7 +315,10 @@ class FileStore(TrackedStore):
         suffix = storage.sep + META_FILE
         files = [paths[i] + suffix for i in recalled.unknown]
         parsed = storage.read_parsed(files, parse_run_meta)
-        validators = self._choose_validators(parsed.validators, parsed.values)
+        # An empty file is being written: `read_facts` reads it again.
+        pairs = zip(parsed.validators, parsed.values, strict=True)
+        of_whole = [validator if facts else None for validator, facts in pairs]
+        validators = self._choose_validators(of_whole, parsed.values)
         facts_of_runs = recalled.complete(parsed.values, validators)
         absent = [
             i
@@ -352,12 +362,14 @@ class FileStore(TrackedStore):
     @override
     def _read_uris(self, records: Sequence[RunRecord]) -> list[str | KedroHydraflowError]:
         metas = read_metas(records, parse_artifact_uri)
-        return [
-            meta
-            if isinstance(meta, Exception)
-            else (meta or {}).get("artifact_uri") or get_usual_uri(record)
-            for meta, record in zip(metas, records, strict=True)
+        uris = [
+            meta if isinstance(meta, Exception) else (meta or {}).get("artifact_uri", "")
+            for meta in metas
         ]
+        lost = [i for i, uri in enumerate(uris) if uri == ""]
+        for i, uri in zip(lost, _get_usual_uris([records[i] for i in lost]), strict=True):
+            uris[i] = uri
+        return uris
 
     @override
     def _get_locator(self, record: RunRecord) -> RunLocator:
@@ -727,6 +739,24 @@ def _get_broken_links(
         Failure(folder.join(entry.name).url, error)
         for entry in entries
         if entry.is_broken and entry.name not in ignored and not entry.name.startswith(".")
+    ]
+
+
+def _get_usual_uris(records: Sequence[RunRecord]) -> list[str]:
+    """Return the ``artifact_uri`` that MLflow records for each run, empty if it is unknown.
+
+    It follows from the location of the experiment, which is read for runs that were given by their
+    directories.
+    """
+    experiments = {record.experiment.path: record.experiment for record in records}
+    unread = [e for e in experiments.values() if not e.artifact_location]
+    for experiment, meta in zip(unread, read_metas(unread), strict=True):
+        if isinstance(meta, dict):
+            location = meta.get("artifact_location", "")
+            experiments[experiment.path] = replace(experiment, artifact_location=location)
+    return [
+        get_usual_uri(replace(record, experiment=experiments[record.experiment.path]))
+        for record in records
     ]
 
 
