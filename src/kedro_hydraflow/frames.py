@@ -36,7 +36,7 @@ def make_complete_frame(runs: Sequence[RunBase], defaults: Mapping[str, Any]) ->
     """
     import polars as pl
 
-    rows = _flatten_configs([get_configuration(run) for run in runs])
+    rows = flatten_configs([get_configuration(run) for run in runs])
     keys = dict.fromkeys(key for row in rows for key in row)
     columns = []
     for key in ("run_id", "job_name"):
@@ -115,7 +115,7 @@ def make_literal(name: str, value: Any, dtype: PolarsDataType | None = None) -> 
     return pl.lit(series if dtype is None else series.cast(dtype)).first().alias(name)
 
 
-def _flatten_configs(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
+def flatten_configs(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
     """Return the values of each configuration by dotted key.
 
     Interpolations are resolved, or stay text if that is impossible; missing values (``???``) are
