@@ -25,7 +25,9 @@ from kedro_hydraflow.filters.expressions import (
     Level,
     Not,
     iter_keys,
+    iter_leaves,
 )
+from kedro_hydraflow.filters.narrowing import make_narrowing
 from kedro_hydraflow.filters.parser import Condition, quote_key
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.lookup import read_values, warn_of_other_meaning
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from kedro_hydraflow.keys import Key
+    from kedro_hydraflow.stores.clauses import Clause
     from kedro_hydraflow.stores.record import ExperimentRecord
 
 logger = get_logger(__name__)
@@ -104,15 +107,30 @@ class Conditions:
             for comparison in _iter_comparisons(condition.expression):
                 self._comparers[id(comparison)] = Comparer(comparison, now)
                 self._tallies[id(comparison)] = _Tally()
+        self._narrowing = make_narrowing(self._conditions, lambda c: self._comparers[id(c)])
+        self.is_narrowed = False
+        """Whether the store lists only runs that may meet the `clauses`, for `steps`."""
 
     def __bool__(self) -> bool:
         return bool(self._conditions)
 
     @property
+    def clauses(self) -> tuple[Clause, ...]:
+        """What a store may apply before. It changes nothing but `steps`, if any run meets them."""
+        return self._narrowing.clauses
+
+    @property
     def steps(self) -> list[str]:
-        """How many runs were left after each condition, for messages."""
-        counted = zip(self._counts, self._conditions, strict=True)
-        steps = [f"{count} after {condition.text!r}" for count, condition in counted]
+        """How many runs were left after each condition, for messages.
+
+        Of conditions that a store may have applied, only how many were left after all of them.
+        """
+        texts = [repr(condition.text) for condition in self._conditions]
+        counts = self._counts
+        if self.is_narrowed:
+            n = self._narrowing.n_conditions
+            texts, counts = [" and ".join(texts[:n]), *texts[n:]], counts[n - 1 :]
+        steps = [f"{count} after {text}" for count, text in zip(counts, texts, strict=True)]
         return (
             [*steps, f"without {self._n_deleted} that were deleted"] if self._n_deleted else steps
         )
@@ -301,13 +319,7 @@ NO_CONDITIONS = Conditions()
 
 
 def _iter_comparisons(expression: Expression) -> Iterator[Comparison]:
-    if isinstance(expression, Comparison):
-        yield expression
-    elif isinstance(expression, Not):
-        yield from _iter_comparisons(expression.part)
-    elif not isinstance(expression, IsNull):
-        for part in expression.parts:
-            yield from _iter_comparisons(part)
+    return (leaf for leaf in iter_leaves(expression) if isinstance(leaf, Comparison))
 
 
 def _combine(first: Truth, second: Truth, decisive: bool) -> Truth:

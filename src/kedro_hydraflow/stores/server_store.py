@@ -56,6 +56,7 @@ from kedro_hydraflow.stores.record import (
     RunRecord,
     is_deleted,
 )
+from kedro_hydraflow.stores.search_filter import write_search_filter
 from kedro_hydraflow.stores.tracked_store import TrackedStore, get_usual_uri
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.source import Source
     from kedro_hydraflow.storage import Storage
+    from kedro_hydraflow.stores.clauses import Clause
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -151,24 +153,23 @@ class ServerStore(TrackedStore):
         self, experiments: Sequence[ExperimentRecord], limit: int | None = None
     ) -> RunListing:
         with self._client("list the runs") as client:
+            return RunListing(_search_runs(client, experiments, limit), [])
 
-            def search(experiment: ExperimentRecord) -> dict[str, Any]:
-                pages = _iter_pages(
-                    client.search_runs,
-                    limit,
-                    experiment_ids=[experiment.experiment_id],
-                    run_view_type=_ANY_STAGE,
-                    # So that runs added in the meantime do not shift the pages.
-                    order_by=["attributes.start_time ASC"],
-                )
-                return {run.info.run_id: run for run in pages}
-
-            searched = _map_in_threads(search, experiments)
-        listed = [
-            RunNames(experiment, sorted(runs), prefetched=runs)
-            for experiment, runs in zip(experiments, searched, strict=True)
-        ]
-        return RunListing(listed, [])
+    @override
+    def list_narrowed(
+        self, experiments: Sequence[ExperimentRecord], clauses: Sequence[Clause]
+    ) -> RunListing | None:
+        written = write_search_filter(clauses)
+        if not written:
+            return None
+        with self._client("list the runs") as client:
+            try:
+                listed = _search_runs(client, experiments, filter_string=written)
+            except Exception as exc:
+                if _get_status(exc) == 400:  # another version may have another language
+                    return None
+                raise
+        return RunListing(listed, [], is_narrowed=True)
 
     @override
     def has_active_runs(self, experiments: Sequence[ExperimentRecord]) -> bool:
@@ -496,6 +497,30 @@ class ServerStore(TrackedStore):
 
 _ACTIVE_STAGE, _ANY_STAGE = 1, 3
 """``ViewType.ACTIVE_ONLY`` and ``ViewType.ALL`` in MLflow's ``service.proto``."""
+
+
+def _search_runs(
+    client: Any,
+    experiments: Sequence[ExperimentRecord],
+    limit: int | None = None,
+    filter_string: str = "",
+) -> list[RunNames]:
+    """Return the runs in each experiment that meet a filter, as MLflow's objects."""
+
+    def search(experiment: ExperimentRecord) -> RunNames:
+        pages = _iter_pages(
+            client.search_runs,
+            limit,
+            experiment_ids=[experiment.experiment_id],
+            filter_string=filter_string,
+            run_view_type=_ANY_STAGE,
+            # So that runs added in the meantime do not shift the pages.
+            order_by=["attributes.start_time ASC"],
+        )
+        runs = {run.info.run_id: run for run in pages}
+        return RunNames(experiment, sorted(runs), prefetched=runs)
+
+    return _map_in_threads(search, experiments)
 
 
 def _iter_pages(

@@ -56,11 +56,13 @@ from kedro_hydraflow.stores.record import (
     RunRecord,
     is_deleted,
 )
+from kedro_hydraflow.stores.sql_clauses import write_fact_clause, write_logged_clause
 from kedro_hydraflow.stores.tracked_store import TrackedStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from kedro_hydraflow.stores.clauses import Clause
 
 _TIMEOUT = 60.0
 """Seconds to wait for a lock. MLflow's transactions take milliseconds."""
@@ -215,6 +217,32 @@ class SqliteStore(TrackedStore):
         return RunListing([RunNames(e, run_ids[e.experiment_id]) for e in experiments], [])
 
     @override
+    def list_narrowed(
+        self, experiments: Sequence[ExperimentRecord], clauses: Sequence[Clause]
+    ) -> RunListing:
+        facts = [write_fact_clause(clause) for clause in clauses if clause.kind == "fact"]
+        conditions = " AND ".join(condition for condition, _ in facts) or "1"
+        select = (
+            "SELECT CAST(experiment_id AS TEXT), run_uuid FROM runs "
+            f"WHERE {conditions} ORDER BY run_uuid"
+        )
+        found = self._query(select, *(value for _, values in facts for value in values))
+        run_ids = [run_id for _, run_id in found]
+        for clause in clauses:
+            if clause.kind != "fact":
+                table = _KINDS[clause.kind][0]
+                condition, values = write_logged_clause(clause)
+                select = f"SELECT run_uuid FROM {table} WHERE key = ? AND {condition} AND {_WANTED}"
+                run_ids = [i for (i,) in self._query_runs(select, run_ids, clause.name, *values)]
+        kept = frozenset(run_ids)
+        names: dict[str, list[str]] = {e.experiment_id: [] for e in experiments}
+        for experiment_id, run_id in found:
+            if experiment_id in names and run_id in kept:
+                names[experiment_id].append(run_id)
+        listed = [RunNames(e, names[e.experiment_id]) for e in experiments]
+        return RunListing(listed, [], is_narrowed=True)
+
+    @override
     def read_runs(
         self, listed: Sequence[RunNames], *, include_deleted: bool | None = None
     ) -> FoundRuns:
@@ -317,7 +345,7 @@ class SqliteStore(TrackedStore):
         return [found[record.run_id] for record in records]
 
     def _query_runs(
-        self, select: str, run_ids: Sequence[str], *arguments: str
+        self, select: str, run_ids: Sequence[str], *arguments: str | float
     ) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a query. Its last argument is the list of IDs of `_WANTED`."""
         for start in range(0, len(run_ids), _BATCH_SIZE):
@@ -325,7 +353,7 @@ class SqliteStore(TrackedStore):
             yield from self._query(select, *arguments, wanted)
 
     def _query(
-        self, select: str, *arguments: str | int, timeout: float = _TIMEOUT
+        self, select: str, *arguments: str | float, timeout: float = _TIMEOUT
     ) -> list[tuple[Any, ...]]:
         """Return the rows of a query.
 
