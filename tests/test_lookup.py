@@ -25,12 +25,13 @@ from kedro_hydraflow.errors import (
     OptionError,
     StorageError,
 )
+from kedro_hydraflow.keys import parse_key
 from kedro_hydraflow.lookup import (
     are_objects,
     get_data,
     get_value,
     get_values,
-    iter_outcomes,
+    read_values,
 )
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.run import make_run
@@ -100,29 +101,25 @@ def test_a_callable_default_is_called_with_each_run_that_lacks_the_key() -> None
     assert get_data(runs, "a", lambda run: run.get("b")) == [1, 5, 6]
 
 
-def test_outcomes_tell_what_happened_to_each_run() -> None:
+def test_values_by_spelling_tell_what_happened_to_each_run() -> None:
     runs = make_runs({"a": 1}, {"a": "${nowhere}"}, {}, {"a": [2]})
-    one, error, absent, many = iter_outcomes(runs, "a")
+    one, error, absent, many = read_values(runs, parse_key("a"))
     assert (one, absent, many) == (1, MISSING, [2])
     assert type(error) is ConfigError
     assert str(error).startswith("run run1: cannot resolve the key 'a': ")
 
 
-def test_outcomes_build_an_implementation_when_they_come_to_it() -> None:
-    built: list[Path] = []
-    outcomes = iter_outcomes(make_runs({}, {}, impl_factory=built.append), "a")
-    assert next(outcomes) is MISSING
-    assert len(built) == 1
-
-
-def test_outcomes_of_facts_build_no_implementation(tracking_dir: TrackingDir) -> None:
+def test_values_by_spelling_build_no_implementation_in_vain(tracking_dir: TrackingDir) -> None:
     run = Run(tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", "x: 1\n"), fail)
-    assert list(iter_outcomes([run], "status", "status")) == ["FINISHED"]
-    assert list(iter_outcomes([run], "attributes.status", "status")) == ["FINISHED"]
+    assert read_values([run], parse_key("x")) == [1]
+    assert read_values([run], parse_key("cfg.other")) == [MISSING]
     run.update("status", "mine")
-    assert list(iter_outcomes([run], "status", "status")) == ["mine"]
-    (error,) = iter_outcomes([run], "other")
-    assert type(error) is ImplError
+    for key in ("status", "attributes.status", "info.status"):
+        assert read_values([run], parse_key(key)) == ["FINISHED"]
+    assert read_values([run], parse_key("cfg.status")) == ["mine"]
+    for key in ("other", "impl.other"):
+        (error,) = read_values([run], parse_key(key))
+        assert type(error) is ImplError
 
 
 def test_one_unreadable_run_does_not_hide_the_metrics_of_others(
@@ -133,7 +130,7 @@ def test_one_unreadable_run_does_not_hide_the_metrics_of_others(
     run_dirs = [tracking_dir.add_run(experiment, name, "{}", metrics) for name in "ab"]
     write(run_dirs[1] / "metrics/loss", "not a metric\n")
     runs = [Run(run_dir) for run_dir in run_dirs]
-    good, bad = iter_outcomes(runs, "metrics.loss")
+    good, bad = read_values(runs, parse_key("metrics.loss"))
     assert good == 0.5
     assert isinstance(bad, Exception)
     with pytest.raises(type(bad)):
@@ -318,7 +315,7 @@ def test_malformed_files_of_hydra(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     for key, message in (("hydra.job.name", "expected a mapping"), ("overrides", "git lfs pull")):
         with pytest.raises(ConfigError, match=rf"outputs/b/\.hydra/.*{message}"):
             runs.to_frame(key)
-    outcomes = list(iter_outcomes(runs, "hydra.job.name"))
+    outcomes = read_values(runs, parse_key("hydra.job.name"))
     assert [isinstance(outcome, ConfigError) for outcome in outcomes] == [False, True, False]
 
     runs = Run.load(dirs, on_error="warn")

@@ -136,15 +136,18 @@ class Collection(Sequence[T], Generic[T]):
 
         Args:
             *criteria: Each is a predicate on the item, a pair ``(key, condition)``, or a
-                mask: an iterable of as many truth values as there are items.
+                mask: an iterable of as many truth values as there are items. For runs also a
+                filter as text, such as ``"seed > 1 and status == FINISHED"``: see
+                ``docs/filters.md``. A run that lacks a key in it is left out.
             **kwargs: Conditions by key.
 
         Raises:
-            AttributeError: If an item lacks a key.
+            AttributeError: If an item lacks a key, other than in a filter as text.
             OptionError: If the larger end of a range comes first, a tuple is not a pair, a value
                 cannot be compared with a range, or a mask has the wrong length.
             FilterError: If runs are filtered by a status that there is not, or by a fact that
-                their store does not record. The case of a status does not matter.
+                their store does not record; if a filter as text cannot be read, or no run has a
+                key in it. The case of a status does not matter.
 
         Examples:
             >>> runs.filter(model__type="mlp", seed=[1, 2])
@@ -155,6 +158,8 @@ class Collection(Sequence[T], Generic[T]):
             RunCollection(Run, n=1)
             >>> runs.filter(data__classes=list(range(10)))
             RunCollection(Run, n=31)
+            >>> runs.filter("model.type == linear or training.learning_rate in [0.01, 0.03]", seed=1)
+            RunCollection(Run, n=8)
         """
         kept = list(range(len(self)))
         for criterion in (*criteria, *kwargs.items()):

@@ -34,7 +34,10 @@ def check_fact_value(key: Key, operator: str, value: Any, texts: Any) -> str | N
         return None
     is_list = operator == "in"
     if key.path in FACT_VALUES and operator in ("==", "in"):
-        return explain_impossible(key.path, texts if is_list else [texts])
+        problem = explain_impossible(key.path, texts if is_list else [texts])
+        if problem is None or key.is_outright:
+            return problem
+        return f"{problem}; for the configuration's, write cfg.{key.path}"
     if key.path in TIME_FACTS:
         if operator in ("~", "like", "ilike", "contains"):
             return f"{key.path} is a time, which {operator!r} cannot compare; use < or >"
@@ -77,10 +80,7 @@ def explain_impossible(fact: str, wanted: Iterable[Any]) -> str | None:
     values = FACT_VALUES.get(fact, ())
     for value in wanted if values else ():
         if value is not None and to_fact_value(fact, value) not in values:
-            return (
-                f"no run can have the {fact} {value!r}; expected one of {', '.join(values)}; for a "
-                f"key of the configuration, write cfg.{fact}"
-            )
+            return f"no run can have the {fact} {value!r}; expected one of {', '.join(values)}"
     return None
 
 

@@ -428,7 +428,7 @@ def report(
     *,
     what: str = "runs",
     caller: str | None = None,
-    n_ruled_out: int = 0,
+    n_ruled_out: int | None = 0,
 ) -> None:
     """Raise one error that names all failures, or log each, as ``on_error`` says.
 
@@ -438,11 +438,13 @@ def report(
         on_error: The option.
         what: What was read, for messages.
         caller: The function to which the user gives ``on_error``, if it is not obvious.
-        n_ruled_out: The number of those that were not read because conditions ruled them out.
+        n_ruled_out: The number of those that were not read, because conditions ruled them out;
+            None if there may be others, which were not counted.
     """
     if not failures:
         return
-    ruled_out = f" ({n_ruled_out} more were ruled out before)" if n_ruled_out else ""
+    others = "others" if n_ruled_out is None else f"{n_ruled_out} others" if n_ruled_out else ""
+    ruled_out = f" ({others} were ruled out by filters)" if others else ""
     summary = f"{len(failures)} of {total} {what} could not be read{ruled_out}"
     if on_error == "raise":
         lines = "".join(f"\n- {failure}" for failure in failures[:_MAX_SHOWN])
@@ -453,4 +455,6 @@ def report(
         raise RunLoadError(f"{summary}; {advice}:{lines}", failures)
     for failure in failures:
         logger.warning("skipped: %s", failure)
-    logger.warning("skipped %d of %d %s that could not be read", len(failures), total, what)
+    logger.warning(
+        "skipped %d of %d %s that could not be read%s", len(failures), total, what, ruled_out
+    )

@@ -247,16 +247,16 @@ def warn_of_other_meaning(runs: Sequence[RunBase], key: Key) -> None:
     """Log that a key means what was recorded, if configurations that have been read have it too."""
     if not key.is_recorded or key.is_outright:
         return
-    configurations = list(map(get_configuration, runs))
-    known = [c for c in configurations if c.data is not None or c.has_dictconfig()]
-    column = Selector().select_column(known, to_dotted(key.text))
-    n_having = len(column.values) - len(column.missing)
-    if n_having:
+    known = [(run, get_configuration(run)) for run in runs]
+    known = [(run, c) for run, c in known if c.data is not None or c.has_dictconfig()]
+    column = Selector().select_column([c for _, c in known], to_dotted(key.text))
+    having = [i for i, value in enumerate(column.values) if value is not MISSING]
+    if having:
         logger.warning(
-            "the key %r means what was recorded, but the configurations of %d runs have it too: "
-            "write 'cfg.%s' for those",
+            "the key %r means what was recorded, but the configuration has it too, as in run %s: "
+            "write 'cfg.%s' for that",
             key.text,
-            n_having,
+            known[having[0]][0].info.run_id,
             to_dotted(key.text),
         )
 

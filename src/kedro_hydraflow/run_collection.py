@@ -14,6 +14,7 @@ from kedro_hydraflow.collection import Collection, Default, as_list
 from kedro_hydraflow.columns import check_columns, check_keys, sort_order
 from kedro_hydraflow.errors import FilterError, KedroHydraflowError, OptionError, check_flag
 from kedro_hydraflow.fact_checks import (
+    FACT_VALUES,
     check_recorded,
     explain_impossible,
     explain_unrecorded,
@@ -518,8 +519,10 @@ def _check_fact(runs: Sequence[Run[Any, Any]], key: str, fact: str, wanted: Any)
         return tuple(to_fact_value(fact, value) for value in wanted)
     wanted = as_list(wanted)
     is_list = isinstance(wanted, (list, set))
+    values = FACT_VALUES.get(fact, ())
+    is_fact = bool(seen) and all(value is None or value in values for value in seen)
     problem = explain_impossible(fact, wanted if is_list else [wanted])
-    if problem is not None:
+    if problem is not None and is_fact:  # not an attribute of the `impl`
         raise FilterError(f"{condition}: {problem}")
     return [to_fact_value(fact, v) for v in wanted] if is_list else to_fact_value(fact, wanted)
 

@@ -107,7 +107,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             learning_curves:
               type: kedro_hydraflow.HydraflowArtifactDataset
               path: s3://ml-team/mlruns
-              filters: ["status == FINISHED"]
+              filters: status == FINISHED
               artifact: metrics.csv
               dataset:
                 type: pandas.CSVDataset
@@ -123,7 +123,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         ...     path="examples/data/mlruns",
         ...     artifact="confusion_matrix.json",
         ...     dataset="json.JSONDataset",
-        ...     filters=["status == FINISHED"],
+        ...     filters="status == FINISHED",
         ... )
         >>> load_by_run_id = dataset.load()
         >>> len(load_by_run_id)

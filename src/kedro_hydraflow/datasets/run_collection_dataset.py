@@ -39,10 +39,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
             is taken for such a path if its first part can be imported. The strings in a list
             are always names or globs. A name without wildcards has to exist. The "Default"
             experiment ``0`` is only included by its name, never by a glob or a callable.
-        filters: Conditions ``KEY OP VALUE``; runs have to meet all of them. ``KEY`` is a key of
-            ``Run.get``, ``OP`` one of ``== != < <= > >= in, not in, ~`` (the last one for
-            globs), ``VALUE`` is YAML. A run that lacks the key fails the condition, also for
-            ``!=`` and ``not in``.
+        filters: Conditions that the runs have to meet, such as ``status == FINISHED and seed > 1``:
+            one text, or a list of which all have to hold. See ``docs/filters.md``.
         impl: A class or function that makes ``run.impl``, in a catalog by its dotted path.
         config_class: A dataclass onto which configurations are merged, in a catalog by its
             dotted path.
@@ -86,9 +84,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
               type: kedro_hydraflow.HydraflowRunCollectionDataset
               path: s3://ml-team/mlruns
               experiment_names: ["train_*", "eval_*"]
-              filters:
-                - "status == FINISHED"
-                - "training.learning_rate < 0.1"
+              filters: status == FINISHED and training.learning_rate < 0.1
               impl: my_project.analysis.ModelLoader
               n_jobs: -1
               credentials: dev_s3
@@ -99,7 +95,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         >>> dataset = HydraflowRunCollectionDataset(
         ...     path="examples/data/mlruns",
         ...     experiment_names="train_*",
-        ...     filters=["status == FINISHED", "training.learning_rate < 0.1"],
+        ...     filters="status == FINISHED and training.learning_rate < 0.1",
         ... )
         >>> dataset.load()
         RunCollection(Run, n=20)

@@ -29,6 +29,7 @@ from kedro_hydraflow.filters.expressions import (
 )
 from kedro_hydraflow.filters.narrowing import make_narrowing
 from kedro_hydraflow.filters.parser import Condition, quote_key
+from kedro_hydraflow.keys import Key, parse_key
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.lookup import read_values, warn_of_other_meaning
 from kedro_hydraflow.missing import MISSING
@@ -40,7 +41,6 @@ from kedro_hydraflow.run_info import RunInfo, get_place, is_known_as_deleted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from kedro_hydraflow.keys import Key
     from kedro_hydraflow.stores.clauses import Clause
     from kedro_hydraflow.stores.record import ExperimentRecord
 
@@ -109,7 +109,9 @@ class Conditions:
                 self._tallies[id(comparison)] = _Tally()
         self._narrowing = make_narrowing(self._conditions, lambda c: self._comparers[id(c)])
         self.is_narrowed = False
-        """Whether the store lists only runs that may meet the `clauses`, for `steps`."""
+        """Whether the store listed only runs that may meet the `clauses`, for messages."""
+        self._n_items = 0
+        """The number of runs before any condition."""
 
     def __bool__(self) -> bool:
         return bool(self._conditions)
@@ -172,7 +174,8 @@ class Conditions:
             FilterError: As for `select_infos`.
             StorageError: As for `select_infos`.
         """
-        for key in {key for c in self._conditions for key in iter_keys(c.expression)}:
+        keys = dict.fromkeys(k for c in self._conditions for k in iter_keys(c.expression))
+        for key in keys:
             warn_of_other_meaning(runs, key)
         selected = self._select(runs, read_values, Level.CONFIG, Level.CONFIG)
         return selected._replace(runs=self._leave_out_deleted(selected.runs))
@@ -205,7 +208,8 @@ class Conditions:
             for comparison in _iter_comparisons(condition.expression):
                 tally = self._tallies[id(comparison)]
                 if tally.n_missing and tally.n_missing == tally.n_runs:
-                    raise _make_missing_error(condition, comparison.key, tally)
+                    is_all = tally.n_runs == self._n_items and not self.is_narrowed
+                    raise _make_missing_error(condition, comparison.key, tally, is_all=is_all)
                 self._warn_of_kinds(condition, comparison, tally)
 
     def _select(
@@ -217,6 +221,8 @@ class Conditions:
     ) -> Selected[T]:
         """Return the runs that meet the conditions of some levels."""
         failures = []
+        if first is Level.EXPERIMENT:
+            self._n_items += len(items)
         for i, condition in enumerate(self._conditions):
             if not first <= condition.level <= last:
                 continue
@@ -344,12 +350,27 @@ def _get_info(item: Any) -> RunInfo:
     return item if isinstance(item, RunInfo) else item.info
 
 
-def _make_missing_error(condition: Condition, key: Key, tally: _Tally) -> FilterError:
-    """Return the error for a key that none of the runs has."""
+def _make_missing_error(
+    condition: Condition, key: Key, tally: _Tally, *, is_all: bool
+) -> FilterError:
+    """Return the error for a key that none of the runs has that were asked for it.
+
+    Args:
+        condition: The condition.
+        key: The key in it.
+        tally: What was seen of its values.
+        is_all: Whether all runs were asked.
+    """
     unread = [item for item in tally.lacking if isinstance(item, RunInfo)]
     runs = [item for item in tally.lacking if isinstance(item, RunBase)]
     runs += map(make_base, unread[:_MAX_UNREAD_EXAMPLES])
+    asked = "" if is_all else " that are left by then"
+    near = describe_nearest_keys(runs, key.path, quote_key)
+    if key.is_recorded and not key.is_outright:
+        own = parse_key(f"cfg.{key.text}")
+        if any(value is not MISSING for value in read_values(runs, own)):
+            near = f"for that of the configuration, write {quote_key(own.text)}"
     return FilterError(
-        f"filter {condition.filter!r}: none of the {tally.n_runs} runs has the key {key.text!r}; "
-        f"{describe_nearest_keys(runs, key.path, quote_key)}; 'is null' selects runs without it"
+        f"filter {condition.filter!r}: none of the {tally.n_runs} runs{asked} has the key "
+        f"{key.text!r}; {near}; 'is null' selects runs without it"
     )

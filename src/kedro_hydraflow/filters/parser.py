@@ -125,6 +125,8 @@ class _Parser:
             raise FilterError(f"filter {text!r}: expected text such as 'seed > 1'")
         self._text = text
         self._position = 0
+        self._depth = 0
+        """How many groups and ``not`` are around the current position."""
 
     def parse(self) -> Expression:
         expression = self._parse_or()
@@ -149,13 +151,19 @@ class _Parser:
 
     def _parse_not(self) -> Expression:
         start = self._skip_space()
+        if self._depth > _MAX_DEPTH:
+            self._fail(f"'not' and groups are deeper than {_MAX_DEPTH} levels")
         if self._take(_NOT):
+            self._depth += 1
             part = self._parse_not()
+            self._depth -= 1
             return Not(self._get_text(start), part)
         if self._peek() != "(":
             return self._parse_condition()
         self._position += 1
+        self._depth += 1
         expression = self._parse_or()
+        self._depth -= 1
         if self._peek() != ")":
             self._fail(f"expected 'and', 'or' or the ')' of the group at column {start + 1}")
         self._position += 1
@@ -204,7 +212,8 @@ class _Parser:
         """Return a value, and the same with every scalar in it as text."""
         start = self._skip_space()
         is_list = operator == "in"
-        if self._at_end() or self._peek() in "=<>!":
+        is_absent = self._at_end() or self._peek() in "=<>!)"
+        if is_absent or _AND.match(self._text, start) or _OR.match(self._text, start):
             self._fail(f"expected a value after {operator!r}")
         if self._peek() == "#":
             self._fail("what begins with # is a comment in YAML; quote it")
@@ -217,8 +226,6 @@ class _Parser:
             is_plain = True
             self._take_plain()
         source = self._text[start : self._position]
-        if not source:
-            self._fail(f"expected a value after {operator!r}")
         if is_plain and operator in _PATTERNS:
             return source, source
         if is_list and source[0] == "(":
@@ -314,6 +321,8 @@ class _Parser:
     def _make_error(self, problem: str, position: int) -> FilterError:
         return FilterError(f"filter {self._text!r}: column {position + 1}: {problem}")
 
+
+_MAX_DEPTH = 100
 
 _MAX_SHOWN = 20
 """The maximum length of what is shown of the rest of a filter."""
