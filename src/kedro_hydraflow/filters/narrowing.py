@@ -56,7 +56,7 @@ def make_narrowing(
     n_conditions = 0
     for i, condition in enumerate(conditions, start=1):
         expression = condition.expression
-        made = []
+        made: Sequence[Clause] = ()
         if condition.level in (Level.FACT, Level.LOGGED) and isinstance(expression, Comparison):
             made = _make_clauses(expression, get_comparer(expression))
         if made:

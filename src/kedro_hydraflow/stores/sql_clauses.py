@@ -33,10 +33,10 @@ def write_fact_clause(clause: Clause) -> Condition:
     """Return a condition on a row of ``runs``."""
     column = _COLUMNS.get(clause.name, clause.name)
     if isinstance(clause, Compared):
-        bounds = (0, clause.number) if clause.operator == ">=" else (clause.number + 1, _END_OF_TIME)
-        # The + takes the type of the column out of the comparison.
-        is_outside = f"typeof({column}) = 'integer' AND +{column} >= ? AND +{column} < ?"
-        return Condition(f"{column} IS NOT NULL AND NOT ({is_outside})", bounds)
+        is_lower = clause.operator == ">="
+        outside = (0, clause.number) if is_lower else (clause.number + 1, _END_OF_TIME)
+        is_outside = f"typeof({column}) = 'integer' AND {column} >= ? AND {column} < ?"
+        return Condition(f"{column} IS NOT NULL AND NOT ({is_outside})", outside)
     if clause.name == "status":
         # Text in another case may be meant for one of these.
         others = [status for status in STATUSES.values() if status not in clause.texts]
@@ -49,10 +49,8 @@ def write_logged_clause(clause: Clause) -> Condition:
     if not isinstance(clause, Compared):
         return _write_one_of("value", clause.texts)
     operator = "=" if clause.operator == "==" else clause.operator
-    sql = (
-        "(typeof(value) NOT IN ('integer', 'real') OR typeof(is_nan) NOT IN ('integer', 'null') "
-        f"OR (NOT ifnull(is_nan, 0) AND +value {operator} ?))"
-    )
+    is_met = f"NOT ifnull(is_nan, 0) AND value {operator} ?"
+    sql = f"(typeof(value) NOT IN ('integer', 'real') OR {is_met})"
     return Condition(sql, (clause.number,))
 
 
