@@ -34,6 +34,7 @@ from kedro_hydraflow.stores.record import (
     make_run_record,
 )
 from kedro_hydraflow.stores.record import RECORDED_FACTS as RECORDED_FACTS
+from kedro_hydraflow.stores.record import STATUSES as STATUSES
 from kedro_hydraflow.stores.run_folder import check_not_above
 
 if TYPE_CHECKING:
@@ -51,9 +52,6 @@ logger = get_logger(__name__)
 
 _PARENT = f"tags.{PARENT_TAG}"
 """The key of the tag, for `read_logged`."""
-
-STATUSES = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
-"""``RunStatus`` of MLflow's ``service.proto``, by the number that the file store writes."""
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,8 @@ class RunSearch:
         index = options.open_index()
         search = self._import_names()
         conditions = search.make_conditions()
-        found = find_runs(search, index, conditions)
+        # Of the runs with the ID, all are counted.
+        found = find_runs(search, index, conditions, narrow=is_wanted is None)
         infos = found.runs if is_wanted is None else list(filter(is_wanted, found.runs))
         loaded = load_runs(infos, Run, options, index, was_searched=True, conditions=conditions)
         conditions.check()
@@ -203,12 +204,16 @@ class RunSearch:
 
 def _list_steps(found: Findings, loaded: LoadedRuns[Any], conditions: Conditions) -> list[str]:
     """Return how many runs were found, and how many each step of a load left over."""
-    steps = [f"{len(found.runs)} runs of {len(found.experiments)} experiments"]
-    if found.n_deleted:
-        steps[0] += f", without {found.n_deleted} that were deleted"
-    if loaded.n_found < len(found.runs):
-        steps.append(f"{loaded.n_found} with the run_id")
-    steps += conditions.steps
+    experiments = f"runs of {len(found.experiments)} experiments"
+    without = [f"without {found.n_deleted} that were deleted"] if found.n_deleted else []
+    if conditions.is_narrowed:  # so are the deleted ones
+        first, *others = conditions.steps
+        steps = [experiments, first, *without, *others]
+    else:
+        steps = [f"{len(found.runs)} {experiments}", *without]
+        if loaded.n_found < len(found.runs):
+            steps.append(f"{loaded.n_found} with the run_id")
+        steps += conditions.steps
     if loaded.without_config:
         steps.append(f"{len(loaded.without_config)} of those read have no configuration")
     return steps

@@ -20,6 +20,7 @@ from kedro_hydraflow.stores.record import ModelRecord, RunListing, RunNames, is_
 if TYPE_CHECKING:
     from kedro_hydraflow.config import ConfigReader, PlainConfig
     from kedro_hydraflow.errors import Failure
+    from kedro_hydraflow.stores.clauses import Clause
     from kedro_hydraflow.stores.parsed_files import ParsedFile
     from kedro_hydraflow.stores.record import (
         ExperimentRecord,
@@ -146,6 +147,21 @@ class Store(ABC):
             experiments: The experiments to list.
             limit: The maximum number of names per experiment, by default all.
         """
+
+    def list_narrowed(
+        self,
+        experiments: Sequence[ExperimentRecord],  # noqa: ARG002 - for others
+        clauses: Sequence[Clause],  # noqa: ARG002
+    ) -> RunListing | None:
+        """Return the names of the runs that may meet all clauses, as `list_runs` does.
+
+        None if the store cannot leave out any before they are read: then call `list_runs`.
+
+        Args:
+            experiments: The experiments to list.
+            clauses: One or more clauses, of which the first ones may be applied alone.
+        """
+        return None
 
     @abstractmethod
     def read_runs(

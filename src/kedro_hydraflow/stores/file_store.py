@@ -367,7 +367,7 @@ class FileStore(TrackedStore):
     def _read_uris(self, records: Sequence[RunRecord]) -> list[str | KedroHydraflowError]:
         metas = read_metas(records, parse_artifact_uri)
         uris = [
-            meta if isinstance(meta, Exception) else (meta or {}).get("artifact_uri", "")
+            meta if isinstance(meta, Exception) else (meta or {}).get("artifact_uri") or ""
             for meta in metas
         ]
         lost = [i for i, uri in enumerate(uris) if uri == ""]

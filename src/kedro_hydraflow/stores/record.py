@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 RECORDED_FACTS = ("end_time", "lifecycle_stage", "run_name", "start_time", "status")
 """The names of the facts that stores record."""
 
+STATUSES = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
+"""``RunStatus`` of MLflow's ``service.proto``, by the number that the file store writes."""
+
 RUN_NAME_TAG = "mlflow.runName"
 """The tag with a run's name. MLflow before 1.30 recorded the name nowhere else."""
 
@@ -202,6 +205,14 @@ class RunListing:
 
     experiments: list[RunNames]
     failures: list[Failure]
+
+    is_narrowed: bool = False
+    """Whether runs that do not meet the filters were left out."""
+
+    @property
+    def total(self) -> int:
+        """The number of runs."""
+        return sum(len(part.names) for part in self.experiments)
 
 
 @dataclass(frozen=True)

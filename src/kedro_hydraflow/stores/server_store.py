@@ -16,6 +16,7 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -61,6 +62,7 @@ from kedro_hydraflow.stores.recorded_store import (
     RecordedStore,
     finish_values,
 )
+from kedro_hydraflow.stores.search_filter import write_search_filter
 from kedro_hydraflow.stores.tracked_store import get_usual_uri
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.source import Source
     from kedro_hydraflow.storage import Storage
+    from kedro_hydraflow.stores.clauses import Clause
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -120,19 +123,28 @@ class ServerStore(RecordedStore):
         self, experiments: Sequence[ExperimentRecord], limit: int | None = None
     ) -> RunListing:
         with self._client("list the runs") as client:
+            searched = _search_runs(client, experiments, limit)
+        return self._make_listing(experiments, searched)
 
-            def search(experiment: ExperimentRecord) -> list[Any]:
-                pages = _iter_pages(
-                    client.search_runs,
-                    limit,
-                    experiment_ids=[experiment.experiment_id],
-                    run_view_type=_ANY_STAGE,
-                    # So that runs added in the meantime do not shift the pages.
-                    order_by=["attributes.start_time ASC"],
-                )
-                return list(pages)
+    @override
+    def list_narrowed(
+        self, experiments: Sequence[ExperimentRecord], clauses: Sequence[Clause]
+    ) -> RunListing | None:
+        written = write_search_filter(clauses)
+        if not written:
+            return None
+        with self._client("list the runs") as client:
+            try:
+                searched = _search_runs(client, experiments, filter_string=written)
+            except Exception as exc:
+                if _get_status(exc) == 400:  # another version may have another language
+                    return None
+                raise
+        return replace(self._make_listing(experiments, searched), is_narrowed=True)
 
-            searched = _map_in_threads(search, experiments)
+    def _make_listing(
+        self, experiments: Sequence[ExperimentRecord], searched: Sequence[Sequence[Any]]
+    ) -> RunListing:
         listed = []
         failures: list[Failure] = []
         for experiment, found in zip(experiments, searched, strict=True):
@@ -485,6 +497,29 @@ class ServerStore(RecordedStore):
 
 _ACTIVE_STAGE, _ANY_STAGE = 1, 3
 """``ViewType.ACTIVE_ONLY`` and ``ViewType.ALL`` in MLflow's ``service.proto``."""
+
+
+def _search_runs(
+    client: Any,
+    experiments: Sequence[ExperimentRecord],
+    limit: int | None = None,
+    filter_string: str = "",
+) -> list[list[Any]]:
+    """Return the runs in each experiment that meet a filter, as MLflow's objects."""
+
+    def search(experiment: ExperimentRecord) -> list[Any]:
+        pages = _iter_pages(
+            client.search_runs,
+            limit,
+            experiment_ids=[experiment.experiment_id],
+            filter_string=filter_string,
+            run_view_type=_ANY_STAGE,
+            # So that runs added in the meantime do not shift the pages.
+            order_by=["attributes.start_time ASC"],
+        )
+        return list(pages)
+
+    return _map_in_threads(search, experiments)
 
 
 def _iter_pages(

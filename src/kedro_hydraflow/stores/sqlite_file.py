@@ -64,7 +64,7 @@ class SqliteFile:
         self.path = path
         self._tables = tables
 
-    def query(self, select: str, *arguments: str | int, timeout: float = TIMEOUT) -> list[Row]:
+    def query(self, select: str, *arguments: str | float, timeout: float = TIMEOUT) -> list[Row]:
         """Return the rows of a query. Text that is not UTF-8 is returned as bytes.
 
         Args:
@@ -161,7 +161,7 @@ class _Reader:
         """Let queries of views fail from now on."""
         self._get_connection().set_authorizer(self._authorize)
 
-    def fetch(self, select: str, *arguments: str | int) -> list[Row]:
+    def fetch(self, select: str, *arguments: str | float) -> list[Row]:
         """Return the rows of a query."""
         try:
             return self._fetch(select, arguments)
@@ -176,7 +176,7 @@ class _Reader:
     def _get_connection(self) -> sqlite3.Connection:
         return cast("sqlite3.Connection", self._connection)
 
-    def _fetch(self, select: str, arguments: tuple[str | int, ...]) -> list[Row]:
+    def _fetch(self, select: str, arguments: tuple[str | float, ...]) -> list[Row]:
         cursor = self._get_connection().execute(select, arguments)
         rows: list[Row] = []
         size = 0

@@ -50,12 +50,14 @@ from kedro_hydraflow.stores.recorded_store import (
     RecordedStore,
     finish_values,
 )
+from kedro_hydraflow.stores.sql_clauses import write_fact_clause, write_logged_clause
 from kedro_hydraflow.stores.sqlite_file import SqliteFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from kedro_hydraflow.errors import Failure
+    from kedro_hydraflow.stores.clauses import Clause
     from kedro_hydraflow.stores.sqlite_file import Row
 
 
@@ -218,6 +220,37 @@ class SqliteStore(RecordedStore):
         return RunListing(listed, failures)
 
     @override
+    def list_narrowed(
+        self, experiments: Sequence[ExperimentRecord], clauses: Sequence[Clause]
+    ) -> RunListing:
+        facts = [write_fact_clause(clause) for clause in clauses if clause.kind == "fact"]
+        conditions = " AND ".join(condition for condition, _ in facts) or "1"
+        select = (
+            "SELECT CAST(experiment_id AS TEXT), run_uuid FROM runs "
+            f"WHERE {conditions} ORDER BY run_uuid"
+        )
+        rows = self._file.query(select, *(value for _, values in facts for value in values))
+        found: dict[str, list[object]] = {e.experiment_id: [] for e in experiments}
+        for experiment_id, run_id in rows:
+            if experiment_id in found:
+                found[experiment_id].append(run_id)
+        failures: list[Failure] = []
+        names = {i: self._convert_ids(run_ids, failures) for i, run_ids in found.items()}
+        run_ids = [name for listed in names.values() for name in listed]
+        for clause in clauses:
+            if clause.kind != "fact":
+                table = _KINDS[clause.kind].table
+                condition, values = write_logged_clause(clause)
+                select = f"SELECT run_uuid FROM {table} WHERE key = ? AND {condition} AND {_WANTED}"
+                run_ids = [i for (i,) in self._query_runs(select, run_ids, clause.name, *values)]
+        kept = frozenset(run_ids)
+        listed = [
+            RunNames(e, [name for name in names[e.experiment_id] if name in kept])
+            for e in experiments
+        ]
+        return RunListing(listed, failures, is_narrowed=True)
+
+    @override
     def _read_runs(self, listed: Sequence[RunNames]) -> Mapping[str, RecordedRun]:
         select = f"SELECT run_uuid, artifact_uri, {_FACTS} FROM runs WHERE {_WANTED}"
         run_ids = [run_id for part in listed for run_id in part.names]
@@ -336,7 +369,9 @@ class SqliteStore(RecordedStore):
                 malformed.setdefault(run_id, error)
         return [malformed.get(run_id, found[run_id]) for run_id in run_ids]
 
-    def _query_runs(self, select: str, run_ids: Sequence[str], *arguments: str) -> Iterator[Row]:
+    def _query_runs(
+        self, select: str, run_ids: Sequence[str], *arguments: str | float
+    ) -> Iterator[Row]:
         """Yield the rows of a query. Its last argument is the list of IDs of `_WANTED`."""
         for start in range(0, len(run_ids), _BATCH_SIZE):
             wanted = json.dumps(run_ids[start : start + _BATCH_SIZE])
