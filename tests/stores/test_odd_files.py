@@ -123,7 +123,7 @@ def test_a_changed_file(name: str, experiment: Path) -> None:
     content = path.read_bytes()
     rng = random.Random(name)
     errors = []
-    for case in range(25):
+    for case in range(20):
         path.write_bytes(mutate(rng, content) or b"\0")  # an empty file is waited for
         reader = Reader(experiment.parent)
         reader.read("raise" if case % 2 else "warn")
