@@ -6,6 +6,7 @@ A load ends in values of the documented types, or in errors that say where the v
 from __future__ import annotations
 
 import math
+import random
 import sqlite3
 import sys
 from contextlib import closing
@@ -21,6 +22,7 @@ from kedro_hydraflow.errors import KedroHydraflowError, MetadataError, RunLoadEr
 from kedro_hydraflow.finding import Search, find_runs
 from kedro_hydraflow.run_info import LOGGED_KINDS, RECORDED_FACTS, read_histories, read_logged
 from kedro_hydraflow.source import Source
+from tests.conftest import DATABASE_SWEEP
 from tests.stores.conftest import FAKE, FakeClient, make_metric
 
 ODD: list[Any] = [
@@ -156,6 +158,29 @@ def test_an_error_says_where_the_value_is(database: Path) -> None:
         assert str(error).startswith(f"{database}: run ")
         assert ": expected " in str(error)
         assert str(error).endswith("; correct it there, or go on without it by on_error='warn'")
+
+
+def test_a_database_with_other_bytes(tmp_path: Path) -> None:
+    content = (DATABASE_SWEEP / "mlflow.db").read_bytes()
+    path = tmp_path / "mlflow.db"
+    rng = random.Random(0)
+    n_loaded = 0
+    errors = []
+    for case in range(40):
+        changed = bytearray(content[: rng.randrange(len(content)) if case % 8 == 0 else None])
+        for _ in range(rng.choice([1, 5, 50, 500])):
+            changed[rng.randrange(len(changed))] = rng.choice([0, 255, rng.randrange(256)])
+        path.write_bytes(changed)
+        try:
+            runs = Run.load(iter_run_dirs(path, on_error="warn"), on_error="warn")
+            if len(runs):
+                runs.to_frame("run_id", "job_name", ("metrics.accuracy", None), ("tags.t", None))
+                runs.metric_histories("accuracy")
+            n_loaded += 1
+        except KedroHydraflowError as exc:
+            errors.append(str(exc))
+    assert all(str(path) in error for error in errors)
+    assert min(n_loaded, len(errors)) > 5
 
 
 def test_models_of_odd_records(database: Path) -> None:

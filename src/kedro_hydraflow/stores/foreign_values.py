@@ -29,6 +29,9 @@ ADVICE = "correct it there, or go on without it by on_error='warn'"
 _NAME = re.compile(rf"(?!\.\.?\Z)[^/\0{re.escape(os.sep)}]+")
 """Matches what can be the name of a directory."""
 
+_LARGEST = sys.float_info.max
+"""What stands for infinity in MLflow's databases."""
+
 _MAX_SHOWN = 80
 """The maximum number of characters of a value shown in an error."""
 
@@ -76,8 +79,10 @@ def to_number(value: object) -> float | None:
     Raises:
         MetadataError: If the value is not a number.
     """
+    if type(value) is float and -_LARGEST < value < _LARGEST:
+        return value  # first, as there are many
     if type(value) is int or isinstance(value, float):
-        if abs(value) >= sys.float_info.max:
+        if abs(value) >= _LARGEST:
             return math.inf if value > 0 else -math.inf
         return float(value)
     if value is None:

@@ -333,7 +333,8 @@ class SqliteStore(RecordedStore):
             if run_id not in found:
                 continue  # an ID that only SQLite takes for equal
             try:
-                name, decoded = to_key(key), decode(*value)
+                name = key if type(key) is str else to_key(key)
+                decoded = decode(*value)
             except MetadataError as exc:
                 error = self._locate_error(run_id, f"{table} with the key {key!r}", exc)
                 malformed.setdefault(run_id, []).append(error)
@@ -379,11 +380,13 @@ class SqliteStore(RecordedStore):
 
 
 def _decode_metric(value: object, is_nan: object) -> float | None:
-    return math.nan if is_nan else to_number(value)
+    if is_nan:
+        return math.nan
+    return to_number(value)
 
 
 def _decode_text(value: object) -> str:
-    return to_text(value) or ""
+    return value if type(value) is str else to_text(value) or ""
 
 
 _KINDS = {
