@@ -11,7 +11,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -334,7 +334,10 @@ def check_tree(seed: int, folder: Path, *, changes: int = 2, processes: bool = F
                 for file in index.glob("*.sqlite"):
                     damage(rng, file)
                 tree.changes.append("damaged the index")
-                check("index damaged", index=index)
+                if rng.random() < 0.5:
+                    load_every_other(tree, index)
+                else:
+                    check("index damaged", index=index)
                 check("index mended", index=index)
         if processes:
             with mock.patch("kedro_hydraflow.parallel._MIN_BATCH", 2):
@@ -343,6 +346,14 @@ def check_tree(seed: int, folder: Path, *, changes: int = 2, processes: bool = F
         for name, options in iter_locations(tree, folder, rng):
             check(name, **options)
     return tally
+
+
+def load_every_other(tree: Tree, index: Path) -> None:
+    """Load some of the runs: what is written to the index is merged with what it has of others."""
+    with suppress(NotFoundError, TrackingDirectoryError):  # of experiments that were renamed
+        dirs = list(iter_run_dirs(**make_arguments(tree, Load("")), on_error="warn"))
+        Run.load(dirs[::2], index=index, on_error="warn")
+    tree.changes.append("loaded every other run")
 
 
 def check_seed(seed: int, keep: Path | None = None, *, processes: bool = False) -> Tally | str:
