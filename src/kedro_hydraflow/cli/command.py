@@ -94,6 +94,18 @@ def logs_on_stderr() -> Iterator[None]:
             root.removeHandler(added)
 
 
+def may_have_logged_to_stdout() -> bool:
+    """Whether Kedro, which logs as soon as it is imported, does so to standard output."""
+    if not logging.getLogger("kedro").isEnabledFor(logging.INFO):
+        return False
+    for handler in logging.getLogger().handlers:
+        console = getattr(handler, "console", None)  # of rich
+        stream = getattr(handler, "stream", None) if console is None else console.file
+        if stream is sys.stdout:
+            return True
+    return False
+
+
 def _is_of_interest(record: logging.LogRecord) -> bool:
     """Whether a record is ours or Kedro's. Clients of storages log each attempt to connect."""
     return record.name.startswith("kedro") or record.levelno >= logging.ERROR

@@ -49,6 +49,11 @@ class ListOptions:
     columns: tuple[str, ...]
     format: Format
 
+    @property
+    def is_data(self) -> bool:
+        """Whether the output is for programs."""
+        return self.format in ("csv", "json")
+
 
 def list_runs(select: Callable[[], Selection], options: ListOptions) -> NoReturn:
     """Show runs, and end the command.

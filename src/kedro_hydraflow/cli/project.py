@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from kedro_hydraflow.cli.command import Command
+from kedro_hydraflow.cli.command import Command, may_have_logged_to_stdout
 from kedro_hydraflow.cli.ls import HELP, ListOptions, list_runs, take_list_options
 
 if TYPE_CHECKING:
@@ -41,6 +42,13 @@ def ls(
     metadata: ProjectMetadata, entry: str | None, env: str | None, options: ListOptions
 ) -> NoReturn:
     """List runs, as `_LS_HELP` says."""
+    is_read_by_program = options.is_data and not sys.stdout.isatty()
+    if is_read_by_program and may_have_logged_to_stdout():
+        click.echo(
+            "Kedro has logged to standard output before this command began; to get nothing but "
+            f"the runs there, use kedro-hydraflow ls --entry {entry}",
+            err=True,
+        )
 
     def select() -> Selection:
         from kedro_hydraflow.cli.entries import select_entry

@@ -190,7 +190,7 @@ def _select_first(search: Search, options: LoadOptions, count: int, index: Index
     if len(runs) < count:
         conditions.check()
     tally.warn()
-    _report(failures, tally.n_found + len(failures))
+    _report(failures, tally.n_found + len(failures) - tally.n_failures)
     failures += found.experiments.failures  # which have been logged
     if not runs and not failures:
         emptiness = None
