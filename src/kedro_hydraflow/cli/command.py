@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kedro_hydraflow.errors import KedroHydraflowError, describe
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 FOUND = 0
 NOTHING_FOUND = 1
