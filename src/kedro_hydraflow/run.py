@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import reprlib
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
@@ -15,7 +14,8 @@ from typing_extensions import Self, TypeVar
 from kedro_hydraflow.columns import check_columns, check_keys, is_numpy
 from kedro_hydraflow.config import SharedLock, check_config_class, flatten_config
 from kedro_hydraflow.errors import OptionError
-from kedro_hydraflow.frames import make_history_frame, make_literal
+from kedro_hydraflow.forks import warn_of_polars
+from kedro_hydraflow.frames import add_values, make_history_frame, make_literal
 from kedro_hydraflow.impl import ImplFactory, build_impl
 from kedro_hydraflow.keys import to_dotted
 from kedro_hydraflow.lookup import get_data, get_value
@@ -133,7 +133,7 @@ class Run(RunFiles, Generic[C, I]):
         self._artifacts_dir = None
         self._models = None
         self._impl: Any = MISSING
-        self._impl_lock = None if impl_factory is None else threading.RLock()
+        self._impl_lock = None if impl_factory is None else SharedLock()
 
     def __repr__(self) -> str:
         factory = self.impl_factory
@@ -322,7 +322,7 @@ class Run(RunFiles, Generic[C, I]):
             (3, 0.36566445180629725)
         """
         check_keys([name])
-        return make_history_frame([self], [name]).drop("run_id", "metric")
+        return make_history_frame([self], [name])[["step", "timestamp", "value"]]
 
     # For one run and for many, three signatures each. To pyright, `Run` in `Run.load` is
     # Run[Any, None] whatever the arguments are, so the first takes the type of the configuration
@@ -662,8 +662,12 @@ class Run(RunFiles, Generic[C, I]):
             ['step', 'timestamp', 'value', 'model.type']
         """
         check_columns(keys)
-        columns = [self.lit(k) if isinstance(k, str) else self.lit(k[0], k[1]) for k in keys]
-        return function(self).with_columns(columns)
+        values = {}
+        for key in keys:
+            name, default = (key, MISSING) if isinstance(key, str) else key
+            (values[name],) = get_data([self], name, default)
+        warn_of_polars()
+        return add_values(function(self), values)
 
     def to_frame_impl(
         self,

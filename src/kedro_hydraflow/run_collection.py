@@ -21,7 +21,7 @@ from kedro_hydraflow.fact_checks import (
     to_fact_value,
 )
 from kedro_hydraflow.filters import Conditions, parse_filters
-from kedro_hydraflow.frames import make_complete_frame, make_history_frame
+from kedro_hydraflow.frames import make_complete_frame, make_history_frame, stack_frames
 from kedro_hydraflow.keys import parse_key, to_dotted
 from kedro_hydraflow.lookup import (
     are_objects,
@@ -431,9 +431,8 @@ class RunCollection(Collection[R]):
         check_columns(keys)
         if not self._items:
             return pl.DataFrame()
-        return pl.concat(
-            [run.to_frame(function, *keys) for run in self._items], how="vertical_relaxed"
-        )
+        frames = [run.to_frame(function, *keys) for run in self._items]
+        return stack_frames(frames, "vertical_relaxed")
 
     def metric_histories(self, *names: str) -> pl.DataFrame:
         """Return all values of metrics of all runs, in one long frame.

@@ -1,3 +1,3 @@
-"""None of these modules has tests, and some import packages that only the integration tests have."""
+"""These modules have no tests, and import packages that only the integration tests have."""
 
 collect_ignore_glob = ["*.py"]

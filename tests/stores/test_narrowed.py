@@ -21,6 +21,7 @@ from kedro_hydraflow.errors import FilterError, RunLoadError
 from kedro_hydraflow.stores.base import Store
 from kedro_hydraflow.stores.server_store import ServerStore
 from kedro_hydraflow.stores.sqlite_file import SqliteFile
+from kedro_hydraflow.stores.sqlite_store import SqliteStore
 from tests.conftest import Database, write
 from tests.stores.conftest import FAKE, FakeClient
 
