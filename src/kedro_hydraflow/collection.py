@@ -160,7 +160,7 @@ class Collection(Sequence[T], Generic[T]):
             RunCollection(Run, n=1)
             >>> runs.filter(data__classes=list(range(10)))
             RunCollection(Run, n=31)
-            >>> runs.filter("model.type == linear or training.learning_rate in [0.01, 0.03]", seed=1)
+            >>> runs.filter("model.type == linear or training.learning_rate > 0.01", seed=1)
             RunCollection(Run, n=8)
         """
         kept = list(range(len(self)))

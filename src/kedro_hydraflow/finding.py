@@ -35,10 +35,11 @@ from kedro_hydraflow.stores import (
 from kedro_hydraflow.stores.base import DEFAULT_EXPERIMENT_NAME, is_glob, list_patterns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from kedro_hydraflow.storage import Location
-    from kedro_hydraflow.stores.record import Experiments, RunNames
+    from kedro_hydraflow.stores.clauses import Clause
+    from kedro_hydraflow.stores.record import ExperimentRecord, Experiments, RunListing, RunNames
 
 logger = get_logger(__name__)
 
@@ -96,7 +97,8 @@ class Findings:
     failures: list[Failure]
 
     n_deleted: int
-    """The number of runs that were left out because they were deleted."""
+    """The number of runs that were left out because they were deleted. If the store applied
+    `Conditions.clauses`, of those that meet them."""
 
     where: str
     """What was searched, for messages."""
@@ -206,14 +208,17 @@ def find_runs(
     conditions: Conditions = NO_CONDITIONS,
     *,
     include_default: bool = False,
+    narrow: bool = True,
 ) -> Findings:
     """Return the runs that match, and the failures: one bad run does not stop the others.
 
     Args:
         search: Which runs to find.
         index: The cache of what was read.
-        conditions: The filters of the search. Only those on experiments are applied.
+        conditions: The filters of the search. Those on experiments are applied, and perhaps some
+            of the others: see `iter_listings`.
         include_default: As for `Store.find_experiments`.
+        narrow: Whether runs that do not meet the conditions may be left out.
 
     Raises:
         NotFoundError: If there is no experiment with a name that was given.
@@ -221,8 +226,12 @@ def find_runs(
     """
     store, search = open_search(search, index)
     found = _find_matching(store, search, conditions, include_default=include_default)
-    listing = store.list_runs(found.experiments.matching)
-    read = read_infos(store, listing.experiments, search)
+    clauses = conditions.clauses if narrow else ()
+    for listing in iter_listings(store, found.experiments.matching, clauses):
+        conditions.is_narrowed = listing.is_narrowed
+        read = read_infos(store, listing.experiments, search)
+        if read.runs or read.failures:
+            break
     emptiness = None
     if not read.runs and not found.was_explained:
         emptiness = explain_emptiness(store, found, read.n_deleted)
@@ -234,6 +243,20 @@ def find_runs(
         where=store.where,
         emptiness=emptiness,
     )
+
+
+def iter_listings(
+    store: Store, experiments: Sequence[ExperimentRecord], clauses: Sequence[Clause]
+) -> Iterator[RunListing]:
+    """Yield the runs that may meet all clauses, if the store can tell, and then all runs.
+
+    Take the first listing with a run that can be read. Where there is none, what is said of the
+    conditions needs to count all runs.
+    """
+    narrowed = store.list_narrowed(experiments, clauses) if clauses else None
+    if narrowed is not None and narrowed.total:
+        yield narrowed
+    yield store.list_runs(experiments)
 
 
 def find_first_runs(search: Search, count: int) -> list[RunInfo]:
@@ -405,7 +428,7 @@ def report(
     *,
     what: str = "runs",
     caller: str | None = None,
-    n_ruled_out: int = 0,
+    n_ruled_out: int | None = 0,
 ) -> None:
     """Raise one error that names all failures, or log each, as ``on_error`` says.
 
@@ -415,11 +438,13 @@ def report(
         on_error: The option.
         what: What was read, for messages.
         caller: The function to which the user gives ``on_error``, if it is not obvious.
-        n_ruled_out: The number of those that were not read, because conditions ruled them out.
+        n_ruled_out: The number of those that were not read, because conditions ruled them out;
+            None if there may be others, which were not counted.
     """
     if not failures:
         return
-    ruled_out = f" ({n_ruled_out} others were ruled out by filters)" if n_ruled_out else ""
+    others = "others" if n_ruled_out is None else f"{n_ruled_out} others" if n_ruled_out else ""
+    ruled_out = f" ({others} were ruled out by filters)" if others else ""
     summary = f"{len(failures)} of {total} {what} could not be read{ruled_out}"
     if on_error == "raise":
         lines = "".join(f"\n- {failure}" for failure in failures[:_MAX_SHOWN])
@@ -430,4 +455,6 @@ def report(
         raise RunLoadError(f"{summary}; {advice}:{lines}", failures)
     for failure in failures:
         logger.warning("skipped: %s", failure)
-    logger.warning("skipped %d of %d %s that could not be read", len(failures), total, what)
+    logger.warning(
+        "skipped %d of %d %s that could not be read%s", len(failures), total, what, ruled_out
+    )

@@ -113,13 +113,23 @@ def make_history_frame(runs: Sequence[RunBase], names: Sequence[str]) -> pl.Data
     steps, timestamps, values = zip(*points, strict=True) if points else ((), (), ())
     return pl.DataFrame(
         [
-            pl.Series("run_id", run_ids, pl.String),
+            _make_ids(run_ids),
             pl.Series("metric", metrics, pl.String),
             pl.Series("step", steps, pl.Int64),
             pl.Series("timestamp", timestamps, pl.Int64).cast(pl.Datetime("ms", "UTC")),
             pl.Series("value", values, pl.Float64),
         ]
     )
+
+
+def _make_ids(run_ids: list[str]) -> pl.Series:
+    """Return the column of run IDs. Polars has no text for names of directories without UTF-8."""
+    import polars as pl
+
+    try:
+        return pl.Series("run_id", run_ids, pl.String)
+    except UnicodeEncodeError:
+        return pl.Series("run_id", run_ids, pl.Object)
 
 
 def _find_histories(

@@ -206,7 +206,7 @@ def _make_error(runs: Sequence[RunBase], pattern: str) -> MissingKeyError:
 def _read_rows(runs: Sequence[RunBase], kind: str) -> list[dict[str, Any]]:
     """Return what each run has of a kind, by name. The values are shared: do not modify them."""
     if kind == "cfg":
-        return _flatten_configs([get_configuration(run) for run in runs])
+        return flatten_configs([get_configuration(run) for run in runs])
     entries = _check(list_entries([run.info for run in runs], kind))
     if kind not in KEYED_FILES:
         return entries
@@ -229,7 +229,7 @@ def _iter_config_keys(runs: Sequence[RunBase]) -> Iterator[str]:
                 yield ".".join(map(str, path))
 
 
-def _flatten_configs(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
+def flatten_configs(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
     """Return the values of each configuration by dotted key.
 
     Interpolations are resolved, or stay text if that is impossible; missing values (``???``) are

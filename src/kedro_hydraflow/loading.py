@@ -20,6 +20,7 @@ from kedro_hydraflow.finding import (
     Search,
     explain_emptiness,
     find_experiments,
+    iter_listings,
     make_search,
     open_search,
     read_infos,
@@ -79,9 +80,9 @@ class LoadedRuns(Generic[R]):
     lost: list[tuple[RunInfo, LostArtifactsError]]
     """The infos of the runs whose artifacts are lost, and where they were recorded."""
 
-    n_ruled_out: int = 0
+    n_ruled_out: int | None = 0
     """The number of runs that were not read, because they do not meet the conditions on what was
-    recorded."""
+    recorded; None if the store left some out before, without a count."""
 
     n_found: int = 0
     """The number of runs before any condition."""
@@ -244,15 +245,17 @@ def _iter_batches(
     store, search = open_search(search, index)
     conditions = search.make_conditions()
     found = find_experiments(store, search, conditions)
-    listing = store.list_runs(found.experiments.matching)
-    total = _count(listing.experiments)
-    n_failures = len(listing.failures)
-    report(listing.failures, total + n_failures, search.on_error, what="runs and experiments")
-    tally = Tally()
-    with progress_bar(total, show=progress) as advance:
-        for batch in _cut(listing.experiments, batch_size):
-            yield tally.add(_load_batch(store, batch, search, options, index, conditions))
-            advance(_count(batch))
+    for listing in iter_listings(store, found.experiments.matching, conditions.clauses):
+        conditions.is_narrowed = listing.is_narrowed
+        total, n_failures = listing.total, len(listing.failures)
+        report(listing.failures, total + n_failures, search.on_error, what="runs and experiments")
+        tally = Tally()
+        with progress_bar(total, show=progress) as advance:
+            for batch in _cut(listing.experiments, batch_size):
+                yield tally.add(_load_batch(store, batch, search, options, index, conditions))
+                advance(_count(batch))
+        if tally.n_found or tally.n_failures:
+            break
     tally.warn()
     conditions.check()
     n_failures += tally.n_failures + len(found.experiments.failures)
@@ -339,8 +342,9 @@ def load_selected(
 
 def warn_of_none_left(n_found: int, conditions: Conditions) -> None:
     """Log how many runs each condition leaves over, where the last one leaves none."""
+    of_all = "" if conditions.is_narrowed else f" of {n_found}"
     if conditions:
-        logger.warning("no runs are left of %d: %s", n_found, ", ".join(conditions.steps))
+        logger.warning("no runs are left%s: %s", of_all, ", ".join(conditions.steps))
 
 
 def load_runs(
@@ -397,7 +401,9 @@ def read_runs(
         loaded,
         runs=RunCollection(chosen.runs),
         failures=[*selected.failures, *loaded.failures, *chosen.failures],
-        n_ruled_out=len(infos) - len(selected.runs) - len(selected.failures),
+        n_ruled_out=None
+        if conditions.is_narrowed
+        else len(infos) - len(selected.runs) - len(selected.failures),
         n_found=len(infos),
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from polars.testing import assert_frame_equal
 
 from kedro_hydraflow import (
@@ -24,6 +25,7 @@ from kedro_hydraflow import (
     get_experiment_names,
     iter_run_dirs,
 )
+from kedro_hydraflow.cli.main import main
 from kedro_hydraflow.errors import (
     KedroHydraflowError,
     NotFoundError,
@@ -169,6 +171,19 @@ def test_runs_of_the_application(site):
     (history,) = read_histories([run.info], "val/accuracy")
     assert [point.step for point in history] == [0, 1]
     assert history[-1].value == run.metrics["val/accuracy"]
+
+
+def test_the_terminal_takes_the_url_of_a_server_as_it_is(site):
+    result = CliRunner().invoke(
+        main, ["ls", site.uri, "-x", "digits", "-s", "status", "--csv", "-c", "status,model.type"]
+    )
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "status,model.type\nFAILED,mlp\nFINISHED,mlp\n",
+    )
+    result = CliRunner().invoke(main, ["ls", site.proxied])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"Error: the tracking server {site.proxied!r} denies access")
 
 
 def test_artifacts_through_the_server(site, tmp_path, monkeypatch):

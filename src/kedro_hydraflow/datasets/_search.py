@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kedro_hydraflow.datasets._base import import_object, is_importable_path
 from kedro_hydraflow.errors import NotFoundError, OptionError
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 
 logger = get_logger(f"kedro.{__name__}")
 """Below ``kedro``: by default, Kedro shows INFO of its own loggers and of the project alone."""
+
+
+class Query(NamedTuple):
+    """Which runs to find, and how to read them."""
+
+    search: Search
+    options: LoadOptions
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,12 @@ class RunSearch:
             impl, config_class, self.n_jobs, self.progress, self.on_error, self.index, self.results
         )
 
+    def make_query(
+        self, impl: Callable[..., Any] | None = None, config_class: type | None = None
+    ) -> Query:
+        """Return what the entry loads, for those who load it in their own way."""
+        return Query(self._import_names(), self._make_load_options(impl, config_class))
+
     def load(
         self,
         impl: Callable[..., Any] | None = None,
@@ -102,7 +115,8 @@ class RunSearch:
         index = options.open_index()
         search = self._import_names()
         conditions = search.make_conditions()
-        found = find_runs(search, index, conditions)
+        # Of the runs with the ID, all are counted.
+        found = find_runs(search, index, conditions, narrow=is_wanted is None)
         infos = found.runs if is_wanted is None else list(filter(is_wanted, found.runs))
         loaded = load_runs(infos, Run, options, index, was_searched=True, conditions=conditions)
         conditions.check()
@@ -190,12 +204,16 @@ class RunSearch:
 
 def _list_steps(found: Findings, loaded: LoadedRuns[Any], conditions: Conditions) -> list[str]:
     """Return how many runs were found, and how many each step of a load left over."""
-    steps = [f"{len(found.runs)} runs of {len(found.experiments)} experiments"]
-    if found.n_deleted:
-        steps[0] += f", without {found.n_deleted} that were deleted"
-    if loaded.n_found < len(found.runs):
-        steps.append(f"{loaded.n_found} with the run_id")
-    steps += conditions.steps
+    experiments = f"runs of {len(found.experiments)} experiments"
+    without = [f"without {found.n_deleted} that were deleted"] if found.n_deleted else []
+    if conditions.is_narrowed:  # so are the deleted ones
+        first, *others = conditions.steps
+        steps = [experiments, first, *without, *others]
+    else:
+        steps = [f"{len(found.runs)} {experiments}", *without]
+        if loaded.n_found < len(found.runs):
+            steps.append(f"{loaded.n_found} with the run_id")
+        steps += conditions.steps
     if loaded.without_config:
         steps.append(f"{len(loaded.without_config)} of those read have no configuration")
     return steps

@@ -15,7 +15,7 @@ from kedro.io.core import VERSION_KEY, VERSIONED_FLAG_KEY, parse_dataset_definit
 from kedro_hydraflow.datasets._base import ReadOnlyDataset, TablePreview, to_table
 from kedro_hydraflow.datasets._choice import RunChoice
 from kedro_hydraflow.datasets._concat import concat_frames, is_frame, preview_frame
-from kedro_hydraflow.datasets._search import RunSearch, check_min_runs
+from kedro_hydraflow.datasets._search import Query, RunSearch, check_min_runs
 from kedro_hydraflow.errors import (
     ArtifactError,
     Failure,
@@ -235,6 +235,10 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
                 "some were copied; choose among them with experiment_names or filters"
             )
         return loaders
+
+    def make_query(self) -> Query:
+        """Return in which runs `load` looks for the artifact; for ``kedro hydraflow``."""
+        return self._search.make_query()
 
     def preview(self, nrows: int = 5) -> TablePreview:
         """Return a table of the artifact's URLs in a few runs or, with ``concat``, of one frame.

@@ -44,13 +44,15 @@ class Comparer:
             self.value = self._convert_each(lambda value: to_time(value, now))
         elif self._fact in FACT_VALUES:
             texts = [to_fact_value(self._fact, text) for text in texts]
-        self._texts = frozenset(filter(_is_text, texts))
+        self.texts = frozenset(filter(_is_text, texts))
+        """The texts to which a value may be equal that is always text, such as a param."""
         wanted = self.value if self._is_list else [self.value]
         is_text = self._fact is not None and self._fact not in TIME_FACTS
         self.kinds = {"text"} if is_text else set(map(get_kind, wanted))
         """The kinds of values that may be equal."""
         self._compare = _COMPARE[self._operator]
-        self._others = [value for value in wanted if not isinstance(value, str)]
+        self.others = [value for value in wanted if not isinstance(value, str)]
+        """The values that are no text, to which a text may be equal too if it looks like them."""
 
     def _convert_each(self, convert: Callable[[Any], Any]) -> Any:
         return list(map(convert, self.value)) if self._is_list else convert(self.value)
@@ -64,10 +66,10 @@ class Comparer:
         is_text = self._is_logged_text or self._fact is not None
         if is_text and isinstance(actual, str) and self._operator in ("==", "in"):
             # Text whatever it looks like in YAML, such as the ID 1e5. But 0.10 logged is 0.1 too.
-            if actual in self._texts:
+            if actual in self.texts:
                 return True
             return self._is_logged_text and any(
-                _equal(_parse_logged(actual), other) for other in self._others
+                _equal(_parse_logged(actual), other) for other in self.others
             )
         if is_text and self._operator == "contains" and isinstance(self._text, str):
             return self._text in actual
@@ -81,7 +83,7 @@ class Comparer:
             return str(actual)
         if isinstance(actual, Enum):
             return actual.name
-        if isinstance(actual, str) and self._is_logged_text and self._others:
+        if isinstance(actual, str) and self._is_logged_text and self.others:
             return _parse_logged(actual)
         return actual
 

@@ -25,7 +25,9 @@ from kedro_hydraflow.filters.expressions import (
     Level,
     Not,
     iter_keys,
+    iter_leaves,
 )
+from kedro_hydraflow.filters.narrowing import make_narrowing
 from kedro_hydraflow.filters.parser import Condition, quote_key
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.lookup import explain_lack, read_values, warn_of_other_meaning
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from kedro_hydraflow.keys import Key
+    from kedro_hydraflow.stores.clauses import Clause
     from kedro_hydraflow.stores.record import ExperimentRecord
 
 logger = get_logger(__name__)
@@ -103,7 +106,9 @@ class Conditions:
             for comparison in _iter_comparisons(condition.expression):
                 self._comparers[id(comparison)] = Comparer(comparison, now)
                 self._tallies[id(comparison)] = _Tally()
-
+        self._narrowing = make_narrowing(self._conditions, lambda c: self._comparers[id(c)])
+        self.is_narrowed = False
+        """Whether the store listed only runs that may meet the `clauses`, for messages."""
         self._n_items = 0
         """The number of runs before any condition."""
 
@@ -111,10 +116,22 @@ class Conditions:
         return bool(self._conditions)
 
     @property
+    def clauses(self) -> tuple[Clause, ...]:
+        """What a store may apply before. It changes nothing but `steps`, if any run meets them."""
+        return self._narrowing.clauses
+
+    @property
     def steps(self) -> list[str]:
-        """How many runs were left after each condition, for messages."""
-        counted = zip(self._counts, self._conditions, strict=True)
-        steps = [f"{count} after {condition.text!r}" for count, condition in counted]
+        """How many runs were left after each condition, for messages.
+
+        Of conditions that a store may have applied, only how many were left after all of them.
+        """
+        texts = [repr(condition.text) for condition in self._conditions]
+        counts = self._counts
+        if self.is_narrowed:
+            n = self._narrowing.n_conditions
+            texts, counts = [" and ".join(texts[:n]), *texts[n:]], counts[n - 1 :]
+        steps = [f"{count} after {text}" for count, text in zip(counts, texts, strict=True)]
         return (
             [*steps, f"without {self._n_deleted} that were deleted"] if self._n_deleted else steps
         )
@@ -190,7 +207,8 @@ class Conditions:
             for comparison in _iter_comparisons(condition.expression):
                 tally = self._tallies[id(comparison)]
                 if tally.n_missing and tally.n_missing == tally.n_runs:
-                    raise _make_missing_error(condition, comparison.key, tally, self._n_items)
+                    is_all = tally.n_runs == self._n_items and not self.is_narrowed
+                    raise _make_missing_error(condition, comparison.key, tally, is_all=is_all)
                 self._warn_of_kinds(condition, comparison, tally)
 
     def _select(
@@ -306,13 +324,7 @@ NO_CONDITIONS = Conditions()
 
 
 def _iter_comparisons(expression: Expression) -> Iterator[Comparison]:
-    if isinstance(expression, Comparison):
-        yield expression
-    elif isinstance(expression, Not):
-        yield from _iter_comparisons(expression.part)
-    elif not isinstance(expression, IsNull):
-        for part in expression.parts:
-            yield from _iter_comparisons(part)
+    return (leaf for leaf in iter_leaves(expression) if isinstance(leaf, Comparison))
 
 
 def _combine(first: Truth, second: Truth, decisive: bool) -> Truth:
@@ -329,7 +341,7 @@ def _combine(first: Truth, second: Truth, decisive: bool) -> Truth:
 
 
 def _read_of_experiment(experiments: Sequence[ExperimentRecord], key: Key) -> list[Any]:
-    names = {"job_name": "experiment_name", "experiment_id": "experiment_id"}
+    names = {"job_name": "shown_name", "experiment_id": "experiment_id"}
     return [getattr(experiment, names[key.path]) for experiment in experiments]
 
 
@@ -337,12 +349,21 @@ def _get_info(item: Any) -> RunInfo:
     return item if isinstance(item, RunInfo) else item.info
 
 
-def _make_missing_error(condition: Condition, key: Key, tally: _Tally, n_items: int) -> FilterError:
-    """Return the error for a key that none of the runs has that were asked for it."""
+def _make_missing_error(
+    condition: Condition, key: Key, tally: _Tally, *, is_all: bool
+) -> FilterError:
+    """Return the error for a key that none of the runs has that were asked for it.
+
+    Args:
+        condition: The condition.
+        key: The key in it.
+        tally: What was seen of its values.
+        is_all: Whether all runs were asked.
+    """
     unread = [item for item in tally.lacking if isinstance(item, RunInfo)]
     runs = [item for item in tally.lacking if isinstance(item, RunBase)]
     runs += map(make_base, unread[:_MAX_UNREAD_EXAMPLES])
-    asked = "" if tally.n_runs == n_items else " that are left by then"
+    asked = "" if is_all else " that are left by then"
     return FilterError(
         f"filter {condition.filter!r}: none of the {tally.n_runs} runs{asked} has the key "
         f"{key.text!r}; {explain_lack(runs, key, quote_key)}; 'is null' selects runs without it"

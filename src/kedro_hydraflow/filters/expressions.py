@@ -108,15 +108,20 @@ OPERATORS = ("==", "<", "<=", ">", ">=", "in", "~", "like", "ilike", "contains")
 """The operators of a `Comparison`. ``!=``, ``not in`` and the like are a `Not` of one."""
 
 
-def iter_keys(expression: Expression) -> Iterator[Key]:
-    """Yield the keys in an expression."""
+def iter_leaves(expression: Expression) -> Iterator[IsNull | Comparison]:
+    """Yield the tests of single values in an expression."""
     if isinstance(expression, (IsNull, Comparison)):
-        yield expression.key
+        yield expression
     elif isinstance(expression, Not):
-        yield from iter_keys(expression.part)
+        yield from iter_leaves(expression.part)
     else:
         for part in expression.parts:
-            yield from iter_keys(part)
+            yield from iter_leaves(part)
+
+
+def iter_keys(expression: Expression) -> Iterator[Key]:
+    """Yield the keys in an expression."""
+    return (leaf.key for leaf in iter_leaves(expression))
 
 
 def split_conjunction(expression: Expression) -> Iterator[Expression]:
