@@ -9,9 +9,9 @@ from typing_extensions import NamedTuple
 
 from kedro_hydraflow.columns import make_series
 from kedro_hydraflow.config import flatten_config
-from kedro_hydraflow.errors import OptionError, show_names
-from kedro_hydraflow.frames import flatten_configs
-from kedro_hydraflow.keys import parse_key
+from kedro_hydraflow.errors import show_names
+from kedro_hydraflow.key_patterns import flatten_configs
+from kedro_hydraflow.keys import name_config_key
 from kedro_hydraflow.recorded import list_entries
 from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.run_info import has_results_file
@@ -103,7 +103,9 @@ def _make_default_columns(runs: RunCollection[Run[Any, Any]]) -> Columns:
     logged = [_make_column(runs, key) for key in values[:n_values]]
     others = [key for key in differing.keys if key not in shown]
     omitted = [
-        _describe(len(others), list(map(_name_key, others[: _MAX_SHOWN + 1])), "configuration key"),
+        _describe(
+            len(others), list(map(name_config_key, others[: _MAX_SHOWN + 1])), "configuration key"
+        ),
         _describe_values(values[n_values:], "metric"),
         _describe_values(values[n_values:], "result"),
     ]
@@ -171,16 +173,7 @@ def _choose_distinct(differing: _Differing, count: int) -> dict[str, pl.Series]:
         values = [row.get(key) for row in differing.rows]
         if values not in chosen.values():
             chosen[key] = values
-    return {key: make_series(_name_key(key), values) for key, values in chosen.items()}
-
-
-def _name_key(key: str) -> str:
-    """Return a key of configurations as it is written in filters and ``--sort``."""
-    try:
-        is_plain = parse_key(key).kind == "any"
-    except OptionError:  # such as info.absent
-        is_plain = False
-    return key if is_plain else f"cfg.{key}"
+    return {key: make_series(name_config_key(key), values) for key, values in chosen.items()}
 
 
 def _list_values(runs: RunCollection[Run[Any, Any]]) -> list[str]:
