@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from kedro_hydraflow import (
@@ -217,6 +218,82 @@ def test_a_run_that_cannot_be_read_is_not_counted(tracking_dir: TrackingDir) -> 
     runs = Run.load(iter_run_dirs(tracking_dir.root))
     with pytest.raises(MissingKeyError, match=r"run r000: .*; 2 of 3 runs lack it"):
         runs.to_list("metrics.loss")
+
+
+# Prefixes that say where a key is --------------------------------------------------------
+
+HIDING = """\
+status: own
+run_id: mine
+score: 1.5
+metrics: {loss: 9}
+params: {n: 8}
+tags: {t: 7}
+hydra: {job: {num: 6}}
+"""
+
+OUTRIGHT: dict[str, tuple[Any, Any]] = {
+    "cfg.status": ("own", "FINISHED"),
+    "info.status": ("FINISHED", "own"),
+    "info__status": ("FINISHED", "own"),
+    "attributes.status": ("FINISHED", "own"),
+    "info.run_id": ("a", "mine"),
+    "cfg.run_id": ("mine", "a"),
+    "impl.score": (0.5, 1.5),
+    "cfg.score": (1.5, 0.5),
+    "cfg.metrics.loss": (9, 0.25),
+    "logged.metrics.loss": (0.25, 9),
+    "logged.params.n": ("3", 8),
+    "cfg.params.n": (8, "3"),
+    "logged.tags.t": ("text", 7),
+    "cfg.hydra.job.num": (6, None),
+}
+"""For each key its value, and the one that another place has."""
+
+
+@pytest.mark.parametrize("key", OUTRIGHT)
+def test_prefixes_that_say_where_a_key_is(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture, key: str
+) -> None:
+    experiment = tracking_dir.add_experiment("e")
+    run_dir = tracking_dir.add_run(experiment, "a", HIDING, {"loss": "1 0.25 0\n"})
+    write(run_dir / "params/n", "3")
+    write(run_dir / "tags/t", "text")
+    runs = Run.load(iter_run_dirs(tracking_dir.root), Impl)
+    run = runs[0]
+    value, other = OUTRIGHT[key]
+    assert run.get(key) == run[key] == value
+    assert run.get(key, "default") == value
+    assert runs.to_list(key) == runs.to_data(key) == runs.unique(key).tolist() == [value]
+    assert runs.to_series(key).to_list() == runs.to_frame(key)[key].to_list() == [value]
+    assert runs.to_frame((key, "default"))[key].to_list() == [value]
+    assert len(runs.filter((key, value))) == len(runs.filter((key, [value]))) == 1
+    assert len(runs.filter((key, lambda found: found == value))) == 1
+    if "status" not in key:  # one that there is not is an error
+        assert len(runs.filter((key, other))) == 0
+    assert list(runs.group_by(key).keys()) == [value]
+    assert runs.sort(key)[0] is run
+    assert runs.n_unique(key) == 1
+    assert run.to_frame(lambda _: pl.DataFrame({"n": [1]}), key)[key].to_list() == [value]
+    assert runs.concat(lambda _: pl.DataFrame({"n": [1]}), key)[key].to_list() == [value]
+    if not isinstance(value, str):
+        assert runs.best(key, mode="max") is run
+        assert len(runs.filter(runs.eq(key, value))) == 1
+    assert not [message for message in caplog.messages if message.startswith("the key ")]
+
+
+def test_what_is_hidden_is_said(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment = tracking_dir.add_experiment("e")
+    tracking_dir.add_run(experiment, "a", HIDING, {"loss": "1 0.25 0\n"})
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    assert runs.to_frame("metrics.loss", "status").row(0) == (9, "own")
+    assert [message.partition(",")[0] for message in caplog.messages] == [
+        "the key 'metrics.loss' is taken from the configuration",
+        "the key 'status' is taken from the configuration",
+    ]
+    assert "write 'logged.metrics.loss' for that" in caplog.messages[0]
 
 
 # Hydra's files -------------------------------------------------------------------------

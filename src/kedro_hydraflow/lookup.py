@@ -153,9 +153,7 @@ def get_by_spelling(runs: Sequence[RunBase], key: str, default: Any = MISSING) -
         KedroHydraflowError: If the value of a run cannot be read.
     """
     default = to_missing(default)
-    parsed = parse_key(key)
-    warn_of_other_meaning(runs, parsed)
-    values = read_values(runs, parsed)
+    values = read_values(runs, parse_key(key))
     for i, (run, value) in enumerate(zip(runs, values, strict=True)):
         if isinstance(value, KedroHydraflowError):
             raise value
@@ -333,7 +331,10 @@ def _warn_of_hidden(key: str, runs: Iterable[RunBase]) -> None:
 
 
 def warn_of_other_meaning(runs: Sequence[RunBase], key: Key) -> None:
-    """Log that a key means what was recorded, if configurations that have been read have it too."""
+    """Log that a key means what was recorded, if configurations that have been read have it too.
+
+    It is meant for keys that users give, before `read_values` or `get_by_spelling`.
+    """
     if not key.is_recorded or key.is_outright:
         return
     known = [(run, get_configuration(run)) for run in runs]

@@ -629,7 +629,8 @@ class Run(RunFiles, Generic[C, I]):
         is not callable; then, for ``metrics.KEY``, ``params.KEY`` and ``tags.KEY``, the value
         that was logged to MLflow, for ``hydra.KEY`` that in Hydra's own configuration of the
         job, such as ``hydra.job.num`` or ``hydra.runtime.choices.model``, and for
-        ``results.KEY`` that in its `results`.
+        ``results.KEY`` that in its `results`. The prefixes ``cfg.``, ``impl.``, ``info.`` and
+        ``logged.`` (``logged.metrics.KEY``) say which of these is meant.
 
         Args:
             key: A dotted key; ``__`` stands for a dot. Unless the configuration has such a

@@ -48,6 +48,7 @@ from kedro_hydraflow.lookup import (
     get_by_spelling,
     get_data,
     get_values,
+    warn_of_other_meaning,
 )
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.parallel import check_jobs, parallel_map
@@ -316,6 +317,7 @@ class RunCollection(Collection[R]):
         """
         if not self._gets_as_run(self._items):
             return self._look_up(self._items, key, None if default is MISSING else default)
+        warn_of_other_meaning(self._items, parse_key(key))
         return [
             None if value is MISSING else value
             for value in get_by_spelling(self._items, key, default)

@@ -57,6 +57,7 @@ COMMANDS: dict[str, list[str]] = {
     "the best run": ["the_best_run", "-c", "run_id,metrics.accuracy"],
     "another run": ["the_best_run", "-f", "seed == 1000"],
     "an order of one run": ["the_best_run", "-s", "sead"],
+    "the artifact of one run": ["the_best_confusion_matrix", "-c", "run_id,metrics.accuracy"],
     "artifacts": ["confusion_matrices", "-n", "3", "-s", "-metrics.accuracy", "-c", "run_id"],
     "an environment": ["sweep_runs", "--env", "sqlite", "-c", "run_id"],
     "results": ["curve_runs", "--env", "hydra", "-n", "1"],
@@ -133,8 +134,8 @@ def get_error(result: tuple[int, str, str]) -> str:
 
 
 ENTRIES = (
-    "the entries with runs are 'sweep_runs', 'the_best_run', 'confusion_matrices', 'one_run', "
-    "'{experiment}_runs'"
+    "the entries with runs are 'sweep_runs', 'the_best_run', 'the_best_confusion_matrix', "
+    "'confusion_matrices', 'one_run', '{experiment}_runs'"
 )
 
 
@@ -176,6 +177,12 @@ def test_artifacts(results: Results) -> None:
     code, stdout, _ = results["artifacts"]
     assert code == 0
     assert {row["run_id"] for row in read_csv(stdout)} == set(best.to_list("run_id"))
+
+
+def test_the_artifact_of_one_run(results: Results) -> None:
+    code, stdout, _ = results["the artifact of one run"]
+    assert (code, stdout) == results["the best run"][:2]
+    assert len(read_csv(stdout)) == 1
 
 
 def test_environments(results: Results) -> None:

@@ -24,6 +24,8 @@ from kedro_hydraflow.run_collection import RunCollection
 if TYPE_CHECKING:
     from kedro.io import DataCatalog
 
+    from kedro_hydraflow.run import Run
+
 logger = get_logger(__name__)
 
 _DATASETS = (HydraflowRunCollectionDataset, HydraflowArtifactDataset, HydraflowRunDataset)
@@ -57,13 +59,15 @@ def select_entry(
         raise OptionError(f"give the name of a catalog entry; {_list_entries(catalog)}")
     dataset = _get_dataset(catalog, name)
     if isinstance(dataset, HydraflowRunDataset):
-        return _select_one(dataset, wanted)
+        return _select_one(dataset.load(), wanted)
+    if isinstance(dataset, HydraflowArtifactDataset) and dataset.has_one_run:
+        return _select_one(dataset.find_run(), wanted)
     search, options = dataset.make_query()
     return select_runs(search, options, wanted)
 
 
-def _select_one(dataset: HydraflowRunDataset, wanted: Wanted) -> Selection:
-    runs = RunCollection([dataset.load()])
+def _select_one(run: Run[Any, Any], wanted: Wanted) -> Selection:
+    runs = RunCollection([run])
     chosen = sort_runs(runs.filter(*wanted.filters), wanted.order)
     if not chosen:
         logger.warning("the run %s does not meet the filters", runs[0].info.run_id)

@@ -29,7 +29,9 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.finding import report
 from kedro_hydraflow.forks import check_polars, warn_of_polars
 from kedro_hydraflow.frames import make_frame_by_spelling
+from kedro_hydraflow.keys import is_pattern, parse_key
 from kedro_hydraflow.logs import get_logger
+from kedro_hydraflow.lookup import warn_of_other_meaning
 from kedro_hydraflow.parallel import parallel_map
 from kedro_hydraflow.run_files import describe_others
 from kedro_hydraflow.run_info import get_artifacts, get_place
@@ -200,7 +202,8 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         self._dataset = _check_dataset(dataset, filepath_arg)
         self._filepath_arg = filepath_arg
         self._concat = check_flag("concat", concat)
-        self._keys = _check_keys(keys, concat)
+        self._given_keys = _check_keys(keys, concat)
+        self._keys = ["run_id"] if concat and keys is None else self._given_keys
         if missing not in MISSING_POLICIES:
             raise OptionError(f"missing: expected 'raise' or 'skip', found {missing!r}")
         self._missing = missing
@@ -268,13 +271,22 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         frame = make_frame_by_spelling([run], keys)
         return to_table(frame.with_columns(pl.lit(self._get_url(run)).alias("artifact")))
 
+    @property
+    def has_one_run(self) -> bool:
+        """Whether ``best_by`` or ``run_id`` chooses one run."""
+        return bool(self._choice)
+
+    def find_run(self) -> Run[Any, Any]:
+        """Return the run of ``best_by`` or ``run_id``, whether or not it has the artifact."""
+        return self._choice.load(self._search, min_runs=self._min_runs)
+
     def _choose_run(self) -> Run[Any, Any]:
         """Return the run of ``best_by`` or ``run_id``.
 
         Raises:
             NotFoundError: If it has no such artifact.
         """
-        run = self._choice.load(self._search, min_runs=self._min_runs)
+        run = self.find_run()
         if not self._has_artifact(run):
             hint = describe_others(run, self._artifact)
             raise NotFoundError(
@@ -330,6 +342,9 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
                 f"{self._search.shown_location}"
             )
         frames = list(map(self._check_frame, runs, loaded))
+        for key in self._given_keys:
+            if not is_pattern(key):
+                warn_of_other_meaning(runs, parse_key(key))
         values = make_frame_by_spelling(runs, self._keys)
         for run, frame in zip(runs, frames, strict=True):
             self._check_columns(run, frame, values.columns)
@@ -512,7 +527,7 @@ def _check_dataset(dataset: Any, filepath_arg: Any) -> dict[str, Any]:
 
 def _check_keys(keys: Any, concat: bool) -> list[str]:
     if keys is None:
-        return ["run_id"] if concat else []
+        return []
     if not concat:
         raise OptionError("keys: only valid with concat: true; set concat: true, or remove keys")
     is_list = isinstance(keys, Sequence) and not isinstance(keys, str)
