@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import MISSING
+from datetime import datetime, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +12,108 @@ import pytest
 from hypothesis import given
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from polars.testing import assert_frame_equal
 
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.columns import make_series
 from kedro_hydraflow.errors import ConfigError, MetadataError, MissingKeyError, OptionError
-from kedro_hydraflow.frames import make_history_frame
+from kedro_hydraflow.frames import (
+    add_values,
+    make_history_frame,
+    make_literal,
+    stack_frames,
+)
 from kedro_hydraflow.run_base import get_configuration
 from tests.conftest import TrackingDir, write
 from tests.test_run_collection import CONFIGS, configs, count_dictconfigs, outcome, written
+
+# frames without Polars' threads --------------------------------------------------------
+
+THING = object()
+DAY = datetime(2024, 1, 2)
+COLUMNS: dict[str, tuple[list[Any], list[Any]]] = {
+    "numbers": ([1, 2], [2.5]),
+    "nothing": ([None, None], [None]),
+    "nothing and text": ([None, None], ["a"]),
+    "truth and numbers": ([True, None], [2]),
+    "lists": ([[1], None], [[2.5]]),
+    "structs": ([{"a": 1}, None], [{"a": 2.5}]),
+    "structs of other fields": ([{"a": 1}, None], [{"b": [2.5]}]),
+    "lists of such structs": ([[{"a": 1}], None], [[{"b": 2.5}]]),
+    "times": ([DAY, None], [DAY.date()]),
+    "time zones": ([DAY.replace(tzinfo=timezone.utc), None], [DAY.replace(tzinfo=timezone.utc)]),
+    "bytes": ([b"a", None], [b"b"]),
+    "decimals": ([Decimal("1.5"), None], [Decimal("2.25")]),
+    "text and numbers": (["a", None], [1]),
+    "objects": ([THING, None], [THING]),
+    "objects and numbers": ([THING, None], [1]),
+    "time zones and none": ([DAY.replace(tzinfo=timezone.utc), None], [DAY]),
+}
+
+
+def describe_frame(make_frame: Callable[[], pl.DataFrame]) -> Any:
+    """Return the types and rows of a frame, or the kind of error."""
+    try:
+        frame = make_frame()
+    except (pl.exceptions.PolarsError, TypeError):
+        return "an error"
+    return list(frame.schema.items()), frame.rows()
+
+
+@pytest.mark.parametrize("how", ["vertical_relaxed", "diagonal_relaxed"])
+@pytest.mark.parametrize("name", COLUMNS)
+def test_frames_are_stacked_as_in_polars(name: str, how: Any) -> None:
+    def make(values: list[Any]) -> pl.Series:
+        return pl.Series("x", values, pl.Object if THING in values else None)
+
+    first, second = map(make, COLUMNS[name])
+    other = pl.Series("y", [7])
+    for frames in (
+        [pl.DataFrame([first]), pl.DataFrame([second])],
+        [pl.DataFrame([second, other]), pl.DataFrame([second])],
+        [pl.DataFrame([second]), pl.DataFrame([other, second]), pl.DataFrame([first])],
+        [pl.DataFrame([first]), pl.DataFrame([second]).clear(), pl.DataFrame()],
+        [pl.DataFrame([first])],
+    ):
+        expected = describe_frame(lambda: pl.concat(frames, how=how))  # noqa: B023
+        assert describe_frame(lambda: stack_frames(frames, how)) == expected  # noqa: B023
+
+
+def test_stacking_leaves_the_frames_alone() -> None:
+    frames = [pl.DataFrame({"a": [1]}), pl.DataFrame({"a": [2]})]
+    assert stack_frames(frames, "vertical_relaxed").rows() == [(1,), (2,)]
+    assert [frame.rows() for frame in frames] == [[(1,)], [(2,)]]
+
+
+VALUES = {
+    "small": 1, "large": 2**31, "negative": -(2**31), "float": 0.5, "text": "a", "none": None,
+    "true": True, "bytes": b"a", "list": [1], "struct": {"a": [1]}, "time": DAY,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 3])
+def test_values_are_added_as_in_polars(n_rows: int) -> None:
+    frame = pl.DataFrame({"a": [1] * n_rows, "text": [2] * n_rows})
+    for values in (VALUES, {}):
+        expected = frame.with_columns([make_literal(*item) for item in values.items()])
+        assert_frame_equal(add_values(frame, values), expected)
+
+
+def test_values_without_a_frame_are_a_row() -> None:
+    assert add_values(pl.DataFrame(), {"a": 1, "b": "x"}).rows() == [(1, "x")]
+
+
+def test_objects_are_added_to_each_row() -> None:
+    frame = add_values(pl.DataFrame({"a": [1, 2]}), {"b": THING, "c": [1, [2]]})
+    assert frame.rows() == [(1, THING, [1, [2]]), (2, THING, [1, [2]])]
+
+
+def test_lazy_frames_stay_lazy(run: Run[Any, Any]) -> None:
+    lazy: Any = pl.LazyFrame({"x": [1, 2]})
+    frame: Any = RunCollection([run, run]).concat(lambda r: lazy, "seed")
+    assert isinstance(frame, pl.LazyFrame)
+    assert frame.collect().rows() == [(1, 42), (2, 42)] * 2
+
 
 # complete frames -----------------------------------------------------------------------
 

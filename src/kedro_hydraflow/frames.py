@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from itertools import starmap
+from typing import TYPE_CHECKING, Any, Literal
 
 from kedro_hydraflow.columns import SCALARS, check_keys, make_series
 from kedro_hydraflow.errors import MissingKeyError, OptionError
+from kedro_hydraflow.forks import warn_of_polars
 from kedro_hydraflow.key_patterns import expand_columns, fill, list_keys, read_columns
 from kedro_hydraflow.keys import is_pattern, parse_key
 from kedro_hydraflow.lookup import are_objects, explain_lack, get_by_spelling, get_data
@@ -95,6 +97,7 @@ def make_history_frame(runs: Sequence[RunBase], names: Sequence[str]) -> pl.Data
     """
     import polars as pl
 
+    warn_of_polars()
     run_ids: list[str] = []
     metrics: list[str] = []
     points: list[Point] = []
@@ -159,10 +162,79 @@ def make_literal(name: str, value: Any, dtype: PolarsDataType | None = None) -> 
 
     if type(value) in SCALARS:
         return pl.lit(value, dtype).alias(name)
-    series = make_series(name, [value])
+    series = value if isinstance(value, pl.Series) else make_series(name, [value])
     if series.dtype == pl.Object:
         return pl.lit(series[0], dtype, allow_object=True).alias(name)
     return take_literal(series if dtype is None else series.cast(dtype), 0)
+
+
+def add_values(frame: pl.DataFrame, values: Mapping[str, Any]) -> pl.DataFrame:
+    """Return a frame with columns of one value each added, in place of those of the same name.
+
+    It is what ``with_columns`` does with `make_literal`, without Polars' threads (see `forks`).
+
+    Args:
+        frame: The frame.
+        values: The values by name. A series of one value gives its type, too.
+    """
+    import polars as pl
+
+    if not isinstance(frame, pl.DataFrame):  # a LazyFrame
+        return frame.with_columns(list(starmap(make_literal, values.items())))
+    height = frame.height if frame.width else 1
+    columns = {column.name: column for column in frame.iter_columns()}
+    columns.update((name, _repeat(name, value, height)) for name, value in values.items())
+    return pl.DataFrame(list(columns.values()))
+
+
+def _repeat(name: str, value: Any, n: int) -> pl.Series:
+    """Return a series of one value ``n`` times, with the type that `make_literal` gives it."""
+    import polars as pl
+
+    if isinstance(value, pl.Series):
+        one = value
+    elif type(value) is int and -(2**31) <= value < 2**31:
+        one = pl.Series(name, [value], pl.Int32)
+    else:
+        one = make_series(name, [value])
+    if one.dtype == pl.Object:
+        return pl.Series(name, one.to_list() * n, pl.Object)
+    repeated: pl.Series = one.new_from_index(0, n)
+    return repeated
+
+
+def stack_frames(
+    frames: Sequence[pl.DataFrame], how: Literal["vertical_relaxed", "diagonal_relaxed"]
+) -> pl.DataFrame:
+    """Concatenate frames as ``polars.concat`` does, without Polars' threads (see `forks`)."""
+    import polars as pl
+
+    if not all(isinstance(frame, pl.DataFrame) for frame in frames):  # lazy ones
+        return pl.concat(frames, how=how)
+    # To find the common types takes no threads.
+    schema = pl.concat([frame.lazy() for frame in frames], how=how).collect_schema()
+    parts = [frame if frame.schema == schema else _fit(frame, schema) for frame in frames]
+    stacked = parts[0].clone()
+    for part in parts[1:]:
+        stacked.vstack(part, in_place=True)
+    return stacked
+
+
+def _fit(frame: pl.DataFrame, schema: Mapping[str, PolarsDataType]) -> pl.DataFrame:
+    """Return a frame with the columns of a schema, with null where it has none."""
+    import polars as pl
+
+    columns = []
+    for name, dtype in schema.items():
+        if name not in frame.columns:
+            columns.append(pl.Series(name, [None] * frame.height, dtype))
+            continue
+        column = frame.get_column(name)
+        try:
+            columns.append(column.cast(dtype))
+        except pl.exceptions.InvalidOperationError:  # structs with other fields
+            columns.append(pl.Series(name, column.to_list(), dtype))
+    return pl.DataFrame(columns)
 
 
 def take_literal(series: pl.Series, position: int) -> pl.Expr:

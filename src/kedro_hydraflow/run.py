@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import reprlib
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
@@ -15,7 +14,8 @@ from typing_extensions import Self, TypeVar
 from kedro_hydraflow.columns import check_columns, check_keys, is_numpy
 from kedro_hydraflow.config import SharedLock, check_config_class, flatten_config
 from kedro_hydraflow.errors import OptionError
-from kedro_hydraflow.frames import check_metrics, make_history_frame, make_literal
+from kedro_hydraflow.forks import warn_of_polars
+from kedro_hydraflow.frames import add_values, check_metrics, make_history_frame, make_literal
 from kedro_hydraflow.impl import ImplFactory, build_impl
 from kedro_hydraflow.key_patterns import expand_columns
 from kedro_hydraflow.keys import is_pattern, to_dotted
@@ -134,7 +134,7 @@ class Run(RunFiles, Generic[C, I]):
         self._artifacts_dir = None
         self._models = None
         self._impl: Any = MISSING
-        self._impl_lock = None if impl_factory is None else threading.RLock()
+        self._impl_lock = None if impl_factory is None else SharedLock()
 
     def __repr__(self) -> str:
         factory = self.impl_factory
@@ -329,7 +329,7 @@ class Run(RunFiles, Generic[C, I]):
                 f"metric_history: expected the name of one metric, found the pattern {name!r}; "
                 "metric_histories takes patterns"
             )
-        return make_history_frame([self], [name]).drop("run_id", "metric")
+        return make_history_frame([self], [name])[["step", "timestamp", "value"]]
 
     def metric_histories(self, *names: str) -> pl.DataFrame:
         """Return all values of metrics, in one long frame.
@@ -352,7 +352,8 @@ class Run(RunFiles, Generic[C, I]):
             ['accuracy', 'train/loss', 'val/accuracy']
         """
         check_metrics(names)
-        return make_history_frame([self], names).drop("run_id")
+        frame = make_history_frame([self], names)
+        return frame[["metric", "step", "timestamp", "value"]]
 
     # For one run and for many, three signatures each. To pyright, `Run` in `Run.load` is
     # Run[Any, None] whatever the arguments are, so the first takes the type of the configuration
@@ -694,11 +695,11 @@ class Run(RunFiles, Generic[C, I]):
             ['step', 'timestamp', 'value', 'model.type']
         """
         check_columns(keys)
-        columns = [
-            self.lit(name, default) if values is None else make_literal(name, values[0])
-            for name, default, values in expand_columns([self], keys, {})
-        ]
-        return function(self).with_columns(columns)
+        values = {}
+        for name, default, found in expand_columns([self], keys, {}):
+            (values[name],) = get_data([self], name, default) if found is None else found
+        warn_of_polars()
+        return add_values(function(self), values)
 
     def to_frame_impl(
         self,

@@ -31,10 +31,11 @@ from kedro_hydraflow.fact_checks import (
 )
 from kedro_hydraflow.filters import Conditions, advise_filter, parse_filters
 from kedro_hydraflow.frames import (
+    add_values,
     check_metrics,
     make_complete_frame,
     make_history_frame,
-    take_literal,
+    stack_frames,
 )
 from kedro_hydraflow.group_by import GroupBy
 from kedro_hydraflow.key_patterns import expand_columns, list_keys
@@ -564,12 +565,12 @@ class RunCollection(Collection[R]):
         series = {c.name: make_series(c.name, c.values) for c in columns if c.values is not None}
         frames = []
         for i, run in enumerate(self._items):
-            literals = [
-                take_literal(series[c.name], i) if c.name in series else run.lit(c.name, c.default)
-                for c in columns
-            ]
-            frames.append(function(run).with_columns(literals))
-        return pl.concat(frames, how="vertical_relaxed")
+            values: dict[str, Any] = {name: each.slice(i, 1) for name, each in series.items()}
+            for c in columns:
+                if c.values is None:
+                    (values[c.name],) = get_data([run], c.name, c.default)
+            frames.append(add_values(function(run), {c.name: values[c.name] for c in columns}))
+        return stack_frames(frames, "vertical_relaxed")
 
     def metric_histories(self, *names: str) -> pl.DataFrame:
         """Return all values of metrics of all runs, in one long frame.

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from kedro_hydraflow.artifacts import CACHE_SIZE_VARIABLE, fetch, make_artifact_path
 from kedro_hydraflow.cache_dir import CACHE_DIR_VARIABLE
-from kedro_hydraflow.errors import OptionError, StorageError
+from kedro_hydraflow.errors import NotFoundError, OptionError, StorageError
 from kedro_hydraflow.storage import Place
 from tests.artifacts.conftest import SECRET, FolderStorage, fetch_named
 
@@ -295,3 +295,21 @@ def test_a_lock_of_others_is_waited_for(artifacts: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(filelock.FileLock, "acquire", wait)
     assert (artifacts / "a.txt").read_text()
     assert timeouts[:3] == [5.0] * 3
+
+
+def test_a_copy_that_is_removed_while_it_is_opened(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = artifacts / "a.txt"
+    local = os.fspath(path)
+
+    def remove(_: Any, *args: Any, **kwargs: Any) -> None:
+        os.unlink(local)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), local)
+
+    monkeypatch.setattr("pathlib.Path.open", remove)
+    with pytest.raises(StorageError, match=r"the copy of '.*a.txt' was removed while it was opene"):
+        path.open()
+    monkeypatch.undo()
+    with pytest.raises(NotFoundError):
+        (artifacts / "absent").open()

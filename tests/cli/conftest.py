@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import subprocess
@@ -20,6 +21,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+# Before click 8.2, standard error was not apart by default.
+IS_MIXED = "mix_stderr" in inspect.signature(CliRunner).parameters
+RUNNER = CliRunner(mix_stderr=False) if IS_MIXED else CliRunner()
+
 Ls = Callable[..., Result]
 
 
@@ -28,7 +33,7 @@ def ls() -> Ls:
     """Run ``kedro-hydraflow ls`` in this process."""
 
     def run(*arguments: object) -> Result:
-        return CliRunner().invoke(main, ["ls", *map(str, arguments)], prog_name="kedro-hydraflow")
+        return RUNNER.invoke(main, ["ls", *map(str, arguments)], prog_name="kedro-hydraflow")
 
     return run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -76,14 +77,14 @@ COMMANDS: dict[str, list[str]] = {
 DRIVER = """\
 import json, sys
 from pathlib import Path
-from click.testing import CliRunner
+from tests.cli.conftest import RUNNER
 from kedro.framework.startup import bootstrap_project
 from kedro_hydraflow.cli.project import commands
 
 metadata = bootstrap_project(Path.cwd())
 results = {}
 for name, arguments in json.load(sys.stdin).items():
-    result = CliRunner().invoke(commands, ["hydraflow", "ls", *arguments], obj=metadata)
+    result = RUNNER.invoke(commands, ["hydraflow", "ls", *arguments], obj=metadata)
     results[name] = [result.exit_code, result.stdout, result.stderr]
 Path("results.json").write_text(json.dumps(results))
 """
@@ -106,7 +107,7 @@ def results(project: Path, environment: dict[str, str]) -> Results:
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", DRIVER],
         cwd=project,
-        env=environment,
+        env={**environment, "PYTHONPATH": f"{ROOT}{os.pathsep}{environment['PYTHONPATH']}"},
         input=json.dumps(commands),
         text=True,
         check=True,

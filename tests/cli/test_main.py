@@ -43,6 +43,20 @@ def test_a_reader_that_stops(tracking_dir: TrackingDir, environment: dict[str, s
     assert (run.returncode, run.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")
+def test_a_full_disk(environment: dict[str, str]) -> None:
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(
+            [*COMMAND, "ls", str(SWEEP)],
+            env=environment,
+            text=True,
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
+    message = "Error: OSError: No space left on device\n"
+    assert (run.returncode, run.stderr) == (2, message)
+
+
 @pytest.mark.parametrize("width", [60, 100, 200])
 def test_a_terminal(width: int, environment: dict[str, str]) -> None:
     ours, theirs = pty.openpty()
@@ -147,7 +161,8 @@ def test_nothing_but_the_runs_goes_to_standard_output(execute: Execute, project:
 
 def test_kedro_that_logs_to_standard_error(execute: Execute, project: Path) -> None:
     handlers = {"e": {"class": "logging.StreamHandler", "stream": "ext://sys.stderr"}}
-    config = {"version": 1, "handlers": handlers, "root": {"handlers": ["e"]}}
+    root = {"handlers": ["e"], "level": "INFO"}
+    config = {"version": 1, "handlers": handlers, "loggers": {}, "root": root}
     logging = project / "conf/logging.yml"
     logging.write_text(json.dumps(config))
     try:

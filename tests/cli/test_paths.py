@@ -23,6 +23,7 @@ def list_ids(path: str | Path | None) -> list[str]:
         ("mlruns", Source("mlruns")),
         ("s3://team/mlruns", Source("s3://team/mlruns")),
         ("C:/mlruns", Source("C:/mlruns")),
+        ("mysql", Source("mysql")),  # a directory of that name
         ("databricks", Source(tracking_uri="databricks")),
         ("databricks://profile", Source(tracking_uri="databricks://profile")),
         ("postgresql://host/a", Source(tracking_uri="postgresql://host/a")),

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from polars.testing import assert_frame_equal
 
 from kedro_hydraflow import (
@@ -35,6 +34,7 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.run_info import LOGGED_KINDS, read_histories
 from tests import servers
+from tests.cli.conftest import RUNNER
 from tests.conftest import ROOT, SWEEP
 from tests.integration.places import is_server_required
 
@@ -174,14 +174,14 @@ def test_runs_of_the_application(site):
 
 
 def test_the_terminal_takes_the_url_of_a_server_as_it_is(site):
-    result = CliRunner().invoke(
+    result = RUNNER.invoke(
         main, ["ls", site.uri, "-x", "digits", "-s", "status", "--csv", "-c", "status,model.type"]
     )
     assert (result.exit_code, result.stdout) == (
         0,
         "status,model.type\nFAILED,mlp\nFINISHED,mlp\n",
     )
-    result = CliRunner().invoke(main, ["ls", site.proxied])
+    result = RUNNER.invoke(main, ["ls", site.proxied])
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith(f"Error: the tracking server {site.proxied!r} denies access")
 

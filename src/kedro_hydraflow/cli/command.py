@@ -16,8 +16,6 @@ from kedro_hydraflow.redaction import redact
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-logger = logging.getLogger(__name__)
-
 FOUND = 0
 NOTHING_FOUND = 1
 FAILED = 2
@@ -51,10 +49,8 @@ class Command(click.Command):
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:  # as in `| head`, which has what it wants
-            _drop_output()
             ctx.exit(FOUND)
         except Exception as exc:
-            logger.debug("the command failed", exc_info=True)
             raise CommandError(show_error(exc)) from None
 
 
@@ -121,11 +117,16 @@ def _list_handlers() -> list[logging.StreamHandler[Any]]:
 def write(text: str) -> None:
     """Write to standard output. Characters that its encoding lacks are escaped."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), nl=False, color=True)
+    shown = text.encode(encoding, "backslashreplace").decode(encoding)
+    try:
+        click.echo(shown, nl=False, color=True)
+    except OSError:
+        _drop_output()
+        raise
 
 
 def _drop_output() -> None:
-    """Let Python close standard output in silence, although nobody reads it."""
+    """Keep Python from writing the rest when it ends, which would fail again."""
     with suppress(OSError, ValueError):  # ValueError: it is not a file, as in tests
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())

@@ -101,8 +101,7 @@ def _get_dataset(catalog: DataCatalog, name: str) -> Any:
     if not isinstance(dataset, _DATASETS):
         raise OptionError(
             f"the catalog entry {name!r} has the type {type(dataset).__name__}, which loads no "
-            f"runs; "
-            f"{_list_entries(catalog)}"
+            f"runs; {_list_entries(catalog)}"
         )
     return dataset
 

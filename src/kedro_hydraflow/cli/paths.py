@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.source import Layout
 
-_URI_SCHEMES = ("postgresql", "postgres", "mysql", "mssql", "oracle", "databricks", "databricks-uc")
-"""The schemes of tracking URIs, which no filesystem has."""
+_DATABRICKS = ("databricks", "databricks-uc")
+_URI_SCHEMES = ("postgresql", "postgres", "mysql", "mssql", "oracle", *_DATABRICKS)
+"""The schemes of tracking URIs, which no filesystem has. Those of Databricks may stand alone."""
 
 
 def select_path(
@@ -58,7 +59,7 @@ def make_source(path: str | None, layout: Layout | None = None) -> Source:
     """Return the source that a path or URL means, MLflow's default without one.
 
     An ``http`` or ``https`` URL is a tracking server if an MLflow server answers there, otherwise a
-    directory. To find out takes a request.
+    directory. To find out takes a request, unless there is a layout, which only directories have.
 
     Raises:
         OptionError: If the layout does not go with it.
@@ -67,8 +68,9 @@ def make_source(path: str | None, layout: Layout | None = None) -> Source:
     """
     if path is None:
         return Source(layout=layout)
-    scheme = get_uri_scheme(path).partition("+")[0] or path
-    if scheme in _URI_SCHEMES or (scheme in ("http", "https") and _is_server(path, layout)):
+    scheme = get_uri_scheme(path).partition("+")[0]
+    is_uri = scheme in _URI_SCHEMES or path in _DATABRICKS
+    if is_uri or (scheme in ("http", "https") and _is_server(path, layout)):
         return Source(tracking_uri=path, layout=layout)
     return Source(path, layout=layout)
 

@@ -59,7 +59,7 @@ def make_terminal_table(
     from rich.segment import Segment, Segments
     from rich.style import Style
 
-    console = Console(width=width)
+    console = Console(width=width, force_terminal=True)  # the caller knows
     fitted = fit(columns, importance, console.width)
     shown = [each.column.header for each in fitted]
     styles = {name: Style.parse(style) for name, style in _STATUS_STYLES.items()}

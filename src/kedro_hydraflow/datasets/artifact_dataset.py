@@ -27,6 +27,7 @@ from kedro_hydraflow.errors import (
     describe,
 )
 from kedro_hydraflow.finding import report
+from kedro_hydraflow.forks import check_polars, warn_of_polars
 from kedro_hydraflow.frames import make_frame_by_spelling
 from kedro_hydraflow.keys import is_pattern, parse_key
 from kedro_hydraflow.logs import get_logger
@@ -439,7 +440,14 @@ class LoadArtifact:
     filepath_arg: str
 
     def __call__(self, run: Run[Any, Any]) -> Any:
-        """Return the artifact, loaded anew."""
+        """Return the artifact, loaded anew.
+
+        Raises:
+            ForkError: If the dataset is one of Polars, which would never return in this process.
+        """
+        if "polars" in self.dataset_class.__module__.split("."):
+            check_polars(_get_name(self.dataset_class))
+        warn_of_polars()
         path = str(run.fetch(self.artifact))
         options = copy.deepcopy(dict(self.options))  # some datasets change theirs
         try:
@@ -463,6 +471,7 @@ class ArtifactLoader:
 
         Raises:
             ArtifactError: If the dataset cannot load it.
+            ForkError: If the dataset is one of Polars, which would never return in this process.
             StorageError: If it cannot be fetched, or is no longer there.
         """
         return self.load_artifact(self.run)
