@@ -164,7 +164,7 @@ def make_literal(name: str, value: Any, dtype: PolarsDataType | None = None) -> 
     series = value if isinstance(value, pl.Series) else make_series(name, [value])
     if series.dtype == pl.Object:
         return pl.lit(series[0], dtype, allow_object=True).alias(name)
-    return take_literal(series if dtype is None else series.cast(dtype), 0)
+    return pl.lit(series if dtype is None else series.cast(dtype)).first().alias(name)
 
 
 def add_values(frame: pl.DataFrame, values: Mapping[str, Any]) -> pl.DataFrame:
@@ -234,12 +234,3 @@ def _fit(frame: pl.DataFrame, schema: Mapping[str, PolarsDataType]) -> pl.DataFr
         except pl.exceptions.InvalidOperationError:  # structs with other fields
             columns.append(pl.Series(name, column.to_list(), dtype))
     return pl.DataFrame(columns)
-
-
-def take_literal(series: pl.Series, position: int) -> pl.Expr:
-    """Return an element of a series as a Polars literal with the name and type of the series."""
-    import polars as pl
-
-    if series.dtype == pl.Object:
-        return pl.lit(series[position], allow_object=True).alias(series.name)
-    return pl.lit(series.slice(position, 1)).first().alias(series.name)

@@ -30,6 +30,7 @@ from kedro_hydraflow.fact_checks import (
     to_fact_value,
 )
 from kedro_hydraflow.filters import Conditions, advise_filter, parse_filters
+from kedro_hydraflow.forks import warn_of_polars
 from kedro_hydraflow.frames import (
     add_values,
     check_metrics,
@@ -561,6 +562,7 @@ class RunCollection(Collection[R]):
         check_columns(keys)
         if not self._items:
             return pl.DataFrame()
+        warn_of_polars()
         columns = expand_columns(self._items, keys, {})
         series = {c.name: make_series(c.name, c.values) for c in columns if c.values is not None}
         frames = []
