@@ -412,7 +412,9 @@ def test_parallel_runner(root: Path, runs: Runs, tmp_path: Path) -> None:
 def test_the_way_out_that_the_error_names(root: Path, tmp_path: Path) -> None:
     result = tmp_path / "result.pickle"
     arguments = (RUNNER, root, result, json.dumps(POLARS))
-    with pytest.raises(AssertionError, match=r"ForkError: .*KEDRO_MP_CONTEXT=spawn"):
+    with pytest.raises(
+        AssertionError, match=r"with 'spawn' instead of 'fork': KEDRO_MP_CONTEXT=spawn"
+    ):
         run_script(*arguments, KEDRO_MP_CONTEXT="fork")
     run_script(*arguments, KEDRO_MP_CONTEXT="spawn")
     assert [row[-1] for row in pickle.loads(result.read_bytes())[3]] == [

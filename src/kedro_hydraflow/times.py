@@ -15,6 +15,7 @@ _MIN_MILLISECONDS = 10**11
 """A time in 1973. Smaller numbers, such as the date 20260101, are not taken for milliseconds."""
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_FRACTION = re.compile(r"(?<=:\d\d)\.(\d{1,6})\d*")
 _RELATIVE = re.compile(r"now(?:\s*([-+])\s*(\d+(?:\.\d+)?)\s*([smhdw]))?", re.IGNORECASE)
 
 
@@ -51,7 +52,9 @@ def to_utc(value: T) -> T:
 def _parse(text: str, now: datetime | None) -> datetime:
     relative = _RELATIVE.fullmatch(text)
     if relative is None:
-        return to_time(datetime.fromisoformat(text.replace("Z", "+00:00")))
+        # Python 3.10 reads neither Z nor fractions of other than 3 or 6 digits.
+        text = _FRACTION.sub(lambda match: f".{match[1]:0<6}", text.replace("Z", "+00:00"))
+        return to_time(datetime.fromisoformat(text))
     sign, number, unit = relative.groups()
     now = now or datetime.now(timezone.utc)
     if sign is None:
