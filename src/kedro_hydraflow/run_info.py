@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import (
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 
 logger = get_logger(__name__)
+
+History: TypeAlias = "list[Point] | KedroHydraflowError | None"
+"""The values of a metric of a run, as `read_histories` returns them."""
 
 _PARENT = f"tags.{PARENT_TAG}"
 """The key of the tag, for `read_logged`."""
@@ -695,9 +698,13 @@ def _get_logged(info: RunInfo, kind: str, name: str, key: str) -> Any:
     return logged[kind].get(name) if name and kind in logged else logged.get(key)
 
 
-def read_histories(infos: Sequence[RunInfo], name: str) -> list[list[Point] | KedroHydraflowError]:
-    """Return all values of a metric of each run, sorted, or the error of reading them."""
-    histories: dict[int, list[Point] | KedroHydraflowError] = {}
+def read_histories(infos: Sequence[RunInfo], name: str) -> list[History]:
+    """Return all values of a metric of each run, sorted; None if it has no such metric.
+
+    Instead of these, it is the error of reading them. They are empty if they are malformed, which
+    is logged with ``on_error="warn"``.
+    """
+    histories: dict[int, History] = {}
     malformed: list[MetadataError] = []
     for store, group in _group_by_store(infos):
         read = store.read_histories(_get_records(group), name)
@@ -706,9 +713,9 @@ def read_histories(infos: Sequence[RunInfo], name: str) -> list[list[Point] | Ke
                 malformed.append(history)
                 histories[id(info)] = []
             else:
-                histories[id(info)] = history
+                histories[id(info)] = None if history == [] else history
     _log_malformed(f"the history of {name!r}", malformed, infos)
-    for info, error in _find_strays([info for info in infos if histories[id(info)] == []]):
+    for info, error in _find_strays([info for info in infos if histories[id(info)] is None]):
         histories[id(info)] = error
     return [histories[id(info)] for info in infos]
 
