@@ -365,7 +365,9 @@ def test_a_key_that_no_run_has_is_only_an_error_where_it_is_asked_for(
         FilterError, match="none of the 2 runs that are left by then has the key 'absent'"
     ):
         few.filter("a is null and absent == 1")
-    with pytest.raises(FilterError, match="none of the 3 runs that are left by then has the key 'absent'"):
+    with pytest.raises(
+        FilterError, match="none of the 3 runs that are left by then has the key 'absent'"
+    ):
         few.filter("a == 1 or absent == 1")
     assert len(few.filter("a > 0 or a is null or absent == 1")) == 4
 
