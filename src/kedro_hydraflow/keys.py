@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal, cast
 
 from typing_extensions import NamedTuple
@@ -82,6 +83,43 @@ def parse_key(text: str) -> Key:
         path = text if text.startswith(f"{head}.") else dotted
         return Key(text, kind, path)
     return Key(text, "any", dotted)
+
+
+def is_pattern(text: str) -> bool:
+    """Whether text names several keys, with ``*`` or ``?`` in it."""
+    return "*" in text or "?" in text
+
+
+def parse_pattern(text: str) -> Key:
+    """Return what a pattern means: keys of the configuration unless a prefix says otherwise.
+
+    The prefixes are ``info.`` and those of `parse_key` for more than facts. The path of the result
+    is the pattern that the paths of the keys match.
+    """
+    head, _, rest = to_dotted(text).partition(".")
+    if rest and head == "info":
+        return Key(text, "fact", rest)
+    key = parse_key(text)
+    return key._replace(kind="cfg") if key.kind == "any" else key
+
+
+@lru_cache(maxsize=4096)
+def name_config_key(key: str) -> str:
+    """Return a key of the configuration, after ``cfg.`` if it means something else without."""
+    try:
+        is_clear = parse_key(key).kind == "any"
+    except OptionError:
+        is_clear = False
+    return key if is_clear else f"cfg.{key}"
+
+
+def identify(text: str) -> tuple[str, str]:
+    """Return what is equal for keys that mean the same, such as ``lr`` and ``cfg.lr``."""
+    try:
+        key = parse_key(text)
+    except OptionError:
+        return "", text
+    return "cfg" if key.kind == "any" else key.kind, key.path
 
 
 def is_recorded(key: str) -> bool:

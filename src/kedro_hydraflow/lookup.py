@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kedro_hydraflow.columns import SCALARS
 from kedro_hydraflow.errors import (
@@ -15,7 +15,7 @@ from kedro_hydraflow.errors import (
     OptionError,
     describe,
 )
-from kedro_hydraflow.keys import Key, parse_key, to_dotted
+from kedro_hydraflow.keys import Key, is_pattern, parse_key, to_dotted
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.nearest_keys import describe_nearest_keys
@@ -31,11 +31,23 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
+Advise: TypeAlias = "Callable[[str], str]"
+"""Takes a key as a filter means it, and returns what to do about runs that lack it."""
+
 OBJECTS = frozenset({"cfg", "impl", "info", "run"})
 """The keys of whole objects, which win over attributes of these names."""
 
 _READ_AT_ONCE = frozenset({*FACTS, *LOGGED_KINDS, *PARSED_KINDS})
 """The attributes of runs that are read for many at once."""
+
+_PLACES = {
+    "fact": "info",
+    "overrides": "Hydra's overrides",
+    "hydra": "Hydra's own configuration",
+    "results": "the results",
+    **{kind: f"the logged {kind}" for kind in LOGGED_KINDS},
+}
+"""Where keys of a kind are looked for, for messages."""
 
 
 def get_value(run: RunBase, key: str, default: Any = MISSING) -> Any:
@@ -47,25 +59,36 @@ def get_value(run: RunBase, key: str, default: Any = MISSING) -> Any:
     return value
 
 
-def get_values(runs: Sequence[RunBase], key: str, default: Any = MISSING) -> list[Any]:
+def get_values(
+    runs: Sequence[RunBase], key: str, default: Any = MISSING, advise: Advise | None = None
+) -> list[Any]:
     """Return the value of a key for each run, as ``Run.get`` explains it.
 
     What is read besides configurations is read for all of them at once.
+
+    Args:
+        runs: The runs.
+        key: The key.
+        default: The value for runs that lack the key; if callable, called with the run.
+        advise: For callers that take no default: what the error advises if only some runs lack
+            the key.
     """
     configurations = [get_configuration(run) for run in runs]
     column = Selector().select_column(configurations, to_dotted(key), as_nodes=True)
-    finder = _Finder(runs, key, lacking=column.missing)
+    finder = _Finder(runs, key, column.missing, advise)
     return _complete(runs, key, column, lambda i: finder.get(i, default))
 
 
-def get_data(runs: Sequence[RunBase], key: str, default: Any = MISSING) -> list[Any]:
+def get_data(
+    runs: Sequence[RunBase], key: str, default: Any = MISSING, advise: Advise | None = None
+) -> list[Any]:
     """Return the values of `get_values`, with lists and mappings as plain, resolved data.
 
     They may be shared: do not modify them. The `OBJECTS` stay objects.
     """
     configurations = [get_configuration(run) for run in runs]
     column = Selector().select_column(configurations, to_dotted(key))
-    finder = _Finder(runs, key, lacking=column.missing)
+    finder = _Finder(runs, key, column.missing, advise)
     return _complete(runs, key, column, lambda i: _to_data(runs[i], key, finder.get(i, default)))
 
 
@@ -114,6 +137,48 @@ def read_values(runs: Sequence[RunBase], key: Key) -> list[Any]:
     return values
 
 
+def get_by_spelling(runs: Sequence[RunBase], key: str, default: Any = MISSING) -> list[Any]:
+    """Return the value of a key of each run, by its spelling alone, as in filters.
+
+    Args:
+        runs: The runs.
+        key: The key.
+        default: The value for runs that lack the key; if callable, called with the run.
+
+    Returns:
+        For each run its value, as plain data that may be shared: do not modify them. MISSING
+        without a value and a default.
+
+    Raises:
+        KedroHydraflowError: If the value of a run cannot be read.
+    """
+    default = to_missing(default)
+    parsed = parse_key(key)
+    warn_of_other_meaning(runs, parsed)
+    values = read_values(runs, parsed)
+    for i, (run, value) in enumerate(zip(runs, values, strict=True)):
+        if isinstance(value, KedroHydraflowError):
+            raise value
+        if value is MISSING:
+            values[i] = default(run) if callable(default) else default
+    return values
+
+
+def explain_lack(runs: Sequence[RunBase], key: Key, show: Callable[[str], str] = str) -> str:
+    """Return a phrase that says what may be meant by a key that none of the runs has.
+
+    Args:
+        runs: The runs.
+        key: The key, which means what its spelling says.
+        show: Returns a key as it is to be written, by default unchanged.
+    """
+    if key.is_recorded and not key.is_outright:
+        own = parse_key(f"cfg.{key.text}")
+        if any(value is not MISSING for value in read_values(runs, own)):
+            return f"for that of the configuration, write {show(own.text)}"
+    return describe_nearest_keys(runs, key.path, show)
+
+
 def _to_data(run: RunBase, key: str, value: Any) -> Any:
     """Return a value as plain data, unless it is one of the `OBJECTS`."""
     if type(value) in SCALARS or key in OBJECTS:
@@ -139,13 +204,19 @@ class _Finder:
         runs: The runs.
         key: The key, with dots or ``__``.
         lacking: The positions of the runs whose configuration lacks the key, by default all.
+        advise: As for `get_values`.
     """
 
     def __init__(
-        self, runs: Sequence[RunBase], key: str, lacking: Sequence[int] | None = None
+        self,
+        runs: Sequence[RunBase],
+        key: str,
+        lacking: Sequence[int] | None = None,
+        advise: Advise | None = None,
     ) -> None:
         self._runs = runs
         self._lacking = range(len(runs)) if lacking is None else lacking
+        self._advise = advise
         self._name = to_dotted(key)
         self._key = _parse_prefixed(key)
         self._values: list[Any] | None = None
@@ -174,12 +245,30 @@ class _Finder:
         if n_runs > 1 and is_cheap:
             lacking = [self._runs[i] for i in self._lacking if self._is_missing(i)]
             some = "all" if len(lacking) == n_runs else f"{len(lacking)} of"
-            count = f"{some} {n_runs} runs lack it; "
+            count = f"; {some} {n_runs} runs lack it"
         return MissingKeyError(
-            f"run {run.info.run_id}: no such key: {self._name!r} in cfg, impl or info "
-            f"({describe_nearest_keys(lacking, self._name)}); {count}a default, where one can be "
-            "given, allows for it"
+            f"run {run.info.run_id}: no such key: {self._name!r} in {self._describe_places()} "
+            f"({describe_nearest_keys(lacking, self._name)}){count}"
+            f"{self._describe_remedy(len(lacking) == n_runs)}"
         )
+
+    def _describe_places(self) -> str:
+        """Return where the key was looked for."""
+        if self._key is not None:
+            place = _PLACES.get(self._key.kind, self._key.kind)
+            return place if self._key.is_outright else f"cfg or {place}"
+        head, _, rest = self._name.partition(".")
+        return "info" if rest and head == "info" else "cfg, impl or info"
+
+    def _describe_remedy(self, is_lacking_everywhere: bool) -> str:
+        if is_pattern(self._name):
+            return "; a pattern is for to_frame and list_keys"
+        if self._advise is None:
+            return "; a default, where one can be given, allows for it"
+        if is_lacking_everywhere:
+            return ""
+        is_hidden = _parse_recorded(self._name) is not None and len(self._lacking) < len(self._runs)
+        return f"; {self._advise(f'cfg.{self._name}' if is_hidden else self._name)}"
 
     def _is_missing(self, i: int) -> bool:
         try:

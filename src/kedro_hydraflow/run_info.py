@@ -74,6 +74,9 @@ class ReadOptions:
 
 _DEFAULTS = ReadOptions()
 
+_MAX_SHOWN = 80
+"""The maximum number of characters of a recorded value shown in an error."""
+
 
 class RunInfo:
     """Facts about one run.
@@ -192,10 +195,10 @@ class RunInfo:
         return self._record.run_id
 
     @property
-    def job_name(self) -> str:
+    def job_name(self) -> str | None:
         """The Hydra job name, which HydraFlow uses as the MLflow experiment's name.
 
-        Empty if it is not recorded.
+        Empty if it is not recorded, None if MLflow's record says null.
         """
         experiment = self._record.experiment
         if experiment.experiment_name is None:
@@ -209,7 +212,7 @@ class RunInfo:
                 self._record = replace(self._record, experiment=experiment)
             if experiment.experiment_name:
                 self._record = replace(self._record, experiment=experiment)
-        return experiment.experiment_name or ""
+        return experiment.shown_name
 
     @property
     def experiment_id(self) -> str:
@@ -273,7 +276,8 @@ class RunInfo:
             return datetime.fromtimestamp(int(text) / 1000, tz=timezone.utc)
         except (ValueError, OverflowError, OSError) as exc:
             error = MetadataError(
-                f"{self._record.url}: expected {name} in milliseconds, found {text!r}"
+                f"{get_store(self).locate_record(self._record)}: expected {name} in milliseconds, "
+                f"found {text[:_MAX_SHOWN]!r}"
             )
             if self._options.on_error == "raise":
                 raise error from exc

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 EXPECTED = "a time such as 2026-01-25, '2026-01-25 22:15:10', or 'now - 7d'"
 """What `to_time` takes, for messages."""
@@ -29,7 +31,7 @@ def to_time(value: Any, now: datetime | None = None) -> datetime:
     """
     try:
         if isinstance(value, datetime):
-            return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+            return to_utc(value)
         if isinstance(value, int) and value >= _MIN_MILLISECONDS:
             return datetime.fromtimestamp(value / 1000, tz=timezone.utc)
         if isinstance(value, str):
@@ -37,6 +39,13 @@ def to_time(value: Any, now: datetime | None = None) -> datetime:
     except (ValueError, OverflowError, OSError):
         pass
     raise ValueError(f"expected {EXPECTED}, found {value!r}")
+
+
+def to_utc(value: T) -> T:
+    """Return a datetime without a time zone as one in UTC, and anything else unchanged."""
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=timezone.utc)
+    return value
 
 
 def _parse(text: str, now: datetime | None) -> datetime:

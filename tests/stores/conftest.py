@@ -263,6 +263,21 @@ class Tracker:
             self.client.add_run("7", run_id, tags=tags)
             self.client.runs[-1].info.run_name = run_name
 
+    def remove_name(self) -> None:
+        """Record null as the name of the experiment."""
+        if self.kind == "file":
+            meta = self.files.root / "7/meta.yaml"
+            meta.write_text(meta.read_text().replace("name: train", "name: null"))
+        elif self.kind == "sqlite":
+            self.database.execute(
+                "PRAGMA writable_schema = ON",
+                "UPDATE sqlite_master SET sql = replace(sql, 'name VARCHAR(256) NOT NULL', 'name')",
+            )
+            self.database.execute("UPDATE experiments SET name = NULL WHERE experiment_id = 7")
+        else:
+            (experiment,) = [e for e in self.client.experiments if e.experiment_id == "7"]
+            experiment.name = None
+
     def add_model(
         self, model_id: str, run_id: str | None, name: str = "model", **meta: Any
     ) -> Path:

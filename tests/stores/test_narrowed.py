@@ -20,6 +20,7 @@ from kedro_hydraflow import (
 from kedro_hydraflow.errors import FilterError, RunLoadError
 from kedro_hydraflow.stores.base import Store
 from kedro_hydraflow.stores.server_store import ServerStore
+from kedro_hydraflow.stores.sqlite_file import SqliteFile
 from kedro_hydraflow.stores.sqlite_store import SqliteStore
 from tests.conftest import Database, write
 from tests.stores.conftest import FAKE, FakeClient
@@ -140,15 +141,15 @@ def test_a_database_gives_only_rows_of_what_is_left(
 ) -> None:
     fill(database, database.path.parent / "mlruns")
     rows: list[tuple[str, int]] = []
-    query = SqliteStore._query
+    query = SqliteFile.query
 
-    def note(self: SqliteStore, select: str, *arguments: Any, **options: Any) -> Any:
+    def note(self: SqliteFile, select: str, *arguments: Any, **options: Any) -> Any:
         found = query(self, select, *arguments, **options)
         tables = re.findall(r"FROM (\w+)\s+WHERE", select)
         rows.append((tables[-1] if tables else "", len(found)))
         return found
 
-    monkeypatch.setattr(SqliteStore, "_query", note)
+    monkeypatch.setattr(SqliteFile, "query", note)
 
     def load(filters: str) -> list[int]:
         rows.clear()

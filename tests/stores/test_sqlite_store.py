@@ -441,9 +441,16 @@ def test_damaged_database(database: Database) -> None:
 
 def test_name_that_is_not_utf8(database: Database) -> None:
     database.add_run(database.add_experiment("train"), "a")
+    database.add_run(database.add_experiment("eval", 2), "b")
     database.execute("UPDATE experiments SET name = CAST(x'ff' AS TEXT) WHERE experiment_id = 1")
-    with pytest.raises(StorageError, match=r"mlflow.db': Could not decode to UTF-8 column 'name'"):
+    with pytest.raises(RunLoadError) as raised:
         find_run_ids(database.path)
+    (failure,) = raised.value.failures
+    assert str(failure) == (
+        f"{database.path}: experiment 1: experiments.name: expected text, found b'\\xff'; correct "
+        "it there, or go on without it by on_error='warn'"
+    )
+    assert find_run_ids(database.path, on_error="warn") == ["b"]
 
 
 # Databases that are written to ---------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kedro_hydraflow.datasets._base import import_object, is_importable_path
 from kedro_hydraflow.errors import NotFoundError, OptionError
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 
 logger = get_logger(f"kedro.{__name__}")
 """Below ``kedro``: by default, Kedro shows INFO of its own loggers and of the project alone."""
+
+
+class Query(NamedTuple):
+    """Which runs to find, and how to read them."""
+
+    search: Search
+    options: LoadOptions
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,12 @@ class RunSearch:
         return LoadOptions(
             impl, config_class, self.n_jobs, self.progress, self.on_error, self.index, self.results
         )
+
+    def make_query(
+        self, impl: Callable[..., Any] | None = None, config_class: type | None = None
+    ) -> Query:
+        """Return what the entry loads, for those who load it in their own way."""
+        return Query(self._import_names(), self._make_load_options(impl, config_class))
 
     def load(
         self,

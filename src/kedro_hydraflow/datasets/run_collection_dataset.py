@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.datasets._base import ReadOnlyDataset, TablePreview, to_table
-from kedro_hydraflow.datasets._search import RunSearch, check_min_runs
+from kedro_hydraflow.datasets._search import Query, RunSearch, check_min_runs
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import RunCollection
 
@@ -160,6 +160,10 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         """
         impl, config_class = self._load_impl(), self._load_config_class()
         return self._search.load(impl, config_class, min_runs=self._min_runs)
+
+    def make_query(self) -> Query:
+        """Return which runs `load` gives, whatever ``min_runs`` says; for ``kedro hydraflow``."""
+        return self._search.make_query(self._load_impl(), self._load_config_class())
 
     def preview(self, nrows: int = 5) -> TablePreview:
         """Return a few runs as a table, without reading the others.

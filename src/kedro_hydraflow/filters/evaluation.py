@@ -29,11 +29,9 @@ from kedro_hydraflow.filters.expressions import (
 )
 from kedro_hydraflow.filters.narrowing import make_narrowing
 from kedro_hydraflow.filters.parser import Condition, quote_key
-from kedro_hydraflow.keys import Key, parse_key
 from kedro_hydraflow.logs import get_logger
-from kedro_hydraflow.lookup import read_values, warn_of_other_meaning
+from kedro_hydraflow.lookup import explain_lack, read_values, warn_of_other_meaning
 from kedro_hydraflow.missing import MISSING
-from kedro_hydraflow.nearest_keys import describe_nearest_keys
 from kedro_hydraflow.recorded import read_key
 from kedro_hydraflow.run_base import RunBase, make_base
 from kedro_hydraflow.run_info import RunInfo, get_place, is_known_as_deleted
@@ -41,6 +39,7 @@ from kedro_hydraflow.run_info import RunInfo, get_place, is_known_as_deleted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from kedro_hydraflow.keys import Key
     from kedro_hydraflow.stores.clauses import Clause
     from kedro_hydraflow.stores.record import ExperimentRecord
 
@@ -342,7 +341,7 @@ def _combine(first: Truth, second: Truth, decisive: bool) -> Truth:
 
 
 def _read_of_experiment(experiments: Sequence[ExperimentRecord], key: Key) -> list[Any]:
-    names = {"job_name": "experiment_name", "experiment_id": "experiment_id"}
+    names = {"job_name": "shown_name", "experiment_id": "experiment_id"}
     return [getattr(experiment, names[key.path]) for experiment in experiments]
 
 
@@ -365,12 +364,7 @@ def _make_missing_error(
     runs = [item for item in tally.lacking if isinstance(item, RunBase)]
     runs += map(make_base, unread[:_MAX_UNREAD_EXAMPLES])
     asked = "" if is_all else " that are left by then"
-    near = describe_nearest_keys(runs, key.path, quote_key)
-    if key.is_recorded and not key.is_outright:
-        own = parse_key(f"cfg.{key.text}")
-        if any(value is not MISSING for value in read_values(runs, own)):
-            near = f"for that of the configuration, write {quote_key(own.text)}"
     return FilterError(
         f"filter {condition.filter!r}: none of the {tally.n_runs} runs{asked} has the key "
-        f"{key.text!r}; {near}; 'is null' selects runs without it"
+        f"{key.text!r}; {explain_lack(runs, key, quote_key)}; 'is null' selects runs without it"
     )

@@ -26,6 +26,9 @@ RUN_NAME_TAG = "mlflow.runName"
 PARENT_TAG = "mlflow.parentRunId"
 """The tag of a nested run with the ID of its parent."""
 
+LARGEST_INTEGER = 2**63 - 1
+"""The largest step or time, which are integers of 64 bits in MLflow."""
+
 LOGGED_KINDS = ("metrics", "params", "tags")
 """The kinds of values that an application logs to MLflow, besides artifacts."""
 
@@ -65,6 +68,14 @@ class ExperimentRecord(Place):
 
     artifact_location: str = field(default="", compare=False, repr=False)
     """The recorded location of its artifacts, if it has been read."""
+
+    is_nameless: bool = field(default=False, compare=False, repr=False)
+    """Whether null is recorded as the name. Then `experiment_name` is empty."""
+
+    @property
+    def shown_name(self) -> str | None:
+        """The name as users see it: empty if it is not recorded, None if it is null."""
+        return None if self.is_nameless else self.experiment_name or ""
 
     def sort_key(self) -> tuple[str, str]:
         """Return the name, then the ID."""
@@ -115,6 +126,15 @@ class MalformedValuesError(MetadataError):
 
     values: dict[str, Any]
     errors: list[MetadataError]
+
+    @classmethod
+    def make(cls, values: dict[str, Any], errors: list[MetadataError]) -> MalformedValuesError:
+        """Return the error with the text of the first one."""
+        error = cls(str(errors[0]))
+        error.__cause__ = errors[0]
+        error.values = values
+        error.errors = errors
+        return error
 
 
 class LostArtifactsError(NotFoundError):

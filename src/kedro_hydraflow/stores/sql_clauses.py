@@ -59,4 +59,5 @@ _ANY_OF = "(SELECT value FROM json_each(?))"
 
 
 def _write_one_of(column: str, texts: Iterable[str]) -> Condition:
-    return Condition(f"{column} IN {_ANY_OF}", (json.dumps([*texts]),))
+    is_one = f"typeof({column}) != 'text' OR {column} IN {_ANY_OF}"
+    return Condition(f"{column} IS NOT NULL AND ({is_one})", (json.dumps([*texts]),))
