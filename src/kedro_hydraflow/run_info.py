@@ -261,15 +261,13 @@ class RunInfo:
         return value or None
 
     def _get_fact(self, name: str) -> str | None:
-        facts = self._record.facts
-        failure = self._failure
-        if facts is None and failure is None:
-            read_facts([self])
-            facts, failure = self._record.facts, self._failure
-        if facts is None and failure is not None:
-            self._failure = None  # the facts are read again the next time
-            raise failure
-        return None if facts is None else facts.get(name) or None
+        if self._record.facts is None:
+            failure, self._failure = self._failure, None  # they are read again the next time
+            if failure is None:
+                (failure,) = _read_facts([self])
+            if failure is not None:
+                raise failure
+        return (self._record.facts or {}).get(name) or None
 
     def _get_time(self, name: str) -> datetime | None:
         text = self._get_fact(name)
@@ -539,24 +537,32 @@ def read_facts(infos: Iterable[RunInfo]) -> None:
     An error is raised on the first use of a fact of its run.
     """
     unread = [info for info in infos if info._record.facts is None and info._failure is None]
+    for info, error in zip(unread, _read_facts(unread), strict=True):
+        info._failure = error
+
+
+def _read_facts(infos: Sequence[RunInfo]) -> list[Exception | None]:
+    """Read the facts of runs. Return the errors of doing so."""
+    failures: dict[int, Exception] = {}
     malformed: list[MetadataError] = []
     without = []
-    for store, group in _group_by_store(unread):
+    for store, group in _group_by_store(infos):
         for info, found in zip(group, store.read_facts(_get_records(group)), strict=True):
             facts = found
             if isinstance(facts, MetadataError) and info._options.on_error == "warn":
                 malformed.append(facts)
                 facts = {}
             if isinstance(facts, Exception):
-                info._failure = _explain_stray(info, facts)
+                failures[id(info)] = _explain_stray(info, facts)
             elif facts is not None:
                 info._record = replace(info._record, facts=facts)
                 info._is_run = info._is_run or bool(facts)
                 without.append(info)
-    _log_malformed("the facts", malformed, unread)
+    _log_malformed("the facts", malformed, infos)
     for info, error in _find_strays(without):
-        info._failure = error
+        failures[id(info)] = error
         info._record = replace(info._record, facts=None)
+    return [failures.get(id(info)) for info in infos]
 
 
 def read_fact(infos: Sequence[RunInfo], name: str) -> None:
