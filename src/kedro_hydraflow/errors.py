@@ -47,6 +47,20 @@ class UnreachableError(StorageError):
     """A storage did not answer, even after retries."""
 
 
+class WithheldError(StorageError):
+    """A copy from ``without_credentials`` would have to read more than it holds."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(where)
+        self.where = where
+
+    def __str__(self) -> str:
+        return escape(
+            f"{self.where!r} is not read for a copy that `without_credentials` made: it has only "
+            "what had been read before; read more before that, or load the runs again"
+        )
+
+
 class FileSizeError(StorageError):
     """A file is too large to be read into memory."""
 

@@ -313,7 +313,7 @@ import os
 from kedro_hydraflow.storage import obstore_client
 
 class Obstore:
-    def __init__(self, root):
+    def __init__(self, *arguments):
         pass
 
 class Fsspec(Obstore):

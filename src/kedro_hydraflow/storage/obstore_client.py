@@ -11,6 +11,7 @@ import asyncio
 import functools
 import json
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -51,12 +52,15 @@ _IGNORED = frozenset(
 )
 """Options of fsspec's filesystems that have no effect here."""
 
+_BUCKET = re.compile(r"[\w.$-]+", re.ASCII)
+"""Matches the name of a bucket. obstore would put any other characters into the name of the host."""
 
-def connect(root: UPath) -> Client:
+
+def connect(root: UPath, allowed_hosts: frozenset[str] = frozenset()) -> Client:
     """Return a client that uses obstore, or fsspec in a process where obstore would hang."""
     if _get_first_process() != os.getpid():
         logger.debug("obstore does not work in a forked process; reading with fsspec")
-        return FsspecClient(root)
+        return FsspecClient(root, allowed_hosts)
     return ObstoreClient(root)
 
 
@@ -86,6 +90,8 @@ class ObstoreClient(Client):
         """Return obstore's store for the bucket of a path, and the rest of the path."""
         bucket, _, key = path.strip("/").partition("/")
         if bucket not in self._stores:
+            if _BUCKET.fullmatch(bucket) is None:
+                raise FileNotFoundError(f"{bucket!r} cannot be the name of a bucket")
             self._stores[bucket] = self._store_class(
                 bucket,
                 config=self._options.config,
