@@ -17,7 +17,7 @@ from kedro_datasets.pickle import PickleDataset
 from kedro_hydraflow import HydraflowRunCollectionDataset, Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.errors import StorageError, WithheldError
 from kedro_hydraflow.run_info import get_place, get_store
-from tests.conftest import SWEEP, Database, TrackingDir, WebServer, write
+from tests.conftest import SWEEP, Database, WebServer, write
 from tests.stores.conftest import FAKE, FakeClient
 from tests.stores.conftest import client as client  # the fixture
 

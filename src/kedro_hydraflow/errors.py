@@ -47,18 +47,12 @@ class UnreachableError(StorageError):
     """A storage did not answer, even after retries."""
 
 
+class ForeignHostError(StorageError):
+    """A host was not asked, because only a record or the answer of a server names it."""
+
+
 class WithheldError(StorageError):
     """A copy from ``without_credentials`` would have to read more than it holds."""
-
-    def __init__(self, where: str) -> None:
-        super().__init__(where)
-        self.where = where
-
-    def __str__(self) -> str:
-        return escape(
-            f"{self.where!r} is not read for a copy that `without_credentials` made: it has only "
-            "what had been read before; read more before that, or load the runs again"
-        )
 
 
 class FileSizeError(StorageError):

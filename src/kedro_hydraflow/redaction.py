@@ -33,6 +33,9 @@ _CUT = 5_000
 _PASSWORD = re.compile(r"[^/@:]*:(?!\d*/)[^@]*@(?:[^/]*@)?")
 # A user or token. Kept in abfs, where it is the container, and in sftp, where it is the user.
 _HTTP_USER = re.compile(r"[^/]*@")
+_WITHOUT_USER = ("http", "https", "s3", "s3a", "gs", "gcs")
+"""The ends of schemes after which a user is a token, or a mistake."""
+
 _NEXT_LINK = re.compile(r"::(?=/|[\w+.-]{1,40}:[/:])")
 """The separator of chained URLs. A password may have the same characters."""
 
@@ -48,7 +51,7 @@ _HARMLESS_HEADERS = frozenset({"accept", "accept-encoding", "content-type", "ran
 """The headers that are no secrets, in lower case."""
 
 _SECRET_VARIABLE = re.compile(
-    r"(?:AWS|AZURE|DATABRICKS|FSSPEC|GCP|GOOGLE|MLFLOW)_\w*"
+    r"(?!GOOGLE_APPLICATION_CREDENTIALS\Z)(?:AWS|AZURE|DATABRICKS|FSSPEC|GCP|GOOGLE|MLFLOW)_\w*"
     r"(?:CONNECTION_STRING|CREDENTIAL|KEY|PASSWORD|SAS|SECRET|TOKEN)\w*(?<!_FILE)(?<!_PATH)(?<!_URI)"
 )
 """Matches the environment variables from which clients take credentials."""
@@ -105,7 +108,7 @@ def _redact_link(link: str) -> str:
         return link
     rest = _PASSWORD.sub("", rest, count=1) if _PASSWORD.match(rest) else rest
     rest = re.sub(r"[?#].*", "", rest, flags=re.DOTALL)
-    if scheme.lower().endswith(("http", "https")) and _HTTP_USER.match(rest):
+    if scheme.lower().endswith(_WITHOUT_USER) and _HTTP_USER.match(rest):
         rest = _HTTP_USER.sub("", rest, count=1)
     return f"{scheme}://{rest}"
 

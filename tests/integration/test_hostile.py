@@ -13,10 +13,14 @@ from typing import Any
 
 import pytest
 
-from kedro_hydraflow.errors import FileSizeError, IncompleteCopyError, NotFoundError
+from kedro_hydraflow.errors import (
+    FileSizeError,
+    ForeignHostError,
+    IncompleteCopyError,
+    NotFoundError,
+)
 from kedro_hydraflow.limits import FILE_SIZE_VARIABLE
 from kedro_hydraflow.storage import Download, Place, locate
-from kedro_hydraflow.storage.hosts import ForeignHostError
 
 pytestmark = pytest.mark.integration
 

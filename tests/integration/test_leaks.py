@@ -101,6 +101,8 @@ SLOW = {
     "adlfs": (200, 403),
     "signed URLs with adlfs": (200, 403),
     "gcsfs": (200, 302, 403),
+    "WebDAV": (200, 302, 403),
+    "WebDAV with a login in its URL": (200, 302, 403),
 }
 """The statuses that a client does not answer with long waits, where there are others."""
 
@@ -123,6 +125,8 @@ def test_nothing_shows_a_secret(
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ours")
     forget_variables(monkeypatch, "AZURE_")  # with which options would be in conflict
+    if way == "adlfs":  # Azure's client fails where there is both a key and a default of netrc
+        monkeypatch.setenv("NETRC", os.devnull)
     if CALLS[call].takes_run_dir and WAYS[way]("http://h").option == "tracking_uri":
         return  # a run has none
     server.heard = ""
@@ -147,14 +151,17 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
 
 @pytest.fixture(scope="module", params=NAMES)
 def place(request: pytest.FixtureRequest, places: Places) -> Place:
-    return places.get(request.param)
+    place = places.get(request.param)
+    assert place.sweep_url  # it is put there before there are other credentials
+    return place
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_real_servers_hear_but_nobody_else(
+def test_real_servers(
     call: str, place: Place, outputs: Outputs, impatience: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forget_variables(monkeypatch, "AWS_", "AZURE_")
+    forget_variables(monkeypatch, "AWS_", "AZURE_", "GOOGLE_")
+    monkeypatch.setenv("NETRC", os.devnull)
     choose_sftp(place.name)
     outputs.watch(place.secrets)
     for options in (place.options, place.wrong_options):

@@ -18,9 +18,8 @@ pytest.importorskip("aiohttp", reason="aiohttp is not installed")
 
 from requests.auth import HTTPDigestAuth
 
-from kedro_hydraflow.errors import StorageError
+from kedro_hydraflow.errors import ForeignHostError, StorageError
 from kedro_hydraflow.storage import Storage, locate
-from kedro_hydraflow.storage.hosts import ForeignHostError
 from kedro_hydraflow.storage.mlflow_artifacts import make_artifacts_root
 from kedro_hydraflow.storage.mlflow_login import MlflowLogin
 from tests.conftest import ArtifactsServer

@@ -13,8 +13,8 @@ import pytest
 pytest.importorskip("aiohttp")
 import aiohttp
 
+from kedro_hydraflow.errors import ForeignHostError
 from kedro_hydraflow.storage import Download, Place, locate
-from kedro_hydraflow.storage.hosts import ForeignHostError
 from kedro_hydraflow.storage.redirects import check_redirect
 
 LOGIN = f"Basic {base64.b64encode(b'ann:SECRET').decode()}"

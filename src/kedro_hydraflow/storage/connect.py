@@ -125,8 +125,8 @@ def _check_form(url: str) -> None:
         )
     if scheme in _WEB and set(rest) & set("?#"):
         raise OptionError(
-            f"{redact_url(url)!r}: expected the URL of a directory, found a query or fragment after "
-            "it; a '?' or '#' in a name is written as %3F or %23"
+            f"{redact_url(url)!r}: expected the URL of a directory, found a query or fragment "
+            "after it; a '?' or '#' in a name is written as %3F or %23"
         )
 
 

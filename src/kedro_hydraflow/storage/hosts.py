@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from kedro_hydraflow.errors import OptionError, StorageError
+from kedro_hydraflow.errors import OptionError, WithheldError
 from kedro_hydraflow.redaction import redact_text, split_links
 
 HOSTS_OPTION = "allowed_hosts"
@@ -41,8 +41,12 @@ _URL_OPTIONS = frozenset({"base_url", "endpoint", "endpoint_url", "fo"})
 _AZURE_VARIABLES = ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_CONNECTION_STRING")
 
 
-class ForeignHostError(StorageError):
-    """A host was not asked, because only a record or the answer of a server names it."""
+def make_withheld_error(where: str) -> WithheldError:
+    """Return the error for a storage or server, given for the message, without credentials."""
+    return WithheldError(
+        f"{where!r} is not read for a copy that `without_credentials` made: it has only what had "
+        "been read before; read more before that, or load the runs again"
+    )
 
 
 def get_host(url: str) -> str | None:

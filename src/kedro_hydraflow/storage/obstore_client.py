@@ -53,7 +53,7 @@ _IGNORED = frozenset(
 """Options of fsspec's filesystems that have no effect here."""
 
 _BUCKET = re.compile(r"[\w.$-]+", re.ASCII)
-"""Matches the name of a bucket. obstore would put any other characters into the name of the host."""
+"""Matches the name of a bucket. obstore would put other characters into the name of the host."""
 
 
 def connect(root: UPath, allowed_hosts: frozenset[str] = frozenset()) -> Client:

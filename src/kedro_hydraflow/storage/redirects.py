@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from kedro_hydraflow.errors import ForeignHostError
 from kedro_hydraflow.redaction import redact_url
-from kedro_hydraflow.storage.hosts import ForeignHostError, advise_to_allow, get_host
+from kedro_hydraflow.storage.hosts import advise_to_allow, get_host
 
 if TYPE_CHECKING:
     from types import SimpleNamespace
@@ -62,7 +63,9 @@ def make_trace(allowed: frozenset[str] = frozenset()) -> Any:
             is_same = check_redirect(str(response.url), str(target), allowed)
         except ValueError as exc:
             response.close()
-            raise ForeignHostError(f"{redact_url(str(response.url))!r} redirects to no URL") from exc
+            raise ForeignHostError(
+                f"{redact_url(str(response.url))!r} redirects to no URL"
+            ) from exc
         except ForeignHostError:
             response.close()
             raise

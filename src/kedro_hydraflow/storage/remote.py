@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from kedro_hydraflow.errors import (
     FileSizeError,
+    ForeignHostError,
     IncompleteCopyError,
     KedroHydraflowError,
     MissingPackageError,
@@ -18,7 +19,6 @@ from kedro_hydraflow.errors import (
     OptionError,
     StorageError,
     UnreachableError,
-    WithheldError,
 )
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.limits import get_max_file_size
@@ -34,8 +34,7 @@ from kedro_hydraflow.storage.foreign_errors import (
     is_transient,
     make_missing_package_error,
 )
-
-from kedro_hydraflow.storage.hosts import ForeignHostError
+from kedro_hydraflow.storage.hosts import make_withheld_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
@@ -338,7 +337,7 @@ def _leave_out_options(root: UPath) -> UPath:
 
 def _refuse(root: UPath) -> Client:
     """Raise the error of a storage without credentials."""
-    raise WithheldError(redact_url(_add_host(str(root), root.storage_options)))
+    raise make_withheld_error(redact_url(_add_host(str(root), root.storage_options)))
 
 
 def _check_whole(file: Download) -> None:

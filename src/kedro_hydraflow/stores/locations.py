@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 from kedro_hydraflow.errors import (
+    ForeignHostError,
     KedroHydraflowError,
     NotFoundError,
     OptionError,
@@ -38,7 +39,7 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.redaction import redact_url, split_links
 from kedro_hydraflow.source import show_location
 from kedro_hydraflow.storage import LocalStorage, Place, get_local_path, is_url, list_places
-from kedro_hydraflow.storage.hosts import ForeignHostError, advise_to_allow, get_host
+from kedro_hydraflow.storage.hosts import advise_to_allow, get_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -29,12 +29,11 @@ from kedro_hydraflow.errors import (
     StorageError,
     TrackingDirectoryError,
     UnreachableError,
-    WithheldError,
     describe,
 )
 from kedro_hydraflow.redaction import Options, get_safe_cause, redact, redact_url
 from kedro_hydraflow.storage import LocalStorage, Place, locate
-from kedro_hydraflow.storage.hosts import get_host
+from kedro_hydraflow.storage.hosts import get_host, make_withheld_error
 from kedro_hydraflow.storage.redirects import check_redirect
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
@@ -355,7 +354,7 @@ class ServerStore(TrackedStore):
 
     def _open(self) -> Any:
         if self._source.is_without_credentials:
-            raise WithheldError(self.where)
+            raise make_withheld_error(self.where)
         try:
             from mlflow import MlflowClient
         except ImportError as exc:
@@ -383,9 +382,7 @@ class ServerStore(TrackedStore):
         environ = os.environ
         options: dict[str, Any] = {
             "params": {"max_results": 1},
-            "max_retries": None
-            if "MLFLOW_HTTP_REQUEST_MAX_RETRIES" in environ
-            else _PROBE_RETRIES,
+            "max_retries": None if "MLFLOW_HTTP_REQUEST_MAX_RETRIES" in environ else _PROBE_RETRIES,
             "timeout": None if "MLFLOW_HTTP_REQUEST_TIMEOUT" in environ else _PROBE_TIMEOUT,
             "raise_on_status": False,
         }
