@@ -19,6 +19,7 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.logs import get_logger
+from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.source import locate_option
 from kedro_hydraflow.storage import group_positions
 from kedro_hydraflow.stores.given_runs import find_layouts, find_stores
@@ -27,6 +28,7 @@ from kedro_hydraflow.stores.parsed_files import PARSED_KINDS as PARSED_KINDS
 from kedro_hydraflow.stores.record import LOGGED_KINDS as LOGGED_KINDS
 from kedro_hydraflow.stores.record import (
     PARENT_TAG,
+    ExperimentRecord,
     LostArtifactsError,
     MalformedValuesError,
     RunRecord,
@@ -44,9 +46,10 @@ if TYPE_CHECKING:
     from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.storage import AnyPath, Place, Storage
     from kedro_hydraflow.stores import Point, Store
-    from kedro_hydraflow.stores.record import ExperimentRecord, Facts
+    from kedro_hydraflow.stores.record import Facts
 
 K = TypeVar("K")
+T = TypeVar("T")
 
 logger = get_logger(__name__)
 
@@ -316,6 +319,60 @@ def rebuild_info(
     set_options(info, options)
     info._is_run = is_run
     return info
+
+
+class CredentialRemover:
+    """Makes infos without credentials. What infos share, those that it makes share too."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[Any, Any]] = {}
+
+    def remove(self, info: RunInfo) -> RunInfo:
+        """Return an info with all that has been read, which reads no more from remote storage."""
+        record = info._record
+        bare = replace(
+            record,
+            storage=self._replace(record.storage),
+            path=_redact_path(record),
+            experiment=self._replace(record.experiment),
+            artifacts_dir=self._replace_place(record.artifacts_dir),
+        )
+        copied = make_info(bare, self._replace(info._store), self._replace(info._layout))
+        copied._logged = None if info._logged is None else {**info._logged}
+        copied._is_located = info._is_located
+        copied._is_run = info._is_run
+        set_options(copied, replace(info._options, index=NO_INDEX))
+        return copied
+
+    def _replace(self, shared: T) -> T:
+        """Return a storage, store or experiment without credentials, None for None."""
+        if shared is None:
+            return shared
+        made = self._made.get(id(shared))
+        if made is None:
+            bare: Any
+            if isinstance(shared, ExperimentRecord):
+                location = redact_url(shared.artifact_location)
+                bare = replace(
+                    shared,
+                    storage=self._replace(shared.storage),
+                    path=_redact_path(shared),
+                    artifact_location=location,
+                )
+            else:
+                bare = cast("Any", shared).without_credentials()
+            made = self._made[id(shared)] = (shared, bare)  # `shared` keeps its ID
+        return cast("T", made[1])
+
+    def _replace_place(self, place: Place | None) -> Place | None:
+        if place is None:
+            return None
+        return replace(place, storage=self._replace(place.storage), path=_redact_path(place))
+
+
+def _redact_path(place: Place) -> str:
+    """Return the path of a place; on a web server that is a URL."""
+    return redact_url(place.path) if place.storage.is_remote else place.path
 
 
 # For the other modules of the package ---------------------------------------------------------
