@@ -225,6 +225,7 @@ def _ending() -> Iterator[None]:
     except BaseException:
         traceback.print_exc()
     finally:
+        sys.stderr.flush()
         os._exit(status)
 
 
@@ -273,7 +274,7 @@ class Child:
 # All of it ---------------------------------------------------------------------------------
 
 
-def prove(folder: Path, n_kills: int, seed: int = 0) -> Counter[str]:
+def prove(folder: Path, n_kills: int, seed: int) -> Counter[str]:
     """Kill so many processes; return what was counted.
 
     Raises:
@@ -336,14 +337,15 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kills", type=int, default=200, help="how many processes are killed")
-    parser.add_argument("--seed", type=int, default=0, help="of the changes and the moments")
+    parser.add_argument("--seed", type=int, help="of the changes and the moments, by default any")
     options = parser.parse_args()
+    seed = random.randrange(10**6) if options.seed is None else options.seed
     folder = Path(tempfile.mkdtemp(prefix="killing-"))
-    print(f"{options.kills} processes are killed, seed {options.seed}", flush=True)
+    print(f"{options.kills} processes are killed, --seed {seed}", flush=True)
     try:
-        counts = prove(folder, options.kills, options.seed)
+        counts = prove(folder, options.kills, seed)
     except Fault as exc:
-        sys.exit(f"FAULT at seed {options.seed}; the trees are in {folder}\n{exc}")
+        sys.exit(f"FAULT at seed {seed}; the trees are in {folder}\n{exc}")
     except MissingServerError as exc:
         sys.exit(str(exc))
     shutil.rmtree(folder)
