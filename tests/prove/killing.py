@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import logging
 import os
 import random
@@ -27,11 +28,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-# All that the processes need is imported here: they are forked, and die young.
-import filelock  # noqa: F401
-import obstore.store  # noqa: F401
-import s3fs  # noqa: F401
 
 from kedro_hydraflow import Run, iter_run_dirs
 from tests.conftest import TrackingDir, write
@@ -51,6 +47,10 @@ FILE_CALLS = frozenset(
     | {"sqlite3.connect", "shutil.rmtree"}
 )
 """Audit events before which a process may be killed."""
+
+
+PACKAGES = ("filelock", "obstore.store", "s3fs")
+"""What the processes need. They are forked after it is imported, and die young."""
 
 
 class Fault(Exception):
@@ -281,6 +281,8 @@ def prove(folder: Path, n_kills: int, seed: int) -> Counter[str]:
         Fault: If something wrong is left behind.
         MissingServerError: If there is no server.
     """
+    for name in PACKAGES:
+        importlib.import_module(name)
     rng = random.Random(seed)
     bucket = folder / "buckets"
     bucket.mkdir()
