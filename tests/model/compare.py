@@ -29,8 +29,6 @@ from tests.model.changes import change, damage
 from tests.model.reference import FACTS, KINDS, Reading, RunRead
 from tests.model.trees import Tree, make_tree
 
-logger = logging.getLogger(__name__)
-
 RESULTS = "result.json"
 
 
@@ -381,9 +379,7 @@ def can_be_given(tree: Tree) -> bool:
     """Whether a list of the run directories says as much as the tree."""
     if tree.kind == "outputs of Hydra":  # whose IDs may depend on what is given
         return any(name in tree.given.parts for name in ("multirun", "outputs"))
-    if tree.kind != "file store":
-        return False
-    if "artifact_root" in tree.options:
+    if tree.kind != "file store" or "artifact_root" in tree.options:
         return False
     # The name of an experiment without a meta.yaml is that of its jobs, here of each.
     folders = [folder for folder in tree.given.iterdir() if folder.name.isdecimal()]

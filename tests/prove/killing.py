@@ -303,6 +303,8 @@ def prove(folder: Path, n_kills: int, seed: int) -> Counter[str]:
             except Fault as exc:
                 raise Fault(f"after {counts['killed']} kills, with {engine}: {exc}") from exc
             counts["killed" if is_killed else "had ended"] += 1
+            if is_killed and counts["killed"] % 50 == 0:
+                print(f"{counts['killed']} killed", flush=True)
             if counts["had ended"] > 20 + 3 * n_kills:
                 raise Fault("the processes end before they can be killed")
     return counts
