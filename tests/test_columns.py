@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, ListConfig
+from polars.testing import assert_series_equal
 
 from kedro_hydraflow.columns import make_array, make_series, to_hashable
 
@@ -102,6 +103,21 @@ def test_make_series(values: list[Any], dtype: Any, expected: list[Any] | None) 
     assert series.name == "name"
     assert series.dtype == dtype
     assert series.to_list() == (values if expected is None else expected)
+
+
+ZONES = [None, timezone.utc, timezone(timedelta(hours=2))]
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@given(values=st.lists(st.none() | st.datetimes()))
+def test_times_are_as_in_polars(values: list[datetime | None], zone: timezone | None) -> None:
+    times = [value and value.replace(tzinfo=zone) for value in values]
+    assert_series_equal(make_series("name", list(times)), pl.Series("name", times, strict=False))
+
+
+def test_times_of_several_zones_are_kept_as_they_are() -> None:
+    times = [datetime(2024, 1, 2, tzinfo=zone) for zone in ZONES]
+    assert make_series("name", list(times)).to_list() == times
 
 
 def test_make_series_of_shared_lists() -> None:

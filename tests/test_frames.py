@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import MISSING
+from datetime import datetime, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +12,108 @@ import pytest
 from hypothesis import given
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from polars.testing import assert_frame_equal
 
-from kedro_hydraflow import Run, iter_run_dirs
+from kedro_hydraflow import Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.columns import make_series
-from kedro_hydraflow.errors import ConfigError, OptionError
-from kedro_hydraflow.frames import make_history_frame
+from kedro_hydraflow.errors import ConfigError, MetadataError, MissingKeyError, OptionError
+from kedro_hydraflow.frames import (
+    add_values,
+    make_history_frame,
+    make_literal,
+    stack_frames,
+)
 from kedro_hydraflow.run_base import get_configuration
 from tests.conftest import TrackingDir, write
 from tests.test_run_collection import CONFIGS, configs, count_dictconfigs, outcome, written
+
+# frames without Polars' threads --------------------------------------------------------
+
+THING = object()
+DAY = datetime(2024, 1, 2)
+COLUMNS: dict[str, tuple[list[Any], list[Any]]] = {
+    "numbers": ([1, 2], [2.5]),
+    "nothing": ([None, None], [None]),
+    "nothing and text": ([None, None], ["a"]),
+    "truth and numbers": ([True, None], [2]),
+    "lists": ([[1], None], [[2.5]]),
+    "structs": ([{"a": 1}, None], [{"a": 2.5}]),
+    "structs of other fields": ([{"a": 1}, None], [{"b": [2.5]}]),
+    "lists of such structs": ([[{"a": 1}], None], [[{"b": 2.5}]]),
+    "times": ([DAY, None], [DAY.date()]),
+    "time zones": ([DAY.replace(tzinfo=timezone.utc), None], [DAY.replace(tzinfo=timezone.utc)]),
+    "bytes": ([b"a", None], [b"b"]),
+    "decimals": ([Decimal("1.5"), None], [Decimal("2.25")]),
+    "text and numbers": (["a", None], [1]),
+    "objects": ([THING, None], [THING]),
+    "objects and numbers": ([THING, None], [1]),
+    "time zones and none": ([DAY.replace(tzinfo=timezone.utc), None], [DAY]),
+}
+
+
+def describe_frame(make_frame: Callable[[], pl.DataFrame]) -> Any:
+    """Return the types and rows of a frame, or the kind of error."""
+    try:
+        frame = make_frame()
+    except (pl.exceptions.PolarsError, TypeError):
+        return "an error"
+    return list(frame.schema.items()), frame.rows()
+
+
+@pytest.mark.parametrize("how", ["vertical_relaxed", "diagonal_relaxed"])
+@pytest.mark.parametrize("name", COLUMNS)
+def test_frames_are_stacked_as_in_polars(name: str, how: Any) -> None:
+    def make(values: list[Any]) -> pl.Series:
+        return pl.Series("x", values, pl.Object if THING in values else None)
+
+    first, second = map(make, COLUMNS[name])
+    other = pl.Series("y", [7])
+    for frames in (
+        [pl.DataFrame([first]), pl.DataFrame([second])],
+        [pl.DataFrame([second, other]), pl.DataFrame([second])],
+        [pl.DataFrame([second]), pl.DataFrame([other, second]), pl.DataFrame([first])],
+        [pl.DataFrame([first]), pl.DataFrame([second]).clear(), pl.DataFrame()],
+        [pl.DataFrame([first])],
+    ):
+        expected = describe_frame(lambda: pl.concat(frames, how=how))  # noqa: B023
+        assert describe_frame(lambda: stack_frames(frames, how)) == expected  # noqa: B023
+
+
+def test_stacking_leaves_the_frames_alone() -> None:
+    frames = [pl.DataFrame({"a": [1]}), pl.DataFrame({"a": [2]})]
+    assert stack_frames(frames, "vertical_relaxed").rows() == [(1,), (2,)]
+    assert [frame.rows() for frame in frames] == [[(1,)], [(2,)]]
+
+
+VALUES = {
+    "small": 1, "large": 2**31, "negative": -(2**31), "float": 0.5, "text": "a", "none": None,
+    "true": True, "bytes": b"a", "list": [1], "struct": {"a": [1]}, "time": DAY,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 3])
+def test_values_are_added_as_in_polars(n_rows: int) -> None:
+    frame = pl.DataFrame({"a": [1] * n_rows, "text": [2] * n_rows})
+    for values in (VALUES, {}):
+        expected = frame.with_columns([make_literal(*item) for item in values.items()])
+        assert_frame_equal(add_values(frame, values), expected)
+
+
+def test_values_without_a_frame_are_a_row() -> None:
+    assert add_values(pl.DataFrame(), {"a": 1, "b": "x"}).rows() == [(1, "x")]
+
+
+def test_objects_are_added_to_each_row() -> None:
+    frame = add_values(pl.DataFrame({"a": [1, 2]}), {"b": THING, "c": [1, [2]]})
+    assert frame.rows() == [(1, THING, [1, [2]]), (2, THING, [1, [2]])]
+
+
+def test_lazy_frames_stay_lazy(run: Run[Any, Any]) -> None:
+    lazy: Any = pl.LazyFrame({"x": [1, 2]})
+    frame: Any = RunCollection([run, run]).concat(lambda r: lazy, "seed")
+    assert isinstance(frame, pl.LazyFrame)
+    assert frame.collect().rows() == [(1, 42), (2, 42)] * 2
+
 
 # complete frames -----------------------------------------------------------------------
 
@@ -60,7 +157,8 @@ def test_to_frame_without_keys_of_unusual_configs(tmp_path: Path) -> None:
         "list": [1, 1],
         "bad_list": ["${gone:X}"],
         "empty": {},
-        "run_id": "mine",
+        "run_id": "x",
+        "cfg.run_id": "mine",
         "5": "five",
     }
     runs = Run.load([tmp_path / "x"])
@@ -79,7 +177,17 @@ def test_a_complete_frame_builds_no_implementation(sweep: Path) -> None:
 def test_a_complete_frame_has_the_run_id_of_every_run(sweep: Path) -> None:
     runs = Run.load(iter_run_dirs(sweep, "eval_*"))
     runs[0].update("run_id", "mine")
-    assert runs.to_frame()["run_id"].to_list() == ["mine", runs[1].info.run_id]
+    runs[1].update(("job_name", "status", "metrics.x"), ("own", "good", 5))
+    frame = runs.to_frame()
+    assert frame["run_id"].to_list() == [run.info.run_id for run in runs]
+    assert frame["job_name"].unique().to_list() == ["eval_digits"]
+    assert frame["cfg.run_id"].to_list() == ["mine", None]
+    assert frame["cfg.job_name"].to_list() == [None, "own"]
+    assert frame["cfg.status"].to_list() == [None, "good"]
+    assert frame["cfg.metrics.x"].to_list() == [None, 5]
+    filled = runs.to_frame(defaults={"cfg.status": "none", "run_id": "ignored"})
+    assert filled["cfg.status"].to_list() == ["none", "good"]
+    assert filled["run_id"].to_list() == frame["run_id"].to_list()
 
 
 def test_a_complete_frame_keeps_configurations_plain(
@@ -175,22 +283,108 @@ def test_lit_of_mixed_lists(tracking_dir: TrackingDir) -> None:
 @pytest.mark.parametrize(
     ("name", "near"),
     [
-        ("acuracy", "the nearest are 'accuracy'"),
-        ("metrics.train/loss", "the nearest are 'train/loss'"),
+        ("acuracy", "the nearest are 'accuracy', 'val/accuracy'"),
+        ("metrics.train/los", "the nearest are 'train/loss'"),
         ("x", "there is none like it"),
     ],
 )
-def test_a_metric_that_no_run_has_is_logged(
-    sweep: Path, caplog: pytest.LogCaptureFixture, name: str, near: str
-) -> None:
+def test_a_metric_that_no_run_has_is_an_error(sweep: Path, name: str, near: str) -> None:
     runs = Run.load(iter_run_dirs(sweep, "eval_*"))
-    assert runs.metric_histories(name, "train/loss").height > 0
-    (message,) = caplog.messages
-    assert message.startswith(f"none of 2 runs has the metric {name!r}; ")
-    assert near in message
-    caplog.clear()
-    assert runs[0].metric_history(name).height == 0
-    assert caplog.messages[0].startswith(f"the run does not have the metric {name!r}; ")
+    with pytest.raises(MissingKeyError) as caught:
+        runs.metric_histories("train/loss", name)
+    assert str(caught.value) == f"none of 2 runs has the metric {name!r}; {near}"
+    run = runs[0]
+    for look_up in (run.metric_history, run.metric_histories):
+        with pytest.raises(MissingKeyError) as caught:
+            look_up(name)
+        expected = f"run {run.info.run_id} does not have the metric {name!r}; {near}"
+        assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "near"),
+    [
+        ("trian/*", "the nearest are 'train/*'"),
+        ("metrics.Train/l*", "the nearest are 'train/*'"),
+        ("*x", "there is none like it"),
+    ],
+)
+def test_a_pattern_that_matches_no_metric_is_an_error(sweep: Path, pattern: str, near: str) -> None:
+    runs = Run.load(iter_run_dirs(sweep, "eval_*"))
+    with pytest.raises(MissingKeyError) as caught:
+        runs.metric_histories(pattern)
+    assert str(caught.value) == f"none of 2 runs has a metric that matches {pattern!r}; {near}"
+
+
+@pytest.fixture
+def logged(tracking_dir: TrackingDir) -> RunCollection[Run[Any]]:
+    """Return runs of which only some have each of the metrics."""
+    experiment = tracking_dir.add_experiment("e")
+    for run_id, names in (
+        ("a", ["val/loss", "train/loss", "train/acc", "train.x"]),
+        ("b", ["train/loss", "metrics.odd"]),
+        ("c", []),
+    ):
+        metrics = {name: f"1 0.{i} 0\n" for i, name in enumerate(names, 1)}
+        tracking_dir.add_run(experiment, run_id, "{}", metrics)
+    return Run.load(iter_run_dirs(tracking_dir.root))
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["train/*"], ["a train/acc", "a train/loss", "b train/loss"]),
+        (["*loss"], ["a train/loss", "a val/loss", "b train/loss"]),
+        (["train?x"], ["a train.x"]),
+        (["val/loss", "*/loss"], ["a val/loss", "a train/loss", "b train/loss"]),
+        (["metrics.train/l*", "metrics.val/loss"], ["a train/loss", "a val/loss", "b train/loss"]),
+        (["metrics.odd"], ["b metrics.odd"]),
+        (["metrics.*"], ["b metrics.odd"]),
+        (["metrics.metrics.odd"], ["b metrics.odd"]),
+    ],
+)
+def test_histories_of_patterns(
+    logged: RunCollection[Run[Any]], names: list[str], expected: list[str]
+) -> None:
+    frame = logged.metric_histories(*names)
+    found = frame.select("run_id", "metric").rows()
+    assert [" ".join(row) for row in found] == expected
+
+
+def test_histories_of_all_metrics_by_their_keys(logged: RunCollection[Run[Any]]) -> None:
+    frame = logged.metric_histories(*logged.list_keys("metrics.*"))
+    assert frame.equals(logged.metric_histories("*"))
+    assert frame.height == 6
+    assert logged[0].metric_histories("train/*").drop("timestamp").rows() == [
+        ("train/acc", 0, 0.3),
+        ("train/loss", 0, 0.2),
+    ]
+
+
+def test_histories_of_no_run_are_an_empty_frame(logged: RunCollection[Run[Any]]) -> None:
+    frame = logged.metric_histories("train/loss")
+    assert logged[:0].metric_histories("train/*", "loss").schema == frame.schema
+    assert logged[:0].metric_histories("train/*").height == 0
+
+
+def test_one_history_takes_no_pattern(logged: RunCollection[Run[Any]]) -> None:
+    with pytest.raises(OptionError, match=r"one metric, found the pattern 'train/\*'; metric_hist"):
+        logged[0].metric_history("train/*")
+
+
+def test_a_metric_that_cannot_be_read_is_not_absent(
+    logged: RunCollection[Run[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    run_dir = logged[0].info.run_dir
+    write(Path(run_dir) / "metrics/val/loss", "garbage\n")
+    for name in ("val/loss", "val/*"):
+        with pytest.raises(MetadataError, match=r"val/loss"):
+            logged.metric_histories(name)
+    runs = Run.load([run.info.run_dir for run in logged], on_error="warn")
+    assert runs.metric_histories("train/loss", "*")["metric"].n_unique() == 4
+    assert any("taken for missing" in message for message in caplog.messages)
+    with pytest.raises(MissingKeyError, match=r"none of 3 runs has the metric 'val/loss'"):
+        runs.metric_histories("val/loss")
 
 
 def test_histories_of_no_metric_are_an_error(sweep: Path) -> None:

@@ -5,18 +5,28 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from omegaconf import DictConfig, OmegaConf
 
 from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.forks import warn_of_polars
 
 if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
+
+Mode = Literal["max", "min"]
+"""Which value is the best one: the largest or the smallest."""
+
+
+def check_mode(mode: object) -> None:
+    """Raise OptionError unless the mode is one of `Mode`."""
+    if mode not in get_args(Mode):
+        raise OptionError(f"mode: expected 'max' or 'min', found {mode!r}")
 
 
 def check_keys(keys: Iterable[object]) -> None:
@@ -48,9 +58,12 @@ def make_series(name: str, values: list[Any]) -> pl.Series:
     Lists and mappings become List and Struct columns, paths and members of enumerations text.
     Integers among floats become floats, other mixtures of scalars text, as in Polars with
     ``strict=False``. Values without a Polars type are kept as objects.
+
+    It neither starts nor needs Polars' threads (see `forks`).
     """
     import polars as pl
 
+    warn_of_polars()
     types = set(map(type, values))
     if types <= SCALARS:
         positions = {}
@@ -62,16 +75,40 @@ def make_series(name: str, values: list[Any]) -> pl.Series:
         types = set(map(type, distinct))
     if _is_tabular(distinct, types):
         try:
-            series = pl.Series(name, distinct, strict=False)
+            series = _make_times(name, distinct, types)
+            if series is None:
+                series = pl.Series(name, distinct, strict=False)
         except (TypeError, ValueError, AttributeError, OverflowError, pl.exceptions.PolarsError):
             pass  # bytes among numbers, objects of unknown types among others
         else:
             if len(distinct) == len(values):
                 return series
             if series.dtype != pl.Object:
-                return series.gather([positions[id(value)] for value in values])
+                # `series.gather` would start the threads.
+                return series[[positions[id(value)] for value in values]]
     shown = [copy_data(_to_column_value(value)) for value in values]
     return pl.Series(name, shown, pl.Object)
+
+
+def _make_times(name: str, values: Sequence[Any], types: set[type]) -> pl.Series | None:
+    """Return a series of times, as Polars does, but without starting its threads.
+
+    None if the values are not times, or in time zones other than UTC.
+    """
+    import polars as pl
+
+    if not types <= {datetime, type(None)} or datetime not in types:
+        return None
+    zones = {value.tzinfo for value in values if value is not None}
+    if zones not in ({None}, {timezone.utc}):
+        return None
+    (zone,) = zones
+    start = datetime(1970, 1, 1, tzinfo=zone)
+    ticks = [None if v is None else (v - start) // timedelta(microseconds=1) for v in values]
+    times: pl.Series = pl.Series(name, ticks, pl.Int64).cast(
+        pl.Datetime("us", "UTC" if zone else None)
+    )
+    return times
 
 
 def make_array(values: list[Any]) -> NDArray[Any]:

@@ -95,6 +95,10 @@ class ArtifactError(KedroHydraflowError, RuntimeError):
     """A Kedro dataset could not load a run's artifact, or the artifacts cannot be concatenated."""
 
 
+class ForkError(KedroHydraflowError, RuntimeError):
+    """A library would never return in this process, which was forked from one that had used it."""
+
+
 class FilterError(KedroHydraflowError, ValueError):
     """A filter expression cannot be parsed, or cannot be applied to a run."""
 

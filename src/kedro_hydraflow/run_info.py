@@ -34,6 +34,7 @@ from kedro_hydraflow.stores.record import (
     make_run_record,
 )
 from kedro_hydraflow.stores.record import RECORDED_FACTS as RECORDED_FACTS
+from kedro_hydraflow.stores.record import STATUSES as STATUSES
 from kedro_hydraflow.stores.run_folder import check_not_above
 
 if TYPE_CHECKING:
@@ -51,9 +52,6 @@ logger = get_logger(__name__)
 
 _PARENT = f"tags.{PARENT_TAG}"
 """The key of the tag, for `read_logged`."""
-
-STATUSES = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
-"""``RunStatus`` of MLflow's ``service.proto``, by the number that the file store writes."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +73,9 @@ class ReadOptions:
 
 
 _DEFAULTS = ReadOptions()
+
+_MAX_SHOWN = 80
+"""The maximum number of characters of a recorded value shown in an error."""
 
 
 class RunInfo:
@@ -194,10 +195,10 @@ class RunInfo:
         return self._record.run_id
 
     @property
-    def job_name(self) -> str:
+    def job_name(self) -> str | None:
         """The Hydra job name, which HydraFlow uses as the MLflow experiment's name.
 
-        Empty if it is not recorded.
+        Empty if it is not recorded, None if MLflow's record says null.
         """
         experiment = self._record.experiment
         if experiment.experiment_name is None:
@@ -211,7 +212,7 @@ class RunInfo:
                 self._record = replace(self._record, experiment=experiment)
             if experiment.experiment_name:
                 self._record = replace(self._record, experiment=experiment)
-        return experiment.experiment_name or ""
+        return experiment.shown_name
 
     @property
     def experiment_id(self) -> str:
@@ -275,7 +276,8 @@ class RunInfo:
             return datetime.fromtimestamp(int(text) / 1000, tz=timezone.utc)
         except (ValueError, OverflowError, OSError) as exc:
             error = MetadataError(
-                f"{self._record.url}: expected {name} in milliseconds, found {text!r}"
+                f"{get_store(self).locate_record(self._record)}: expected {name} in milliseconds, "
+                f"found {text[:_MAX_SHOWN]!r}"
             )
             if self._options.on_error == "raise":
                 raise error from exc

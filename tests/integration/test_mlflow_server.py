@@ -24,6 +24,7 @@ from kedro_hydraflow import (
     get_experiment_names,
     iter_run_dirs,
 )
+from kedro_hydraflow.cli.main import main
 from kedro_hydraflow.errors import (
     KedroHydraflowError,
     NotFoundError,
@@ -33,6 +34,7 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.run_info import LOGGED_KINDS, read_histories
 from tests import servers
+from tests.cli.conftest import RUNNER
 from tests.conftest import ROOT, SWEEP
 from tests.integration.places import is_server_required
 
@@ -169,6 +171,19 @@ def test_runs_of_the_application(site):
     (history,) = read_histories([run.info], "val/accuracy")
     assert [point.step for point in history] == [0, 1]
     assert history[-1].value == run.metrics["val/accuracy"]
+
+
+def test_the_terminal_takes_the_url_of_a_server_as_it_is(site):
+    result = RUNNER.invoke(
+        main, ["ls", site.uri, "-x", "digits", "-s", "status", "--csv", "-c", "status,model.type"]
+    )
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "status,model.type\nFAILED,mlp\nFINISHED,mlp\n",
+    )
+    result = RUNNER.invoke(main, ["ls", site.proxied])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"Error: the tracking server {site.proxied!r} denies access")
 
 
 def test_artifacts_through_the_server(site, tmp_path, monkeypatch):

@@ -333,9 +333,65 @@ print(before, mine == [Obstore, Obstore], connect_in_child())
 """
 
 
+FORK_OF_OTHERS = """
+import os, sys, threading
+from pathlib import Path
+from kedro_hydraflow.storage import obstore_client
+
+def connect_in_child():
+    child = os.fork()
+    if child == 0:
+        try:
+            client = obstore_client.connect("root")
+        except ImportError as exc:
+            print(exc, flush=True)
+            os._exit(3)
+        os._exit(1 if client == "obstore" else 2)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+def run_thread():  # as obstore does on first use
+    Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text("tokio-rt-worker")
+    named.set()
+    end.wait()
+
+def raise_error(root):
+    raise ImportError("install s3fs")
+
+obstore_client.ObstoreClient = lambda root: "obstore"
+obstore_client.FsspecClient = lambda root: "fsspec"
+named, end = threading.Event(), threading.Event()
+threading.Thread(target=run_thread).start()
+named.wait()
+codes = [connect_in_child()]  # obstore is not imported, so it is another library's thread
+sys.modules["obstore"] = sys
+codes.append(connect_in_child())
+obstore_client.FsspecClient = raise_error
+codes.append(connect_in_child())
+end.set()
+print(codes, obstore_client.connect("root"))
+"""
+
+
+def run_fork(script: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert result.stderr == ""
+    return result.stdout
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_fsspec_is_used_after_a_fork() -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-W", "ignore", "-c", FORK]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    assert (result.stdout, result.stderr) == ("1 True 2\n", "")
+    assert run_fork(FORK) == "1 True 2\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="it names no threads")
+def test_fsspec_is_used_if_others_had_used_obstore_before_the_fork() -> None:
+    message, result = run_fork(FORK_OF_OTHERS).splitlines()
+    assert result == "[1, 2, 3] obstore"
+    assert message == (
+        "install s3fs; obstore does not work in this process, which was forked from one that had "
+        "used it: start processes with 'spawn' instead of 'fork': KEDRO_MP_CONTEXT=spawn for "
+        "Kedro's ParallelRunner, multiprocessing.get_context('spawn') elsewhere, or install the "
+        "package for fsspec"
+    )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.datasets._base import TablePreview, to_json, to_table
 from kedro_hydraflow.errors import ArtifactError, describe
+from kedro_hydraflow.frames import stack_frames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +56,7 @@ def _concat_polars(values: pl.DataFrame, frames: Sequence[Any], rows: list[int])
     for column in values.iter_columns():
         cells = column.to_list()  # because a column of objects cannot be gathered
         columns.append(pl.Series(column.name, [cells[i] for i in rows], column.dtype))
-    return pl.DataFrame([*columns, *pl.concat(frames, how="diagonal_relaxed").iter_columns()])
+    return pl.DataFrame([*columns, *stack_frames(frames, "diagonal_relaxed").iter_columns()])
 
 
 def _concat_pandas(values: pl.DataFrame, frames: Sequence[Any], rows: list[int]) -> Any:

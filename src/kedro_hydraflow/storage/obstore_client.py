@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.forks import ADVICE, lacks_threads
 from kedro_hydraflow.limits import check_file_size
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.storage.base import Entry
@@ -53,11 +54,21 @@ _IGNORED = frozenset(
 
 
 def connect(root: UPath) -> Client:
-    """Return a client that uses obstore, or fsspec in a process where obstore would hang."""
-    if _get_first_process() != os.getpid():
-        logger.debug("obstore does not work in a forked process; reading with fsspec")
+    """Return a client that uses obstore, or fsspec in a process where obstore would hang.
+
+    Raises:
+        ImportError: If fsspec's filesystem is not installed.
+    """
+    if _get_first_process() == os.getpid() and not lacks_threads("obstore"):
+        return ObstoreClient(root)
+    logger.debug("obstore does not work in a forked process; reading with fsspec")
+    try:
         return FsspecClient(root)
-    return ObstoreClient(root)
+    except ImportError as exc:
+        raise ImportError(
+            f"{exc}; obstore does not work in this process, which was forked from one that had "
+            f"used it: {ADVICE}, or install the package for fsspec"
+        ) from exc
 
 
 @functools.cache

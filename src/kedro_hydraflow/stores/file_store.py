@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from kedro_hydraflow.storage import Entry, Storage
+    from kedro_hydraflow.stores.meta_file import Meta
 
     Parse = Callable[[bytes], Any]
 
@@ -112,6 +113,9 @@ NOT_EXPERIMENTS = frozenset({DEFAULT_EXPERIMENT_ID, ".trash", "models"})
 
 _NOT_RUNS = frozenset({"tags", "datasets", "traces", "models"})
 """Directories in an experiment directory that are not runs."""
+
+_MAX_DIGITS = 20
+"""The number of digits that no time has."""
 
 _BATCH_SIZE = 64
 """The number of experiments listed at a time, to limit the memory for their listings."""
@@ -172,7 +176,7 @@ class FileStore(TrackedStore):
                 META_FILE,
             )
         for experiment in self._iter_experiments(folders, failures):
-            name = experiment.experiment_name or ""
+            name = experiment.shown_name
             if matches(experiment.experiment_id, name):
                 matching.append(experiment)
             else:
@@ -181,7 +185,7 @@ class FileStore(TrackedStore):
         unknown = {name for name in list_patterns(experiment_names) if not is_glob(name)}
         unknown -= {e.experiment_name for e in matching} - {DEFAULT_EXPERIMENT_NAME}
         for default in self._iter_default(folders, failures, is_asked=include_default or unknown):
-            is_match = matches(default.experiment_id, default.experiment_name or "")
+            is_match = matches(default.experiment_id, default.shown_name)
             (matching if is_match else defaults).append(default)
         matching.sort(key=ExperimentRecord.sort_key)
         return Experiments(matching, other_names, failures, defaults)
@@ -363,7 +367,7 @@ class FileStore(TrackedStore):
     def _read_uris(self, records: Sequence[RunRecord]) -> list[str | KedroHydraflowError]:
         metas = read_metas(records, parse_artifact_uri)
         uris = [
-            meta if isinstance(meta, Exception) else (meta or {}).get("artifact_uri", "")
+            meta if isinstance(meta, Exception) else (meta or {}).get("artifact_uri") or ""
             for meta in metas
         ]
         lost = [i for i, uri in enumerate(uris) if uri == ""]
@@ -402,7 +406,7 @@ class FileStore(TrackedStore):
     # Recorded data ---------------------------------------------------------------------------
 
     @override
-    def _read_experiment_name(self, record: RunRecord) -> str:
+    def _read_experiment_name(self, record: RunRecord) -> str | None:
         (meta,) = read_metas([record.experiment])
         if isinstance(meta, Exception):
             raise meta
@@ -515,7 +519,7 @@ class FileStore(TrackedStore):
             elif value is not None:
                 values[i][key] = value
         for i, errors in malformed.items():
-            failures.setdefault(i, _make_malformed_error(values[i], errors))
+            failures.setdefault(i, MalformedValuesError.make(values[i], errors))
         return [failures.get(i, of_run) for i, of_run in enumerate(values)]
 
     def _list_files(
@@ -617,7 +621,7 @@ class ExperimentFolders:
 
 
 def _find_foreign(
-    metas: Mapping[Place, dict[str, str] | KedroHydraflowError | None],
+    metas: Mapping[Place, Meta | KedroHydraflowError | None],
 ) -> list[Place]:
     """Return the directories that have no runs and the ``meta.yaml`` of another program."""
     unsure = [place for place, meta in metas.items() if _may_be_foreign(place.name, meta)]
@@ -626,17 +630,17 @@ def _find_foreign(
         if isinstance(entries, StorageError):
             continue
         sample = read_metas(take_sample(place, _get_run_names(entries)))
-        if not any(map(_may_be_of_run, sample)):
+        if not any(map(_is_of_run_or_unread, sample)):
             foreign.append(place)
     return foreign
 
 
-def _may_be_of_run(meta: dict[str, str] | KedroHydraflowError | None) -> bool:
+def _is_of_run_or_unread(meta: Meta | KedroHydraflowError | None) -> bool:
     """Whether a ``meta.yaml`` is certainly that of a run, or cannot be read."""
     return isinstance(meta, StorageError) or (isinstance(meta, dict) and has_run_id(meta))
 
 
-def _may_be_foreign(name: str, meta: dict[str, str] | KedroHydraflowError | None) -> bool:
+def _may_be_foreign(name: str, meta: Meta | KedroHydraflowError | None) -> bool:
     """Whether another program may have written a ``meta.yaml``, by the directory and content."""
     if meta is None or name.isdecimal():
         return False
@@ -660,20 +664,20 @@ def _list_models(folder: Place) -> list[Entry]:
         return []
 
 
-def _make_model(model_id: str, meta: Mapping[str, str]) -> ModelRecord:
-    created = meta.get("creation_timestamp", "")
+def _make_model(model_id: str, meta: Meta) -> ModelRecord:
+    created = meta.get("creation_timestamp") or ""
     return ModelRecord(
         model_id,
-        meta.get("name", ""),
-        meta.get("source_run_id", ""),
-        int(created) if created.isdecimal() else 0,
-        meta.get("artifact_location", ""),
+        meta.get("name") or "",
+        meta.get("source_run_id") or "",
+        int(created) if created.isdecimal() and len(created) < _MAX_DIGITS else 0,
+        meta.get("artifact_location") or "",
     )
 
 
 def _read_experiment_metas(
     storage: Storage, folders: Sequence[Place], index: Index
-) -> list[dict[str, str] | KedroHydraflowError | None]:
+) -> list[Meta | KedroHydraflowError | None]:
     """Like `read_metas`, but from the index if it assumes that names do not change."""
     if not index.assumes_unchanged(storage):
         return read_metas(folders)
@@ -688,7 +692,7 @@ def _is_named(meta: object) -> bool:
     return isinstance(meta, dict) and bool(meta.get("name")) and not is_deleted(meta)
 
 
-def _make_name_error(place: Place, meta: Facts) -> MetadataError:
+def _make_name_error(place: Place, meta: Meta) -> MetadataError:
     found = "an empty file" if not meta else "an empty name" if "name" in meta else "no such entry"
     return MetadataError(
         f"{place.join(META_FILE).url}: expected the experiment's name in the entry 'name', "
@@ -697,16 +701,17 @@ def _make_name_error(place: Place, meta: Facts) -> MetadataError:
 
 
 def _iter_named(
-    place: Place, meta: dict[str, str] | KedroHydraflowError, failures: list[Failure]
+    place: Place, meta: Meta | KedroHydraflowError, failures: list[Failure]
 ) -> Iterator[ExperimentRecord]:
     """Yield the experiment that a ``meta.yaml`` describes, unless it is deleted."""
     if isinstance(meta, Exception):
         failures.append(Failure(place.url, meta))
-    elif not meta.get("name"):
+    elif meta.get("name", "") == "":
         failures.append(Failure(place.url, _make_name_error(place, meta)))
     elif not is_deleted(meta):
-        location = meta.get("artifact_location", "")
-        yield ExperimentRecord(place.storage, place.path, place.name, meta["name"], None, location)
+        name, location = meta["name"], meta.get("artifact_location") or ""
+        known = place.storage, place.path, place.name, name or "", None, location
+        yield ExperimentRecord(*known, is_nameless=name is None)
 
 
 def _get_run_names(entries: Iterable[Entry]) -> list[str]:
@@ -780,17 +785,6 @@ def _drop_foreign(values: Sequence[Any]) -> list[Any]:
         if isinstance(value, ForeignFileError):
             logger.warning("skipped: %s", value)
     return [None if isinstance(value, ForeignFileError) else value for value in values]
-
-
-def _make_malformed_error(
-    values: dict[str, Any], errors: list[MetadataError]
-) -> MalformedValuesError:
-    first = errors[0]
-    error = MalformedValuesError(str(first))
-    error.__cause__ = first
-    error.values = values
-    error.errors = errors
-    return error
 
 
 def _wrap(values: Iterable[Any]) -> list[Any]:
