@@ -369,6 +369,13 @@ def test_update(runs: Runs) -> None:
     assert runs.filter(lr=0).to_list("run_id") == ["a", "b", "c"]
 
 
+def test_update_refuses_what_is_no_key(runs: Runs) -> None:
+    for key in (3, None, ("seed", 3), b"seed"):
+        for force in (True, False):
+            with pytest.raises(OptionError, match=r"expected a key"):
+                runs.update(key, 1, force=force)  # type: ignore[call-overload]
+
+
 def test_updates_leave_what_runs_recorded(tracking_dir: TrackingDir, files_read: FilesRead) -> None:
     experiment = tracking_dir.add_experiment("train")
     for name, metrics in {"a": {"loss": "1 0.5 0\n"}, "b": {}, "c": {"loss": "1 0.7 0\n"}}.items():

@@ -183,6 +183,7 @@ USES: dict[str, tuple[Callable[[Any], Any], Any, int]] = {
     "best": (lambda runs: runs.best("metrics.loss", mode="max").info.run_id, "c", 1),
     "histories": (lambda runs: runs.metric_histories("loss")["value"].to_list(), [0, 2], 1),
     "history": (lambda runs: runs[1:].metric_histories("loss")["value"].to_list(), [2], 1),
+    "history of one": (lambda runs: runs[1].metric_history("loss").rows(), [], 1),
     "children": (lambda runs: runs.parents().to_list("run_id"), ["a", "b", "c"], 1),
 }
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import polars as pl
     from polars._typing import PolarsDataType
 
-    from kedro_hydraflow.errors import KedroHydraflowError
     from kedro_hydraflow.run_base import RunBase
+    from kedro_hydraflow.run_info import History
     from kedro_hydraflow.stores import Point
 
 
@@ -101,7 +101,7 @@ def make_history_frame(runs: Sequence[RunBase], names: Sequence[str]) -> pl.Data
     run_ids: list[str] = []
     metrics: list[str] = []
     points: list[Point] = []
-    histories: dict[str, list[list[Point] | KedroHydraflowError]] = {}
+    histories: dict[str, list[History]] = {}
     for name in names:
         for metric, found in _find_histories(runs, name).items():
             histories.setdefault(metric, found)
@@ -110,6 +110,7 @@ def make_history_frame(runs: Sequence[RunBase], names: Sequence[str]) -> pl.Data
             history = of_runs[i]
             if isinstance(history, Exception):
                 raise history
+            history = history or []
             run_ids += [run.info.run_id] * len(history)
             metrics += [metric] * len(history)
             points += history
@@ -135,9 +136,7 @@ def _make_ids(run_ids: list[str]) -> pl.Series:
         return pl.Series("run_id", run_ids, pl.Object)
 
 
-def _find_histories(
-    runs: Sequence[RunBase], name: str
-) -> dict[str, list[list[Point] | KedroHydraflowError]]:
+def _find_histories(runs: Sequence[RunBase], name: str) -> dict[str, list[History]]:
     """Return the histories for each run of a metric, or of those that match a pattern, by name."""
     infos = [run.info for run in runs]
     for spelling in dict.fromkeys((name, name.removeprefix("metrics."))):
@@ -146,7 +145,7 @@ def _find_histories(
             keys = list_keys(runs, [f"metrics.{spelling}"])
             metrics = [key.removeprefix("metrics.") for key in keys]
         found = {metric: read_histories(infos, metric) for metric in metrics}
-        if any(map(any, found.values())):
+        if any(history is not None for of_runs in found.values() for history in of_runs):
             return found
     if not runs:
         return {}
@@ -165,7 +164,7 @@ def make_literal(name: str, value: Any, dtype: PolarsDataType | None = None) -> 
     series = value if isinstance(value, pl.Series) else make_series(name, [value])
     if series.dtype == pl.Object:
         return pl.lit(series[0], dtype, allow_object=True).alias(name)
-    return take_literal(series if dtype is None else series.cast(dtype), 0)
+    return pl.lit(series if dtype is None else series.cast(dtype)).first().alias(name)
 
 
 def add_values(frame: pl.DataFrame, values: Mapping[str, Any]) -> pl.DataFrame:
@@ -235,12 +234,3 @@ def _fit(frame: pl.DataFrame, schema: Mapping[str, PolarsDataType]) -> pl.DataFr
         except pl.exceptions.InvalidOperationError:  # structs with other fields
             columns.append(pl.Series(name, column.to_list(), dtype))
     return pl.DataFrame(columns)
-
-
-def take_literal(series: pl.Series, position: int) -> pl.Expr:
-    """Return an element of a series as a Polars literal with the name and type of the series."""
-    import polars as pl
-
-    if series.dtype == pl.Object:
-        return pl.lit(series[position], allow_object=True).alias(series.name)
-    return pl.lit(series.slice(position, 1)).first().alias(series.name)

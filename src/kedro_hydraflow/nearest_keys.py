@@ -97,7 +97,7 @@ def describe_nearest_matches(runs: Sequence[RunBase], pattern: Key) -> str:
         return _show_near(elsewhere[:_N_SHOWN])
     groups = {key.rpartition(".")[0] for key in known} - {""}
     stem = _WILDCARD.split(name if is_whole else pattern.path)[0].rstrip("./_")
-    near = find_nearest(stem, dict.fromkeys([*groups, *known]), "./")
+    near = find_nearest(stem, dict.fromkeys([*sorted(groups), *known]), "./")
     return _show_near(f"{key}.*" if key in groups else key for key in near)
 
 
@@ -126,7 +126,7 @@ def describe_nearest_metrics(runs: Sequence[RunBase], name: str) -> str:
     if is_pattern(name):
         folders = {metric.rpartition("/")[0] for metric in known} - {""}
         name = _WILDCARD.split(name)[0].rstrip("./_")
-    near = find_nearest(name.removeprefix("metrics."), dict.fromkeys([*folders, *known]))
+    near = find_nearest(name.removeprefix("metrics."), dict.fromkeys([*sorted(folders), *known]))
     shown = ", ".join(repr(f"{k}/*" if k in folders else k) for k in near)
     return f"the nearest are {shown}" if shown else "there is none like it"
 
@@ -179,9 +179,9 @@ def _iter_keys(runs: Sequence[RunBase], kind: str) -> Iterator[str]:
 
 def _iter_attributes(runs: Sequence[RunBase], key: str, known: Collection[str]) -> Iterator[str]:
     """Yield the attributes of an implementation if looking for the key has built it."""
-    kind = key.partition(".")[0]
-    is_recorded = key in FACTS or kind in (*LOGGED_KINDS, *KEYED_FILES)
-    if runs and key not in known and not is_recorded:
+    elsewhere = ("cfg", "info", "logged", *LOGGED_KINDS, *KEYED_FILES)
+    is_elsewhere = key in FACTS or key.partition(".")[0] in elsewhere
+    if runs and key not in known and not is_elsewhere:
         yield from (k for k in getattr(runs[0].impl, "__dict__", ()) if not k.startswith("_"))
 
 

@@ -528,8 +528,10 @@ class RunCollection(Collection[R]):
             >>> runs.unique("steps").tolist()
             [21, 84, 168]
         """
+        keys = key if isinstance(key, (tuple, list)) else [key]
+        check_keys(keys)
         if not force:
-            for name in (key,) if isinstance(key, str) else key:
+            for name in keys:
                 read_entries([run.info for run in self._items], name)  # at once
         for run in self._items:
             run.update(key, value, force=force)

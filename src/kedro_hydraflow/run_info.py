@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import (
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 
 logger = get_logger(__name__)
+
+History: TypeAlias = "list[Point] | KedroHydraflowError | None"
+"""The values of a metric of a run, as `read_histories` returns them."""
 
 _PARENT = f"tags.{PARENT_TAG}"
 """The key of the tag, for `read_logged`."""
@@ -258,15 +261,13 @@ class RunInfo:
         return value or None
 
     def _get_fact(self, name: str) -> str | None:
-        facts = self._record.facts
-        failure = self._failure
-        if facts is None and failure is None:
-            read_facts([self])
-            facts, failure = self._record.facts, self._failure
-        if facts is None and failure is not None:
-            self._failure = None  # the facts are read again the next time
-            raise failure
-        return None if facts is None else facts.get(name) or None
+        if self._record.facts is None:
+            failure, self._failure = self._failure, None  # they are read again the next time
+            if failure is None:
+                (failure,) = _read_facts([self])
+            if failure is not None:
+                raise failure
+        return (self._record.facts or {}).get(name) or None
 
     def _get_time(self, name: str) -> datetime | None:
         text = self._get_fact(name)
@@ -536,24 +537,32 @@ def read_facts(infos: Iterable[RunInfo]) -> None:
     An error is raised on the first use of a fact of its run.
     """
     unread = [info for info in infos if info._record.facts is None and info._failure is None]
+    for info, error in zip(unread, _read_facts(unread), strict=True):
+        info._failure = error
+
+
+def _read_facts(infos: Sequence[RunInfo]) -> list[Exception | None]:
+    """Read the facts of runs. Return the errors of doing so."""
+    failures: dict[int, Exception] = {}
     malformed: list[MetadataError] = []
     without = []
-    for store, group in _group_by_store(unread):
+    for store, group in _group_by_store(infos):
         for info, found in zip(group, store.read_facts(_get_records(group)), strict=True):
             facts = found
             if isinstance(facts, MetadataError) and info._options.on_error == "warn":
                 malformed.append(facts)
                 facts = {}
             if isinstance(facts, Exception):
-                info._failure = _explain_stray(info, facts)
+                failures[id(info)] = _explain_stray(info, facts)
             elif facts is not None:
                 info._record = replace(info._record, facts=facts)
                 info._is_run = info._is_run or bool(facts)
                 without.append(info)
-    _log_malformed("the facts", malformed, unread)
+    _log_malformed("the facts", malformed, infos)
     for info, error in _find_strays(without):
-        info._failure = error
+        failures[id(info)] = error
         info._record = replace(info._record, facts=None)
+    return [failures.get(id(info)) for info in infos]
 
 
 def read_fact(infos: Sequence[RunInfo], name: str) -> None:
@@ -695,9 +704,13 @@ def _get_logged(info: RunInfo, kind: str, name: str, key: str) -> Any:
     return logged[kind].get(name) if name and kind in logged else logged.get(key)
 
 
-def read_histories(infos: Sequence[RunInfo], name: str) -> list[list[Point] | KedroHydraflowError]:
-    """Return all values of a metric of each run, sorted, or the error of reading them."""
-    histories: dict[int, list[Point] | KedroHydraflowError] = {}
+def read_histories(infos: Sequence[RunInfo], name: str) -> list[History]:
+    """Return all values of a metric of each run, sorted; None if it has no such metric.
+
+    Instead of these, it is the error of reading them. They are empty if they are malformed, which
+    is logged with ``on_error="warn"``.
+    """
+    histories: dict[int, History] = {}
     malformed: list[MetadataError] = []
     for store, group in _group_by_store(infos):
         read = store.read_histories(_get_records(group), name)
@@ -706,9 +719,9 @@ def read_histories(infos: Sequence[RunInfo], name: str) -> list[list[Point] | Ke
                 malformed.append(history)
                 histories[id(info)] = []
             else:
-                histories[id(info)] = history
+                histories[id(info)] = None if history == [] else history
     _log_malformed(f"the history of {name!r}", malformed, infos)
-    for info, error in _find_strays([info for info in infos if histories[id(info)] == []]):
+    for info, error in _find_strays([info for info in infos if histories[id(info)] is None]):
         histories[id(info)] = error
     return [histories[id(info)] for info in infos]
 

@@ -59,9 +59,9 @@ def test_without_a_handler_warnings_are_shown_in_one_line(
     with logs_on_stderr():
         logging.getLogger("kedro_hydraflow.finding").warning("skipped: %s", "a")
         logging.getLogger("urllib3.connectionpool").warning("Retrying")
-        logging.getLogger("urllib3.connectionpool").error("failed")
+        logging.getLogger("urllib3.connectionpool").error("failed \x1b[2J")
         logging.getLogger("kedro_hydraflow.finding").info("found")
-    assert capsys.readouterr() == ("", "WARNING: skipped: a\nERROR: failed\n")
+    assert capsys.readouterr() == ("", "WARNING: skipped: a\nERROR: failed \\x1b[2J\n")
     assert logging.getLogger().handlers == []
 
 

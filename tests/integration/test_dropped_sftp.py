@@ -29,7 +29,7 @@ class Forwarder:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError):  # when it is closed
             while True:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(self._target)

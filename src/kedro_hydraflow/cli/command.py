@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kedro_hydraflow.errors import KedroHydraflowError, describe
+from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.redaction import redact
 
 if TYPE_CHECKING:
@@ -70,11 +71,11 @@ def logs_on_stderr() -> Iterator[None]:
 
     Kedro and its plugins log to standard output, which is for the result alone.
     """
-    stdout, root = sys.stdout, logging.getLogger()
+    stdout, root = sys.stdout, logging.root
     added = None
     if not root.handlers:
         added = logging.StreamHandler()
-        added.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        added.setFormatter(_EscapingFormatter("%(levelname)s: %(message)s"))
         added.addFilter(_is_of_interest)
         root.addHandler(added)
     moved = [h for h in _list_handlers() if getattr(h, "stream", None) is stdout]
@@ -92,14 +93,23 @@ def logs_on_stderr() -> Iterator[None]:
 
 def may_have_logged_to_stdout() -> bool:
     """Whether Kedro, which logs as soon as it is imported, does so to standard output."""
-    if not logging.getLogger("kedro").isEnabledFor(logging.INFO):
+    kedro = logging.root.manager.loggerDict.get("kedro")
+    if not isinstance(kedro, logging.Logger) or not kedro.isEnabledFor(logging.INFO):
         return False
-    for handler in logging.getLogger().handlers:
+    for handler in logging.root.handlers:
         console = getattr(handler, "console", None)  # of rich
         stream = getattr(handler, "stream", None) if console is None else console.file
         if stream is sys.stdout:
             return True
     return False
+
+
+class _EscapingFormatter(logging.Formatter):
+    """A formatter for loggers of others, too, whose messages may have any names in them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record without control characters."""
+        return escape(super().format(record), keep="\n")
 
 
 def _is_of_interest(record: logging.LogRecord) -> bool:
@@ -108,8 +118,8 @@ def _is_of_interest(record: logging.LogRecord) -> bool:
 
 
 def _list_handlers() -> list[logging.StreamHandler[Any]]:
-    names = list(logging.root.manager.loggerDict)
-    loggers = [logging.getLogger(), *map(logging.getLogger, names)]
+    known = (logging.root, *logging.root.manager.loggerDict.values())
+    loggers = [each for each in known if isinstance(each, logging.Logger)]
     handlers = {handler for each in loggers for handler in each.handlers}
     return [handler for handler in handlers if isinstance(handler, logging.StreamHandler)]
 

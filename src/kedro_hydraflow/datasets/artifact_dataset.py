@@ -28,7 +28,7 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.finding import report
 from kedro_hydraflow.forks import check_polars, warn_of_polars
-from kedro_hydraflow.frames import make_frame_by_spelling
+from kedro_hydraflow.frames import add_values, make_frame_by_spelling
 from kedro_hydraflow.keys import is_pattern, parse_key
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.lookup import warn_of_other_meaning
@@ -265,11 +265,9 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         return preview_frame(concat_frames(values, [frame]), nrows)
 
     def _preview_one(self, run: Run[Any, Any]) -> TablePreview:
-        import polars as pl
-
         keys = ["run_id", *([] if self._choice.best_by is None else [self._choice.best_by])]
         frame = make_frame_by_spelling([run], keys)
-        return to_table(frame.with_columns(pl.lit(self._get_url(run)).alias("artifact")))
+        return to_table(add_values(frame, {"artifact": self._get_url(run)}))
 
     @property
     def has_one_run(self) -> bool:

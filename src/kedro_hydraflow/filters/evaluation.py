@@ -34,7 +34,7 @@ from kedro_hydraflow.lookup import explain_lack, read_values, warn_of_other_mean
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.recorded import read_key
 from kedro_hydraflow.run_base import RunBase, make_base
-from kedro_hydraflow.run_info import RunInfo, get_place, is_known_as_deleted
+from kedro_hydraflow.run_info import RECORDED_FACTS, RunInfo, get_place, is_known_as_deleted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -278,7 +278,7 @@ class Conditions:
                 raise prefix_error(f"filter {condition.filter!r}", value)
             return value
         key = expression.key
-        if value is None and key.kind == "fact":
+        if value is None and key.kind == "fact" and key.path in RECORDED_FACTS:  # of a run
             check_recorded(f"filter {condition.filter!r}", _get_info(item), key.path)
         if isinstance(expression, IsNull):
             return value is None or value is MISSING

@@ -315,7 +315,7 @@ class FileStore(TrackedStore):
         NotARunError if the directory is not a run. Logs how many runs have lost the file.
         """
         storage = self._storage
-        recalled = self._index.recall("facts", storage, paths, META_FILE)
+        recalled = self._index.recall("facts", storage, paths, META_FILE, _are_texts)
         suffix = storage.sep + META_FILE
         files = [paths[i] + suffix for i in recalled.unknown]
         parsed = storage.read_parsed(files, parse_run_meta)
@@ -416,7 +416,9 @@ class FileStore(TrackedStore):
 
     @override
     def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
-        recalled = self._index.recall("facts", self._storage, _get_paths(records), META_FILE)
+        recalled = self._index.recall(
+            "facts", self._storage, _get_paths(records), META_FILE, _are_texts
+        )
         metas = read_metas([records[i] for i in recalled.unknown], parse_run_meta)
         # {} if there is no file; None, which is not cached, if the file is being written.
         read = [{} if meta is None else meta or None for meta in metas]
@@ -463,7 +465,9 @@ class FileStore(TrackedStore):
         if relative is None:
             return [None] * len(records)
         key = f"{kind}.{name}"
-        recalled = self._index.recall(key, self._storage, _get_paths(records), relative)
+        recalled = self._index.recall(
+            key, self._storage, _get_paths(records), relative, _get_check(kind)
+        )
         unread = [records[i] for i in recalled.unknown]
         parsed = read_parsed_in(unread, relative, _get_parse(kind))
         values = self._retry_as_trees(unread, kind, name, _drop_foreign(parsed.values))
@@ -497,7 +501,9 @@ class FileStore(TrackedStore):
     ) -> list[dict[str, Any] | KedroHydraflowError]:
         if not self._index.assumes_unchanged(self._storage):
             return self._read_trees(records, kind)  # no single validator covers many files
-        recalled = self._index.recall(kind, self._storage, _get_paths(records))
+        recalled = self._index.recall(
+            kind, self._storage, _get_paths(records), is_valid=_get_check_of_all(kind)
+        )
         unread = [records[i] for i in recalled.unknown]
         trees = self._read_trees(unread, kind)
         validators = self._choose_validators([], [record.facts for record in unread])
@@ -630,12 +636,12 @@ def _find_foreign(
         if isinstance(entries, StorageError):
             continue
         sample = read_metas(take_sample(place, _get_run_names(entries)))
-        if not any(map(_is_of_run_or_unread, sample)):
+        if not any(map(_has_run_id_or_is_unread, sample)):
             foreign.append(place)
     return foreign
 
 
-def _is_of_run_or_unread(meta: Meta | KedroHydraflowError | None) -> bool:
+def _has_run_id_or_is_unread(meta: Meta | KedroHydraflowError | None) -> bool:
     """Whether a ``meta.yaml`` is certainly that of a run, or cannot be read."""
     return isinstance(meta, StorageError) or (isinstance(meta, dict) and has_run_id(meta))
 
@@ -681,7 +687,7 @@ def _read_experiment_metas(
     """Like `read_metas`, but from the index if it assumes that names do not change."""
     if not index.assumes_unchanged(storage):
         return read_metas(folders)
-    recalled = index.recall("experiment", storage, _get_paths(folders))
+    recalled = index.recall("experiment", storage, _get_paths(folders), is_valid=_are_texts)
     metas = read_metas([folders[i] for i in recalled.unknown])
     validators = index.choose_validators(storage, [], map(_is_named, metas))
     return recalled.complete(metas, validators)
@@ -785,6 +791,28 @@ def _drop_foreign(values: Sequence[Any]) -> list[Any]:
         if isinstance(value, ForeignFileError):
             logger.warning("skipped: %s", value)
     return [None if isinstance(value, ForeignFileError) else value for value in values]
+
+
+def _are_texts(facts: Mapping[str, object]) -> bool:
+    """Whether an entry of the index can be the entries of a ``meta.yaml``."""
+    return all(value is None or type(value) is str for value in facts.values())
+
+
+def _get_check(kind: str) -> Callable[[Mapping[str, object]], bool]:
+    """Return whether an entry of the index can be a metric, or a param or tag."""
+    types = (float, type(None)) if kind == "metrics" else (str, type(None))
+    return lambda entry: isinstance(entry.get("value", ...), types)
+
+
+def _get_check_of_all(kind: str) -> Callable[[Mapping[str, object]], bool]:
+    """Return whether an entry of the index can be all metrics, params or tags."""
+    of_kind = float if kind == "metrics" else str
+
+    def is_valid(entry: Mapping[str, object]) -> bool:
+        values = entry.get("value")
+        return isinstance(values, dict) and all(type(v) is of_kind for v in values.values())
+
+    return is_valid
 
 
 def _wrap(values: Iterable[Any]) -> list[Any]:
