@@ -13,7 +13,13 @@ import s3fs
 from tests import servers
 from tests.integration.places import is_server_required
 from tests.model.changes import REMOTE_CHANGES
-from tests.model.compare import Load, can_be_published, compare, remove_empty_folders
+from tests.model.compare import (
+    Load,
+    can_be_published,
+    compare,
+    compare_filters,
+    remove_empty_folders,
+)
 from tests.model.trees import Tree, make_tree
 
 pytestmark = [
@@ -100,6 +106,8 @@ def check_tree(server: servers.Server, engine: str, seed: int, folder: Path) -> 
     n_runs = compare(tree, Load("without an index", **options), rng)
     n_runs += compare(tree, Load("index cold", index, **options), rng)
     n_runs += compare(tree, Load("index warm", index, how="iter_runs", **options), rng)
+    for _ in range(2):
+        compare_filters(tree, Load("filters", rng.choice([False, index]), **options), rng)
     for change in rng.choices(REMOTE_CHANGES, k=3):
         tree.changes.append(change(rng, tree) or "")
     mirror.update()
