@@ -81,6 +81,20 @@ class FilterMaker:
         self._usual = rng.sample([*KEYS], 3)
         """Where most of the keys are: a filter of all kinds selects little."""
 
+    def make_plain(self) -> tuple[Expression, str]:
+        """Return a filter of a form that databases and servers apply."""
+        rng = self._rng
+        made = []
+        for _ in range(rng.choice([1, 1, 2])):
+            kind = rng.choice(["metrics", "metrics", "params", "tags", "fact"])
+            names = rng.sample(KEYS[kind], 3)
+            name = next((n for n in names if self._pick_value(kind, n) is not None), names[0])
+            is_ordered = kind == "metrics" or name in TIMES
+            operators = [*ORDERED[:-1], ">=", "<="] if is_ordered else ["==", "in"]
+            made.append(self._make_comparison(kind, name, rng.choice(operators)))
+        parts, texts = zip(*made, strict=True)
+        return And(parts), self._say(" and ").join(texts)
+
     def make(self, depth: int = 0) -> tuple[Expression, str]:
         """Return a filter, and its text."""
         rng = self._rng
@@ -124,7 +138,12 @@ class FilterMaker:
             is_number = isinstance(actual, (int, float))
             operators = ORDERED if is_number or kind == "metrics" else operators
             operators = UNORDERED if isinstance(actual, bool) or actual is None else operators
-        operator = rng.choice(operators)
+        return self._make_comparison(kind, name, rng.choice(operators), may_be_not=True)
+
+    def _make_comparison(
+        self, kind: str, name: str, operator: str, *, may_be_not: bool = False
+    ) -> tuple[Expression, str]:
+        rng = self._rng
         key = self._write_key(kind, name)
         if operator == "is null":
             return self._write_null_test(Test(kind, name, operator), key)
@@ -133,8 +152,8 @@ class FilterMaker:
         is_word = operator.isalpha()
         shown = self._say(operator) if is_word else operator
         if operator == "==":
-            shown = rng.choice(["==", "=", "!="])
-        if rng.random() < 0.2 and is_word:
+            shown = rng.choice(["==", "=", "!="] if may_be_not else ["==", "="])
+        if is_word and may_be_not and rng.random() < 0.2:
             return Not(test), f"{key} {self._say('not ').lstrip()}{shown} {literal.source}"
         space = " " if is_word or rng.random() < 0.8 else ""
         text = f"{key}{space}{shown}{space}{literal.source}"

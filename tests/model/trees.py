@@ -579,13 +579,15 @@ def make_outputs(rng: random.Random, base: Path) -> Tree:
     """Write output directories of Hydra alone."""
     project = base / "app"
     folders = []
+    job_names: dict[Path, str] = {}
     for _ in range(rng.choice([1, 1, 2])):  # sweeps
         names = rng.choice(
             [range(12), range(3), ["lr=0.1,seed=1", "lr=0.1,seed=2"], ["a/1", "a/2"]]
         )
         sweep = project / "multirun" / rng.choice(["2026-11-25/23-01-50", "named", "10"])
         write(sweep / "multirun.yaml", "hydra:\n  sweep:\n    dir: multirun\n    subdir: x\n")
-        job_name = rng.choice(["fit", "train é", "1e3", "${app}"])
+        names_of_jobs = ["fit", "train é", "1e3", "${app}"]
+        job_name = job_names.setdefault(sweep, rng.choice(names_of_jobs))  # of all of its jobs
         for name in names:
             folder = sweep / str(name)
             if str(name).isdecimal() and rng.random() < 0.1:
