@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import os
@@ -420,7 +421,9 @@ class QuickDatabase(Database):
     def __init__(self, path: Path) -> None:
         template = QuickDatabase._template
         if template is None or not template.exists():
-            template = QuickDatabase._template = Path(tempfile.mkdtemp(), "empty.db")
+            folder = Path(tempfile.mkdtemp())
+            atexit.register(shutil.rmtree, folder)
+            template = QuickDatabase._template = folder / "empty.db"
             Database(template)
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(template, path)
