@@ -439,8 +439,14 @@ class QuickDatabase(Database):
         self._statements.clear()
 
 
-def make_database(rng: random.Random, base: Path) -> Tree:
-    """Write a database, with the artifacts anywhere."""
+def make_database(rng: random.Random, base: Path, share_moved: float = 0.15) -> Tree:
+    """Write a database, with the artifacts anywhere.
+
+    Args:
+        rng: What chooses.
+        base: An empty directory.
+        share_moved: How often all artifacts are in an ``artifact_root``.
+    """
     project = base / "project"
     path = project / rng.choice(["mlflow.db", "mlflow.db", "runs.sqlite", "tracking"])
     root = project / "mlruns"
@@ -449,7 +455,7 @@ def make_database(rng: random.Random, base: Path) -> Tree:
     experiments = make_experiments(rng, unique=True)
     options = choose_options(rng, [name for experiment_id, name, _ in experiments])
     artifact_root = None
-    if rng.random() < 0.15:
+    if rng.random() < share_moved:
         artifact_root = options["artifact_root"] = base / "moved"
         artifact_root.mkdir()
     database = QuickDatabase(path)
