@@ -285,6 +285,14 @@ def test_nothing_left_by_a_later_condition_has_no_total(
             "metrics.loss < 0.5 and sed == 1",
             "none of the 9 runs that are left by then has the key 'sed'; .*'seed'",
         ),
+        (  # which others have, that the first condition rules out
+            "start_time in ['2026-01-03'] and metrics.loss < 1",
+            "none of the 1 runs that are left by then has the key 'metrics.loss'",
+        ),
+        (
+            "metrics.loss is null and metrics.loss < 1",
+            "none of the 20 runs that are left by then has the key 'metrics.loss'",
+        ),
         (  # of a run that the second condition rules out
             "params.lr < 1 and metrics.loss > 0.9",
             "has 'auto' .str. as 'params.lr', which '<' cannot compare with 1",
