@@ -1,8 +1,9 @@
 """Querying an SQLite file that another program wrote, or damaged, or that means no good.
 
 The file is opened read-only, and may be read while another program writes to it. Expressions in
-its schema are not evaluated: a view or a generated column may take forever. Pages may refer to
-each other so that a table does not end, so the time and the size of a query are limited.
+its schema are not evaluated: a view or a generated column may take forever. Nor are virtual tables
+read, whose content SQLite's extensions make up. Pages may refer to each other so that a table does
+not end, so the time and the size of a query are limited.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ class SqliteFile:
 
     Args:
         path: The file.
-        tables: The tables that queries read. They have to be as MLflow creates them, without
-            expressions: no views and no generated columns.
+        tables: The tables that queries read, those of them that exist. They have to be as MLflow
+            creates them: no views, no virtual tables and no generated columns.
     """
 
     def __init__(self, path: str, tables: tuple[str, ...]) -> None:
@@ -77,9 +78,9 @@ class SqliteFile:
             StorageError: If the file cannot be read, or the query exceeds a limit.
         """
         with self._open(timeout) as reader:
-            for table in self._tables:
-                reader.check_columns(table)
             reader.refuse_views()
+            for table in self._tables:
+                reader.check_table(table)
             return reader.fetch(select, *arguments)
 
     def query_schema(self, select: str, *arguments: str, timeout: float = TIMEOUT) -> list[Row]:
@@ -148,9 +149,19 @@ class _Reader:
         connection.execute("PRAGMA cell_size_check = ON")
         return connection
 
-    def check_columns(self, table: str) -> None:
-        """Raise TrackingDirectoryError if a table has generated columns, or is a virtual one."""
-        for _, name, *_, hidden in self.fetch(f"PRAGMA table_xinfo({table})"):
+    def check_table(self, table: str) -> None:
+        """Raise TrackingDirectoryError if a table is a virtual one, or has generated columns."""
+        columns = self.fetch(f"PRAGMA table_xinfo({table})")
+        if not columns:
+            return  # there is no such table
+        # What SQLite would do: the text of the schema need not say what a table is.
+        steps = self.fetch(f"EXPLAIN SELECT * FROM {table}")  # noqa: S608 - a name of ours
+        if any(operation == "VOpen" for _, operation, *_ in steps):
+            raise TrackingDirectoryError(
+                f"{self._path} is not an MLflow database: expected a table {table!r}, found a "
+                "virtual table"
+            )
+        for _, name, *_, hidden in columns:
             if hidden:
                 raise TrackingDirectoryError(
                     f"{self._path} is not an MLflow database: expected stored columns in the "
