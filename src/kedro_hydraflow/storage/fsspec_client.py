@@ -20,7 +20,12 @@ from kedro_hydraflow.storage.answers import read_body
 from kedro_hydraflow.storage.base import Entry
 from kedro_hydraflow.storage.bulk import MAX_CONCURRENCY
 from kedro_hydraflow.storage.foreign_errors import get_status, is_absence, is_disconnection
-from kedro_hydraflow.storage.redirects import check_httpx_response, make_trace
+from kedro_hydraflow.storage.redirects import (
+    check_httpx_response,
+    make_s3_session_class,
+    make_trace,
+    refuse_redirects_of_azure,
+)
 from kedro_hydraflow.storage.remote import Client
 
 if TYPE_CHECKING:
@@ -92,6 +97,7 @@ class FsspecClient(Client):
         fs = fsspec.filesystem(self._protocol, **self._options, **kwargs)
         if hasattr(fs, "ftp"):  # paramiko, which has no timeout of its own
             fs.ftp.get_channel().settimeout(_READ_TIMEOUT)
+        refuse_redirects_of_azure(fs)
         return fs
 
     async def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
@@ -267,6 +273,8 @@ def tune(
         target = tune(tuned["target_protocol"], target_options, allowed_hosts)
         tuned["target_options"] = target
     if protocol in ("s3", "s3a"):
+        session = {"http_session_cls": make_s3_session_class(allowed_hosts)}
+        tuned["config_kwargs"] = {**session, **(tuned.get("config_kwargs") or {})}
         return _merge(
             {
                 # One GET for each file, without a HEAD for its size.
