@@ -26,7 +26,7 @@ from kedro_hydraflow.run_info import LOGGED_KINDS
 from kedro_hydraflow.selecting import Selector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from kedro_hydraflow.config import Configuration
     from kedro_hydraflow.run_base import RunBase
@@ -62,6 +62,16 @@ class KeyColumn(NamedTuple):
     """The values of a key that a pattern matched, with defaults; None for other keys."""
 
 
+class ConfigColumn(NamedTuple):
+    """The values of a key of the configurations, MISSING for runs without it."""
+
+    values: list[Any]
+    """With interpolations resolved, as `flatten_configs` does."""
+
+    written: list[Any]
+    """As they are stored: interpolations are text."""
+
+
 def expand_columns(
     runs: Sequence[RunBase],
     keys: Iterable[str | tuple[str, Any]],
@@ -89,7 +99,7 @@ def expand_columns(
             continue
         found = read_columns(runs, key)
         if runs and not found and to_missing(default) is MISSING:
-            raise _make_error(runs, key)
+            raise make_no_match_error(runs, key)
         for name, values in found.items():
             filled = fill(runs, values, defaults.get(name, default))
             place = given.get(identify(name), name)
@@ -122,6 +132,28 @@ def read_columns(runs: Sequence[RunBase], pattern: str) -> dict[str, list[Any]]:
         _spell(key.kind, name): [row.get(name, MISSING) for row in rows]
         for name in _choose(key, chain.from_iterable(rows))
     }
+
+
+def read_config_columns(runs: Sequence[RunBase], pattern: str) -> dict[str, ConfigColumn]:
+    """Return the columns of the keys of configurations that match a pattern, by key.
+
+    Their values are those of `read_columns`.
+    """
+    configurations = [get_configuration(run) for run in runs]
+    rows = _flatten_all(configurations, lambda _, part: flatten_config(part))
+    names = _choose(_parse(pattern), chain.from_iterable(rows))
+    written = {name: [row.get(name, MISSING) for row in rows] for name in names}
+    are_literal = all(map(_are_literal, written.values()))
+    resolved = rows if are_literal else flatten_configs(configurations)
+    return {
+        name_config_key(name): ConfigColumn([row.get(name, MISSING) for row in resolved], values)
+        for name, values in written.items()
+    }
+
+
+def _are_literal(values: Iterable[Any]) -> bool:
+    distinct = {id(value): value for value in values}
+    return all(value is MISSING or is_literal(value) for value in distinct.values())
 
 
 def list_keys(runs: Sequence[RunBase], patterns: Iterable[str]) -> list[str]:
@@ -193,7 +225,8 @@ def _check(values: list[Any]) -> list[Any]:
     return values
 
 
-def _make_error(runs: Sequence[RunBase], pattern: str) -> MissingKeyError:
+def make_no_match_error(runs: Sequence[RunBase], pattern: str) -> MissingKeyError:
+    """Return the error for a pattern that matches no key of any run."""
     key = parse_pattern(pattern)
     some = "the run has no" if len(runs) == 1 else f"none of the {len(runs)} runs has a"
     if key.kind == "tags" and list_keys(runs, [f"tags.{_SYSTEM_TAGS}*"]):
@@ -236,9 +269,33 @@ def flatten_configs(configurations: Sequence[Configuration]) -> list[dict[str, A
     None. The values are shared: do not modify them. Parts that configurations share are flattened
     once.
     """
+    selector = Selector()
+
+    def flatten(configuration: Configuration, part: dict[Any, Any]) -> dict[str, Any]:
+        return {
+            ".".join(map(str, path)): (
+                value if is_literal(value) else selector.resolve(configuration, path, value)
+            )
+            for path, value in list_leaves(part)
+        }
+
+    return _flatten_all(configurations, flatten, is_literal)
+
+
+def _flatten_all(
+    configurations: Sequence[Configuration],
+    flatten: Callable[[Configuration, dict[Any, Any]], dict[str, Any]],
+    can_share: Callable[[Any], bool] = lambda _: True,
+) -> list[dict[str, Any]]:
+    """Return what a function makes of each top-level part of each configuration, in one mapping.
+
+    Args:
+        configurations: The configurations.
+        flatten: Takes a configuration and a mapping with one of its parts.
+        can_share: Whether the result is the same for all configurations that share the part.
+    """
     # It keeps the parts alive, because Python reuses the ID of an object that is gone.
     shared: dict[tuple[int, Any], tuple[Any, dict[str, Any]]] = {}
-    selector = Selector()
     rows = []
     for configuration in configurations:
         is_plain = not configuration.has_dictconfig()
@@ -249,19 +306,9 @@ def flatten_configs(configurations: Sequence[Configuration]) -> list[dict[str, A
             if known is not None:
                 row.update(known[1])
                 continue
-            flat = _flatten(configuration, {name: value}, selector)
-            if may_be_shared and is_literal(value):
+            flat = flatten(configuration, {name: value})
+            if may_be_shared and can_share(value):
                 shared[id(value), name] = value, flat
             row.update(flat)
         rows.append(row)
     return rows
-
-
-def _flatten(
-    configuration: Configuration, part: dict[Any, Any], selector: Selector
-) -> dict[str, Any]:
-    flat = {}
-    for path, value in list_leaves(part):
-        resolved = value if is_literal(value) else selector.resolve(configuration, path, value)
-        flat[".".join(map(str, path))] = resolved
-    return flat
