@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from typing_extensions import NamedTuple
 
-from kedro_hydraflow.columns import make_series, to_identities
+from kedro_hydraflow.columns import make_series, to_identity
 from kedro_hydraflow.config import is_literal
+from kedro_hydraflow.config_columns import ConfigColumns
 from kedro_hydraflow.errors import ConfigError, KedroHydraflowError, MissingKeyError
 from kedro_hydraflow.forks import warn_of_polars
 from kedro_hydraflow.frames import make_id_series
-from kedro_hydraflow.key_patterns import make_no_match_error, read_columns, read_config_columns
-from kedro_hydraflow.keys import identify, is_pattern, parse_key, parse_pattern
-from kedro_hydraflow.logs import get_logger
+from kedro_hydraflow.key_patterns import choose_config_keys, make_no_match_error, read_columns
+from kedro_hydraflow.keys import identify, is_pattern, name_config_key, parse_key, parse_pattern
 from kedro_hydraflow.lookup import explain_lack, read_values, warn_of_other_meaning
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.stores.record import is_run_id
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from kedro_hydraflow.key_patterns import ConfigColumn
     from kedro_hydraflow.run_base import RunBase
-
-logger = get_logger(__name__)
 
 Find: TypeAlias = "Callable[[str], list[Any]]"
 """Returns the value of a key for each run, None for runs that lack it."""
@@ -47,16 +45,8 @@ class ComparedColumn(NamedTuple):
     """The values, None for runs that lack the key."""
 
     causes: list[Any]
-    """The same, but for values that follow from others: what they follow from. These are equal
-    interpolations, and the ID of the run in text."""
-
-    def differs(self) -> bool:
-        """Whether the values differ."""
-        return len(set(to_identities(self.values))) > 1
-
-    def differs_by_itself(self) -> bool:
-        """Whether the values differ, and do not follow from others."""
-        return self.causes is self.values or len(set(to_identities(self.causes))) > 1
+    """The same, but for values that follow from others: what they follow from. It is an
+    interpolation that is the same for all, and text with the run's own ID left out."""
 
 
 def make_varying_frame(
@@ -108,80 +98,100 @@ def make_diff_frame(
 
 
 def find_differing(
-    runs: Sequence[RunBase], keys: Sequence[str], find: Find, *, derived: bool
+    runs: Sequence[RunBase], keys: Iterable[str], find: Find, *, derived: bool = False
 ) -> list[ComparedColumn]:
-    """Return the columns that differ, which are those of `make_varying_frame`.
-
-    If all that differ follow from others, the log says so.
-    """
-    columns = [c for c in compare(runs, keys, find) if c.differs()]
-    chosen = [c for c in columns if derived or c.differs_by_itself()]
-    if columns and not chosen:
-        logger.warning(
-            "%r differs, but follows from values that are not compared, or from the run's own ID; "
-            "with derived=True it is included",
-            columns[0].name,
-        )
-    return chosen
-
-
-def compare(runs: Sequence[RunBase], keys: Iterable[str], find: Find) -> list[ComparedColumn]:
-    """Return the columns of keys and patterns. A key that is given twice comes once.
+    """Return the columns of keys and patterns that differ. A key that is given twice comes once.
 
     Args:
         runs: The runs.
-        keys: Keys and patterns. What a key follows from only counts for patterns.
+        keys: Keys and patterns. The values of a key that is not a pattern count as they are, never
+            as ones that follow from others.
         find: As for `make_varying_frame`.
+        derived: As for `make_varying_frame`.
 
     Raises:
         MissingKeyError: If there are runs, and none has a key, or one that a pattern matches.
     """
     keys = list(keys)
-    named = {identify(key): key for key in keys if not is_pattern(key)}
-    columns: dict[tuple[str, str], ComparedColumn] = {}
+    compare: dict[tuple[str, str], Callable[[], ComparedColumn | None]] = {}
+    named = {}
     for key in keys:
         if not is_pattern(key):
-            if identify(key) not in columns:
-                values = find(key)
-                columns[identify(key)] = ComparedColumn(key, values, values)
-            continue
-        for column in _read_pattern(runs, key):
-            identity = identify(column.name)
-            if identity in named and identity not in columns:
-                values = find(named[identity])
-                column = ComparedColumn(named[identity], values, values)
-            columns.setdefault(identity, column)
-    return list(columns.values())
+            named[identify(key)] = partial(_compare_values, key, find(key))
+    for key in keys:
+        if is_pattern(key):
+            found = _compare_pattern(runs, key, derived=derived)
+        else:
+            found = {key: named[identify(key)]}
+        for name, function in found.items():
+            compare.setdefault(identify(name), named.get(identify(name), function))
+    columns = (function() for function in compare.values())
+    return [column for column in columns if column is not None]
 
 
-def _read_pattern(runs: Sequence[RunBase], pattern: str) -> list[ComparedColumn]:
-    ids = [_get_telling_id(run) for run in runs]
-    columns = []
+def _compare_pattern(
+    runs: Sequence[RunBase], pattern: str, *, derived: bool
+) -> dict[str, Callable[[], ComparedColumn | None]]:
+    """Return a function for each key that gives its column if the values differ."""
+    ids = [None if derived else _get_telling_id(run) for run in runs]
+    compare: dict[str, Callable[[], ComparedColumn | None]] = {}
     if parse_pattern(pattern).kind == "cfg":
-        for name, column in read_config_columns(runs, pattern).items():
-            values = _to_none(column.values)
-            causes = _find_interpolations(column, values)
-            columns.append(ComparedColumn(name, values, _hide_ids(causes, ids)))
+        columns = ConfigColumns(runs)
+        for key in choose_config_keys(pattern, columns.names):
+            name = name_config_key(key)
+            compare[name] = partial(_compare_written, name, key, columns, ids, derived=derived)
     else:
-        for name, found in read_columns(runs, pattern).items():
-            values = _to_none(found)
-            columns.append(ComparedColumn(name, values, _hide_ids(values, ids)))
-    if runs and not columns and pattern != "*":
+        for name, values in read_columns(runs, pattern).items():
+            compare[name] = partial(_compare_values, name, _to_none(values), ids)
+    if runs and not compare and pattern != "*":  # runs without configurations are alike
         raise make_no_match_error(runs, pattern)
-    return columns
+    return compare
+
+
+def _compare_written(
+    name: str, key: str, columns: ConfigColumns, ids: Sequence[str | None], *, derived: bool
+) -> ComparedColumn | None:
+    """Return the column of a key of the configurations, None if the values do not differ."""
+    column = columns.get_written(key)
+    written = [None if v is MISSING or v == "???" else v for _, v in column.leaves]
+    present = [value for value in written if value is not None]
+    if derived or any(map(is_literal, present)) or not _are_same(present):
+        is_resolved = all(map(is_literal, present))
+        if is_resolved and _are_same([written[i] for i in set(column.positions)]):
+            return None
+        return _compare_values(name, _to_none(columns.resolve(column)), ids)
+    causes = column.expand(written)  # the same interpolation, which some runs may lack
+    if _are_same(causes):
+        return None
+    return ComparedColumn(name, _to_none(columns.resolve(column)), causes)
+
+
+def _compare_values(
+    name: str, values: list[Any], ids: Sequence[str | None] = ()
+) -> ComparedColumn | None:
+    """Return a column of values, None if they do not differ.
+
+    Args:
+        name: The key.
+        values: The values.
+        ids: The IDs of the runs that do not count where they are in text; empty for none.
+    """
+    if _are_same(values):
+        return None
+    causes = _hide_ids(values, ids) if ids else values
+    return (
+        None if causes is not values and _are_same(causes) else ComparedColumn(name, values, causes)
+    )
+
+
+def _are_same(values: Iterable[Any]) -> bool:
+    """Whether values do not differ."""
+    distinct = {id(value): value for value in values}
+    return len(set(map(to_identity, distinct.values()))) <= 1
 
 
 def _to_none(values: list[Any]) -> list[Any]:
     return [None if value is MISSING else value for value in values]
-
-
-def _find_interpolations(column: ConfigColumn, values: list[Any]) -> list[Any]:
-    """Return the interpolations, if all runs with the key have the same one; else the values."""
-    written = [None if v is MISSING or v == "???" else v for v in column.written]
-    present = {id(value): value for value in written if value is not None}
-    if not present or any(map(is_literal, present.values())):
-        return values
-    return values if len(set(to_identities(present.values()))) > 1 else written
 
 
 def _get_telling_id(run: RunBase) -> str | None:
@@ -206,6 +216,32 @@ def _hide_id(text: str, run_id: str) -> str:
     return text if is_longer else f"{before}{{run_id}}{after}"
 
 
+def read_values_by_name(
+    runs: Sequence[RunBase], keys: Iterable[str], find: Find
+) -> dict[str, list[Any]]:
+    """Return the values of keys and patterns for each run, None without a value.
+
+    Args:
+        runs: The runs.
+        keys: Keys and patterns. A key that is given twice comes once.
+        find: As for `make_varying_frame`.
+
+    Raises:
+        MissingKeyError: If there are runs, and none has a key, or one that a pattern matches.
+    """
+    values: dict[tuple[str, str], tuple[str, list[Any]]] = {}
+    for key in keys:
+        if not is_pattern(key):
+            values.setdefault(identify(key), (key, find(key)))
+            continue
+        found = read_columns(runs, key)
+        if runs and not found and key != "*":
+            raise make_no_match_error(runs, key)
+        for name, column in found.items():
+            values.setdefault(identify(name), (name, _to_none(column)))
+    return dict(values.values())
+
+
 def find_values(runs: Sequence[RunBase], key: str) -> list[Any]:
     """Return the value of a key of each run, by its spelling alone; None without a value.
 
@@ -219,11 +255,12 @@ def find_values(runs: Sequence[RunBase], key: str) -> list[Any]:
     warn_of_other_meaning(runs, parsed)
     values = read_values(runs, parsed)
     if any(isinstance(value, ConfigError) for value in values):
-        columns = read_config_columns(runs, key) if parsed.kind in ("any", "cfg") else {}
-        for column in columns.values():  # one, if it is not a mapping
+        columns = ConfigColumns(runs)
+        if parsed.kind in ("any", "cfg") and parsed.path in columns.names:
+            resolved = columns.resolve(columns.get_written(parsed.path))
             values = [
                 other if isinstance(value, ConfigError) else value
-                for value, other in zip(values, column.values, strict=True)
+                for value, other in zip(values, resolved, strict=True)
             ]
     for value in values:
         if isinstance(value, KedroHydraflowError):

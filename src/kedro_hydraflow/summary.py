@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.aggregates import get_max, get_mean, get_min, get_std, to_float
-from kedro_hydraflow.columns import make_series, to_identities
-from kedro_hydraflow.comparing import ComparedColumn, compare
+from kedro_hydraflow.columns import make_series, to_identities, to_identity
+from kedro_hydraflow.comparing import find_differing, read_values_by_name
 from kedro_hydraflow.errors import KedroHydraflowError, OptionError, show_names
 from kedro_hydraflow.forks import warn_of_polars
-from kedro_hydraflow.key_patterns import read_columns
+from kedro_hydraflow.key_patterns import list_keys, read_columns
 from kedro_hydraflow.keys import identify, is_pattern, parse_pattern
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.nearest_keys import describe_nearest_keys
 from kedro_hydraflow.value_text import show_value
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     import polars as pl
 
-    from kedro_hydraflow.comparing import Find
+    from kedro_hydraflow.comparing import ComparedColumn, Find
     from kedro_hydraflow.run_base import RunBase
 
 logger = get_logger(__name__)
@@ -47,7 +48,7 @@ def make_description(runs: Sequence[RunBase], keys: Iterable[str], find: Find) -
     import polars as pl
 
     warn_of_polars()
-    rows = [_describe(column) for column in compare(runs, keys, find)]
+    rows = [_describe(*item) for item in read_values_by_name(runs, keys, find).items()]
     schema: dict[str, Any] = {
         "key": pl.String,
         "type": pl.String,
@@ -63,17 +64,18 @@ def make_description(runs: Sequence[RunBase], keys: Iterable[str], find: Find) -
     )
 
 
-def _describe(column: ComparedColumn) -> dict[str, Any]:
-    present = [value for value in column.values if value is not None]
-    distinct = dict(zip(to_identities(present), present, strict=True))
-    types = sorted({_name_type(value) for value in present})
+def _describe(key: str, values: list[Any]) -> dict[str, Any]:
+    counts = Counter(map(id, values))
+    objects = {id(value): value for value in values}  # runs share most of them
+    present = [value for value in objects.values() if value is not None]
+    distinct = {to_identity(value): value for value in present}
     low, high = _find_range(list(distinct.values()))
     return {
-        "key": column.name,
-        "type": " | ".join(types) or "null",
+        "key": key,
+        "type": " | ".join(sorted(set(map(_name_type, present)))) or "null",
         "distinct": len(distinct),
-        "missing": len(column.values) - len(present),
-        "nan": sum(map(_is_nan, present)),
+        "missing": counts[id(None)],
+        "nan": sum(counts[id(value)] for value in present if _is_nan(value)),
         "min": low,
         "max": high,
         "example": show_value(present[0]) if present else None,
@@ -125,17 +127,17 @@ def make_over_frame(
     import polars as pl
 
     warn_of_polars()
-    numbers = [_to_numbers(runs, column) for column in compare(runs, values, find)]
-    seeds = compare(runs, over, find)
-    compared = compare(runs, among, find)
-    _warn_of_unknown(runs, ignore, compared)
-    left_out = [*ignore, *(column.name for column in (*seeds, *numbers))]
+    numbers = {
+        key: _to_numbers(runs, key, column)
+        for key, column in read_values_by_name(runs, values, find).items()
+    }
+    seeds = read_values_by_name(runs, over, find)
+    _warn_of_unknown(runs, ignore, among)
+    left_out = [*ignore, *seeds, *numbers]
     columns = [
         column
-        for column in compared
-        if column.differs()
-        and column.differs_by_itself()
-        and not any(_covers(key, column.name) for key in left_out)
+        for column in find_differing(runs, among, find)
+        if not any(_covers(key, column.name) for key in left_out)
     ]
     groups = _Groups(len(runs), [to_identities(column.causes) for column in columns])
     positions = groups.find([])
@@ -145,9 +147,9 @@ def make_over_frame(
         _warn_of_several_jobs(runs, columns, positions)
     firsts = [group[0] for group in positions for _ in numbers]
     rows = [
-        (column.name, *_summarise([column.values[i] for i in group]))
+        (key, *_summarise([column[i] for i in group]))
         for group in positions
-        for column in numbers
+        for key, column in numbers.items()
     ]
     keys, means, stds, lows, highs, counts = zip(*rows, strict=True) if rows else ((),) * 6
     return pl.DataFrame(
@@ -218,17 +220,16 @@ def _name_column(key: str) -> str:
     return f"cfg.{key}" if key in _OWN_COLUMNS else key
 
 
-def _to_numbers(runs: Sequence[RunBase], column: ComparedColumn) -> ComparedColumn:
-    """Return a column of numbers as floats.
+def _to_numbers(runs: Sequence[RunBase], key: str, values: list[Any]) -> list[float | None]:
+    """Return numbers as floats.
 
     Raises:
         OptionError: If a value is not a number.
     """
-    numbers = [
-        None if value is None else to_float(value, f"over: {column.name!r} of {run.info.run_id}")
-        for run, value in zip(runs, column.values, strict=True)
+    return [
+        None if value is None else to_float(value, f"over: {key!r} of run {run.info.run_id}")
+        for run, value in zip(runs, values, strict=True)
     ]
-    return ComparedColumn(column.name, numbers, numbers)
 
 
 def _summarise(
@@ -241,17 +242,19 @@ def _summarise(
     return get_mean(present), get_std(present), get_min(present), get_max(present), len(present)
 
 
-def _warn_of_unknown(
-    runs: Sequence[RunBase], ignore: Sequence[str], columns: Sequence[ComparedColumn]
-) -> None:
+def _warn_of_unknown(runs: Sequence[RunBase], ignore: Sequence[str], among: Sequence[str]) -> None:
+    if not runs or not ignore:
+        return
+    patterns = [key for key in among if is_pattern(key)]
+    known = [*(key for key in among if not is_pattern(key)), *list_keys(runs, patterns)]
     for key in ignore:
-        if runs and not any(_covers(key, column.name) for column in columns):
+        if not any(_covers(key, name) for name in known):
             hint = describe_nearest_keys(runs, parse_pattern(key).path)
             logger.warning("over: ignore: none of the keys that are compared is %r (%s)", key, hint)
 
 
 def _warn_of_single_runs(
-    groups: _Groups, seeds: Sequence[ComparedColumn], columns: Sequence[ComparedColumn]
+    groups: _Groups, seeds: Mapping[str, list[Any]], columns: Sequence[ComparedColumn]
 ) -> None:
     splitting = groups.find_splitting()
     names = [columns[i].name for i in splitting]
@@ -259,7 +262,7 @@ def _warn_of_single_runs(
         "over: each combination of %s has one run, so nothing is averaged over %s; %s split%s "
         "most: with ignore=%r there are %d combinations",
         show_names([column.name for column in columns]),
-        ", ".join(f"{c.name!r} ({len(set(to_identities(c.values)))} distinct)" for c in seeds),
+        ", ".join(f"{k!r} ({len(set(to_identities(v)))} distinct)" for k, v in seeds.items()),
         show_names(names, len(names)),
         "" if len(names) > 1 else "s",
         names,
