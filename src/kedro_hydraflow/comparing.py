@@ -67,7 +67,7 @@ def make_varying_frame(
     return pl.DataFrame(
         [
             make_id_series([run.info.run_id for run in runs]),
-            *(make_series(column.name, column.values) for column in columns),
+            *(make_series(c.name, c.values) for c in columns if c.name != "run_id"),
         ]
     )
 
@@ -114,9 +114,9 @@ def find_differing(
     """
     keys = list(keys)
     compare: dict[tuple[str, str], Callable[[], ComparedColumn | None]] = {}
-    named = {}
+    named: dict[tuple[str, str], Callable[[], ComparedColumn | None]] = {}
     for key in keys:
-        if not is_pattern(key):
+        if not is_pattern(key) and identify(key) not in named:
             named[identify(key)] = partial(_compare_values, key, find(key))
     for key in keys:
         if is_pattern(key):
@@ -142,7 +142,8 @@ def _compare_pattern(
             compare[name] = partial(_compare_written, name, key, columns, ids, derived=derived)
     else:
         for name, values in read_columns(runs, pattern).items():
-            compare[name] = partial(_compare_values, name, _to_none(values), ids)
+            if name != "run_id" or derived:
+                compare[name] = partial(_compare_values, name, _to_none(values), ids)
     if runs and not compare and pattern != "*":  # runs without configurations are alike
         raise make_no_match_error(runs, pattern)
     return compare
@@ -163,7 +164,8 @@ def _compare_written(
     causes = column.expand(written)  # the same interpolation, which some runs may lack
     if _are_same(causes):
         return None
-    return ComparedColumn(name, _to_none(columns.resolve(column)), causes)
+    values = _to_none(columns.resolve(column))
+    return None if _are_same(values) else ComparedColumn(name, values, causes)
 
 
 def _compare_values(
@@ -179,9 +181,9 @@ def _compare_values(
     if _are_same(values):
         return None
     causes = _hide_ids(values, ids) if ids else values
-    return (
-        None if causes is not values and _are_same(causes) else ComparedColumn(name, values, causes)
-    )
+    if causes is not values and _are_same(causes):
+        return None
+    return ComparedColumn(name, values, causes)
 
 
 def _are_same(values: Iterable[Any]) -> bool:

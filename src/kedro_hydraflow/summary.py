@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from contextlib import suppress
+from datetime import date
 from fnmatch import fnmatchcase
+from numbers import Real
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from kedro_hydraflow.run_base import RunBase
 
 logger = get_logger(__name__)
+
+_ORDERED = (Real, str, bytes, date, PurePath)
+"""The types of values that may have an order."""
 
 _OWN_COLUMNS = frozenset({"key", "mean", "std", "min", "max", "n"})
 """The columns of `make_over_frame` beside those of keys."""
@@ -90,7 +95,7 @@ def _name_type(value: Any) -> str:
 def _find_range(values: Sequence[Any]) -> tuple[str | None, str | None]:
     """Return the least and the largest of values as text; None if they have no order."""
     ordered = [value for value in values if not _is_nan(value)]
-    if not ordered or any(isinstance(value, (list, dict)) for value in ordered):
+    if not ordered or not all(isinstance(value, _ORDERED) for value in ordered):
         return None, None
     try:
         return show_value(get_min(ordered)), show_value(get_max(ordered))
