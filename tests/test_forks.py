@@ -178,10 +178,12 @@ OPERATIONS: dict[str, Callable[[Runs], Any]] = {
     "diff": lambda runs: runs.diff("a", runs[1]),
     "Run.diff": lambda runs: runs[0].diff(runs[2], "*", "metrics.*"),
     "describe": lambda runs: runs.describe("*", "info.*", "metrics.*"),
-    "over": lambda runs: runs.over("i", "metrics.*", ignore=["lr", "model", "layers", "day"]),
-    "metric_histories with keys": lambda runs: runs.metric_histories(
-        "loss", keys=["lr", "layers", "odd", "run"]
-    ).select("run_id", "step", "lr", "layers"),
+    "over": lambda runs: runs.over(
+        "i", "metrics.*", ignore=["lr", "model", "layers", "day", "odd"]
+    ),
+    "metric_histories with keys": lambda runs: list(
+        runs.metric_histories("loss", keys=["lr", "layers", "odd", "start_time"])
+    ),
     "to_pandas": lambda runs: [
         (column, str(values.dtype), values.to_list())
         for column, values in runs.to_pandas("*", "start_time", ("none", None)).items()

@@ -649,9 +649,7 @@ class RunCollection(Collection[R]):
             >>> frame.select("model.type", "training.learning_rate", "min", "max", "n").row(0)
             ('mlp', 0.01, 0.9555555555555556, 0.9777777777777777, 2)
         """
-        keys = [key] if isinstance(key, str) else list(key)
-        ignored = [ignore] if isinstance(ignore, str) else list(ignore)
-        patterns = [among] if isinstance(among, str) else list(among)
+        keys, ignored, patterns = map(_as_keys, (key, ignore, among))
         check_keys([*keys, *values, *ignored, *patterns])
         if not keys or not values:
             raise OptionError(
@@ -872,9 +870,9 @@ class RunCollection(Collection[R]):
         self, keys: str | Sequence[str | tuple[str, Default]]
     ) -> dict[str, pl.Series]:
         """Return the columns of keys for `make_history_frame`."""
-        pairs = [keys] if isinstance(keys, str) else list(keys)
-        check_columns(pairs)
-        return self._make_columns(pairs, {})
+        columns = _as_keys(keys)
+        check_columns(columns)
+        return self._make_columns(columns, {})
 
     def iterdir(self, relative_dir: str = "") -> Iterator[Path]:
         """Yield the paths in the artifacts directory of each run, or in a folder of it.
@@ -953,6 +951,11 @@ def _check_count(n: object) -> None:
     """Raise OptionError unless the value is a number of runs."""
     if not isinstance(n, Integral) or isinstance(n, bool) or n < 0:
         raise OptionError(f"n: expected the number of runs, 0 or more, found {n!r}")
+
+
+def _as_keys(keys: Any) -> list[Any]:
+    """Return a list of keys, which may be one."""
+    return list(keys) if isinstance(keys, (list, tuple, set, frozenset)) else [keys]
 
 
 def _is_unranked(value: Any) -> bool:
