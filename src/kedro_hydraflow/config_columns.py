@@ -66,43 +66,49 @@ class ConfigColumns:
     def __init__(self, runs: Sequence[RunBase]) -> None:
         self._configurations = [get_configuration(run) for run in runs]
         self._selector = Selector()
-        parts: dict[tuple[type, Any], _Part] = {}
-        parts_of: dict[str, dict[int, _Part]] = {}
+        # It keeps the parts alive, because Python reuses the ID of an object that is gone.
+        self._data = [configuration.to_plain() for configuration in self._configurations]
+        self._parts: dict[tuple[type, Any], _Part] = {}
+        self._parts_of: dict[str, dict[tuple[type, Any], None]] = {}
         known: dict[tuple[int, type, Any], int] = {}
-        alive = []  # as Python reuses the ID of an object that is gone
-        for i, configuration in enumerate(self._configurations):
-            data = configuration.to_plain()
-            alive.append(data)
+        for i, data in enumerate(self._data):
             for name, value in data.items():
-                kind = type(name)
-                part = parts.get((kind, name))
+                place = type(name), name
+                part = self._parts.get(place)
                 if part is None:
-                    part = parts[kind, name] = _Part(len(runs))
-                position = known.get((id(value), kind, name))
+                    part = self._parts[place] = _Part(len(runs))
+                identity = id(value), *place
+                position = known.get(identity)
                 if position is None:
-                    position = known[id(value), kind, name] = len(part.contents)
+                    position = known[identity] = len(part.contents)
                     leaves = {
                         ".".join(map(str, path)): (path, leaf)
                         for path, leaf in list_leaves({name: value})
                     }
                     part.contents.append(leaves)
                     for key in leaves:
-                        parts_of.setdefault(key, {})[id(part)] = part
+                        self._parts_of.setdefault(key, {})[place] = None
                 part.positions[i] = position
-        self._parts_of = parts_of
-        self.names = list(parts_of)
+        self.names = list(self._parts_of)
 
     def get_written(self, name: str) -> WrittenColumn:
         """Return the values of a key as they are stored, with interpolations as text."""
-        parts = list(self._parts_of[name].values())
-        if len(parts) == 1:
-            leaves = [content.get(name, _LACKING) for content in parts[0].contents]
-            return WrittenColumn(leaves, parts[0].positions)
-        rows = []  # the entry "a.b" and, in "a", the entry "b"
-        for i in range(len(self._configurations)):
-            found = [part.contents[part.positions[i]].get(name) for part in parts]
-            rows.append(next((leaf for leaf in reversed(found) if leaf is not None), _LACKING))
-        return WrittenColumn(rows, list(range(len(rows))))
+        places = list(self._parts_of[name])
+        if len(places) == 1:
+            part = self._parts[places[0]]
+            leaves = [content.get(name, _LACKING) for content in part.contents]
+            return WrittenColumn(leaves, part.positions)
+        leaves = [self._find_last(i, name) for i in range(len(self._data))]
+        return WrittenColumn(leaves, list(range(len(leaves))))
+
+    def _find_last(self, i: int, name: str) -> Leaf:
+        """Return the last one of the leaves of a run that read alike: "a.b", and "b" in "a"."""
+        for key in reversed(self._data[i]):
+            part = self._parts[type(key), key]
+            leaf = part.contents[part.positions[i]].get(name)
+            if leaf is not None:
+                return leaf
+        return _LACKING
 
     def resolve(self, column: WrittenColumn) -> list[Any]:
         """Return the values of a column for each run, MISSING for runs without the key.
