@@ -98,7 +98,7 @@ def test_python_in(document: Path, project: Path) -> None:
     ]
     at_least = {
         "README.md": 3,
-        "docs/frames.md": 7,
+        "docs/frames.md": 8,
         "docs/remote-storage.md": 2,
         "docs/scaling.md": 2,
     }
@@ -112,6 +112,7 @@ def test_python_in(document: Path, project: Path) -> None:
         assert shown.row(0) == ("mlp", 0.01, 0.966667, 2)
         assert "model.hidden_size" in names["curves"].columns
         assert names["table"]["start_time"].notna().all()
+        assert "mean_metrics.accuracy" in names["wide"].columns
     elif document.name == "scaling.md":
         assert pl.read_parquet(project / "all.parquet").height == 31
 

@@ -7,7 +7,7 @@ import reprlib
 from datetime import datetime
 from functools import partial
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from typing_extensions import Self, TypeVar
 
@@ -515,7 +515,11 @@ class RunCollection(Collection[R]):
         )
 
     def diff(
-        self, a: R | str | int, b: R | str | int, *keys: str, derived: bool = False
+        self,
+        a: Run[Any, Any] | str | int,
+        b: Run[Any, Any] | str | int,
+        *keys: str,
+        derived: bool = False,
     ) -> pl.DataFrame:
         """Return a Polars frame of the keys in which two runs differ.
 
@@ -547,10 +551,10 @@ class RunCollection(Collection[R]):
         both = self._make([self._choose("a", a), self._choose("b", b)])
         return make_diff_frame(both._items, keys or ["*"], both._find_by_spelling, derived=derived)
 
-    def _choose(self, option: str, run: R | str | int) -> R:
+    def _choose(self, option: str, run: Run[Any, Any] | str | int) -> R:
         """Return a run, or the one with an ID or at a position."""
         if isinstance(run, Run):
-            return run
+            return cast("R", run)
         if isinstance(run, Integral) and not isinstance(run, bool):
             if not -len(self) <= run < len(self):
                 raise OptionError(f"{option}: there is no run {run}; there are {len(self)} runs")
