@@ -6,7 +6,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -58,9 +58,9 @@ class Handler(BaseHTTPRequestHandler):
             "Last-Modified": "Wed, 21 Oct 2026 07:28:00 GMT",
         }.items():
             self.send_header(name, value)
-        self.end_headers()
         position = len(SENT)
         SENT.append(0)
+        self.end_headers()
         try:
             while left := size - SENT[position]:
                 chunk = b"x" * min(left, 100_000)
@@ -128,6 +128,45 @@ def test_an_object_that_is_too_large_is_refused(
         folder.join("small").read()
     # A request for each read. The rest of a large answer may be sent late.
     assert len([size for size in SENT if size <= 1000]) == 3
+
+
+class Endless(BaseHTTPRequestHandler):
+    """Answers everything with a body that does not say its size."""
+
+    protocol_version = "HTTP/1.1"
+    status = 200
+
+    def do_GET(self) -> None:
+        self.close_connection = True
+        self.send_response(self.status)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("ETag", '"abc"')
+        self.send_header("Last-Modified", "Wed, 21 Oct 2026 07:28:00 GMT")
+        self.end_headers()
+        chunk = b"x" * 100_000
+        SENT.append(0)
+        with suppress(OSError):
+            while SENT[-1] < 2**31:
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                SENT[-1] += len(chunk)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("kind", ["s3-fsspec", "gs-fsspec"])
+def test_an_answer_without_an_end_is_refused(
+    kind: str, status: int, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kedro_hydraflow.storage.answers._MAX_ANSWER", 5_000_000)
+    monkeypatch.setenv(FILE_SIZE_VARIABLE, "5MB")
+    SENT.clear()
+    folder = locate(*make_options(start(type("Endless", (Endless,), {"status": status})), kind))
+    for use in (folder.list, folder.join("small").read):
+        with pytest.raises(FileSizeError, match="larger than 5,000,000 bytes"):
+            use()
+    assert sum(SENT) < 200_000_000
 
 
 class Redirect(BaseHTTPRequestHandler):

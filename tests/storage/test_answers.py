@@ -17,7 +17,7 @@ from kedro_hydraflow.storage import Place, locate
 
 pytest.importorskip("aiohttp")
 
-from kedro_hydraflow.storage import mlflow_artifacts
+from kedro_hydraflow.storage import answers, mlflow_artifacts
 from tests.storage.test_mlflow_artifacts import NoLogin
 
 BOMB = gzip.compress(b"\0" * 50_000_000)
@@ -65,6 +65,12 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             return
 
+    def send_listing(self) -> None:
+        self.send_endless()
+
+    def send_links(self) -> None:
+        self.send(b'<a href="small">small</a>' * 100)
+
     def log_message(self, *_: Any) -> None:
         pass
 
@@ -108,6 +114,19 @@ def test_an_answer_of_the_largest_size_is_read(
     monkeypatch.setenv(FILE_SIZE_VARIABLE, "999")
     with pytest.raises(FileSizeError):
         folder.join("small").read()
+
+
+@pytest.mark.timeout(60)
+def test_a_listing_that_is_too_large_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "_MAX_ANSWER", 5_000_000)
+    monkeypatch.setenv(FILE_SIZE_VARIABLE, "1000")
+    with pytest.raises(FileSizeError, match=r"cannot list .*/listing': it is larger than 5,000,0"):
+        locate(f"{url}/listing").list()
+    assert all(sent < 100_000_000 for sent in SENT)
+    assert [entry.name for entry in locate(f"{url}/links").list()] == ["small"]
+    monkeypatch.setenv(FILE_SIZE_VARIABLE, "10MB")
+    with pytest.raises(FileSizeError, match="it is larger than 10,000,000 bytes"):
+        locate(f"{url}/listing").list()
 
 
 def test_other_filesystems_read_no_more_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

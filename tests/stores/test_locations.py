@@ -210,6 +210,23 @@ def test_a_host_that_the_user_names_is_asked(
     assert get_seeds(database, artifact_root=f"{server.url}/store") == [7]
 
 
+def test_a_host_that_is_only_allowed_gets_no_login(
+    database: Database, tmp_path: Path, serve: Callable[[Path], WebServer]
+) -> None:
+    server = serve(tmp_path / "web")
+    put(tmp_path / "web/store/1", A, 7)
+    record(database, f"{server.url}/store/1", A)
+    login = {"client_kwargs": {"headers": {"Authorization": "s3cret", "X-Api-Key": "s3cret"}}}
+    options = {**login, "allowed_hosts": [server.url]}
+    assert get_seeds(database, storage_options=options) == [7]
+    assert server.headers
+    assert not {"authorization", "x-api-key"} & set().union(*server.headers)
+    server.headers.clear()
+    root = f"{server.url}/store"
+    assert get_seeds(database, storage_options=options, artifact_root=root) == [7]
+    assert all({"authorization", "x-api-key"} <= set(headers) for headers in server.headers)
+
+
 def test_proxied_artifacts_without_their_server(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:

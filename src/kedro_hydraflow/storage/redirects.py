@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.errors import ForeignHostError
+from kedro_hydraflow.errors import ForeignHostError, StorageError
 from kedro_hydraflow.redaction import redact_url
+from kedro_hydraflow.storage.answers import make_size_trace
 from kedro_hydraflow.storage.hosts import advise_to_allow, get_host
 
 if TYPE_CHECKING:
@@ -89,28 +90,28 @@ def check_httpx_response(response: Any) -> None:
 
 @functools.lru_cache
 def make_s3_session_class(allowed: frozenset[str] = frozenset()) -> type:
-    """Return a class for the option ``http_session_cls`` of aiobotocore that checks redirects.
+    """Return a class for the option ``http_session_cls`` of aiobotocore that checks answers.
 
     botocore answers the redirects of S3 to other regions itself: they have no ``Location``.
     """
     from aiobotocore.httpsession import AIOHTTPSession
     from botocore.exceptions import HTTPClientError
 
-    trace = make_trace(allowed)
-    trace.freeze()
+    traces = [make_trace(allowed), make_size_trace()]
+    for trace in traces:
+        trace.freeze()
 
     class Session(AIOHTTPSession):  # type: ignore[misc]
         async def _get_session(self, proxy_url: str | None) -> Any:
             session = await super()._get_session(proxy_url)
-            if trace not in session.trace_configs:
-                session.trace_configs.append(trace)
+            session.trace_configs.extend(t for t in traces if t not in session.trace_configs)
             return session
 
         async def send(self, request: Any) -> Any:
             try:
                 return await super().send(request)
             except HTTPClientError as exc:
-                if isinstance(exc.kwargs.get("error"), ForeignHostError):
+                if isinstance(exc.kwargs.get("error"), StorageError):
                     raise exc.kwargs["error"] from None
                 raise
 

@@ -504,9 +504,10 @@ class ServerStore(RecordedStore):
         if host not in self._proxies:
             from kedro_hydraflow.storage.mlflow_artifacts import make_artifacts_root
 
-            login = (server.username, server.password) if host == own else (None, None)
+            is_own = host == own
+            login = (server.username, server.password) if is_own else (None, None)
             user, password = (unquote(text) if text else None for text in login)
-            root = make_artifacts_root(base_url, user, password, allowed_hosts)
+            root = make_artifacts_root(base_url, user, password, allowed_hosts, has_login=is_own)
             storage = locate(root).storage
             withheld = self._source.is_without_credentials
             self._proxies[host] = storage.without_credentials() if withheld else storage
