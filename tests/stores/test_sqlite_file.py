@@ -261,3 +261,64 @@ def test_garbage_in_the_files_beside(
     file = make("CREATE TABLE runs (a); INSERT INTO runs VALUES (1); PRAGMA journal_mode = wal")
     Path(file.path + suffix).write_bytes(garbage)
     assert file.query(SELECT) == [(1,)]
+
+
+def patch_children(path: str, patch: Callable[[list[int]], list[int]]) -> None:
+    """Change which pages the root of the table ``runs``, which has one level below it, refers to.
+
+    Args:
+        path: The file, with pages of 512 bytes.
+        patch: Returns the new numbers of the pages, given the old ones.
+    """
+    with closing(sqlite3.connect(path)) as connection:
+        select = "SELECT rootpage FROM sqlite_master WHERE name = 'runs'"
+        (root,) = connection.execute(select).fetchone()
+    content = bytearray(Path(path).read_bytes())
+    start = (root - 1) * 512
+    kind, _, n_cells = struct.unpack_from(">BHH", content, start)
+    assert kind == 5  # an inner page of a table
+    cells = struct.unpack_from(f">{n_cells}H", content, start + 12)
+    children = [struct.unpack_from(">I", content, start + cell)[0] for cell in cells]
+    for cell, child in zip(cells, patch(children), strict=True):
+        struct.pack_into(">I", content, start + cell, child)
+    Path(path).write_bytes(content)
+
+
+ROWS = "WITH RECURSIVE n(a) AS (VALUES (1) UNION ALL SELECT a + 1 FROM n WHERE a < 300)"
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        lambda pages: [pages[1], *pages[1:]],
+        lambda pages: [pages[0], pages[0], *pages[2:]],
+        lambda pages: pages[::-1],
+    ],
+)
+def test_pages_in_place_of_others(
+    make: Callable[[str], SqliteFile], patch: Callable[[list[int]], list[int]]
+) -> None:
+    file = make(
+        "PRAGMA page_size = 512; CREATE TABLE runs (a, b);"
+        f"INSERT INTO runs {ROWS} SELECT a, 'some text' FROM n"
+    )
+    assert file.scan("runs", "a, b = ?", "x") == [(i, i, 0) for i in range(1, 301)]
+    patch_children(file.path, patch)
+    assert len(file.query(SELECT)) > 250  # SQLite does not notice
+    with pytest.raises(TrackingDirectoryError) as raised:
+        file.scan("runs", "a")
+    assert str(raised.value) == (
+        f"cannot read {file.path} as an MLflow database: it is damaged: the rows of the table "
+        f"'runs' are not in order; `sqlite3 {file.path} 'PRAGMA integrity_check'` shows more"
+    )
+
+
+def test_a_table_without_numbers_of_rows(make: Callable[[str], SqliteFile]) -> None:
+    file = make(
+        "CREATE TABLE runs (a PRIMARY KEY) WITHOUT ROWID; INSERT INTO runs VALUES (2), (1);"
+    )
+    assert sorted(file.scan("runs", "a")) == [(None, 1), (None, 2)]
+    with pytest.raises(TrackingDirectoryError, match="no such column: b"):
+        file.scan("runs", "b")
+    with pytest.raises(TrackingDirectoryError, match="no such table: other"):
+        file.scan("other", "b")

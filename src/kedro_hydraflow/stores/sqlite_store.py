@@ -216,8 +216,8 @@ class SqliteStore(RecordedStore):
                 run_ids[experiment_id] = [run_id for (run_id,) in rows]
         else:
             # One query for all: each is a full scan, as runs are not indexed by experiment.
-            select = "SELECT CAST(experiment_id AS TEXT), run_uuid FROM runs ORDER BY run_uuid"
-            for experiment_id, run_id in self._file.query(select):
+            rows = self._file.scan("runs", "run_uuid, CAST(experiment_id AS TEXT)")
+            for _, run_id, experiment_id in _sort_by_id(rows):
                 if experiment_id in run_ids:
                     run_ids[experiment_id].append(run_id)
         failures: list[Failure] = []
@@ -230,14 +230,12 @@ class SqliteStore(RecordedStore):
     ) -> RunListing:
         facts = [write_fact_clause(clause) for clause in clauses if clause.kind == "fact"]
         conditions = " AND ".join(condition for condition, _ in facts) or "1"
-        select = (
-            "SELECT CAST(experiment_id AS TEXT), run_uuid FROM runs "
-            f"WHERE {conditions} ORDER BY run_uuid"
-        )
-        rows = self._file.query(select, *(value for _, values in facts for value in values))
+        columns = f"run_uuid, CAST(experiment_id AS TEXT), {conditions}"
+        values_of_facts = [value for _, values in facts for value in values]
+        rows = self._file.scan("runs", columns, *values_of_facts)
         found: dict[str, list[object]] = {e.experiment_id: [] for e in experiments}
-        for experiment_id, run_id in rows:
-            if experiment_id in found:
+        for _, run_id, experiment_id, is_met in _sort_by_id(rows):
+            if is_met and experiment_id in found:
                 found[experiment_id].append(run_id)
         failures: list[Failure] = []
         names = self._convert_ids(found.values(), failures)
@@ -259,12 +257,20 @@ class SqliteStore(RecordedStore):
     def _read_runs(self, listed: Sequence[RunNames]) -> Mapping[str, RecordedRun | MetadataError]:
         run_ids = [run_id for part in listed for run_id in part.names]
         rows = self._read_rows(f"artifact_uri, {_FACTS}", run_ids)
+        self._check_removed([run_id for run_id in run_ids if run_id not in rows])
         return {
             run_id: row
             if isinstance(row, MetadataError)
             else RecordedRun(row[0], _name_facts(row[1:]))
             for run_id, row in rows.items()
         }
+
+    def _check_removed(self, run_ids: Sequence[str]) -> None:
+        """Raise TrackingDirectoryError if runs that an index lacks are in the table."""
+        if run_ids:
+            select = f"SELECT run_uuid FROM runs NOT INDEXED WHERE {_WANTED}"
+            for (run_id,) in self._query_runs(select, run_ids):
+                raise self._file.make_damage_error(f"an index lacks the run {run_id}")
 
     def _read_rows(
         self, columns: str, run_ids: Sequence[str]
@@ -461,6 +467,11 @@ _KINDS = {
     "params": _Kind("params", "value", _decode_text),
     "tags": _Kind("tags", "value", _decode_text),
 }
+
+
+def _sort_by_id(rows: list[Row]) -> list[Row]:
+    """Return rows, whose second column is an ID, sorted by it. IDs that are no text are last."""
+    return sorted(rows, key=lambda row: (0, row[1]) if type(row[1]) is str else (1, ""))
 
 
 def _name_facts(values: Sequence[object]) -> dict[str, object]:
