@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import gzip
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from upath import UPath
 
-from kedro_hydraflow.errors import FileSizeError
+from kedro_hydraflow.errors import FileSizeError, UnreachableError
 from kedro_hydraflow.limits import FILE_SIZE_VARIABLE
 from kedro_hydraflow.storage import Place, locate
 
 pytest.importorskip("aiohttp")
 
 from kedro_hydraflow.storage import answers, mlflow_artifacts
+from kedro_hydraflow.storage.remote import Client
 from tests.storage.test_mlflow_artifacts import NoLogin
 
 BOMB = gzip.compress(b"\0" * 50_000_000)
@@ -64,6 +67,18 @@ class Handler(BaseHTTPRequestHandler):
                 SENT[-1] += len(chunk)
         except OSError:
             return
+
+    def send_drops(self) -> None:
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        with suppress(OSError):
+            while True:
+                self.wfile.write(b"x")
+                time.sleep(0.01)
+
+    send_artifacts = send_drops  # the listing of an MLflow server
 
     def send_listing(self) -> None:
         self.send_endless()
@@ -114,6 +129,18 @@ def test_an_answer_of_the_largest_size_is_read(
     monkeypatch.setenv(FILE_SIZE_VARIABLE, "999")
     with pytest.raises(FileSizeError):
         folder.join("small").read()
+
+
+@pytest.mark.timeout(60)
+def test_an_answer_of_a_byte_at_a_time_has_an_end(
+    folder: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Client.timeout == 900
+    monkeypatch.setattr(Client, "timeout", 0.3)
+    monkeypatch.setattr("kedro_hydraflow.storage.bulk.GIVE_UP_AFTER", 0)
+    for use in (folder.join("drops").read, folder.join("drops").list):
+        with pytest.raises(UnreachableError, match=r"no answer in 0\.3 s"):
+            use()
 
 
 @pytest.mark.timeout(60)
