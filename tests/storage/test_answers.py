@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from upath import UPath
 
-from kedro_hydraflow.errors import FileSizeError, UnreachableError
+from kedro_hydraflow.artifacts import fetch, make_artifact_path
+from kedro_hydraflow.errors import FileSizeError, StorageError, UnreachableError
 from kedro_hydraflow.limits import FILE_SIZE_VARIABLE
 from kedro_hydraflow.storage import Place, locate
 
@@ -86,6 +87,9 @@ class Handler(BaseHTTPRequestHandler):
     def send_links(self) -> None:
         self.send(b'<a href="small">small</a>' * 100)
 
+    def send_slip(self) -> None:
+        self.send(b'<a href="small">small</a><a href="..%2F..%2Fx">small</a>')
+
     def log_message(self, *_: Any) -> None:
         pass
 
@@ -154,6 +158,15 @@ def test_a_listing_that_is_too_large_is_refused(url: str, monkeypatch: pytest.Mo
     monkeypatch.setenv(FILE_SIZE_VARIABLE, "10MB")
     with pytest.raises(FileSizeError, match="it is larger than 10,000,000 bytes"):
         locate(f"{url}/listing").list()
+
+
+def test_a_link_that_leads_out_of_its_folder_is_an_error(url: str) -> None:
+    folder = make_artifact_path(locate(f"{url}/slip"))
+    for use in (lambda: [*folder.iterdir()], lambda: fetch(folder)):
+        with pytest.raises(
+            StorageError, match=r"has the entry '\.\./\.\./x', which is not a valid"
+        ):
+            use()
 
 
 def test_other_filesystems_read_no_more_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
