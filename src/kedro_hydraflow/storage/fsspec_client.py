@@ -78,7 +78,8 @@ class FsspecClient(Client):
         self._is_lost = False
         self._reconnecting = asyncio.Lock()
         self._is_http = root.protocol in ("http", "https")
-        self.timeout = None if root.protocol in _WITH_TIMEOUTS else _TIMEOUT
+        if root.protocol not in _WITH_TIMEOUTS:
+            self.timeout = _TIMEOUT
         self._is_async = getattr(fs, "async_impl", False) and not fs.asynchronous
         self._threads: ThreadPoolExecutor | None = None
         self.concurrency = _THREADS.get(root.protocol, 1)
