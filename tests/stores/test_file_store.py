@@ -620,7 +620,7 @@ def test_metric_histories(tracking_dir: TrackingDir) -> None:
     tracking_dir.add_run(experiment, "b", metrics={"loss": "1 0.5 0\n"})
     tracking_dir.add_run(experiment, "c")
     runs = Run.load(iter_run_dirs(tracking_dir.root))
-    frame = runs.metric_histories("loss", "val/old", "missing", "../../1/a/metrics/loss")
+    frame = runs.metric_histories("loss", "val/old", "missing")
     assert [str(row) for row in frame.select("run_id", "metric", "step", "value").rows()] == [
         "('a', 'loss', 0, nan)",
         "('a', 'loss', 0, 0.1)",
@@ -637,6 +637,21 @@ def test_metric_histories(tracking_dir: TrackingDir) -> None:
     write(tracking_dir.root / "1/b/metrics/loss", "1 0.5 0\nbad\n")
     with pytest.raises(MetadataError, match=r"b.metrics.loss: line 2: expected 'timestamp value"):
         runs.metric_histories("loss")
+
+
+@pytest.mark.parametrize(
+    "name", ["../../b/metrics/loss", "val/../loss", "./loss", "val/./loss", "val//loss", "/loss"]
+)
+def test_names_lead_to_no_other_file(tracking_dir: TrackingDir, name: str) -> None:
+    """MLflow allows no such names, so whoever asks for one gets nothing."""
+    experiment = tracking_dir.add_experiment("train")
+    for run_id in "ab":
+        texts = {"loss": "1 0.5 0\n", "val/loss": "1 0.25 0\n"}
+        tracking_dir.add_run(experiment, run_id, metrics=texts)
+    run = Run(experiment / "a")
+    assert run.get(f"metrics.{name}", None) is None
+    assert run.metric_history(name).is_empty()
+    assert run.metrics == {"loss": 0.5, "val/loss": 0.25}
 
 
 def test_logged_columns_are_read_in_bulk(tracking_dir: TrackingDir, files_read: FilesRead) -> None:
