@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
     from types import TracebackType
 
     from typing_extensions import Self
@@ -42,8 +42,15 @@ BLOCK = 2**16
 CODES = {403: "AccessDenied", 404: "NoSuchKey", 500: "InternalError", 503: "SlowDown"}
 """What S3 calls a status."""
 
+HALVED = ("reset", "short", "cut")
+"""The actions that pass on half of the body of an answer."""
+
 LISTING = {"list-type", "prefix", "delimiter", "comp"}
 """Parameters that make a GET a listing on S3, Google Cloud Storage and Azure."""
+
+
+ACTIONS = ("answer", "reset", "short", "cut", "hang", "drop")
+"""What may happen to a request."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,10 @@ class Fault:
     """
 
     action: str = "answer"
-    """``answer`` with `status`; ``reset`` the connection after half of the body; ``hang``
-    and never answer; ``drop`` the connection at once, as where a server is down."""
+    """``answer`` with `status`; ``reset`` the connection after half of the body; ``short``: end
+    it there as usual, although the head says more; ``cut``: half of the body, and a head that
+    says no more, so that it looks whole; ``hang`` and never answer; ``drop`` the connection at
+    once, as where a server is down."""
 
     status: int = 503
     match: str = ""
@@ -72,8 +81,8 @@ class Fault:
     """How many of the matching requests pass before the first that is chosen."""
 
     def __post_init__(self) -> None:
-        if self.action not in ("answer", "reset", "hang", "drop"):
-            raise ValueError(f"action: expected answer, reset, hang or drop, got {self.action!r}")
+        if self.action not in ACTIONS:
+            raise ValueError(f"action: expected {' or '.join(ACTIONS)}, got {self.action!r}")
 
 
 class Request(NamedTuple):
@@ -273,8 +282,8 @@ class Traffic:
             await exchange.forward(method, head)
         elif fault.action == "answer":
             await exchange.answer(method, head, fault.status)
-        elif fault.action == "reset":
-            await exchange.forward(method, head, reset=True)
+        elif fault.action in HALVED:
+            await exchange.forward(method, head, fault.action)
         elif fault.action == "hang":
             await exchange.hang()
         else:
@@ -328,8 +337,13 @@ class Exchange:
             self._server = await asyncio.open_connection(*self._address, limit=MAX_HEAD)
         return self._server
 
-    async def forward(self, method: str, head: bytes, *, reset: bool = False) -> None:
+    async def forward(self, method: str, head: bytes, action: str | None = None) -> None:
         """Pass a request to the server and its answer back, or half of the answer's body.
+
+        Args:
+            method: That of the request.
+            head: Its head.
+            action: One of `HALVED`, None for the whole body.
 
         Raises:
             Ended: If there cannot be another request.
@@ -351,8 +365,8 @@ class Exchange:
                 framing = Framing(length=0)
             else:
                 framing = Framing.of(answer, is_answer=True)
-            if reset:
-                await self._break_off(server_reader, answer, framing)
+            if action is not None and framing.has_body:
+                await self._halve(server_reader, answer, framing, action)
             await relay(framing, server_reader, self._writer, answer)
             if framing.until_end or is_last(answer) or is_last(head):
                 raise Ended
@@ -367,15 +381,30 @@ class Exchange:
                 with suppress(asyncio.CancelledError, OSError, asyncio.IncompleteReadError):
                     await sending
 
-    async def _break_off(
-        self, reader: asyncio.StreamReader, answer: bytes, framing: Framing
+    async def _halve(
+        self, reader: asyncio.StreamReader, answer: bytes, framing: Framing, action: str
     ) -> None:
-        size = BLOCK if framing.length is None else framing.length
-        half = await reader.readexactly(size // 2) if framing.length else await reader.read(16)
+        """Pass on half of a body, in the way of one of `HALVED`.
+
+        Raises:
+            Ended: Always.
+        """
+        if framing.length is not None:
+            half = await reader.readexactly(framing.length // 2)
+        elif action == "cut":
+            body = b"".join([chunk async for chunk in iter_chunks(reader)])
+            half = body[: len(body) // 2]
+        else:
+            half = await reader.read(16)
+        if action == "cut":
+            is_length = _LENGTH if framing.length is not None else _CHUNKED
+            answer = is_length.sub(b"\r\nContent-Length: %d" % len(half), answer)
         self._writer.write(answer + half)
         await self._writer.drain()
-        await asyncio.sleep(0.01)  # a reset overtakes what the client has not received yet
-        self.drop()
+        if action == "reset":
+            await asyncio.sleep(0.01)  # a reset overtakes what the client has not received yet
+            self.drop()
+        raise Ended
 
     def drop(self) -> None:
         """Reset the connection to the client.
@@ -492,6 +521,14 @@ async def relay(
             line = await reader.readuntil(b"\r\n")
             writer.write(line)
         await writer.drain()
+
+
+async def iter_chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Yield the content of a body in chunks."""
+    size = -1
+    while size != 0:
+        size = int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16)
+        yield (await reader.readexactly(size + 2))[:size]
 
 
 async def run(options: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ import time
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import fsspec
@@ -20,13 +20,15 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, settings
 
-from kedro_hydraflow import Run
+from kedro_hydraflow import Run, RunCollection
+from kedro_hydraflow.filters import Conditions, parse_filters
 from kedro_hydraflow.index import Index, open_index
 from kedro_hydraflow.storage import LocalStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from kedro_hydraflow.errors import Failure
     from kedro_hydraflow.index import IndexOption
 
 ROOT = Path(__file__).parent.parent
@@ -544,3 +546,19 @@ def run_dir(tracking_dir: TrackingDir) -> Path:
 def run(run_dir: Path) -> Run[Any, Any]:
     """That run."""
     return Run(run_dir)
+
+
+class Filtered(NamedTuple):
+    """The outcome of filters."""
+
+    runs: RunCollection[Run[Any]]
+    failures: list[Failure]
+    steps: list[str]
+    """How many runs each condition left over, in the order in which they were applied."""
+
+
+def apply_filters(runs: RunCollection[Run[Any]], filters: str | Sequence[str]) -> Filtered:
+    """Return the runs that meet filters."""
+    conditions = Conditions(parse_filters(filters))
+    selected = conditions.select_all(runs)
+    return Filtered(RunCollection(selected.runs), selected.failures, conditions.steps)

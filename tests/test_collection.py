@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +303,78 @@ def test_comparing_two_keys(predicate: str, expected: list[bool]) -> None:
     assert compare("x", "z", default=1)(Item(1)) is (predicate in ("eq", "ge", "le"))
     with pytest.raises(AttributeError):
         compare("x", "z")(Item(1))
+
+
+@pytest.mark.parametrize(
+    ("predicate", "value", "expected"),
+    [
+        ("eq", 2, [2, 2.0]),
+        ("ne", 2, [1, None, 3.5, math.nan]),
+        ("gt", 1.5, [2, 2.0, 3.5]),
+        ("lt", 2, [1]),
+        ("ge", 2, [2, 2.0, 3.5]),
+        ("le", np.float64(2), [1, 2, 2.0]),
+        ("eq", None, [None]),
+        ("ne", None, [1, 2, 2.0, 3.5, math.nan]),
+        ("eq", True, [1]),
+        ("gt", None, []),
+        ("le", None, []),
+    ],
+)
+def test_predicates_of_a_key_and_a_value(predicate: str, value: Any, expected: list[Any]) -> None:
+    items = of(1, 2, None, 2.0, 3.5, math.nan)
+    kept = items.filter(getattr(items, predicate)("x", value))
+    assert repr(kept.to_list("x")) == repr(expected)  # as text, where NaN equals itself
+
+
+def test_predicates_of_a_key_and_a_list() -> None:
+    items = of([1, 2], [3])
+    assert items.filter(items.eq("x", [1, 2])).to_list("i") == [0]
+    assert items.filter(items.gt("x", [2])).to_list("i") == [1]
+
+
+def test_a_text_in_a_predicate_is_a_key(items: Collection[Item]) -> None:
+    with pytest.raises(MissingKeyError) as caught:
+        items.filter(items.eq("y", "a"))
+    assert str(caught.value) == (
+        "'Item' object has no attribute 'a'; the right side is a key, because it is text: give a "
+        "number, a boolean, None or a datetime as value, or filter by ('y', 'a')"
+    )
+    assert len(items.filter(items.eq("y", "a", default="a"))) == 3
+    with pytest.raises(AttributeError, match=r"^'Item' object has no attribute 'z'$"):
+        items.filter(items.eq("z", 1))
+
+
+def test_values_that_cannot_be_compared_in_a_predicate(items: Collection[Item]) -> None:
+    with pytest.raises(TypeError, match="'>' not supported between instances of 'str' and 'int'"):
+        items.filter(items.gt("y", 1))
+
+
+NOON = datetime(2026, 1, 25, 12)
+LATER = datetime(2026, 1, 25, 14, tzinfo=timezone(timedelta(hours=1)))  # 13:00 in UTC
+
+
+def test_times_without_a_time_zone_are_in_utc() -> None:
+    aware = NOON.replace(tzinfo=timezone.utc)
+    items = of(NOON, aware, LATER, None)
+
+    def find(criterion: Any) -> list[int]:
+        return items.filter(x=criterion).to_list("i")
+
+    assert find(NOON) == find(aware) == [0, 1]
+    assert find([NOON]) == find({aware, 5}) == [0, 1]
+    assert find((NOON, datetime(2026, 1, 25, 13))) == [0, 1, 2]
+    assert find((aware, NOON)) == [0, 1]
+    assert find((datetime(2026, 1, 25, 12, 30), LATER)) == [2]
+    with pytest.raises(OptionError, match="whose first end is the larger one"):
+        find((LATER, NOON))
+    assert items.filter(items.eq("x", NOON)).to_list("i") == [0, 1]
+    assert items.filter(items.ne("x", aware)).to_list("i") == [2, 3]
+    assert items.filter(items.gt("x", NOON)).to_list("i") == [2]
+    assert items.filter(items.le("x", datetime(2026, 1, 25, 13))).to_list("i") == [0, 1, 2]
+    pairs = Collection([{"x": NOON, "y": aware}, {"x": NOON, "y": LATER}], get_from_mapping)
+    assert len(pairs.filter(pairs.eq("x", "y"))) == 1
+    assert len(pairs.filter(pairs.lt("x", "y"))) == 1
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ metas = st.dictionaries(
 )
 
 
-def parse_reference(data: bytes, loader: Any = yaml.BaseLoader) -> dict[str, str] | None:
+def parse_reference(data: bytes, loader: Any = yaml.BaseLoader) -> dict[str, str | None] | None:
     try:
         node = yaml.compose(data.decode(), Loader=loader)
     except (yaml.YAMLError, UnicodeDecodeError):
@@ -79,10 +79,16 @@ def parse_reference(data: bytes, loader: Any = yaml.BaseLoader) -> dict[str, str
         return None
     if len(set(names)) < len(names):
         return None
-    return {k.value: v.value for k, v in node.value if isinstance(v, yaml.ScalarNode)}
+    return {k.value: read_scalar(v) for k, v in node.value if isinstance(v, yaml.ScalarNode)}
 
 
-def parse(data: bytes) -> dict[str, str] | None:
+def read_scalar(node: yaml.ScalarNode) -> str | None:
+    """Return the text of a scalar, None for null without quotes."""
+    tag = yaml.SafeLoader("").resolve(yaml.ScalarNode, node.value, (not node.style, False))
+    return None if tag == "tag:yaml.org,2002:null" else node.value
+
+
+def parse(data: bytes) -> dict[str, str | None] | None:
     try:
         return parse_meta(data)
     except MetadataError:

@@ -9,6 +9,7 @@ import ast
 import inspect
 import os
 import re
+import shlex
 import shutil
 import sys
 import textwrap
@@ -20,9 +21,11 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from click.testing import CliRunner
 from kedro.io import DataCatalog
 
 from kedro_hydraflow import Collection, GroupBy, Run, RunCollection, RunInfo, iter_run_dirs
+from kedro_hydraflow.cli.main import main
 from tests.conftest import HYDRA_SWEEP, ROOT, SWEEP
 
 DOCUMENTS = [path.relative_to(ROOT) for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))]
@@ -102,6 +105,17 @@ def test_python_in(document: Path, project: Path) -> None:
         assert pl.read_parquet(project / "all.parquet").height == 31
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
+def test_terminal_in(document: Path, project: Path) -> None:
+    blocks = read_blocks(document, "console")
+    for block in blocks:
+        command, output = block.removeprefix("$ ").split("\n", 1)
+        program, *arguments = shlex.split(command)
+        assert program == "kedro-hydraflow"
+        assert CliRunner().invoke(main, arguments).output == output
+    assert len(blocks) >= {"README.md": 1, "docs/terminal.md": 2}.get(document.as_posix(), 0)
+
+
 def test_the_catalog_in_the_readme(project: Path) -> None:
     (text, *_) = read_blocks(Path("README.md"), "yaml")
     config = yaml.safe_load(text)
@@ -114,4 +128,9 @@ def test_the_catalog_in_the_readme(project: Path) -> None:
     assert loaded["best_run"].metrics["accuracy"] == max(
         Run.load(iter_run_dirs("data/mlruns")).to_list("metrics.accuracy")
     )
-    assert list(loaded["learning_curves"].columns[:2]) == ["run_id", "training.learning_rate"]
+    columns = ["run_id", "model.type", "model.hidden_size", "model.activation"]
+    assert list(loaded["learning_curves"].columns[:5]) == [*columns, "training.learning_rate"]
+    best = loaded["learning_curves"].query(f"run_id == '{loaded['best_run'].info.run_id}'")
+    assert loaded["best_curve"].to_dict("list") == best[loaded["best_curve"].columns].to_dict(
+        "list"
+    )

@@ -322,12 +322,12 @@ def test_each_run_comes_once_to_threads_that_share_an_iterator(
     searches: list[Search] = []
     start = threading.Barrier(4, timeout=60)
 
-    def find(search: Search, index: Any) -> Any:
+    def find(search: Search, *arguments: Any) -> Any:
         searches.append(search)
         time.sleep(0.05)  # so that the others come, too
-        return find_runs(search, index)
+        return find_runs(search, *arguments)
 
-    monkeypatch.setattr("kedro_hydraflow.finding.find_runs", find)
+    monkeypatch.setattr("kedro_hydraflow.run_dirs.find_runs", find)
     run_dirs = iter_run_dirs(sweep)
 
     def take(_: int) -> list[Any]:

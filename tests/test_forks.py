@@ -151,6 +151,7 @@ OPERATIONS: dict[str, Callable[[Runs], Any]] = {
         n=lambda run: [run.get("lr")],
     ),
     "to_frame of all keys": lambda runs: runs.to_frame(),
+    "to_frame of patterns": lambda runs: runs.to_frame("info.*", "metrics.*", "l*"),
     "to_frame of objects": lambda runs: runs.to_frame("run", "cfg").shape,
     "to_frame in threads": lambda runs: runs.to_frame(
         n_jobs=2, backend="threading", a=lambda run: run.get("i")
@@ -158,6 +159,7 @@ OPERATIONS: dict[str, Callable[[Runs], Any]] = {
     "concat": lambda runs: runs.concat(
         read_table, "run_id", "i", "layers", "model", "start_time", ("none", None)
     ),
+    "concat of patterns": lambda runs: runs.concat(read_table, "info.*", "metrics.*", "*"),
     "concat without keys": lambda runs: runs.concat(read_table),
     "Run.to_frame": lambda runs: runs[1].to_frame(read_table, "i", "lr", "name", "start_time"),
     "to_frame_impl": lambda runs: Run(runs[0].info.run_dir, str).to_frame_impl(
@@ -165,6 +167,7 @@ OPERATIONS: dict[str, Callable[[Runs], Any]] = {
     ),
     "metric_history": lambda runs: runs[0].metric_history("loss"),
     "metric_histories": lambda runs: runs.metric_histories("loss"),
+    "metric_histories of patterns": lambda runs: runs.metric_histories("l*"),
     "agg": lambda runs: runs.group_by("name", "odd").agg(
         "i", "model", n=len, last=lambda g: g[-1].get("lr")
     ),
@@ -173,6 +176,9 @@ OPERATIONS: dict[str, Callable[[Runs], Any]] = {
     "to_numpy": lambda runs: [runs.to_numpy(k).tolist() for k in ("lr", "layers", "odd")],
     "unique": lambda runs: [runs.unique("name").tolist(), runs.n_unique("model")],
     "sort": lambda runs: runs.sort("name", "lr").to_list("run_id"),
+    "best of groups": lambda runs: [
+        run.info.run_id for run in runs.group_by("i").best("metrics.loss", mode="min")
+    ],
     "best": lambda runs: runs.best(by="metrics.loss", mode="min").info.run_id,
     "filter": lambda runs: runs.filter(runs.to_series("i") > 0, lr=(0, 1)).to_list("run_id"),
     "repr": lambda runs: repr(runs.to_frame("i", "start_time")),
@@ -406,7 +412,9 @@ def test_parallel_runner(root: Path, runs: Runs, tmp_path: Path) -> None:
 def test_the_way_out_that_the_error_names(root: Path, tmp_path: Path) -> None:
     result = tmp_path / "result.pickle"
     arguments = (RUNNER, root, result, json.dumps(POLARS))
-    with pytest.raises(AssertionError, match=r"ForkError: .*KEDRO_MP_CONTEXT=spawn"):
+    with pytest.raises(
+        AssertionError, match=r"with 'spawn' instead of 'fork': KEDRO_MP_CONTEXT=spawn"
+    ):
         run_script(*arguments, KEDRO_MP_CONTEXT="fork")
     run_script(*arguments, KEDRO_MP_CONTEXT="spawn")
     assert [row[-1] for row in pickle.loads(result.read_bytes())[3]] == [

@@ -16,7 +16,7 @@ from polars.testing import assert_frame_equal
 
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.columns import make_series
-from kedro_hydraflow.errors import ConfigError, OptionError
+from kedro_hydraflow.errors import ConfigError, MetadataError, MissingKeyError, OptionError
 from kedro_hydraflow.frames import (
     add_values,
     make_history_frame,
@@ -157,7 +157,8 @@ def test_to_frame_without_keys_of_unusual_configs(tmp_path: Path) -> None:
         "list": [1, 1],
         "bad_list": ["${gone:X}"],
         "empty": {},
-        "run_id": "mine",
+        "run_id": "x",
+        "cfg.run_id": "mine",
         "5": "five",
     }
     runs = Run.load([tmp_path / "x"])
@@ -176,7 +177,17 @@ def test_a_complete_frame_builds_no_implementation(sweep: Path) -> None:
 def test_a_complete_frame_has_the_run_id_of_every_run(sweep: Path) -> None:
     runs = Run.load(iter_run_dirs(sweep, "eval_*"))
     runs[0].update("run_id", "mine")
-    assert runs.to_frame()["run_id"].to_list() == ["mine", runs[1].info.run_id]
+    runs[1].update(("job_name", "status", "metrics.x"), ("own", "good", 5))
+    frame = runs.to_frame()
+    assert frame["run_id"].to_list() == [run.info.run_id for run in runs]
+    assert frame["job_name"].unique().to_list() == ["eval_digits"]
+    assert frame["cfg.run_id"].to_list() == ["mine", None]
+    assert frame["cfg.job_name"].to_list() == [None, "own"]
+    assert frame["cfg.status"].to_list() == [None, "good"]
+    assert frame["cfg.metrics.x"].to_list() == [None, 5]
+    filled = runs.to_frame(defaults={"cfg.status": "none", "run_id": "ignored"})
+    assert filled["cfg.status"].to_list() == ["none", "good"]
+    assert filled["run_id"].to_list() == frame["run_id"].to_list()
 
 
 def test_a_complete_frame_keeps_configurations_plain(
@@ -272,22 +283,107 @@ def test_lit_of_mixed_lists(tracking_dir: TrackingDir) -> None:
 @pytest.mark.parametrize(
     ("name", "near"),
     [
-        ("acuracy", "the nearest are 'accuracy'"),
-        ("metrics.train/loss", "the nearest are 'train/loss'"),
+        ("acuracy", "the nearest are 'accuracy', 'val/accuracy'"),
+        ("metrics.train/los", "the nearest are 'train/loss'"),
         ("x", "there is none like it"),
     ],
 )
-def test_a_metric_that_no_run_has_is_logged(
-    sweep: Path, caplog: pytest.LogCaptureFixture, name: str, near: str
-) -> None:
+def test_a_metric_that_no_run_has_is_an_error(sweep: Path, name: str, near: str) -> None:
     runs = Run.load(iter_run_dirs(sweep, "eval_*"))
-    assert runs.metric_histories(name, "train/loss").height > 0
-    (message,) = caplog.messages
-    assert message.startswith(f"none of 2 runs has the metric {name!r}; ")
-    assert near in message
-    caplog.clear()
-    assert runs[0].metric_history(name).height == 0
-    assert caplog.messages[0].startswith(f"the run does not have the metric {name!r}; ")
+    with pytest.raises(MissingKeyError) as caught:
+        runs.metric_histories("train/loss", name)
+    assert str(caught.value) == f"none of 2 runs has the metric {name!r}; {near}"
+    run = runs[0]
+    for look_up in (run.metric_history, run.metric_histories):
+        with pytest.raises(MissingKeyError) as caught:
+            look_up(name)
+        expected = f"run {run.info.run_id} does not have the metric {name!r}; {near}"
+        assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "near"),
+    [
+        ("trian/*", "the nearest are 'train/*'"),
+        ("metrics.Train/l*", "the nearest are 'train/*'"),
+        ("*x", "there is none like it"),
+    ],
+)
+def test_a_pattern_that_matches_no_metric_is_an_error(sweep: Path, pattern: str, near: str) -> None:
+    runs = Run.load(iter_run_dirs(sweep, "eval_*"))
+    with pytest.raises(MissingKeyError) as caught:
+        runs.metric_histories(pattern)
+    assert str(caught.value) == f"none of 2 runs has a metric that matches {pattern!r}; {near}"
+
+
+@pytest.fixture
+def logged(tracking_dir: TrackingDir) -> RunCollection[Run[Any]]:
+    """Return runs of which only some have each of the metrics."""
+    experiment = tracking_dir.add_experiment("e")
+    for run_id, names in (
+        ("a", ["val/loss", "train/loss", "train/acc", "train.x"]),
+        ("b", ["train/loss", "metrics.odd"]),
+        ("c", []),
+    ):
+        metrics = {name: f"1 0.{i} 0\n" for i, name in enumerate(names, 1)}
+        tracking_dir.add_run(experiment, run_id, "{}", metrics)
+    return Run.load(iter_run_dirs(tracking_dir.root))
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["train/*"], ["a train/acc", "a train/loss", "b train/loss"]),
+        (["*loss"], ["a train/loss", "a val/loss", "b train/loss"]),
+        (["train?x"], ["a train.x"]),
+        (["val/loss", "*/loss"], ["a val/loss", "a train/loss", "b train/loss"]),
+        (["metrics.train/l*", "metrics.val/loss"], ["a train/loss", "a val/loss", "b train/loss"]),
+        (["metrics.odd"], ["b metrics.odd"]),
+        (["metrics.*"], ["b metrics.odd"]),
+        (["metrics.metrics.odd"], ["b metrics.odd"]),
+    ],
+)
+def test_histories_of_patterns(
+    logged: RunCollection[Run[Any]], names: list[str], expected: list[str]
+) -> None:
+    frame = logged.metric_histories(*names)
+    found = frame.select("run_id", "metric").rows()
+    assert [" ".join(row) for row in found] == expected
+
+
+def test_histories_of_all_metrics_by_their_keys(logged: RunCollection[Run[Any]]) -> None:
+    frame = logged.metric_histories(*logged.list_keys("metrics.*"))
+    assert frame.equals(logged.metric_histories("*"))
+    assert frame.height == 6
+    assert logged[0].metric_histories("train/*").drop("timestamp").rows() == [
+        ("train/acc", 0, 0.3),
+        ("train/loss", 0, 0.2),
+    ]
+
+
+def test_histories_of_no_run_are_an_empty_frame(logged: RunCollection[Run[Any]]) -> None:
+    frame = logged.metric_histories("train/loss")
+    assert logged[:0].metric_histories("train/*", "loss").schema == frame.schema
+    assert logged[:0].metric_histories("train/*").height == 0
+
+
+def test_one_history_takes_no_pattern(logged: RunCollection[Run[Any]]) -> None:
+    with pytest.raises(OptionError, match=r"one metric, found the pattern 'train/\*'; metric_hist"):
+        logged[0].metric_history("train/*")
+
+
+def test_a_metric_that_cannot_be_read_is_not_absent(
+    logged: RunCollection[Run[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    run_dir = logged[0].info.run_dir
+    write(Path(run_dir) / "metrics/val/loss", "garbage\n")
+    for name in ("val/loss", "val/*"):
+        with pytest.raises(MetadataError, match=r"val/loss"):
+            logged.metric_histories(name)
+    runs = Run.load([run.info.run_dir for run in logged], on_error="warn")
+    assert runs.metric_histories("train/loss", "*")["metric"].n_unique() == 4
+    assert any("taken for missing" in message for message in caplog.messages)
+    assert runs.metric_histories("val/loss").height == 0
 
 
 def test_histories_of_no_metric_are_an_error(sweep: Path) -> None:
@@ -313,3 +409,12 @@ def test_histories_are_in_the_order_of_the_runs_then_of_the_names(
     assert frame.height == 4
     assert make_history_frame(runs, []).schema == frame.schema
     assert make_history_frame([], ["loss"]).schema == frame.schema
+
+
+def test_a_malformed_history_is_logged_and_empty(
+    logged: RunCollection[Run[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    write(Path(logged[1].info.run_dir) / "metrics/metrics.odd", "garbage\n")
+    run = Run.load([logged[1].info.run_dir], on_error="warn")[0]
+    assert run.metric_history("metrics.odd").height == 0
+    assert "taken for missing" in caplog.messages[0]

@@ -9,8 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from kedro_hydraflow import Collection, GroupBy, Run, RunCollection
+from kedro_hydraflow import Collection, GroupBy, Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.errors import OptionError
+from tests.conftest import FilesRead, TrackingDir
 
 
 def make_runs(tmp_path: Path, **columns: list[Any]) -> RunCollection[Run[Any, Any]]:
@@ -134,3 +135,125 @@ def test_a_missing_key_is_refused(runs: RunCollection[Run[Any, Any]]) -> None:
 def test_groups_of_any_collection() -> None:
     groups = Collection(["a", "bb", "c"], lambda item, key, default: len(item)).group_by("length")
     assert {k: list(v) for k, v in groups.items()} == {1: ["a", "c"], 2: ["bb"]}
+
+
+# The best of each group ------------------------------------------------------------------
+
+
+@pytest.fixture
+def scored(tracking_dir: TrackingDir) -> RunCollection[Run[Any, Any]]:
+    """Return runs of three models. One run has no score, one NaN, and those of "c" none at all."""
+    experiment = tracking_dir.add_experiment("train")
+    for i, (model, score) in enumerate(
+        [("b", 0.5), ("a", 0.7), ("b", 0.9), ("c", None), ("a", "nan"), ("b", None), ("b", 0.9)]
+    ):
+        metrics = {} if score is None else {"score": f"1 {score} 0\n"}
+        tracking_dir.add_run(experiment, f"r{i}", f"model: {model}\nn: {i}\n", metrics)
+    return Run.load(iter_run_dirs(tracking_dir.root))
+
+
+LEFT_OUT = "1 of 3 groups are left out, because no run in them has a value for 'metrics.score': 'c'"
+
+
+def test_the_best_of_each_group(
+    scored: RunCollection[Run[Any, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    groups = scored.group_by("model")
+    best = groups.best("metrics.score", mode="max")
+    assert type(best) is RunCollection
+    assert best.to_list("run_id") == ["r2", "r1"]  # of equal runs, the first by ID
+    assert caplog.messages == [LEFT_OUT]
+    assert groups.best("metrics.score", mode="min").to_list("n") == [0, 1]
+    assert best.to_frame("model", "metrics.*").rows() == [("b", 0.9), ("a", 0.7)]
+
+
+def test_the_top_of_each_group_is_that_of_a_collection(
+    scored: RunCollection[Run[Any, Any]],
+) -> None:
+    groups = scored.filter("model != c").group_by("model")
+    for n in range(5):
+        for mode in ("max", "min"):
+            for by in ("metrics.score", lambda run: run.metrics.get("score")):
+                expected = [
+                    run.info.run_id
+                    for group in groups.values()
+                    for run in group.top(n, by, mode=mode)
+                ]
+                assert groups.top(n, by, mode=mode).to_list("run_id") == expected
+    assert groups.top(9, "metrics.score", mode="max").to_list("n") == [2, 6, 0, 5, 1, 4]
+
+
+def test_defaults_of_groups(
+    scored: RunCollection[Run[Any, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    groups = scored.group_by("model")
+    best = groups.best("metrics.score", mode="max", default=lambda run: run.get("n"))
+    assert best.to_list("n") == [5, 1, 3]
+    assert groups.best("metrics.score", mode="min", default=0).to_list("n") == [5, 1, 3]
+    assert caplog.messages == []
+
+
+def test_groups_that_are_left_out_are_named(
+    scored: RunCollection[Run[Any, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    groups = scored.group_by("model", "n")
+    assert len(groups.best("metrics.score", mode="max")) == 4
+    assert caplog.messages == [
+        "3 of 7 groups are left out, because no run in them has a value for 'metrics.score': "
+        "('c', 3), ('a', 4), ('b', 5)"
+    ]
+
+
+def test_groups_without_any_value_are_an_error(scored: RunCollection[Run[Any, Any]]) -> None:
+    groups = scored.group_by("model")
+    with pytest.raises(OptionError, match=r"none of the 7 runs has a value for 'metrics\.scor';"):
+        groups.best("metrics.scor", mode="max")
+    with pytest.raises(OptionError, match=r"cannot rank runs by 'model': expected a number"):
+        groups.best("model", mode="max")
+    with pytest.raises(OptionError, match=r"mode: expected 'max' or 'min', found 'largest'"):
+        groups.best("n", mode="largest")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"n: expected the number of runs, 0 or more, found -1"):
+        groups.top(-1, "n", mode="max")
+    with pytest.raises(TypeError, match=r"missing 1 required keyword-only argument: 'mode'"):
+        groups.best("n")  # type: ignore[call-arg]
+
+
+def test_no_groups_have_no_best_runs(scored: RunCollection[Run[Any, Any]]) -> None:
+    best = scored[:0].group_by("model").best("metrics.score", mode="max")
+    assert (type(best), len(best)) == (RunCollection, 0)
+
+
+def test_values_of_groups_are_read_at_once(
+    scored: RunCollection[Run[Any, Any]], tracking_dir: TrackingDir, files_read: FilesRead
+) -> None:
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    groups = runs.group_by("model")
+    files_read.clear()
+    groups.top(2, "metrics.score", mode="max")
+    assert files_read.counts == [7]
+
+
+def test_each_run_is_ranked_once(scored: RunCollection[Run[Any, Any]]) -> None:
+    seen: list[str] = []
+
+    def rank(run: Run[Any, Any]) -> int:
+        seen.append(run.info.run_id)
+        return 1
+
+    scored.group_by("model").top(2, rank, mode="min")
+    assert sorted(seen) == [run.info.run_id for run in scored]
+
+
+def test_the_best_of_copied_groups(scored: RunCollection[Run[Any, Any]]) -> None:
+    groups = scored.group_by("model")
+    for copied in (copy.deepcopy(groups), pickle.loads(pickle.dumps(groups))):
+        del copied.groups["c"]
+        assert copied.best("metrics.score", mode="max").to_list("n") == [2, 1]
+        assert copied.best("metrics.score", mode="max")[0] is copied["b"][1]
+    assert "c" in groups
+
+
+def test_only_runs_are_ranked() -> None:
+    groups = Collection(["a", "bb"], lambda item, key, default: len(item)).group_by("length")
+    with pytest.raises(OptionError, match="only runs can be ranked: group a RunCollection"):
+        groups.best("length", mode="max")

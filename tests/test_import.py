@@ -3,7 +3,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
-LATE = ("aiohttp", "filelock", "fsspec", "joblib", "kedro", "numpy", "polars", "upath")
+LATE = (
+    "aiohttp",
+    "click",
+    "filelock",
+    "fsspec",
+    "joblib",
+    "kedro",
+    "numpy",
+    "polars",
+    "rich",
+    "upath",
+)
 """What takes long to import, and is not needed to import this package."""
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from kedro_hydraflow import (
@@ -25,18 +26,26 @@ from kedro_hydraflow.errors import (
     OptionError,
     StorageError,
 )
-from kedro_hydraflow.filters import apply_filters, parse_filter
+from kedro_hydraflow.keys import parse_key
 from kedro_hydraflow.lookup import (
     are_objects,
     get_data,
     get_value,
     get_values,
-    iter_outcomes,
+    read_values,
 )
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.run import make_run
 from kedro_hydraflow.run_base import get_configuration
-from tests.conftest import HYDRA_SWEEP, FilesRead, TrackingDir, WebServer, write, write_job
+from tests.conftest import (
+    HYDRA_SWEEP,
+    FilesRead,
+    TrackingDir,
+    WebServer,
+    apply_filters,
+    write,
+    write_job,
+)
 
 AnyRun = Run[Any, Any]
 
@@ -93,29 +102,25 @@ def test_a_callable_default_is_called_with_each_run_that_lacks_the_key() -> None
     assert get_data(runs, "a", lambda run: run.get("b")) == [1, 5, 6]
 
 
-def test_outcomes_tell_what_happened_to_each_run() -> None:
+def test_values_by_spelling_tell_what_happened_to_each_run() -> None:
     runs = make_runs({"a": 1}, {"a": "${nowhere}"}, {}, {"a": [2]})
-    one, error, absent, many = iter_outcomes(runs, "a")
+    one, error, absent, many = read_values(runs, parse_key("a"))
     assert (one, absent, many) == (1, MISSING, [2])
     assert type(error) is ConfigError
     assert str(error).startswith("run run1: cannot resolve the key 'a': ")
 
 
-def test_outcomes_build_an_implementation_when_they_come_to_it() -> None:
-    built: list[Path] = []
-    outcomes = iter_outcomes(make_runs({}, {}, impl_factory=built.append), "a")
-    assert next(outcomes) is MISSING
-    assert len(built) == 1
-
-
-def test_outcomes_of_facts_build_no_implementation(tracking_dir: TrackingDir) -> None:
+def test_values_by_spelling_build_no_implementation_in_vain(tracking_dir: TrackingDir) -> None:
     run = Run(tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", "x: 1\n"), fail)
-    assert list(iter_outcomes([run], "status", "status")) == ["FINISHED"]
-    assert list(iter_outcomes([run], "attributes.status", "status")) == ["FINISHED"]
+    assert read_values([run], parse_key("x")) == [1]
+    assert read_values([run], parse_key("cfg.other")) == [MISSING]
     run.update("status", "mine")
-    assert list(iter_outcomes([run], "status", "status")) == ["mine"]
-    (error,) = iter_outcomes([run], "other")
-    assert type(error) is ImplError
+    for key in ("status", "attributes.status", "info.status"):
+        assert read_values([run], parse_key(key)) == ["FINISHED"]
+    assert read_values([run], parse_key("cfg.status")) == ["mine"]
+    for key in ("other", "impl.other"):
+        (error,) = read_values([run], parse_key(key))
+        assert type(error) is ImplError
 
 
 def test_one_unreadable_run_does_not_hide_the_metrics_of_others(
@@ -126,7 +131,7 @@ def test_one_unreadable_run_does_not_hide_the_metrics_of_others(
     run_dirs = [tracking_dir.add_run(experiment, name, "{}", metrics) for name in "ab"]
     write(run_dirs[1] / "metrics/loss", "not a metric\n")
     runs = [Run(run_dir) for run_dir in run_dirs]
-    good, bad = iter_outcomes(runs, "metrics.loss")
+    good, bad = read_values(runs, parse_key("metrics.loss"))
     assert good == 0.5
     assert isinstance(bad, Exception)
     with pytest.raises(type(bad)):
@@ -182,12 +187,17 @@ def test_how_many_runs_lack_a_key(tracking_dir: TrackingDir) -> None:
             MissingKeyError, match=rf"run r0: no such key: '{key}' .*; {count}; a d"
         ):
             runs.to_list(key)
-    for look_up in (runs.sort, runs.group_by, runs.to_data):
+    left_out = "runs.filter('metrics.loss is not null') leaves those runs out"
+    for look_up, advice in (
+        (runs.sort, left_out),
+        (runs.group_by, left_out),
+        (runs.to_data, "a default, where one can be given, allows for it"),
+    ):
         with pytest.raises(MissingKeyError) as caught:
             look_up("metrics.loss")
-        assert str(caught.value).startswith(
-            "run r2: no such key: 'metrics.loss' in cfg, impl or info (similar keys: "
-            "'metrics.val/loss'); 3 of 5 runs lack it; a default"
+        assert str(caught.value) == (
+            "run r2: no such key: 'metrics.loss' in cfg or the logged metrics (similar keys: "
+            f"'metrics.val/loss'); 3 of 5 runs lack it; {advice}"
         )
     with pytest.raises(MissingKeyError, match=r"'metrics\.val/loss'\); all 2 runs lack it; a d"):
         runs[2:4].to_frame("run_id", "metrics.loss")
@@ -208,6 +218,82 @@ def test_a_run_that_cannot_be_read_is_not_counted(tracking_dir: TrackingDir) -> 
     runs = Run.load(iter_run_dirs(tracking_dir.root))
     with pytest.raises(MissingKeyError, match=r"run r000: .*; 2 of 3 runs lack it"):
         runs.to_list("metrics.loss")
+
+
+# Prefixes that say where a key is --------------------------------------------------------
+
+HIDING = """\
+status: own
+run_id: mine
+score: 1.5
+metrics: {loss: 9}
+params: {n: 8}
+tags: {t: 7}
+hydra: {job: {num: 6}}
+"""
+
+OUTRIGHT: dict[str, tuple[Any, Any]] = {
+    "cfg.status": ("own", "FINISHED"),
+    "info.status": ("FINISHED", "own"),
+    "info__status": ("FINISHED", "own"),
+    "attributes.status": ("FINISHED", "own"),
+    "info.run_id": ("a", "mine"),
+    "cfg.run_id": ("mine", "a"),
+    "impl.score": (0.5, 1.5),
+    "cfg.score": (1.5, 0.5),
+    "cfg.metrics.loss": (9, 0.25),
+    "logged.metrics.loss": (0.25, 9),
+    "logged.params.n": ("3", 8),
+    "cfg.params.n": (8, "3"),
+    "logged.tags.t": ("text", 7),
+    "cfg.hydra.job.num": (6, None),
+}
+"""For each key its value, and the one that another place has."""
+
+
+@pytest.mark.parametrize("key", OUTRIGHT)
+def test_prefixes_that_say_where_a_key_is(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture, key: str
+) -> None:
+    experiment = tracking_dir.add_experiment("e")
+    run_dir = tracking_dir.add_run(experiment, "a", HIDING, {"loss": "1 0.25 0\n"})
+    write(run_dir / "params/n", "3")
+    write(run_dir / "tags/t", "text")
+    runs = Run.load(iter_run_dirs(tracking_dir.root), Impl)
+    run = runs[0]
+    value, other = OUTRIGHT[key]
+    assert run.get(key) == run[key] == value
+    assert run.get(key, "default") == value
+    assert runs.to_list(key) == runs.to_data(key) == runs.unique(key).tolist() == [value]
+    assert runs.to_series(key).to_list() == runs.to_frame(key)[key].to_list() == [value]
+    assert runs.to_frame((key, "default"))[key].to_list() == [value]
+    assert len(runs.filter((key, value))) == len(runs.filter((key, [value]))) == 1
+    assert len(runs.filter((key, lambda found: found == value))) == 1
+    if "status" not in key:  # one that there is not is an error
+        assert len(runs.filter((key, other))) == 0
+    assert list(runs.group_by(key).keys()) == [value]
+    assert runs.sort(key)[0] is run
+    assert runs.n_unique(key) == 1
+    assert run.to_frame(lambda _: pl.DataFrame({"n": [1]}), key)[key].to_list() == [value]
+    assert runs.concat(lambda _: pl.DataFrame({"n": [1]}), key)[key].to_list() == [value]
+    if not isinstance(value, str):
+        assert runs.best(key, mode="max") is run
+        assert len(runs.filter(runs.eq(key, value))) == 1
+    assert not [message for message in caplog.messages if message.startswith("the key ")]
+
+
+def test_what_is_hidden_is_said(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment = tracking_dir.add_experiment("e")
+    tracking_dir.add_run(experiment, "a", HIDING, {"loss": "1 0.25 0\n"})
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    assert runs.to_frame("metrics.loss", "status").row(0) == (9, "own")
+    assert [message.partition(",")[0] for message in caplog.messages] == [
+        "the key 'metrics.loss' is taken from the configuration",
+        "the key 'status' is taken from the configuration",
+    ]
+    assert "write 'logged.metrics.loss' for that" in caplog.messages[0]
 
 
 # Hydra's files -------------------------------------------------------------------------
@@ -260,7 +346,7 @@ def test_the_files_of_hydra_are_read_at_once(files_read: FilesRead) -> None:
         runs.to_list(key, None)
     assert files_read.counts == [len(runs), len(runs)]
     files_read.clear()
-    assert len(apply_filters(load_jobs(), [parse_filter("hydra.job.num >= 0")]).runs) == 16
+    assert len(apply_filters(load_jobs(), "hydra.job.num >= 0").runs) == 16
     assert [paths for paths in files_read.calls if "hydra.yaml" in paths[0]][-1:] == [
         [str(run.info.run_dir / ".hydra/hydra.yaml") for run in runs]
     ]
@@ -300,7 +386,7 @@ def test_a_job_without_the_files_of_hydra(tmp_path: Path) -> None:
     with pytest.raises(MissingKeyError, match=r"run outputs/b: no such key: 'hydra\.job\.name'"):
         runs.to_list("hydra.job.name")
     with pytest.raises(FilterError, match=r"none of the 1 runs has the key 'hydra\.job\.nam'"):
-        apply_filters(runs[:1], [parse_filter("hydra.job.nam == x")])
+        apply_filters(runs[:1], "hydra.job.nam == x")
 
 
 def test_malformed_files_of_hydra(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -311,7 +397,7 @@ def test_malformed_files_of_hydra(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     for key, message in (("hydra.job.name", "expected a mapping"), ("overrides", "git lfs pull")):
         with pytest.raises(ConfigError, match=rf"outputs/b/\.hydra/.*{message}"):
             runs.to_frame(key)
-    outcomes = list(iter_outcomes(runs, "hydra.job.name"))
+    outcomes = read_values(runs, parse_key("hydra.job.name"))
     assert [isinstance(outcome, ConfigError) for outcome in outcomes] == [False, True, False]
 
     runs = Run.load(dirs, on_error="warn")
@@ -421,8 +507,8 @@ def test_all_values_of_results(tmp_path: Path) -> None:
     assert runs.filter(results__none=None)
     assert repr(runs[0].get("results.nan")) == "nan"
     assert runs[0].results["val.loss"] == 3
-    assert apply_filters(runs, [parse_filter("results.none == null")]).runs
-    assert apply_filters(runs, [parse_filter("results.text == '${name}'")]).runs
+    assert apply_filters(runs, "results.none == null").runs
+    assert apply_filters(runs, "results.text == '${name}'").runs
 
 
 def test_results_come_after_the_configuration_and_the_implementation(tmp_path: Path) -> None:
@@ -456,11 +542,11 @@ def test_without_the_option_the_messages_name_it() -> None:
     with pytest.raises(OptionError) as raised:
         _ = run.results
     assert str(raised.value) == f"run {run.info.run_id} has no results: {HINT}"
-    for key in ("results.loss", "results"):
+    for key, places in (("results.loss", "cfg or the results"), ("results", "cfg, impl or info")):
         with pytest.raises(MissingKeyError) as missing:
             run.get(key)
         assert str(missing.value) == (
-            f"run {run.info.run_id}: no such key: {key!r} in cfg, impl or info (no similar keys; "
+            f"run {run.info.run_id}: no such key: {key!r} in {places} (no similar keys; "
             f"for the results of the application, {HINT}); a default, where one can be given, "
             "allows for it"
         )
@@ -468,7 +554,7 @@ def test_without_the_option_the_messages_name_it() -> None:
     for error, use in (
         (MissingKeyError, lambda: runs.to_frame("results.loss")),
         (OptionError, lambda: runs.best("results.loss", mode="min")),
-        (FilterError, lambda: apply_filters(runs, [parse_filter("results.loss < 1")])),
+        (FilterError, lambda: apply_filters(runs, "results.loss < 1")),
     ):
         with pytest.raises(error, match=re.escape(HINT)):
             use()
@@ -497,6 +583,7 @@ def test_keys_of_hydra_and_results_that_may_be_meant() -> None:
             runs[0].get(key)
     for key in ("result.loss", "results.los", "Results.loss", "results/loss", "loss"):
         with pytest.raises(FilterError, match=r"similar keys: 'results\.loss'"):
-            apply_filters(runs, [parse_filter(f"{key} > 0")])
-    with pytest.raises(MissingKeyError, match=r"no similar keys\)"):
-        runs[0].get("sweeper")  # of Hydra, whose keys have to be asked for
+            apply_filters(runs, f"{key} > 0")
+    for key in ("override_dirnam", "sweep.subdi"):  # of Hydra, if nothing else is like it
+        with pytest.raises(MissingKeyError, match=r"similar keys: 'hydra\."):
+            runs[0].get(key)

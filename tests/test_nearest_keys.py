@@ -8,9 +8,8 @@ import pytest
 
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.errors import FilterError, MissingKeyError, OptionError
-from kedro_hydraflow.filters import apply_filters, parse_filter
 from kedro_hydraflow.nearest_keys import describe_nearest_keys
-from tests.conftest import TrackingDir, write
+from tests.conftest import TrackingDir, apply_filters, write
 
 Runs = RunCollection[Run[Any]]
 
@@ -59,7 +58,7 @@ def test_the_key_that_works_is_named_wherever_a_key_is_given(
         runs.best(key, mode="max")
     assert str(option.value).startswith(f"none of the 9 runs has a value for {key!r}; {expected}")
     with pytest.raises(FilterError) as in_filter:
-        apply_filters(runs, [parse_filter(f"{key} > 0.5")])
+        apply_filters(runs, f"{key} > 0.5")
     assert f"none of the 9 runs has the key {key!r}; {expected}" in str(in_filter.value)
     get_by_name = [nearest, *runs[-1:].to_frame(nearest).columns]
     assert get_by_name == [nearest, nearest]
@@ -67,8 +66,8 @@ def test_the_key_that_works_is_named_wherever_a_key_is_given(
 
 def test_a_filter_is_told_to_quote_a_key_with_a_space(runs: Runs) -> None:
     with pytest.raises(FilterError, match=r"similar keys: '`metrics.val loss`'"):
-        apply_filters(runs, [parse_filter("metrics.val_loss > 0")])
-    assert len(apply_filters(runs, [parse_filter("`metrics.val loss` > 0")]).runs) == 5
+        apply_filters(runs, "metrics.val_loss > 0")
+    assert len(apply_filters(runs, "`metrics.val loss` > 0").runs) == 5
     with pytest.raises(MissingKeyError, match=r"similar keys: 'metrics\.val loss'"):
         runs.sort("metrics.val_loss")
 
@@ -98,7 +97,45 @@ def test_a_key_that_cannot_be_selected_says_why(tracking_dir: TrackingDir) -> No
         with pytest.raises(MissingKeyError, match=pattern):
             runs[0].get(key)
         with pytest.raises(FilterError, match=pattern.removeprefix(r"no such key: .*\(")):
-            apply_filters(runs, [parse_filter(f"{key} == 1")])
+            apply_filters(runs, f"{key} == 1")
+
+
+def test_a_mapping_that_cannot_be_selected_says_why(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("e")
+    tracking_dir.add_run(experiment, "a", "other: 1\n")
+    tracking_dir.add_run(experiment, "b", "layers: {0: {size: 1}, x.y: {z: 2}}\nlater: ???\n")
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    has_integers = runs.to_list("layers.0.size", None) != [None, None]  # from OmegaConf 2.4 on
+    for key, reason in (
+        ("layers.0", "the name 0 in it is an integer, so OmegaConf does not select it"),
+        ("layers.0.size", "use run.cfg['layers'][0]['size']"),
+        ("layers.x.y", "the name 'x.y' in it has a dot"),
+        ("cfg.later", "its value is '???', which stands for a missing one"),
+    ):
+        if has_integers and "0" in key:
+            continue
+        # Another run says it, even if the first one lacks the key altogether.
+        with pytest.raises(OptionError, match=re.escape(reason)):
+            runs.best(key, mode="max")
+        with pytest.raises(MissingKeyError, match=re.escape(reason)):
+            runs.to_frame(key)
+
+
+def test_nearest_keys_of_the_configuration_are_spelled_for_filters(runs: Runs) -> None:
+    for run in runs:
+        run.update("params.width_mult", 2)
+    with pytest.raises(FilterError, match=r"similar keys: 'cfg\.params\.width_mult'"):
+        runs.filter("width_mul > 1")
+    assert len(runs.filter("cfg.params.width_mult > 1")) == 9
+
+
+def test_ranking_names_the_key_of_the_configuration(runs: Runs) -> None:
+    for run in runs:
+        run.update("metrics.target", 2)
+    message = r"none of the 9 runs has a value for 'metrics\.target'; for that of the configuration"
+    with pytest.raises(OptionError, match=message + r", write cfg\.metrics\.target$"):
+        runs.best("metrics.target", mode="max")
+    assert runs.best("cfg.metrics.target", mode="max") is runs[0]
 
 
 def test_the_impl_counts_if_it_was_built(runs: Runs) -> None:

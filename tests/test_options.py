@@ -48,7 +48,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "index": (3, "index: expected .* found 3"),
     "min_runs": (-1, "min_runs: expected an integer, 0 or more, found -1"),
     "batch_size": (0, "batch_size: expected a positive integer, found 0"),
-    "filters": ("lr > 1", "filters: expected a list of .* found 'lr > 1'"),
+    "filters": (3, "filters: expected text such as .* or a list of such texts, found 3"),
     "impl": (3, "impl: expected a dotted path .* found 3"),
     "engine": ("curl", "engine: expected .* found 'curl'"),
     "credentials": ("secret", "credentials: expected a mapping, found a str"),

@@ -144,12 +144,20 @@ def test_get_gives_no_internals(run: Run[Any, Any], key: str) -> None:
 @pytest.mark.parametrize(
     ("key", "nearest"),
     [
-        ("model.typ", "similar keys: 'model.type', "),
-        ("hidden_size", "similar keys: 'model.hidden_size'"),
-        ("job_nam", "similar keys: 'job_name'"),
-        ("artifacts_di", "similar keys: 'artifacts_dir'"),
-        ("metrics.los", "similar keys: 'metrics.loss'"),
-        ("zzz", "no similar keys"),
+        ("model.typ", "cfg, impl or info (similar keys: 'model.type', "),
+        ("hidden_size", "cfg, impl or info (similar keys: 'model.hidden_size'"),
+        ("job_nam", "cfg, impl or info (similar keys: 'job_name'"),
+        ("artifacts_di", "cfg, impl or info (similar keys: 'artifacts_dir'"),
+        ("metrics.los", "cfg or the logged metrics (similar keys: 'metrics.loss'"),
+        ("params.los", "cfg or the logged params (similar keys: 'metrics.loss'"),
+        ("tags.los", "cfg or the logged tags (similar keys: 'metrics.loss'"),
+        ("hydra.los", "cfg or Hydra's own configuration ("),
+        ("cfg.lrr", "cfg ("),
+        ("cfg.model.typ", "cfg (similar keys: 'model.type', "),
+        ("info.job_nam", "info (similar keys: 'job_name'"),
+        ("impl.artifacts_di", "impl (similar keys: 'artifacts_dir'"),
+        ("logged.metrics.los", "the logged metrics (similar keys: 'metrics.loss'"),
+        ("zzz", "cfg, impl or info (no similar keys"),
     ],
 )
 def test_missing_key(run_dir: Path, key: str, nearest: str) -> None:
@@ -157,7 +165,7 @@ def test_missing_key(run_dir: Path, key: str, nearest: str) -> None:
         Run(run_dir, Impl).get(key)
     assert type(raised.value) is MissingKeyError
     message = str(raised.value)
-    assert message.startswith(f"run abc: no such key: {key!r} in cfg, impl or info ({nearest}")
+    assert message.startswith(f"run abc: no such key: {key!r} in {nearest}")
     assert message.endswith("; a default, where one can be given, allows for it")
 
 
@@ -883,12 +891,12 @@ def test_the_record_of_an_absent_run_is_empty_and_logged_once(
     assert caplog.messages == [f"there is no run directory {typo}; its MLflow record is empty"]
     caplog.clear()
     runs = RunCollection(Run(typo) for _ in range(3))
-    assert runs.metric_histories("loss").height == 0
+    with pytest.raises(MissingKeyError, match="none of 3 runs has the metric 'loss'; there is no"):
+        runs.metric_histories("loss")
     assert len(runs.parents()) == 3
     assert caplog.messages == [
         "there are no run directories for 3 runs; their MLflow records are empty. The first is "
         f"{typo}",
-        "none of 3 runs has the metric 'loss'; there is none like it",
     ]
     caplog.clear()
     (loaded,) = Run.load([typo])

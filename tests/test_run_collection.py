@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass  # MISSING as hydraflow's users pass it
+from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +23,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.columns import make_array, make_series
-from kedro_hydraflow.errors import ConfigError, MetadataError, MissingKeyError, OptionError
+from kedro_hydraflow.errors import (
+    ConfigError,
+    FilterError,
+    MetadataError,
+    MissingKeyError,
+    OptionError,
+)
 from kedro_hydraflow.missing import MISSING as OUR_MISSING
 from tests.conftest import FilesRead, TrackingDir, write
 
@@ -98,6 +105,119 @@ def test_filter_refuses_a_key_that_a_run_lacks(runs: Runs) -> None:
         runs.filter(width=2)
     with pytest.raises(OptionError, match=r"cannot compare model__type 'mlp' with \(1, 2\): "):
         runs.filter(model__type=(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("criterion", "advice"),
+    [
+        (2, "runs.filter('width == 2') leaves those runs out"),
+        ([2, 640], "runs.filter('width in [2, 640]') leaves those runs out"),
+        ((2, 640), "runs.filter('width >= 2 and width <= 640') leaves those runs out"),
+        (lambda width: width > 2, "runs.filter('width is not null') leaves those runs out"),
+        (None, "runs.filter('width is null') selects those runs too"),
+    ],
+)
+def test_a_filter_that_few_runs_lack_names_the_text(
+    root: Path, criterion: Any, advice: str
+) -> None:
+    runs = Run.load(iter_run_dirs(root))
+    for select in (runs.filter, runs.exclude, runs.get, runs.first):
+        with pytest.raises(MissingKeyError) as caught:
+            select(width=criterion)
+        message = str(caught.value)
+        assert message.startswith("run a: no such key: 'width' in cfg, impl or info (")
+        assert message.endswith(f"; 1 of 3 runs lack it; {advice}")
+    assert len(eval(advice.partition(") ")[0] + ")", {"runs": runs})) == (
+        1 if criterion in (2, None) else 2
+    )
+
+
+def test_keys_that_few_runs_lack_in_other_methods(root: Path) -> None:
+    runs = Run.load(iter_run_dirs(root))
+    left_out = "runs.filter('width is not null') leaves those runs out"
+    for look_up, advice in (
+        (lambda: runs.sort("lr", "width"), left_out),
+        (lambda: runs.group_by("width"), left_out),
+        (lambda: runs.to_list("width"), "a default, where one can be given, allows for it"),
+        (lambda: runs.unique("width"), "a default, where one can be given, allows for it"),
+        (
+            lambda: runs.filter(runs.gt("width", 2)),
+            "a default, where one can be given, allows for it",
+        ),
+    ):
+        with pytest.raises(MissingKeyError, match=re.escape(advice) + "$"):
+            look_up()
+    with pytest.raises(MissingKeyError, match=r"; all 3 runs lack it$"):
+        runs.sort("depth")
+    with pytest.raises(MissingKeyError, match=r"\(no similar keys\)$"):
+        runs[:1].filter(depth=2)
+
+
+def test_advice_for_a_key_of_configurations_that_means_something_else(root: Path) -> None:
+    runs = Run.load(iter_run_dirs(root))
+    for run in runs[1:]:
+        run.update("params.steps", 5)
+    with pytest.raises(MissingKeyError, match=r"runs\.filter\('cfg\.params\.steps == 5'\) leaves"):
+        runs.filter(("params.steps", 5))
+    assert len(runs.filter("cfg.params.steps == 5")) == 2
+
+
+@pytest.fixture
+def timed(tracking_dir: TrackingDir) -> Runs:
+    """Return runs that started at 12:00, 13:00 and 14:00 in UTC. The last one goes on."""
+    experiment = tracking_dir.add_experiment("train")
+    for hour, run_id in enumerate("abc", 12):
+        start = int(datetime(2026, 1, 25, hour, tzinfo=timezone.utc).timestamp() * 1000)
+        end = None if run_id == "c" else start + 60_000
+        tracking_dir.add_run(experiment, run_id, start_time=start, end_time=end)
+    return Run.load(iter_run_dirs(tracking_dir.root))
+
+
+@pytest.mark.parametrize("has_zone", [False, True])
+def test_times_without_a_time_zone_are_in_utc(timed: Runs, has_zone: bool) -> None:
+    def at(hour: int, minute: int = 0) -> datetime:
+        return datetime(2026, 1, 25, hour, minute, tzinfo=timezone.utc if has_zone else None)
+
+    def find(criterion: Any, key: str = "start_time") -> str:
+        return "".join(timed.filter((key, criterion)).to_list("run_id"))
+
+    for key in ("start_time", "info.start_time"):
+        assert find((at(12), at(13)), key) == "ab"
+        assert find((at(12, 30), at(23)), key) == "bc"
+        assert find(at(13), key) == "b"
+        assert find([at(12), at(14)], key) == "ac"
+    assert find((at(12), at(13)), "end_time") == "a"
+    assert find(None, "end_time") == "c"
+    assert get_ids(timed.exclude(start_time=at(13))) == ["a", "c"]
+    assert get_ids(timed.filter(timed.gt("start_time", at(12)))) == ["b", "c"]
+    assert get_ids(timed.filter(timed.le("end_time", at(13)))) == ["a"]
+    assert get_ids(timed.filter(timed.eq("start_time", at(12)))) == ["a"]
+    assert get_ids(timed.filter(timed.eq("end_time", None))) == ["c"]
+    assert timed.best("end_time", mode="max", default=at(20)).info.run_id == "b"
+    latest = timed.best(lambda run: run.info.end_time or at(20), mode="max")
+    assert latest.info.run_id == "c"
+
+
+def test_times_as_in_filters(timed: Runs) -> None:
+    assert get_ids(timed.filter(start_time=("2026-01-25", "2026-01-25 13:00"))) == ["a", "b"]
+    assert get_ids(timed.filter(start_time="2026-01-25T13:00:00Z")) == ["b"]
+    milliseconds = int(datetime(2026, 1, 25, 13, tzinfo=timezone.utc).timestamp() * 1000)
+    assert get_ids(timed.filter(start_time=[milliseconds, None])) == ["b"]
+    assert get_ids(timed.filter(start_time=("2026-01-25", "now + 99999d"))) == ["a", "b", "c"]
+    for criterion in ("yesterday", ("2026-13-01", "now"), 5):
+        with pytest.raises(FilterError, match=r"filter start_time=.*: start_time is a time: exp"):
+            timed.filter(start_time=criterion)
+
+
+def test_times_that_are_not_facts_are_left_alone(timed: Runs) -> None:
+    class Own:
+        def __init__(self, artifacts_dir: Path) -> None:
+            self.start_time = 5.0
+
+    dirs = [run.info.run_dir for run in timed]
+    assert len(Run.load(dirs, Own).filter(start_time=(4, 6))) == 3
+    timed.update("start_time", "early", force=True)
+    assert len(timed.filter(start_time="early")) == 3
 
 
 @pytest.mark.parametrize(
@@ -247,6 +367,13 @@ def test_update(runs: Runs) -> None:
     assert runs.to_frame("width", "height").rows() == [(5, 6)] * 3
     runs.update("lr", 0, force=True)
     assert runs.filter(lr=0).to_list("run_id") == ["a", "b", "c"]
+
+
+def test_update_refuses_what_is_no_key(runs: Runs) -> None:
+    for key in (3, None, ("seed", 3), b"seed"):
+        for force in (True, False):
+            with pytest.raises(OptionError, match=r"expected a key"):
+                runs.update(key, 1, force=force)  # type: ignore[call-overload]
 
 
 def test_updates_leave_what_runs_recorded(tracking_dir: TrackingDir, files_read: FilesRead) -> None:

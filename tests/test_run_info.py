@@ -15,7 +15,6 @@ from upath import UPath
 
 from kedro_hydraflow import Run, RunInfo, iter_run_dirs
 from kedro_hydraflow.errors import ConfigError, GitLfsError, MetadataError, StorageError
-from kedro_hydraflow.filters import apply_filters, parse_filter
 from kedro_hydraflow.finding import Search, find_runs
 from kedro_hydraflow.run_info import (
     FACTS,
@@ -31,6 +30,7 @@ from tests.conftest import (
     FilesRead,
     TrackingDir,
     WebServer,
+    apply_filters,
     write,
     write_job,
 )
@@ -182,7 +182,8 @@ USES: dict[str, tuple[Callable[[Any], Any], Any, int]] = {
     "frame": (lambda runs: runs.to_frame("metrics.loss").rows(), [(0.0,), (None,), (2.0,)], 1),
     "best": (lambda runs: runs.best("metrics.loss", mode="max").info.run_id, "c", 1),
     "histories": (lambda runs: runs.metric_histories("loss")["value"].to_list(), [0, 2], 1),
-    "history": (lambda runs: runs[1].metric_history("loss").rows(), [], 1),
+    "history": (lambda runs: runs[1:].metric_histories("loss")["value"].to_list(), [2], 1),
+    "history of one": (lambda runs: runs[1].metric_history("loss").rows(), [], 1),
     "children": (lambda runs: runs.parents().to_list("run_id"), ["a", "b", "c"], 1),
 }
 
@@ -431,7 +432,7 @@ def test_a_file_of_results_that_no_run_has_is_logged(
 
 
 def test_one_malformed_file_fails_in_a_filter_alone(jobs: Path) -> None:
-    filtered = apply_filters(load_jobs(jobs), [parse_filter("results.loss < 1")])
+    filtered = apply_filters(load_jobs(jobs), "results.loss < 1")
     assert [run.info.run_id for run in filtered.runs] == ["outputs/0", "outputs/1"]
     (failure,) = filtered.failures
     assert "outputs/2/result.json: expected JSON" in str(failure)

@@ -336,6 +336,10 @@ def test_the_parts_of_a_collection() -> None:
     assert assert_type(runs[0].models, dict[str, Path]) == {}
     assert len(assert_type(runs.filter(("seed", 1), [True] * len(runs)), LoadedRuns)) == 12
     assert len(assert_type(runs.filter(runs.eq("seed", "seed")), LoadedRuns)) == 29
+    assert len(assert_type(runs.filter(runs.gt("training.l2", 1)), LoadedRuns)) == 0
+    assert (
+        len(assert_type(runs.filter(runs.lt("start_time", datetime(2026, 1, 1))), LoadedRuns)) == 0
+    )
     assert len(assert_type(runs.exclude(seed=1), LoadedRuns)) == 17
     assert assert_type(runs.sort("seed", reverse=True), LoadedRuns)[0].cfg.seed == 42
     assert len(assert_type(runs.sample(2, seed=0), LoadedRuns)) == 2
@@ -346,6 +350,9 @@ def test_the_parts_of_a_collection() -> None:
     assert len(assert_type(groups["mlp"], LoadedRuns)) == 17
     for key, group in groups.items():
         assert assert_type(group, LoadedRuns)[0].cfg.model.type == assert_type(key, Any)
+    assert len(assert_type(groups.best("metrics.accuracy", mode="max"), LoadedRuns)) == 2
+    smallest = groups.top(2, lambda run: run.cfg.model.hidden_size, mode="min")
+    assert assert_type(smallest, LoadedRuns)[0].cfg.model.hidden_size == 16
     frame = groups.agg("seed", n=len, size=lambda group: group[0].cfg.model.hidden_size)
     assert assert_type(frame, pl.DataFrame).columns == ["model.type", "seed", "n", "size"]
 
@@ -366,6 +373,8 @@ def test_what_is_computed_from_a_collection() -> None:
     histories = runs.concat(lambda run: run.metric_history("train/loss"), "run_id")
     assert assert_type(histories, pl.DataFrame)["run_id"].n_unique() == 29
     assert assert_type(runs.metric_histories("train/loss"), pl.DataFrame).height
+    assert assert_type(runs[0].metric_histories("train/*"), pl.DataFrame).height
+    assert assert_type(runs.list_keys("metrics.*"), list[str])[0] == "metrics.accuracy"
     assert next(assert_type(runs.glob("*/weights.npz"), Iterator[Path])).exists()
     runs.update("size", lambda run: run.cfg.model.hidden_size)
     runs.update(("one", "two"), lambda run: [run.cfg.seed, run.impl.has_weights()])
@@ -399,6 +408,14 @@ def test_datasets() -> None:
         path=SWEEP, artifact="confusion_matrix.json", dataset="json.JSONDataset", missing="skip"
     )
     assert assert_type(tables.load(), Any)
+    table = HydraflowArtifactDataset(
+        path=SWEEP,
+        artifact="confusion_matrix.json",
+        dataset="json.JSONDataset",
+        best_by="metrics.accuracy",
+        mode="max",
+    )
+    assert assert_type(table.load(), Any)
 
 
 def test_what_has_to_be_an_error() -> None:

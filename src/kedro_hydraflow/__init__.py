@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.collection import Collection
 from kedro_hydraflow.errors import KedroHydraflowError
-from kedro_hydraflow.finding import (
+from kedro_hydraflow.group_by import GroupBy
+from kedro_hydraflow.loading import iter_runs
+from kedro_hydraflow.run import Run
+from kedro_hydraflow.run_collection import RunCollection
+from kedro_hydraflow.run_dirs import (
     get_experiment_names,
     iter_artifact_paths,
     iter_artifacts_dirs,
     iter_experiment_dirs,
     iter_run_dirs,
 )
-from kedro_hydraflow.group_by import GroupBy
-from kedro_hydraflow.loading import iter_runs
-from kedro_hydraflow.run import Run
-from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.run_info import RunInfo
 
 if TYPE_CHECKING:

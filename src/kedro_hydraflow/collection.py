@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 import random
 import re
 import reprlib
@@ -37,6 +38,7 @@ from kedro_hydraflow.errors import MissingKeyError, OptionError
 from kedro_hydraflow.group_by import GroupBy
 from kedro_hydraflow.missing import MISSING, to_dataclasses, to_missing
 from kedro_hydraflow.parallel import check_jobs, parallel_map
+from kedro_hydraflow.times import to_utc
 
 if TYPE_CHECKING:
     import polars as pl
@@ -136,15 +138,18 @@ class Collection(Sequence[T], Generic[T]):
 
         Args:
             *criteria: Each is a predicate on the item, a pair ``(key, condition)``, or a
-                mask: an iterable of as many truth values as there are items.
+                mask: an iterable of as many truth values as there are items. For runs also a
+                filter as text, such as ``"seed > 1 and status == FINISHED"``: see
+                ``docs/filters.md``. A run that lacks a key in it is left out.
             **kwargs: Conditions by key.
 
         Raises:
-            AttributeError: If an item lacks a key.
+            AttributeError: If an item lacks a key, other than in a filter as text.
             OptionError: If the larger end of a range comes first, a tuple is not a pair, a value
                 cannot be compared with a range, or a mask has the wrong length.
             FilterError: If runs are filtered by a status that there is not, or by a fact that
-                their store does not record. The case of a status does not matter.
+                their store does not record; if a filter as text cannot be read, or no run has a
+                key in it. The case of a status does not matter.
 
         Examples:
             >>> runs.filter(model__type="mlp", seed=[1, 2])
@@ -155,6 +160,8 @@ class Collection(Sequence[T], Generic[T]):
             RunCollection(Run, n=1)
             >>> runs.filter(data__classes=list(range(10)))
             RunCollection(Run, n=31)
+            >>> runs.filter("model.type == linear or training.learning_rate > 0.01", seed=1)
+            RunCollection(Run, n=8)
         """
         kept = list(range(len(self)))
         for criterion in (*criteria, *kwargs.items()):
@@ -200,14 +207,15 @@ class Collection(Sequence[T], Generic[T]):
 
     def _matching_values(self, key: str, wanted: Any, candidates: list[int]) -> list[int]:
         chosen = [self._items[i] for i in candidates]
+        advise = self._make_advice(wanted)
         if callable(wanted):  # it may expect the very value that `get` gives
-            found = self._get_values(chosen, key)
+            found = self._get_values(chosen, key, advise=advise)
             return [i for i, value in zip(candidates, found, strict=True) if wanted(value)]
         matching = []
-        wanted = as_list(wanted)  # once, not for each value
+        wanted = _to_utc(as_list(wanted))  # once, not for each value
         is_list = isinstance(wanted, list) and SCALARS.issuperset(map(type, wanted))
         scalars = frozenset(wanted) if is_list else None  # has the same scalars as the list
-        values = self._look_up(chosen, key)
+        values = self._look_up(chosen, key, advise=advise)
         value = None
         fault = _find_fault(wanted)
         try:
@@ -324,13 +332,45 @@ class Collection(Sequence[T], Generic[T]):
         """
         return list(map(copy_data, self._look_up(self._items, key, default)))
 
-    def _get_values(self, items: Sequence[T], key: str, default: Default = MISSING) -> list[Any]:
+    def _get_values(
+        self,
+        items: Sequence[T],
+        key: str,
+        default: Default = MISSING,
+        advise: Callable[[str], str] | None = None,  # noqa: ARG002 - for runs
+    ) -> list[Any]:
+        """Return the values of `to_list` for some items.
+
+        Args:
+            items: The items.
+            key: The key.
+            default: As for `to_list`.
+            advise: For methods without a default: takes the key, and returns what the error
+                advises if only some items lack it.
+        """
         default = to_dataclasses(default)
         return [self._get(item, key, default) for item in items]
 
-    def _look_up(self, items: Sequence[T], key: str, default: Default = MISSING) -> list[Any]:
+    def _look_up(
+        self,
+        items: Sequence[T],
+        key: str,
+        default: Default = MISSING,
+        advise: Callable[[str], str] | None = None,
+    ) -> list[Any]:
         """Return the values of `to_data`, which items may share: do not modify them."""
-        return list(map(_to_data, self._get_values(items, key, default)))
+        return list(map(_to_data, self._get_values(items, key, default, advise)))
+
+    def _make_advice(
+        self,
+        wanted: Any = MISSING,  # noqa: ARG002 - for runs
+    ) -> Callable[[str], str] | None:
+        """Return the argument ``advise`` of `_get_values`, None if there is no advice.
+
+        Args:
+            wanted: The condition on the value in `filter`, MISSING in other methods.
+        """
+        return None
 
     def to_numpy(self, key: str, default: Default = MISSING) -> NDArray[Any]:
         """Return the values of a key as a NumPy array, the first axis along the items.
@@ -434,7 +474,7 @@ class Collection(Sequence[T], Generic[T]):
         if reverse:
             order.reverse()
         for key in reversed(keys):
-            values = self._look_up(self._items, key)
+            values = self._look_up(self._items, key, advise=self._make_advice())
             try:
                 order = sort_order(values, order, reverse=reverse)
             except TypeError as exc:
@@ -552,12 +592,7 @@ class Collection(Sequence[T], Generic[T]):
 
         check_jobs(n_jobs, backend, progress)
         check_columns(keys)
-        known = dict(defaults or {})
-        columns = {}
-        for key in keys:
-            name, default = key if isinstance(key, tuple) else (key, known.get(key, MISSING))
-            column = self._column(name, to_missing(default))
-            columns[name] = self._make_series(name, name, column)
+        columns = self._make_columns(keys, defaults or {})
         for name, function in kwargs.items():
             if not callable(function):
                 raise OptionError(f"{name}: expected a function of the item, found {function!r}")
@@ -565,7 +600,20 @@ class Collection(Sequence[T], Generic[T]):
             columns[name] = make_series(name, list(map(_to_data, values)))
         return pl.DataFrame(list(columns.values()))
 
-    def _column(self, key: str, default: Default) -> list[Any]:
+    def _make_columns(
+        self, keys: Iterable[str | tuple[str, Default]], defaults: Mapping[str, Default]
+    ) -> dict[str, pl.Series]:
+        """Return the columns of `to_frame` by name."""
+        columns = {}
+        for key in keys:
+            name, default = key if isinstance(key, tuple) else (key, defaults.get(key, MISSING))
+            columns[name] = self._make_column(name, to_missing(default))
+        return columns
+
+    def _make_column(self, key: str, default: Default) -> pl.Series:
+        return self._make_series(key, key, self._get_column(key, default))
+
+    def _get_column(self, key: str, default: Default) -> list[Any]:
         if default is not MISSING:
             return self._look_up(self._items, key, default)
         absent: Any = object()
@@ -595,7 +643,10 @@ class Collection(Sequence[T], Generic[T]):
             linear 12
         """
         check_keys(by)
-        columns = [list(map(to_hashable, self._look_up(self._items, key))) for key in by]
+        columns = [
+            list(map(to_hashable, self._look_up(self._items, key, advise=self._make_advice())))
+            for key in by
+        ]
         keys: Iterable[Hashable]
         if len(by) == 1:
             keys = columns[0]
@@ -604,6 +655,11 @@ class Collection(Sequence[T], Generic[T]):
         groups: dict[Hashable, list[T]] = {}
         for key, item in zip(keys, self._items, strict=True):
             groups.setdefault(key, []).append(item)
+        return self._make_groups(by, groups)
+
+    def _make_groups(
+        self, by: tuple[str, ...], groups: dict[Hashable, list[T]]
+    ) -> GroupBy[Self, T]:
         return GroupBy(by, {key: self._make(items) for key, items in groups.items()})
 
     def sample(self, k: int, seed: int | None = None) -> Self:
@@ -640,65 +696,114 @@ class Collection(Sequence[T], Generic[T]):
         """
         return self._make(random.Random(seed).sample(self._items, len(self)))  # noqa: S311
 
-    def eq(self, left: str, right: str, *, default: Default = MISSING) -> Callable[[T], bool]:
-        """Return a predicate for `filter`: two keys have equal values.
+    def eq(self, left: str, right: Any, *, default: Default = MISSING) -> Callable[[T], bool]:
+        """Return a predicate for `filter`: two keys have equal values, or a key has a value.
+
+        Args:
+            left: A key.
+            right: A key if it is text, otherwise a value: a number, a boolean, None, or a
+                time, which is in UTC if it has no time zone.
+            default: For items that lack a key, as for `to_list`.
 
         Examples:
             >>> runs.filter(runs.eq("model.hidden_size", "training.batch_size"))
             RunCollection(Run, n=12)
+            >>> runs.filter(runs.eq("seed", 42))
+            RunCollection(Run, n=5)
         """
-        get, default = self._get, to_dataclasses(default)
-        return lambda i: bool(get(i, left, default) == get(i, right, default))
+        return self._compare(operator.eq, left, right, default)
 
-    def ne(self, left: str, right: str, *, default: Default = MISSING) -> Callable[[T], bool]:
-        """Return a predicate for `filter`: two keys have different values.
+    def ne(self, left: str, right: Any, *, default: Default = MISSING) -> Callable[[T], bool]:
+        """Return a predicate for `filter`: the opposite of `eq`.
+
+        The arguments are those of `eq`.
 
         Examples:
             >>> runs.filter(runs.ne("model.hidden_size", "training.batch_size"))
             RunCollection(Run, n=19)
+            >>> runs.filter(runs.ne("end_time", None))
+            RunCollection(Run, n=31)
         """
-        get, default = self._get, to_dataclasses(default)
-        return lambda i: bool(get(i, left, default) != get(i, right, default))
+        return self._compare(operator.ne, left, right, default)
 
-    def gt(self, left: str, right: str, *, default: Default = MISSING) -> Callable[[T], bool]:
+    def gt(self, left: str, right: Any, *, default: Default = MISSING) -> Callable[[T], bool]:
         """Return a predicate for `filter`: the left value is greater than the right one.
+
+        The arguments are those of `eq`. None is neither greater nor less than anything.
 
         Examples:
             >>> runs.filter(runs.gt("metrics.train/loss", "training.learning_rate"))
             RunCollection(Run, n=23)
+            >>> runs.filter(runs.gt("training.learning_rate", 0.05))
+            RunCollection(Run, n=9)
         """
-        get, default = self._get, to_dataclasses(default)
-        return lambda i: bool(get(i, left, default) > get(i, right, default))
+        return self._compare(operator.gt, left, right, default)
 
-    def lt(self, left: str, right: str, *, default: Default = MISSING) -> Callable[[T], bool]:
+    def lt(self, left: str, right: Any, *, default: Default = MISSING) -> Callable[[T], bool]:
         """Return a predicate for `filter`: the left value is less than the right one.
+
+        The arguments are those of `eq`. None is neither greater nor less than anything.
 
         Examples:
             >>> runs.filter(runs.lt("metrics.train/loss", "training.learning_rate"))
             RunCollection(Run, n=8)
+            >>> from datetime import datetime
+            >>> runs.filter(runs.lt("start_time", datetime(2026, 11, 23, 0, 39, 22)))
+            RunCollection(Run, n=10)
         """
-        get, default = self._get, to_dataclasses(default)
-        return lambda i: bool(get(i, left, default) < get(i, right, default))
+        return self._compare(operator.lt, left, right, default)
 
-    def ge(self, left: str, right: str, *, default: Default = MISSING) -> Callable[[T], bool]:
+    def ge(self, left: str, right: Any, *, default: Default = MISSING) -> Callable[[T], bool]:
         """Return a predicate for `filter`: the left value is not less than the right one.
+
+        The arguments are those of `eq`. None is neither greater nor less than anything.
 
         Examples:
             >>> runs.filter(runs.ge("model.hidden_size", "training.batch_size"))
             RunCollection(Run, n=12)
+            >>> runs.filter(runs.ge("metrics.accuracy", 0.97))
+            RunCollection(Run, n=3)
         """
-        get, default = self._get, to_dataclasses(default)
-        return lambda i: bool(get(i, left, default) >= get(i, right, default))
+        return self._compare(operator.ge, left, right, default)
 
-    def le(self, left: str, right: str, *, default: Default = MISSING) -> Callable[[T], bool]:
+    def le(self, left: str, right: Any, *, default: Default = MISSING) -> Callable[[T], bool]:
         """Return a predicate for `filter`: the left value is not greater than the right one.
+
+        The arguments are those of `eq`. None is neither greater nor less than anything.
 
         Examples:
             >>> runs.filter(runs.le("metrics.train/loss", "training.learning_rate"))
             RunCollection(Run, n=8)
+            >>> runs.filter(runs.le("training.epochs", 1))
+            RunCollection(Run, n=1)
         """
+        return self._compare(operator.le, left, right, default)
+
+    def _compare(
+        self, compare: Callable[[Any, Any], Any], left: str, right: Any, default: Default
+    ) -> Callable[[T], bool]:
         get, default = self._get, to_dataclasses(default)
-        return lambda i: bool(get(i, left, default) <= get(i, right, default))
+        is_order = compare not in (operator.eq, operator.ne)
+        value = to_utc(right)
+
+        def get_right(item: T) -> Any:
+            if not isinstance(right, str):
+                return value
+            try:
+                return to_utc(get(item, right, default))
+            except AttributeError as exc:
+                raise MissingKeyError(
+                    f"{exc}; the right side is a key, because it is text: give a number, a "
+                    f"boolean, None or a datetime as value, or filter by ({left!r}, {right!r})"
+                ) from exc
+
+        def is_met(item: T) -> bool:
+            one, other = to_utc(get(item, left, default)), get_right(item)
+            if is_order and (one is None or other is None):
+                return False
+            return bool(compare(one, other))
+
+        return is_met
 
     def startswith(
         self, key: str, prefix: str, *, default: Default = MISSING
@@ -766,6 +871,7 @@ def matches(value: Any, criterion: Any) -> bool:
     if callable(criterion):
         return bool(criterion(value))
     criterion = as_list(criterion)
+    value = to_utc(value)
     if not _is_iterable(value):
         if isinstance(criterion, (list, set, range)):
             return value in criterion
@@ -810,6 +916,12 @@ def as_list(criterion: Any) -> Any:
     if isinstance(criterion, (list, tuple, set, range, Mapping, DictConfig)):
         return criterion
     return list(criterion) if _is_iterable(criterion) else criterion
+
+
+def _to_utc(criterion: Any) -> Any:
+    """Return a criterion of `as_list` with its datetimes in UTC if they have no time zone."""
+    kind = type(criterion)
+    return kind(map(to_utc, criterion)) if kind in (list, tuple, set) else to_utc(criterion)
 
 
 def _is_iterable(value: Any) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -18,6 +18,15 @@ from kedro_hydraflow.forks import warn_of_polars
 if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
+
+Mode = Literal["max", "min"]
+"""Which value is the best one: the largest or the smallest."""
+
+
+def check_mode(mode: object) -> None:
+    """Raise OptionError unless the mode is one of `Mode`."""
+    if mode not in get_args(Mode):
+        raise OptionError(f"mode: expected 'max' or 'min', found {mode!r}")
 
 
 def check_keys(keys: Iterable[object]) -> None:

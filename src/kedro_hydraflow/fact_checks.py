@@ -6,63 +6,82 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import FilterError
 from kedro_hydraflow.run_info import RECORDED_FACTS, STATUSES, get_store
+from kedro_hydraflow.times import to_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from kedro_hydraflow.run_base import RunBase
+    from kedro_hydraflow.keys import Key
+    from kedro_hydraflow.run_info import RunInfo
 
 FACT_VALUES = {"status": tuple(STATUSES.values()), "lifecycle_stage": ("active", "deleted")}
 """All values of the facts that have only a few. In conditions, their case does not matter."""
 
+TIME_FACTS = ("start_time", "end_time")
+"""The facts that are times."""
 
-def explain_unrecorded(run: RunBase, fact: str | None) -> str | None:
+
+def check_fact_value(key: Key, operator: str, value: Any, texts: Any) -> str | None:
+    """Return why no fact can have a value that it is compared with, None if one can.
+
+    Args:
+        key: The key, of a fact or not.
+        operator: The operator of a filter.
+        value: The value; for ``in`` a list.
+        texts: The value with every scalar in it as text.
+    """
+    if key.kind != "fact":
+        return None
+    is_list = operator == "in"
+    if key.path in FACT_VALUES and operator in ("==", "in"):
+        problem = explain_impossible(key.path, texts if is_list else [texts])
+        if problem is None or key.is_outright:
+            return problem
+        return f"{problem}; for the configuration's, write cfg.{key.path}"
+    if key.path in TIME_FACTS:
+        if operator in ("~", "like", "ilike", "contains"):
+            return f"{key.path} is a time, which {operator!r} cannot compare; use < or >"
+        try:
+            for each in value if is_list else [value]:
+                if each is not None:
+                    to_time(each)
+        except ValueError as exc:
+            return f"{key.path} is a time: {exc}"
+    return None
+
+
+def explain_unrecorded(info: RunInfo, fact: str | None) -> str | None:
     """Return why a run has no value of a fact; None if its store records it, or it is no fact."""
     if fact not in RECORDED_FACTS:
         return None  # without looking for the store, which may open a database
-    store = get_store(run.info)
+    store = get_store(info)
     if store.records_facts:
         return None
     return f"{fact} is not recorded in {store.where}, but only in what tracks runs of MLflow"
 
 
-def check_recorded(condition: str, run: RunBase, fact: str | None) -> None:
+def check_recorded(condition: str, info: RunInfo, fact: str | None) -> None:
     """Raise FilterError if a condition is on a fact that the run's store does not record.
 
     Args:
         condition: The condition, for the message.
-        run: The run.
+        info: The run.
         fact: The attribute of `RunInfo` that the condition is on, None for other keys.
     """
-    problem = explain_unrecorded(run, fact)
+    problem = explain_unrecorded(info, fact)
     if problem is not None:
         raise FilterError(
             f"{condition}: {problem}; give the database or the server, or leave the filter out"
         )
 
 
-def check_possible(
-    condition: str, fact: str | None, wanted: Iterable[Any], seen: Iterable[Any]
-) -> None:
-    """Raise FilterError if a fact is compared with a value that it never has.
-
-    Args:
-        condition: The condition, for the message.
-        fact: The attribute of `RunInfo` that the condition is on, None for other keys.
-        wanted: The values that it is compared with.
-        seen: The values of runs. If a fact never has one of them, the key is one of
-            configurations. Without any, it may be.
-    """
-    values = FACT_VALUES.get(fact or "")
-    if values is None:
-        return
-    unknown = [v for v in wanted if v is not None and to_fact_value(fact, v) not in values]
-    found = [*seen] if unknown else []
-    if found and all(actual is None or actual in values for actual in found):
-        raise FilterError(
-            f"{condition}: no run can have the {fact} {unknown[0]!r}; expected one of "
-            f"{', '.join(values)}"
-        )
+def explain_impossible(fact: str, wanted: Iterable[Any]) -> str | None:
+    """Return why a fact cannot have a value that it is compared with, None if it can."""
+    values = FACT_VALUES.get(fact, ())
+    for value in wanted if values else ():
+        if value is not None and to_fact_value(fact, value) not in values:
+            return f"no run can have the {fact} {value!r}; expected one of {', '.join(values)}"
+    return None
 
 
 def to_fact_value(fact: str | None, value: Any) -> Any:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from kedro_hydraflow.config import SharedLock
 from kedro_hydraflow.errors import (
     Failure,
     KedroHydraflowError,
@@ -20,17 +19,11 @@ from kedro_hydraflow.errors import (
     check_on_error,
     show_names,
 )
+from kedro_hydraflow.filters import NO_CONDITIONS, Conditions, Filters, parse_filters
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.nearest import find_nearest
-from kedro_hydraflow.run_files import make_artifacts_dir
-from kedro_hydraflow.run_info import (
-    RunInfo,
-    get_artifacts,
-    get_place,
-    make_info,
-    settle_artifacts,
-)
+from kedro_hydraflow.run_info import RunInfo, make_info
 from kedro_hydraflow.source import DirectoryOrNames, Layout, Source, is_location
 from kedro_hydraflow.stores import (
     ExperimentFilter,
@@ -42,13 +35,11 @@ from kedro_hydraflow.stores import (
 from kedro_hydraflow.stores.base import DEFAULT_EXPERIMENT_NAME, is_glob, list_patterns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
-    from kedro_hydraflow.storage import AnyPath, Location
-    from kedro_hydraflow.stores.record import Experiments, RunNames
-
-T = TypeVar("T")
+    from kedro_hydraflow.storage import Location
+    from kedro_hydraflow.stores.clauses import Clause
+    from kedro_hydraflow.stores.record import ExperimentRecord, Experiments, RunListing, RunNames
 
 logger = get_logger(__name__)
 
@@ -73,6 +64,7 @@ class Search:
     experiment_names: ExperimentFilter = None
     include_deleted: bool | None = None
     on_error: OnError = "raise"
+    filters: Filters = None
 
     def __post_init__(self) -> None:
         make_name_filter(self.experiment_names)
@@ -82,6 +74,14 @@ class Search:
         if self.include_deleted is not None:
             check_flag("include_deleted", self.include_deleted)
         check_on_error(self.on_error)
+        parse_filters(self.filters)
+        if self.filters is not None and not isinstance(self.filters, str):
+            object.__setattr__(self, "filters", tuple(self.filters))
+
+    def make_conditions(self) -> Conditions:
+        """Return the filters for one search."""
+        without_deleted = self.include_deleted is None
+        return Conditions(parse_filters(self.filters), without_deleted=without_deleted)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,11 @@ class Findings:
     failures: list[Failure]
 
     n_deleted: int
-    """The number of runs that were left out because they were deleted."""
+    """The number of runs that were left out because they were deleted. If the store applied
+    `Conditions.clauses`, of those that meet them."""
+
+    where: str
+    """What was searched, for messages."""
 
     emptiness: str | None
     """Why there are no runs, for a warning; None if there are some, or if that was logged."""
@@ -117,6 +121,7 @@ def make_search(
     artifact_root: Location | None = None,
     storage_options: Mapping[str, Any] | None = None,
     layout: Layout | None = None,
+    filters: Filters = None,
 ) -> Search:
     """Return the search that the arguments of `iter_run_dirs` mean.
 
@@ -128,22 +133,23 @@ def make_search(
     if isinstance(tracking_dir, str):
         if experiment_names is None and tracking_uri is None:
             make_source = DirectoryOrNames
-    elif not is_location(tracking_dir) and _is_filter(tracking_dir):
+    elif not is_location(tracking_dir) and is_filter(tracking_dir):
         if experiment_names is not None:
-            raise _make_names_error(tracking_dir)
+            raise make_names_error(tracking_dir)
         directory, experiment_names = None, cast("ExperimentFilter", tracking_dir)
     source = make_source(directory, tracking_uri, artifact_root, storage_options, layout)
-    return Search(source, experiment_names, include_deleted, on_error)
+    return Search(source, experiment_names, include_deleted, on_error, filters)
 
 
-def _is_filter(value: object) -> bool:
+def is_filter(value: object) -> bool:
     """Whether a value that is no text can be experiment names: a list or a predicate."""
     if isinstance(value, Sequence):
         return not isinstance(value, bytes)
     return callable(value) and not isinstance(value, type)
 
 
-def _make_names_error(names: object) -> OptionError:
+def make_names_error(names: object) -> OptionError:
+    """Return the error for experiment names that are given in two places."""
     return OptionError(
         f"experiment_names: given twice, as {names!r} and by name; give a path or URL first, then "
         "experiment_names"
@@ -159,7 +165,7 @@ def open_search(search: Search, index: Index = NO_INDEX) -> tuple[Store, Search]
     """
     source = search.source
     if isinstance(source, DirectoryOrNames) and not source.is_directory():
-        return _take_as_names(search, str(source.tracking_dir), "the name of", index)
+        return take_as_names(search, str(source.tracking_dir), "the name of", index)
     try:
         return open_store(source, index), search
     except TrackingDirectoryError as exc:
@@ -168,7 +174,7 @@ def open_search(search: Search, index: Index = NO_INDEX) -> tuple[Store, Search]
         raise type(exc)(f"{exc}; {source.suggest_names()}") from exc
 
 
-def _take_as_names(
+def take_as_names(
     search: Search, names: str, role: str, index: Index = NO_INDEX
 ) -> tuple[Store, Search]:
     """Return the store that MLflow reads by default, and the search for experiment names in it.
@@ -197,33 +203,60 @@ def _take_as_names(
 
 
 def find_runs(
-    search: Search, index: Index = NO_INDEX, *, include_default: bool = False
+    search: Search,
+    index: Index = NO_INDEX,
+    conditions: Conditions = NO_CONDITIONS,
+    *,
+    include_default: bool = False,
+    narrow: bool = True,
 ) -> Findings:
     """Return the runs that match, and the failures: one bad run does not stop the others.
 
     Args:
         search: Which runs to find.
         index: The cache of what was read.
+        conditions: The filters of the search. Those on experiments are applied, and perhaps some
+            of the others: see `iter_listings`.
         include_default: As for `Store.find_experiments`.
+        narrow: Whether runs that do not meet the conditions may be left out.
 
     Raises:
         NotFoundError: If there is no experiment with a name that was given.
         StorageError: If the experiments cannot be listed.
     """
     store, search = open_search(search, index)
-    experiments, was_explained = _find_matching(store, search, include_default=include_default)
-    listing = store.list_runs(experiments.matching)
-    read = read_infos(store, listing.experiments, search)
+    found = _find_matching(store, search, conditions, include_default=include_default)
+    clauses = conditions.clauses if narrow else ()
+    for listing in iter_listings(store, found.experiments.matching, clauses):
+        conditions.is_narrowed = listing.is_narrowed
+        read = read_infos(store, listing.experiments, search)
+        if read.runs or read.failures:
+            break
     emptiness = None
-    if not read.runs and not was_explained:
-        emptiness = explain_emptiness(store, experiments, read.n_deleted)
+    if not read.runs and not found.was_explained:
+        emptiness = explain_emptiness(store, found, read.n_deleted)
     return Findings(
         read.runs,
-        experiments=experiments.names,
-        failures=[*experiments.failures, *listing.failures, *read.failures],
+        experiments=found.experiments.names,
+        failures=[*found.experiments.failures, *listing.failures, *read.failures],
         n_deleted=read.n_deleted,
+        where=store.where,
         emptiness=emptiness,
     )
+
+
+def iter_listings(
+    store: Store, experiments: Sequence[ExperimentRecord], clauses: Sequence[Clause]
+) -> Iterator[RunListing]:
+    """Yield the runs that may meet all clauses, if the store can tell, and then all runs.
+
+    Take the first listing with a run that can be read. Where there is none, what is said of the
+    conditions needs to count all runs.
+    """
+    narrowed = store.list_narrowed(experiments, clauses) if clauses else None
+    if narrowed is not None and narrowed.total:
+        yield narrowed
+    yield store.list_runs(experiments)
 
 
 def find_first_runs(search: Search, count: int) -> list[RunInfo]:
@@ -260,12 +293,21 @@ class Matching(NamedTuple):
 
     experiments: Experiments
 
+    ruled_out: list[str]
+    """The names of the experiments that do not meet the filters."""
+
     was_explained: bool
     """Whether it was logged that no experiment matches, or that "Default" is left out."""
 
 
-def _find_matching(store: Store, search: Search, *, include_default: bool = False) -> Matching:
-    """Return the experiments that match. Log which filters match nothing, and what is left out.
+def _find_matching(
+    store: Store,
+    search: Search,
+    conditions: Conditions = NO_CONDITIONS,
+    *,
+    include_default: bool = False,
+) -> Matching:
+    """Return the experiments that match. Log which names match nothing, and what is left out.
 
     Raises:
         NotFoundError: If there is no experiment with a name that was given.
@@ -284,7 +326,10 @@ def _find_matching(store: Store, search: Search, *, include_default: bool = Fals
             name,
             name,
         )
-    return Matching(found, is_left_out or (names is not None and not found.matching))
+    kept = conditions.keep_experiments(found.matching)
+    ruled_out = [e.experiment_name or "" for e in found.matching if e not in kept]
+    was_explained = is_left_out or (names is not None and not found.matching)
+    return Matching(replace(found, matching=kept), ruled_out, was_explained)
 
 
 def _find_experiments(
@@ -294,18 +339,22 @@ def _find_experiments(
         return store.find_experiments(search.experiment_names, include_default=include_default)
 
 
-def explain_emptiness(store: Store, found: Experiments, n_deleted: int) -> str:
+def explain_emptiness(store: Store, matching: Matching, n_deleted: int) -> str:
     """Return why a search finds no runs, for a warning, if `Matching.was_explained` is false.
 
     Args:
         store: What was searched.
-        found: The experiments.
+        matching: The experiments.
         n_deleted: The number of runs that were left out because they were deleted.
     """
+    found, ruled_out, _ = matching
     experiments = found.names
     shown = f"{len(experiments)} experiments" if len(experiments) > 1 else "one experiment"
     shown += f" ({show_names(experiments, _MAX_SHOWN_NAMES)})"
-    if not experiments:
+    if not experiments and ruled_out:
+        names = show_names(ruled_out, _MAX_SHOWN_NAMES)
+        reason = f"none of {len(ruled_out)} experiments ({names}) meets the filters"
+    elif not experiments:
         defaults = [e.experiment_name or "" for e in found.defaults]
         besides = f" besides {show_names(defaults, _MAX_SHOWN_NAMES)}" if defaults else ""
         reason = f"there are no experiments{besides}"
@@ -361,337 +410,11 @@ def _list_names(found: Experiments) -> str:
     return f"found {show_names(names, _MAX_SHOWN_NAMES) or 'no experiments'}"
 
 
-def iter_run_dirs(
-    tracking_dir: Location | ExperimentFilter = None,
-    experiment_names: ExperimentFilter = None,
-    *,
-    include_deleted: bool | None = None,
-    on_error: OnError = "raise",
-    tracking_uri: str | None = None,
-    artifact_root: Location | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    layout: Layout | None = None,
-) -> RunDirs:
-    """Return the run directories below a tracking directory.
-
-    As in HydraFlow 0.21 and later, experiment names may come first: ``iter_run_dirs("train_*")``.
-    Then, and without any argument, the runs are those that MLflow reads by default: at
-    ``MLFLOW_TRACKING_URI``, in ``./mlruns`` if that is a file store, or in ``./mlflow.db``.
-
-    Args:
-        tracking_dir: Where the runs are: a path, a URL that fsspec knows, or a ``UPath``, of a
-            directory or of an SQLite database. A directory is such as ``mlruns``: MLflow's file
-            store, one with an SQLite database in it or beside it, or one of artifacts alone; or
-            such as ``multirun``: one with output directories of Hydra, at any depth. A list or a
-            callable is taken as ``experiment_names``, and so is a text that is neither a URL nor
-            the path of something that exists.
-        experiment_names: A name or glob, a list of them, or a predicate on the name. A name
-            without wildcards has to exist. The "Default" experiment ``0`` is only included by
-            its name, never by a glob or a predicate.
-        include_deleted: Whether to include runs that were deleted in MLflow. False excludes
-            them. None, the default, excludes them where that takes no further request: a file
-            store on remote storage may still give deleted runs, because to know takes one
-            request a run. Where only artifacts are, nothing says that a run was deleted.
-        on_error: ``"raise"`` raises one error that names all experiments and runs that cannot
-            be read, before the first directory is yielded; ``"warn"`` logs and skips them.
-        tracking_uri: Instead of ``tracking_dir``, as for ``mlflow.set_tracking_uri``:
-            ``sqlite:///`` and the path of a database, the URL of a tracking server (which
-            needs the extra ``mlflow``), or a directory.
-        artifact_root: The current location of the artifacts, if they are neither at the recorded
-            location nor beside the tracking data. Artifacts in a run directory of a file store
-            take precedence over it.
-        storage_options: Options for the fsspec filesystem of a URL, such as credentials, and
-            ``engine``, which is ``"fsspec"`` or ``"obstore"``. The default engine for S3, Google
-            Cloud Storage and Azure is obstore if it is installed and the other options include
-            the credentials, otherwise fsspec.
-        layout: What a directory is read as: ``"mlflow"`` for what MLflow wrote, ``"hydra"`` for
-            the output directories of Hydra (``multirun`` and ``outputs``). By default, for what
-            is found there; if there is both, for what MLflow wrote.
-
-    Returns:
-        An iterator of run directories, each a ``pathlib.Path``, or a ``UPath`` on remote
-        storage; sorted by the experiment's name, then by the run's directory. For Hydra alone,
-        the job name is the experiment's name, and job 2 comes before job 10.
-
-        Give it to `Run.load` as it is. A list of the directories loads the same runs, but says
-        nothing of a database that is not beside them, or of an ``artifact_root``.
-
-    Raises:
-        NotFoundError: If there is no such directory, or no experiment with a given name.
-        TrackingDirectoryError: If it is not a tracking directory, or several stores hold runs
-            for it.
-        RunLoadError: If ``on_error`` is ``"raise"`` and something cannot be read.
-
-    Examples:
-        >>> dirs = list(iter_run_dirs("examples/data/mlruns", ["train_*", "eval_*"]))
-        >>> len(dirs)
-        31
-        >>> for run_dir in iter_run_dirs("examples/data/hydra/multirun/2026-11-25/23-01-54"):
-        ...     print(run_dir)
-        examples/data/hydra/multirun/2026-11-25/23-01-54/0
-        examples/data/hydra/multirun/2026-11-25/23-01-54/1
-    """
-    search = make_search(
-        tracking_dir,
-        experiment_names,
-        include_deleted,
-        on_error,
-        tracking_uri,
-        artifact_root,
-        storage_options,
-        layout,
-    )
-    return RunDirs(search)
-
-
-class RunDirs(Iterator["AnyPath"]):
-    """An iterator of run directories. `Run.load` uses `iter_infos`, to reuse what was read.
-
-    Threads may share it: each run comes once.
-    """
-
-    def __init__(self, search: Search) -> None:
-        self.search = search
-        self._infos: Iterator[RunInfo] | None = None
-        self._lock = SharedLock()  # unlike those of threading, it can be copied
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether the first run has been asked for."""
-        return self._infos is not None
-
-    def iter_infos(self, index: Index = NO_INDEX) -> Iterator[RunInfo]:
-        """Return an iterator of the remaining runs. Once it has begun, the index is ignored."""
-        with self._lock:
-            if self._infos is None:
-                found = find_runs(self.search, index)
-                report(
-                    found.failures,
-                    found.total,
-                    self.search.on_error,
-                    what="runs and experiments",
-                    caller="iter_run_dirs",
-                )
-                if found.emptiness is not None and not found.failures:
-                    logger.warning(found.emptiness)
-                self._infos = iter(found.runs)
-            return self._infos
-
-    def __next__(self) -> AnyPath:
-        with self._lock:
-            return next(self.iter_infos()).run_dir
-
-
-def iter_experiment_dirs(
-    tracking_dir: Location | ExperimentFilter = None,
-    experiment_names: ExperimentFilter = None,
-    *,
-    on_error: OnError = "raise",
-    tracking_uri: str | None = None,
-    artifact_root: Location | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    layout: Layout | None = None,
-) -> Iterator[AnyPath]:
-    """Return an iterator of the experiment directories below a tracking directory.
-
-    They are sorted by the experiment's name. The arguments and errors are those of
-    `iter_run_dirs`.
-
-    Examples:
-        >>> for experiment_dir in iter_experiment_dirs("examples/data/mlruns"):
-        ...     print(experiment_dir)
-        examples/data/mlruns/...
-    """
-    search = make_search(
-        tracking_dir,
-        experiment_names,
-        None,
-        on_error,
-        tracking_uri,
-        artifact_root,
-        storage_options,
-        layout,
-    )
-    return _iter_experiment_dirs(search)
-
-
-def iter_artifacts_dirs(
-    tracking_dir: Location | ExperimentFilter = None,
-    experiment_names: ExperimentFilter = None,
-    *,
-    include_deleted: bool | None = None,
-    on_error: OnError = "raise",
-    tracking_uri: str | None = None,
-    artifact_root: Location | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    layout: Layout | None = None,
-) -> Iterator[Path]:
-    """Return an iterator of the artifacts directories of the runs that `iter_run_dirs` finds.
-
-    They are local paths, whatever the storage: see `Run.path`. The arguments and errors are
-    those of `iter_run_dirs`.
-
-    Examples:
-        >>> artifacts_dir = next(iter_artifacts_dirs("examples/data/mlruns", "train_*"))
-        >>> (artifacts_dir / ".hydra" / "config.yaml").exists()
-        True
-    """
-    search = make_search(
-        tracking_dir,
-        experiment_names,
-        include_deleted,
-        on_error,
-        tracking_uri,
-        artifact_root,
-        storage_options,
-        layout,
-    )
-    return _iter_artifacts_dirs(search)
-
-
-@overload
-def iter_artifact_paths(
-    artifact_path: str | os.PathLike[str],
-    experiment_names: ExperimentFilter = None,
-    *,
-    include_deleted: bool | None = None,
-    on_error: OnError = "raise",
-    tracking_uri: str | None = None,
-    artifact_root: Location | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    layout: Layout | None = None,
-) -> Iterator[Path]: ...
-
-
-@overload
-def iter_artifact_paths(
-    tracking_dir: Location | None,
-    artifact_path: str | os.PathLike[str],
-    experiment_names: ExperimentFilter = None,
-    *,
-    include_deleted: bool | None = None,
-    on_error: OnError = "raise",
-    tracking_uri: str | None = None,
-    artifact_root: Location | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    layout: Layout | None = None,
-) -> Iterator[Path]: ...
-
-
-def iter_artifact_paths(  # type: ignore[misc] # the names of positional arguments differ
-    tracking_dir: Location | None = None,
-    artifact_path: str | os.PathLike[str] | ExperimentFilter = None,
-    experiment_names: ExperimentFilter = None,
-    *,
-    include_deleted: bool | None = None,
-    on_error: OnError = "raise",
-    tracking_uri: str | None = None,
-    artifact_root: Location | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    layout: Layout | None = None,
-) -> Iterator[Path]:
-    """Return an iterator of the paths of one artifact, one for each run.
-
-    As in HydraFlow 0.21 and later, the artifact may come first, alone or with experiment names:
-    ``iter_artifact_paths("text.txt", ["train_*"])``. The runs are then those of MLflow's default,
-    see `iter_run_dirs`. Of two texts, the first is a tracking directory if it exists or is a URL.
-
-    The runs, and the errors, are those of `iter_run_dirs`.
-
-    Args:
-        tracking_dir: As for `iter_run_dirs`.
-        artifact_path: The artifact, relative to the artifacts directory. Paths are yielded
-            whether or not the run has the artifact.
-        experiment_names: As for `iter_run_dirs`.
-        include_deleted: As for `iter_run_dirs`.
-        on_error: As for `iter_run_dirs`.
-        tracking_uri: As for `iter_run_dirs`.
-        artifact_root: As for `iter_run_dirs`.
-        storage_options: As for `iter_run_dirs`.
-        layout: As for `iter_run_dirs`.
-
-    Examples:
-        >>> paths = iter_artifact_paths("examples/data/mlruns", "confusion_matrix.json")
-        >>> sum(path.exists() for path in paths)
-        31
-    """
-    may_be_names = isinstance(artifact_path, str) and experiment_names is None
-    artifact: Any = artifact_path
-    if artifact_path is None:  # the artifact alone came first
-        tracking_dir, artifact = None, tracking_dir
-    elif not isinstance(artifact_path, str) and _is_filter(artifact_path):
-        # The artifact came first, then names.
-        if experiment_names is not None:
-            raise _make_names_error(artifact_path)
-        experiment_names = cast("ExperimentFilter", artifact_path)
-        tracking_dir, artifact = None, tracking_dir
-    if not isinstance(artifact, (str, os.PathLike)):
-        raise OptionError(f"artifact_path: expected a relative path, found {artifact!r}")
-    options = (tracking_dir, tracking_uri, artifact_root, storage_options, layout)
-    is_unclear = may_be_names and isinstance(tracking_dir, str)
-    source = DirectoryOrNames(*options, str(artifact)) if is_unclear else Source(*options)
-    search = Search(source, experiment_names, include_deleted, on_error)
-    return _iter_artifact_paths(search, os.fspath(artifact))
-
-
-def get_experiment_names(
-    tracking_dir: Location | None = None,
-    *,
-    on_error: OnError = "raise",
-    tracking_uri: str | None = None,
-    artifact_root: Location | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    layout: Layout | None = None,
-) -> list[str]:
-    """Return the names of the experiments below a tracking directory, sorted.
-
-    The arguments and errors are those of `iter_run_dirs`.
-
-    Examples:
-        >>> get_experiment_names("examples/data/mlruns")
-        ['eval_digits', 'train_digits_v1', 'train_digits_v2']
-    """
-    source = Source(tracking_dir, tracking_uri, artifact_root, storage_options, layout)
-    search = Search(source, on_error=on_error)
-    with naming_variable(source):
-        names, failures = open_store(source).find_names()
-    report(failures, len(names) + len(failures), search.on_error, what="experiments")
-    return names
-
-
-def _iter_experiment_dirs(search: Search) -> Iterator[AnyPath]:
-    store, search = open_search(search)
-    # Jobs of Hydra with different names may be in one directory.
-    found = find_experiments(store, search).experiments
-    yield from dict.fromkeys(experiment.to_path() for experiment in found.matching)
-
-
-def _iter_artifacts_dirs(search: Search) -> Iterator[Path]:
-    infos = list(RunDirs(search).iter_infos())
-    errors = settle_artifacts(infos)
-    failures = [
-        Failure(get_place(info).url, error)
-        for info, error in zip(infos, errors, strict=True)
-        if error is not None
-    ]
-    report(failures, len(infos), search.on_error)
-    for info, error in zip(infos, errors, strict=True):
-        if error is None:
-            yield make_artifacts_dir(get_artifacts(info))
-
-
-def _iter_artifact_paths(search: Search, artifact_path: str) -> Iterator[Path]:
-    source = search.source
-    if isinstance(source, DirectoryOrNames) and not source.is_directory():
-        _, search = _take_as_names(search, artifact_path, "an artifact of")
-        artifact_path = str(source.tracking_dir)
-    for artifacts_dir in _iter_artifacts_dirs(search):
-        yield artifacts_dir / artifact_path
-
-
-def find_experiments(store: Store, search: Search) -> Matching:
+def find_experiments(
+    store: Store, search: Search, conditions: Conditions = NO_CONDITIONS
+) -> Matching:
     """Return the experiments that match. Raise or log those that cannot be read."""
-    matching = _find_matching(store, search)
+    matching = _find_matching(store, search, conditions)
     found = matching.experiments
     total = len(found.matching) + len(found.failures)
     report(found.failures, total, search.on_error, what="experiments")
@@ -705,6 +428,7 @@ def report(
     *,
     what: str = "runs",
     caller: str | None = None,
+    n_ruled_out: int | None = 0,
 ) -> None:
     """Raise one error that names all failures, or log each, as ``on_error`` says.
 
@@ -714,10 +438,14 @@ def report(
         on_error: The option.
         what: What was read, for messages.
         caller: The function to which the user gives ``on_error``, if it is not obvious.
+        n_ruled_out: The number of those that were not read, because conditions ruled them out;
+            None if there may be others, which were not counted.
     """
     if not failures:
         return
-    summary = f"{len(failures)} of {total} {what} could not be read"
+    others = "others" if n_ruled_out is None else f"{n_ruled_out} others" if n_ruled_out else ""
+    ruled_out = f" ({others} were ruled out by filters)" if others else ""
+    summary = f"{len(failures)} of {total} {what} could not be read{ruled_out}"
     if on_error == "raise":
         lines = "".join(f"\n- {failure}" for failure in failures[:_MAX_SHOWN])
         if len(failures) > _MAX_SHOWN:
@@ -727,4 +455,6 @@ def report(
         raise RunLoadError(f"{summary}; {advice}:{lines}", failures)
     for failure in failures:
         logger.warning("skipped: %s", failure)
-    logger.warning("skipped %d of %d %s that could not be read", len(failures), total, what)
+    logger.warning(
+        "skipped %d of %d %s that could not be read%s", len(failures), total, what, ruled_out
+    )

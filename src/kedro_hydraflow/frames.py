@@ -5,16 +5,15 @@ from __future__ import annotations
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, Literal
 
-from kedro_hydraflow.columns import SCALARS, make_series
-from kedro_hydraflow.config import is_literal, list_leaves
+from kedro_hydraflow.columns import SCALARS, check_keys, make_series
+from kedro_hydraflow.errors import MissingKeyError, OptionError
 from kedro_hydraflow.forks import warn_of_polars
-from kedro_hydraflow.logs import get_logger
+from kedro_hydraflow.key_patterns import expand_columns, fill, list_keys, read_columns
+from kedro_hydraflow.keys import is_pattern, parse_key
+from kedro_hydraflow.lookup import are_objects, explain_lack, get_by_spelling, get_data
 from kedro_hydraflow.missing import MISSING
-from kedro_hydraflow.nearest import find_nearest
-from kedro_hydraflow.nearest_keys import list_metrics
-from kedro_hydraflow.run_base import get_configuration
+from kedro_hydraflow.nearest_keys import describe_nearest_metrics
 from kedro_hydraflow.run_info import read_histories
-from kedro_hydraflow.selecting import Selector
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,11 +21,9 @@ if TYPE_CHECKING:
     import polars as pl
     from polars._typing import PolarsDataType
 
-    from kedro_hydraflow.config import Configuration
     from kedro_hydraflow.run_base import RunBase
+    from kedro_hydraflow.run_info import History
     from kedro_hydraflow.stores import Point
-
-logger = get_logger(__name__)
 
 
 def make_complete_frame(runs: Sequence[RunBase], defaults: Mapping[str, Any]) -> pl.DataFrame:
@@ -38,28 +35,65 @@ def make_complete_frame(runs: Sequence[RunBase], defaults: Mapping[str, Any]) ->
     """
     import polars as pl
 
-    rows = _flatten_configs([get_configuration(run) for run in runs])
-    keys = dict.fromkeys(key for row in rows for key in row)
+    columns = {}
+    for pattern in ("info.run_id", "info.job_name", "*"):
+        for name, values in read_columns(runs, pattern).items():
+            columns[name] = make_series(name, fill(runs, values, defaults.get(name)))
+    return pl.DataFrame(list(columns.values()))
+
+
+def make_frame_by_spelling(
+    runs: Sequence[RunBase], keys: Sequence[str | tuple[str, Any]]
+) -> pl.DataFrame:
+    """Return a frame of keys and patterns, which mean what their spelling says, as in filters.
+
+    Args:
+        runs: The runs.
+        keys: Keys, patterns, or pairs of either and a default. Without a default, runs that lack
+            a key have null. ``run``, ``info``, ``cfg`` and ``impl`` are columns of objects, unless
+            a configuration has such a key.
+
+    Raises:
+        MissingKeyError: If no run has a key, or one that a pattern matches, without a default.
+    """
+    import polars as pl
+
     columns = []
-    for key in ("run_id", "job_name"):
-        pairs = zip(runs, rows, strict=True)
-        values = [row[key] if key in row else getattr(run.info, key) for run, row in pairs]
-        columns.append(make_series(key, values))
-        keys.pop(key, None)
-    for key in keys:
-        default = defaults.get(key)
-        values = [row.get(key, MISSING) for row in rows]
-        for i, run in enumerate(runs):
-            if values[i] is MISSING:
-                values[i] = default(run) if callable(default) else default
-        columns.append(make_series(key, values))
+    for name, default, values in expand_columns(runs, keys, {}):
+        if values is not None:
+            columns.append(make_series(name, values))
+        elif are_objects(runs, name):
+            columns.append(pl.Series(name, get_data(runs, name), pl.Object))
+        else:
+            found = get_by_spelling(runs, name, default)
+            if runs and all(value is MISSING for value in found):
+                hint = explain_lack(runs, parse_key(name))
+                raise MissingKeyError(
+                    f"no such key: {name!r} in any of the {len(runs)} runs ({hint})"
+                )
+            columns.append(make_series(name, fill(runs, found, None)))
     return pl.DataFrame(columns)
+
+
+def check_metrics(names: Sequence[object]) -> None:
+    """Raise OptionError unless there are names of metrics."""
+    check_keys(names)
+    if not names:
+        raise OptionError("metric_histories: give the names of metrics, such as 'train/loss'")
 
 
 def make_history_frame(runs: Sequence[RunBase], names: Sequence[str]) -> pl.DataFrame:
     """Return all values of some metrics as one long frame, sorted by run, then by metric.
 
     Its columns are ``run_id``, ``metric`` and those of ``Run.metric_history``.
+
+    Args:
+        runs: The runs.
+        names: The names of metrics, or patterns of names. A name may be in the spelling of its key,
+            ``metrics.train/loss``.
+
+    Raises:
+        MissingKeyError: If there are runs, and none of them has a metric of that name.
     """
     import polars as pl
 
@@ -67,19 +101,23 @@ def make_history_frame(runs: Sequence[RunBase], names: Sequence[str]) -> pl.Data
     run_ids: list[str] = []
     metrics: list[str] = []
     points: list[Point] = []
-    histories = [read_histories([run.info for run in runs], name) for name in names]
-    _warn_of_absent(runs, names, histories)
-    for run, *histories_of_run in zip(runs, *histories, strict=True):
-        for name, history in zip(names, histories_of_run, strict=True):
+    histories: dict[str, list[History]] = {}
+    for name in names:
+        for metric, found in _find_histories(runs, name).items():
+            histories.setdefault(metric, found)
+    for i, run in enumerate(runs):
+        for metric, of_runs in histories.items():
+            history = of_runs[i]
             if isinstance(history, Exception):
                 raise history
+            history = history or []
             run_ids += [run.info.run_id] * len(history)
-            metrics += [name] * len(history)
+            metrics += [metric] * len(history)
             points += history
     steps, timestamps, values = zip(*points, strict=True) if points else ((), (), ())
     return pl.DataFrame(
         [
-            pl.Series("run_id", run_ids, pl.String),
+            _make_ids(run_ids),
             pl.Series("metric", metrics, pl.String),
             pl.Series("step", steps, pl.Int64),
             pl.Series("timestamp", timestamps, pl.Int64).cast(pl.Datetime("ms", "UTC")),
@@ -88,22 +126,33 @@ def make_history_frame(runs: Sequence[RunBase], names: Sequence[str]) -> pl.Data
     )
 
 
-def _warn_of_absent(
-    runs: Sequence[RunBase], names: Sequence[str], histories: Sequence[Sequence[object]]
-) -> None:
-    """Log the metrics that no run has, with the nearest that some of the runs have."""
-    absent = [name for name, found in zip(names, histories, strict=True) if not any(found)]
-    if not runs or not absent:
-        return
-    known = list_metrics(runs)
-    for name in absent:
-        near = find_nearest(name.removeprefix("metrics."), known)
-        logger.warning(
-            "%s the metric %r; %s",
-            "the run does not have" if len(runs) == 1 else f"none of {len(runs)} runs has",
-            name,
-            f"the nearest are {', '.join(map(repr, near))}" if near else "there is none like it",
-        )
+def _make_ids(run_ids: list[str]) -> pl.Series:
+    """Return the column of run IDs. Polars has no text for names of directories without UTF-8."""
+    import polars as pl
+
+    try:
+        return pl.Series("run_id", run_ids, pl.String)
+    except UnicodeEncodeError:
+        return pl.Series("run_id", run_ids, pl.Object)
+
+
+def _find_histories(runs: Sequence[RunBase], name: str) -> dict[str, list[History]]:
+    """Return the histories for each run of a metric, or of those that match a pattern, by name."""
+    infos = [run.info for run in runs]
+    for spelling in dict.fromkeys((name, name.removeprefix("metrics."))):
+        metrics = [spelling]
+        if is_pattern(spelling):
+            keys = list_keys(runs, [f"metrics.{spelling}"])
+            metrics = [key.removeprefix("metrics.") for key in keys]
+        found = {metric: read_histories(infos, metric) for metric in metrics}
+        if any(history is not None for of_runs in found.values() for history in of_runs):
+            return found
+    if not runs:
+        return {}
+    what = f"a metric that matches {name!r}" if is_pattern(name) else f"the metric {name!r}"
+    some = f"run {runs[0].info.run_id} does not have"
+    some = some if len(runs) == 1 else f"none of {len(runs)} runs has"
+    raise MissingKeyError(f"{some} {what}; {describe_nearest_metrics(runs, name)}")
 
 
 def make_literal(name: str, value: Any, dtype: PolarsDataType | None = None) -> pl.Expr:
@@ -112,7 +161,7 @@ def make_literal(name: str, value: Any, dtype: PolarsDataType | None = None) -> 
 
     if type(value) in SCALARS:
         return pl.lit(value, dtype).alias(name)
-    series = make_series(name, [value])
+    series = value if isinstance(value, pl.Series) else make_series(name, [value])
     if series.dtype == pl.Object:
         return pl.lit(series[0], dtype, allow_object=True).alias(name)
     return pl.lit(series if dtype is None else series.cast(dtype)).first().alias(name)
@@ -122,6 +171,10 @@ def add_values(frame: pl.DataFrame, values: Mapping[str, Any]) -> pl.DataFrame:
     """Return a frame with columns of one value each added, in place of those of the same name.
 
     It is what ``with_columns`` does with `make_literal`, without Polars' threads (see `forks`).
+
+    Args:
+        frame: The frame.
+        values: The values by name. A series of one value gives its type, too.
     """
     import polars as pl
 
@@ -137,8 +190,12 @@ def _repeat(name: str, value: Any, n: int) -> pl.Series:
     """Return a series of one value ``n`` times, with the type that `make_literal` gives it."""
     import polars as pl
 
-    is_small = type(value) is int and -(2**31) <= value < 2**31
-    one = pl.Series(name, [value], pl.Int32) if is_small else make_series(name, [value])
+    if isinstance(value, pl.Series):
+        one = value
+    elif type(value) is int and -(2**31) <= value < 2**31:
+        one = pl.Series(name, [value], pl.Int32)
+    else:
+        one = make_series(name, [value])
     if one.dtype == pl.Object:
         return pl.Series(name, one.to_list() * n, pl.Object)
     repeated: pl.Series = one.new_from_index(0, n)
@@ -177,41 +234,3 @@ def _fit(frame: pl.DataFrame, schema: Mapping[str, PolarsDataType]) -> pl.DataFr
         except pl.exceptions.InvalidOperationError:  # structs with other fields
             columns.append(pl.Series(name, column.to_list(), dtype))
     return pl.DataFrame(columns)
-
-
-def _flatten_configs(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
-    """Return the values of each configuration by dotted key.
-
-    Interpolations are resolved, or stay text if that is impossible; missing values (``???``) are
-    None. The values are shared: do not modify them. Parts that configurations share are flattened
-    once.
-    """
-    # It keeps the parts alive, because Python reuses the ID of an object that is gone.
-    shared: dict[tuple[int, Any], tuple[Any, dict[str, Any]]] = {}
-    selector = Selector()
-    rows = []
-    for configuration in configurations:
-        is_plain = not configuration.has_dictconfig()
-        row: dict[str, Any] = {}
-        for name, value in configuration.to_plain().items():
-            may_be_shared = is_plain and type(value) is dict
-            known = shared.get((id(value), name)) if may_be_shared else None
-            if known is not None:
-                row.update(known[1])
-                continue
-            flat = _flatten(configuration, {name: value}, selector)
-            if may_be_shared and is_literal(value):
-                shared[id(value), name] = value, flat
-            row.update(flat)
-        rows.append(row)
-    return rows
-
-
-def _flatten(
-    configuration: Configuration, part: dict[Any, Any], selector: Selector
-) -> dict[str, Any]:
-    flat = {}
-    for path, value in list_leaves(part):
-        resolved = value if is_literal(value) else selector.resolve(configuration, path, value)
-        flat[".".join(map(str, path))] = resolved
-    return flat

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from kedro_hydraflow.columns import check_keys, make_series
 from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.missing import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 
     import polars as pl
     from typing_extensions import Self
+
+    from kedro_hydraflow.columns import Mode
 
 
 class Group(Protocol):
@@ -31,6 +34,12 @@ T = TypeVar("T")
 class GroupBy(Generic[G, T]):
     """The groups of ``Collection.group_by``: a mapping from group keys to collections.
 
+    Args:
+        by: The keys that the items were grouped by.
+        groups: The collections by group key.
+        find_top: For groups of runs: returns the best runs of each of some groups. It is called
+            with the groups and the arguments of `top`.
+
     Attributes:
         by: The keys that the items were grouped by.
         groups: The collections in order of first appearance. A group's key is a value if
@@ -44,9 +53,15 @@ class GroupBy(Generic[G, T]):
         Run('6a8bb938e7f6477ea2d3a00e1f433be6')
     """
 
-    def __init__(self, by: tuple[str, ...], groups: dict[Any, G]) -> None:
+    def __init__(
+        self,
+        by: tuple[str, ...],
+        groups: dict[Any, G],
+        find_top: Callable[[dict[Any, G], int, Any, Mode, Any], G] | None = None,
+    ) -> None:
         self.by = by
         self.groups = groups
+        self._find_top = find_top
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(by={', '.join(self.by)}, n={len(self)})"
@@ -89,6 +104,63 @@ class GroupBy(Generic[G, T]):
             {'mlp': 19, 'linear': 12}
         """
         return self.groups.items()
+
+    def best(
+        self,
+        by: str | Callable[[T], Any],
+        *,
+        mode: Mode,
+        default: Any | Callable[[T], Any] = MISSING,
+    ) -> G:
+        """Return the best run of each group, as one collection in the order of the groups.
+
+        Args:
+            by: As for `RunCollection.best`: a key, or a callable that takes a run.
+            mode: ``"max"``: the largest value is the best one; ``"min"``: the smallest.
+            default: For runs that lack the key; if callable, called with the run.
+
+        Returns:
+            The runs. A group in which no run has a value, or all have NaN, is left out, which is
+            logged as a warning.
+
+        Raises:
+            OptionError: If there are groups, but no run has a value; if a value is neither a number
+                nor a time; or if the groups are not of runs.
+
+        Examples:
+            >>> best = runs.group_by("model.type").best("metrics.accuracy", mode="max")
+            >>> best.to_frame("model.type", "training.learning_rate", "seed").rows()
+            [('mlp', 0.01, 1), ('linear', 0.01, 1)]
+        """
+        return self.top(1, by, mode=mode, default=default)
+
+    def top(
+        self,
+        n: int,
+        by: str | Callable[[T], Any],
+        *,
+        mode: Mode,
+        default: Any | Callable[[T], Any] = MISSING,
+    ) -> G:
+        """Return the ``n`` best runs of each group, as one collection in the order of the groups.
+
+        In a group, the best run comes first, and runs without a value last, as in
+        `RunCollection.top`.
+
+        Args:
+            n: The number of runs of each group. A smaller group is there with all of its runs.
+            by: As for `best`, as are the other arguments, the result and the errors.
+            mode: As for `best`.
+            default: As for `best`.
+
+        Examples:
+            >>> top = runs.group_by("model.type").top(2, "metrics.accuracy", mode="max")
+            >>> top.to_list("model.type")
+            ['mlp', 'mlp', 'linear', 'linear']
+        """
+        if self._find_top is None:
+            raise OptionError("only runs can be ranked: group a RunCollection")
+        return self._find_top(self.groups, n, by, mode, default)
 
     def agg(self, *aggs: str, **named_aggs: Callable[[G], Any]) -> pl.DataFrame:
         """Return a Polars frame with a row for each group.

@@ -30,7 +30,7 @@ from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.storage import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from kedro_hydraflow.index_file import Facts
     from kedro_hydraflow.storage import Storage
@@ -87,7 +87,12 @@ class Index:
         return [SETTLED if is_settled else None for is_settled in are_settled]
 
     def recall(
-        self, kind: str, storage: Storage, run_dirs: Sequence[str], file: str | None = None
+        self,
+        kind: str,
+        storage: Storage,
+        run_dirs: Sequence[str],
+        file: str | None = None,
+        is_valid: Callable[[Facts], bool] | None = None,
     ) -> Recalled:
         """Return the cached values of runs, to be completed with `Recalled.complete`.
 
@@ -97,6 +102,8 @@ class Index:
             run_dirs: The run directories.
             file: The file in a run directory whose validator counts. Without one, only what is
                 `SETTLED` is known.
+            is_valid: Whether an entry can be of the kind: another program may have written the
+                index. By default, all can.
         """
         values: list[Facts | None] = [None] * len(run_dirs)
         if self.covers(storage):
@@ -106,7 +113,7 @@ class Index:
                 suffix = storage.sep + file.replace("/", storage.sep)
                 validators = storage.get_validators([run_dirs[i] + suffix for i in known])
             for (i, (old, facts)), validator in zip(known.items(), validators, strict=True):
-                if old == validator:
+                if old == validator and (is_valid is None or is_valid(facts)):
                     values[i] = facts
         return Recalled(self, kind, storage, run_dirs, values)
 

@@ -19,9 +19,16 @@ NODES_VARIABLE = "KEDRO_HYDRAFLOW_MAX_NODES"
 """The environment variable that limits the keys and values of a configuration, and of other YAML
 and JSON. Each takes some 500 bytes while a file is read."""
 
-_DEFAULT_NODES = 300_000
+QUERY_SIZE_VARIABLE = "KEDRO_HYDRAFLOW_MAX_QUERY_SIZE"
+"""The environment variable that limits the size of what one query of a database returns."""
 
-_DEFAULTS = {FILE_SIZE_VARIABLE: "100MB", CACHE_SIZE_VARIABLE: "10GB"}
+QUERY_SECONDS_VARIABLE = "KEDRO_HYDRAFLOW_MAX_QUERY_SECONDS"
+"""The environment variable that limits the processor time of one query of a database."""
+
+_DEFAULT_NODES = 300_000
+_DEFAULT_QUERY_SECONDS = 60.0
+
+_DEFAULTS = {FILE_SIZE_VARIABLE: "100MB", CACHE_SIZE_VARIABLE: "10GB", QUERY_SIZE_VARIABLE: "500MB"}
 
 
 def get_max_file_size() -> int:
@@ -54,6 +61,29 @@ def get_max_nodes() -> int:
     if text.isdecimal() and len(text) < 20:
         return int(text)
     raise OptionError(f"{NODES_VARIABLE}: expected a number such as 1000000, found {text!r}")
+
+
+def get_max_query_size() -> int:
+    """Return the maximum size of what one query of a database returns, in bytes.
+
+    Raises:
+        OptionError: If the environment variable is not a size.
+    """
+    return _get_size(QUERY_SIZE_VARIABLE)
+
+
+def get_max_query_seconds() -> float:
+    """Return the maximum processor time of one query of a database, in seconds.
+
+    Raises:
+        OptionError: If the environment variable is not a number.
+    """
+    text = os.environ.get(QUERY_SECONDS_VARIABLE)
+    if not text:
+        return _DEFAULT_QUERY_SECONDS
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", text, re.ASCII):
+        return float(text)
+    raise OptionError(f"{QUERY_SECONDS_VARIABLE}: expected seconds such as 600, found {text!r}")
 
 
 def describe_nodes_limit(limit: int, noun: str = "nodes") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -16,11 +15,12 @@ from kedro_hydraflow.errors import (
     check_flag,
     check_on_error,
 )
+from kedro_hydraflow.filters import NO_CONDITIONS, Conditions, Filters
 from kedro_hydraflow.finding import (
-    RunDirs,
     Search,
     explain_emptiness,
     find_experiments,
+    iter_listings,
     make_search,
     open_search,
     read_infos,
@@ -47,28 +47,20 @@ from kedro_hydraflow.run_info import (
     warn_of_lost,
     warn_of_no_config,
 )
-from kedro_hydraflow.source import Layout, check_storage_options, locate_option
-from kedro_hydraflow.storage import Place
-from kedro_hydraflow.stores import ExperimentFilter, find_layouts
 from kedro_hydraflow.stores.parsed_files import make_results_file
-from kedro_hydraflow.stores.record import (
-    ExperimentRecord,
-    LostArtifactsError,
-    RunNames,
-    is_run_id,
-    make_run_record,
-)
+from kedro_hydraflow.stores.record import LostArtifactsError, RunNames, make_run_record
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kedro_hydraflow.config import PlainConfig
     from kedro_hydraflow.errors import KedroHydraflowError, OnError
     from kedro_hydraflow.impl import ImplFactory
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.run import Factory
-    from kedro_hydraflow.storage import Location, Storage
-    from kedro_hydraflow.stores import Store
+    from kedro_hydraflow.source import Layout
+    from kedro_hydraflow.storage import Location, Place
+    from kedro_hydraflow.stores import ExperimentFilter, Store
 
 logger = get_logger(__name__)
 
@@ -88,6 +80,13 @@ class LoadedRuns(Generic[R]):
     lost: list[tuple[RunInfo, LostArtifactsError]]
     """The infos of the runs whose artifacts are lost, and where they were recorded."""
 
+    n_ruled_out: int | None = 0
+    """The number of runs that were not read, because they do not meet the conditions on what was
+    recorded; None if the store left some out before, without a count."""
+
+    n_found: int = 0
+    """The number of runs before any condition."""
+
     n_deleted: int = 0
     """The number of runs that the search left out because they were deleted."""
 
@@ -96,13 +95,14 @@ class Tally:
     """Counts runs and those without a configuration, for the warnings of one or several loads."""
 
     def __init__(self) -> None:
-        self.n_runs = self.n_deleted = self.n_failures = 0
+        self.n_found = self.n_runs = self.n_deleted = self.n_failures = 0
         self._n_without = self._n_lost = 0
         self._first: RunInfo | None = None
         self._first_lost: tuple[RunInfo, LostArtifactsError] | None = None
 
     def add(self, loaded: LoadedRuns[R]) -> RunCollection[R]:
         """Count the runs and return them."""
+        self.n_found += loaded.n_found
         self.n_runs += len(loaded.runs)
         self.n_deleted += loaded.n_deleted
         self.n_failures += len(loaded.failures)
@@ -155,54 +155,6 @@ class LoadOptions:
         return ReadOptions(self.on_error, make_results_file(self.results), index)
 
 
-def load_run_dirs(
-    run_dirs: Iterable[Location],
-    run_class: type[R],
-    options: LoadOptions,
-    storage_options: Mapping[str, Any] | None,
-) -> RunCollection[R]:
-    """Return the runs in several directories: the work of `Run.load`."""
-    check_storage_options(storage_options)
-    if not isinstance(run_dirs, Iterable):
-        raise OptionError(f"run_dir: expected a path, a URL or several of them, found {run_dirs!r}")
-    index = options.open_index()
-    was_searched = isinstance(run_dirs, RunDirs)
-    if isinstance(run_dirs, RunDirs):
-        was_begun = run_dirs.has_begun
-        if storage_options and storage_options != run_dirs.search.source.storage_options:
-            raise OptionError("storage_options: pass them to iter_run_dirs, not to Run.load")
-        infos = list(run_dirs.iter_infos(index))
-        if was_begun and not infos:
-            logger.warning(
-                "no runs are loaded: the iterator of run directories has been used before; call "
-                "iter_run_dirs again, or pass a list"
-            )
-    else:
-        infos = _make_infos(run_dirs, storage_options)
-    loaded = load_runs(infos, run_class, options, index, was_searched=was_searched)
-    report(loaded.failures, len(infos), options.on_error, caller="Run.load")
-    return loaded.runs
-
-
-def _make_infos(
-    run_dirs: Iterable[Location], storage_options: Mapping[str, Any] | None
-) -> list[RunInfo]:
-    """Return the infos of run directories. Those of one folder share storage and experiment."""
-    storages: dict[Hashable, Storage] = {}
-    experiments: dict[tuple[int, str, bool], ExperimentRecord] = {}
-    records = []
-    for run_dir in run_dirs:
-        place = locate_option("run_dir", run_dir, storage_options)
-        storage = storages.setdefault(place.storage.key, place.storage)
-        folder, name = storage.split(place.path)
-        key = id(storage), folder, is_run_id(name)
-        record = make_run_record(Place(storage, place.path), experiments.get(key))
-        experiments.setdefault(key, record.experiment)
-        records.append(record)
-    layouts = find_layouts(records)
-    return [make_info(r, None, lay) for r, lay in zip(records, layouts, strict=True)]
-
-
 def iter_runs(
     tracking_dir: Location | ExperimentFilter = None,
     experiment_names: ExperimentFilter = None,
@@ -220,6 +172,7 @@ def iter_runs(
     storage_options: Mapping[str, Any] | None = None,
     layout: Layout | None = None,
     results: str | None = None,
+    filters: Filters = None,
 ) -> Iterator[RunCollection[Run[C, I]]]:
     """Return an iterator of the runs below a tracking directory, in batches.
 
@@ -245,6 +198,7 @@ def iter_runs(
         storage_options: As for `iter_run_dirs`.
         layout: As for `iter_run_dirs`.
         results: As for ``Run.load``.
+        filters: As for `iter_run_dirs`. Whether some run has a key is known after the last batch.
 
     Returns:
         An iterator of collections, none of them empty.
@@ -269,6 +223,7 @@ def iter_runs(
         artifact_root,
         storage_options,
         layout,
+        filters,
     )
     options = LoadOptions(
         impl_factory, config_class, n_jobs, on_error=on_error, index=index, results=results
@@ -288,29 +243,42 @@ def _iter_batches(
     """Yield the runs that a search finds, in batches. No reference to a batch is kept."""
     index = options.open_index()
     store, search = open_search(search, index)
-    experiments, was_explained = find_experiments(store, search)
-    listing = store.list_runs(experiments.matching)
-    total = _count(listing.experiments)
-    n_failures = len(listing.failures)
-    report(listing.failures, total + n_failures, search.on_error, what="runs and experiments")
-    tally = Tally()
-    with progress_bar(total, show=progress) as advance:
-        for batch in _cut(listing.experiments, batch_size):
-            yield tally.add(_load_batch(store, batch, search, options, index))
-            advance(_count(batch))
+    conditions = search.make_conditions()
+    found = find_experiments(store, search, conditions)
+    for listing in iter_listings(store, found.experiments.matching, conditions.clauses):
+        conditions.is_narrowed = listing.is_narrowed
+        total, n_failures = listing.total, len(listing.failures)
+        report(listing.failures, total + n_failures, search.on_error, what="runs and experiments")
+        tally = Tally()
+        with progress_bar(total, show=progress) as advance:
+            for batch in _cut(listing.experiments, batch_size):
+                yield tally.add(_load_batch(store, batch, search, options, index, conditions))
+                advance(_count(batch))
+        if tally.n_found or tally.n_failures:
+            break
     tally.warn()
-    n_failures += tally.n_failures + len(experiments.failures)
-    if tally.n_runs == n_failures == 0 and not was_explained:
-        logger.warning(explain_emptiness(store, experiments, tally.n_deleted))
+    conditions.check()
+    n_failures += tally.n_failures + len(found.experiments.failures)
+    if tally.n_runs or n_failures:
+        return
+    if tally.n_found:
+        warn_of_none_left(tally.n_found, conditions)
+    elif not found.was_explained:
+        logger.warning(explain_emptiness(store, found, tally.n_deleted))
 
 
 def _load_batch(
-    store: Store, batch: list[RunNames], search: Search, options: LoadOptions, index: Index
+    store: Store,
+    batch: list[RunNames],
+    search: Search,
+    options: LoadOptions,
+    index: Index,
+    conditions: Conditions,
 ) -> LoadedRuns[Run[Any, Any]]:
     read = read_infos(store, batch, search)
-    loaded = read_runs(read.runs, Run, options, index, was_searched=True)
+    loaded = read_runs(read.runs, Run, options, index, was_searched=True, conditions=conditions)
     failures = [*read.failures, *loaded.failures]
-    report(failures, _count(batch), search.on_error)
+    report(failures, _count(batch), search.on_error, n_ruled_out=loaded.n_ruled_out)
     return replace(loaded, failures=failures, n_deleted=read.n_deleted)
 
 
@@ -336,6 +304,49 @@ def _cut(listed: Sequence[RunNames], batch_size: int) -> Iterator[list[RunNames]
         yield batch
 
 
+def load_selected(
+    infos: Sequence[RunInfo],
+    run_class: type[R],
+    options: LoadOptions,
+    index: Index,
+    conditions: Conditions,
+    caller: str,
+) -> RunCollection[R]:
+    """Return those of the runs that a search found that meet its conditions.
+
+    Args:
+        infos: The runs that were found.
+        run_class: `Run`, or a subclass.
+        options: How to read them.
+        index: The cache of what was read.
+        conditions: The conditions.
+        caller: The function to which the user gives ``on_error``.
+
+    Raises:
+        FilterError: If a condition cannot be applied, or no run has a key in it.
+        RunLoadError: If a run that may meet the conditions cannot be read.
+    """
+    loaded = load_runs(infos, run_class, options, index, was_searched=True, conditions=conditions)
+    conditions.check()
+    report(
+        loaded.failures,
+        len(infos),
+        options.on_error,
+        caller=caller,
+        n_ruled_out=loaded.n_ruled_out,
+    )
+    if infos and not loaded.runs and not loaded.failures:
+        warn_of_none_left(len(infos), conditions)
+    return loaded.runs
+
+
+def warn_of_none_left(n_found: int, conditions: Conditions) -> None:
+    """Log how many runs each condition leaves over, where the last one leaves none."""
+    of_all = "" if conditions.is_narrowed else f" of {n_found}"
+    if conditions:
+        logger.warning("no runs are left%s: %s", of_all, ", ".join(conditions.steps))
+
+
 def load_runs(
     infos: Sequence[RunInfo],
     run_class: type[R],
@@ -343,9 +354,12 @@ def load_runs(
     index: Index = NO_INDEX,
     *,
     was_searched: bool = False,
+    conditions: Conditions = NO_CONDITIONS,
 ) -> LoadedRuns[R]:
     """Return the result of `read_runs`, and log the warnings of a `Tally`."""
-    loaded = read_runs(infos, run_class, options, index, was_searched=was_searched)
+    loaded = read_runs(
+        infos, run_class, options, index, was_searched=was_searched, conditions=conditions
+    )
     tally = Tally()
     tally.add(loaded)
     tally.warn()
@@ -359,6 +373,7 @@ def read_runs(
     index: Index = NO_INDEX,
     *,
     was_searched: bool = False,
+    conditions: Conditions = NO_CONDITIONS,
 ) -> LoadedRuns[R]:
     """Return the runs with their configurations read, and the failures.
 
@@ -373,7 +388,35 @@ def read_runs(
             directory, or was deleted since, is then logged and skipped. If the caller named
             the directories, one that is not a run directory is a failure, and one that does
             not exist is a run with an empty configuration, as in hydraflow.
+        conditions: What the runs have to meet. The configurations of those that do not meet the
+            conditions on what was recorded are not read.
     """
+    read_options = options.make_read_options(index if was_searched else NO_INDEX)
+    for info in infos:
+        set_options(info, read_options)
+    selected = conditions.select_infos(infos)
+    loaded = _read_all(selected.runs, run_class, options, index, was_searched=was_searched)
+    chosen = conditions.select_runs(loaded.runs)
+    return replace(
+        loaded,
+        runs=RunCollection(chosen.runs),
+        failures=[*selected.failures, *loaded.failures, *chosen.failures],
+        n_ruled_out=None
+        if conditions.is_narrowed
+        else len(infos) - len(selected.runs) - len(selected.failures),
+        n_found=len(infos),
+    )
+
+
+def _read_all(
+    infos: Sequence[RunInfo],
+    run_class: type[R],
+    options: LoadOptions,
+    index: Index,
+    *,
+    was_searched: bool,
+) -> LoadedRuns[R]:
+    """Return the runs with their configurations read, whatever they meet."""
     config_class = options.config_class
     reader = BulkReader(config_class, options.n_jobs, options.progress, index, was_searched)
     configs = _read_elsewhere(infos, reader.read(infos), options, was_searched=was_searched)
@@ -384,7 +427,6 @@ def read_runs(
     lost = []
     empty = _merge_nothing(config_class)
     lock = SharedLock()
-    read_options = options.make_read_options(index if was_searched else NO_INDEX)
     for info, read in zip(infos, configs, strict=True):
         if isinstance(read, NotARunError) and was_searched:
             logger.warning("skipped: %s", read)
@@ -404,7 +446,6 @@ def read_runs(
             failures.append(Failure(where, config))
         else:
             note_run(info)
-            set_options(info, read_options)
             runs.append(make_run(run_class, info, options.impl_factory, config_class, config, lock))
     warn_of_absent(absent)
     return LoadedRuns(RunCollection(runs), failures, without_config, lost)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from kedro_hydraflow.columns import SCALARS, copy_data
+from kedro_hydraflow.columns import SCALARS
 from kedro_hydraflow.errors import (
     ImplError,
     KedroHydraflowError,
@@ -15,26 +15,24 @@ from kedro_hydraflow.errors import (
     OptionError,
     describe,
 )
+from kedro_hydraflow.keys import Key, is_pattern, parse_key, to_dotted
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.missing import MISSING, to_missing
-from kedro_hydraflow.nearest_keys import KEYED_FILES, describe_nearest_keys
+from kedro_hydraflow.nearest_keys import describe_nearest_keys
+from kedro_hydraflow.recorded import read_at_once, read_key
 from kedro_hydraflow.run_base import RunBase, get_configuration
-from kedro_hydraflow.run_info import (
-    FACTS,
-    LOGGED_KINDS,
-    PARSED_KINDS,
-    check_is_run,
-    has_results_file,
-    read_fact,
-    read_logged,
-    read_parsed_files,
-)
-from kedro_hydraflow.selecting import Selector, select, select_stored, to_data
+from kedro_hydraflow.run_info import FACTS, LOGGED_KINDS, PARSED_KINDS, has_results_file
+from kedro_hydraflow.selecting import Selector, select, to_data
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Sequence
 
-    from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.selecting import Column
+
+logger = get_logger(__name__)
+
+Advise: TypeAlias = "Callable[[str], str]"
+"""Takes a key as a filter means it, and returns what to do about runs that lack it."""
 
 OBJECTS = frozenset({"cfg", "impl", "info", "run"})
 """The keys of whole objects, which win over attributes of these names."""
@@ -42,39 +40,61 @@ OBJECTS = frozenset({"cfg", "impl", "info", "run"})
 _READ_AT_ONCE = frozenset({*FACTS, *LOGGED_KINDS, *PARSED_KINDS})
 """The attributes of runs that are read for many at once."""
 
-_Reader = Callable[[Sequence[RunBase], str], list[Any]]
-"""Reads the values of a key for many runs: MISSING without one, or the error."""
+_PLACES = {
+    "fact": "info",
+    "overrides": "Hydra's overrides",
+    "hydra": "Hydra's own configuration",
+    "results": "the results",
+    **{kind: f"the logged {kind}" for kind in LOGGED_KINDS},
+}
+"""Where keys of a kind are looked for, for messages."""
 
 
 def get_value(run: RunBase, key: str, default: Any = MISSING) -> Any:
     """Return the value of a key, as ``Run.get`` explains it."""
     value = select(get_configuration(run), to_dotted(key))
-    return _Finder([run], key).get(0, default) if value is MISSING else value
+    if value is MISSING:
+        return _Finder([run], key).get(0, default)
+    _warn_of_hidden(key, [run])
+    return value
 
 
-def get_values(runs: Sequence[RunBase], key: str, default: Any = MISSING) -> list[Any]:
+def get_values(
+    runs: Sequence[RunBase], key: str, default: Any = MISSING, advise: Advise | None = None
+) -> list[Any]:
     """Return the value of a key for each run, as ``Run.get`` explains it.
 
     What is read besides configurations is read for all of them at once.
+
+    Args:
+        runs: The runs.
+        key: The key.
+        default: The value for runs that lack the key; if callable, called with the run.
+        advise: For callers that take no default: what the error advises if only some runs lack
+            the key.
     """
     configurations = [get_configuration(run) for run in runs]
     column = Selector().select_column(configurations, to_dotted(key), as_nodes=True)
-    finder = _Finder(runs, key, lacking=column.missing)
-    return _complete(column, lambda i: finder.get(i, default))
+    finder = _Finder(runs, key, column.missing, advise)
+    return _complete(runs, key, column, lambda i: finder.get(i, default))
 
 
-def get_data(runs: Sequence[RunBase], key: str, default: Any = MISSING) -> list[Any]:
+def get_data(
+    runs: Sequence[RunBase], key: str, default: Any = MISSING, advise: Advise | None = None
+) -> list[Any]:
     """Return the values of `get_values`, with lists and mappings as plain, resolved data.
 
     They may be shared: do not modify them. The `OBJECTS` stay objects.
     """
     configurations = [get_configuration(run) for run in runs]
     column = Selector().select_column(configurations, to_dotted(key))
-    finder = _Finder(runs, key, lacking=column.missing)
-    return _complete(column, lambda i: _to_data(runs[i], key, finder.get(i, default)))
+    finder = _Finder(runs, key, column.missing, advise)
+    return _complete(runs, key, column, lambda i: _to_data(runs[i], key, finder.get(i, default)))
 
 
-def _complete(column: Column, get: Callable[[int], Any]) -> list[Any]:
+def _complete(
+    runs: Sequence[RunBase], key: str, column: Column, get: Callable[[int], Any]
+) -> list[Any]:
     """Return the values of a column. Those that it lacks are looked up with `get`, by position.
 
     Errors are raised in the order of the runs.
@@ -83,31 +103,78 @@ def _complete(column: Column, get: Callable[[int], Any]) -> list[Any]:
         column.values[i] = get(i)
     if column.error is not None:
         raise column.error
+    if len(column.missing) < len(runs):
+        missing = set(column.missing)
+        _warn_of_hidden(key, (run for i, run in enumerate(runs) if i not in missing))
     return column.values
 
 
-def iter_outcomes(
-    runs: Sequence[RunBase], key: str, fact: str | None = None
-) -> Iterator[Any | KedroHydraflowError]:
-    """Yield a value for each run as `get_data` does, or the error of that run.
+def read_values(runs: Sequence[RunBase], key: Key) -> list[Any]:
+    """Return the value of a key of each run, by the spelling of the key alone.
 
     Args:
         runs: The runs.
         key: The key.
-        fact: The attribute of `RunInfo` to use for runs whose configuration lacks the key. If
-            it is given, no `impl` is built.
 
-    Yields:
-        The value, `MISSING` without one, or the error.
+    Returns:
+        For each run its value, as plain, resolved data that may be shared: do not modify them.
+        MISSING without a value, or the error of reading it.
     """
+    if key.is_recorded:
+        return read_key([run.info for run in runs], key)
     selector = Selector()
-    finder = _Finder(runs, key, fact)
-    for i, run in enumerate(runs):
+    values: list[Any] = []
+    for run in runs:
         try:
-            value = selector.select_data(get_configuration(run), to_dotted(key))
-            yield _to_data(run, key, finder.find(i)) if value is MISSING else value
+            value = MISSING
+            if key.kind != "impl":
+                value = selector.select_data(get_configuration(run), key.path)
+            if value is MISSING and key.kind != "cfg":
+                value = _to_data(run, key.text, _find_attribute_of_impl(run, key.path))
+            values.append(value)
         except KedroHydraflowError as exc:  # noqa: PERF203 - it is of this run alone
-            yield exc
+            values.append(exc)
+    return values
+
+
+def get_by_spelling(runs: Sequence[RunBase], key: str, default: Any = MISSING) -> list[Any]:
+    """Return the value of a key of each run, by its spelling alone, as in filters.
+
+    Args:
+        runs: The runs.
+        key: The key.
+        default: The value for runs that lack the key; if callable, called with the run.
+
+    Returns:
+        For each run its value, as plain data that may be shared: do not modify them. MISSING
+        without a value and a default.
+
+    Raises:
+        KedroHydraflowError: If the value of a run cannot be read.
+    """
+    default = to_missing(default)
+    values = read_values(runs, parse_key(key))
+    for i, (run, value) in enumerate(zip(runs, values, strict=True)):
+        if isinstance(value, KedroHydraflowError):
+            raise value
+        if value is MISSING:
+            values[i] = default(run) if callable(default) else default
+    return values
+
+
+def explain_lack(runs: Sequence[RunBase], key: Key, show: Callable[[str], str] = str) -> str:
+    """Return a phrase that says what may be meant by a key that none of the runs has.
+
+    Args:
+        runs: The runs.
+        key: The key, which means what its spelling says.
+        show: Returns a key as it is to be written, by default unchanged.
+    """
+    if key.is_recorded and not key.is_outright:
+        own = parse_key(f"cfg.{key.text}")
+        if any(value is not MISSING for value in read_values(runs, own)):
+            return f"for that of the configuration, write {show(own.text)}"
+    return describe_nearest_keys(runs, key.path, show)
 
 
 def _to_data(run: RunBase, key: str, value: Any) -> Any:
@@ -125,64 +192,33 @@ def are_objects(runs: Sequence[RunBase], key: str) -> bool:
     return all(selector.select_data(get_configuration(r), key) is MISSING for r in runs)
 
 
-def get_logged(info: RunInfo, kind: str) -> dict[str, Any]:
-    """Return all metrics, params or tags of a run by name: do not modify them.
-
-    Raises:
-        MetadataError: If their record is malformed.
-        NotARunError: If the directory is not that of a run.
-        StorageError: If it cannot be read.
-    """
-    (values,) = read_logged([info], kind)
-    if isinstance(values, Exception):
-        raise values
-    return values or {}
-
-
-def get_parsed(info: RunInfo, kind: str) -> Any:
-    """Return the content of a file as `read_parsed_files` does: do not modify it.
-
-    Raises:
-        ConfigError: If it is malformed.
-        NotARunError: If the directory is not that of a run.
-        StorageError: If it cannot be read.
-    """
-    (content,) = read_parsed_files([info], kind)
-    if isinstance(content, Exception):
-        raise content
-    if content is None:
-        check_is_run(info)
-    return content
-
-
 class _Finder:
     """Finds the values of a key outside of configurations.
 
-    They are metrics, params and tags, entries of parsed files, `OBJECTS`, or attributes. What has
-    to be read is read for all runs at once, when the first value is asked for.
+    They are what was recorded, `OBJECTS`, attributes, or what a prefix says outright. What has to
+    be read is read for all runs at once, when the first value is asked for.
 
     Args:
         runs: The runs.
         key: The key, with dots or ``__``.
-        fact: The attribute of `RunInfo` that the key means, and nothing else.
         lacking: The positions of the runs whose configuration lacks the key, by default all.
+        advise: As for `get_values`.
     """
 
     def __init__(
         self,
         runs: Sequence[RunBase],
         key: str,
-        fact: str | None = None,
         lacking: Sequence[int] | None = None,
+        advise: Advise | None = None,
     ) -> None:
         self._runs = runs
         self._lacking = range(len(runs)) if lacking is None else lacking
-        self._key = key
-        self._name = to_dotted(key) if fact is None else fact
-        self._is_fact = fact is not None
-        self._reader = _get_reader(self._name)
+        self._advise = advise
+        self._name = to_dotted(key)
+        self._key = _parse_prefixed(key)
         self._values: list[Any] | None = None
-        self._is_to_be_read = self._reader is not None or self._name in _READ_AT_ONCE
+        self._is_to_be_read = self._name in _READ_AT_ONCE
 
     def get(self, i: int, default: Any) -> Any:
         """Return the value for the run at a position, or the default, called if it can be.
@@ -202,16 +238,35 @@ class _Finder:
     def _make_missing_error(self, run: RunBase) -> MissingKeyError:
         lacking, count = [run], ""
         n_runs = len(self._runs)
-        is_cheap = self._reader is not None or run.impl is None  # building others takes time
+        is_recorded = self._key is not None and self._key.is_recorded
+        is_cheap = is_recorded or run.impl is None  # building others takes time
         if n_runs > 1 and is_cheap:
             lacking = [self._runs[i] for i in self._lacking if self._is_missing(i)]
             some = "all" if len(lacking) == n_runs else f"{len(lacking)} of"
-            count = f"{some} {n_runs} runs lack it; "
+            count = f"; {some} {n_runs} runs lack it"
         return MissingKeyError(
-            f"run {run.info.run_id}: no such key: {self._name!r} in cfg, impl or info "
-            f"({describe_nearest_keys(lacking, self._name)}); {count}a default, where one can be "
-            "given, allows for it"
+            f"run {run.info.run_id}: no such key: {self._name!r} in {self._describe_places()} "
+            f"({describe_nearest_keys(lacking, self._name)}){count}"
+            f"{self._describe_remedy(len(lacking) == n_runs)}"
         )
+
+    def _describe_places(self) -> str:
+        """Return where the key was looked for."""
+        if self._key is not None:
+            place = _PLACES.get(self._key.kind, self._key.kind)
+            return place if self._key.is_outright else f"cfg or {place}"
+        head, _, rest = self._name.partition(".")
+        return "info" if rest and head == "info" else "cfg, impl or info"
+
+    def _describe_remedy(self, is_lacking_everywhere: bool) -> str:
+        if is_pattern(self._name):
+            return "; a pattern is for to_frame and list_keys"
+        if self._advise is None:
+            return "; a default, where one can be given, allows for it"
+        if is_lacking_everywhere:
+            return ""
+        is_hidden = _parse_recorded(self._name) is not None and len(self._lacking) < len(self._runs)
+        return f"; {self._advise(f'cfg.{self._name}' if is_hidden else self._name)}"
 
     def _is_missing(self, i: int) -> bool:
         try:
@@ -221,93 +276,96 @@ class _Finder:
 
     def find(self, i: int) -> Any:
         """Return the value for the run at a position, MISSING without one."""
-        if self._is_to_be_read:
-            self._is_to_be_read = False
-            with suppress(KedroHydraflowError):  # then each run is read alone, and has its error
-                self._read_at_once()
         run = self._runs[i]
-        if self._reader is not None:
-            value = self._reader([run], self._key)[0] if self._values is None else self._values[i]
+        if self._key is not None:
+            if self._values is None and self._key.is_recorded:
+                self._values = read_values(self._runs, self._key)
+            value = self._values[i] if self._values else read_values([run], self._key)[0]
             if isinstance(value, Exception):
                 raise value
             return value
-        if self._is_fact:
-            return getattr(run.info, self._name)
+        if self._is_to_be_read:
+            self._is_to_be_read = False
+            with suppress(KedroHydraflowError):  # then each run is read alone, and has its error
+                read_at_once([run.info for run in self._runs], self._name)
         if self._name in OBJECTS:
             return run if self._name == "run" else getattr(run, self._name)
         return _find_attribute(run, self._name)
 
-    def _read_at_once(self) -> None:
-        infos = [run.info for run in self._runs]
-        if self._reader is not None:
-            self._values = self._reader(self._runs, self._key)
-        elif self._name in PARSED_KINDS:
-            read_parsed_files(infos, self._name)
-        elif self._name in LOGGED_KINDS:
-            read_logged(infos, self._name)
-        elif self._name in FACTS:
-            read_fact(infos, self._name)
+
+def _parse_prefixed(key: str) -> Key | None:
+    """Return what a key with a prefix means, such as ``metrics.accuracy``; None for others."""
+    if "." not in to_dotted(key):
+        return None
+    try:
+        parsed = parse_key(key)
+    except OptionError:  # such as info.absent
+        return None
+    return None if parsed.kind == "any" else parsed
 
 
-def read_recorded(runs: Sequence[RunBase], key: str) -> list[Any]:
-    """Return the values of a key with a prefix, such as ``metrics.accuracy``, read at once.
+def _warn_of_hidden(key: str, runs: Iterable[RunBase]) -> None:
+    """Log that a key is taken from configurations, if they hide what was recorded under it.
 
-    A run without one has MISSING, or the error of reading it. Other keys have none.
+    Args:
+        key: The key.
+        runs: The runs whose configuration has it. What was recorded for the first one is read.
     """
-    reader = _get_reader(to_dotted(key))
-    return [MISSING] * len(runs) if reader is None else reader(runs, key)
+    parsed = _parse_recorded(key)
+    run = None if parsed is None else next(iter(runs), None)
+    if parsed is None or run is None:
+        return
+    (value,) = read_key([run.info], parsed)
+    if value is None or value is MISSING or isinstance(value, Exception):
+        return
+    prefix = "info" if parsed.kind == "fact" else "logged" if parsed.kind in LOGGED_KINDS else ""
+    advice = f"write '{prefix}.{parsed.path}'" if prefix else f"see run.{parsed.kind}"
+    logger.warning(
+        "the key %r is taken from the configuration, which hides what was recorded, as in run %s: "
+        "%s for that, or 'cfg.%s' for the configuration",
+        key,
+        run.info.run_id,
+        advice,
+        to_dotted(key),
+    )
 
 
-def _read_logged(runs: Sequence[RunBase], key: str) -> list[Any]:
-    """Return a metric, param or tag of each run.
+def warn_of_other_meaning(runs: Sequence[RunBase], key: Key) -> None:
+    """Log that a key means what was recorded, if configurations that have been read have it too.
 
-    ``metrics.a__b`` is the metric ``a__b``, and in runs without that the metric ``a.b``.
+    It is meant for keys that users give, before `read_values` or `get_by_spelling`.
     """
-    infos = [run.info for run in runs]
-    names = _get_spellings(key)
-    values = read_logged(infos, names[0])
-    if len(names) > 1:
-        others = [i for i, value in enumerate(values) if value is None]
-        found = read_logged([infos[i] for i in others], names[1])
-        for i, value in zip(others, found, strict=True):
-            values[i] = value
-    return [MISSING if value is None else value for value in values]
+    if not key.is_recorded or key.is_outright:
+        return
+    known = [(run, get_configuration(run)) for run in runs]
+    known = [(run, c) for run, c in known if c.data is not None or c.has_dictconfig()]
+    column = Selector().select_column([c for _, c in known], to_dotted(key.text))
+    having = [i for i, value in enumerate(column.values) if value is not MISSING]
+    if having:
+        logger.warning(
+            "the key %r means what was recorded, but the configuration has it too, as in run %s: "
+            "write 'cfg.%s' for that",
+            key.text,
+            known[having[0]][0].info.run_id,
+            to_dotted(key.text),
+        )
 
 
-def _read_entries(runs: Sequence[RunBase], key: str) -> list[Any]:
-    """Return an entry of a parsed file of each run; ``__`` is as in `_read_logged`."""
-    spellings = _get_spellings(key)
-    kind = spellings[0].partition(".")[0]
-    names = [spelling.partition(".")[2] for spelling in spellings]
-    return [
-        content if isinstance(content, Exception) else _select_entry(kind, content, names)
-        for content in read_parsed_files([run.info for run in runs], kind)
-    ]
-
-
-def _select_entry(kind: str, content: Any, names: Sequence[str]) -> Any:
-    """Return the first of some entries that there is, MISSING if there is none."""
-    for name in names:
-        value = select_stored(content, name)
-        if value is not MISSING and not (kind == "hydra" and value == "???"):
-            return copy_data(value)
-    return MISSING
-
-
-def _get_spellings(key: str) -> list[str]:
-    """Return what a key with a prefix can mean: itself, and with dots in place of ``__``."""
-    return [k for k in dict.fromkeys((key, to_dotted(key))) if _get_reader(k) is not None]
+@lru_cache(maxsize=4096)
+def _parse_recorded(key: str) -> Key | None:
+    """Return what a key means that is recorded by its spelling; None for others, and outright."""
+    try:
+        parsed = parse_key(key)
+    except OptionError:
+        return None
+    return parsed if parsed.is_recorded and not parsed.is_outright else None
 
 
 def _find_attribute(run: RunBase, name: str) -> Any:
     """Return an attribute of the impl, the info or the run that is not callable, or MISSING."""
-    impl = run.impl
-    if impl is not None:
-        value = _get_attribute_of_impl(run, impl, name)
-        if value is not MISSING and not callable(value):
-            return value
-    if name[:1] == "_":
-        return MISSING
+    value = _find_attribute_of_impl(run, name)
+    if value is not MISSING or name[:1] == "_":
+        return value
     value = getattr(run.info, name, MISSING)
     if value is MISSING or callable(value):
         try:
@@ -319,8 +377,11 @@ def _find_attribute(run: RunBase, name: str) -> Any:
     return MISSING if callable(value) else value
 
 
-def _get_attribute_of_impl(run: RunBase, impl: Any, name: str) -> Any:
-    """Return an attribute, MISSING without one; an error in it names the run."""
+def _find_attribute_of_impl(run: RunBase, name: str) -> Any:
+    """Return an attribute that is not callable, or MISSING; an error in it names the run."""
+    impl = run.impl
+    if impl is None:
+        return MISSING
     try:
         value = getattr(impl, name, MISSING)
         if value is MISSING and inspect.getattr_static(impl, name, MISSING) is not MISSING:
@@ -329,19 +390,4 @@ def _get_attribute_of_impl(run: RunBase, impl: Any, name: str) -> Any:
         raise ImplError(
             f"run {run.info.run_id}: {type(impl).__qualname__}.{name} failed: {describe(exc)}"
         ) from exc
-    return value
-
-
-def _get_reader(key: str) -> _Reader | None:
-    """Return what reads the values of a key with a prefix, None for other keys."""
-    kind, _, name = key.partition(".")
-    if not name:
-        return None
-    if kind in LOGGED_KINDS:
-        return _read_logged
-    return _read_entries if kind in KEYED_FILES else None
-
-
-def to_dotted(key: str) -> str:
-    """Return a key with each ``__`` replaced by a dot."""
-    return key.replace("__", ".") if "__" in key else key
+    return MISSING if callable(value) else value

@@ -15,18 +15,14 @@ from kedro_hydraflow.columns import check_columns, check_keys, is_numpy
 from kedro_hydraflow.config import SharedLock, check_config_class, flatten_config
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.forks import warn_of_polars
-from kedro_hydraflow.frames import add_values, make_history_frame, make_literal
+from kedro_hydraflow.frames import add_values, check_metrics, make_history_frame, make_literal
 from kedro_hydraflow.impl import ImplFactory, build_impl
-from kedro_hydraflow.lookup import (
-    get_data,
-    get_logged,
-    get_parsed,
-    get_value,
-    read_recorded,
-    to_dotted,
-)
+from kedro_hydraflow.key_patterns import expand_columns
+from kedro_hydraflow.keys import is_pattern, to_dotted
+from kedro_hydraflow.lookup import get_data, get_value
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.nearest_keys import RESULTS_HINT
+from kedro_hydraflow.recorded import get_logged, get_parsed, read_entries
 from kedro_hydraflow.run_base import get_config_state, get_configuration
 from kedro_hydraflow.run_files import RunFiles
 from kedro_hydraflow.run_info import (
@@ -315,10 +311,11 @@ class Run(RunFiles, Generic[C, I]):
 
         Returns:
             A frame with the columns ``step`` (Int64), ``timestamp`` (Datetime in UTC, to the
-            millisecond) and ``value`` (Float64); without rows, which is logged as a warning, if
-            there is no such metric.
+            millisecond) and ``value`` (Float64).
 
         Raises:
+            MissingKeyError: If the run has no such metric. `RunCollection.metric_histories` takes
+                runs of which only some have it.
             MetadataError: If the record of the metric has an unknown format.
             StorageError: If it cannot be read.
 
@@ -327,7 +324,36 @@ class Run(RunFiles, Generic[C, I]):
             (3, 0.36566445180629725)
         """
         check_keys([name])
+        if is_pattern(name):
+            raise OptionError(
+                f"metric_history: expected the name of one metric, found the pattern {name!r}; "
+                "metric_histories takes patterns"
+            )
         return make_history_frame([self], [name])[["step", "timestamp", "value"]]
+
+    def metric_histories(self, *names: str) -> pl.DataFrame:
+        """Return all values of metrics, in one long frame.
+
+        Args:
+            *names: The metrics, such as ``train/loss``, or patterns of them, such as ``train/*``;
+                at least one.
+
+        Returns:
+            A frame with the column ``metric`` and those of `metric_history`, in the order of the
+            names, those of a pattern sorted.
+
+        Raises:
+            MissingKeyError: If the run has no such metric.
+            MetadataError: If the record of a metric has an unknown format.
+            StorageError: If it cannot be read.
+
+        Examples:
+            >>> run.metric_histories("*")["metric"].unique(maintain_order=True).to_list()
+            ['accuracy', 'train/loss', 'val/accuracy']
+        """
+        check_metrics(names)
+        frame = make_history_frame([self], names)
+        return frame[["metric", "step", "timestamp", "value"]]
 
     # For one run and for many, three signatures each. To pyright, `Run` in `Run.load` is
     # Run[Any, None] whatever the arguments are, so the first takes the type of the configuration
@@ -484,7 +510,8 @@ class Run(RunFiles, Generic[C, I]):
             RunCollection(Run, n=29)
         """
         # The only import against the order of the modules, because users start with Run.load.
-        from kedro_hydraflow.loading import LoadOptions, load_run_dirs
+        from kedro_hydraflow.loading import LoadOptions
+        from kedro_hydraflow.run_dirs import load_run_dirs
 
         options = LoadOptions(
             impl_factory, config_class, n_jobs, progress, on_error, index, results
@@ -560,7 +587,7 @@ class Run(RunFiles, Generic[C, I]):
     def _has(self, key: str) -> bool:
         if select(get_configuration(self), key) is not MISSING:
             return True
-        (recorded,) = read_recorded([self], key)
+        (recorded,) = read_entries([self.info], key)
         if isinstance(recorded, Exception):
             raise recorded
         return recorded is not MISSING
@@ -602,7 +629,8 @@ class Run(RunFiles, Generic[C, I]):
         is not callable; then, for ``metrics.KEY``, ``params.KEY`` and ``tags.KEY``, the value
         that was logged to MLflow, for ``hydra.KEY`` that in Hydra's own configuration of the
         job, such as ``hydra.job.num`` or ``hydra.runtime.choices.model``, and for
-        ``results.KEY`` that in its `results`.
+        ``results.KEY`` that in its `results`. The prefixes ``cfg.``, ``impl.``, ``info.`` and
+        ``logged.`` (``logged.metrics.KEY``) say which of these is meant.
 
         Args:
             key: A dotted key; ``__`` stands for a dot. Unless the configuration has such a
@@ -658,7 +686,8 @@ class Run(RunFiles, Generic[C, I]):
 
         Args:
             function: Takes the run, returns a frame.
-            *keys: The columns to add: keys, or pairs of a key and its default.
+            *keys: The columns to add: keys, pairs of a key and its default, or patterns such as
+                ``model.*``, as for `RunCollection.to_frame`.
 
         Examples:
             >>> frame = run.to_frame(lambda run: run.metric_history("train/loss"), "model.type")
@@ -667,9 +696,8 @@ class Run(RunFiles, Generic[C, I]):
         """
         check_columns(keys)
         values = {}
-        for key in keys:
-            name, default = (key, MISSING) if isinstance(key, str) else key
-            (values[name],) = get_data([self], name, default)
+        for name, default, found in expand_columns([self], keys, {}):
+            (values[name],) = get_data([self], name, default) if found is None else found
         warn_of_polars()
         return add_values(function(self), values)
 

@@ -40,6 +40,13 @@ class RunBase:
         self._configuration: Configuration | None = None
 
 
+def make_base(info: RunInfo) -> RunBase:
+    """Return a run of which nothing has been read."""
+    run = RunBase()
+    run._set_up_base(info, None, None, None)
+    return run
+
+
 def get_configuration(run: RunBase) -> Configuration:
     """Return the configuration of a run, in the form that the package uses."""
     if run._configuration is None:

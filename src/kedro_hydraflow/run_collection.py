@@ -5,40 +5,69 @@ from __future__ import annotations
 import copy
 import reprlib
 from datetime import datetime
+from functools import partial
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal, get_args, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow.collection import Collection, Default, as_list
-from kedro_hydraflow.columns import check_columns, check_keys, sort_order
-from kedro_hydraflow.errors import OptionError, check_flag
+from kedro_hydraflow.columns import (
+    Mode,
+    check_columns,
+    check_keys,
+    check_mode,
+    make_series,
+    sort_order,
+)
+from kedro_hydraflow.errors import FilterError, OptionError, check_flag, show_names
 from kedro_hydraflow.fact_checks import (
-    check_possible,
+    FACT_VALUES,
+    TIME_FACTS,
     check_recorded,
+    explain_impossible,
     explain_unrecorded,
     to_fact_value,
 )
-from kedro_hydraflow.frames import make_complete_frame, make_history_frame, stack_frames
-from kedro_hydraflow.lookup import are_objects, get_data, get_values, read_recorded, to_dotted
+from kedro_hydraflow.filters import Conditions, advise_filter, parse_filters
+from kedro_hydraflow.forks import warn_of_polars
+from kedro_hydraflow.frames import (
+    add_values,
+    check_metrics,
+    make_complete_frame,
+    make_history_frame,
+    stack_frames,
+)
+from kedro_hydraflow.group_by import GroupBy
+from kedro_hydraflow.key_patterns import expand_columns, list_keys
+from kedro_hydraflow.keys import parse_key, to_dotted
+from kedro_hydraflow.logs import get_logger
+from kedro_hydraflow.lookup import (
+    are_objects,
+    explain_lack,
+    get_by_spelling,
+    get_data,
+    get_values,
+    warn_of_other_meaning,
+)
 from kedro_hydraflow.missing import MISSING, to_missing
-from kedro_hydraflow.nearest_keys import describe_nearest_keys
 from kedro_hydraflow.parallel import check_jobs, parallel_map
+from kedro_hydraflow.recorded import read_entries
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.run_info import RECORDED_FACTS, get_place, read_fact
 from kedro_hydraflow.selecting import Selector
+from kedro_hydraflow.times import to_time, to_utc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import polars as pl
 
-R = TypeVar("R", bound=Run[Any, Any], default=Run[Any, Any])
+logger = get_logger(__name__)
 
-Mode = Literal["max", "min"]
-"""Which value is the best one: the largest or the smallest."""
+R = TypeVar("R", bound=Run[Any, Any], default=Run[Any, Any])
 
 
 class RunCollection(Collection[R]):
@@ -75,16 +104,47 @@ class RunCollection(Collection[R]):
         collection.__dict__.update(copy.deepcopy(attributes, memo), _items=runs, _get=self._get)
         return collection
 
-    def _look_up(self, items: Sequence[R], key: str, default: Default = MISSING) -> list[Any]:
+    def _get_values(
+        self,
+        items: Sequence[R],
+        key: str,
+        default: Default = MISSING,
+        advise: Callable[[str], str] | None = None,
+    ) -> list[Any]:
         if not self._gets_as_run(items):
-            return super()._look_up(items, key, default)
-        return get_data(items, key, default)
+            return super()._get_values(items, key, default, advise)
+        return get_values(items, key, default, advise)
+
+    def _look_up(
+        self,
+        items: Sequence[R],
+        key: str,
+        default: Default = MISSING,
+        advise: Callable[[str], str] | None = None,
+    ) -> list[Any]:
+        if not self._gets_as_run(items):
+            return super()._look_up(items, key, default, advise)
+        return get_data(items, key, default, advise)
+
+    def _make_advice(self, wanted: Any = MISSING) -> Callable[[str], str]:
+        return partial(advise_filter, wanted=wanted)
 
     def _gets_as_run(self, items: Sequence[R]) -> bool:
         """Whether keys are looked up by `Run.get` itself, not by a subclass or a function."""
         return self._get is _get_from_run and all(
             kind.get is Run.get for kind in {type(run) for run in items}
         )
+
+    def _matching(self, criterion: Any, candidates: list[int]) -> list[int]:
+        if not isinstance(criterion, str):
+            return super()._matching(criterion, candidates)
+        selected = Conditions(parse_filters(criterion)).select_all(
+            [self._items[i] for i in candidates]
+        )
+        for failure in selected.failures:
+            raise failure.error
+        kept = set(map(id, selected.runs))
+        return [i for i in candidates if id(self._items[i]) in kept]
 
     def _matching_values(self, key: str, wanted: Any, candidates: list[int]) -> list[int]:
         fact = to_dotted(key)
@@ -109,9 +169,7 @@ class RunCollection(Collection[R]):
             >>> runs[:2].to_list("training.warmup", lambda run: run.get("training.epochs") // 4)
             [2, 2]
         """
-        if not self._gets_as_run(self._items):
-            return super().to_list(key, default)
-        return get_values(self._items, key, default)
+        return super().to_list(key, default)
 
     def _make_series(self, name: str, key: str, values: list[Any]) -> pl.Series:
         if are_objects(self._items, key):
@@ -149,17 +207,8 @@ class RunCollection(Collection[R]):
             >>> runs.top(3, by="metrics.train/loss", mode="min").to_list("model.type")
             ['mlp', 'mlp', 'linear']
         """
-        if not isinstance(n, Integral) or isinstance(n, bool) or n < 0:
-            raise OptionError(f"n: expected the number of runs, 0 or more, found {n!r}")
-        check_mode(mode)
-        values = self._get_ranked_values(by, default)
-        if values and all(value is None or value != value for value in values):
-            raise self._no_value_error(by, values)
-        order = sorted(range(len(self)), key=lambda i: _get_identity(self._items[i]))
-        try:
-            order = sort_order(values, order, reverse=mode == "max")
-        except TypeError as exc:
-            raise OptionError(f"cannot compare the values of {_show_by(by)}: {exc}") from exc
+        _check_count(n)
+        order = self._rank(by, mode, default)
         return self._make([self._items[i] for i in order[: int(n)]])
 
     def best(self, by: str | Callable[[R], Any], *, mode: Mode, default: Default = MISSING) -> R:
@@ -183,11 +232,67 @@ class RunCollection(Collection[R]):
             raise OptionError(f"there is no best run by {_show_by(by)}: the collection is empty")
         return self.top(1, by, mode=mode, default=default)[0]
 
-    def _get_ranked_values(self, by: str | Callable[[R], Any], default: Default) -> list[Any]:
-        """Return a number, a time or None for each run."""
+    def _make_groups(
+        self, by: tuple[str, ...], groups: dict[Hashable, list[R]]
+    ) -> GroupBy[Self, R]:
+        made = {key: self._make(runs) for key, runs in groups.items()}
+        return GroupBy(by, made, self._find_top_of_groups)
+
+    def _find_top_of_groups(
+        self,
+        groups: Mapping[Any, Self],
+        n: int,
+        by: str | Callable[[R], Any],
+        mode: Mode,
+        default: Default,
+    ) -> Self:
+        """Return the best runs of each group. All values are looked up at once.
+
+        A group without any value is left out, which is logged.
+        """
+        _check_count(n)
+        everything = self._make(run for group in groups.values() for run in group)
+        values = everything._get_ranked_values(by, mode, default)
+        chosen: list[R] = []
+        without = []
+        start = 0
+        for key, group in groups.items():
+            of_group = values[start : start + len(group)]
+            start += len(group)
+            if all(map(_is_unranked, of_group)):
+                without.append(key)
+            else:
+                order = group._order(of_group, by, mode)
+                chosen += [group._items[i] for i in order[: int(n)]]
+        if without:
+            logger.warning(
+                "%d of %d groups are left out, because no run in them has a value for %s: %s",
+                len(without),
+                len(groups),
+                _show_by(by),
+                show_names(without),
+            )
+        return self._make(chosen)
+
+    def _rank(self, by: str | Callable[[R], Any], mode: Mode, default: Default) -> list[int]:
+        """Return the positions of the runs, that of the best one first."""
+        return self._order(self._get_ranked_values(by, mode, default), by, mode)
+
+    def _order(self, values: list[Any], by: str | Callable[[R], Any], mode: Mode) -> list[int]:
+        order = sorted(range(len(self)), key=lambda i: _get_identity(self._items[i]))
+        try:
+            return sort_order(values, order, reverse=mode == "max")
+        except TypeError as exc:
+            raise OptionError(f"cannot compare the values of {_show_by(by)}: {exc}") from exc
+
+    def _get_ranked_values(
+        self, by: str | Callable[[R], Any], mode: Mode, default: Default
+    ) -> list[Any]:
+        """Return a number, a time or None for each run, not None or NaN for all of them."""
+        check_mode(mode)
         default = to_missing(default)
         if not callable(by):
-            values = self._look_up(self._items, by, None if default is MISSING else default)
+            values = self._look_up_by_spelling(by, default)
         elif default is MISSING:
             values = [by(run) for run in self._items]
         else:
@@ -201,16 +306,32 @@ class RunCollection(Collection[R]):
                     f"cannot rank runs by {_show_by(by)}: expected a number or a time, "
                     f"run {run.info.run_id} has {value!r} ({type(value).__name__})"
                 )
-        return values
+        if values and all(map(_is_unranked, values)):
+            raise self._no_value_error(by, values)
+        return list(map(to_utc, values))
+
+    def _look_up_by_spelling(self, key: str, default: Default) -> list[Any]:
+        """Return the value of a key for each run, the default or None without one.
+
+        What the key means is decided as in a filter.
+        """
+        if not self._gets_as_run(self._items):
+            return self._look_up(self._items, key, None if default is MISSING else default)
+        warn_of_other_meaning(self._items, parse_key(key))
+        return [
+            None if value is MISSING else value
+            for value in get_by_spelling(self._items, key, default)
+        ]
 
     def _no_value_error(self, by: str | Callable[[R], Any], values: list[Any]) -> OptionError:
         n_nan = sum(value is not None for value in values)
         found = f" ({n_nan} have NaN)" if n_nan else ""
         hint = ""
         if not callable(by) and not n_nan:
-            key = to_dotted(by)
-            unrecorded = explain_unrecorded(self._items[0], key)
-            hint = f"; {unrecorded or describe_nearest_keys(self._items, key)}"
+            key = parse_key(by)
+            fact = key.path if key.kind == "fact" else None
+            unrecorded = explain_unrecorded(self._items[0].info, fact)
+            hint = f"; {unrecorded or explain_lack(self._items, key)}"
         return OptionError(
             f"none of the {len(self)} runs has a value for {_show_by(by)}{found}{hint}"
         )
@@ -266,12 +387,18 @@ class RunCollection(Collection[R]):
         """Return a Polars frame with a row for each run.
 
         Without any keys, the columns are ``run_id``, ``job_name`` and every key of the
-        configurations, where interpolations that cannot be resolved are left as text.
+        configurations, as with ``runs.to_frame("info.run_id", "info.job_name", "*")``.
+
+        A **pattern**, with ``*`` or ``?`` in it, stands for all keys that it matches in any run:
+        ``metrics.*``, ``params.train_*``, ``info.*``, ``hydra.job.*``, or keys of the
+        configurations, such as ``model.*``, or ``*`` for all of them. See `list_keys`. In the
+        columns of a pattern, interpolations that cannot be resolved are left as text.
 
         Args:
-            *keys: The columns: keys, or pairs of a key and its default. Without a default,
-                runs that lack the key have null. ``"run"``, ``"cfg"``, ``"impl"`` and ``"info"``
-                are columns of objects.
+            *keys: The columns: keys and patterns, or pairs of a key and its default. Without a
+                default, runs that lack the key have null. A key that is given and matches a
+                pattern, too, comes once. ``"run"``, ``"cfg"``, ``"impl"`` and ``"info"`` are
+                columns of objects.
             defaults: Defaults by key.
             n_jobs: As for `pmap`, for the computed columns.
             backend: As for `pmap`.
@@ -279,11 +406,14 @@ class RunCollection(Collection[R]):
             **kwargs: Computed columns by name: functions of the run.
 
         Raises:
-            MissingKeyError: If no run has a key, and there is no default.
+            MissingKeyError: If no run has a key, or one that a pattern matches, and there is no
+                default.
 
         Examples:
             >>> runs.to_frame("run_name", "model.type", "metrics.accuracy").row(0)
             ('incongruous-cod-24', 'mlp', 0.9577777777777777)
+            >>> runs.to_frame("run_name", "model.*", "metrics.acc*").columns
+            ['run_name', 'model.type', 'model.hidden_size', 'model.activation', 'metrics.accuracy']
             >>> runs.to_frame().columns[:4]
             ['run_id', 'job_name', 'model.type', 'model.hidden_size']
         """
@@ -294,6 +424,42 @@ class RunCollection(Collection[R]):
         return super().to_frame(
             *keys, defaults=defaults, n_jobs=n_jobs, backend=backend, progress=progress, **kwargs
         )
+
+    def _make_columns(
+        self, keys: Iterable[str | tuple[str, Default]], defaults: Mapping[str, Default]
+    ) -> dict[str, pl.Series]:
+        return {
+            name: self._make_column(name, default) if values is None else make_series(name, values)
+            for name, default, values in expand_columns(self._items, keys, defaults)
+        }
+
+    def list_keys(self, *patterns: str) -> list[str]:
+        """Return the keys that the runs have.
+
+        A key that only some of the runs have is one of them. They work as columns of `to_frame`,
+        in filters as text, in ``get``, and wherever else there are keys. A key of the configuration
+        that means something else in some of these places is spelled ``cfg.KEY``.
+
+        Args:
+            *patterns: Which keys: ``metrics.*``, ``params.train_*``, ``tags.*``, ``info.*``,
+                ``hydra.job.*`` or ``results.*``, or, with any other beginning, keys of the
+                configurations: ``model.*``. By default all of these, as with ``*``. Wildcards are
+                ``*``, which matches dots too, and ``?``. Tags of MLflow itself match only
+                patterns that begin like them: ``tags.mlflow.*``.
+
+        Returns:
+            The keys in the order of the patterns: those of configurations in order of first
+            appearance, what was logged sorted. There are none if nothing matches.
+
+        Examples:
+            >>> runs.list_keys("model.*", "metrics.*")
+            ['model.type', 'model.hidden_size', 'model.activation',
+             'metrics.accuracy', 'metrics.train/loss', 'metrics.val/accuracy']
+            >>> len(runs.list_keys())
+            12
+        """
+        check_keys(patterns)
+        return list_keys(self._items, patterns or ["*"])
 
     def preload(
         self,
@@ -362,9 +528,11 @@ class RunCollection(Collection[R]):
             >>> runs.unique("steps").tolist()
             [21, 84, 168]
         """
+        keys = key if isinstance(key, (tuple, list)) else [key]
+        check_keys(keys)
         if not force:
-            for name in (key,) if isinstance(key, str) else key:
-                read_recorded(self._items, name)  # of all runs at once
+            for name in keys:
+                read_entries([run.info for run in self._items], name)  # at once
         for run in self._items:
             run.update(key, value, force=force)
 
@@ -377,7 +545,8 @@ class RunCollection(Collection[R]):
 
         Args:
             function: Takes a run, returns a frame.
-            *keys: Values of the run to add as columns: keys, or pairs of a key and its default.
+            *keys: Values of the run to add as columns: keys, pairs of a key and its default, or
+                patterns, as for `to_frame`.
 
         Examples:
             >>> import json
@@ -387,40 +556,51 @@ class RunCollection(Collection[R]):
             ...     return pl.DataFrame({"correct": [matrix[digit][digit] for digit in range(10)]})
             >>> runs.concat(read_correct, "run_id", "model.type").head(1).rows()
             [(51, '2ca54cc607914e0780960fb8ff621108', 'mlp')]
+            >>> runs.concat(read_correct, "model.*").columns
+            ['correct', 'model.type', 'model.hidden_size', 'model.activation']
         """
         import polars as pl
 
         check_columns(keys)
         if not self._items:
             return pl.DataFrame()
-        frames = [run.to_frame(function, *keys) for run in self._items]
+        warn_of_polars()
+        columns = expand_columns(self._items, keys, {})
+        series = {c.name: make_series(c.name, c.values) for c in columns if c.values is not None}
+        frames = []
+        for i, run in enumerate(self._items):
+            values: dict[str, Any] = {name: each.slice(i, 1) for name, each in series.items()}
+            for c in columns:
+                if c.values is None:
+                    (values[c.name],) = get_data([run], c.name, c.default)
+            frames.append(add_values(function(run), {c.name: values[c.name] for c in columns}))
         return stack_frames(frames, "vertical_relaxed")
 
     def metric_histories(self, *names: str) -> pl.DataFrame:
         """Return all values of metrics of all runs, in one long frame.
 
         Args:
-            *names: The metrics, such as ``train/loss``, at least one.
+            *names: The metrics, such as ``train/loss``, or patterns of them, such as ``train/*``;
+                at least one.
 
         Returns:
             A frame with the columns ``run_id``, ``metric`` and those of `Run.metric_history`,
-            in the order of the runs, then of the names. Runs without a metric have no rows. A
-            metric that no run has is logged as a warning.
+            in the order of the runs, then of the names, those of a pattern sorted. Runs without a
+            metric have no rows.
 
         Raises:
+            MissingKeyError: If there are runs, and none has a metric of that name.
             MetadataError: If the record of a metric has an unknown format.
             StorageError: If it cannot be read.
 
         Examples:
-            >>> frame = runs.metric_histories("train/loss", "val/accuracy")
+            >>> frame = runs.metric_histories("train/loss", "val/*")
             >>> frame.columns
             ['run_id', 'metric', 'step', 'timestamp', 'value']
             >>> frame.pivot("metric", index=["run_id", "step"], values="value").columns
             ['run_id', 'step', 'train/loss', 'val/accuracy']
         """
-        check_keys(names)
-        if not names:
-            raise OptionError("metric_histories: give the names of metrics, such as 'train/loss'")
+        check_metrics(names)
         return make_history_frame(self._items, names)
 
     def iterdir(self, relative_dir: str = "") -> Iterator[Path]:
@@ -451,14 +631,8 @@ class RunCollection(Collection[R]):
             yield from run.glob(pattern, relative_dir)
 
 
-def check_mode(mode: object) -> None:
-    """Raise OptionError unless the mode is one of `Mode`."""
-    if mode not in get_args(Mode):
-        raise OptionError(f"mode: expected 'max' or 'min', found {mode!r}")
-
-
 def _check_fact(runs: Sequence[Run[Any, Any]], key: str, fact: str, wanted: Any) -> Any:
-    """Return a condition on a fact, with its values in the right case.
+    """Return a condition on a fact, with its values in the right case, or as times.
 
     If a configuration has the key, it is returned unchanged.
 
@@ -473,15 +647,43 @@ def _check_fact(runs: Sequence[Run[Any, Any]], key: str, fact: str, wanted: Any)
     seen = get_data(runs, fact)
     for run, value in zip(runs, seen, strict=True):
         if value is None:
-            check_recorded(condition, run, fact)
+            check_recorded(condition, run.info, fact)
     if callable(wanted):
         return wanted
+    if fact in TIME_FACTS:
+        is_fact = all(value is None or isinstance(value, datetime) for value in seen)
+        return _to_times(condition, fact, as_list(wanted)) if is_fact else wanted
     if isinstance(wanted, tuple):  # a range
         return tuple(to_fact_value(fact, value) for value in wanted)
     wanted = as_list(wanted)
     is_list = isinstance(wanted, (list, set))
-    check_possible(condition, fact, wanted if is_list else [wanted], seen)
+    values = FACT_VALUES.get(fact, ())
+    is_fact = bool(seen) and all(value is None or value in values for value in seen)
+    problem = explain_impossible(fact, wanted if is_list else [wanted])
+    if problem is not None and is_fact:  # not an attribute of the `impl`
+        raise FilterError(f"{condition}: {problem}")
     return [to_fact_value(fact, v) for v in wanted] if is_list else to_fact_value(fact, wanted)
+
+
+def _to_times(condition: str, fact: str, wanted: Any) -> Any:
+    """Return a condition on a time, with its values as times in UTC."""
+    try:
+        if isinstance(wanted, (list, tuple, set)):
+            times = [None if value is None else to_time(value) for value in wanted]
+            return tuple(times) if isinstance(wanted, tuple) else times
+        return None if wanted is None else to_time(wanted)
+    except ValueError as exc:
+        raise FilterError(f"{condition}: {fact} is a time: {exc}") from exc
+
+
+def _check_count(n: object) -> None:
+    """Raise OptionError unless the value is a number of runs."""
+    if not isinstance(n, Integral) or isinstance(n, bool) or n < 0:
+        raise OptionError(f"n: expected the number of runs, 0 or more, found {n!r}")
+
+
+def _is_unranked(value: Any) -> bool:
+    return value is None or bool(value != value)
 
 
 def _get_from_run(run: Run[Any, Any], key: str, default: Default) -> Any:

@@ -135,7 +135,7 @@ class RunFiles(RunBase):
         from kedro_hydraflow.artifacts.listings import is_file_name
 
         place = get_artifacts(self.info)
-        name = self.info.job_name
+        name = self.info.job_name or ""
         content = place.join(f"{name}{LOG_SUFFIX}").read() if is_file_name(name) else None
         if content is None:
             logs = [e.name for e in place.list() if e.name.endswith(LOG_SUFFIX) and not e.is_dir]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import (
@@ -34,6 +34,7 @@ from kedro_hydraflow.stores.record import (
     make_run_record,
 )
 from kedro_hydraflow.stores.record import RECORDED_FACTS as RECORDED_FACTS
+from kedro_hydraflow.stores.record import STATUSES as STATUSES
 from kedro_hydraflow.stores.run_folder import check_not_above
 
 if TYPE_CHECKING:
@@ -49,11 +50,11 @@ K = TypeVar("K")
 
 logger = get_logger(__name__)
 
+History: TypeAlias = "list[Point] | KedroHydraflowError | None"
+"""The values of a metric of a run, as `read_histories` returns them."""
+
 _PARENT = f"tags.{PARENT_TAG}"
 """The key of the tag, for `read_logged`."""
-
-STATUSES = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
-"""``RunStatus`` of MLflow's ``service.proto``, by the number that the file store writes."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,9 @@ class ReadOptions:
 
 
 _DEFAULTS = ReadOptions()
+
+_MAX_SHOWN = 80
+"""The maximum number of characters of a recorded value shown in an error."""
 
 
 class RunInfo:
@@ -194,10 +198,10 @@ class RunInfo:
         return self._record.run_id
 
     @property
-    def job_name(self) -> str:
+    def job_name(self) -> str | None:
         """The Hydra job name, which HydraFlow uses as the MLflow experiment's name.
 
-        Empty if it is not recorded.
+        Empty if it is not recorded, None if MLflow's record says null.
         """
         experiment = self._record.experiment
         if experiment.experiment_name is None:
@@ -211,7 +215,7 @@ class RunInfo:
                 self._record = replace(self._record, experiment=experiment)
             if experiment.experiment_name:
                 self._record = replace(self._record, experiment=experiment)
-        return experiment.experiment_name or ""
+        return experiment.shown_name
 
     @property
     def experiment_id(self) -> str:
@@ -275,7 +279,8 @@ class RunInfo:
             return datetime.fromtimestamp(int(text) / 1000, tz=timezone.utc)
         except (ValueError, OverflowError, OSError) as exc:
             error = MetadataError(
-                f"{self._record.url}: expected {name} in milliseconds, found {text!r}"
+                f"{get_store(self).locate_record(self._record)}: expected {name} in milliseconds, "
+                f"found {text[:_MAX_SHOWN]!r}"
             )
             if self._options.on_error == "raise":
                 raise error from exc
@@ -693,9 +698,13 @@ def _get_logged(info: RunInfo, kind: str, name: str, key: str) -> Any:
     return logged[kind].get(name) if name and kind in logged else logged.get(key)
 
 
-def read_histories(infos: Sequence[RunInfo], name: str) -> list[list[Point] | KedroHydraflowError]:
-    """Return all values of a metric of each run, sorted, or the error of reading them."""
-    histories: dict[int, list[Point] | KedroHydraflowError] = {}
+def read_histories(infos: Sequence[RunInfo], name: str) -> list[History]:
+    """Return all values of a metric of each run, sorted; None if it has no such metric.
+
+    Instead of these, it is the error of reading them. They are empty if they are malformed, which
+    is logged with ``on_error="warn"``.
+    """
+    histories: dict[int, History] = {}
     malformed: list[MetadataError] = []
     for store, group in _group_by_store(infos):
         read = store.read_histories(_get_records(group), name)
@@ -704,9 +713,9 @@ def read_histories(infos: Sequence[RunInfo], name: str) -> list[list[Point] | Ke
                 malformed.append(history)
                 histories[id(info)] = []
             else:
-                histories[id(info)] = history
+                histories[id(info)] = None if history == [] else history
     _log_malformed(f"the history of {name!r}", malformed, infos)
-    for info, error in _find_strays([info for info in infos if histories[id(info)] == []]):
+    for info, error in _find_strays([info for info in infos if histories[id(info)] is None]):
         histories[id(info)] = error
     return [histories[id(info)] for info in infos]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from filelock import FileLock
 
 from kedro_hydraflow.artifacts import CACHE_SIZE_VARIABLE, fetch, make_artifact_path
 from kedro_hydraflow.cache_dir import CACHE_DIR_VARIABLE
-from kedro_hydraflow.errors import OptionError, StorageError
+from kedro_hydraflow.errors import NotFoundError, OptionError, StorageError
 from kedro_hydraflow.storage import Place
 from tests.artifacts.conftest import SECRET, FolderStorage, fetch_named
 
@@ -250,3 +252,64 @@ def test_files_that_cannot_be_locked_are_an_error(
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
     with pytest.raises(StorageError, match=r"cannot write to the artifact cache .* flock"):
         (artifacts / "a.txt").read_text()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no flock")
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("waits", [True, False])
+def test_locks_that_the_filesystem_lacks_are_not_waited_for(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch, number: int, waits: bool
+) -> None:
+    import fcntl
+
+    import filelock
+
+    def refuse(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    def wait(self: Any, timeout: float = -1, **_: Any) -> None:
+        """As filelock 3 does, which takes each error of the filesystem for a lock of others."""
+        assert timeout > 0
+        raise filelock.Timeout(self.lock_file)
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    if waits:
+        monkeypatch.setattr(filelock.FileLock, "acquire", wait)
+    with pytest.raises(StorageError, match=r"cannot write to the artifact cache .*CACHE_DIR"):
+        (artifacts / "a.txt").read_text()
+
+
+def test_a_lock_of_others_is_waited_for(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import filelock
+
+    acquire = filelock.FileLock.acquire
+    timeouts: list[float] = []
+
+    def wait(self: Any, timeout: float = -1, **_: Any) -> Any:
+        timeouts.append(timeout)
+        if timeouts in ([5.0], [5.0, 5.0]):
+            Path(self.lock_file).touch()
+            raise filelock.Timeout(self.lock_file)
+        return acquire(self, timeout)
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", wait)
+    assert (artifacts / "a.txt").read_text()
+    assert timeouts[:3] == [5.0] * 3
+
+
+def test_a_copy_that_is_removed_while_it_is_opened(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = artifacts / "a.txt"
+    local = os.fspath(path)
+
+    def remove(_: Any, *args: Any, **kwargs: Any) -> None:
+        os.unlink(local)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), local)
+
+    monkeypatch.setattr("pathlib.Path.open", remove)
+    with pytest.raises(StorageError, match=r"the copy of '.*a.txt' was removed while it was opene"):
+        path.open()
+    monkeypatch.undo()
+    with pytest.raises(NotFoundError):
+        (artifacts / "absent").open()

@@ -252,6 +252,40 @@ def test_on_error_is_for_artifacts_too(root: Path, caplog: pytest.LogCaptureFixt
     assert "skipped 2 of 3 artifacts that could not be read" in caplog.messages
 
 
+def test_keys_mean_what_their_spelling_says(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = "run_id: own\nlr: 1\nmetrics: {acc: 0.99}\n"
+    write(root / "1/a/artifacts/.hydra/config.yaml", config)
+    write(root / "1/a/metrics/acc", "1 0.5 0\n")
+    keys = ["run_id", "metrics.acc", "cfg.run_id", "cfg.metrics.acc", "info.status", "lr"]
+    frame = make_artifact_dataset(root, concat=True, keys=keys).load()
+    assert frame.columns == [*keys, "epoch", "loss"]
+    assert frame.row(0)[:6] == ("a", 0.5, "own", 0.99, "FINISHED", 1)
+    assert frame.row(1)[:6] == ("b", None, None, None, "FINISHED", 2)
+    warnings = [m for m in caplog.messages if m.startswith("the key ")]
+    assert [m.partition(",")[0] for m in warnings] == [
+        "the key 'run_id' means what was recorded",
+        "the key 'metrics.acc' means what was recorded",
+    ]
+    assert "write 'cfg.metrics.acc' for that" in warnings[1]
+    caplog.clear()
+    frame = make_artifact_dataset(root, concat=True).load()
+    assert frame["run_id"].to_list() == [*"abbccc"]
+    assert not any(message.startswith("the key ") for message in caplog.messages)
+
+
+def test_keys_of_patterns(root: Path) -> None:
+    write(root / "1/a/metrics/val/loss", "1 0.5 0\n")
+    write(root / "1/c/metrics/acc", "1 0.25 0\n")
+    keys = ["name", "metrics.*", "*", "info.run_id"]
+    frame = make_artifact_dataset(root, concat=True, keys=keys).load()
+    expected = ["name", "metrics.acc", "metrics.val/loss", "lr", "info.run_id", "epoch", "loss"]
+    assert frame.columns == expected
+    assert frame.row(0) == ("run 1", None, 0.5, 1, "a", 0, 0.1)
+    assert frame["metrics.acc"].to_list() == [None, None, None, 0.25, 0.25, 0.25]
+    preview = make_artifact_dataset(root, concat=True, keys=["metrics.a*", "lr"]).preview(1)
+    assert preview["columns"] == ["lr", "epoch", "loss"]  # the first run has no such metric
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -260,7 +294,9 @@ def test_on_error_is_for_artifacts_too(root: Path, caplog: pytest.LogCaptureFixt
             r"concat: expected a dataset that loads frames .* gives a str for .*/1/a/artifacts/",
         ),
         ({"keys": ["epoch"]}, r"keys: .*/1/a/artifacts/metrics.csv has a column 'epoch' itself"),
-        ({"keys": ["lrr"]}, r"no such key: 'lrr' .*similar keys: 'lr'"),
+        ({"keys": ["lrr"]}, r"no such key: 'lrr' in any of the 3 runs \(similar keys: 'lr'\)"),
+        ({"keys": ["lrr*"]}, r"none of the 3 runs has a key that matches 'lrr\*'; similar keys"),
+        ({"keys": ["metrics.x"]}, r"no such key: 'metrics\.x' in any of the 3 runs"),
         (
             {"experiment_names": "nothing*"},
             "concat: found no artifact 'metrics.csv' to load in the runs of ",
@@ -270,6 +306,13 @@ def test_on_error_is_for_artifacts_too(root: Path, caplog: pytest.LogCaptureFixt
 def test_what_makes_no_frame(root: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         make_artifact_dataset(root, concat=True, **{"keys": ["lr"], **options}).load()
+
+
+def test_a_column_that_a_pattern_matches_too(root: Path) -> None:
+    write(root / "1/b/artifacts/.hydra/config.yaml", "lr: 1\nloss: mse\n")
+    message = r"a column 'loss' itself; give patterns that do not match it"
+    with pytest.raises(DatasetError, match=message):
+        make_artifact_dataset(root, concat=True, keys=["l*"]).load()
 
 
 # What every dataset is -------------------------------------------------------------------
@@ -298,7 +341,7 @@ def test_what_makes_no_frame(root: Path, options: dict[str, Any], message: str) 
         ("concat", "yes", "concat: expected true or false, found 'yes'"),
         ("keys", ["a"], "keys: only valid with concat: true; set concat: true"),
         ("missing", "warn", "missing: expected 'raise' or 'skip', found 'warn'"),
-        ("filters", "a == 1", "filters: expected a list of 'KEY OP VALUE'"),
+        ("filters", 1, "filters: expected text such as"),
         ("on_error", "skip", "on_error: expected 'raise' or 'warn', found 'skip'"),
         ("engine", "boto", "engine: expected 'fsspec' or 'obstore', found 'boto'"),
     ],

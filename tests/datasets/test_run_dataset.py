@@ -257,7 +257,7 @@ def test_no_run(six: TrackingDir, options: dict[str, Any], message: str) -> None
         ({"path": "b", "best_by": "a"}, "give best_by and mode together: mode is 'max' if the"),
         ({"path": "b", "mode": "max"}, "give best_by and mode together"),
         ({"path": "b", "best_by": "a", "run_id": "c"}, "give best_by or run_id, not both"),
-        ({"path": "b", "filters": "a == 1"}, "filters: expected a list"),
+        ({"path": "b", "filters": 1}, "filters: expected text"),
         ({"path": "b", "on_error": "skip"}, "on_error: expected 'raise' or 'warn'"),
         *(
             ({"filepath": "a", **option}, rf"{next(iter(option))}: cannot be used with filepath")

@@ -360,8 +360,8 @@ def test_runs_without_a_configuration_are_counted(
     with caplog.at_level(logging.INFO, "kedro"):
         from_catalog(path=str(tracking_dir.root), filters=["run_id != r2"]).load()
     assert caplog.messages[-1] == (
-        f"{tracking_dir.root}: 3 runs of 1 experiments, 2 of them without a configuration, "
-        "2 after 'run_id != r2'"
+        f"{tracking_dir.root}: 3 runs of 1 experiments, 2 after 'run_id != r2', "
+        "1 of those read have no configuration"
     )
 
 

@@ -10,15 +10,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pytest
 from kedro.io import DatasetError
 
 from kedro_hydraflow import HydraflowRunCollectionDataset, Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.errors import RunLoadError, StorageError
 from kedro_hydraflow.storage.bulk import MAX_ATTEMPTS, MAX_CONCURRENCY
+from tests.disks import PAGE, mount_small_disk
 from tests.integration.behind_proxy import (
+    FAILED,
     N_FEW,
     RUNS_EACH,
+    WEIGHTS,
     Bucket,
     Fault,
     Proxy,
@@ -49,6 +53,7 @@ TRANSIENT = {
     "500": Fault(status=500),
     "503": Fault(status=503),
     "reset in mid-body": Fault("reset"),
+    "shorter than its Content-Length": Fault("short"),
     "dropped connection": Fault("drop"),
 }
 
@@ -184,6 +189,35 @@ def test_a_hung_connection_is_given_up_and_asked_again(site, no_waiting):
     assert count_requests(site, CONFIG_OF_ONE) == 2
 
 
+EVERY_FIFTH = {
+    "503": Fault(status=503, share=0.2),
+    "reset": Fault("reset", share=0.2),
+    "shorter than its Content-Length": Fault("short", share=0.2),
+    # Nothing tells that a configuration was cut off: there is no other record of its size.
+    "cut off, with a Content-Length to match": Fault("cut", share=0.2, match="list-type|weights"),
+}
+
+
+@pytest.mark.parametrize("fault", EVERY_FIFTH)
+def test_every_fifth_answer_may_be_bad(site, fault, no_waiting, tmp_path, monkeypatch):
+    monkeypatch.setenv("KEDRO_HYDRAFLOW_CACHE_DIR", str(tmp_path))
+    site.proxy.set_faults(EVERY_FIFTH[fault])
+
+    runs = load(site)
+
+    expected = [(e, number) for e in ("202", "101") for number in range(RUNS_EACH)]
+    assert runs.to_list("run_id") == [make_run_id(e, number) for e, number in expected]
+    assert runs.to_list("seed") == [number for _, number in expected]
+    assert in_time(lambda: runs.to_list("metrics.accuracy")) == [
+        number / RUNS_EACH for _, number in expected
+    ]
+    statuses = ["FAILED" if number < FAILED else "FINISHED" for _, number in expected]
+    assert in_time(lambda: runs.to_list("status")) == statuses
+    for run in (runs[0], runs[RUNS_EACH]):
+        with np.load(in_time(lambda run=run: run.fetch("weights.npz"))) as archive:
+            assert archive["w"].tolist() == WEIGHTS.tolist()
+
+
 # What does not pass ------------------------------------------------------------------------
 
 
@@ -297,6 +331,19 @@ def test_wrong_credentials_say_so_once(site, bucket):
 
     assert "a-wrong-secret" not in "".join(traceback.format_exception(caught.value))
     assert len(site.proxy.requests()) == 1
+
+
+def test_an_artifact_that_does_not_fit_on_the_disk(site, tmp_path, monkeypatch):
+    content = make_experiment("101", 1)[f"101/{make_run_id('101', 0)}/artifacts/weights.npz"]
+    with mount_small_disk(tmp_path / "disk", 16 * PAGE) as disk:
+        monkeypatch.setenv("KEDRO_HYDRAFLOW_CACHE_DIR", str(disk.folder / "cache"))
+        run = Run(site.run_url(0), storage_options=site.options)
+        for free in range(4):
+            disk.leave(free * PAGE)
+            with pytest.raises(StorageError, match="cannot write to the artifact cache"):
+                in_time(lambda: run.path("weights.npz").read_bytes())
+        disk.leave(14 * PAGE)
+        assert in_time(lambda: run.path("weights.npz").read_bytes()) == content
 
 
 # HTTP --------------------------------------------------------------------------------------

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from kedro_hydraflow import (
     get_experiment_names,
     iter_run_dirs,
 )
+from kedro_hydraflow.cli.main import main
 from kedro_hydraflow.errors import (
     KedroHydraflowError,
     NotFoundError,
@@ -32,7 +34,10 @@ from kedro_hydraflow.errors import (
     UnreachableError,
 )
 from kedro_hydraflow.run_info import LOGGED_KINDS, read_histories
+from kedro_hydraflow.stores.base import Store
+from kedro_hydraflow.stores.server_store import ServerStore
 from tests import servers
+from tests.cli.conftest import RUNNER
 from tests.conftest import ROOT, SWEEP
 from tests.integration.places import is_server_required
 
@@ -124,6 +129,10 @@ for step, value in enumerate([1.0, math.nan, math.inf, -math.inf]):
     client.log_metric(run_id, f"odd/{step}", value)
 client.log_param(run_id, "long", "x" * 5000)
 client.set_tag(run_id, "text", "ä\\n'")
+for key in ("created", "run name", "a b/c.d-e:f", "select", "ä"):
+    client.log_param(run_id, key, "x y")
+    client.log_metric(run_id, key, -1e-7)
+client.log_param(run_id, "number", "0.10")
 client.log_text(run_id, "seed: 1\\n", ".hydra/config.yaml")
 client.log_text(run_id, "hello", "a b/50+ ä.txt")
 deleted = client.create_run(experiment_id).info.run_id
@@ -171,6 +180,19 @@ def test_runs_of_the_application(site):
     assert history[-1].value == run.metrics["val/accuracy"]
 
 
+def test_the_terminal_takes_the_url_of_a_server_as_it_is(site):
+    result = RUNNER.invoke(
+        main, ["ls", site.uri, "-x", "digits", "-s", "status", "--csv", "-c", "status,model.type"]
+    )
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "status,model.type\nFAILED,mlp\nFINISHED,mlp\n",
+    )
+    result = RUNNER.invoke(main, ["ls", site.proxied])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"Error: the tracking server {site.proxied!r} denies access")
+
+
 def test_artifacts_through_the_server(site, tmp_path, monkeypatch):
     monkeypatch.setenv("KEDRO_HYDRAFLOW_CACHE_DIR", str(tmp_path))
     run = load(site.uri, "digits")[0]
@@ -206,6 +228,115 @@ def test_filters(site):
     assert len(runs.filter(("params.model.type", "mlp"), status="FAILED")) == 1
 
 
+@pytest.mark.parametrize(
+    ("filters", "n_runs"),
+    [
+        ("status == finished and job_name == digits", 1),
+        ("status in [FAILED, killed] and metrics.accuracy > 0", None),
+        ("metrics.odd == 1", 0),
+        ("metrics.odd/0 == 1", 1),
+        ("metrics.odd/1 <= 0", 0),  # is NaN
+        ("metrics.odd/2 > 1e300", 1),
+        ("metrics.odd/3 < -1e300", 1),
+        ("metrics.`a b/c.d-e:f` < -0.00000009 and metrics.`a b/c.d-e:f` > -1.1e-7", 1),
+        ("metrics.created < 0 and metrics.`run name` < 0 and metrics.select == -1e-7", 1),
+        ("params.created == 'x y' and params.`run name` == 'x y' and params.ä == 'x y'", 1),
+        ("params.select == 'X Y' or params.`a b/c.d-e:f` = 'x y'", 1),
+        ("params.number == 0.1", 1),
+        ("params.number == '0.1'", 0),
+        ("params.`model.type` == mlp and params.`training.learning_rate` in ['0.01', '1']", None),
+        ("tags.text like 'ä%' and params.created == 'x y'", 1),
+        ("tags.stage == sweep and start_time > 2026-01-01", None),
+        ("start_time > now - 1h and end_time < now + 1h and metrics.accuracy >= 0", None),
+        ("end_time <= 2026-12-01 and start_time >= 2026-11-01 and status == FAILED", None),
+        ("parent_run_id is not null", 1),
+    ],
+)
+def test_a_server_leaves_out_what_filters_rule_out(site, monkeypatch, filters, n_runs):
+    def find() -> list[str]:
+        names = ["*"] if n_runs is None else ["odd", "digits", "nested"]
+        options = {"experiment_names": names, "include_deleted": True}
+        try:
+            return list(map(str, iter_run_dirs(tracking_uri=site.uri, filters=filters, **options)))
+        except KedroHydraflowError as exc:
+            return [str(exc)]
+
+    found = find()
+    assert len(found) == n_runs if n_runs is not None else found
+    monkeypatch.setattr(ServerStore, "list_narrowed", Store.list_narrowed)
+    assert find() == found
+
+
+def test_a_nested_run_is_found_by_its_parent(site):
+    (parent,) = load(site.uri, "nested").parents()
+    runs = load(site.uri, "nested", filters=f"parent_run_id == {parent.info.run_id}")
+    assert [run.info.parent_run_id for run in runs] == [parent.info.run_id]
+    runs = load(site.uri, "nested", filters=f"run_id in [{parent.info.run_id}, {'0' * 32}]")
+    assert runs.to_list("run_id") == [parent.info.run_id]
+
+
+N_MANY = 2_500
+"""More than two pages."""
+
+
+@pytest.fixture
+def many(site) -> str:
+    """The name of an experiment with many runs, of which one in a hundred has failed."""
+    with closing(sqlite3.connect(site.database, timeout=60)) as database, database:
+        if database.execute("SELECT 1 FROM experiments WHERE name = 'many'").fetchall():
+            return "many"
+        copied = "workspace, creation_time, last_update_time, lifecycle_stage"
+        database.execute(
+            f"INSERT INTO experiments (experiment_id, name, artifact_location, {copied}) "
+            f"SELECT 4242, 'many', 'mlflow-artifacts:/4242', {copied} FROM experiments LIMIT 1"
+        )
+        ids = [f"{i:032x}" for i in range(N_MANY)]
+        database.executemany(
+            "INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, "
+            "source_version, user_id, status, start_time, end_time, lifecycle_stage, "
+            "artifact_uri, experiment_id) VALUES (?1, 'r', 'LOCAL', '', '', '', 'me', ?2, 1, 2, "
+            "'active', 'mlflow-artifacts:/4242/' || ?1 || '/artifacts', 4242)",
+            [(i, "FINISHED" if n % 100 else "FAILED") for n, i in enumerate(ids)],
+        )
+        database.executemany(
+            "INSERT INTO latest_metrics (run_uuid, key, value, timestamp, step, is_nan) "
+            "VALUES (?, ?, ?, 1, 1, 0)",
+            [(i, key, n / N_MANY) for n, i in enumerate(ids) for key in ("accuracy", "loss")],
+        )
+    return "many"
+
+
+@pytest.mark.parametrize(
+    ("filters", "n_runs", "n_pages"),
+    [
+        (None, N_MANY, 3),
+        ("status == FAILED", 25, 1),
+        ("metrics.accuracy >= 0.99", 25, 1),
+        ("metrics.accuracy >= 0.2 and status == FINISHED", 1980, 2),
+        ("status != FAILED", 2475, 3),
+        ("status == KILLED", 0, 3),  # none: so all are counted
+    ],
+)
+def test_how_much_a_server_sends(site, many, monkeypatch, filters, n_runs, n_pages):
+    import requests
+
+    sizes = []
+    send = requests.Session.send
+
+    def note(self: Any, request: Any, **options: Any) -> Any:
+        response = send(self, request, **options)
+        if request.url.endswith("/runs/search"):
+            sizes.append(len(response.content))
+        return response
+
+    monkeypatch.setattr(requests.Session, "send", note)
+    dirs = list(iter_run_dirs(tracking_uri=site.uri, experiment_names=many, filters=filters))
+    assert len(dirs) == n_runs
+    n_empty = filters == "status == KILLED"
+    assert len(sizes) == n_pages + n_empty
+    assert sum(sizes) < 1_000 * ((n_runs or N_MANY) + 1)
+
+
 def test_runs_in_another_process(site):
     runs = pickle.loads(pickle.dumps(load(site.uri, "digits")))
     assert runs[0].path("confusion_matrix.json").read_bytes()
@@ -218,7 +349,7 @@ def test_odd_values(site):
     (history,) = read_histories([run.info], "odd")
     assert [str(point.value) for point in history] == ["1.0", "nan", "inf", "-inf"]
     assert [str(run.metrics[f"odd/{i}"]) for i in range(4)] == ["1.0", "nan", "inf", "-inf"]
-    assert run.params == {"long": "x" * 5000}
+    assert run.params["long"] == "x" * 5000
     assert run.tags["text"] == "ä\n'"
     assert run.path("a b/50+ ä.txt").read_bytes() == b"hello"
     assert [path.name for path in run.path("a b").iterdir()] == ["50+ ä.txt"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from kedro_hydraflow import HydraflowRunCollectionDataset, Run, RunCollection, iter_run_dirs
+from kedro_hydraflow.errors import RunLoadError
 from tests.integration.behind_proxy import (
     EXPERIMENTS,
     FAILED,
@@ -18,6 +19,7 @@ from tests.integration.behind_proxy import (
     RUNS_EACH,
     WEIGHTS,
     Bucket,
+    Fault,
     Site,
     make_run_id,
     serve_sweep,
@@ -74,12 +76,16 @@ def get_paths(site: Site) -> Counter[str]:
     )
 
 
-def list_paths(name: str, experiments: tuple[str, ...] = tuple(EXPERIMENTS)) -> Counter[str]:
+def list_paths(
+    name: str,
+    experiments: tuple[str, ...] = tuple(EXPERIMENTS),
+    numbers: Iterable[int] = range(RUNS_EACH),
+) -> Counter[str]:
     """Return a file of each run, once."""
     return Counter(
         f"{experiment}/{make_run_id(experiment, number)}/{name}"
         for experiment in experiments
-        for number in range(RUNS_EACH)
+        for number in numbers
     )
 
 
@@ -135,14 +141,51 @@ def test_leaving_out_deleted_runs_reads_each_meta_once(site, engine):
 
 
 def test_a_filter_by_status_reads_each_meta_once(site, engine):
-    runs = load_with_dataset(site, engine, filters=["status == FINISHED"])
+    runs = load_with_dataset(site, engine, filters=["status == FAILED"])
 
-    assert len(runs) == N_RUNS - FAILED * len(EXPERIMENTS)
-    paths = get_paths(site)
-    configs = Counter({path: n for path, n in paths.items() if path.endswith(CONFIG)})
-    assert paths - configs == list_paths("meta.yaml") + EXPERIMENT_METAS
-    assert configs <= list_paths(CONFIG)
+    assert len(runs) == FAILED * len(EXPERIMENTS)
+    configs = list_paths(CONFIG, numbers=range(FAILED))
+    paths = configs + list_paths("meta.yaml") + EXPERIMENT_METAS
+    assert get_paths(site) == paths
     assert site.proxy.counts() == {"LIST": 5, "GET": paths.total()}
+
+
+def test_filters_by_names_and_ids_read_nothing_for_them(site, engine):
+    run_ids = [make_run_id("101", number) for number in range(3)]
+    for filters, n_runs in (
+        (f"run_id in [{', '.join(run_ids)}]", 3),
+        (f"job_name == train_small and experiment_id == 101 and run_id < {run_ids[2]}", 2),
+    ):
+        site.proxy.reset()
+        assert len(load_with_run(site, engine, filters=filters)) == n_runs
+        configs = list_paths(CONFIG, ("101",), range(n_runs))
+        assert get_paths(site) == configs + EXPERIMENT_METAS
+        n_lists = 3 if "job_name" in filters else 5
+        assert site.proxy.counts() == {"LIST": n_lists, "GET": n_runs + 2}
+
+
+def test_each_condition_reads_only_of_what_the_cheaper_ones_left(site, engine):
+    # In the order in which they are asked: job_name, status, metrics.accuracy, seed.
+    filters = (
+        "seed != 50 and metrics.accuracy < 0.06 and status == FAILED and job_name == train_small"
+    )
+    runs = load_with_run(site, engine, filters=filters)
+
+    assert runs.to_list("seed") == [number for number in range(60) if number != 50]
+    small = ("101",)
+    paths = list_paths("meta.yaml", small) + list_paths("metrics/accuracy", small, range(FAILED))
+    paths += list_paths(CONFIG, small, range(60))
+    assert get_paths(site) == paths + EXPERIMENT_METAS
+    assert site.proxy.counts() == {"LIST": 3, "GET": paths.total() + 2}
+
+
+def test_a_configuration_that_facts_rule_out_is_no_failure(bucket, engine):
+    bad = Fault(status=403, match=f"{make_run_id('101', FAILED)}/{CONFIG}")
+    with bucket.behind(0.0, bad) as site:
+        options = {"filters": "status == FAILED", "experiment_names": "train_small"}
+        assert len(load_with_run(site, engine, **options)) == FAILED
+        with pytest.raises(RunLoadError, match=r"1 of 1000 runs .*\(100 others were ruled out by"):
+            load_with_run(site, engine, **{**options, "filters": "status == FINISHED"})
 
 
 @pytest.mark.parametrize("load", [load_with_run, load_with_dataset])

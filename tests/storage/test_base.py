@@ -10,7 +10,7 @@ import fsspec
 import pytest
 from upath import UPath
 
-from kedro_hydraflow.errors import ConfigError, GitLfsError, NotFoundError
+from kedro_hydraflow.errors import ConfigError, GitLfsError, NotFoundError, StorageError
 from kedro_hydraflow.storage import Download, locate
 from tests.conftest import write
 
@@ -85,6 +85,13 @@ def test_files_are_copied_whole(place: str, tmp_path: Path) -> None:
     assert "place/nothing" in str(outcomes[1])
     assert [target.read_text() for target in targets[::2]] == ["b/x/y", "b.txt"]
     assert storage.fetch_many([]) == []
+    (error,) = storage.fetch_many([Download(files[0].path, str(tmp_path / "gone" / "copy"))])
+    if place.startswith("memory:"):  # fsspec creates the folder
+        assert error is None
+    else:
+        assert isinstance(error, StorageError)
+        assert not isinstance(error, NotFoundError)  # which would say that the storage lacks it
+        assert f"there is no folder '{tmp_path / 'gone'}' for the copy" in str(error)
 
 
 def test_an_error_of_parsing_names_the_file(place: str) -> None:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
+import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from upath import UPath
 
 from kedro_hydraflow.storage import locate
+from kedro_hydraflow.storage.base import Entry
+from kedro_hydraflow.storage.bulk import run_requests
 from kedro_hydraflow.storage.fsspec_client import FsspecClient, tune
 
 
@@ -49,6 +53,80 @@ def test_concurrency_is_the_size_of_the_pool(options: dict[str, Any], expected: 
     pytest.importorskip("aiohttp")
     # HTTP stands for all asynchronous filesystems: it is part of fsspec, and ignores the options.
     assert FsspecClient(UPath("http://host/runs", **options)).concurrency == expected
+
+
+class Sftp(MemoryFileSystem):
+    """Connects once, as the filesystems of SFTP do, and drops the connection on request."""
+
+    protocol = "sftp"
+    cachable = True
+    connections: ClassVar[list[Sftp]] = []
+    error: ClassVar[Exception | None] = None
+    """What a dropped connection raises."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.connections.append(self)
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> Any:
+        if self.error is not None and len(self.connections) < 2:
+            raise self.error
+        return [{"name": f"{path}/a", "type": "directory"}]
+
+
+@pytest.fixture
+def sftp(monkeypatch: pytest.MonkeyPatch) -> type[Sftp]:
+    monkeypatch.setattr(fsspec, "filesystem", lambda _, **options: Sftp(**options))
+    Sftp.clear_instance_cache()
+    monkeypatch.setattr(Sftp, "connections", [])
+    return Sftp
+
+
+def make_class(name: str) -> Exception:
+    error: Exception = type(name, (Exception,), {})("gone")
+    return error
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize(
+    "error",
+    [
+        make_class("SFTPNoConnection"),
+        make_class("ConnectionLost"),
+        make_class("SSHException"),
+        EOFError(),
+        ConnectionResetError(),
+        OSError("Socket is closed"),
+        ValueError("Can't create any SFTP connections!"),
+    ],
+    ids=repr,
+)
+def test_a_dropped_connection_of_sftp_is_opened_again(
+    sftp: type[Sftp], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    root: Any = SimpleNamespace(protocol="sftp", storage_options={"host": "h"})
+    client = FsspecClient(root)
+    assert run_requests(client.list_dir, ["/x"], concurrency=1) == [[Entry("a", is_dir=True)]]
+    monkeypatch.setattr(sftp, "error", error)
+    assert run_requests(client.list_dir, ["/x"], concurrency=1) == [[Entry("a", is_dir=True)]]
+    assert len(sftp.connections) == 2
+    assert (
+        run_requests(client.list_dir, ["/x"] * 3, concurrency=1) == [[Entry("a", is_dir=True)]] * 3
+    )
+    assert len(sftp.connections) == 2
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError("/x"), PermissionError("/x"), make_class("PermissionDenied")]
+)
+def test_other_errors_of_sftp_keep_the_connection(
+    sftp: type[Sftp], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    root: Any = SimpleNamespace(protocol="sftp", storage_options={"host": "h"})
+    client = FsspecClient(root)
+    monkeypatch.setattr(sftp, "error", error)
+    assert run_requests(client.list_dir, ["/x", "/y"], concurrency=1) == [error, error]
+    assert len(sftp.connections) == 1
 
 
 def test_the_links_of_a_chain_are_tuned() -> None:

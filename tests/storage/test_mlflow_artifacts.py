@@ -149,8 +149,25 @@ def test_a_server_that_does_not_serve_artifacts(server):
         make_storage(server).read(f"{ARTIFACTS}/notes.txt")
 
 
-def test_a_server_that_is_not_mlflows(server):
-    server.failures = [(200, "<html>Welcome</html>")]
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "<html>Welcome</html>",
+        "",
+        "[]",
+        "null",
+        '{"files": 5}',
+        '{"files": [5]}',
+        '{"files": [{}]}',
+        '{"files": [{"path": null}]}',
+        '{"files": [{"path": "a", "file_size": "large"}]}',
+        '{"files": [{"path": "a"}',
+        "[" * 100_000,
+        '{"files": ' + "9" * 5000 + "}",
+    ],
+)
+def test_a_server_that_is_not_mlflows(server, answer):
+    server.failures = [(200, answer)]
     with pytest.raises(StorageError, match=f"check that {server.url} is the URL of an MLflow"):
         make_storage(server).list_dir("1")
 

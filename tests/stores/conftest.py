@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import operator
+import re
 import sqlite3
 import sys
 import threading
@@ -95,6 +98,9 @@ class FakeClient:
         self.histories: dict[tuple[str, str], list[Any]] = {}
         self.models: list[Any] = []
         self.calls: list[str] = []
+        self.filters: list[str] = []
+        """The filters of searches for runs; the worst that a server makes of them is done."""
+        self.refuses_filters = False
         self.largest_page = 2
         self.error: Exception | None = None
         self._lock = threading.Lock()
@@ -134,14 +140,22 @@ class FakeClient:
         max_results: int,
         page_token: str | None,
         run_view_type: int,
+        filter_string: str = "",
         **_: Any,
     ) -> Page:
         self._note("runs")
+        if filter_string:
+            self.filters.append(filter_string)
+            if self.refuses_filters:
+                raise FakeError("no such language", "INVALID_PARAMETER_VALUE", 400)
+        clauses = filter_string.split(" AND ") if filter_string else []
         stages = {1: ["active"], 3: ["active", "deleted"]}[run_view_type]
         found = [
             run
             for run in self.runs
-            if run.info.experiment_id in experiment_ids and run.info.lifecycle_stage in stages
+            if run.info.experiment_id in experiment_ids
+            and run.info.lifecycle_stage in stages
+            and all(_meets(run, clause) for clause in clauses)
         ]
         return self._page(found, max_results, page_token)
 
@@ -180,6 +194,25 @@ class FakeClient:
         page = Page(found[start:end])
         page.token = str(end) if end < len(found) else None
         return page
+
+
+_CLAUSE = re.compile(r"(\w+)\.`?(.+?)`? (=|!=|<=?|>=?|IN) (.*)")
+_COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+
+
+def _meets(run: Any, clause: str) -> bool:
+    """Compare as some databases do: text without case and trailing spaces, NaN as 0."""
+    match = _CLAUSE.fullmatch(clause)
+    assert match is not None
+    kind, name, comparator, literal = match.groups()
+    value = getattr(run.info, name) if kind == "attributes" else getattr(run.data, kind).get(name)
+    if value is None:
+        return False
+    if not literal.startswith(("'", "(")):
+        number = 0.0 if isinstance(value, float) and math.isnan(value) else value
+        return bool(_COMPARE.get(comparator, operator.eq)(number, float(literal)))
+    wanted = [text.rstrip().lower() for text in re.findall("'([^']*)'", literal)]
+    return (value.rstrip().lower() in wanted) is not (comparator == "!=")
 
 
 @pytest.fixture
@@ -229,6 +262,21 @@ class Tracker:
         else:
             self.client.add_run("7", run_id, tags=tags)
             self.client.runs[-1].info.run_name = run_name
+
+    def remove_name(self) -> None:
+        """Record null as the name of the experiment."""
+        if self.kind == "file":
+            meta = self.files.root / "7/meta.yaml"
+            meta.write_text(meta.read_text().replace("name: train", "name: null"))
+        elif self.kind == "sqlite":
+            self.database.execute(
+                "PRAGMA writable_schema = ON",
+                "UPDATE sqlite_master SET sql = replace(sql, 'name VARCHAR(256) NOT NULL', 'name')",
+            )
+            self.database.execute("UPDATE experiments SET name = NULL WHERE experiment_id = 7")
+        else:
+            (experiment,) = [e for e in self.client.experiments if e.experiment_id == "7"]
+            experiment.name = None
 
     def add_model(
         self, model_id: str, run_id: str | None, name: str = "model", **meta: Any

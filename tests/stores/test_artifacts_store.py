@@ -12,6 +12,7 @@ import fsspec
 import pytest
 
 from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
+from kedro_hydraflow.errors import MissingKeyError
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage.remote import RemoteStorage
 from kedro_hydraflow.stores import open_store
@@ -47,7 +48,8 @@ def test_facts_are_unknown_and_nothing_is_logged(bucket: Path) -> None:
     assert (info.status, info.run_name, info.start_time, info.end_time) == (None,) * 4
     assert info.lifecycle_stage is None
     assert (run.metrics, run.params, run.tags) == ({}, {}, {})
-    assert run.metric_history("loss").is_empty()
+    with pytest.raises(MissingKeyError, match="does not have the metric 'loss'"):
+        run.metric_history("loss")
     assert run.get("metrics.loss", None) is None
     runs = Run.load(iter_run_dirs(bucket))
     frame = runs.to_frame("seed", "status", "metrics.loss", defaults={"metrics.loss": None})

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import pickle
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -17,10 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedro_hydraflow import Run, iter_runs
+from kedro_hydraflow import Run, get_experiment_names, iter_runs
 from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import NotFoundError, OptionError
-from kedro_hydraflow.filters import apply_filters, parse_filter
 from kedro_hydraflow.run_info import get_record, get_store
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import locate
@@ -30,11 +27,10 @@ from kedro_hydraflow.stores.base import (
     CONFIG_FILE,
     is_glob,
     make_experiment_filter,
-    restore_infinity,
 )
 from kedro_hydraflow.stores.parsed_files import HYDRA_FILES, ParsedFile
 from kedro_hydraflow.stores.record import ExperimentRecord, RunRecord
-from tests.conftest import DATABASE_SWEEP, HYDRA_SWEEP, SWEEP, FilesRead, write
+from tests.conftest import DATABASE_SWEEP, HYDRA_SWEEP, SWEEP, FilesRead, apply_filters, write
 from tests.stores.conftest import FAKE, FakeClient, Tracker, find_run_ids, make_metric
 
 # Filters -------------------------------------------------------------------------------
@@ -233,6 +229,26 @@ def test_names_of_old_runs_are_tags(tracker: Tracker) -> None:
     assert [of_run.get("run_name") for of_run in facts if isinstance(of_run, dict)] == names
 
 
+def test_a_null_name_of_an_experiment_is_none(tracker: Tracker) -> None:
+    tracker.add_run("a", None)
+    tracker.remove_name()
+    runs = tracker.load()
+    assert [run.info.job_name for run in runs if run.info.run_id == "a"] == [None]
+    assert runs.to_frame("run_id", "job_name").filter(run_id="a")["job_name"].to_list() == [None]
+    if tracker.kind == "file":
+        assert Run(runs[0].info.run_dir).info.job_name is None
+    unmet = ("job_name ~ *", "job_name == None", "job_name == ''", "job_name IS NOT NULL")
+    for text in ("job_name == null", *unmet):
+        kept = apply_filters(runs, text).runs
+        assert ("a" in kept.to_list("run_id")) == (text == "job_name == null"), text
+        found = find_run_ids(**tracker.location, filters=text)
+        assert ("a" in found) == (text == "job_name == null"), text
+    for names in ("*", "n*", "N*", lambda name: True):
+        assert "a" not in find_run_ids(**tracker.location, experiment_names=names)
+    names = get_experiment_names(**tracker.location)
+    assert names == (["eval"] if tracker.kind == "server" else [])
+
+
 def test_parents_and_children(tracker: Tracker) -> None:
     tracker.add_run("a", mlflow_user="ann")
     for run_id, parent in {"b": "a", "c": "a", "d": "c", "e": "elsewhere", "f": ""}.items():
@@ -380,7 +396,7 @@ def test_results(tracker: Tracker, files_read: FilesRead) -> None:
     assert files_read.counts == [3]
     assert runs.best("results.loss", mode="min").info.run_id == "a"
     for condition in ("results.loss > 97", "results.val.loss in [1, 49]"):
-        kept = apply_filters(tracker.load(results="out/result.json"), [parse_filter(condition)])
+        kept = apply_filters(tracker.load(results="out/result.json"), condition)
         assert kept.runs.to_list("run_id") == ["b"]
     (batch,) = iter_runs(**tracker.location, results="out/result.json")
     assert batch.to_list("results.loss", 0) == [97, 98, 0]
@@ -395,20 +411,6 @@ def test_names_of_many_experiments(make_store: Callable[[], Store]) -> None:
         assert not isinstance(named, Exception)
         assert named.experiment_name in (None, record.experiment.experiment_name)
     assert make_store().name_experiments([]) == []
-
-
-@pytest.mark.parametrize(
-    ("stored", "value"),
-    [
-        (sys.float_info.max, math.inf),
-        (-sys.float_info.max, -math.inf),
-        (1e300, 1e300),
-        (0.0, 0.0),
-        (-0.5, -0.5),
-    ],
-)
-def test_infinity_is_restored(stored: float, value: float) -> None:
-    assert restore_infinity(stored) == value
 
 
 @pytest.mark.parametrize(

@@ -720,3 +720,31 @@ def test_a_meta_file_that_cannot_be_read(
     write(project.experiment / A / "meta.yaml", "- 1")
     with pytest.raises(RunLoadError, match=rf"{A}/meta.yaml: expected"):
         Run.load(iter_run_dirs(f"{serve(project.folder).url}/mlruns"))
+
+
+# What is lost ----------------------------------------------------------------------------
+
+
+def test_a_given_run_that_lost_its_meta_has_the_location_of_its_experiment(
+    project: Project,
+) -> None:
+    project.experiment = project.tracking.add_experiment(
+        "other", "6", artifact_location="/gone/store/6"
+    )
+    uri = f"/gone/store/6/{A}/artifacts"
+    run_dir = project.add_run(A, 7, project.folder / f"store/6/{A}/artifacts", uri)
+    (run_dir / "meta.yaml").unlink()
+    for runs in (Run.load(iter_run_dirs(project.tracking.root)), Run.load([run_dir])):
+        assert runs.to_list("seed") == [7]
+    assert Run(run_dir)["seed"] == 7
+    assert Run(run_dir).path("text.txt").read_text() == "text 7"
+
+
+def test_an_experiment_that_lost_its_meta_is_named_by_artifacts_elsewhere(
+    project: Project,
+) -> None:
+    artifacts = project.folder / f"store/5/{A}/artifacts"
+    project.add_run(A, 7, artifacts, f"/gone/store/5/{A}/artifacts")
+    write(artifacts / ".hydra/hydra.yaml", "hydra:\n  job:\n    name: job\n")
+    (project.experiment / "meta.yaml").unlink()
+    assert [p.name for p in iter_run_dirs(project.tracking.root, "job")] == [A]

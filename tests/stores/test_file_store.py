@@ -13,6 +13,7 @@ from kedro_hydraflow.errors import (
     ConfigError,
     GitLfsError,
     MetadataError,
+    MissingKeyError,
     NotARunError,
     NotFoundError,
     RunLoadError,
@@ -404,7 +405,8 @@ def test_binary_files_are_skipped_and_logged(
     assert run.get(f"{kind}..good.swp", None) is None
     assert caplog.messages == [message]
     if kind == "metrics":
-        assert Run(run_dir).metric_history(".good.swp").is_empty()
+        with pytest.raises(MissingKeyError, match=r"'\.good\.swp'; the nearest are 'good'"):
+            Run(run_dir).metric_history(".good.swp")
         assert caplog.messages[1] == message
 
 
@@ -414,9 +416,9 @@ def test_a_folder_of_metrics_is_no_metric(
     metrics = {"train/loss": "1 0.5 0\n", "acc": "1 0.9 0\n"}
     tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", metrics=metrics)
     runs = Run.load(iter_run_dirs(publish(tracking_dir.root)))
-    assert runs.metric_histories("train", "acc").rows()[0][:3:2] == ("a", 0)
-    assert runs.metric_histories("train", "acc").height == 1
-    assert caplog.messages[0].startswith("the run does not have the metric 'train'; the nearest")
+    assert runs.metric_histories("acc").height == 1
+    with pytest.raises(MissingKeyError, match="does not have the metric 'train'; the nearest are"):
+        runs.metric_histories("train", "acc")
 
 
 def test_hidden_names_that_mlflow_allows_are_kept(tracking_dir: TrackingDir) -> None:
@@ -620,7 +622,10 @@ def test_metric_histories(tracking_dir: TrackingDir) -> None:
     tracking_dir.add_run(experiment, "b", metrics={"loss": "1 0.5 0\n"})
     tracking_dir.add_run(experiment, "c")
     runs = Run.load(iter_run_dirs(tracking_dir.root))
-    frame = runs.metric_histories("loss", "val/old", "missing")
+    frame = runs.metric_histories("loss", "val/old")
+    for absent in ("missing", "../../1/a/metrics/loss"):
+        with pytest.raises(MissingKeyError, match=f"none of 3 runs has the metric '{absent}'"):
+            runs.metric_histories("loss", absent)
     assert [str(row) for row in frame.select("run_id", "metric", "step", "value").rows()] == [
         "('a', 'loss', 0, nan)",
         "('a', 'loss', 0, 0.1)",
@@ -632,7 +637,8 @@ def test_metric_histories(tracking_dir: TrackingDir) -> None:
         "('b', 'loss', 0, 0.5)",
     ]
     assert runs[0].metric_history("val/old")["value"].to_list() == [0.5, 0.25]
-    assert runs[2].metric_history("loss").is_empty()
+    with pytest.raises(MissingKeyError, match="run c does not have the metric 'loss'"):
+        runs[2].metric_history("loss")
 
     write(tracking_dir.root / "1/b/metrics/loss", "1 0.5 0\nbad\n")
     with pytest.raises(MetadataError, match=r"b.metrics.loss: line 2: expected 'timestamp value"):
@@ -650,7 +656,8 @@ def test_names_lead_to_no_other_file(tracking_dir: TrackingDir, name: str) -> No
         tracking_dir.add_run(experiment, run_id, metrics=texts)
     run = Run(experiment / "a")
     assert run.get(f"metrics.{name}", None) is None
-    assert run.metric_history(name).is_empty()
+    with pytest.raises(MissingKeyError, match="does not have the metric"):
+        run.metric_history(name)
     assert run.metrics == {"loss": 0.5, "val/loss": 0.25}
 
 

@@ -31,7 +31,12 @@ from kedro_hydraflow import (
     iter_run_dirs,
     iter_runs,
 )
-from kedro_hydraflow.errors import NotFoundError, RunLoadError, TrackingDirectoryError
+from kedro_hydraflow.errors import (
+    MissingKeyError,
+    NotFoundError,
+    RunLoadError,
+    TrackingDirectoryError,
+)
 from kedro_hydraflow.run_info import read_config
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import locate
@@ -173,7 +178,8 @@ def test_nothing_is_recorded(published: str) -> None:
         assert (info.status, info.run_name, info.start_time, info.end_time) == (None,) * 4
         assert info.lifecycle_stage is None
         assert (run.metrics, run.params, run.tags) == ({}, {}, {})
-        assert run.metric_history("loss").is_empty()
+        with pytest.raises(MissingKeyError, match="does not have the metric 'loss'"):
+            run.metric_history("loss")
     for include_deleted in (True, False, None):
         assert find_ids(published, include_deleted=include_deleted) == IDS
 

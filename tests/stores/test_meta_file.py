@@ -194,6 +194,20 @@ def test_empty_meta_is_not_cached(tracking_dir: TrackingDir, waits: list[float])
     assert [(i.status, i.job_name) for i in infos] == [("FINISHED", "train")] * 3
 
 
+def test_empty_run_meta_is_read_again_with_an_index(
+    tracking_dir: TrackingDir,
+    tmp_path: Path,
+    later: Callable[[], None],
+    complete_later: Callable[[Path], None],
+) -> None:
+    """Also one that seems to be old, as on a network disk whose clock differs."""
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")
+    complete_later(run_dir / "meta.yaml")
+    later()
+    runs = Run.load(iter_run_dirs(tracking_dir.root), index=tmp_path / "index")
+    assert runs.to_list("status") == ["FINISHED"]
+
+
 # Runs ----------------------------------------------------------------------------------
 
 

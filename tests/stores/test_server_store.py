@@ -23,7 +23,7 @@ from kedro_hydraflow.storage import LocalStorage
 from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores.record import ExperimentRecord, Point, RunNames, RunRecord
 from kedro_hydraflow.stores.server_store import ServerStore
-from tests.stores.conftest import FAKE, FakeError, make_metric
+from tests.stores.conftest import FAKE, FakeError, Page, make_metric
 
 URI = "https://ann:s3cret@mlflow.example/team"
 
@@ -57,6 +57,17 @@ def test_all_pages_are_read(client):
     assert [run.info.run_id for run in runs] == [f"{i:032x}" for i in range(5)]
     assert runs[3].cfg.name == f"run-{3:032x}"
     assert client.calls == ["experiments"] * 2 + ["runs"] * 3
+
+
+def test_pages_that_do_not_end(client, monkeypatch):
+    def search(**_: object) -> Page:
+        page = Page(client.runs[:1])
+        page.token = "again"
+        return page
+
+    monkeypatch.setattr(client, "search_runs", search)
+    with pytest.raises(StorageError, match="pages do not end: it gave the token 'again' twice"):
+        list(iter_run_dirs(tracking_uri=FAKE))
 
 
 def test_a_search_returns_facts_and_logged_values(client):

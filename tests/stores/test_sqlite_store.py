@@ -21,7 +21,13 @@ from typing import Any
 import pytest
 
 from kedro_hydraflow import Run, RunCollection, get_experiment_names, iter_run_dirs, iter_runs
-from kedro_hydraflow.errors import NotFoundError, RunLoadError, StorageError, TrackingDirectoryError
+from kedro_hydraflow.errors import (
+    MissingKeyError,
+    NotFoundError,
+    RunLoadError,
+    StorageError,
+    TrackingDirectoryError,
+)
 from kedro_hydraflow.finding import Search, find_first_runs, find_runs
 from kedro_hydraflow.run import make_run
 from kedro_hydraflow.run_info import get_store, make_info
@@ -269,7 +275,9 @@ def test_histories_are_sorted_and_without_duplicates(database: Database) -> None
     database.add_run(1, "a", metrics={"loss": loss, "other": [(0, 0, 7.0)]})
     database.add_run(1, "b", metrics={"loss": [(0, 0, 3.0)]})
     database.add_run(1, "c")
-    frame = load(database).metric_histories("loss", "other", "missing")
+    frame = load(database).metric_histories("loss", "other")
+    with pytest.raises(MissingKeyError, match="none of 3 runs has the metric 'missing'"):
+        load(database).metric_histories("loss", "missing")
     assert frame.drop("timestamp").rows() == [
         ("a", "loss", -1, math.inf),
         ("a", "loss", 0, pytest.approx(math.nan, nan_ok=True)),
@@ -441,9 +449,16 @@ def test_damaged_database(database: Database) -> None:
 
 def test_name_that_is_not_utf8(database: Database) -> None:
     database.add_run(database.add_experiment("train"), "a")
+    database.add_run(database.add_experiment("eval", 2), "b")
     database.execute("UPDATE experiments SET name = CAST(x'ff' AS TEXT) WHERE experiment_id = 1")
-    with pytest.raises(StorageError, match=r"mlflow.db': Could not decode to UTF-8 column 'name'"):
+    with pytest.raises(RunLoadError) as raised:
         find_run_ids(database.path)
+    (failure,) = raised.value.failures
+    assert str(failure) == (
+        f"{database.path}: experiment 1: experiments.name: expected text, found b'\\xff'; correct "
+        "it there, or go on without it by on_error='warn'"
+    )
+    assert find_run_ids(database.path, on_error="warn") == ["b"]
 
 
 # Databases that are written to ---------------------------------------------------------
@@ -660,7 +675,7 @@ def test_both_stores_return_the_same(both: Callable[[], list[RunCollection[Run]]
     facts = ("run_id", "job_name", "experiment_id", "status", "run_name", "start_time", "end_time")
     assert files.to_frame(*facts).equals(rows.to_frame(*facts))
     assert rows[0].info.status == "RUNNING"
-    names = ("loss", "val/é", "end", "nan", "missing")
+    names = ("loss", "val/é", "end", "nan")
     assert files.metric_histories(*names).equals(rows.metric_histories(*names))
     for of_file, row in zip(files, rows, strict=True):
         assert of_file.metrics == pytest.approx(row.metrics, nan_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import os
@@ -24,6 +25,8 @@ from kedro_hydraflow.limits import CACHE_SIZE_VARIABLE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from filelock import BaseFileLock
+
     from kedro_hydraflow.storage import Place
 
 MINUTE = 60.0
@@ -36,6 +39,9 @@ _RUN_CACHE = "run-[0-9a-f]{32}"
 
 _FILE_MODE = 0o600
 
+_PATIENCE = 5.0
+"""Seconds to wait for a lock before a check whether files can be locked at all."""
+
 NOT_FETCHED = "not-fetched"
 """The folder in the text of an `ArtifactPath`. It never exists."""
 
@@ -47,7 +53,7 @@ def get_run_cache(place: Place) -> str:
         place: The artifacts directory of the run.
     """
     identity = place.storage.get_identity(place.path)
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
+    digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return os.path.join(get_cache_dir("artifacts"), f"run-{digest}")
 
 
@@ -78,12 +84,49 @@ def lock_run(run_cache: str) -> Iterator[None]:
     try:
         make_private_folder(os.path.dirname(run_cache))
         # A new one each time, as threads must not share one.
-        with FileLock(f"{run_cache}.lock", mode=_FILE_MODE):
+        lock = FileLock(f"{run_cache}.lock", mode=_FILE_MODE)
+        _acquire(lock)
+        try:
             yield
+        finally:
+            lock.release()
     except StorageError:
         raise
-    except (OSError, NotImplementedError) as exc:  # the latter if files cannot be locked
+    except (OSError, NotImplementedError, UnicodeEncodeError) as exc:
+        # NotImplementedError if files cannot be locked; UnicodeEncodeError for a name that no
+        # file can have.
         raise make_cache_error(run_cache, exc) from exc
+
+
+def _acquire(lock: BaseFileLock) -> None:
+    """Wait for a lock as long as another thread or process holds it.
+
+    Raises:
+        OSError: If files cannot be locked: some versions of filelock would wait forever.
+    """
+    from filelock import Timeout
+
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=_PATIENCE)
+        except Timeout:  # noqa: PERF203 - seconds apart
+            _check_lockable(lock.lock_file)
+
+
+def _check_lockable(path: str) -> None:
+    """Raise OSError if a file cannot be locked, for another reason than that it is locked."""
+    try:
+        import fcntl
+    except ImportError:  # on Windows, where filelock raises the errors
+        return
+    file = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        if exc.errno not in (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK):
+            raise
+    finally:
+        os.close(file)
 
 
 def make_cache_error(run_cache: str, exc: Exception) -> StorageError:
@@ -109,7 +152,7 @@ def make_room(cache_dir: str, cache_size: int) -> None:
     The cache is measured at most once a minute, by one of the processes that use it.
     """
     measured = Path(cache_dir, "looked-at")
-    with suppress(OSError):  # another process may remove some too
+    with suppress(OSError, NotImplementedError):  # another process may remove some too
         if measured.exists() and abs(time.time() - measured.stat().st_mtime) < MINUTE:
             return
         measured.touch(_FILE_MODE)

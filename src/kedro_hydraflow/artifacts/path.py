@@ -263,7 +263,14 @@ class ArtifactPath(LocalPath):
         """Open a file for reading."""
         if set(mode) & set("wax+"):
             self._refuse()
-        return super().open(mode, *args, **kwargs)
+        try:
+            return super().open(mode, *args, **kwargs)
+        except (FileNotFoundError, NotADirectoryError) as exc:
+            if isinstance(exc, StorageError):  # of the storage, not of the cache
+                raise
+            artifacts, relative = self._locate()
+            url = artifacts.listings.get_url(relative)
+            raise StorageError(f"the copy of {url!r} was removed while it was opened") from exc
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
         """Return the status of a file's copy, or of a local folder that stands for a remote one."""

@@ -5,28 +5,36 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kedro_hydraflow.datasets._base import import_object, is_importable_path
 from kedro_hydraflow.errors import NotFoundError, OptionError
-from kedro_hydraflow.filters import Filter, apply_filters, parse_filter
 from kedro_hydraflow.finding import Search, find_first_runs, find_runs, report
 from kedro_hydraflow.loading import LoadOptions, load_runs
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.run import Run
-from kedro_hydraflow.run_info import is_known_as_deleted
 from kedro_hydraflow.source import Layout, Source, check_location, show_location
 from kedro_hydraflow.stores import ExperimentFilter, open_store
 
 if TYPE_CHECKING:
     from kedro_hydraflow.errors import OnError
+    from kedro_hydraflow.filters import Conditions, Filters
+    from kedro_hydraflow.finding import Findings
     from kedro_hydraflow.index import IndexOption
+    from kedro_hydraflow.loading import LoadedRuns
     from kedro_hydraflow.run_collection import RunCollection
     from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.storage import Location
 
 logger = get_logger(f"kedro.{__name__}")
 """Below ``kedro``: by default, Kedro shows INFO of its own loggers and of the project alone."""
+
+
+class Query(NamedTuple):
+    """Which runs to find, and how to read them."""
+
+    search: Search
+    options: LoadOptions
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class RunSearch:
     tracking_uri: str | None = None
     artifact_root: Location | None = None
     experiment_names: ExperimentFilter = None
-    filters: Sequence[str] | None = None
+    filters: Filters = None
     n_jobs: int = 0
     progress: bool = False
     on_error: OnError = "raise"
@@ -61,13 +69,14 @@ class RunSearch:
                 object.__setattr__(self, name, list(value))
         self._make_search()
         self._make_load_options(None, None)
-        self._parse_filters()
 
     def _make_search(self) -> Search:
         source = Source(
             self.path, self.tracking_uri, self.artifact_root, self.storage_options, self.layout
         )
-        return Search(source, self.experiment_names, self.include_deleted, self.on_error)
+        return Search(
+            source, self.experiment_names, self.include_deleted, self.on_error, self.filters
+        )
 
     def _make_load_options(
         self, impl: Callable[..., Any] | None, config_class: type | None
@@ -76,16 +85,11 @@ class RunSearch:
             impl, config_class, self.n_jobs, self.progress, self.on_error, self.index, self.results
         )
 
-    def _parse_filters(self) -> list[Filter]:
-        filters = self.filters
-        if filters is None:
-            return []
-        if isinstance(filters, str) or not isinstance(filters, Sequence):
-            raise OptionError(
-                "filters: expected a list of 'KEY OP VALUE', such as ['status == FINISHED'], "
-                f"found {filters!r}"
-            )
-        return [parse_filter(text) for text in filters]
+    def make_query(
+        self, impl: Callable[..., Any] | None = None, config_class: type | None = None
+    ) -> Query:
+        """Return what the entry loads, for those who load it in their own way."""
+        return Query(self._import_names(), self._make_load_options(impl, config_class))
 
     def load(
         self,
@@ -109,34 +113,27 @@ class RunSearch:
         """
         options = self._make_load_options(impl, config_class)
         index = options.open_index()
-        found = find_runs(self._import_names(), index)
+        search = self._import_names()
+        conditions = search.make_conditions()
+        # Of the runs with the ID, all are counted.
+        found = find_runs(search, index, conditions, narrow=is_wanted is None)
         infos = found.runs if is_wanted is None else list(filter(is_wanted, found.runs))
-        loaded = load_runs(infos, Run, options, index, was_searched=True)
-        filters = self._parse_filters()
-        filtered = apply_filters(loaded.runs, filters)
-        selected = filtered.runs
-        if self.include_deleted is None:
-            selected = selected.filter(lambda run: not is_known_as_deleted(run.info))
-        failures = [*found.failures, *loaded.failures, *filtered.failures]
-        report(failures, found.total, self.on_error, what="runs and experiments")
-        n_runs = len(loaded.runs if is_wanted is None else found.runs)
-        steps = [f"{n_runs} runs of {len(found.experiments)} experiments"]
-        if found.n_deleted:
-            steps[0] += f", without {found.n_deleted} that were deleted"
-        if loaded.without_config:
-            steps[0] += f", {len(loaded.without_config)} of them without a configuration"
-        if is_wanted is not None:
-            steps.append(f"{len(loaded.runs)} with the run_id")
-        counted = zip(filtered.counts, filters, strict=True)
-        steps += [f"{count} after {condition.text!r}" for count, condition in counted]
-        if len(selected) < len(filtered.runs):
-            steps.append(f"{len(selected)} not deleted")
-        shown = f"{self.shown_location}: {', '.join(steps)}"
-        if len(selected) < min_runs:
+        loaded = load_runs(infos, Run, options, index, was_searched=True, conditions=conditions)
+        conditions.check()
+        failures = [*found.failures, *loaded.failures]
+        report(
+            failures,
+            found.total,
+            self.on_error,
+            what="runs and experiments",
+            n_ruled_out=loaded.n_ruled_out,
+        )
+        shown = f"{self.shown_location}: {', '.join(_list_steps(found, loaded, conditions))}"
+        if len(loaded.runs) < min_runs:
             raise NotFoundError(f"expected min_runs={min_runs} or more, found {shown}")
         was_logged = not found.runs and found.emptiness is None
-        logger.log(logging.INFO if selected or was_logged else logging.WARNING, shown)
-        return selected
+        logger.log(logging.INFO if loaded.runs or was_logged else logging.WARNING, shown)
+        return loaded.runs
 
     def find(self) -> list[RunInfo]:
         """Return the runs of the experiments, unread and unfiltered; none without experiments."""
@@ -203,6 +200,23 @@ class RunSearch:
                 f"experiment_names: expected a callable, found {predicate!r} at {names!r}; {advice}"
             )
         return replace(search, experiment_names=predicate)
+
+
+def _list_steps(found: Findings, loaded: LoadedRuns[Any], conditions: Conditions) -> list[str]:
+    """Return how many runs were found, and how many each step of a load left over."""
+    experiments = f"runs of {len(found.experiments)} experiments"
+    without = [f"without {found.n_deleted} that were deleted"] if found.n_deleted else []
+    if conditions.is_narrowed:  # so are the deleted ones
+        first, *others = conditions.steps
+        steps = [experiments, first, *without, *others]
+    else:
+        steps = [f"{len(found.runs)} {experiments}", *without]
+        if loaded.n_found < len(found.runs):
+            steps.append(f"{loaded.n_found} with the run_id")
+        steps += conditions.steps
+    if loaded.without_config:
+        steps.append(f"{len(loaded.without_config)} of those read have no configuration")
+    return steps
 
 
 def check_min_runs(min_runs: int) -> int:

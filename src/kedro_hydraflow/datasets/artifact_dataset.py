@@ -6,15 +6,16 @@ import copy
 import inspect
 import logging
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kedro.io.core import VERSION_KEY, VERSIONED_FLAG_KEY, parse_dataset_definition
 
 from kedro_hydraflow.datasets._base import ReadOnlyDataset, TablePreview, to_table
+from kedro_hydraflow.datasets._choice import RunChoice
 from kedro_hydraflow.datasets._concat import concat_frames, is_frame, preview_frame
-from kedro_hydraflow.datasets._search import RunSearch, check_min_runs
+from kedro_hydraflow.datasets._search import Query, RunSearch, check_min_runs
 from kedro_hydraflow.errors import (
     ArtifactError,
     Failure,
@@ -27,8 +28,10 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.finding import report
 from kedro_hydraflow.forks import check_polars, warn_of_polars
+from kedro_hydraflow.frames import add_values, make_frame_by_spelling
+from kedro_hydraflow.keys import is_pattern, parse_key
 from kedro_hydraflow.logs import get_logger
-from kedro_hydraflow.missing import MISSING
+from kedro_hydraflow.lookup import warn_of_other_meaning
 from kedro_hydraflow.parallel import parallel_map
 from kedro_hydraflow.run_files import describe_others
 from kedro_hydraflow.run_info import get_artifacts, get_place
@@ -36,10 +39,11 @@ from kedro_hydraflow.run_info import get_artifacts, get_place
 if TYPE_CHECKING:
     import os
 
-    import polars as pl
     from kedro.io import AbstractDataset
 
+    from kedro_hydraflow.columns import Mode
     from kedro_hydraflow.errors import OnError
+    from kedro_hydraflow.filters import Filters
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.run import Run
     from kedro_hydraflow.run_collection import RunCollection
@@ -64,8 +68,9 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
     """One artifact of each run below a tracking directory, through any Kedro dataset.
 
     Loading gives a mapping from run IDs to functions that load the artifact, as a
-    ``PartitionedDataset`` does, or with ``concat`` one frame of the runs' frames. On remote
-    storage, artifacts are fetched into the cache, and the dataset gets the local path.
+    ``PartitionedDataset`` does, or with ``concat`` one frame of the runs' frames. With ``best_by``
+    or ``run_id``, it gives the artifact of that one run itself. On remote storage, artifacts are
+    fetched into the cache, and the dataset gets the local path.
 
     Args:
         path: Where the runs are, as for `HydraflowRunCollectionDataset`.
@@ -77,12 +82,17 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         filepath_arg: The name of that dataset's option for the path.
         concat: Whether to concatenate the artifacts, frames of pandas or Polars, into one
             frame. Its index is new. A column that a run's frame lacks is null in its rows.
-        keys: For ``concat``: keys of ``Run.get`` whose values become the first columns, by
-            default ``[run_id]``. They are null for a run that lacks the key.
+        keys: For ``concat``: keys whose values become the first columns, by default ``[run_id]``,
+            and patterns such as ``metrics.*``, as for `RunCollection.list_keys`. A key means
+            what it does in ``filters``. The values are null for a run that lacks the key.
         missing: ``raise`` names the runs without the artifact in one error, ``skip`` skips
             them.
         experiment_names: As for `HydraflowRunCollectionDataset`.
         filters: As for `HydraflowRunCollectionDataset`.
+        run_id: The ID of the one run whose artifact is loaded, as for `HydraflowRunDataset`.
+        best_by: The key by which to choose that run, as for `HydraflowRunDataset`. Neither goes
+            with ``concat`` or ``missing: skip``.
+        mode: As for `HydraflowRunDataset`.
         n_jobs: As for `HydraflowRunCollectionDataset`, to read the configurations.
         progress: Whether to show progress bars.
         on_error: As for `HydraflowRunCollectionDataset`. With ``concat``, also for artifacts
@@ -107,13 +117,22 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             learning_curves:
               type: kedro_hydraflow.HydraflowArtifactDataset
               path: s3://ml-team/mlruns
-              filters: ["status == FINISHED"]
+              filters: status == FINISHED
               artifact: metrics.csv
               dataset:
                 type: pandas.CSVDataset
                 load_args: {sep: ";"}
               concat: true
               keys: [run_id, model.type, training.learning_rate]
+              credentials: dev_s3
+
+            best_predictions:
+              type: kedro_hydraflow.HydraflowArtifactDataset
+              path: s3://ml-team/mlruns
+              best_by: metrics.accuracy
+              mode: max
+              artifact: predictions.parquet
+              dataset: pandas.ParquetDataset
               credentials: dev_s3
 
         In Python:
@@ -123,7 +142,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         ...     path="examples/data/mlruns",
         ...     artifact="confusion_matrix.json",
         ...     dataset="json.JSONDataset",
-        ...     filters=["status == FINISHED"],
+        ...     filters="status == FINISHED",
         ... )
         >>> load_by_run_id = dataset.load()
         >>> len(load_by_run_id)
@@ -145,7 +164,10 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         keys: Sequence[str] | None = None,
         missing: str = "raise",
         experiment_names: ExperimentFilter = None,
-        filters: Sequence[str] | None = None,
+        filters: Filters = None,
+        run_id: str | None = None,
+        best_by: str | None = None,
+        mode: Mode | None = None,
         n_jobs: int = 0,
         progress: bool = False,
         on_error: OnError = "raise",
@@ -180,24 +202,33 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         self._dataset = _check_dataset(dataset, filepath_arg)
         self._filepath_arg = filepath_arg
         self._concat = check_flag("concat", concat)
-        self._keys = _check_keys(keys, concat)
+        self._given_keys = _check_keys(keys, concat)
+        self._keys = ["run_id"] if concat and keys is None else self._given_keys
         if missing not in MISSING_POLICIES:
             raise OptionError(f"missing: expected 'raise' or 'skip', found {missing!r}")
         self._missing = missing
+        self._choice = RunChoice(run_id, best_by, mode)
+        if self._choice:
+            _check_unused("best_by" if run_id is None else "run_id", concat, missing, min_runs)
         self._progress = progress
         self._on_error = on_error
 
     def load(self) -> Any:
         """Return functions that load the artifact, by run ID, or one frame with ``concat``.
 
+        With ``best_by`` or ``run_id``, return the artifact of that run.
+
         The runs are in the order of `HydraflowRunCollectionDataset`. Each call of a function
         loads the artifact anew; the functions can be pickled.
 
         Raises:
             DatasetError: If runs cannot be read; if runs lack the artifact, unless ``missing``
-                is ``skip``; with ``concat``, if an artifact cannot be loaded or is not a frame.
+                is ``skip``; with ``concat``, if an artifact cannot be loaded or is not a frame;
+                with ``best_by`` or ``run_id``, if there is no such run or artifact.
         """
         load_artifact = self._load_dataset()  # before anything is read, for it may be wrong
+        if self._choice:
+            return load_artifact(self._choose_run())
         runs = self._leave_out_missing(self._search.load(min_runs=self._min_runs))
         if self._concat:
             return self._load_frame(runs, load_artifact)
@@ -209,18 +240,58 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             )
         return loaders
 
+    def make_query(self) -> Query:
+        """Return in which runs `load` looks for the artifact; for ``kedro hydraflow``."""
+        return self._search.make_query()
+
     def preview(self, nrows: int = 5) -> TablePreview:
         """Return a table of the artifact's URLs in a few runs or, with ``concat``, of one frame.
 
+        With ``best_by`` or ``run_id``, it is the URL of the one artifact that `load` gives.
+
         Args:
-            nrows: The maximum number of rows. Filters are not applied.
+            nrows: The maximum number of rows. Filters are not applied to these.
         """
+        if self._choice:
+            return self._preview_one(self._choose_run())
         runs = self._search.load_some(nrows).filter(self._has_artifact)
         if not self._concat or not runs:
             return to_table(runs.to_frame("run_id", artifact=self._get_url))
-        run = runs[:1]
-        frame = self._check_frame(run[0], self._load_dataset()(run[0]))
-        return preview_frame(concat_frames(self._look_up_keys(run, None), [frame]), nrows)
+        run = runs[0]
+        keys = [(key, None) for key in self._keys]  # which other runs may have
+        values = make_frame_by_spelling([run], keys)
+        frame = self._check_frame(run, self._load_dataset()(run))
+        self._check_columns(run, frame, values.columns)
+        return preview_frame(concat_frames(values, [frame]), nrows)
+
+    def _preview_one(self, run: Run[Any, Any]) -> TablePreview:
+        keys = ["run_id", *([] if self._choice.best_by is None else [self._choice.best_by])]
+        frame = make_frame_by_spelling([run], keys)
+        return to_table(add_values(frame, {"artifact": self._get_url(run)}))
+
+    @property
+    def has_one_run(self) -> bool:
+        """Whether ``best_by`` or ``run_id`` chooses one run."""
+        return bool(self._choice)
+
+    def find_run(self) -> Run[Any, Any]:
+        """Return the run of ``best_by`` or ``run_id``, whether or not it has the artifact."""
+        return self._choice.load(self._search, min_runs=self._min_runs)
+
+    def _choose_run(self) -> Run[Any, Any]:
+        """Return the run of ``best_by`` or ``run_id``.
+
+        Raises:
+            NotFoundError: If it has no such artifact.
+        """
+        run = self.find_run()
+        if not self._has_artifact(run):
+            hint = describe_others(run, self._artifact)
+            raise NotFoundError(
+                f"run {run.info.run_id} has no artifact {self._artifact!r}: there is no "
+                f"{self._get_url(run)!r}{f'; {hint}' if hint else ''}"
+            )
+        return run
 
     def _load_dataset(self) -> LoadArtifact:
         dataset_class, options = parse_dataset_definition(self._dataset)
@@ -269,28 +340,34 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
                 f"{self._search.shown_location}"
             )
         frames = list(map(self._check_frame, runs, loaded))
-        return concat_frames(self._look_up_keys(runs), frames)
-
-    def _look_up_keys(self, runs: RunCollection[Any], default: Any = MISSING) -> pl.DataFrame:
-        import polars as pl
-
-        if not self._keys:  # to_frame() without keys would return all of them
-            return pl.DataFrame()
-        return runs.to_frame(*((key, default) for key in self._keys))
+        for key in self._given_keys:
+            if not is_pattern(key):
+                warn_of_other_meaning(runs, parse_key(key))
+        values = make_frame_by_spelling(runs, self._keys)
+        for run, frame in zip(runs, frames, strict=True):
+            self._check_columns(run, frame, values.columns)
+        return concat_frames(values, frames)
 
     def _check_frame(self, run: Run[Any, Any], value: Any) -> Any:
+        """Return what the dataset loaded. Raise OptionError unless it is a frame without keys."""
         if not is_frame(value):
             raise OptionError(
                 "concat: expected a dataset that loads frames of pandas or Polars; "
                 f"{self._get_dataset_name()} gives a {type(value).__name__} for "
                 f"{self._get_url(run)}"
             )
-        for key in self._keys:
-            if key in value.columns:
-                raise OptionError(
-                    f"keys: {self._get_url(run)} has a column {key!r} itself; leave the key out"
-                )
+        self._check_columns(run, value, self._keys)
         return value
+
+    def _check_columns(self, run: Run[Any, Any], frame: Any, names: Iterable[str]) -> None:
+        """Raise OptionError if a frame has a column of one of these names."""
+        for name in names:
+            if name in frame.columns:
+                is_key = name in self._keys
+                advice = "leave the key out" if is_key else "give patterns that do not match it"
+                raise OptionError(
+                    f"keys: {self._get_url(run)} has a column {name!r} itself; {advice}"
+                )
 
     def _for_each(
         self, function: Callable[[Run[Any, Any]], T], runs: RunCollection[Any], n_threads: int = 0
@@ -333,11 +410,16 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         return _get_name(self._dataset["type"])
 
     def _exists(self) -> bool:
-        return self._search.exists()
+        """Whether there is the directory and, if ``run_id`` is given, that run below it.
+
+        Filters are not applied, and artifacts are not looked for.
+        """
+        return self._choice.exists(self._search)
 
     def _describe(self) -> dict[str, Any]:
         return {
             **self._search.describe(),
+            **asdict(self._choice),
             "artifact": self._artifact,
             "dataset": self._get_dataset_name(),  # the options may hold credentials
             "concat": self._concat,
@@ -408,6 +490,18 @@ def _check_artifact(artifact: Any) -> str:
     return path
 
 
+def _check_unused(chosen_by: str, concat: bool, missing: str, min_runs: int) -> None:
+    """Raise OptionError if options for many runs are given with one that chooses one run."""
+    given = {
+        "concat": concat,
+        "missing: skip": missing == "skip",
+        "min_runs": chosen_by == "run_id" and min_runs > 0,
+    }
+    for option, is_given in given.items():
+        if is_given:
+            raise OptionError(f"{option}: cannot be used with {chosen_by}, which chooses one run")
+
+
 def _check_dataset(dataset: Any, filepath_arg: Any) -> dict[str, Any]:
     """Return the definition of a dataset as a mapping, without importing it."""
     if not isinstance(filepath_arg, str):
@@ -431,7 +525,7 @@ def _check_dataset(dataset: Any, filepath_arg: Any) -> dict[str, Any]:
 
 def _check_keys(keys: Any, concat: bool) -> list[str]:
     if keys is None:
-        return ["run_id"] if concat else []
+        return []
     if not concat:
         raise OptionError("keys: only valid with concat: true; set concat: true, or remove keys")
     is_list = isinstance(keys, Sequence) and not isinstance(keys, str)

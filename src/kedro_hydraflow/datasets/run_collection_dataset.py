@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.datasets._base import ReadOnlyDataset, TablePreview, to_table
-from kedro_hydraflow.datasets._search import RunSearch, check_min_runs
+from kedro_hydraflow.datasets._search import Query, RunSearch, check_min_runs
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import RunCollection
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from kedro_hydraflow.errors import OnError
+    from kedro_hydraflow.filters import Filters
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.source import Layout
     from kedro_hydraflow.stores import ExperimentFilter
@@ -38,10 +39,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
             is taken for such a path if its first part can be imported. The strings in a list
             are always names or globs. A name without wildcards has to exist. The "Default"
             experiment ``0`` is only included by its name, never by a glob or a callable.
-        filters: Conditions ``KEY OP VALUE``; runs have to meet all of them. ``KEY`` is a key of
-            ``Run.get``, ``OP`` one of ``== != < <= > >= in, not in, ~`` (the last one for
-            globs), ``VALUE`` is YAML. A run that lacks the key fails the condition, also for
-            ``!=`` and ``not in``.
+        filters: Conditions that the runs have to meet, such as ``status == FINISHED and seed > 1``:
+            one text, or a list of which all have to hold. See ``docs/filters.md``.
         impl: A class or function that makes ``run.impl``, in a catalog by its dotted path.
         config_class: A dataclass onto which configurations are merged, in a catalog by its
             dotted path.
@@ -85,9 +84,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
               type: kedro_hydraflow.HydraflowRunCollectionDataset
               path: s3://ml-team/mlruns
               experiment_names: ["train_*", "eval_*"]
-              filters:
-                - "status == FINISHED"
-                - "training.learning_rate < 0.1"
+              filters: status == FINISHED and training.learning_rate < 0.1
               impl: my_project.analysis.ModelLoader
               n_jobs: -1
               credentials: dev_s3
@@ -98,7 +95,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         >>> dataset = HydraflowRunCollectionDataset(
         ...     path="examples/data/mlruns",
         ...     experiment_names="train_*",
-        ...     filters=["status == FINISHED", "training.learning_rate < 0.1"],
+        ...     filters="status == FINISHED and training.learning_rate < 0.1",
         ... )
         >>> dataset.load()
         RunCollection(Run, n=20)
@@ -111,7 +108,7 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         tracking_uri: str | None = None,
         artifact_root: str | os.PathLike[str] | None = None,
         experiment_names: ExperimentFilter = None,
-        filters: Sequence[str] | None = None,
+        filters: Filters = None,
         impl: str | Callable[..., Any] | None = None,
         config_class: str | type | None = None,
         n_jobs: int = 0,
@@ -163,6 +160,10 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         """
         impl, config_class = self._load_impl(), self._load_config_class()
         return self._search.load(impl, config_class, min_runs=self._min_runs)
+
+    def make_query(self) -> Query:
+        """Return which runs `load` gives, whatever ``min_runs`` says; for ``kedro hydraflow``."""
+        return self._search.make_query(self._load_impl(), self._load_config_class())
 
     def preview(self, nrows: int = 5) -> TablePreview:
         """Return a few runs as a table, without reading the others.

@@ -3,46 +3,35 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NewType
 
 from kedro_hydraflow.datasets._base import ReadOnlyDataset, to_json
+from kedro_hydraflow.datasets._choice import RunChoice
 from kedro_hydraflow.datasets._search import RunSearch
 from kedro_hydraflow.errors import (
-    Lines,
     NotARunError,
     NotFoundError,
     OptionError,
     TrackingDirectoryError,
 )
-from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.loading import LoadOptions, load_run
 from kedro_hydraflow.run import Run
-from kedro_hydraflow.run_collection import check_mode
 from kedro_hydraflow.source import Layout, check_location, locate_option, show_location
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
+    from kedro_hydraflow.columns import Mode
     from kedro_hydraflow.errors import OnError
+    from kedro_hydraflow.filters import Filters
     from kedro_hydraflow.index import IndexOption
-    from kedro_hydraflow.run_collection import Mode, RunCollection
-    from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.storage import Location
     from kedro_hydraflow.stores import ExperimentFilter
 
 JSONPreview = NewType("JSONPreview", str)
 """A JSON document for a preview. kedro-viz recognises the type by its name."""
-
-
-_MIN_PREFIX = 4
-"""The minimum length of a prefix of a run ID."""
-
-_MAX_SHOWN = 5
-"""Maximum number of runs, and of values of each, in the error for too many runs."""
-
-_MAX_LENGTH = 100
-"""Maximum length of a value in that error."""
 
 
 class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
@@ -121,7 +110,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         tracking_uri: str | None = None,
         artifact_root: str | os.PathLike[str] | None = None,
         experiment_names: ExperimentFilter = None,
-        filters: Sequence[str] | None = None,
+        filters: Filters = None,
         run_id: str | None = None,
         best_by: str | None = None,
         mode: Mode | None = None,
@@ -163,15 +152,11 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             results=results,
             storage_options=self._storage_options,
         )
-        self._run_id = _check_text("run_id", run_id)
-        self._best_by = _check_text("best_by", best_by)
         if filepath is not None:
             chosen = {"run_id": run_id, "best_by": best_by, "mode": mode}
             given = [name for name, value in chosen.items() if value is not None]
             _check_unused([*search.list_given(), *given])
-        if run_id is not None and best_by is not None:
-            raise OptionError("give best_by or run_id, not both")
-        self._mode = _check_mode(mode, best_by)
+        self._choice = RunChoice(run_id, best_by, mode)
         # Not named 'filepath': kedro-viz opens such an attribute without the credentials.
         self._source = search if filepath is None else filepath
         self._results = results
@@ -202,51 +187,10 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
 
     def _find_run(self, search: RunSearch) -> Run[Any, Any]:
         try:
-            runs = search.load(
-                self._load_impl(),
-                self._load_config_class(),
-                is_wanted=None if self._run_id is None else self._matches_run_id,
-            )
+            return self._choice.load(search, self._load_impl(), self._load_config_class())
         except TrackingDirectoryError as exc:
             advice = "for the directory of one run, give filepath instead of path"
             raise type(exc)(f"{exc}; {advice}") from exc
-        if self._run_id is not None:  # a whole ID may be the beginning of another
-            runs = runs.filter(lambda run: run.info.run_id == self._run_id) or runs
-        if not runs:
-            raise OptionError(f"there is no run in {self._show_options()}")
-        if self._best_by is not None and self._mode is not None:
-            return runs.best(by=self._best_by, mode=self._mode)
-        if len(runs) > 1:
-            advice = "a longer run_id" if self._run_id else "filters, best_by or run_id"
-            if len({run.info.run_id for run in runs}) == 1:
-                advice = "experiment_names or filters, as the run was copied,"
-            raise OptionError(
-                Lines(
-                    f"expected one run, found {len(runs)} in {escape(self._show_options())}; "
-                    f"give {advice} to choose one:{_list_differences(runs)}"
-                )
-            )
-        return runs[0]
-
-    def _matches_run_id(self, info: RunInfo) -> bool:
-        wanted = self._run_id or ""
-        return info.run_id == wanted or (
-            len(wanted) >= _MIN_PREFIX and info.run_id.startswith(wanted)
-        )
-
-    def _show_options(self) -> str:
-        """Return the location and the options of the search, for messages."""
-        described = HydraflowRunDataset._describe(self)
-        options = [
-            f"{name}: {described[name]!r}"
-            for name in ("experiment_names", "filters", "run_id")
-            if described.get(name) is not None
-        ]
-        where = described.get("path") or described["tracking_uri"]
-        shown = f"{where}{' with ' if options else ''}{', '.join(options)}"
-        if self._run_id is not None and len(self._run_id) < _MIN_PREFIX:
-            shown += f" (a prefix needs at least {_MIN_PREFIX} characters)"
-        return shown
 
     def _load_run(self, run_dir: Location, impl: Callable[..., Any] | None) -> Run[Any, Any]:
         place = locate_option("filepath", run_dir, self._storage_options)
@@ -268,9 +212,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         """
         if not isinstance(self._source, RunSearch):
             return locate_option("filepath", self._source, self._storage_options).is_dir()
-        if self._run_id is None or not self._source.exists():
-            return self._source.exists()
-        return any(map(self._matches_run_id, self._source.find()))
+        return self._choice.exists(self._source)
 
     def _describe(self) -> dict[str, Any]:
         if not isinstance(self._source, RunSearch):
@@ -278,9 +220,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             return described if self._results is None else {**described, "results": self._results}
         return {
             **self._source.describe(),
-            "run_id": self._run_id,
-            "best_by": self._best_by,
-            "mode": self._mode,
+            **asdict(self._choice),
             **self._describe_common(),
         }
 
@@ -295,18 +235,6 @@ def _check_one_given(*sources: object) -> None:
         )
 
 
-def _check_mode(mode: Mode | None, best_by: str | None) -> Mode | None:
-    """Return the mode. Raise OptionError unless it is given with ``best_by``, and only then."""
-    if mode is not None:
-        check_mode(mode)
-    if (mode is None) != (best_by is None):
-        raise OptionError(
-            "give best_by and mode together: mode is 'max' if the largest value is the best one, "
-            "'min' if the smallest, as for a loss"
-        )
-    return mode
-
-
 def _check_unused(options: list[str]) -> None:
     """Raise OptionError if options of a search are given with ``filepath``."""
     if options:
@@ -314,23 +242,3 @@ def _check_unused(options: list[str]) -> None:
             f"{', '.join(options)}: cannot be used with filepath, the directory of one run; give "
             "path or tracking_uri to search for the run"
         )
-
-
-def _check_text(option: str, value: Any) -> str | None:
-    if value is None or (isinstance(value, str) and value):
-        return value
-    raise OptionError(f"{option}: expected text, found {value!r}; quote the value in YAML")
-
-
-def _list_differences(runs: RunCollection[Run[Any, Any]]) -> str:
-    """Return a line for each of the first runs, with values in which they differ."""
-    some = runs[:_MAX_SHOWN]
-    columns = [(c.name, c.to_list()) for c in some.to_frame().iter_columns()]
-    telling = [(k, v) for k, v in columns if k != "run_id" and len(set(map(repr, v))) > 1]
-    lines = []
-    for i, run in enumerate(some):
-        values = ", ".join(f"{k}={repr(v[i])[:_MAX_LENGTH]}" for k, v in telling[:_MAX_SHOWN])
-        lines.append(f"\n- {escape(run.info.run_id)}: {escape(values)}")
-    if len(runs) > len(some):
-        lines.append(f"\n- and {len(runs) - len(some)} more")
-    return "".join(lines)

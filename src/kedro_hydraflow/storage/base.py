@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from kedro_hydraflow.errors import GitLfsError, KedroHydraflowError, StorageError, prefix_error
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Hashable, Sequence
     from pathlib import Path
 
@@ -209,6 +209,13 @@ class Storage(ABC):
                 f"{self.get_url(path)}: there is not enough memory to parse its {len(content):,} "
                 "bytes"
             )
+
+
+def check_folder(file: Download) -> None:
+    """Raise StorageError if there is no folder for the copy of a file, as after its removal."""
+    folder = os.path.dirname(file.target) or os.curdir
+    if not os.path.isdir(folder):
+        raise StorageError(f"cannot copy {file.path!r}: there is no folder {folder!r} for the copy")
 
 
 def check_downloaded(content: bytes) -> None:

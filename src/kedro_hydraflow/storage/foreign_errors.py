@@ -36,6 +36,8 @@ _TRANSIENT_ERRORS = frozenset(
         "ProxyError",  # gcsfs: a 502
         "RemoteProtocolError",  # httpx
         "ResponseStreamingError",  # botocore
+        "SFTPConnectionLost",  # asyncssh
+        "SFTPNoConnection",
         "SSHException",  # paramiko
         "ServiceRequestError",  # Azure
         "ServiceResponseError",
@@ -44,6 +46,22 @@ _TRANSIENT_ERRORS = frozenset(
     }
 )
 """The names of classes of connection errors; their subclasses count too."""
+
+_DISCONNECTION_ERRORS = frozenset(
+    {
+        "ConnectionError",
+        "ConnectionLost",  # asyncssh
+        "EOFError",
+        "SFTPConnectionLost",
+        "SFTPNoConnection",
+        "SSHException",  # paramiko
+        "TimeoutError",
+    }
+)
+"""The names of classes of errors after which a connection of SSH may be dead."""
+
+_DISCONNECTION_TEXTS = ("Socket is closed", "Can't create any SFTP connections!")
+"""The texts of errors without a class of their own, of paramiko and sshfs."""
 
 _DENIED_ERRORS = frozenset(
     {
@@ -88,8 +106,17 @@ def is_transient(exc: BaseException) -> bool:
     status = get_status(exc)
     if status is not None:
         return status in _TRANSIENT_STATUSES
+    if str(exc) in _DISCONNECTION_TEXTS:
+        return True
     # obstore raises GenericError without a status if a connection fails.
     return "GenericError" in names and "obstore" in type(exc).__module__
+
+
+def is_disconnection(exc: BaseException) -> bool:
+    """Whether an error of SFTP means that the connection was lost, or may have been."""
+    if is_denial(exc):
+        return False
+    return bool(_get_names(exc) & _DISCONNECTION_ERRORS) or str(exc) in _DISCONNECTION_TEXTS
 
 
 def get_status(exc: BaseException) -> int | None:

@@ -18,7 +18,7 @@ from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.storage.answers import read_body
 from kedro_hydraflow.storage.base import Entry
 from kedro_hydraflow.storage.bulk import MAX_CONCURRENCY
-from kedro_hydraflow.storage.foreign_errors import get_status, is_absence
+from kedro_hydraflow.storage.foreign_errors import get_status, is_absence, is_disconnection
 from kedro_hydraflow.storage.remote import Client
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ _THREADS = {"webdav": 16}
 """The number of threads for filesystems that are not asynchronous, by protocol. The default is
 one: most of them cannot share a connection, and threads that share a paramiko connection block
 each other."""
+
+_WITH_ONE_CONNECTION = frozenset({"sftp", "ssh"})
+"""The protocols whose filesystems have one connection, and do not open it again."""
 
 _WITH_TIMEOUTS = frozenset(
     {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "mlflow"}
@@ -60,12 +63,13 @@ class FsspecClient(Client):
     """A client for a filesystem of fsspec, without a cache of listings."""
 
     def __init__(self, root: UPath) -> None:
-        import fsspec
-
         options = tune(root.protocol, root.storage_options)
-        fs: Any = fsspec.filesystem(root.protocol, **options)
-        self._fs = fs
+        self._options = options
         self._protocol = root.protocol
+        fs = self._open()
+        self._fs = fs
+        self._is_lost = False
+        self._reconnecting = asyncio.Lock()
         self._is_http = root.protocol in ("http", "https")
         self._s3_client: Any = None
         self.timeout = None if root.protocol in _WITH_TIMEOUTS else _TIMEOUT
@@ -76,16 +80,41 @@ class FsspecClient(Client):
             self.concurrency = _get_pool_size(options)
             if hasattr(fs, "retries"):  # s3fs would retry each attempt
                 fs.retries = 1
-        elif hasattr(fs, "ftp"):  # paramiko, which has no timeout of its own
+
+    def _open(self, **kwargs: Any) -> Any:
+        """Return the filesystem."""
+        import fsspec
+
+        fs = fsspec.filesystem(self._protocol, **self._options, **kwargs)
+        if hasattr(fs, "ftp"):  # paramiko, which has no timeout of its own
             fs.ftp.get_channel().settimeout(_READ_TIMEOUT)
+        return fs
 
     async def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        if self._is_async:
-            return await getattr(self._fs, f"_{method}")(*args, **kwargs)
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(self.concurrency)
-        call = partial(getattr(self._fs, method), *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        fs = await self._get_connected()
+        try:
+            if self._is_async:
+                return await getattr(fs, f"_{method}")(*args, **kwargs)
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self.concurrency)
+            call = partial(getattr(fs, method), *args, **kwargs)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except (Exception, asyncio.CancelledError) as exc:
+            # It is cancelled where there is no answer in time.
+            is_dead = isinstance(exc, asyncio.CancelledError) or is_disconnection(exc)
+            if is_dead and self._protocol in _WITH_ONE_CONNECTION and fs is self._fs:
+                self._is_lost = True
+            raise
+
+    async def _get_connected(self) -> Any:
+        """Return the filesystem, a new one if its connection was lost."""
+        if self._is_lost:
+            async with self._reconnecting:
+                if self._is_lost:  # still
+                    # In a thread: sshfs waits for the event loop.
+                    self._fs = await asyncio.to_thread(self._open, skip_instance_cache=True)
+                    self._is_lost = False
+        return self._fs
 
     @override
     async def list_dir(self, path: str) -> list[Entry]:

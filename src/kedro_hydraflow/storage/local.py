@@ -23,7 +23,7 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.limits import check_file_size, get_max_file_size
-from kedro_hydraflow.storage.base import Download, Entry, Parsed, Storage
+from kedro_hydraflow.storage.base import Download, Entry, Parsed, Storage, check_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -131,9 +131,10 @@ class LocalStorage(Storage):
 
     @override
     def fetch_many(self, files: Sequence[Download]) -> list[StorageError | None]:
-        return [self._fetch(file.path, file.target) for file in files]
+        return list(map(self._fetch, files))
 
-    def _fetch(self, path: str, target: str) -> StorageError | None:
+    def _fetch(self, file: Download) -> StorageError | None:
+        path, target = file.path, file.target
         try:
             with (
                 open(_open_regular(self._resolve(path)), "rb") as source,
@@ -141,6 +142,10 @@ class LocalStorage(Storage):
             ):
                 shutil.copyfileobj(source, copy)
         except FileNotFoundError as exc:
+            try:
+                check_folder(file)
+            except StorageError as error:
+                return error
             return _with_cause(NotFoundError(f"there is no file {path!r}"), exc)
         except (OSError, ValueError) as exc:
             return _with_cause(StorageError(f"cannot copy {path!r}: {describe(exc)}"), exc)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import sys
 import urllib.parse
@@ -28,7 +29,8 @@ from upath import UPath
 from upath.registry import register_implementation as register_path
 
 from kedro_hydraflow.errors import StorageError
-from kedro_hydraflow.redaction import get_safe_cause, redact_url
+from kedro_hydraflow.limits import get_max_file_size
+from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.storage.answers import read_beginning, read_body
 from kedro_hydraflow.storage.bulk import MAX_CONCURRENCY
 from kedro_hydraflow.storage.mlflow_login import MlflowLogin
@@ -98,24 +100,17 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
         path = self._strip_protocol(path)
         query = {"path": path.strip("/")} if path != "/" else {}
         async with self._get(path, _API, query) as response:
-            try:
-                listed = (await response.json()).get("files", [])
-            except (ValueError, AttributeError, self._aiohttp.ContentTypeError) as exc:
-                raise StorageError(
-                    "expected MLflow's list of artifacts as JSON, found other content; check "
-                    f"that {self._where} is the URL of an MLflow server"
-                ) from get_safe_cause(exc, {})  # its repr shows the headers of the request
-        if not listed and path != "/":
+            body = await read_body(response, get_max_file_size())
+        try:
+            infos = _parse_listing(path.rstrip("/"), body)
+        except (ValueError, AttributeError, TypeError, LookupError, RecursionError) as exc:
+            # What JSON raises, and Python for values of other types.
+            raise StorageError(
+                "expected MLflow's list of artifacts as JSON, found other content; check "
+                f"that {self._where} is the URL of an MLflow server"
+            ) from exc
+        if not infos and path != "/":
             raise FileNotFoundError(path)
-        here = path.rstrip("/")
-        infos = [
-            {
-                "name": f"{here}/{entry['path'].rpartition('/')[2]}",
-                "type": "directory" if entry.get("is_dir") else "file",
-                "size": None if entry.get("is_dir") else _get_size(entry),
-            }
-            for entry in listed
-        ]
         return infos if detail else [info["name"] for info in infos]
 
     async def _info(self, path: str, **_: Any) -> dict[str, Any]:
@@ -210,6 +205,18 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
             response.request_info, response.history, status=status, message=text
         )
         return error
+
+
+def _parse_listing(folder: str, body: bytes) -> list[dict[str, Any]]:
+    """Return the entries in an answer of the server, as filesystems of fsspec do."""
+    return [
+        {
+            "name": f"{folder}/{entry['path'].rpartition('/')[2]}",
+            "type": "directory" if entry.get("is_dir") else "file",
+            "size": None if entry.get("is_dir") else _get_size(entry),
+        }
+        for entry in json.loads(body).get("files") or []
+    ]
 
 
 def _get_size(entry: dict[str, Any]) -> int | None:

@@ -23,7 +23,7 @@ from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.limits import get_max_file_size
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.redaction import get_safe_cause, redact, redact_url
-from kedro_hydraflow.storage.base import Download, Entry, Parsed, Storage
+from kedro_hydraflow.storage.base import Download, Entry, Parsed, Storage, check_folder
 from kedro_hydraflow.storage.bulk import NotTriedError, run_requests
 from kedro_hydraflow.storage.foreign_errors import (
     describe_foreign,
@@ -181,8 +181,12 @@ class RemoteStorage(Storage):
     def fetch_many(self, files: Sequence[Download]) -> list[StorageError | None]:
         def get_request(client: Client) -> Callable[[Download], Awaitable[None]]:
             async def fetch(file: Download) -> None:
-                await client.fetch(file.path, file.target)
-                _check_whole(file)
+                try:
+                    await client.fetch(file.path, file.target)
+                    _check_whole(file)
+                except FileNotFoundError:
+                    check_folder(file)
+                    raise
 
             return fetch
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import re
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,6 +20,7 @@ from kedro_hydraflow.stores.record import ModelRecord, RunListing, RunNames, is_
 if TYPE_CHECKING:
     from kedro_hydraflow.config import ConfigReader, PlainConfig
     from kedro_hydraflow.errors import Failure
+    from kedro_hydraflow.stores.clauses import Clause
     from kedro_hydraflow.stores.parsed_files import ParsedFile
     from kedro_hydraflow.stores.record import (
         ExperimentRecord,
@@ -130,9 +129,11 @@ class Store(ABC):
         """Return the names of all experiments but "Default", sorted, and the failures.
 
         They are those of `find_experiments`, but do not depend on where the experiments are.
+        Experiments without a name are left out.
         """
         found = self.find_experiments()
-        return found.names, found.failures
+        named = [experiment for experiment in found.matching if not experiment.is_nameless]
+        return replace(found, matching=named).names, found.failures
 
     @abstractmethod
     def list_runs(
@@ -146,6 +147,21 @@ class Store(ABC):
             experiments: The experiments to list.
             limit: The maximum number of names per experiment, by default all.
         """
+
+    def list_narrowed(
+        self,
+        experiments: Sequence[ExperimentRecord],  # noqa: ARG002 - for others
+        clauses: Sequence[Clause],  # noqa: ARG002
+    ) -> RunListing | None:
+        """Return the names of the runs that may meet all clauses, as `list_runs` does.
+
+        None if the store cannot leave out any before they are read: then call `list_runs`.
+
+        Args:
+            experiments: The experiments to list.
+            clauses: One or more clauses, of which the first ones may be applied alone.
+        """
+        return None
 
     @abstractmethod
     def read_runs(
@@ -206,6 +222,10 @@ class Store(ABC):
         """Return the path of an artifact, relative to the run directory."""
         folder = self.artifacts_folder
         return f"{folder}/{artifact}" if folder else artifact
+
+    def locate_record(self, record: RunRecord) -> str:
+        """Return where the facts of a run are recorded, for messages."""
+        return record.url
 
     def config_url(self, record: RunRecord) -> str:
         """Return the URL of a run's configuration, for messages."""
@@ -337,14 +357,15 @@ class Store(ABC):
         key = experiment.path
         if key in self._named:
             return self._named[key]
-        named = replace(experiment, experiment_name=self._read_experiment_name(record))
+        name = self._read_experiment_name(record)
+        named = replace(experiment, experiment_name=name or "", is_nameless=name is None)
         if named.experiment_name and experiment.experiment_id.isdecimal():
             self._named[key] = named
         return named
 
     @abstractmethod
-    def _read_experiment_name(self, record: RunRecord) -> str:
-        """Return the name of a run's experiment, empty if it is not recorded."""
+    def _read_experiment_name(self, record: RunRecord) -> str | None:
+        """Return the name of a run's experiment, empty if it is not recorded, None for null."""
 
     @abstractmethod
     def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
@@ -461,15 +482,18 @@ def make_name_filter(experiment_names: ExperimentFilter) -> Callable[[str], bool
 
 def make_experiment_filter(
     experiment_names: ExperimentFilter, *, include_default: bool
-) -> Callable[[str, str], bool]:
-    """Return a predicate on the ID and name of an experiment, for `Store.find_experiments`."""
+) -> Callable[[str, str | None], bool]:
+    """Return a predicate on the ID and name of an experiment, for `Store.find_experiments`.
+
+    The name None, of an experiment without one, matches only if there is no filter.
+    """
     matches = make_name_filter(experiment_names)
     patterns = list_patterns(experiment_names)
 
-    def match(experiment_id: str, name: str) -> bool:
+    def match(experiment_id: str, name: str | None) -> bool:
         if experiment_id == DEFAULT_EXPERIMENT_ID and not include_default:
             return name in patterns  # also a name that is written like a glob
-        return matches(name)
+        return experiment_names is None if name is None else matches(name)
 
     return match
 
@@ -494,8 +518,3 @@ def list_patterns(experiment_names: ExperimentFilter) -> Sequence[str]:
 def is_glob(pattern: str) -> bool:
     """Whether a name in ``experiment_names`` has wildcards."""
     return _GLOB.search(pattern) is not None
-
-
-def restore_infinity(value: float) -> float:
-    """Convert the largest float, which MLflow's databases store for infinity, back to infinity."""
-    return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value

@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from kedro_hydraflow.storage import Entry, Storage
+    from kedro_hydraflow.stores.meta_file import Meta
 
     Parse = Callable[[bytes], Any]
 
@@ -112,6 +113,9 @@ NOT_EXPERIMENTS = frozenset({DEFAULT_EXPERIMENT_ID, ".trash", "models"})
 
 _NOT_RUNS = frozenset({"tags", "datasets", "traces", "models"})
 """Directories in an experiment directory that are not runs."""
+
+_MAX_DIGITS = 20
+"""The number of digits that no time has."""
 
 _BATCH_SIZE = 64
 """The number of experiments listed at a time, to limit the memory for their listings."""
@@ -172,7 +176,7 @@ class FileStore(TrackedStore):
                 META_FILE,
             )
         for experiment in self._iter_experiments(folders, failures):
-            name = experiment.experiment_name or ""
+            name = experiment.shown_name
             if matches(experiment.experiment_id, name):
                 matching.append(experiment)
             else:
@@ -181,7 +185,7 @@ class FileStore(TrackedStore):
         unknown = {name for name in list_patterns(experiment_names) if not is_glob(name)}
         unknown -= {e.experiment_name for e in matching} - {DEFAULT_EXPERIMENT_NAME}
         for default in self._iter_default(folders, failures, is_asked=include_default or unknown):
-            is_match = matches(default.experiment_id, default.experiment_name or "")
+            is_match = matches(default.experiment_id, default.shown_name)
             (matching if is_match else defaults).append(default)
         matching.sort(key=ExperimentRecord.sort_key)
         return Experiments(matching, other_names, failures, defaults)
@@ -211,15 +215,22 @@ class FileStore(TrackedStore):
                     META_FILE,
                 )
                 continue
-            job_names = read_job_names([run_dir.join(self.artifacts_folder) for run_dir in sample])
-            name = next((name for name in job_names if isinstance(name, str) and name), "")
+            experiment = ExperimentRecord(place.storage, place.path, place.name)
+            records = [make_run_record(run_dir, experiment) for run_dir in sample]
+            name = self._read_lost_name(records)
             logger.warning(
                 "%s: the experiment has no %s, so its name is Hydra's job name, %r",
                 place.url,
                 META_FILE,
                 name,
             )
-            yield ExperimentRecord(place.storage, place.path, place.name, name)
+            yield replace(experiment, experiment_name=name)
+
+    def _read_lost_name(self, records: Sequence[RunRecord]) -> str:
+        """Return the first job name that one of the runs recorded, wherever its artifacts are."""
+        found = [record for record in self.find_artifacts(records) if isinstance(record, RunRecord)]
+        job_names = read_job_names([self.artifacts(record) for record in found])
+        return next((name for name in job_names if isinstance(name, str) and name), "")
 
     def _iter_default(
         self, folders: ExperimentFolders, failures: list[Failure], *, is_asked: object
@@ -304,11 +315,14 @@ class FileStore(TrackedStore):
         NotARunError if the directory is not a run. Logs how many runs have lost the file.
         """
         storage = self._storage
-        recalled = self._index.recall("facts", storage, paths, META_FILE)
+        recalled = self._index.recall("facts", storage, paths, META_FILE, _are_texts)
         suffix = storage.sep + META_FILE
         files = [paths[i] + suffix for i in recalled.unknown]
         parsed = storage.read_parsed(files, parse_run_meta)
-        validators = self._choose_validators(parsed.validators, parsed.values)
+        # An empty file is being written: `read_facts` reads it again.
+        pairs = zip(parsed.validators, parsed.values, strict=True)
+        of_whole = [validator if facts else None for validator, facts in pairs]
+        validators = self._choose_validators(of_whole, parsed.values)
         facts_of_runs = recalled.complete(parsed.values, validators)
         absent = [
             i
@@ -352,12 +366,14 @@ class FileStore(TrackedStore):
     @override
     def _read_uris(self, records: Sequence[RunRecord]) -> list[str | KedroHydraflowError]:
         metas = read_metas(records, parse_artifact_uri)
-        return [
-            meta
-            if isinstance(meta, Exception)
-            else (meta or {}).get("artifact_uri") or get_usual_uri(record)
-            for meta, record in zip(metas, records, strict=True)
+        uris = [
+            meta if isinstance(meta, Exception) else (meta or {}).get("artifact_uri") or ""
+            for meta in metas
         ]
+        lost = [i for i, uri in enumerate(uris) if uri == ""]
+        for i, uri in zip(lost, _get_usual_uris([records[i] for i in lost]), strict=True):
+            uris[i] = uri
+        return uris
 
     @override
     def _get_locator(self, record: RunRecord) -> RunLocator:
@@ -390,7 +406,7 @@ class FileStore(TrackedStore):
     # Recorded data ---------------------------------------------------------------------------
 
     @override
-    def _read_experiment_name(self, record: RunRecord) -> str:
+    def _read_experiment_name(self, record: RunRecord) -> str | None:
         (meta,) = read_metas([record.experiment])
         if isinstance(meta, Exception):
             raise meta
@@ -400,7 +416,9 @@ class FileStore(TrackedStore):
 
     @override
     def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
-        recalled = self._index.recall("facts", self._storage, _get_paths(records), META_FILE)
+        recalled = self._index.recall(
+            "facts", self._storage, _get_paths(records), META_FILE, _are_texts
+        )
         metas = read_metas([records[i] for i in recalled.unknown], parse_run_meta)
         # {} if there is no file; None, which is not cached, if the file is being written.
         read = [{} if meta is None else meta or None for meta in metas]
@@ -447,7 +465,9 @@ class FileStore(TrackedStore):
         if relative is None:
             return [None] * len(records)
         key = f"{kind}.{name}"
-        recalled = self._index.recall(key, self._storage, _get_paths(records), relative)
+        recalled = self._index.recall(
+            key, self._storage, _get_paths(records), relative, _get_check(kind)
+        )
         unread = [records[i] for i in recalled.unknown]
         parsed = read_parsed_in(unread, relative, _get_parse(kind))
         values = self._retry_as_trees(unread, kind, name, _drop_foreign(parsed.values))
@@ -481,7 +501,9 @@ class FileStore(TrackedStore):
     ) -> list[dict[str, Any] | KedroHydraflowError]:
         if not self._index.assumes_unchanged(self._storage):
             return self._read_trees(records, kind)  # no single validator covers many files
-        recalled = self._index.recall(kind, self._storage, _get_paths(records))
+        recalled = self._index.recall(
+            kind, self._storage, _get_paths(records), is_valid=_get_check_of_all(kind)
+        )
         unread = [records[i] for i in recalled.unknown]
         trees = self._read_trees(unread, kind)
         validators = self._choose_validators([], [record.facts for record in unread])
@@ -503,7 +525,7 @@ class FileStore(TrackedStore):
             elif value is not None:
                 values[i][key] = value
         for i, errors in malformed.items():
-            failures.setdefault(i, _make_malformed_error(values[i], errors))
+            failures.setdefault(i, MalformedValuesError.make(values[i], errors))
         return [failures.get(i, of_run) for i, of_run in enumerate(values)]
 
     def _list_files(
@@ -605,7 +627,7 @@ class ExperimentFolders:
 
 
 def _find_foreign(
-    metas: Mapping[Place, dict[str, str] | KedroHydraflowError | None],
+    metas: Mapping[Place, Meta | KedroHydraflowError | None],
 ) -> list[Place]:
     """Return the directories that have no runs and the ``meta.yaml`` of another program."""
     unsure = [place for place, meta in metas.items() if _may_be_foreign(place.name, meta)]
@@ -614,17 +636,17 @@ def _find_foreign(
         if isinstance(entries, StorageError):
             continue
         sample = read_metas(take_sample(place, _get_run_names(entries)))
-        if not any(map(_may_be_of_run, sample)):
+        if not any(map(_has_run_id_or_is_unread, sample)):
             foreign.append(place)
     return foreign
 
 
-def _may_be_of_run(meta: dict[str, str] | KedroHydraflowError | None) -> bool:
+def _has_run_id_or_is_unread(meta: Meta | KedroHydraflowError | None) -> bool:
     """Whether a ``meta.yaml`` is certainly that of a run, or cannot be read."""
     return isinstance(meta, StorageError) or (isinstance(meta, dict) and has_run_id(meta))
 
 
-def _may_be_foreign(name: str, meta: dict[str, str] | KedroHydraflowError | None) -> bool:
+def _may_be_foreign(name: str, meta: Meta | KedroHydraflowError | None) -> bool:
     """Whether another program may have written a ``meta.yaml``, by the directory and content."""
     if meta is None or name.isdecimal():
         return False
@@ -648,24 +670,24 @@ def _list_models(folder: Place) -> list[Entry]:
         return []
 
 
-def _make_model(model_id: str, meta: Mapping[str, str]) -> ModelRecord:
-    created = meta.get("creation_timestamp", "")
+def _make_model(model_id: str, meta: Meta) -> ModelRecord:
+    created = meta.get("creation_timestamp") or ""
     return ModelRecord(
         model_id,
-        meta.get("name", ""),
-        meta.get("source_run_id", ""),
-        int(created) if created.isdecimal() else 0,
-        meta.get("artifact_location", ""),
+        meta.get("name") or "",
+        meta.get("source_run_id") or "",
+        int(created) if created.isdecimal() and len(created) < _MAX_DIGITS else 0,
+        meta.get("artifact_location") or "",
     )
 
 
 def _read_experiment_metas(
     storage: Storage, folders: Sequence[Place], index: Index
-) -> list[dict[str, str] | KedroHydraflowError | None]:
+) -> list[Meta | KedroHydraflowError | None]:
     """Like `read_metas`, but from the index if it assumes that names do not change."""
     if not index.assumes_unchanged(storage):
         return read_metas(folders)
-    recalled = index.recall("experiment", storage, _get_paths(folders))
+    recalled = index.recall("experiment", storage, _get_paths(folders), is_valid=_are_texts)
     metas = read_metas([folders[i] for i in recalled.unknown])
     validators = index.choose_validators(storage, [], map(_is_named, metas))
     return recalled.complete(metas, validators)
@@ -676,7 +698,7 @@ def _is_named(meta: object) -> bool:
     return isinstance(meta, dict) and bool(meta.get("name")) and not is_deleted(meta)
 
 
-def _make_name_error(place: Place, meta: Facts) -> MetadataError:
+def _make_name_error(place: Place, meta: Meta) -> MetadataError:
     found = "an empty file" if not meta else "an empty name" if "name" in meta else "no such entry"
     return MetadataError(
         f"{place.join(META_FILE).url}: expected the experiment's name in the entry 'name', "
@@ -685,16 +707,17 @@ def _make_name_error(place: Place, meta: Facts) -> MetadataError:
 
 
 def _iter_named(
-    place: Place, meta: dict[str, str] | KedroHydraflowError, failures: list[Failure]
+    place: Place, meta: Meta | KedroHydraflowError, failures: list[Failure]
 ) -> Iterator[ExperimentRecord]:
     """Yield the experiment that a ``meta.yaml`` describes, unless it is deleted."""
     if isinstance(meta, Exception):
         failures.append(Failure(place.url, meta))
-    elif not meta.get("name"):
+    elif meta.get("name", "") == "":
         failures.append(Failure(place.url, _make_name_error(place, meta)))
     elif not is_deleted(meta):
-        location = meta.get("artifact_location", "")
-        yield ExperimentRecord(place.storage, place.path, place.name, meta["name"], None, location)
+        name, location = meta["name"], meta.get("artifact_location") or ""
+        known = place.storage, place.path, place.name, name or "", None, location
+        yield ExperimentRecord(*known, is_nameless=name is None)
 
 
 def _get_run_names(entries: Iterable[Entry]) -> list[str]:
@@ -730,6 +753,24 @@ def _get_broken_links(
     ]
 
 
+def _get_usual_uris(records: Sequence[RunRecord]) -> list[str]:
+    """Return the ``artifact_uri`` that MLflow records for each run, empty if it is unknown.
+
+    It follows from the location of the experiment, which is read for runs that were given by their
+    directories.
+    """
+    experiments = {record.experiment.path: record.experiment for record in records}
+    unread = [e for e in experiments.values() if not e.artifact_location]
+    for experiment, meta in zip(unread, read_metas(unread), strict=True):
+        if isinstance(meta, dict):
+            location = meta.get("artifact_location", "")
+            experiments[experiment.path] = replace(experiment, artifact_location=location)
+    return [
+        get_usual_uri(replace(record, experiment=experiments[record.experiment.path]))
+        for record in records
+    ]
+
+
 def _get_paths(places: Iterable[Place]) -> list[str]:
     return [place.path for place in places]
 
@@ -752,15 +793,26 @@ def _drop_foreign(values: Sequence[Any]) -> list[Any]:
     return [None if isinstance(value, ForeignFileError) else value for value in values]
 
 
-def _make_malformed_error(
-    values: dict[str, Any], errors: list[MetadataError]
-) -> MalformedValuesError:
-    first = errors[0]
-    error = MalformedValuesError(str(first))
-    error.__cause__ = first
-    error.values = values
-    error.errors = errors
-    return error
+def _are_texts(facts: Mapping[str, object]) -> bool:
+    """Whether an entry of the index can be the entries of a ``meta.yaml``."""
+    return all(value is None or type(value) is str for value in facts.values())
+
+
+def _get_check(kind: str) -> Callable[[Mapping[str, object]], bool]:
+    """Return whether an entry of the index can be a metric, or a param or tag."""
+    types = (float, type(None)) if kind == "metrics" else (str, type(None))
+    return lambda entry: isinstance(entry.get("value", ...), types)
+
+
+def _get_check_of_all(kind: str) -> Callable[[Mapping[str, object]], bool]:
+    """Return whether an entry of the index can be all metrics, params or tags."""
+    of_kind = float if kind == "metrics" else str
+
+    def is_valid(entry: Mapping[str, object]) -> bool:
+        values = entry.get("value")
+        return isinstance(values, dict) and all(type(v) is of_kind for v in values.values())
+
+    return is_valid
 
 
 def _wrap(values: Iterable[Any]) -> list[Any]:

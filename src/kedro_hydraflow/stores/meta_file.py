@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from kedro_hydraflow.errors import KedroHydraflowError
     from kedro_hydraflow.storage import Place
 
+    Meta = Mapping[str, str | None]
+    """The entries of a ``meta.yaml``, every value as its text, null as None."""
+
 META_FILE = "meta.yaml"
 
 _USUAL_META = re.compile(
@@ -46,9 +49,6 @@ _USUAL_META = re.compile(
 _USUAL_ARTIFACT_URI = re.compile(rb"artifact_uri: ([\w/.][\w/.:%@+-]*[\w/])\n(?=\w)", re.ASCII)
 """Matches the first line of what MLflow writes for nearly every run."""
 
-_NULL_ENTRY = re.compile(rb"^(\w+):[ \t]*(?:(?:null|Null|NULL|~)[ \t]*)?\r?$", re.MULTILINE)
-"""Matches entries without a value. A text that looks like null is quoted."""
-
 _ONLY_OF_RUNS = frozenset({"artifact_uri", "run_id", "run_uuid", "status"})
 """Entries that only the ``meta.yaml`` of a run has."""
 
@@ -62,7 +62,7 @@ _EMPTY_META_RETRIES = (0.01, 0.05, 0.2)
 """Seconds to wait before each further attempt to read an empty ``meta.yaml``."""
 
 
-def parse_entries(content: bytes) -> dict[str, str]:
+def parse_entries(content: bytes) -> Meta:
     """Return the entries of a ``meta.yaml``. An empty file has no entries.
 
     Raises:
@@ -73,8 +73,8 @@ def parse_entries(content: bytes) -> dict[str, str]:
 
 def read_metas(
     directories: Sequence[Place],
-    parse: Callable[[bytes], dict[str, str]] = parse_entries,
-) -> list[dict[str, str] | KedroHydraflowError | None]:
+    parse: Callable[[bytes], Meta] = parse_entries,
+) -> list[Meta | KedroHydraflowError | None]:
     """Return the entries of the ``meta.yaml`` in each directory, or the error.
 
     The entries are None if there is no file. An empty file is read again for a quarter of a
@@ -96,23 +96,23 @@ def read_metas(
     return metas
 
 
-def is_run_meta(meta: Mapping[str, str]) -> bool:
+def is_run_meta(meta: Meta) -> bool:
     """Whether a ``meta.yaml`` with these entries is that of a run, or is still being written."""
     return not meta or not _ONLY_OF_RUNS.isdisjoint(meta)
 
 
-def has_run_id(meta: Mapping[str, str]) -> bool:
+def has_run_id(meta: Meta) -> bool:
     """Whether a ``meta.yaml`` with these entries is certainly that of a run."""
     return "run_id" in meta or "run_uuid" in meta
 
 
-def is_experiment_meta(meta: Mapping[str, str]) -> bool:
+def is_experiment_meta(meta: Meta) -> bool:
     """Whether a ``meta.yaml`` with these entries is that of an experiment."""
     is_mlflow = "experiment_id" in meta or "artifact_location" in meta
     return is_mlflow and _ONLY_OF_RUNS.isdisjoint(meta)
 
 
-def parse_artifact_uri(content: bytes) -> dict[str, str]:
+def parse_artifact_uri(content: bytes) -> Meta:
     """Return the ``artifact_uri`` in the ``meta.yaml`` of a run, maybe with other entries.
 
     Raises:
@@ -142,10 +142,10 @@ def parse_run_meta(content: bytes) -> Facts:
         raise MetadataError(
             f"the file is cut off: expected the entries up to {_LAST_ENTRY}, found {_show(meta)}"
         )
-    unset = {key.decode() for key in _NULL_ENTRY.findall(content)}
-    return {key: meta[key] for key in RECORDED_FACTS if key in meta and key not in unset}
+    known = ((key, meta.get(key)) for key in RECORDED_FACTS)
+    return {key: value for key, value in known if value is not None}
 
 
-def _show(meta: Mapping[str, str]) -> str:
+def _show(meta: Meta) -> str:
     """Return the first keys for a message."""
     return ", ".join(list(meta)[:_MAX_SHOWN])

@@ -11,14 +11,10 @@ import math
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.errors import MetadataError
-from kedro_hydraflow.stores.record import Point
+from kedro_hydraflow.stores.record import LARGEST_INTEGER, Point
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-_LARGEST = 2**63 - 1
-"""The largest step or timestamp, which are 64-bit integers in MLflow."""
 
 
 def parse_points(content: bytes) -> list[Point]:
@@ -42,7 +38,7 @@ def _iter_points(content: bytes) -> Iterator[Point]:
         try:
             step = int(fields[2]) if len(fields) > 2 else 0
             timestamp = int(fields[0])
-            if abs(step) > _LARGEST or abs(timestamp) > _LARGEST:
+            if abs(step) > LARGEST_INTEGER or abs(timestamp) > LARGEST_INTEGER:
                 raise ValueError("larger than 64 bits")
             yield Point(step, timestamp, float(fields[1]))
         except (IndexError, ValueError) as exc:

@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 RECORDED_FACTS = ("end_time", "lifecycle_stage", "run_name", "start_time", "status")
 """The names of the facts that stores record."""
 
+STATUSES = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
+"""``RunStatus`` of MLflow's ``service.proto``, by the number that the file store writes."""
+
 RUN_NAME_TAG = "mlflow.runName"
 """The tag with a run's name. MLflow before 1.30 recorded the name nowhere else."""
 
 PARENT_TAG = "mlflow.parentRunId"
 """The tag of a nested run with the ID of its parent."""
+
+LARGEST_INTEGER = 2**63 - 1
+"""The largest step or time, which are integers of 64 bits in MLflow."""
 
 LOGGED_KINDS = ("metrics", "params", "tags")
 """The kinds of values that an application logs to MLflow, besides artifacts."""
@@ -62,6 +68,14 @@ class ExperimentRecord(Place):
 
     artifact_location: str = field(default="", compare=False, repr=False)
     """The recorded location of its artifacts, if it has been read."""
+
+    is_nameless: bool = field(default=False, compare=False, repr=False)
+    """Whether null is recorded as the name. Then `experiment_name` is empty."""
+
+    @property
+    def shown_name(self) -> str | None:
+        """The name as users see it: empty if it is not recorded, None if it is null."""
+        return None if self.is_nameless else self.experiment_name or ""
 
     def sort_key(self) -> tuple[str, str]:
         """Return the name, then the ID."""
@@ -112,6 +126,15 @@ class MalformedValuesError(MetadataError):
 
     values: dict[str, Any]
     errors: list[MetadataError]
+
+    @classmethod
+    def make(cls, values: dict[str, Any], errors: list[MetadataError]) -> MalformedValuesError:
+        """Return the error with the text of the first one."""
+        error = cls(str(errors[0]))
+        error.__cause__ = errors[0]
+        error.values = values
+        error.errors = errors
+        return error
 
 
 class LostArtifactsError(NotFoundError):
@@ -182,6 +205,14 @@ class RunListing:
 
     experiments: list[RunNames]
     failures: list[Failure]
+
+    is_narrowed: bool = False
+    """Whether runs that do not meet the filters were left out."""
+
+    @property
+    def total(self) -> int:
+        """The number of runs."""
+        return sum(len(part.names) for part in self.experiments)
 
 
 @dataclass(frozen=True)

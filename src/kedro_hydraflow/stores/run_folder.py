@@ -30,6 +30,7 @@ from kedro_hydraflow.stores.record import HYDRA_FOLDERS, LOGGED_KINDS, is_run_id
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kedro_hydraflow.stores.meta_file import Meta
     from kedro_hydraflow.stores.record import RunNames
 
 logger = get_logger(__name__)
@@ -219,7 +220,7 @@ def _keep_runs(folders: Sequence[Place]) -> RunSample:
     listings = list_places(folders)
     with_meta = [i for i, entries in enumerate(listings) if _may_have(META_FILE, entries)]
     metas = read_metas([folders[i] for i in with_meta])
-    tracked = {i for i, meta in zip(with_meta, metas, strict=True) if _may_be_of_run(meta)}
+    tracked = {i for i, meta in zip(with_meta, metas, strict=True) if _may_be_run(meta)}
     artifacts = [i for i, entries in enumerate(listings) if _may_have(ARTIFACTS_FOLDER, entries)]
     # A job of Hydra may have written a directory of that name.
     unsure = [
@@ -242,7 +243,8 @@ def _may_have(name: str, entries: Sequence[Entry] | StorageError) -> bool:
     return isinstance(entries, StorageError) or any(entry.name == name for entry in entries)
 
 
-def _may_be_of_run(meta: dict[str, str] | KedroHydraflowError | None) -> bool:
+def _may_be_run(meta: Meta | KedroHydraflowError | None) -> bool:
+    """Whether a ``meta.yaml`` may be that of a run, by its content or because it cannot be read."""
     return isinstance(meta, Exception) or (meta is not None and is_run_meta(meta))
 
 
@@ -290,4 +292,4 @@ def warn_of_copies(listed: Sequence[RunNames]) -> None:
 
 def has_run_meta(run_dirs: Sequence[Place]) -> bool:
     """Whether any of the runs has a ``meta.yaml``, even one that cannot be read."""
-    return any(map(_may_be_of_run, read_metas(run_dirs)))
+    return any(map(_may_be_run, read_metas(run_dirs)))

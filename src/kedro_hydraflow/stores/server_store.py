@@ -16,6 +16,7 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -24,6 +25,7 @@ from typing_extensions import override
 from kedro_hydraflow.errors import (
     Failure,
     KedroHydraflowError,
+    MetadataError,
     MissingPackageError,
     OptionError,
     StorageError,
@@ -32,12 +34,13 @@ from kedro_hydraflow.errors import (
     describe,
 )
 from kedro_hydraflow.redaction import get_safe_cause, redact, redact_url
-from kedro_hydraflow.storage import LocalStorage, Place, locate
-from kedro_hydraflow.stores.base import (
-    DEFAULT_EXPERIMENT_ID,
-    ExperimentFilter,
-    make_experiment_filter,
-    restore_infinity,
+from kedro_hydraflow.storage import Place, locate
+from kedro_hydraflow.stores.foreign_values import (
+    attempt,
+    to_integer,
+    to_key,
+    to_number,
+    to_text,
 )
 from kedro_hydraflow.stores.locations import RunLocator
 from kedro_hydraflow.stores.metric_file import sort_key
@@ -46,23 +49,28 @@ from kedro_hydraflow.stores.record import (
     RECORDED_FACTS,
     RUN_NAME_TAG,
     ExperimentRecord,
-    Experiments,
     Facts,
-    FoundRuns,
     ModelRecord,
     Point,
     RunListing,
     RunNames,
     RunRecord,
-    is_deleted,
 )
-from kedro_hydraflow.stores.tracked_store import TrackedStore, get_usual_uri
+from kedro_hydraflow.stores.recorded_store import (
+    RecordedExperiment,
+    RecordedRun,
+    RecordedStore,
+    finish_values,
+)
+from kedro_hydraflow.stores.search_filter import write_search_filter
+from kedro_hydraflow.stores.tracked_store import get_usual_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from kedro_hydraflow.source import Source
     from kedro_hydraflow.storage import Storage
+    from kedro_hydraflow.stores.clauses import Clause
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -84,7 +92,7 @@ _DATABASES = ("postgresql", "postgres", "mysql", "mssql", "oracle")
 """URI schemes of databases."""
 
 
-class ServerStore(TrackedStore):
+class ServerStore(RecordedStore):
     """A tracking server or database, accessed through MLflow's client.
 
     Args:
@@ -93,9 +101,8 @@ class ServerStore(TrackedStore):
     """
 
     def __init__(self, source: Source) -> None:
-        super().__init__(source)
+        super().__init__(RunLocator(source, open_proxied=self._open_proxied), source)
         self._uri = source.uri or ""
-        self._locator = RunLocator(source, open_proxied=self._open_proxied)
         self._proxies: dict[str, Storage] = {}
         self._opened: Any = None
 
@@ -105,70 +112,46 @@ class ServerStore(TrackedStore):
         return redact_url(self._uri)
 
     @override
-    def find_experiments(
-        self, experiment_names: ExperimentFilter = None, *, include_default: bool = False
-    ) -> Experiments:
-        matches = make_experiment_filter(experiment_names, include_default=include_default)
-        self._locator.check_root()
-        matching = []
-        other_names = []
-        failures = []
-        unlocated = []
-        defaults = []
-        for experiment in self._list_experiments():
-            name, experiment_id = experiment.name, str(experiment.experiment_id)
-            if not matches(experiment_id, name):
-                if experiment_id == DEFAULT_EXPERIMENT_ID:
-                    # Its directory is not needed, and may be hard to find.
-                    defaults.append(ExperimentRecord(LocalStorage(), "", experiment_id, name))
-                else:
-                    other_names.append(name)
-                continue
-            location = experiment.artifact_location or ""
-            try:
-                place = self._locator.find_experiment(experiment_id, location)
-            except KedroHydraflowError as exc:
-                failures.append(Failure(f"{self.where}: experiment {name!r}", exc))
-                unlocated.append(name)
-            else:
-                known = place.storage, place.path, experiment_id, name
-                matching.append(ExperimentRecord(*known, artifact_location=location))
-        matching.sort(key=ExperimentRecord.sort_key)
-        return Experiments(matching, other_names, failures, defaults, unlocated)
-
-    @override
-    def find_names(self) -> tuple[list[str], list[Failure]]:
-        listed = self._list_experiments()
-        return sorted(e.name for e in listed if str(e.experiment_id) != DEFAULT_EXPERIMENT_ID), []
-
-    def _list_experiments(self) -> list[Any]:
-        """Return MLflow's object for each experiment that is not deleted."""
+    def _list_experiments(self) -> list[RecordedExperiment]:
         with self._client("list the experiments") as client:
-            return list(_iter_pages(client.search_experiments))
+            found = list(_iter_pages(client.search_experiments))
+        recorded = [RecordedExperiment(e.experiment_id, e.name, e.artifact_location) for e in found]
+        return sorted(recorded, key=lambda e: (str(e.name or ""), str(e.experiment_id)))
 
     @override
     def list_runs(
         self, experiments: Sequence[ExperimentRecord], limit: int | None = None
     ) -> RunListing:
         with self._client("list the runs") as client:
+            searched = _search_runs(client, experiments, limit)
+        return self._make_listing(experiments, searched)
 
-            def search(experiment: ExperimentRecord) -> dict[str, Any]:
-                pages = _iter_pages(
-                    client.search_runs,
-                    limit,
-                    experiment_ids=[experiment.experiment_id],
-                    run_view_type=_ANY_STAGE,
-                    # So that runs added in the meantime do not shift the pages.
-                    order_by=["attributes.start_time ASC"],
-                )
-                return {run.info.run_id: run for run in pages}
+    @override
+    def list_narrowed(
+        self, experiments: Sequence[ExperimentRecord], clauses: Sequence[Clause]
+    ) -> RunListing | None:
+        written = write_search_filter(clauses)
+        if not written:
+            return None
+        with self._client("list the runs") as client:
+            try:
+                searched = _search_runs(client, experiments, filter_string=written)
+            except Exception as exc:
+                if _get_status(exc) == 400:  # another version may have another language
+                    return None
+                raise
+        return replace(self._make_listing(experiments, searched), is_narrowed=True)
 
-            searched = _map_in_threads(search, experiments)
-        listed = [
-            RunNames(experiment, sorted(runs), prefetched=runs)
-            for experiment, runs in zip(experiments, searched, strict=True)
-        ]
-        return RunListing(listed, [])
+    def _make_listing(
+        self, experiments: Sequence[ExperimentRecord], searched: Sequence[Sequence[Any]]
+    ) -> RunListing:
+        listed = []
+        failures: list[Failure] = []
+        for experiment, found in zip(experiments, searched, strict=True):
+            runs = {run.info.run_id: run for run in found}
+            names = sorted(self._convert_ids(runs, failures))
+            listed.append(RunNames(experiment, names, prefetched=runs))
+        return RunListing(listed, failures)
 
     @override
     def has_active_runs(self, experiments: Sequence[ExperimentRecord]) -> bool:
@@ -180,53 +163,34 @@ class ServerStore(TrackedStore):
             return bool(ids) and any(True for _ in pages)
 
     @override
-    def read_runs(
-        self, listed: Sequence[RunNames], *, include_deleted: bool | None = None
-    ) -> FoundRuns:
-        missing = [name for part in listed for name in part.names if name not in part.prefetched]
-        fetched = dict(zip(missing, self._get_runs(missing), strict=True))
-        records = []
-        failures = []
-        n_deleted = 0
-        for part in listed:
-            for run_id in part.names:
-                run = part.prefetched.get(run_id) or fetched[run_id]
-                try:
-                    record = self._make_record(part.experiment, run_id, run)
-                except KedroHydraflowError as exc:
-                    failures.append(Failure(f"{self.where}: run {run_id}", exc))
-                    continue
-                if record is None:
-                    continue
-                if is_deleted(record.facts) and not include_deleted:
-                    n_deleted += 1
-                else:
-                    records.append(record)
-        return FoundRuns(records, failures, n_deleted)
+    def _read_runs(self, listed: Sequence[RunNames]) -> dict[str, RecordedRun | StorageError]:
+        known = {name: run for part in listed for name, run in part.prefetched.items()}
+        missing = [name for part in listed for name in part.names if name not in known]
+        known.update(zip(missing, self._get_runs(missing), strict=True))
+        return {
+            run_id: run if isinstance(run, StorageError) else self._record(run_id, run)
+            for run_id, run in known.items()
+            if run is not None
+        }
 
-    def _make_record(self, experiment: ExperimentRecord, run_id: str, run: Any) -> RunRecord | None:
-        """Return the record of a run, None if MLflow has no such run.
+    def _record(self, run_id: str, run: Any) -> RecordedRun:
+        logged = {kind: self._get_logged(run_id, run, kind) for kind in LOGGED_KINDS}
+        # What is malformed is read again, to raise its errors.
+        usual = {kind: values for kind, values in logged.items() if isinstance(values, dict)}
+        return RecordedRun(run.info.artifact_uri, _get_facts(run), usual)
 
-        Args:
-            experiment: The experiment of the run.
-            run_id: The ID.
-            run: An entry of `_get_runs`.
-
-        Raises:
-            StorageError: If the run could not be read, or its directory cannot be located.
-        """
-        if isinstance(run, StorageError):
-            raise run
-        if run is None:
-            return None
-        place = self._locator.find(experiment.experiment_id, run_id, run.info.artifact_uri or "")
-        return RunRecord(
-            place.storage, place.path, run_id, experiment, _make_facts(run), _get_logged(run)
-        )
-
-    @override
-    def _get_locator(self, record: RunRecord) -> RunLocator:
-        return self._locator
+    def _get_logged(self, run_id: str, run: Any, kind: str) -> dict[str, Any] | KedroHydraflowError:
+        """Return the values of a kind in MLflow's object for a run by name, or the error."""
+        values: dict[str, Any] = {}
+        malformed: list[MetadataError] = []
+        for key, recorded in getattr(run.data, kind).items():
+            name, value = attempt(to_key, key), attempt(_DECODERS[kind], recorded)
+            error = name if isinstance(name, MetadataError) else value
+            if isinstance(error, MetadataError):
+                malformed.append(self._locate_error(run_id, f"{kind} with the key {key!r}", error))
+            elif value is not None:
+                values[key] = value
+        return finish_values(values, malformed)
 
     @override
     def _read_uris(self, records: Sequence[RunRecord]) -> list[str]:
@@ -246,47 +210,78 @@ class ServerStore(TrackedStore):
                 if _get_status(exc) == 404:  # a server before MLflow 3
                     return []
                 raise
-        return [
-            ModelRecord(
+        return self._make_models(
+            (
                 model.model_id,
                 model.name,
-                model.source_run_id or "",
+                model.source_run_id,
                 model.creation_timestamp,
                 model.artifact_location,
             )
             for model in found
-        ]
+        )
 
     @override
-    def _read_experiment_name(self, record: RunRecord) -> str:
+    def _read_experiment_name(self, record: RunRecord) -> str | None:
         experiment_id = record.experiment.experiment_id
         with self._client(f"read the experiment {experiment_id}") as client:
-            return str(client.get_experiment(experiment_id).name)
+            recorded = client.get_experiment(experiment_id).name
+        name = self._convert(record.run_id, "experiments.name", to_text, recorded)
+        if isinstance(name, Exception):
+            raise name
+        return name
 
     @override
     def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
-        return [
-            run if isinstance(run, StorageError) else {} if run is None else _make_facts(run)
-            for run in self._get_runs([record.run_id for record in records])
-        ]
+        def convert(run_id: str, run: Any) -> Facts | KedroHydraflowError | None:
+            return self._convert_facts(run_id, _get_facts(run))
+
+        return self._map_runs(convert, records, {})
 
     @override
     def read_values(
         self, records: Sequence[RunRecord], kind: str, name: str
     ) -> list[float | str | KedroHydraflowError | None]:
-        return [
-            values if isinstance(values, KedroHydraflowError) else values.get(name)
-            for values in self.read_all(records, kind)
-        ]
+        def convert(run_id: str, run: Any) -> float | str | KedroHydraflowError | None:
+            values = getattr(run.data, kind)
+            if name not in values:
+                return None
+            field = f"{kind} with the key {name!r}"
+            return self._convert(run_id, field, _DECODERS[kind], values[name])
+
+        return self._map_runs(convert, records, None)
 
     @override
     def read_all(
         self, records: Sequence[RunRecord], kind: str
     ) -> list[dict[str, Any] | KedroHydraflowError]:
-        runs = self._get_runs([record.run_id for record in records])
+        def convert(run_id: str, run: Any) -> dict[str, Any] | KedroHydraflowError:
+            return self._get_logged(run_id, run, kind)
+
+        nothing: dict[str, Any] | KedroHydraflowError = {}
+        return [*self._map_runs(convert, records, nothing)]
+
+    def _map_runs(
+        self,
+        function: Callable[[str, Any], T],
+        records: Sequence[RunRecord],
+        default: T,
+    ) -> list[T | StorageError]:
+        """Return a function of the ID of each run and MLflow's object for it, or the error.
+
+        Args:
+            function: The function.
+            records: The runs.
+            default: The result for runs that MLflow does not have.
+        """
+        run_ids = [record.run_id for record in records]
         return [
-            run if isinstance(run, StorageError) else {} if run is None else _get_logged(run)[kind]
-            for run in runs
+            run
+            if isinstance(run, StorageError)
+            else default
+            if run is None
+            else function(run_id, run)
+            for run_id, run in zip(run_ids, self._get_runs(run_ids), strict=True)
         ]
 
     @override
@@ -305,7 +300,13 @@ class ServerStore(TrackedStore):
         )
         if history is None or isinstance(history, StorageError):
             return history or []
-        points = (Point(m.step, m.timestamp, restore_infinity(m.value)) for m in history)
+        points = []
+        for metric in history:
+            point = attempt(_convert_point, metric)
+            if isinstance(point, MetadataError):
+                return self._locate_error(record.run_id, f"metrics with the key {name!r}", point)
+            if point is not None:
+                points.append(point)
         return sorted(points, key=sort_key)
 
     def _get_runs(self, run_ids: Sequence[str]) -> list[Any]:
@@ -404,7 +405,7 @@ class ServerStore(TrackedStore):
             )
         try:
             is_mlflow = status == 200 and isinstance(response.json(), dict)
-        except ValueError:
+        except (ValueError, RecursionError):
             is_mlflow = False
         if not is_mlflow:
             raise TrackingDirectoryError(
@@ -498,11 +499,39 @@ _ACTIVE_STAGE, _ANY_STAGE = 1, 3
 """``ViewType.ACTIVE_ONLY`` and ``ViewType.ALL`` in MLflow's ``service.proto``."""
 
 
+def _search_runs(
+    client: Any,
+    experiments: Sequence[ExperimentRecord],
+    limit: int | None = None,
+    filter_string: str = "",
+) -> list[list[Any]]:
+    """Return the runs in each experiment that meet a filter, as MLflow's objects."""
+
+    def search(experiment: ExperimentRecord) -> list[Any]:
+        pages = _iter_pages(
+            client.search_runs,
+            limit,
+            experiment_ids=[experiment.experiment_id],
+            filter_string=filter_string,
+            run_view_type=_ANY_STAGE,
+            # So that runs added in the meantime do not shift the pages.
+            order_by=["attributes.start_time ASC"],
+        )
+        return list(pages)
+
+    return _map_in_threads(search, experiments)
+
+
 def _iter_pages(
     search: Callable[..., Any], limit: int | None = None, **filters: Any
 ) -> Iterator[Any]:
-    """Yield the results of a search method of MLflow's client, page by page, up to a limit."""
+    """Yield the results of a search method of MLflow's client, page by page, up to a limit.
+
+    Raises:
+        StorageError: If the pages do not end.
+    """
     token = None
+    tokens = set()
     left = math.inf if limit is None else limit
     while left > 0:
         page = search(**filters, max_results=min(_PAGE_SIZE, left), page_token=token)
@@ -511,6 +540,9 @@ def _iter_pages(
         token = page.token
         if not token:
             return
+        if token in tokens:
+            raise StorageError(f"the server's pages do not end: it gave the token {token!r} twice")
+        tokens.add(token)
 
 
 def _get_status(exc: Exception) -> int:
@@ -528,15 +560,28 @@ def _map_in_threads(function: Callable[[A], T], items: Iterable[A]) -> list[T]:
             raise
 
 
-def _make_facts(run: Any) -> Facts:
-    """Return the facts in MLflow's object for a run."""
+def _get_facts(run: Any) -> dict[str, object]:
+    """Return the facts in MLflow's object for a run, which may be of any type."""
     facts = {name: getattr(run.info, name, None) for name in RECORDED_FACTS}
     facts["run_name"] = facts["run_name"] or run.data.tags.get(RUN_NAME_TAG)
-    return {name: str(value) for name, value in facts.items() if value is not None}
+    return facts
 
 
-def _get_logged(run: Any) -> dict[str, dict[str, Any]]:
-    """Return the values in MLflow's object for a run, by kind and name, sorted by name."""
-    logged = {kind: dict(sorted(getattr(run.data, kind).items())) for kind in LOGGED_KINDS}
-    logged["metrics"] = {key: restore_infinity(v) for key, v in logged["metrics"].items()}
-    return logged
+def _convert_point(metric: Any) -> Point | None:
+    """Return a value of a metric, None if it is null."""
+    value = to_number(metric.value)
+    if value is None:
+        return None
+    return Point(to_integer(metric.step), to_integer(metric.timestamp), value)
+
+
+def _to_text(value: object) -> str:
+    return to_text(value) or ""
+
+
+_DECODERS: dict[str, Callable[[object], float | str | None]] = {
+    "metrics": to_number,
+    "params": _to_text,
+    "tags": _to_text,
+}
+"""What converts the values of each of the `LOGGED_KINDS`."""

@@ -1,0 +1,191 @@
+"""The columns of a listing: by default facts, what differs, and the first metrics."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import NamedTuple
+
+from kedro_hydraflow.columns import make_series
+from kedro_hydraflow.config import flatten_config
+from kedro_hydraflow.errors import show_names
+from kedro_hydraflow.key_patterns import flatten_configs
+from kedro_hydraflow.keys import name_config_key
+from kedro_hydraflow.recorded import list_entries
+from kedro_hydraflow.run_base import get_configuration
+from kedro_hydraflow.run_info import has_results_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+
+    from kedro_hydraflow.run import Run
+    from kedro_hydraflow.run_collection import RunCollection
+
+_FACTS = ("run_id", "job_name", "status", "start_time")
+"""The facts that are shown if they are known."""
+
+_MAX_COLUMNS = 10
+"""The maximum number of columns."""
+
+_MIN_VALUES = 2
+"""The number of columns that are kept for metrics and results, whatever differs."""
+
+_N_BEFORE_TIME = 4
+"""The number of differences, metrics and results that are more important than the time."""
+
+_RARE = 0.1
+"""The share of runs below which a key is rare: it comes after the others."""
+
+_N_EXAMPLES = 3
+"""The number of runs whose metrics and results are listed."""
+
+_MAX_SHOWN = 5
+"""The maximum number of keys named in a message."""
+
+
+class Columns(NamedTuple):
+    """The columns of a listing."""
+
+    frame: pl.DataFrame
+
+    importance: list[str]
+    """The names of the columns, the most important one first."""
+
+    omission: str | None = None
+    """Which keys have no column, for a message; None if none is left out."""
+
+
+class _Differing(NamedTuple):
+    """The configurations of runs, and the keys whose values differ."""
+
+    rows: list[dict[str, Any]]
+    """The values of each run by key."""
+
+    keys: list[str]
+
+
+def make_columns(runs: RunCollection[Run[Any, Any]], keys: Sequence[str]) -> Columns:
+    """Return the columns of some keys, or those of `_make_default_columns` without keys."""
+    import polars as pl
+
+    if runs and not keys:
+        return _make_default_columns(runs)
+    if runs:
+        frame = runs.to_frame(*keys)
+    else:
+        names = [key for key in keys if "*" not in key] or _FACTS
+        frame = pl.DataFrame(schema=dict.fromkeys(names, pl.Null))
+    return Columns(frame, frame.columns)
+
+
+def _make_default_columns(runs: RunCollection[Run[Any, Any]]) -> Columns:
+    """Return the columns that say most about some runs, up to ten.
+
+    They are the facts that are known, the configuration keys whose values differ, and the metrics
+    and results of a few runs. Their names are keys.
+    """
+    import polars as pl
+
+    facts = [
+        series.rename(name)
+        for name in _FACTS
+        for series in runs.to_frame(f"info.{name}")
+        if series.null_count() < len(runs)
+    ]
+    differing = _list_differing(runs)
+    values = _list_values(runs)
+    room = _MAX_COLUMNS - len(facts)
+    shown = _choose_distinct(differing, room - min(len(values), _MIN_VALUES))
+    n_values = room - len(shown)
+    logged = [_make_column(runs, key) for key in values[:n_values]]
+    others = [key for key in differing.keys if key not in shown]
+    omitted = [
+        _describe(
+            len(others), list(map(name_config_key, others[: _MAX_SHOWN + 1])), "configuration key"
+        ),
+        _describe_values(values[n_values:], "metric"),
+        _describe_values(values[n_values:], "result"),
+    ]
+    return Columns(
+        pl.DataFrame([*facts, *shown.values(), *logged]),
+        _rank([s.name for s in facts], [s.name for s in shown.values()], values[:n_values]),
+        ", ".join(filter(None, omitted)) or None,
+    )
+
+
+def _rank(facts: Sequence[str], differing: Sequence[str], values: Sequence[str]) -> list[str]:
+    """Return the names of columns, the most important one first.
+
+    Each difference is followed by a metric or result, and the time comes after some of them.
+    """
+    mixed = [name for pair in zip_longest(differing, values) for name in pair if name is not None]
+    first = [name for name in facts if name != "start_time"]
+    times = [name for name in facts if name == "start_time"]
+    return [*first, *mixed[:_N_BEFORE_TIME], *times, *mixed[_N_BEFORE_TIME:]]
+
+
+def _make_column(runs: RunCollection[Run[Any, Any]], key: str) -> pl.Series:
+    # Where the configuration has the key, too, it is not meant.
+    outright = f"logged.{key}" if key.startswith("metrics.") else key
+    return runs.to_frame((outright, None)).to_series().rename(key)
+
+
+def _describe_values(keys: Sequence[str], what: str) -> str:
+    keys = [key for key in keys if key.startswith(f"{what}s.")]
+    return _describe(len(keys), keys, what)
+
+
+def _describe(count: int, keys: Sequence[str], what: str) -> str:
+    """Return a number of keys and the first of them, an empty text for none."""
+    plural = "s" if count > 1 else ""
+    return f"{count} more {what}{plural} ({show_names(keys, _MAX_SHOWN)})" if count else ""
+
+
+def _list_differing(runs: RunCollection[Run[Any, Any]]) -> _Differing:
+    """Return the configuration keys whose values differ; of one run, all of them.
+
+    Keys that few runs have come last.
+    """
+    rows = flatten_configs([get_configuration(run) for run in runs])
+    counts: dict[str, int] = {}
+    firsts: dict[str, Any] = {}
+    changing = set()
+    for row in rows:
+        for key, value in row.items():
+            counts[key] = counts.get(key, 0) + 1
+            first = firsts.setdefault(key, value)
+            if value is not first and value != first:
+                changing.add(key)
+    keys = [k for k in counts if k in changing or counts[k] < len(runs) or len(runs) == 1]
+    keys.sort(key=lambda key: counts[key] < len(runs) * _RARE)
+    return _Differing(rows, keys)
+
+
+def _choose_distinct(differing: _Differing, count: int) -> dict[str, pl.Series]:
+    """Return the first columns, without those that repeat another one, as interpolations do."""
+    chosen: dict[str, list[Any]] = {}
+    for key in differing.keys:
+        if len(chosen) == count:
+            break
+        values = [row.get(key) for row in differing.rows]
+        if values not in chosen.values():
+            chosen[key] = values
+    return {key: make_series(name_config_key(key), values) for key, values in chosen.items()}
+
+
+def _list_values(runs: RunCollection[Run[Any, Any]]) -> list[str]:
+    """Return the keys of the metrics and results of a few runs, those of the system last."""
+    finished = [run for run in runs if run.info.status == "FINISHED"] or list(runs)
+    some = [run.info for run in finished[:: max(1, len(finished) // _N_EXAMPLES)]][:_N_EXAMPLES]
+    kinds = ["metrics", "results"] if has_results_file(some[0]) else ["metrics"]
+    keys = {
+        f"{kind}.{name}"
+        for kind in kinds
+        for content in list_entries(some, kind)
+        if isinstance(content, dict)
+        for name in flatten_config(content)
+    }
+    return sorted(keys, key=lambda key: (key.startswith("metrics.system/"), key))

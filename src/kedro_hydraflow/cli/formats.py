@@ -1,0 +1,164 @@
+"""A frame as text: CSV, JSON, Markdown, and the cells of tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import date, datetime, time, timezone
+from typing import TYPE_CHECKING, Any, Literal
+
+from typing_extensions import NamedTuple
+
+from kedro_hydraflow.escaping import escape
+from kedro_hydraflow.stores.record import is_run_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import polars as pl
+
+_MIN_ID = 8
+"""The minimum length of an ID that is cut short."""
+
+_MARKDOWN = re.compile(r"[\\`*\[\]<>|~&#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+"""The characters that would mean something in a cell of Markdown."""
+
+
+Kind = Literal["number", "text", "whole"]
+"""How a column is shown. Numbers and what is whole, times and IDs, are not cut."""
+
+
+class Column(NamedTuple):
+    """A column of a table, as text without control characters."""
+
+    header: str
+    cells: list[str]
+    kind: Kind
+
+
+def to_csv(frame: pl.DataFrame) -> str:
+    """Return a frame as CSV with a header, quoted as in RFC 4180. Lines end with a line feed.
+
+    Missing values are empty, lists and mappings are JSON. Control characters are escapes, except
+    for line breaks and tabs.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([escape(name, keep="\n\t") for name in frame.columns])
+    for row in frame.iter_rows():
+        writer.writerow([escape(_to_text(value), keep="\n\t") for value in row])
+    return buffer.getvalue()
+
+
+def to_json(frame: pl.DataFrame) -> str:
+    """Return a frame as a JSON array of objects, one in each line.
+
+    Missing values, NaN and infinities are null, times are text in ISO 8601.
+    """
+    names = frame.columns
+    rows = [_dump(dict(zip(names, row, strict=True))) for row in frame.iter_rows()]
+    return "[\n" + ",\n".join(rows) + "\n]\n" if rows else "[]\n"
+
+
+def to_markdown(columns: Sequence[Column]) -> str:
+    """Return a table in the Markdown of GitHub."""
+    headers = [_escape_markdown(column.header) for column in columns]
+    rules = ["---:" if column.kind == "number" else "---" for column in columns]
+    cells = [map(_escape_markdown, column.cells) for column in columns]
+    lines = [headers, rules, *zip(*cells, strict=True)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def make_cells(frame: pl.DataFrame, short_ids: str | None = None) -> list[Column]:
+    """Return the columns of a table.
+
+    Args:
+        frame: The frame.
+        short_ids: The name of a column of run IDs to cut, as far as they stay different.
+    """
+    columns = []
+    for series in frame.iter_columns():
+        values = series.to_list()
+        present = [value for value in values if value is not None]
+        cells = list(map(_to_cell, values))
+        if series.name == short_ids:
+            cells = _shorten(cells)
+        columns.append(Column(escape(series.name), cells, _get_kind(present)))
+    return columns
+
+
+def _get_kind(values: Sequence[Any]) -> Kind:
+    types = set(map(type, values))
+    if types and types <= {int, float}:
+        return "number"
+    is_id = types == {str} and all(map(is_run_id, values))
+    return "whole" if is_id or types == {datetime} else "text"
+
+
+def _shorten(run_ids: list[str]) -> list[str]:
+    """Return the beginnings of run IDs. Names of other kinds stay whole."""
+    if not all(map(is_run_id, run_ids)):
+        return run_ids
+    count = len(set(run_ids))
+    lengths = range(_MIN_ID, len(run_ids[0]))
+    length = next((n for n in lengths if len({i[:n] for i in run_ids}) == count), None)
+    return [run_id[:length] for run_id in run_ids]
+
+
+def _to_cell(value: Any) -> str:
+    """Return a value for people: floats have six digits, times are in UTC."""
+    if type(value) is float and math.isfinite(value):
+        return f"{value:.6g}"
+    if type(value) is datetime:
+        is_aware = value.tzinfo is not None
+        value = value.astimezone(timezone.utc) if is_aware else value
+        return f"{value:%Y-%m-%d %H:%M:%S}{'Z' if is_aware else ''}"
+    return escape(_to_text(value))
+
+
+def _to_text(value: Any) -> str:
+    """Return a value for programs."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, float) and math.isnan(value):
+        return "NaN"
+    if isinstance(value, datetime) and value.microsecond % 1000 == 0:
+        return value.isoformat(timespec="milliseconds")
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    is_json = isinstance(value, (bool, Mapping, list, tuple))
+    return _dump(value) if is_json else str(value)
+
+
+def _dump(value: Any) -> str:
+    text = json.dumps(_to_json(value), ensure_ascii=False, allow_nan=False)
+    return text if text.isprintable() else "".join(_iter_json_characters(text))
+
+
+def _iter_json_characters(text: str) -> Iterator[str]:
+    """Yield the characters of JSON. Those that a terminal might act on are escaped."""
+    for character in text:
+        yield character if character.isprintable() else json.dumps(character)[1:-1]
+
+
+def _to_json(value: Any) -> Any:
+    """Return a value with JSON's types."""
+    if isinstance(value, Mapping):
+        return {str(key): _to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_to_json(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    return _to_text(value)
+
+
+def _escape_markdown(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\g<0>", text)

@@ -1,0 +1,58 @@
+"""The commands ``kedro hydraflow``, which Kedro offers in a project."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from kedro_hydraflow.cli.command import Command, may_have_logged_to_stdout
+from kedro_hydraflow.cli.ls import HELP, ListOptions, list_runs, take_list_options
+
+if TYPE_CHECKING:
+    from kedro.framework.startup import ProjectMetadata
+
+    from kedro_hydraflow.cli.selection import Selection
+
+
+@click.group(name="Kedro-HydraFlow")
+def commands() -> None:
+    """The commands that Kedro adds to its own."""
+
+
+@commands.group()
+def hydraflow() -> None:
+    """Look at the runs that catalog entries load."""
+
+
+_LS_HELP = f"""List the runs that a catalog entry loads.
+
+ENTRY is an entry of the catalog with runs: a HydraflowRunCollectionDataset, a HydraflowRunDataset
+or a HydraflowArtifactDataset, also one that a dataset factory makes.
+{HELP}"""
+
+
+@hydraflow.command(cls=Command, help=_LS_HELP)
+@click.argument("entry", required=False, metavar="ENTRY")
+@click.option("--env", "-e", metavar="ENV", help="The environment of the project's configuration.")
+@take_list_options
+@click.pass_obj
+def ls(
+    metadata: ProjectMetadata, entry: str | None, env: str | None, options: ListOptions
+) -> NoReturn:
+    """List runs, as `_LS_HELP` says."""
+    is_read_by_program = options.is_data and not sys.stdout.isatty()
+    if is_read_by_program and may_have_logged_to_stdout():
+        click.echo(
+            "Kedro has logged to standard output before this command began; to get nothing but "
+            f"the runs there, use kedro-hydraflow ls --entry {entry}",
+            err=True,
+        )
+
+    def select() -> Selection:
+        from kedro_hydraflow.cli.entries import select_entry
+
+        return select_entry(entry, env, metadata.project_path, options.wanted)
+
+    list_runs(select, options)

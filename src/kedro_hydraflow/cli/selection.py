@@ -1,0 +1,276 @@
+"""Which runs a command is about, in which order: no more are read than that takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from typing_extensions import NamedTuple
+
+from kedro_hydraflow.columns import sort_order
+from kedro_hydraflow.errors import KedroHydraflowError, OptionError
+from kedro_hydraflow.fact_checks import explain_unrecorded
+from kedro_hydraflow.finding import (
+    Search,
+    explain_emptiness,
+    find_experiments,
+    find_runs,
+    open_search,
+    read_infos,
+    report,
+)
+from kedro_hydraflow.keys import Key, parse_key
+from kedro_hydraflow.loading import LoadOptions, Tally, load_runs, read_runs, warn_of_none_left
+from kedro_hydraflow.logs import get_logger
+from kedro_hydraflow.lookup import read_values
+from kedro_hydraflow.missing import MISSING
+from kedro_hydraflow.nearest_keys import describe_nearest_keys
+from kedro_hydraflow.recorded import read_key
+from kedro_hydraflow.run import Run
+from kedro_hydraflow.run_base import make_base
+from kedro_hydraflow.run_collection import RunCollection
+from kedro_hydraflow.run_info import set_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kedro_hydraflow.errors import Failure
+    from kedro_hydraflow.filters import Conditions
+    from kedro_hydraflow.index import Index
+    from kedro_hydraflow.run_base import RunBase
+
+T = TypeVar("T")
+
+logger = get_logger(__name__)
+
+_BATCH_SIZE = 1000
+"""The number of runs to read at once where filters may leave out most of them."""
+
+_MAX_EXAMPLES = 10
+"""The maximum number of runs to look at for the nearest keys."""
+
+
+class SortKey(NamedTuple):
+    """A key by which runs are sorted."""
+
+    key: Key
+    is_descending: bool
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which runs are wanted of those that a place or entry has."""
+
+    filters: Sequence[str] = ()
+    """Conditions, all of which have to hold."""
+
+    order: Sequence[SortKey] = ()
+    """The keys by which to sort, the most important one first. By default, the order is that of
+    `iter_run_dirs`. Runs without a value, or with NaN, come last."""
+
+    limit: int | None = None
+    """The maximum number of runs, by default all."""
+
+
+EVERYTHING = Wanted()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The runs that a command is about."""
+
+    runs: RunCollection[Run[Any, Any]]
+
+    failures: Sequence[Failure] = ()
+    """What could not be read, unless it may be skipped. It has been logged."""
+
+    n_matching: int | None = None
+    """The number of runs without the limit; None if they were not counted."""
+
+
+def parse_sort_key(text: str) -> SortKey:
+    """Return what ``KEY`` or ``-KEY`` means.
+
+    Raises:
+        OptionError: If the key is empty, or there is no such fact.
+    """
+    key = text.removeprefix("-")
+    if not key:
+        raise OptionError(f"--sort: expected KEY or -KEY, found {text!r}")
+    return SortKey(parse_key(key), text.startswith("-"))
+
+
+def select_runs(search: Search, options: LoadOptions, wanted: Wanted) -> Selection:
+    """Return the runs of a search that are wanted. What cannot be read is logged.
+
+    Without an order, runs are read in batches until there are enough. With an order by what was
+    recorded, such as a time or a metric, that is read of all runs, but the configurations of the
+    first runs alone. Otherwise everything is read.
+
+    Args:
+        search: The search.
+        options: How to read the runs.
+        wanted: Which runs of the search to return.
+
+    Raises:
+        OptionError: If no run has a key of the order, or its values cannot be compared.
+        KedroHydraflowError: As for `iter_run_dirs`, except for what is only logged.
+    """
+    is_strict = search.on_error == "raise"
+    search = _add_filters(replace(search, on_error="warn"), wanted.filters)
+    index = options.open_index()
+    order, limit = wanted.order, wanted.limit
+    if limit is not None and not order:
+        selection = _select_first(search, options, limit, index)
+    elif limit is not None and all(sort_key.key.is_recorded for sort_key in order):
+        selection = _select_by_record(search, options, order, limit, index)
+    else:
+        selection = _select_all(search, options, order, index)
+    # What is read for the columns from now on is no reason to show nothing.
+    lenient = replace(options, on_error="warn").make_read_options(index)
+    for run in selection.runs:
+        set_options(run.info, lenient)
+    return replace(
+        selection,
+        runs=selection.runs[:limit],
+        failures=selection.failures if is_strict else (),
+    )
+
+
+def _add_filters(search: Search, filters: Sequence[str]) -> Search:
+    given = search.filters or ()
+    given = (given,) if isinstance(given, str) else given
+    return replace(search, filters=(*given, *filters))
+
+
+def sort_runs(
+    runs: RunCollection[Run[Any, Any]], order: Sequence[SortKey]
+) -> RunCollection[Run[Any, Any]]:
+    """Return runs in another order. The errors are those of `select_runs`."""
+    return RunCollection(_sort(list(runs), order, read_values, lambda run: run))
+
+
+def _select_all(
+    search: Search, options: LoadOptions, order: Sequence[SortKey], index: Index
+) -> Selection:
+    conditions = search.make_conditions()
+    found = find_runs(search, index, conditions)
+    loaded = load_runs(found.runs, Run, options, index, was_searched=True, conditions=conditions)
+    conditions.check()
+    failures = [*found.failures, *loaded.failures]
+    _report(failures, len(found.runs) + len(found.failures))
+    if not loaded.runs and not failures:
+        _warn_of_none(found.emptiness, len(found.runs), conditions)
+    return Selection(sort_runs(loaded.runs, order), failures, len(loaded.runs))
+
+
+def _select_first(search: Search, options: LoadOptions, count: int, index: Index) -> Selection:
+    """Return the first runs, in the order of the search."""
+    store, search = open_search(search, index)
+    conditions = search.make_conditions()
+    found = find_experiments(store, search, conditions)
+    runs: list[Run[Any, Any]] = []
+    failures: list[Failure] = []
+    tally = Tally()
+    for experiment in found.experiments.matching:
+        if len(runs) >= count:
+            break
+        listing = store.list_runs([experiment])
+        failures += listing.failures
+        left = listing.experiments
+        while left and len(runs) < count:
+            size = _BATCH_SIZE if conditions else count - len(runs)
+            read = read_infos(store, [part.take(0, size) for part in left], search)
+            left = [part.take(size, len(part.names)) for part in left if len(part.names) > size]
+            loaded = read_runs(
+                read.runs, Run, options, index, was_searched=True, conditions=conditions
+            )
+            runs += tally.add(replace(loaded, n_deleted=read.n_deleted))
+            failures += [*read.failures, *loaded.failures]
+    if len(runs) < count:
+        conditions.check()
+    tally.warn()
+    _report(failures, tally.n_found + len(failures) - tally.n_failures)
+    failures += found.experiments.failures  # which have been logged
+    if not runs and not failures:
+        emptiness = None
+        if not tally.n_found and not found.was_explained:
+            emptiness = explain_emptiness(store, found, tally.n_deleted)
+        _warn_of_none(emptiness, tally.n_found, conditions)
+    return Selection(RunCollection(runs), failures)
+
+
+def _select_by_record(
+    search: Search, options: LoadOptions, order: Sequence[SortKey], count: int, index: Index
+) -> Selection:
+    """Return the first runs in an order that is known without configurations."""
+    conditions = search.make_conditions()
+    found = find_runs(search, index, conditions)
+    read_options = options.make_read_options(index)
+    for info in found.runs:
+        set_options(info, read_options)
+    selected = conditions.select_infos(found.runs)
+    failures = [*found.failures, *selected.failures]
+    infos = _sort(selected.runs, order, read_key, make_base)
+    runs: list[Run[Any, Any]] = []
+    size = max(count, _BATCH_SIZE) if conditions.need_configs else count
+    for start in range(0, len(infos), size):
+        batch = infos[start : start + size]
+        loaded = load_runs(batch, Run, options, index, was_searched=True)
+        chosen = conditions.select_runs(loaded.runs)
+        runs += chosen.runs
+        failures += [*loaded.failures, *chosen.failures]
+        if len(runs) >= count:
+            break
+    else:
+        conditions.check()
+    _report(failures, len(found.runs) + len(found.failures))
+    if not runs and not failures:
+        _warn_of_none(found.emptiness, len(found.runs), conditions)
+    n_matching = None if conditions.need_configs else len(infos)
+    return Selection(RunCollection(runs), failures, n_matching)
+
+
+def _sort(
+    items: list[T],
+    order: Sequence[SortKey],
+    read: Callable[[Sequence[T], Key], list[Any]],
+    to_run: Callable[[T], RunBase],
+) -> list[T]:
+    """Return runs or their infos in an order."""
+    positions = list(range(len(items)))
+    for key, is_descending in reversed(order):
+        values = read(items, key)
+        for value in values:
+            if isinstance(value, KedroHydraflowError):
+                raise value
+        absent = [value is None or value is MISSING for value in values]
+        if items and all(absent):
+            _check_known([to_run(item) for item in items[:_MAX_EXAMPLES]], key, values)
+        values = [None if lacks else v for v, lacks in zip(values, absent, strict=True)]
+        try:
+            positions = sort_order(values, positions, reverse=is_descending)
+        except TypeError as exc:
+            raise OptionError(f"--sort: cannot compare the values of {key.text!r}: {exc}") from exc
+    return [items[i] for i in positions]
+
+
+def _check_known(runs: Sequence[RunBase], key: Key, values: Sequence[Any]) -> None:
+    """Raise OptionError if none of the runs can have a value for a key."""
+    unrecorded = explain_unrecorded(runs[0].info, key.path) if key.kind == "fact" else None
+    if unrecorded is None and any(value is None for value in values):
+        return
+    reason = unrecorded or describe_nearest_keys(runs, key.path)
+    raise OptionError(f"--sort: none of the {len(values)} runs has the key {key.text!r}; {reason}")
+
+
+def _report(failures: Sequence[Failure], total: int) -> None:
+    report(failures, total, "warn", what="runs and experiments")
+
+
+def _warn_of_none(emptiness: str | None, n_found: int, conditions: Conditions) -> None:
+    """Log why there are no runs, unless that has been logged."""
+    if emptiness is not None:
+        logger.warning(emptiness)
+    elif n_found:
+        warn_of_none_left(n_found, conditions)

@@ -1,0 +1,267 @@
+"""Patterns that name several keys of runs, such as ``metrics.*``."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import NamedTuple
+
+from kedro_hydraflow.config import flatten_config, is_literal, list_leaves
+from kedro_hydraflow.errors import MissingKeyError, OptionError
+from kedro_hydraflow.keys import (
+    KEYED_FILES,
+    Key,
+    identify,
+    is_pattern,
+    name_config_key,
+    parse_pattern,
+)
+from kedro_hydraflow.missing import MISSING, to_missing
+from kedro_hydraflow.nearest_keys import describe_nearest_matches
+from kedro_hydraflow.recorded import list_entries, read_key
+from kedro_hydraflow.run_base import get_configuration
+from kedro_hydraflow.run_info import LOGGED_KINDS
+from kedro_hydraflow.selecting import Selector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from kedro_hydraflow.config import Configuration
+    from kedro_hydraflow.run_base import RunBase
+
+FACTS_IN_ORDER = (
+    "run_id",
+    "run_name",
+    "job_name",
+    "experiment_id",
+    "status",
+    "start_time",
+    "end_time",
+    "lifecycle_stage",
+    "parent_run_id",
+    "run_dir",
+)
+"""The `FACTS` in the order in which ``info.*`` names them."""
+
+_SYSTEM_TAGS = "mlflow."
+"""The beginning of the tags that MLflow itself sets."""
+
+
+class KeyColumn(NamedTuple):
+    """A column that a key, or a pattern, stands for."""
+
+    name: str
+    """The key."""
+
+    default: Any
+    """The default of a key that was given as it is; MISSING without one."""
+
+    values: list[Any] | None
+    """The values of a key that a pattern matched, with defaults; None for other keys."""
+
+
+def expand_columns(
+    runs: Sequence[RunBase],
+    keys: Iterable[str | tuple[str, Any]],
+    defaults: Mapping[str, Any],
+) -> list[KeyColumn]:
+    """Return the columns that keys and patterns stand for.
+
+    A key that is given as it is and matches a pattern, too, comes once, at the first place.
+
+    Args:
+        runs: The runs.
+        keys: Keys, patterns, or pairs of either and a default, which may be a callable that takes
+            a run. Without a default, runs that lack a key that a pattern matched have None.
+        defaults: Defaults by key or pattern.
+
+    Raises:
+        MissingKeyError: If there is no key that a pattern without a default matches.
+    """
+    pairs = [k if isinstance(k, tuple) else (k, defaults.get(k, MISSING)) for k in keys]
+    given = {identify(key): key for key, _ in reversed(pairs) if not is_pattern(key)}
+    columns: dict[str, KeyColumn] = {}
+    for key, default in pairs:
+        if not is_pattern(key):
+            columns[key] = KeyColumn(key, to_missing(default), None)
+            continue
+        found = read_columns(runs, key)
+        if runs and not found and to_missing(default) is MISSING:
+            raise _make_error(runs, key)
+        for name, values in found.items():
+            filled = fill(runs, values, defaults.get(name, default))
+            place = given.get(identify(name), name)
+            columns.setdefault(place, KeyColumn(name, MISSING, filled))
+    return list(columns.values())
+
+
+def read_columns(runs: Sequence[RunBase], pattern: str) -> dict[str, list[Any]]:
+    """Return the values for each run of each key that matches a pattern, MISSING without a value.
+
+    Everything is read at once. Facts are in the order of `FACTS_IN_ORDER`, logged values sorted by
+    name, other keys in the order in which the runs have them first. Interpolations that cannot be
+    resolved stay text. A configuration's ``???`` is None.
+
+    Args:
+        runs: The runs.
+        pattern: A pattern, or one key as it is written with a prefix.
+
+    Raises:
+        OptionError: If it is a pattern of attributes of the `impl`.
+        KedroHydraflowError: If a run cannot be read.
+    """
+    key = _parse(pattern)
+    if key.kind == "fact":
+        infos = [run.info for run in runs]
+        names = _choose(key, FACTS_IN_ORDER)
+        return {name: _check(read_key(infos, Key(name, "fact", name))) for name in names}
+    rows = _read_rows(runs, key.kind)
+    return {
+        _spell(key.kind, name): [row.get(name, MISSING) for row in rows]
+        for name in _choose(key, chain.from_iterable(rows))
+    }
+
+
+def list_keys(runs: Sequence[RunBase], patterns: Iterable[str]) -> list[str]:
+    """Return the keys that match one of some patterns, in the order of `read_columns`.
+
+    Raises:
+        OptionError: If it is not a pattern, or one of attributes of the `impl`.
+        KedroHydraflowError: If a run cannot be read.
+    """
+    keys: dict[str, None] = {}
+    for pattern in patterns:
+        if not is_pattern(pattern):
+            raise OptionError(f"expected a pattern such as 'metrics.*', found {pattern!r}")
+        key = _parse(pattern)
+        names: Iterable[str]
+        if key.kind == "fact":
+            names = FACTS_IN_ORDER
+        elif key.kind == "cfg":
+            names = _iter_config_keys(runs)
+        else:
+            names = chain.from_iterable(_read_rows(runs, key.kind))
+        keys |= dict.fromkeys(_spell(key.kind, name) for name in _choose(key, names))
+    return list(keys)
+
+
+def fill(runs: Sequence[RunBase], values: list[Any], default: Any) -> list[Any]:
+    """Return values with a default in place of MISSING; without one, it is None."""
+    default = None if to_missing(default) is MISSING else default
+    return [
+        value if value is not MISSING else default(run) if callable(default) else default
+        for run, value in zip(runs, values, strict=True)
+    ]
+
+
+def _parse(pattern: str) -> Key:
+    key = parse_pattern(pattern)
+    if key.kind == "impl":
+        raise OptionError(
+            f"{pattern!r}: the attributes of an implementation cannot be listed; name each of them"
+        )
+    return key
+
+
+def _choose(key: Key, names: Iterable[str]) -> list[str]:
+    """Return the names that match a pattern, each once.
+
+    As in MLflow's interface, a tag that MLflow itself sets is not among them, unless the pattern
+    begins like it.
+    """
+    is_whole = key.kind in ("cfg", "fact")
+    pattern = key.path if is_whole else key.path.partition(".")[2]
+    glob = pattern.replace("[", "[[]")  # no wildcard here
+    chosen = [name for name in dict.fromkeys(names) if fnmatchcase(name, glob)]
+    if key.kind == "tags" and not pattern.startswith(_SYSTEM_TAGS.rstrip(".")):
+        chosen = [name for name in chosen if not name.startswith(_SYSTEM_TAGS)]
+    return sorted(chosen) if key.kind in LOGGED_KINDS else chosen
+
+
+def _spell(kind: str, name: str) -> str:
+    if kind == "cfg":
+        return name_config_key(name)
+    return name if kind == "fact" else f"{kind}.{name}"
+
+
+def _check(values: list[Any]) -> list[Any]:
+    for value in values:
+        if isinstance(value, Exception):
+            raise value
+    return values
+
+
+def _make_error(runs: Sequence[RunBase], pattern: str) -> MissingKeyError:
+    key = parse_pattern(pattern)
+    some = "the run has no" if len(runs) == 1 else f"none of the {len(runs)} runs has a"
+    if key.kind == "tags" and list_keys(runs, [f"tags.{_SYSTEM_TAGS}*"]):
+        hint = f"those of MLflow itself match only patterns such as 'tags.{_SYSTEM_TAGS}*'"
+    else:
+        hint = describe_nearest_matches(runs, key)
+    return MissingKeyError(f"{some} key that matches {pattern!r}; {hint}")
+
+
+def _read_rows(runs: Sequence[RunBase], kind: str) -> list[dict[str, Any]]:
+    """Return what each run has of a kind, by name. The values are shared: do not modify them."""
+    if kind == "cfg":
+        return flatten_configs([get_configuration(run) for run in runs])
+    entries = _check(list_entries([run.info for run in runs], kind))
+    if kind not in KEYED_FILES:
+        return entries
+    unset = "???" if kind == "hydra" else MISSING
+    return [{k: v for k, v in flatten_config(entry).items() if v != unset} for entry in entries]
+
+
+def _iter_config_keys(runs: Sequence[RunBase]) -> Iterator[str]:
+    """Yield the keys of configurations, those of a part that runs share once."""
+    seen: set[tuple[int, Any]] = set()
+    for run in runs:
+        configuration = get_configuration(run)
+        is_kept = not configuration.has_dictconfig()  # else an ID may stand for another part later
+        for name, value in configuration.to_plain().items():
+            if is_kept and type(value) is dict:
+                if (id(value), name) in seen:
+                    continue
+                seen.add((id(value), name))
+            for path, _ in list_leaves({name: value}):
+                yield ".".join(map(str, path))
+
+
+def flatten_configs(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
+    """Return the values of each configuration by dotted key.
+
+    Interpolations are resolved, or stay text if that is impossible; missing values (``???``) are
+    None. The values are shared: do not modify them. Parts that configurations share are flattened
+    once.
+    """
+    # It keeps the parts alive, because Python reuses the ID of an object that is gone.
+    shared: dict[tuple[int, Any], tuple[Any, dict[str, Any]]] = {}
+    selector = Selector()
+    rows = []
+    for configuration in configurations:
+        is_plain = not configuration.has_dictconfig()
+        row: dict[str, Any] = {}
+        for name, value in configuration.to_plain().items():
+            may_be_shared = is_plain and type(value) is dict
+            known = shared.get((id(value), name)) if may_be_shared else None
+            if known is not None:
+                row.update(known[1])
+                continue
+            flat = _flatten(configuration, {name: value}, selector)
+            if may_be_shared and is_literal(value):
+                shared[id(value), name] = value, flat
+            row.update(flat)
+        rows.append(row)
+    return rows
+
+
+def _flatten(
+    configuration: Configuration, part: dict[Any, Any], selector: Selector
+) -> dict[str, Any]:
+    flat = {}
+    for path, value in list_leaves(part):
+        resolved = value if is_literal(value) else selector.resolve(configuration, path, value)
+        flat[".".join(map(str, path))] = resolved
+    return flat

@@ -1,0 +1,261 @@
+"""Catalog entries, in one process that runs Kedro for all of these tests."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from kedro_hydraflow import Run, iter_run_dirs
+from tests.cli.conftest import Execute
+from tests.conftest import ROOT, SWEEP, write
+
+CATALOG = """\
+strict_runs:
+  type: kedro_hydraflow.HydraflowRunCollectionDataset
+  path: examples/data/mlruns
+  filters: [model.type == mlp]
+  min_runs: 1000
+  impl: digits.trained_model.TrainedModel
+
+broken_runs:
+  type: kedro_hydraflow.HydraflowRunCollectionDataset
+  path: examples/broken
+  on_error: {on_error}
+
+remote_runs:
+  type: kedro_hydraflow.HydraflowRunCollectionDataset
+  path: memory://no-such-place
+  credentials: some
+
+wrong_runs:
+  type: kedro_hydraflow.HydraflowRunCollectionDataset
+  path: examples/data/mlruns
+  n_jobs: many
+
+several_runs:
+  type: kedro_hydraflow.HydraflowRunDataset
+  path: examples/data/mlruns
+  filters: [model.type == mlp]
+
+unavailable:
+  type: no.such.Dataset
+"""
+
+COMMANDS: dict[str, list[str]] = {
+    "a collection": ["sweep_runs", "-f", "model.type == mlp", "-c", "run_id,status"],
+    "a factory": ["train_digits_v1_runs", "-c", "run_id,job_name"],
+    "no experiment": ["digits_runs"],
+    "one run": ["one_run", "-c", "run_id"],
+    "the best run": ["the_best_run", "-c", "run_id,metrics.accuracy"],
+    "another run": ["the_best_run", "-f", "seed == 1000"],
+    "an order of one run": ["the_best_run", "-s", "sead"],
+    "the artifact of one run": ["the_best_confusion_matrix", "-c", "run_id,metrics.accuracy"],
+    "artifacts": ["confusion_matrices", "-n", "3", "-s", "-metrics.accuracy", "-c", "run_id"],
+    "an environment": ["sweep_runs", "--env", "sqlite", "-c", "run_id"],
+    "results": ["curve_runs", "--env", "hydra", "-n", "1"],
+    "no environment": ["sweep_runs", "--env", "nonsense"],
+    "too few": ["strict_runs", "--env", "more", "-c", "impl.n_weights", "-n", "1"],
+    "broken": ["broken_runs", "--env", "more", "-c", "i"],
+    "broken, skipped": ["broken_runs", "--env", "lenient", "-c", "i"],
+    "several": ["several_runs", "--env", "more"],
+    "wrong": ["wrong_runs", "--env", "more"],
+    "remote": ["remote_runs", "--env", "more"],
+    "no entry": [],
+    "an unknown entry": ["swep_run"],
+    "another type": ["leaderboard", "--env", "more"],
+    "parameters": ["params:ranking_metric"],
+}
+
+DRIVER = """\
+import json, sys
+from pathlib import Path
+from tests.cli.conftest import RUNNER
+from kedro.framework.startup import bootstrap_project
+from kedro_hydraflow.cli.project import commands
+
+metadata = bootstrap_project(Path.cwd())
+results = {}
+for name, arguments in json.load(sys.stdin).items():
+    result = RUNNER.invoke(commands, ["hydraflow", "ls", *arguments], obj=metadata)
+    results[name] = [result.exit_code, result.stdout, result.stderr]
+Path("results.json").write_text(json.dumps(results))
+"""
+
+Results = dict[str, tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def results(project: Path, environment: dict[str, str]) -> Results:
+    """The exit code, standard output and standard error of each command."""
+    broken = project / "examples/broken/1"
+    for name, config in (("a", "i: 1\n"), ("b", "i: [\n")):
+        write(broken / name / "artifacts/.hydra/config.yaml", config)
+        write(broken / name / "meta.yaml", (ROOT / RUN_META).read_text())
+    write(broken / "meta.yaml", (ROOT / EXPERIMENT_META).read_text())
+    for env, on_error in (("more", "raise"), ("lenient", "warn")):
+        write(project / f"conf/{env}/catalog.yml", CATALOG.format(on_error=on_error))
+        write(project / f"conf/{env}/credentials.yml", "some: {token: hunter22}\n")
+    commands = {name: [*arguments, "--csv"] for name, arguments in COMMANDS.items()}
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", DRIVER],
+        cwd=project,
+        env={**environment, "PYTHONPATH": f"{ROOT}{os.pathsep}{environment['PYTHONPATH']}"},
+        input=json.dumps(commands),
+        text=True,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    read = json.loads((project / "results.json").read_text())
+    return {name: tuple(result) for name, result in read.items()}
+
+
+EXPERIMENT_META = next(SWEEP.glob("8*/meta.yaml")).relative_to(ROOT)
+RUN_META = next(SWEEP.glob("8*/*/meta.yaml")).relative_to(ROOT)
+
+
+def read_csv(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def get_error(result: tuple[int, str, str]) -> str:
+    """Return the last paragraph of standard error, after what Kedro logs."""
+    code, stdout, stderr = result
+    assert (code, stdout) == (2, "")
+    assert "Traceback" not in stderr
+    return stderr[stderr.index("Error: ") :].removesuffix("\n")
+
+
+ENTRIES = (
+    "the entries with runs are 'sweep_runs', 'the_best_run', 'the_best_confusion_matrix', "
+    "'confusion_matrices', 'one_run', '{experiment}_runs'"
+)
+
+
+def test_a_collection(results: Results) -> None:
+    code, stdout, _ = results["a collection"]
+    filters = ["status == FINISHED", "model.type == mlp"]  # those of the entry, too
+    expected = Run.load(iter_run_dirs(SWEEP, filters=filters))
+    assert code == 0
+    assert [row["run_id"] for row in read_csv(stdout)] == expected.to_list("run_id")
+
+
+def test_a_factory(results: Results) -> None:
+    code, stdout, _ = results["a factory"]
+    assert code == 0
+    assert {row["job_name"] for row in read_csv(stdout)} == {"train_digits_v1"}
+    message = get_error(results["no experiment"])
+    assert message.startswith("Error: experiment_names: there is no experiment 'digits' in")
+
+
+def test_one_run(results: Results) -> None:
+    assert results["one run"][:2] == (0, "run_id\n5b59290f35f943c8863522a4cd371131\n")
+    code, stdout, _ = results["the best run"]
+    assert code == 0
+    assert [row["run_id"] for row in read_csv(stdout)] == ["13f42e9535654d01a4143ddd9be02cb7"]
+    code, stdout, stderr = results["another run"]
+    assert (code, stdout) == (1, "run_id,job_name,status,start_time\n")
+    assert "does not meet the filters" in " ".join(stderr.split())
+    assert "none of the 1 runs has the key 'sead'" in get_error(results["an order of one run"])
+
+
+def test_a_run_that_cannot_be_chosen(results: Results) -> None:
+    message = get_error(results["several"])
+    assert message.startswith("Error: expected one run, found 19 in ")
+    assert message.endswith("\n- and 14 more")
+
+
+def test_artifacts(results: Results) -> None:
+    best = Run.load(iter_run_dirs(SWEEP)).top(3, by="metrics.accuracy", mode="max")
+    code, stdout, _ = results["artifacts"]
+    assert code == 0
+    assert {row["run_id"] for row in read_csv(stdout)} == set(best.to_list("run_id"))
+
+
+def test_the_artifact_of_one_run(results: Results) -> None:
+    code, stdout, _ = results["the artifact of one run"]
+    assert (code, stdout) == results["the best run"][:2]
+    assert len(read_csv(stdout)) == 1
+
+
+def test_environments(results: Results) -> None:
+    code, stdout, _ = results["an environment"]
+    assert (code, len(read_csv(stdout))) == (0, 6)
+    code, stdout, _ = results["results"]
+    assert code == 0
+    assert read_csv(stdout)[0]["results.n_weights"] == "4"
+    message = get_error(results["no environment"])
+    assert message.startswith("Error: MissingConfigException: Given configuration path either")
+
+
+def test_min_runs_does_not_count_and_impl_does(results: Results) -> None:
+    code, stdout, _ = results["too few"]
+    assert (code, stdout) == (0, "impl.n_weights\n2368\n")  # 64 * 32 + 32 * 10
+
+
+def test_runs_that_cannot_be_read(results: Results) -> None:
+    code, stdout, stderr = results["broken"]
+    assert (code, stdout) == (2, "i\n1\n")
+    assert "skipped 1 of 2 runs" in " ".join(stderr.split())
+    code, stdout, stderr = results["broken, skipped"]  # as the entry says
+    assert (code, stdout) == (0, "i\n1\n")
+    assert "skipped 1 of 2 runs" in " ".join(stderr.split())
+
+
+def test_entries_that_cannot_be_loaded(results: Results) -> None:
+    message = get_error(results["wrong"])
+    assert message.startswith("Error: n_jobs: expected an integer, found 'many'; use 0 or 1 for")
+    message = get_error(results["remote"])
+    assert "memory://no-such-place" in message
+    assert "hunter22" not in message
+
+
+def test_no_entry(results: Results) -> None:
+    assert get_error(results["no entry"]) == f"Error: give the name of a catalog entry; {ENTRIES}"
+    message = get_error(results["an unknown entry"])
+    assert message.startswith("Error: there is no catalog entry 'swep_run'; the nearest are 'sweep")
+    assert message.endswith(f"; {ENTRIES}")
+
+
+def test_entries_without_runs(results: Results) -> None:
+    assert get_error(results["another type"]).startswith(
+        "Error: the catalog entry 'leaderboard' has the type EagerPolarsDataset, which loads no "
+        "runs; the entries with runs are 'sweep_runs', "
+    )
+    assert "has the type MemoryDataset, which loads no runs" in get_error(results["parameters"])
+
+
+def test_without_a_project(execute: Execute, tmp_path: Path) -> None:
+    done = execute(sys.executable, "-m", "kedro_hydraflow", "ls", "--entry", "a", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"Error: there is no Kedro project in {str(tmp_path)!r} or above it" in done.stderr
+
+
+def test_a_project_without_runs(execute: Execute, tmp_path: Path) -> None:
+    write(
+        tmp_path / "pyproject.toml",
+        textwrap.dedent("""\
+            [tool.kedro]
+            package_name = "empty"
+            project_name = "empty"
+            kedro_init_version = "1.0.0"
+            source_dir = "."
+        """),
+    )
+    for name in ("empty/__init__.py", "empty/settings.py"):
+        write(tmp_path / name, "")
+    write(tmp_path / "empty/pipeline_registry.py", "def register_pipelines(): return {}\n")
+    for name in ("base", "local"):
+        write(tmp_path / "conf" / name / "parameters.yml", "")
+        write(tmp_path / "conf" / name / "catalog.yml", "")
+    done = execute(sys.executable, "-m", "kedro_hydraflow", "ls", "--entry", "a", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    message = "Error: there is no catalog entry 'a'; no entry of the catalog loads runs\n"
+    assert done.stderr.endswith(message)

@@ -1,0 +1,176 @@
+"""The commands in processes of their own."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+from rich.text import Text
+
+from kedro_hydraflow import Run, __version__, iter_run_dirs
+from tests.cli.conftest import COMMAND, Execute
+from tests.conftest import SWEEP, TrackingDir
+
+
+def test_exit_codes(execute: Execute) -> None:
+    ls = [*COMMAND, "ls", str(SWEEP)]
+    assert execute(*ls).returncode == 0
+    none = execute(*ls, "-f", "status == RUNNING")
+    assert (none.returncode, none.stdout) == (1, "")
+    assert none.stderr == "WARNING: no runs are left of 31: 0 after 'status == RUNNING'\n"
+    failed = execute(*COMMAND, "ls", "nowhere")
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert failed.stderr == "Error: there is no directory 'nowhere'\n"
+
+
+def test_a_reader_that_stops(tracking_dir: TrackingDir, environment: dict[str, str]) -> None:
+    tracking_dir.add_runs(300, lambda i: f"text: {'x' * 150}{i}\n")  # more than a pipe holds
+    run = subprocess.run(
+        ["bash", "-c", 'set -o pipefail; "$@" | head -1', "-", *COMMAND, "ls", tracking_dir.root],
+        env=environment,
+        text=True,
+        capture_output=True,
+    )
+    assert run.stdout.startswith("run_id  job_name  status")
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")
+def test_a_full_disk(environment: dict[str, str]) -> None:
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(
+            [*COMMAND, "ls", str(SWEEP)],
+            env=environment,
+            text=True,
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
+    message = "Error: OSError: No space left on device\n"
+    assert (run.returncode, run.stderr) == (2, message)
+
+
+@pytest.mark.parametrize("width", [60, 100, 200])
+def test_a_terminal(width: int, environment: dict[str, str]) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+    with subprocess.Popen(
+        [*COMMAND, "ls", str(SWEEP), "-s", "-start_time", "-n", "2"],
+        env={**environment, "TERM": "xterm-256color"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.close(theirs)
+        written = bytearray()
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # the other side is closed
+                break
+            if not part:
+                break
+            written += part
+        os.close(ours)
+        _, errors = process.communicate()
+    text = written.decode().replace("\r\n", "\n")
+    lines = Text.from_ansi(text).plain.splitlines()
+    assert process.returncode == 0
+    assert "\x1b[31mFAILED" in text
+    assert len(lines) == 3
+    assert lines[1].startswith("16188f25  train_d")
+    assert max(map(len, lines)) <= width
+    assert ("no room for" in errors) == (width < 200)
+
+
+def test_python_imports_kedro_for_entries_alone() -> None:
+    code = (
+        "import sys\n"
+        "from kedro_hydraflow.cli.main import main\n"
+        "print(*sys.modules)\n"
+        "main(['ls', sys.argv[1], '-n', '1'], standalone_mode=False)\n"
+        "print(*sys.modules)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(SWEEP)], text=True, capture_output=True, check=True
+    )
+    before, *table, after = run.stdout.splitlines()
+    assert len(table) == 2
+    assert {"kedro", "polars", "rich", "fsspec"} & set(before.split()) == set()
+    assert {"kedro", "rich"} & set(after.split()) == set()
+    assert "polars" in after.split()
+
+
+def test_kedro_imports_little_to_list_its_commands() -> None:
+    code = "import sys, kedro_hydraflow.cli.project\nprint(*sys.modules)\n"
+    run = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True)
+    assert {"kedro", "polars", "rich", "fsspec"} & set(run.stdout.split()) == set()
+
+
+def test_help(execute: Execute) -> None:
+    text = execute(*COMMAND, "ls", "--help").stdout
+    assert "Exit codes:\n    0  there are runs\n    1  no run matches\n    2  an error" in text
+    for option in ("--filter", "--sort", "--columns", "--limit", "--csv", "--md", "--json"):
+        assert option in text
+    assert execute(*COMMAND, "--version").stdout == f"kedro-hydraflow, version {__version__}\n"
+
+
+def test_the_entry_point_of_the_console_script(execute: Execute) -> None:
+    code = (
+        "from importlib.metadata import distribution\n"
+        "(point,) = distribution('kedro-hydraflow').entry_points.select(group='console_scripts')\n"
+        "assert point.name == 'kedro-hydraflow'\n"
+        "point.load()(['ls', 'examples/data/mlruns', '--csv', '-c', 'seed', '-n', '1'])\n"
+    )
+    assert execute(sys.executable, "-c", code).stdout == "seed\n7\n"
+
+
+# With Kedro -----------------------------------------------------------------------------
+
+JSON = ["--json", "--columns", "run_id,metrics.accuracy", "--sort", "-metrics.accuracy"]
+
+
+def test_kedro_hydraflow(execute: Execute, project: Path) -> None:
+    command = [sys.executable, "-m", "kedro", "hydraflow", "ls", "sweep_runs", *JSON]
+    done = execute(*command, cwd=project / "examples/digits")
+    assert done.returncode == 0
+    rows = json.loads(done.stdout[done.stdout.index("[\n") :])  # Kedro logs a line before
+    runs = Run.load(iter_run_dirs(SWEEP, filters="status == FINISHED"))
+    assert [row["metrics.accuracy"] for row in rows] == sorted(
+        runs.to_list("metrics.accuracy"), reverse=True
+    )
+    assert "use kedro-hydraflow ls --entry sweep_runs\n" in done.stderr
+    help_text = execute(sys.executable, "-m", "kedro", "hydraflow", "ls", "-h", cwd=project).stdout
+    assert "ENTRY is an entry of the catalog with runs" in help_text
+
+
+def test_nothing_but_the_runs_goes_to_standard_output(execute: Execute, project: Path) -> None:
+    done = execute(*COMMAND, "ls", "--entry", "sweep_runs", *JSON, cwd=project)
+    assert done.returncode == 0
+    assert len(json.loads(done.stdout)) == 30
+    assert "as logging configuration" in " ".join(done.stderr.split())
+
+
+def test_kedro_that_logs_to_standard_error(execute: Execute, project: Path) -> None:
+    handlers = {"e": {"class": "logging.StreamHandler", "stream": "ext://sys.stderr"}}
+    root = {"handlers": ["e"], "level": "INFO"}
+    config = {"version": 1, "handlers": handlers, "loggers": {}, "root": root}
+    logging = project / "conf/logging.yml"
+    logging.write_text(json.dumps(config))
+    try:
+        done = execute(
+            sys.executable, "-m", "kedro", "hydraflow", "ls", "sweep_runs", *JSON, cwd=project
+        )
+    finally:
+        logging.unlink()
+    assert done.returncode == 0
+    assert len(json.loads(done.stdout)) == 30
+    assert "use kedro-hydraflow" not in done.stderr

@@ -1,0 +1,62 @@
+"""Compare what is loaded from random trees with a slow, obvious reader.
+
+    python -m tests.model --trees 3000 --seed 0
+
+The exit status is 1 at a difference. It names the seed, what differs, and the command that loads
+that tree again and leaves it for a look.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from tests.model.compare import Tally, check_seed
+
+WITH_PROCESSES = 50
+"""In every so-manieth tree, two processes read, too: they take a second to start."""
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--trees", type=int, default=3000, help="how many")
+    parser.add_argument("--seed", type=int, default=0, help="the first of their seeds")
+    parser.add_argument("--keep", type=Path, help="a directory in which to leave the trees")
+    options = parser.parse_args()
+    print(f"seeds {options.seed} to {options.seed + options.trees - 1}", flush=True)
+    seeds = range(options.seed, options.seed + options.trees)
+    total = Tally()
+    for result in check_all(seeds, options.keep):
+        if isinstance(result, str):
+            sys.exit(result)
+        total.update(result)
+        if total["trees"] % 500 == 0:
+            print(f"{total['trees']:,} trees", flush=True)
+    trees, loads, runs = (total.pop(name) for name in ("trees", "loads", "runs"))
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(total.items()))
+    print(f"{trees:,} trees ({kinds}), {loads:,} loads, {runs:,} runs: 0 differences")
+
+
+def check_all(seeds: range, keep: Path | None) -> Iterator[Tally | str]:
+    """Yield what was compared for each seed, or the message of a difference."""
+    here = [seed for seed in seeds if seed % WITH_PROCESSES == 0]
+    there = [seed for seed in seeds if seed % WITH_PROCESSES]
+    yield from map(partial(check_seed, keep=keep, processes=True), here)  # a child starts none
+    check = partial(check_seed, keep=keep)
+    if len(there) < WITH_PROCESSES // 2:
+        yield from map(check, there)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
+        yield from pool.map(check, there, chunksize=10)
+
+
+if __name__ == "__main__":
+    main()
