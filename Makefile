@@ -8,9 +8,6 @@ export DO_NOT_TRACK := 1
 DOCUMENTS ?= 100000
 ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 
-# Apart from the others, because mutmut is an application with many packages of its own.
-MUTANTS := .venv-mutants
-
 # Apart from the others, for which clients and engines are installed changes what is tested.
 SERVERS := .venv-integration
 MLFLOW := .venv-mlflow
@@ -66,8 +63,8 @@ integration: $(SERVERS)/stamp $(MLFLOW)/stamp $(AZURITE) ## Run the tests agains
 fuzz: $(VENV)/test.stamp ## Compare what we read from YAML with OmegaConf, for 100,000 documents
 	$(BIN)/python -m tests.fuzz --documents $(DOCUMENTS)
 
-mutants: $(MUTANTS)/stamp ## Change the code in 300 small ways, and look whether the tests notice: half an hour
-	$(MUTANTS)/bin/python -m tests.mutants
+mutants: $(VENV)/test.stamp ## Change the code in 300 small ways, and look whether the tests notice: half an hour
+	$(BIN)/python -m tests.mutants
 
 lint: $(VENV)/lint.stamp ## Check style (ruff), types (mypy, pyright) and the direction of imports
 	$(BIN)/ruff check .
@@ -98,12 +95,6 @@ $(SERVERS)/stamp: pyproject.toml
 	[ -x $(SERVERS)/bin/python ] || $(PYTHON) -m venv $(SERVERS)
 	$(SERVERS)/bin/$(PIP) --upgrade 'pip>=25.1'
 	$(SERVERS)/bin/$(PIP) --editable '.[azure,gcs,http,mlflow,obstore,s3,sftp,webdav]' --group integration
-	@touch $@
-
-$(MUTANTS)/stamp: pyproject.toml
-	[ -x $(MUTANTS)/bin/python ] || $(PYTHON) -m venv $(MUTANTS)
-	$(MUTANTS)/bin/$(PIP) --upgrade 'pip>=25.1'
-	$(MUTANTS)/bin/$(PIP) --editable . --group mutants
 	@touch $@
 
 # The newest HydraFlow and MLflow, apart from what this package is tested with. Without Python 3.13

@@ -263,6 +263,27 @@ def test_a_file_that_grows_or_hides_its_size(
         LocalStorage().read(path)
 
 
+def test_the_validator_is_from_before_the_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: Callable[[], None]
+) -> None:
+    """Or a file that changes in the meantime would be taken for one that was read whole."""
+    file = tmp_path / "a.txt"
+    file.write_text("one")
+    later()
+    storage = LocalStorage()
+    read = os.read
+
+    def read_and_write(descriptor: int, size: int) -> bytes:
+        content = read(descriptor, size)
+        file.write_text("another")
+        return content
+
+    monkeypatch.setattr(os, "read", read_and_write)
+    parsed = storage.read_parsed([str(file)], bytes.decode)
+    assert parsed.values == ["one"]
+    assert parsed.validators != storage.get_validators([str(file)])
+
+
 @pytest.mark.skipif(not hasattr(os, "O_NONBLOCK"), reason="opening waits for nothing here")
 def test_a_leased_file_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"content")

@@ -1,0 +1,316 @@
+"""Change the code in small ways, and look whether the tests notice: mutation testing.
+
+    python -m tests.mutants --sample 300 --seed 1
+
+First all tests run once, to see which of them run which lines. Then a fixed random sample of the
+mutants is tested, each with the tests that run its lines: those of its module first, then the
+fastest. A test that fails kills the mutant, and so does one that does not end. Those that survive
+are named. The exit status is 1 if fewer than `--least` percent are killed.
+
+All of it happens in copies of the project in ``.cache/mutants``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from queue import SimpleQueue
+
+from coverage import CoverageData
+
+from tests.mutants.equivalent import EQUIVALENT
+from tests.mutants.mutations import Mutant, list_mutants, mutate, normalize
+
+ROOT = Path(__file__).parent.parent.parent
+CACHE = ROOT / ".cache/mutants"
+TRACE = CACHE / "trace.json"
+PACKAGE = "src/kedro_hydraflow"
+
+MODULES = [
+    "filters/comparison.py",
+    "filters/evaluation.py",
+    "filters/expressions.py",
+    "filters/narrowing.py",
+    "filters/parser.py",
+    "filters/writing.py",
+    "index.py",
+    "index_file.py",
+    "keys.py",
+    "lookup.py",
+    "recorded.py",
+    "storage/bulk.py",
+    "storage/local.py",
+    "stores/file_store.py",
+    "stores/metric_file.py",
+    "stores/parsed_files.py",
+]
+"""Where to be wrong is to read the wrong thing without an error."""
+
+MAX_SECONDS = 40.0
+"""How long the tests of a mutant may take without it: a mutant may survive slower ones."""
+
+TEST_TIMEOUT = 60
+"""Seconds after which a test is stopped. All take less."""
+
+TIMED_OUT = -1000
+NO_TESTS = 5
+
+NOT_RUN = ["tests/integration", "tests/test_demo.py", "tests/test_typing.py"]
+"""Tests of other processes, or of no code."""
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--sample", type=int, default=300, help="how many mutants")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--least", type=float, default=90, help="percent")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only", default="", help="test all mutants with this in their names")
+    parser.add_argument("--again", action="store_true", help="trace only tests that changed")
+    options = parser.parse_args()
+    start = time.monotonic()
+
+    copies = [CACHE / str(i) for i in range(options.jobs)]
+    for copy in copies:
+        copy_project(copy)
+    changed = list_changed_tests() if options.again else []
+    if changed or not options.again:
+        trace_tests(copies[0], options.jobs, changed)
+    mutants = [m for name in MODULES for m in list_mutants(name, get_source(name))]
+    check_equivalent(mutants)
+    sample = [m for m in mutants if options.only in get_key(m)]
+    if not options.only:
+        sample = draw(mutants, options.sample, options.seed)
+    outcomes: Counter[str] = Counter()
+    for mutant, outcome in test_all(sample, copies):
+        outcomes[outcome] += 1
+        if outcome not in ("killed", "equivalent") or options.only:
+            print(f"{outcome}: {get_key(mutant)}", flush=True)
+    percent = (
+        100
+        * (outcomes["killed"] + outcomes["timed out"])
+        / (outcomes.total() - outcomes["equivalent"])
+    )
+    minutes = (time.monotonic() - start) / 60
+    print(f"{len(sample)} of {len(mutants)} mutants, seed {options.seed}, {minutes:.0f} minutes")
+    print(", ".join(f"{outcome}: {n}" for outcome, n in outcomes.most_common()))
+    print(f"{percent:.1f} % are killed")
+    sys.exit(percent < options.least)
+
+
+def get_key(mutant: Mutant) -> str:
+    return f"{mutant.module} {mutant.name}"
+
+
+def get_source(module: str) -> str:
+    return normalize((ROOT / PACKAGE / module).read_text("utf-8"))
+
+
+def check_equivalent(mutants: Sequence[Mutant]) -> None:
+    """Exit if a mutant listed as equivalent does not exist any more."""
+    if gone := EQUIVALENT.keys() - {get_key(mutant) for mutant in mutants}:
+        sys.exit("\n".join(["tests/mutants/equivalent.py has what is no mutant:", *sorted(gone)]))
+
+
+def draw(mutants: Sequence[Mutant], n: int, seed: int) -> list[Mutant]:
+    """Return a random sample, in which a mutant's place does not depend on the others."""
+
+    def get_place(mutant: Mutant) -> bytes:
+        return hashlib.sha256(f"{seed} {get_key(mutant)}".encode()).digest()
+
+    return sorted(mutants, key=get_place)[:n]
+
+
+def copy_project(copy: Path) -> None:
+    """Copy what git tracks and new files, with the modules as they are before a change."""
+    shutil.rmtree(copy, ignore_errors=True)
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    for name in listing.stdout.decode().split("\0")[:-1]:
+        if (ROOT / name).exists():  # unless it was removed since the last commit
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    for module in MODULES:
+        write_module(copy, module, get_source(module))
+
+
+def write_module(copy: Path, module: str, source: str) -> None:
+    """Write a module, with a time that shows Python that what it has compiled is outdated."""
+    path = copy / PACKAGE / module
+    path.write_text(source, "utf-8")
+    seconds = next(_times)
+    os.utime(path, (seconds, seconds))
+
+
+_times = count(10**9)
+
+
+def run_pytest(copy: Path, *args: str, timeout: float | None = None, **variables: str) -> int:
+    """Run pytest in a copy of the project; return its exit status, TIMED_OUT without one."""
+    temporary = copy / "tmp"
+    temporary.mkdir(exist_ok=True)
+    paths = {"PYTHONPATH": str(copy / "src"), "TMPDIR": str(temporary)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.mutants.plugin", *args]
+    with open(copy / "output.txt", "w") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=copy,
+            env={**os.environ, **paths, **variables},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            return process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return TIMED_OUT
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+# Which tests run which lines ---------------------------------------------------------------
+
+
+def trace_tests(copy: Path, jobs: int, files: Sequence[str] = ()) -> None:
+    """Run tests once, and write down which of them run which lines, and how long they take.
+
+    Args:
+        copy: A copy of the project.
+        jobs: How many processes run tests.
+        files: The files of tests that have changed since the last time; all by default.
+    """
+    status = run_pytest(
+        copy,
+        *("-n", str(jobs), "--dist", "worksteal", "-m", "not integration"),
+        *(f"--ignore={path}" for path in NOT_RUN),
+        *("--cov", "--cov-context=test", "--cov-report="),
+        *files,
+        COVERAGE_FILE=str(copy / "coverage"),
+        MUTANT_SECONDS=str(copy / "seconds.json"),
+    )
+    if status != 0:
+        sys.exit(f"tests fail without a mutant:\n{(copy / 'output.txt').read_text()}")
+    seconds = json.loads((copy / "seconds.json").read_text())
+    data = CoverageData(str(copy / "coverage"))
+    data.read()
+    tests: dict[str, dict[str, list[str]]] = {}
+    for module in MODULES:
+        tests[module] = {
+            str(line): sorted({context.rpartition("|")[0] for context in contexts} - {""})
+            for line, contexts in data.contexts_by_lineno(str(copy / PACKAGE / module)).items()
+        }
+    if files:
+        old = json.loads(TRACE.read_text())
+        seconds = {**old["seconds"], **seconds}
+        for module, lines in old["tests"].items():
+            for line, names in lines.items():
+                kept = [name for name in names if name.partition("::")[0] not in files]
+                tests[module][line] = sorted({*kept, *tests[module].get(line, [])})
+    TRACE.write_text(json.dumps({"seconds": seconds, "tests": tests}))
+
+
+def list_changed_tests() -> list[str]:
+    """Return the files of tests that have changed since `trace_tests` ran."""
+    since = TRACE.stat().st_mtime
+    files = [path for path in ROOT.glob("tests/**/test_*.py") if path.stat().st_mtime > since]
+    return [path.relative_to(ROOT).as_posix() for path in files]
+
+
+class Trace:
+    """Which tests run a line, as `trace_tests` saw it."""
+
+    def __init__(self) -> None:
+        trace = json.loads(TRACE.read_text())
+        self._seconds: dict[str, float] = trace["seconds"]
+        self._tests: dict[str, dict[str, list[str]]] = trace["tests"]
+
+    def choose(self, mutant: Mutant) -> list[str]:
+        """Return the tests for a mutant in the order in which to run them."""
+        tests_of = self._tests[mutant.module]
+        tests = tests_of.get(str(mutant.line))
+        if not tests:  # a line that runs only when it is imported
+            tests = list({test for others in tests_of.values() for test in others})
+        chosen = []
+        left = MAX_SECONDS
+        for test in sorted(tests, key=lambda test: self._rank(mutant.module, test)):
+            left -= self._seconds[test]
+            if left < 0:
+                break
+            chosen.append(test)
+        return chosen
+
+    def get_seconds(self, tests: Sequence[str]) -> float:
+        return sum(self._seconds[test] for test in tests)
+
+    def _rank(self, module: str, test: str) -> tuple[bool, float]:
+        folder, _, name = module.rpartition("/")
+        own = (f"tests/{folder}/test_{name}", f"{PACKAGE}/{module}")
+        return test.partition("::")[0] not in own, self._seconds[test]
+
+
+# Testing mutants ---------------------------------------------------------------------------
+
+
+def test_all(sample: Sequence[Mutant], copies: Sequence[Path]) -> Iterator[tuple[Mutant, str]]:
+    """Yield mutants and what became of them."""
+    trace = Trace()
+    free: SimpleQueue[Path] = SimpleQueue()
+    for copy in copies:
+        free.put(copy)
+
+    def test(mutant: Mutant) -> str:
+        if get_key(mutant) in EQUIVALENT:
+            return "equivalent"
+        copy = free.get()
+        try:
+            return test_mutant(mutant, trace.choose(mutant), trace, copy)
+        finally:
+            free.put(copy)
+
+    with ThreadPoolExecutor(len(copies)) as pool:
+        yield from zip(sample, pool.map(test, sample), strict=True)
+
+
+def test_mutant(mutant: Mutant, tests: Sequence[str], trace: Trace, copy: Path) -> str:
+    """Return what became of a mutant: "killed", "timed out" or "survived"."""
+    source = get_source(mutant.module)
+    write_module(copy, mutant.module, mutate(source, mutant))
+    (copy / "tests.json").write_text(json.dumps(tests))
+    try:
+        status = run_pytest(
+            copy,
+            *("-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"),
+            *dict.fromkeys(test.partition("::")[0] for test in tests),
+            f"--timeout={TEST_TIMEOUT}",
+            timeout=TEST_TIMEOUT + 3 * trace.get_seconds(tests),
+            MUTANT_TESTS="tests.json",
+        )
+    finally:
+        write_module(copy, mutant.module, source)
+    output = (copy / "output.txt").read_text("utf-8", "replace")
+    if status == NO_TESTS:
+        sys.exit(f"no tests were found for {get_key(mutant)}:\n{output}")
+    if status == TIMED_OUT or "Failed: Timeout" in output:
+        return "timed out"
+    return "killed" if status else "survived"
+
+
+if __name__ == "__main__":
+    main()
