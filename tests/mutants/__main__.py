@@ -28,6 +28,7 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
+from tempfile import TemporaryDirectory
 
 from coverage import CoverageData
 
@@ -161,15 +162,13 @@ _times = count(10**9)
 
 def run_pytest(copy: Path, *args: str, timeout: float | None = None, **variables: str) -> int:
     """Run pytest in a copy of the project; return its exit status, TIMED_OUT without one."""
-    temporary = copy / "tmp"
-    temporary.mkdir(exist_ok=True)
-    paths = {"PYTHONPATH": str(copy / "src"), "TMPDIR": str(temporary)}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.mutants.plugin", *args]
-    with open(copy / "output.txt", "w") as output:
+    with TemporaryDirectory() as temporary, (copy / "output.txt").open("w") as output:
+        environment = {"PYTHONPATH": str(copy / "src"), "TMPDIR": temporary, **variables}
         process = subprocess.Popen(
             command,
             cwd=copy,
-            env={**os.environ, **paths, **variables},
+            env={**os.environ, **environment},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -182,7 +181,6 @@ def run_pytest(copy: Path, *args: str, timeout: float | None = None, **variables
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 # Which tests run which lines ---------------------------------------------------------------
@@ -196,6 +194,7 @@ def trace_tests(copy: Path, jobs: int, files: Sequence[str] = ()) -> None:
         jobs: How many processes run tests.
         files: The files of tests that have changed since the last time; all by default.
     """
+    start = time.time()
     status = run_pytest(
         copy,
         *("-n", str(jobs), "--dist", "worksteal", "-m", "not integration"),
@@ -224,10 +223,11 @@ def trace_tests(copy: Path, jobs: int, files: Sequence[str] = ()) -> None:
                 kept = [name for name in names if name.partition("::")[0] not in files]
                 tests[module][line] = sorted({*kept, *tests[module].get(line, [])})
     TRACE.write_text(json.dumps({"seconds": seconds, "tests": tests}))
+    os.utime(TRACE, (start, start))
 
 
 def list_changed_tests() -> list[str]:
-    """Return the files of tests that have changed since `trace_tests` ran."""
+    """Return the files of tests that have changed since `trace_tests` began."""
     since = TRACE.stat().st_mtime
     files = [path for path in ROOT.glob("tests/**/test_*.py") if path.stat().st_mtime > since]
     return [path.relative_to(ROOT).as_posix() for path in files]

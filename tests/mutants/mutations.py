@@ -2,7 +2,8 @@
 
 A mutant has another operator, another constant, None in place of a result, a condition that always
 or never holds, an exception that is not caught, or an operand, an argument, a statement less. What
-words errors and logs is left alone, and so are types and imports: nothing is misread there.
+words errors and logs is left alone, and so are types and imports: nothing is misread there. So is
+``strict=True``, which would show a mistake of ours.
 """
 
 from __future__ import annotations
@@ -122,6 +123,8 @@ def _is_left_alone(node: ast.AST) -> bool:
         return ast.unparse(node.test) == "TYPE_CHECKING"
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant) or _is_message(node.value)
+    if isinstance(node, ast.keyword):
+        return node.arg == "strict"
     return isinstance(node, (ast.Import, ast.ImportFrom, ast.arg)) or _is_message(node)
 
 
@@ -195,7 +198,7 @@ def _set_item(items: list[Any], i: int, value: Any) -> Iterator[str]:
 
 def _drop_each(items: list[Any], kind: type[ast.AST] = ast.AST) -> Iterator[str]:
     for i, item in enumerate(items[:]):
-        if isinstance(item, kind):
+        if isinstance(item, kind) and not _is_left_alone(item):
             del items[i]
             yield ""
             items.insert(i, item)

@@ -252,6 +252,16 @@ def test_directories_named_by_a_run_id_without_a_run_are_logged_once(
     assert " more: " not in message
 
 
+def test_a_directory_without_a_run_is_left_out_on_a_server(
+    tracking_dir: TrackingDir, serve: Callable[[Path], WebServer]
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a")
+    write(experiment / "notes/todo.txt", "")
+    location = f"{serve(tracking_dir.root).url}/"
+    assert [run_dir.name for run_dir in iter_run_dirs(location)] == ["a"]
+
+
 def test_given_directory_that_does_not_exist_has_an_empty_config(tmp_path: Path) -> None:
     (run,) = Run.load([tmp_path / "1/a"])
     assert (run.cfg, run.info.run_id, run.info.job_name) == ({}, "a", "")
