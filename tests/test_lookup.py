@@ -296,6 +296,28 @@ def test_what_is_hidden_is_said(
     assert "write 'logged.metrics.loss' for that" in caplog.messages[0]
 
 
+def test_what_is_hidden_of_hydra_is_said(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = "hydra: {job: {num: 7}}\n"
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", config)
+    write(run_dir / "artifacts/.hydra/hydra.yaml", "hydra: {job: {num: 1}}\n")
+    assert Run(run_dir).get("hydra.job.num") == 7
+    (message,) = caplog.messages
+    assert message.endswith(": see run.hydra for that, or 'cfg.hydra.job.num' for the configuration")
+
+
+def test_logged_values_are_read_at_once(tracking_dir: TrackingDir, files_read: FilesRead) -> None:
+    experiment = tracking_dir.add_experiment("e")
+    for run_id in "abc":
+        tracking_dir.add_run(experiment, run_id, metrics={"loss": "1 0.5 0\n"})
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    runs.preload()
+    files_read.clear()
+    assert runs.to_list("metrics") == [{"loss": 0.5}] * 3
+    assert files_read.counts[-1] == 3
+
+
 # Hydra's files -------------------------------------------------------------------------
 
 SWEPT = "multirun/2026-11-25/23-01-50"

@@ -2,8 +2,8 @@
 
 A mutant has another operator, another constant, None in place of a result, a condition that always
 or never holds, an exception that is not caught, or an operand, an argument, a statement less. What
-words errors and logs is left alone, and so are types and imports: nothing is misread there. So is
-``strict=True``, which would show a mistake of ours.
+words errors and logs is left alone, and so are types and imports: nothing is misread there. So are
+``strict=True``, which would show a mistake of ours, and limits, of which one more is as good.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _iter_mutants(module: str, tree: ast.Module) -> Iterator[Mutant]:
     counts: Counter[str] = Counter()
     for node, line, function in list(_walk(tree, 1, "")):
         before = _shorten(ast.unparse(node))
-        for change in _change(node):
+        for change in _change(node, function):
             name = f"{function}: {change or f'{before} -> {_shorten(ast.unparse(node))}'}"
             counts[name] += 1
             name += f" ({counts[name]})" * (counts[name] > 1)
@@ -125,6 +125,8 @@ def _is_left_alone(node: ast.AST) -> bool:
         return isinstance(node.value, ast.Constant) or _is_message(node.value)
     if isinstance(node, ast.keyword):
         return node.arg == "strict"
+    if isinstance(node, ast.Subscript):
+        return ast.unparse(node.value) == "Literal"
     return isinstance(node, (ast.Import, ast.ImportFrom, ast.arg)) or _is_message(node)
 
 
@@ -133,12 +135,12 @@ def _is_message(node: ast.AST) -> bool:
     if not isinstance(node, ast.Call):
         return False
     function = ast.unparse(node.func)
-    return function.endswith(("Error", "_error")) or function.startswith(
+    return function.endswith(("Error", "_error", "_fail")) or function.startswith(
         ("logger.", "get_logger", "describe", "_describe", "cast", "TypeVar")
     )
 
 
-def _change(node: Any) -> Iterator[str]:
+def _change(node: Any, function: str) -> Iterator[str]:
     """Change a node in each of the ways; yield what to call the change, by default its code."""
     if isinstance(node, ast.Compare):
         for i, operator in enumerate(node.ops):
@@ -151,7 +153,7 @@ def _change(node: Any) -> Iterator[str]:
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
         yield from _set(node, "operand", ast.UnaryOp(ast.Not(), node.operand))
     elif isinstance(node, ast.Constant):
-        yield from _change_constant(node)
+        yield from _change_constant(node, is_limit=function == "")
     elif isinstance(node, (ast.If, ast.IfExp, ast.While)):
         test = _shorten(ast.unparse(node.test))
         if not isinstance(node, ast.While):
@@ -161,7 +163,7 @@ def _change(node: Any) -> Iterator[str]:
         yield from _drop_each(node.ifs)
     elif isinstance(node, (ast.Return, ast.Assign)) and node.value is not None:
         is_tuple = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple)
-        if not is_tuple and ast.unparse(node.value) != "None":
+        if not is_tuple and ast.unparse(node.value) not in ("None", "False"):
             yield from _set(node, "value", ast.Constant(None))
     elif isinstance(node, ast.Call):
         yield from _drop_each(node.keywords)
@@ -173,11 +175,11 @@ def _change(node: Any) -> Iterator[str]:
         yield from _leave_out(node)
 
 
-def _change_constant(node: ast.Constant) -> Iterator[str]:
+def _change_constant(node: ast.Constant, *, is_limit: bool) -> Iterator[str]:
     value = node.value
     if isinstance(value, bool):
         yield from _set(node, "value", not value)
-    elif isinstance(value, (int, float)):
+    elif isinstance(value, (int, float)) and not is_limit:
         yield from _set(node, "value", value + 1)
     elif isinstance(value, str):
         yield from _set(node, "value", f"{value}X")
