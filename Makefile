@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 PIP := python -m pip --disable-pip-version-check install --quiet
 export DO_NOT_TRACK := 1
 DOCUMENTS ?= 100000
+TREES ?= 3000
+SECONDS ?= 120
+KILLS ?= 200
 ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 
 # Apart from the others, for which clients and engines are installed changes what is tested.
@@ -20,7 +23,7 @@ OLDEST := kedro==1.0.0 omegaconf==2.3.0 fsspec==2025.3.2 joblib==1.3.0 numpy==1.
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-sqlite demo-hydra demo-s3 test test-oldest test-newest integration fuzz \
-	mutants lint format bench clean
+	prove mutants lint format bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +65,11 @@ integration: $(SERVERS)/stamp $(MLFLOW)/stamp $(AZURITE) ## Run the tests agains
 
 fuzz: $(VENV)/test.stamp ## Compare what we read from YAML with OmegaConf, for 100,000 documents
 	$(BIN)/python -m tests.fuzz --documents $(DOCUMENTS)
+
+prove: $(SERVERS)/stamp $(MLFLOW)/stamp ## Look for wrong values: 3,000 random trees, MLflow writing beside readers, processes killed
+	$(SERVERS)/bin/python -m tests.model --trees $(TREES) $(if $(SEED),--seed $(SEED))
+	$(SERVERS)/bin/python -m tests.prove.writing --seconds $(SECONDS)
+	$(SERVERS)/bin/python -m tests.prove.killing --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 mutants: $(VENV)/test.stamp ## Change the code in 300 small ways, and look whether the tests notice: half an hour
 	$(BIN)/python -m tests.mutants

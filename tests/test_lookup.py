@@ -304,7 +304,9 @@ def test_what_is_hidden_of_hydra_is_said(
     write(run_dir / "artifacts/.hydra/hydra.yaml", "hydra: {job: {num: 1}}\n")
     assert Run(run_dir).get("hydra.job.num") == 7
     (message,) = caplog.messages
-    assert message.endswith(": see run.hydra for that, or 'cfg.hydra.job.num' for the configuration")
+    assert message.endswith(
+        ": see run.hydra for that, or 'cfg.hydra.job.num' for the configuration"
+    )
 
 
 def test_logged_values_are_read_at_once(tracking_dir: TrackingDir, files_read: FilesRead) -> None:

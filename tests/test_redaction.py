@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus
 
@@ -83,6 +84,23 @@ OPTIONS: list[Any] = [
     {"credential": Credential()},
 ]
 
+CLIENT_VARIABLES = (
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_STORAGE_ACCESS_KEY",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "AZURE_STORAGE_KEY",
+    "AZURE_STORAGE_SAS_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "DATABRICKS_TOKEN",
+    "FSSPEC_S3_SECRET",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+)
+
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_secrets_are_found_wherever_they_are_in_the_options(options: Any) -> None:
@@ -90,11 +108,67 @@ def test_secrets_are_found_wherever_they_are_in_the_options(options: Any) -> Non
     assert text == "sent *** to the-host"
 
 
-def test_secrets_of_the_environment_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("variable", CLIENT_VARIABLES)
+def test_secrets_of_the_environment_are_redacted(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "user")
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+    monkeypatch.setenv(variable, PASSWORD)
     sent = base64.b64encode(f"user:{PASSWORD}".encode()).decode()
     assert redact(f"{PASSWORD} as {sent}", {}) == "*** as ***=="
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("GOOGLE_APPLICATION_CREDENTIALS", "/home/ann/key.json"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "/home/ann/token"),
+        ("AWS_DEFAULT_REGION", "eu-west-1"),
+        ("MLFLOW_TRACKING_AUTH", "kubernetes"),
+        ("GNOME_KEYRING", "/run/keyring"),
+    ],
+)
+def test_other_variables_are_shown(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert redact(f"cannot read {value}", {}) == f"cannot read {value}"
+
+
+def test_logins_in_urls_of_the_environment_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://ann:{quote(PASSWORD, safe='')}@proxy:3128")
+    assert redact(f"the proxy does not like {PASSWORD}", {}) == "the proxy does not like ***"
+
+
+def test_logins_in_files_are_redacted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("NETRC", raising=False)
+    (tmp_path / ".netrc").write_text("machine host login ann password S3CRET/one\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    (tmp_path / ".mlflow").mkdir()
+    (tmp_path / ".mlflow/credentials").write_text(
+        "[mlflow]\nmlflow_tracking_username = bob\nmlflow_tracking_password = S3CRET%%two\n"
+    )
+    sent = base64.b64encode(b"ann:S3CRET/one").decode()
+    assert redact(f"S3CRET/one S3CRET%two {sent}", {}) == "*** *** ***="
+    (tmp_path / "other").write_text("default login ann password S3CRET-three\n")
+    (tmp_path / "other").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "other"))
+    assert redact("S3CRET-three", {}) == "***"
+    for file in (".netrc", ".mlflow/credentials", "other"):
+        (tmp_path / file).write_text("garbage [ S3CRET\n")
+    assert redact("S3CRET", {}) == "S3CRET"
+
+
+def test_headers_are_secret_whatever_their_names() -> None:
+    options = {"client_kwargs": {"headers": {"X-Thing": "thing-7", "Accept": "text/html"}}}
+    assert redact("sent thing-7 for text/html", options) == "sent *** for text/html"
+
+
+def test_a_token_without_a_password_is_redacted() -> None:
+    login = base64.b64encode(b"t0ken-of-ann:").decode()
+    options = {"headers": {"Authorization": f"Basic {login}"}}
+    assert redact("no such token: t0ken-of-ann", options) == "no such token: ***"
 
 
 @pytest.mark.parametrize(

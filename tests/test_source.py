@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from upath import UPath
 
 from kedro_hydraflow import (
     HydraflowRunCollectionDataset,
@@ -15,6 +18,7 @@ from kedro_hydraflow import (
     iter_run_dirs,
 )
 from kedro_hydraflow.errors import NotFoundError, OptionError, StorageError
+from kedro_hydraflow.finding import Search
 from kedro_hydraflow.source import Source
 from tests.conftest import Database, TrackingDir, WebServer
 from tests.stores.conftest import find_run_ids
@@ -140,22 +144,109 @@ def test_storage_options_are_for_storages_of_one_kind() -> None:
     assert get_options("zip://::memory://archive.zip") == {}
 
 
+SFTP = {
+    f"{scheme}://files.example{'' if scheme == 'sftp' else ':22'}"
+    for scheme in ("http", "https", "ftp", "sftp")
+}
+"""The hosts that the options ``host`` and ``port`` name: that of a URL with any scheme."""
+
+
 @pytest.mark.parametrize(
     ("options", "hosts"),
     [
         ({"tracking_dir": "mlruns"}, set()),
-        ({"tracking_uri": "https://ann:pw@MLflow.example:5000/x"}, {"mlflow.example:5000"}),
-        ({"tracking_dir": "zip://::https://files.example/a.zip"}, {"files.example"}),
-        ({"tracking_dir": "mlruns", "artifact_root": "https://files.example"}, {"files.example"}),
+        (
+            {"tracking_uri": "https://ann:pw@MLflow.example:5000/x"},
+            {"https://mlflow.example:5000"},
+        ),
+        ({"tracking_dir": "zip://::https://files.example/a.zip"}, {"https://files.example"}),
+        (
+            {"tracking_dir": "mlruns", "artifact_root": "https://files.example"},
+            {"https://files.example"},
+        ),
+        ({"tracking_dir": UPath("sftp://ann:pw@files.example:22/m")}, SFTP),
         (
             {
                 "tracking_dir": "mlruns",
                 "storage_options": {"client_kwargs": {"endpoint_url": "http://127.0.0.1:9000"}},
             },
-            {"127.0.0.1:9000"},
+            {"http://127.0.0.1:9000"},
         ),
-        ({"tracking_dir": "mlruns", "storage_options": {"host": "Ftp.example"}}, {"ftp.example"}),
+        (
+            {"tracking_dir": "mlruns", "storage_options": {"host": "Files.example", "port": 22}},
+            SFTP,
+        ),
+        (
+            {"tracking_dir": "m", "storage_options": {"allowed_hosts": ["https://Files.example/"]}},
+            {"https://files.example"},
+        ),
+        (
+            {"tracking_dir": "m", "storage_options": {"headers": {"Referer": "https://a.example"}}},
+            set(),
+        ),
     ],
 )
-def test_hosts_that_the_user_names(options: dict[str, Any], hosts: set[str]) -> None:
+def test_hosts_that_the_user_names(
+    options: dict[str, Any], hosts: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_CONNECTION_STRING"):
+        monkeypatch.delenv(variable, raising=False)
     assert Source(**options).list_hosts() == hosts
+
+
+def test_variables_name_the_account_of_azure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "Ours")
+    monkeypatch.setenv(
+        "AZURE_STORAGE_CONNECTION_STRING", "AccountName=theirs;BlobEndpoint=http://127.0.0.1:1/x"
+    )
+    assert Source("mlruns").list_hosts() == {
+        "https://ours.blob.core.windows.net",
+        "https://theirs.blob.core.windows.net",
+        "http://127.0.0.1:1",
+    }
+
+
+@pytest.mark.parametrize("value", ["https://files.example", ["files.example"], [3], 3, {"a": "b"}])
+def test_allowed_hosts_are_urls(value: Any) -> None:
+    with pytest.raises(OptionError, match=r"allowed_hosts: expected a list of URLs such as https"):
+        Source("mlruns", storage_options={"allowed_hosts": value})
+
+
+def test_a_wrong_allowed_host_is_shown_without_its_login() -> None:
+    with pytest.raises(OptionError, match="allowed_hosts") as raised:
+        Source("mlruns", storage_options={"allowed_hosts": "https://ann:SECRET@files.example"})
+    assert "SECRET" not in str(raised.value)
+
+
+def test_a_repr_shows_no_credentials() -> None:
+    source = Source(
+        "https://ann:SECRET@files.example/m?sig=SECRET",
+        artifact_root="s3://key:SECRET@bucket/a",
+        storage_options={"key": "SECRET", "client_kwargs": {"x": "SECRET"}},
+    )
+    assert repr(source) == (
+        "Source(tracking_dir='https://files.example/m', tracking_uri=None, "
+        "artifact_root='s3://bucket/a', storage_options=<options: key, client_kwargs>, layout=None)"
+    )
+    uri = "https://ann:SEC%2FRET@mlflow.example"
+    search = Search(Source(tracking_uri=uri), "train")
+    assert "tracking_uri='https://mlflow.example'" in repr(search)
+    assert "SEC" not in repr(search)
+    assert source == Source(**{f.name: getattr(source, f.name) for f in fields(source)})
+
+
+def test_a_source_without_credentials() -> None:
+    source = Source(
+        "https://ann:SECRET@files.example/m?sig=SECRET",
+        artifact_root=UPath("sftp://ann:SECRET@files.example/a"),
+        storage_options={"key": "SECRET"},
+        layout="mlflow",
+    ).without_credentials()
+    assert source.tracking_dir == "https://files.example/m"
+    assert source.layout == "mlflow"
+    assert b"SECRET" not in pickle.dumps(source)
+    uri = Source(tracking_uri="https://ann:SECRET@mlflow.example").without_credentials()
+    assert uri.uri == "https://mlflow.example"
+    assert Source("/a/b@c", storage_options={}).without_credentials().tracking_dir == "/a/b@c"
+    with pytest.raises(StorageError, match="is not read for a copy"):
+        source.locate().read()

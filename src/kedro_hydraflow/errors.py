@@ -47,6 +47,14 @@ class UnreachableError(StorageError):
     """A storage did not answer, even after retries."""
 
 
+class ForeignHostError(StorageError):
+    """A host was not asked, because only a record or the answer of a server names it."""
+
+
+class WithheldError(StorageError):
+    """A copy from ``without_credentials`` would have to read more than it holds."""
+
+
 class FileSizeError(StorageError):
     """A file is too large to be read into memory."""
 

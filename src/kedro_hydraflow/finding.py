@@ -23,6 +23,7 @@ from kedro_hydraflow.filters import NO_CONDITIONS, Conditions, Filters, parse_fi
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.nearest import find_nearest
+from kedro_hydraflow.redaction import SafeRepr
 from kedro_hydraflow.run_info import RunInfo, make_info
 from kedro_hydraflow.source import DirectoryOrNames, Layout, Source, is_location
 from kedro_hydraflow.stores import (
@@ -53,8 +54,8 @@ _MIN_LOOK = 100
 """Minimum number of folders of an experiment to list, to find a few runs."""
 
 
-@dataclass(frozen=True)
-class Search:
+@dataclass(frozen=True, repr=False)
+class Search(SafeRepr):
     """Which runs to find. The options are checked here, once; nothing is read.
 
     `iter_run_dirs` explains them.

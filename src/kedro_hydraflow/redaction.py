@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import functools
 import html
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, cast
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from kedro_hydraflow.escaping import escape
@@ -30,6 +33,9 @@ _CUT = 5_000
 _PASSWORD = re.compile(r"[^/@:]*:(?!\d*/)[^@]*@(?:[^/]*@)?")
 # A user or token. Kept in abfs, where it is the container, and in sftp, where it is the user.
 _HTTP_USER = re.compile(r"[^/]*@")
+_WITHOUT_USER = ("http", "https", "s3", "s3a", "gs", "gcs")
+"""The ends of schemes after which a user is a token, or a mistake."""
+
 _NEXT_LINK = re.compile(r"::(?=/|[\w+.-]{1,40}:[/:])")
 """The separator of chained URLs. A password may have the same characters."""
 
@@ -41,19 +47,16 @@ _SECRET_OPTION = re.compile(
 )
 _USER_OPTION = re.compile(r"user|login|account_name|client_id", re.IGNORECASE)
 
-_SECRET_VARIABLES = (
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AZURE_CLIENT_SECRET",
-    "AZURE_STORAGE_ACCOUNT_KEY",
-    "AZURE_STORAGE_CONNECTION_STRING",
-    "AZURE_STORAGE_KEY",
-    "AZURE_STORAGE_SAS_KEY",
-    "AZURE_STORAGE_SAS_TOKEN",
-    "MLFLOW_TRACKING_PASSWORD",
-    "MLFLOW_TRACKING_TOKEN",
+_HARMLESS_HEADERS = frozenset({"accept", "accept-encoding", "content-type", "range", "user-agent"})
+"""The headers that are no secrets, in lower case."""
+
+_SECRET_VARIABLE = re.compile(
+    r"(?!GOOGLE_APPLICATION_CREDENTIALS\Z)(?:AWS|AZURE|DATABRICKS|FSSPEC|GCP|GOOGLE|MLFLOW)_\w*"
+    r"(?:CONNECTION_STRING|CREDENTIAL|KEY|PASSWORD|SAS|SECRET|TOKEN)\w*(?<!_FILE)(?<!_PATH)(?<!_URI)"
 )
-"""The environment variables from which clients take credentials."""
+"""Matches the environment variables from which clients take credentials."""
+
+_USER_VARIABLES = ("MLFLOW_TRACKING_USERNAME",)
 
 _HEADER = re.compile(
     r"""((?:authorization|cookie)['"]?\s{0,3}[:=]\s{0,3}['"]?)[^'"\r\n]+""", re.IGNORECASE
@@ -74,7 +77,12 @@ _JSON_WEB_TOKEN = re.compile(r"(?<![\w-])eyJ[\w-]{8,}(?:\.[\w-]*){1,2}")
 
 def redact_url(url: str) -> str:
     """Return a URL, chained ones included, without passwords and queries."""
-    return "::".join(_redact_link(link) for link in _NEXT_LINK.split(url))
+    return "::".join(map(_redact_link, split_links(url)))
+
+
+def split_links(url: str) -> list[str]:
+    """Return the links of a chained URL, such as ``zip://a::s3://b/c.zip``."""
+    return _NEXT_LINK.split(url)
 
 
 def redact_text(text: str) -> str:
@@ -100,7 +108,7 @@ def _redact_link(link: str) -> str:
         return link
     rest = _PASSWORD.sub("", rest, count=1) if _PASSWORD.match(rest) else rest
     rest = re.sub(r"[?#].*", "", rest, flags=re.DOTALL)
-    if scheme.lower().endswith(("http", "https")) and _HTTP_USER.match(rest):
+    if scheme.lower().endswith(_WITHOUT_USER) and _HTTP_USER.match(rest):
         rest = _HTTP_USER.sub("", rest, count=1)
     return f"{scheme}://{rest}"
 
@@ -152,16 +160,88 @@ def _hide(text: str, secrets: Sequence[str]) -> str:
     return redact_text(text)
 
 
+# Objects that hold secrets -----------------------------------------------------------------
+
+
+class Options(dict[str, Any]):
+    """Options of a filesystem, of which a repr shows the names alone.
+
+    Do not put it into the options of a filesystem: fsspec tells these apart by their repr.
+    """
+
+    def __repr__(self) -> str:
+        return f"<options: {', '.join(map(str, self)) or 'none'}>"
+
+
+class SafeRepr:
+    """The base of dataclasses whose repr shows no credentials, give them ``repr=False``."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{f.name}={_show_safely(getattr(self, f.name))}"
+            for f in fields(cast("Any", self))
+            if f.repr
+        ]
+        return f"{type(self).__qualname__}({', '.join(shown)})"
+
+
+def _show_safely(value: object) -> str:
+    """Return a repr without credentials in URLs."""
+    if isinstance(value, str):
+        return repr(redact_url(value))
+    return redact_text(repr(value))
+
+
 # The secrets of a caller -------------------------------------------------------------------
 
 
 def _list_secrets(options: Mapping[str, Any]) -> list[str]:
     """Return all spellings of the secrets in options and variables, the longest first."""
-    variables = {name: os.environ[name] for name in _SECRET_VARIABLES if name in os.environ}
-    users = [*_iter_users(options), os.environ.get("MLFLOW_TRACKING_USERNAME", ""), ""]
-    secrets = {*_iter_secrets(options, is_secret=False), *_iter_secrets(variables, is_secret=True)}
-    spellings = {s for secret in secrets for s in _iter_spellings(secret, users)}
+    logins = [*_iter_file_logins()]
+    users = {*_iter_users(options), *(user for user, _ in logins), ""}
+    users.update(os.environ[name] for name in _USER_VARIABLES if name in os.environ)
+    secrets = {*_iter_secrets(options, is_secret=False), *_iter_variable_secrets()}
+    secrets.update(password for _, password in logins)
+    spellings = {s for secret in secrets for s in _spell(secret, frozenset(users))}
     return sorted((s for s in spellings if len(s) > 3), key=len, reverse=True)
+
+
+def _iter_variable_secrets() -> Iterator[str]:
+    """Yield the secrets in environment variables: those of clients, and in URLs."""
+    for name, value in os.environ.items():
+        if "://" in value or _SECRET_VARIABLE.fullmatch(name):
+            yield from _iter_secrets(value, is_secret="://" not in value)
+
+
+def _iter_file_logins() -> Iterator[tuple[str, str]]:
+    """Yield the users and passwords in the files from which clients take them."""
+    home = os.path.expanduser("~")
+    names = [os.environ.get("NETRC", ""), f"{home}/.netrc", f"{home}/_netrc"]
+    for path in (*names, f"{home}/.mlflow/credentials"):
+        with contextlib.suppress(OSError):
+            status = os.stat(path)
+            yield from _read_logins(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache
+def _read_logins(path: str, modified: int, size: int) -> list[tuple[str, str]]:  # noqa: ARG001
+    """Return the users and passwords in a file, none if it cannot be read."""
+    import configparser
+    import netrc
+
+    try:
+        if path.endswith("credentials"):
+            parser = configparser.ConfigParser()
+            parser.read(path)
+            login = parser["mlflow"]
+            user = login.get("mlflow_tracking_username", "")
+            return [(user, login.get("mlflow_tracking_password", ""))]
+        hosts = netrc.netrc(path).hosts.values()
+    except (OSError, ValueError, KeyError, netrc.NetrcParseError, configparser.Error):
+        return []
+    return [(user, password or "") for user, _, password in hosts]
 
 
 def _iter_users(value: Any) -> Iterator[str]:
@@ -185,6 +265,9 @@ def _iter_secrets(value: Any, *, is_secret: bool) -> Iterator[str]:
     if isinstance(value, Mapping):
         for name, inner in value.items():
             hidden = is_secret or _SECRET_OPTION.search(str(name)) is not None
+            if str(name).lower() == "headers" and isinstance(inner, Mapping):
+                inner = {k: v for k, v in inner.items() if str(k).lower() not in _HARMLESS_HEADERS}
+                hidden = True
             yield from _iter_secrets(inner, is_secret=hidden)
     elif isinstance(value, str):
         if is_secret:
@@ -221,12 +304,19 @@ def _iter_parts(secret: str) -> Iterator[str]:
         yield login
         if scheme.lower() == "basic":
             try:
-                yield base64.b64decode(login).decode().partition(":")[2]
+                decoded = base64.b64decode(login).decode()
             except (binascii.Error, UnicodeDecodeError):
                 return
+            yield decoded.rstrip(":")  # a token may be alone
+            yield decoded.partition(":")[2]
 
 
-def _iter_spellings(secret: str, users: Sequence[str]) -> Iterator[str]:
+@functools.lru_cache(1024)
+def _spell(secret: str, users: frozenset[str]) -> tuple[str, ...]:
+    return tuple(_iter_spellings(secret, users))
+
+
+def _iter_spellings(secret: str, users: Iterable[str]) -> Iterator[str]:
     """Yield a secret as clients send it and as servers echo it."""
     for text in {secret, unquote(secret), unquote_plus(secret)}:
         yield from (text, html.escape(text), json.dumps(text)[1:-1], repr(text)[1:-1])

@@ -26,6 +26,7 @@ from kedro_hydraflow.recorded import get_logged, get_parsed, read_entries
 from kedro_hydraflow.run_base import get_config_state, get_configuration
 from kedro_hydraflow.run_files import RunFiles
 from kedro_hydraflow.run_info import (
+    CredentialRemover,
     ReadOptions,
     RunInfo,
     has_results_file,
@@ -725,6 +726,20 @@ class Run(RunFiles, Generic[C, I]):
         """
         return self.to_frame(lambda run: function(run.impl), *keys)
 
+    def without_credentials(self) -> Self:
+        """Return a copy to pickle into a file: without the options of filesystems, and logins.
+
+        The copy has what has been read, such as the configuration and the facts. It reads no more
+        from remote storage, and asks no server.
+
+        Examples:
+            >>> import pickle
+            >>> copied = pickle.loads(pickle.dumps(run.without_credentials()))
+            >>> copied.get("model.type")
+            'mlp'
+        """
+        return copy_without_credentials(self, CredentialRemover())
+
     def to_dict(self, flatten: bool = True) -> dict[str, Any]:
         """Return the configuration as a new dictionary, interpolations unresolved.
 
@@ -760,6 +775,19 @@ def make_run(
     run = run_class.__new__(run_class)
     run._set_up(info, impl_factory, config_class, config, lock)
     return run
+
+
+def copy_without_credentials(run: R, remover: CredentialRemover) -> R:
+    """Return the result of `Run.without_credentials`. Copies with one remover share more."""
+    config_class, config, cfg, lock = get_config_state(run)
+    info = remover.remove(run.info)
+    copied = make_run(type(run), info, run.impl_factory, config_class, config, lock)
+    if cfg is not None:
+        get_configuration(copied).set_dictconfig(copy.deepcopy(cfg))
+    attributes = _get_attributes(run)
+    if attributes is not None:
+        copied.__dict__.update(copy.deepcopy(attributes))
+    return copied
 
 
 def _check_values(keys: list[str], values: Any) -> list[Any]:

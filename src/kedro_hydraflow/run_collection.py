@@ -53,9 +53,9 @@ from kedro_hydraflow.lookup import (
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.parallel import check_jobs, parallel_map
 from kedro_hydraflow.recorded import read_entries
-from kedro_hydraflow.run import Run
+from kedro_hydraflow.run import Run, copy_without_credentials
 from kedro_hydraflow.run_base import get_configuration
-from kedro_hydraflow.run_info import RECORDED_FACTS, get_place, read_fact
+from kedro_hydraflow.run_info import RECORDED_FACTS, CredentialRemover, get_place, read_fact
 from kedro_hydraflow.selecting import Selector
 from kedro_hydraflow.times import to_time, to_utc
 
@@ -500,6 +500,27 @@ class RunCollection(Collection[R]):
 
         parallel_map(build, self._items, n_jobs=n_jobs, backend="threading", progress=progress)
         return self
+
+    def without_credentials(self) -> Self:
+        """Return copies of the runs to pickle into a file: without options and logins.
+
+        A pickle of a remote run has the options of its filesystem, secrets included, so that it
+        can be read on in another process. The copies have what has been read: after ``Run.load``
+        the configurations, and of a database or server the facts, metrics, params and tags. Look
+        up what else is needed before: ``runs.to_frame("status", "metrics.loss")`` reads these of
+        all runs at once. The copies read no more from remote storage, and ask no server. That is
+        a `StorageError`.
+
+        Examples:
+            >>> import pickle
+            >>> text = pickle.dumps(runs.without_credentials())
+            >>> pickle.loads(text).filter(status="FAILED").to_list("seed")
+            [42]
+        """
+        remover = CredentialRemover()
+        copied = copy.copy(self)
+        copied._items = [copy_without_credentials(run, remover) for run in self._items]
+        return copied
 
     @overload
     def update(self, key: str, value: Any | Callable[[R], Any], *, force: bool = False) -> None: ...

@@ -19,6 +19,7 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.logs import get_logger
+from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.source import locate_option
 from kedro_hydraflow.storage import group_positions
 from kedro_hydraflow.stores.given_runs import find_layouts, find_stores
@@ -27,6 +28,7 @@ from kedro_hydraflow.stores.parsed_files import PARSED_KINDS as PARSED_KINDS
 from kedro_hydraflow.stores.record import LOGGED_KINDS as LOGGED_KINDS
 from kedro_hydraflow.stores.record import (
     PARENT_TAG,
+    ExperimentRecord,
     LostArtifactsError,
     MalformedValuesError,
     RunRecord,
@@ -44,9 +46,10 @@ if TYPE_CHECKING:
     from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.storage import AnyPath, Place, Storage
     from kedro_hydraflow.stores import Point, Store
-    from kedro_hydraflow.stores.record import ExperimentRecord, Facts
+    from kedro_hydraflow.stores.record import Facts
 
 K = TypeVar("K")
+T = TypeVar("T")
 
 logger = get_logger(__name__)
 
@@ -261,15 +264,13 @@ class RunInfo:
         return value or None
 
     def _get_fact(self, name: str) -> str | None:
-        facts = self._record.facts
-        failure = self._failure
-        if facts is None and failure is None:
-            read_facts([self])
-            facts, failure = self._record.facts, self._failure
-        if facts is None and failure is not None:
-            self._failure = None  # the facts are read again the next time
-            raise failure
-        return None if facts is None else facts.get(name) or None
+        if self._record.facts is None:
+            failure, self._failure = self._failure, None  # they are read again the next time
+            if failure is None:
+                (failure,) = _read_facts([self])
+            if failure is not None:
+                raise failure
+        return (self._record.facts or {}).get(name) or None
 
     def _get_time(self, name: str) -> datetime | None:
         text = self._get_fact(name)
@@ -318,6 +319,60 @@ def rebuild_info(
     set_options(info, options)
     info._is_run = is_run
     return info
+
+
+class CredentialRemover:
+    """Makes infos without credentials. What infos share, those that it makes share too."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[Any, Any]] = {}
+
+    def remove(self, info: RunInfo) -> RunInfo:
+        """Return an info with all that has been read, which reads no more from remote storage."""
+        record = info._record
+        bare = replace(
+            record,
+            storage=self._replace(record.storage),
+            path=_redact_path(record),
+            experiment=self._replace(record.experiment),
+            artifacts_dir=self._replace_place(record.artifacts_dir),
+        )
+        copied = make_info(bare, self._replace(info._store), self._replace(info._layout))
+        copied._logged = None if info._logged is None else {**info._logged}
+        copied._is_located = info._is_located
+        copied._is_run = info._is_run
+        set_options(copied, replace(info._options, index=NO_INDEX))
+        return copied
+
+    def _replace(self, shared: T) -> T:
+        """Return a storage, store or experiment without credentials, None for None."""
+        if shared is None:
+            return shared
+        made = self._made.get(id(shared))
+        if made is None:
+            bare: Any
+            if isinstance(shared, ExperimentRecord):
+                location = redact_url(shared.artifact_location)
+                bare = replace(
+                    shared,
+                    storage=self._replace(shared.storage),
+                    path=_redact_path(shared),
+                    artifact_location=location,
+                )
+            else:
+                bare = cast("Any", shared).without_credentials()
+            made = self._made[id(shared)] = (shared, bare)  # `shared` keeps its ID
+        return cast("T", made[1])
+
+    def _replace_place(self, place: Place | None) -> Place | None:
+        if place is None:
+            return None
+        return replace(place, storage=self._replace(place.storage), path=_redact_path(place))
+
+
+def _redact_path(place: Place) -> str:
+    """Return the path of a place; on a web server that is a URL."""
+    return redact_url(place.path) if place.storage.is_remote else place.path
 
 
 # For the other modules of the package ---------------------------------------------------------
@@ -539,24 +594,32 @@ def read_facts(infos: Iterable[RunInfo]) -> None:
     An error is raised on the first use of a fact of its run.
     """
     unread = [info for info in infos if info._record.facts is None and info._failure is None]
+    for info, error in zip(unread, _read_facts(unread), strict=True):
+        info._failure = error
+
+
+def _read_facts(infos: Sequence[RunInfo]) -> list[Exception | None]:
+    """Read the facts of runs. Return the errors of doing so."""
+    failures: dict[int, Exception] = {}
     malformed: list[MetadataError] = []
     without = []
-    for store, group in _group_by_store(unread):
+    for store, group in _group_by_store(infos):
         for info, found in zip(group, store.read_facts(_get_records(group)), strict=True):
             facts = found
             if isinstance(facts, MetadataError) and info._options.on_error == "warn":
                 malformed.append(facts)
                 facts = {}
             if isinstance(facts, Exception):
-                info._failure = _explain_stray(info, facts)
+                failures[id(info)] = _explain_stray(info, facts)
             elif facts is not None:
                 info._record = replace(info._record, facts=facts)
                 info._is_run = info._is_run or bool(facts)
                 without.append(info)
-    _log_malformed("the facts", malformed, unread)
+    _log_malformed("the facts", malformed, infos)
     for info, error in _find_strays(without):
-        info._failure = error
+        failures[id(info)] = error
         info._record = replace(info._record, facts=None)
+    return [failures.get(id(info)) for info in infos]
 
 
 def read_fact(infos: Sequence[RunInfo], name: str) -> None:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, get_args
 
 from kedro_hydraflow.errors import OptionError
-from kedro_hydraflow.redaction import redact_url
+from kedro_hydraflow.redaction import Options, SafeRepr, redact_url
 from kedro_hydraflow.storage import check_engine, is_url, locate
+from kedro_hydraflow.storage.hosts import (
+    HOSTS_OPTION,
+    WITHHELD_OPTION,
+    check_hosts,
+    iter_hosts,
+    iter_option_hosts,
+    iter_variable_hosts,
+)
 
 if TYPE_CHECKING:
     from kedro_hydraflow.storage import Location, Place
@@ -20,8 +28,12 @@ Layout = Literal["hydra", "mlflow"]
 """What a directory of runs is read as."""
 
 
-@dataclass(frozen=True)
-class Source:
+_FOR_ALL = (HOSTS_OPTION, WITHHELD_OPTION)
+"""The storage options that are for every storage."""
+
+
+@dataclass(frozen=True, repr=False)
+class Source(SafeRepr):
     """Where runs are. The options are checked here, once; nothing is read.
 
     Args:
@@ -44,7 +56,7 @@ class Source:
     tracking_dir: Location | None = None
     tracking_uri: str | None = None
     artifact_root: Location | None = None
-    storage_options: Mapping[str, Any] | None = field(default=None, repr=False, hash=False)
+    storage_options: Mapping[str, Any] | None = field(default=None, hash=False)
     layout: Layout | None = None
 
     def __post_init__(self) -> None:
@@ -64,8 +76,9 @@ class Source:
             raise OptionError("layout: 'hydra' needs a directory, give tracking_dir")
         check_storage_options(self.storage_options)
         if self.storage_options is not None:  # the caller's own may change
-            object.__setattr__(self, "storage_options", dict(self.storage_options))
+            object.__setattr__(self, "storage_options", Options(self.storage_options))
             check_engine(self.storage_options.get("engine"))
+            check_hosts(self.storage_options.get(HOSTS_OPTION))
 
     def __str__(self) -> str:
         """The directory or URI for messages, without credentials."""
@@ -111,20 +124,40 @@ class Source:
         storage of another kind.
         """
         tracking = _get_protocol(self.tracking_dir) if self.uri is None else ""
-        is_shared = tracking in ("", _get_protocol(location))
-        return locate(location, self.storage_options if is_shared else None)
+        options = self.storage_options
+        if options is not None and tracking not in ("", _get_protocol(location)):
+            options = {name: options[name] for name in _FOR_ALL if name in options}
+        return locate(location, options)
+
+    def without_credentials(self) -> Source:
+        """Return the same source without credentials. Remote storages and servers are not read."""
+        return replace(
+            self,
+            tracking_dir=_leave_out_credentials(self.tracking_dir),
+            tracking_uri=None if self.tracking_uri is None else redact_url(self.tracking_uri),
+            artifact_root=_leave_out_credentials(self.artifact_root),
+            storage_options={WITHHELD_OPTION: True},
+        )
+
+    @property
+    def is_without_credentials(self) -> bool:
+        """Whether `without_credentials` made it."""
+        return WITHHELD_OPTION in (self.storage_options or {})
+
+    @property
+    def allowed_hosts(self) -> frozenset[str]:
+        """The hosts that the storage option of this name lists."""
+        return check_hosts((self.storage_options or {}).get(HOSTS_OPTION))
 
     def list_hosts(self) -> frozenset[str]:
-        """Return the hosts that the options name, in lower case, with their ports."""
-        return frozenset(host.lower() for host in self._iter_hosts())
+        """Return the hosts that the options name, see `storage.hosts`."""
+        return frozenset(self._iter_hosts())
 
     def _iter_hosts(self) -> Iterator[str]:
-        options = self.storage_options or {}
-        yield from (str(value) for name, value in options.items() if name.endswith("host"))
-        locations = (self.tracking_dir, self.tracking_uri, self.artifact_root)
-        for text in map(str, (*locations, *options.values())):
-            for host in re.findall(r"://((?:[^/?#:\s'\"]|:(?!:))+)", text):
-                yield host.rpartition("@")[2]
+        for location in (self.tracking_dir, self.tracking_uri, self.artifact_root):
+            yield from iter_hosts(location)
+        yield from iter_option_hosts(self.storage_options or {})
+        yield from iter_variable_hosts()
 
     def suggest(self) -> str:
         """Return the end of a message about a directory that does not exist, or an empty text."""
@@ -136,7 +169,7 @@ class Source:
         return ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DirectoryOrNames(Source):
     """A source whose ``tracking_dir`` is text that may mean experiment names instead.
 
@@ -166,6 +199,13 @@ class DirectoryOrNames(Source):
             f"if {text!r} is the artifact, and {self.artifact!r} the name of an experiment, give "
             "that as experiment_names"
         )
+
+
+def _leave_out_credentials(location: Location | None) -> Location | None:
+    """Return a URL, also that of a ``UPath``, without credentials; a path as it is."""
+    if hasattr(location, "storage_options") or is_url(str(location)):
+        return redact_url(str(location))
+    return location
 
 
 def get_uri_scheme(uri: str) -> str:

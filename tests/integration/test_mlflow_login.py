@@ -18,7 +18,7 @@ pytest.importorskip("aiohttp", reason="aiohttp is not installed")
 
 from requests.auth import HTTPDigestAuth
 
-from kedro_hydraflow.errors import StorageError
+from kedro_hydraflow.errors import ForeignHostError, StorageError
 from kedro_hydraflow.storage import Storage, locate
 from kedro_hydraflow.storage.mlflow_artifacts import make_artifacts_root
 from kedro_hydraflow.storage.mlflow_login import MlflowLogin
@@ -68,7 +68,7 @@ def server(start_server: Callable[[], ArtifactsServer]) -> ArtifactsServer:
     return start_server()
 
 
-def make_storage(server: ArtifactsServer, **login: str) -> Storage:
+def make_storage(server: ArtifactsServer, **login: Any) -> Storage:
     return locate(make_artifacts_root(server.url, **login)).storage
 
 
@@ -116,7 +116,29 @@ def test_an_explicit_login_counts_before_others(server, monkeypatch):
     assert get_login(server) == "Basic bob:own-password"
 
 
-def test_a_login_is_not_sent_to_where_the_server_redirects(start_server, monkeypatch):
+def test_a_netrc_counts_before_a_token_as_for_mlflow(server, monkeypatch, tmp_path):
+    (tmp_path / ".netrc").write_text("default login ann password from-netrc\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret-token")
+    make_storage(server).list_dir("1")
+    assert get_login(server) == "Basic ann:from-netrc"
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    make_storage(server).list_dir("1")
+    assert get_login(server) == "Bearer secret-token"
+    monkeypatch.delenv("NETRC")
+    make_storage(server, username="bob", password="own").list_dir("1")
+    assert get_login(server) == "Basic bob:own"
+
+
+def test_a_proxy_of_the_environment(start_server, monkeypatch):
+    proxy = start_server()
+    monkeypatch.setenv("http_proxy", proxy.url)
+    monkeypatch.setenv("no_proxy", "")
+    locate(make_artifacts_root("http://mlflow.example")).storage.list_dir("")
+    assert proxy.targets[-1].startswith("http://mlflow.example/api/2.0/mlflow-artifacts")
+
+
+def test_where_the_server_redirects(start_server, monkeypatch):
     server, other = start_server(), start_server()
     handler = server.http.RequestHandlerClass
     target = f"{other.url}/api/2.0/mlflow-artifacts/artifacts?path=1"
@@ -129,10 +151,16 @@ def test_a_login_is_not_sent_to_where_the_server_redirects(start_server, monkeyp
         self.end_headers()
 
     monkeypatch.setattr(handler, "do_GET", redirect)
-    make_storage(server, username="bob", password="own-password").list_dir("1")
-
+    with pytest.raises(ForeignHostError, match=f"redirects to '{other.url}/.* is not asked"):
+        make_storage(server, username="bob", password="own-password").list_dir("1")
     assert get_login(server) == "Basic bob:own-password"
+    assert other.headers == []
+
+    allowed = frozenset({other.url})
+    storage = make_storage(server, username="bob", password="own-password", allowed_hosts=allowed)
+    assert storage.list_dir("1")
     assert get_login(other) == ""
+    assert not any(name.lower().startswith("x-") for name in other.headers[-1])
 
 
 def test_sends_the_workspace_and_who_asks(server, monkeypatch):

@@ -180,7 +180,7 @@ def write_artifacts(folder: Path, run: RunData) -> None:
         path.write_bytes(content)
 
 
-def write_decoy(rng: random.Random, folder: Path) -> None:
+def write_decoy(folder: Path) -> None:
     """Write artifacts that no load may take for those of the run."""
     write(folder / ".hydra/config.yaml", "seed: 66666\ndecoy: true\n")
     write(folder / "decoy.txt", "decoy")
@@ -353,7 +353,7 @@ def add_to_files(
     folder = run_dir if where.folder is None or is_in_place else where.folder / run.run_id
     write_artifacts(folder / "artifacts", run)
     if where.decoy is not None:
-        write_decoy(rng, where.decoy / run.run_id / "artifacts")
+        write_decoy(where.decoy / run.run_id / "artifacts")
     spoil_run(rng, run_dir)
 
 
@@ -458,11 +458,11 @@ def make_database(rng: random.Random, base: Path) -> Tree:
             if artifact_root is not None:
                 end = rng.choice([f"{experiment_id}/{run.run_id}", run.run_id])
                 write_artifacts(artifact_root / end / "artifacts", run)
-                write_decoy(rng, (where.folder or root) / run.run_id / "artifacts")
+                write_decoy((where.folder or root) / run.run_id / "artifacts")
                 continue
             write_artifacts((where.folder or root) / run.run_id / "artifacts", run)
             if where.decoy is not None:
-                write_decoy(rng, where.decoy / run.run_id / "artifacts")
+                write_decoy(where.decoy / run.run_id / "artifacts")
     database.commit()
     neighbors = [project] if given == path else [project, given]
 

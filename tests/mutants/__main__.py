@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import count
@@ -91,16 +91,19 @@ def main() -> None:
     changed = list_changed_tests() if options.again else []
     if changed or not options.again:
         trace_tests(copies[0], options.jobs, changed)
-    mutants = [m for name in MODULES for m in list_mutants(name, get_source(name))]
+    sources = {name: (copies[0] / PACKAGE / name).read_text("utf-8") for name in MODULES}
+    mutants = [m for name, source in sources.items() for m in list_mutants(name, source)]
     check_equivalent(mutants)
     sample = [m for m in mutants if options.only in get_key(m)]
     if not options.only:
         sample = draw(mutants, options.sample, options.seed)
     outcomes: Counter[str] = Counter()
-    for mutant, outcome in test_all(sample, copies):
+    for mutant, outcome in test_all(sample, sources, copies):
         outcomes[outcome] += 1
         if outcome not in ("killed", "equivalent") or options.only:
             print(f"{outcome}: {get_key(mutant)}", flush=True)
+        if outcomes.total() % 50 == 0:
+            print(f"{outcomes.total()} of {len(sample)}", flush=True)
     percent = (
         100
         * (outcomes["killed"] + outcomes["timed out"])
@@ -115,10 +118,6 @@ def main() -> None:
 
 def get_key(mutant: Mutant) -> str:
     return f"{mutant.module} {mutant.name}"
-
-
-def get_source(module: str) -> str:
-    return normalize((ROOT / PACKAGE / module).read_text("utf-8"))
 
 
 def check_equivalent(mutants: Sequence[Mutant]) -> None:
@@ -146,7 +145,7 @@ def copy_project(copy: Path) -> None:
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, copy / name)
     for module in MODULES:
-        write_module(copy, module, get_source(module))
+        write_module(copy, module, normalize((copy / PACKAGE / module).read_text("utf-8")))
 
 
 def write_module(copy: Path, module: str, source: str) -> None:
@@ -268,7 +267,9 @@ class Trace:
 # Testing mutants ---------------------------------------------------------------------------
 
 
-def test_all(sample: Sequence[Mutant], copies: Sequence[Path]) -> Iterator[tuple[Mutant, str]]:
+def test_all(
+    sample: Sequence[Mutant], sources: Mapping[str, str], copies: Sequence[Path]
+) -> Iterator[tuple[Mutant, str]]:
     """Yield mutants and what became of them."""
     trace = Trace()
     free: SimpleQueue[Path] = SimpleQueue()
@@ -280,7 +281,7 @@ def test_all(sample: Sequence[Mutant], copies: Sequence[Path]) -> Iterator[tuple
             return "equivalent"
         copy = free.get()
         try:
-            return test_mutant(mutant, trace.choose(mutant), trace, copy)
+            return test_mutant(mutant, sources[mutant.module], trace, copy)
         finally:
             free.put(copy)
 
@@ -288,9 +289,9 @@ def test_all(sample: Sequence[Mutant], copies: Sequence[Path]) -> Iterator[tuple
         yield from zip(sample, pool.map(test, sample), strict=True)
 
 
-def test_mutant(mutant: Mutant, tests: Sequence[str], trace: Trace, copy: Path) -> str:
+def test_mutant(mutant: Mutant, source: str, trace: Trace, copy: Path) -> str:
     """Return what became of a mutant: "killed", "timed out" or "survived"."""
-    source = get_source(mutant.module)
+    tests = trace.choose(mutant)
     write_module(copy, mutant.module, mutate(source, mutant))
     (copy / "tests.json").write_text(json.dumps(tests))
     try:

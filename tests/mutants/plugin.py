@@ -9,6 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
 MAX_MEMORY = 8 * 2**30
 """In bytes. A mutant may append to a list for ever."""
@@ -18,6 +19,10 @@ _seconds: defaultdict[str, float] = defaultdict(float)
 
 def pytest_configure() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
+    # The same examples each time; that a test fails is enough, without the simplest example.
+    phases = (Phase.explicit, Phase.generate)
+    settings.register_profile("mutants", derandomize=True, database=None, phases=phases)
+    settings.load_profile("mutants")
 
 
 @pytest.hookimpl(trylast=True)

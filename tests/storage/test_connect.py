@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -95,3 +97,69 @@ def test_options_are_not_changed() -> None:
     options = {"engine": "fsspec", "batch_size": 3}
     locate("memory://bucket", options)
     assert options == {"engine": "fsspec", "batch_size": 3}
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "moved", "login"),
+    [
+        ("http://ann:a%2Fb@host/x@y", {}, "http://host/x@y", "ann:a/b"),
+        ("https://t0ken@host:81/x", {"timeout": 3}, "https://host:81/x", "t0ken:"),
+        ("https://ann:a@b@host/x", {}, "https://host/x", "ann:a@b"),
+        ("https://ann:\u4e16@host/x", {}, "https://host/x", "ann:\u4e16"),
+        ("zip://a::https://ann:b@host/x.zip", {}, "zip://a::https://host/x.zip", "ann:b"),
+    ],
+)
+def test_a_login_in_a_web_url_becomes_an_option(
+    url: str, options: dict[str, Any], moved: str, login: str
+) -> None:
+    root = make_root(url, options)
+    assert str(root) == moved
+    of_web = root.storage_options.get("target_options", root.storage_options)
+    sent = of_web["client_kwargs"]["headers"]["Authorization"]
+    data = base64.b64decode(sent.removeprefix("Basic "))
+    assert login in (data.decode("latin-1"), data.decode("utf-8", "replace"))
+    again = make_root(UPath(url, **options), {})
+    assert (str(again), again.storage_options) == (moved, root.storage_options)
+    assert make_root(root, {}) is root
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"headers": {"authorization": "mine"}},
+        {"client_kwargs": {"headers": {"Authorization": "mine"}}},
+        {"client_kwargs": {"auth": "mine"}},
+    ],
+)
+def test_a_login_in_the_options_counts_before_that_in_a_url(options: dict[str, Any]) -> None:
+    root = make_root("http://ann:b@host/x", options)
+    assert (str(root), root.storage_options) == ("http://host/x", options)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("s3://key:SECRET@bucket/x", "'s3://bucket/x': expected a bucket, found a login before it"),
+        ("gs://SECRET@bucket/x", "expected a bucket, found a login before it; give it as"),
+        ("https://host/x?sig=SECRET", "'https://host/x': expected the URL of a directory, found a"),
+        ("http://host/x#SECRET", "found a query or fragment after it"),
+        ("reference::https://a:SECRET@host/x.json", "'reference' is not supported, because its"),
+        ("simplecache::https://a:SECRET@host/x", "leave out the cache, for artifacts are cached"),
+        ("zip://x::filecache::s3://bucket/x.zip", "leave out the cache"),
+    ],
+)
+def test_urls_that_are_not_taken(url: str, message: str) -> None:
+    with pytest.raises(OptionError) as raised:
+        locate(url)
+    assert message in str(raised.value)
+    assert "SECRET" not in str(raised.value)
+
+
+def test_allowed_hosts_are_a_part_of_the_storage() -> None:
+    options = {"allowed_hosts": ["https://a.example", "https://b.example"]}
+    place = locate("memory://x", options)
+    assert place.storage.key == locate("memory://x", {**options}).storage.key
+    assert place.storage.key != locate("memory://x").storage.key
+    assert pickle.loads(pickle.dumps(place.storage)).key == place.storage.key
+    assert not hasattr(place.to_path(), "allowed_hosts")
+    assert place.to_path().storage_options == {}  # type: ignore[union-attr]

@@ -32,7 +32,7 @@ class NoLogin:
         pass
 
     def sign(self, url: str) -> SignedRequest:
-        return SignedRequest(url, {})
+        return SignedRequest(url, {}, None)
 
     def make_ssl_context(self) -> bool:
         return True

@@ -313,7 +313,7 @@ import os
 from kedro_hydraflow.storage import obstore_client
 
 class Obstore:
-    def __init__(self, root):
+    def __init__(self, *arguments):
         pass
 
 class Fsspec(Obstore):
@@ -354,11 +354,11 @@ def run_thread():  # as obstore does on first use
     named.set()
     end.wait()
 
-def raise_error(root):
+def raise_error(root, hosts):
     raise ImportError("install s3fs")
 
 obstore_client.ObstoreClient = lambda root: "obstore"
-obstore_client.FsspecClient = lambda root: "fsspec"
+obstore_client.FsspecClient = lambda root, hosts: "fsspec"
 named, end = threading.Event(), threading.Event()
 threading.Thread(target=run_thread).start()
 named.wait()

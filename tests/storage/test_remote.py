@@ -187,8 +187,9 @@ def test_a_path_below_another_root() -> None:
         ("memory://bucket/a b", {}, "memory://bucket/a b"),
         ("ftp://me:SECRET@host/runs", {}, "ftp://host/runs"),
         ("ftp://host:2121/runs", {"username": "me", "password": "SECRET"}, "ftp://host:2121/runs"),
-        ("http://me:SECRET@host/runs?token=SECRET", {}, "http://host/runs"),
+        ("http://me:SECRET@host/runs", {}, "http://host/runs"),
         ("zip://runs::/tmp/a.zip", {}, "zip://runs::/tmp/a.zip"),
+        ("zip://r::http://me:SECRET@host/a.zip?sig=SECRET", {}, "zip://r::http://host/a.zip"),
     ],
 )
 def test_urls_show_the_host_and_no_credentials(

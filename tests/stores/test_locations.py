@@ -178,6 +178,22 @@ def test_bucket_without_its_package_is_an_error(
         "https://ann:s3cret@files.example/5",
         "sftp://files.example/5",
         "zip://5::http://files.example/a.zip",
+        "zip://5::/local/a.zip",
+        "reference://5::http://files.example/a.json",
+        "file://files.example/5",
+        "abfss://c@theirs.dfs.core.windows.net/5",
+        "wasbs://c@theirs.blob.core.windows.net/5",
+        "abfss://c@theirs.example/5",
+        "s3://files.example?x=/5",
+        "s3://ann:s3cret@bucket/5",
+        "gs://files.example#/5",
+        "hdfs://files.example:8020/5",
+        "http://allowed.example@files.example/5",
+        "http://files.example\\@allowed.example/5",
+        "http://allowed.example:81/5",
+        "https://allowed.example/5",
+        "http://[::1/5",
+        "http://allowed.example:x/5",
     ],
 )
 def test_a_host_that_only_the_database_names_is_not_asked(
@@ -185,9 +201,15 @@ def test_a_host_that_only_the_database_names_is_not_asked(
 ) -> None:
     record(database, location, A)
     monkeypatch.setattr("socket.socket.connect", None)
+    options = {
+        "headers": {"Authorization": "s3cret"},
+        "account_name": "ours",
+        "allowed_hosts": ["http://allowed.example"],
+    }
     with pytest.raises(RunLoadError, match="a host that only the tracking data names") as raised:
-        get_seeds(database, storage_options={"headers": {"Authorization": "s3cret"}})
+        get_seeds(database, storage_options=options)
     assert "s3cret" not in str(raised.value)
+    assert "so it is not asked; give artifact_root if they are there" in str(raised.value)
     put(tmp_path / "moved", A, 7)
     assert get_seeds(database, artifact_root=tmp_path / "moved") == [7]
 
@@ -198,10 +220,12 @@ def test_a_host_that_the_user_names_is_asked(
     server = serve(tmp_path / "web")
     put(tmp_path / "web/store/1", A, 7)
     record(database, f"{server.url}/store/1", A)
-    options = {"headers": {"Referer": server.url}}
-    with pytest.raises(RunLoadError, match="only the tracking data names"):
+    with pytest.raises(RunLoadError) as raised:
         get_seeds(database)
-    assert get_seeds(database, storage_options=options) == [7]
+    allow = f"or add '{server.url}' to `allowed_hosts` in `fs_args` or `storage_options`"
+    assert allow in str(raised.value)
+    assert server.requests == []
+    assert get_seeds(database, storage_options={"allowed_hosts": [server.url]}) == [7]
     assert get_seeds(database, artifact_root=f"{server.url}/store") == [7]
 
 

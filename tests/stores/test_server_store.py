@@ -209,22 +209,40 @@ def test_artifact_root(client, tmp_path):
 
 def test_proxied_locations(client):
     pytest.importorskip("aiohttp")
-    store = ServerStore(Source(tracking_uri=URI))
     experiment = ExperimentRecord(LocalStorage(), "", "7", "train")
     run = client.runs[0]
 
-    def find(artifact_uri: str) -> RunRecord:
+    def find(artifact_uri: str, **options: list[str]) -> RunRecord:
+        store = ServerStore(Source(tracking_uri=URI, storage_options=options))
         run.info.artifact_uri = artifact_uri
         listed = RunNames(experiment, [run.info.run_id], {run.info.run_id: run})
-        (record,) = store.read_runs([listed]).records
-        return record
+        found = store.read_runs([listed])
+        if found.failures:
+            raise found.failures[0].error
+        return found.records[0]
 
     run_id = run.info.run_id
-    own = find(f"mlflow-artifacts:/1/{run_id}/artifacts")
-    other = find(f"mlflow-artifacts://other:81/1/{run_id}/artifacts")
-    assert own.url == f"mlflow+https://mlflow.example/team/1/{run_id}"
+    for host in ("", "//mlflow.example", "//mlflow.example:443"):
+        own = find(f"mlflow-artifacts:{host}/1/{run_id}/artifacts")
+        assert own.url.replace(":443", "") == f"mlflow+https://mlflow.example/team/1/{run_id}"
+        assert own.to_path().storage_options["password"] == "s3cret"
+
+    location = f"mlflow-artifacts://eve:pw@other:81/1/{run_id}/artifacts"
+    with pytest.raises(StorageError) as raised:
+        find(location)
+    assert str(raised.value) == (
+        "the artifacts were recorded at 'mlflow-artifacts://other:81/1', a host that only the "
+        "tracking data names, so it is not asked; give artifact_root if they are there, or add "
+        "'https://other:81' to `allowed_hosts` in `fs_args` or `storage_options`"
+    )
+    for options in ({"allowed_hosts": ["http://other:81"]}, {"endpoint_url": "https://other:81"}):
+        with pytest.raises(StorageError, match="only the tracking data names"):
+            find(location, **options)
+    with pytest.raises(StorageError, match="only the tracking data names"):
+        find(f"mlflow-artifacts://mlflow.example:81/1/{run_id}/artifacts")
+
+    other = find(location, allowed_hosts=["https://other:81"])
     assert other.url == f"mlflow+https://other:81/team/1/{run_id}"
-    assert own.to_path().storage_options["password"] == "s3cret"
     assert "password" not in other.to_path().storage_options
 
 

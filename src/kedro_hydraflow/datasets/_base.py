@@ -15,6 +15,7 @@ from kedro.io import AbstractDataset, DatasetError
 
 from kedro_hydraflow.config import is_structured
 from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.redaction import Options
 from kedro_hydraflow.storage import check_engine
 
 if TYPE_CHECKING:
@@ -51,11 +52,10 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
         self._impl = _check_reference("impl", impl)
         self._config_class = _check_reference("config_class", config_class)
         check_engine(engine)
-        self._storage_options = {
-            **_check_mapping("fs_args", fs_args),
-            **_check_mapping("credentials", credentials),
-            **({} if engine is None else {"engine": engine}),
-        }
+        self._storage_options = Options(_check_mapping("fs_args", fs_args))
+        self._storage_options |= _check_mapping("credentials", credentials)
+        if engine is not None:
+            self._storage_options["engine"] = engine
         self.metadata = metadata
 
     def save(self, data: NoReturn) -> None:  # noqa: ARG002 - Kedro's signature
@@ -150,7 +150,7 @@ def _check_mapping(option: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         # The value is not shown: it may be a secret.
         raise OptionError(f"{option}: expected a mapping, found a {type(value).__name__}")
-    return dict(value)
+    return Options(value)
 
 
 def _name(reference: Any) -> str | None:

@@ -12,6 +12,7 @@ from kedro_hydraflow.errors import NotFoundError, OptionError
 from kedro_hydraflow.finding import Search, find_first_runs, find_runs, report
 from kedro_hydraflow.loading import LoadOptions, load_runs
 from kedro_hydraflow.logs import get_logger
+from kedro_hydraflow.redaction import Options, SafeRepr
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.source import Layout, Source, check_location, show_location
 from kedro_hydraflow.stores import ExperimentFilter, open_store
@@ -37,8 +38,8 @@ class Query(NamedTuple):
     options: LoadOptions
 
 
-@dataclass(frozen=True)
-class RunSearch:
+@dataclass(frozen=True, repr=False)
+class RunSearch(SafeRepr):
     """The options of a catalog entry that finds runs. The constructor checks them, without I/O.
 
     They are documented in `HydraflowRunCollectionDataset`.
@@ -56,13 +57,14 @@ class RunSearch:
     index: IndexOption = None
     layout: Layout | None = None
     results: str | None = None
-    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    storage_options: Mapping[str, Any] = field(default_factory=Options)
 
     def __post_init__(self) -> None:
         if self.path is not None and self.tracking_uri is not None:
             raise OptionError("give path or tracking_uri, not both")
         if self.tracking_uri is None:
             check_location("path", self.path)
+        object.__setattr__(self, "storage_options", Options(self.storage_options))
         for name in ("experiment_names", "filters"):  # the caller's own lists may change
             value = getattr(self, name)
             if isinstance(value, Sequence) and not isinstance(value, str):
@@ -170,7 +172,8 @@ class RunSearch:
 
     def describe(self) -> dict[str, Any]:
         """Return the options that have a value, as Kedro shows them, without credentials."""
-        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.repr}
+        shown = {f.name: getattr(self, f.name) for f in fields(self)}
+        del shown["storage_options"]
         for name in ("path", "tracking_uri", "artifact_root", "index"):
             if shown[name] is not None:
                 shown[name] = show_location(shown[name])

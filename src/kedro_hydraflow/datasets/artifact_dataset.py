@@ -7,7 +7,7 @@ import inspect
 import logging
 import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kedro.io.core import VERSION_KEY, VERSIONED_FLAG_KEY, parse_dataset_definition
@@ -33,6 +33,7 @@ from kedro_hydraflow.keys import is_pattern, parse_key
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.lookup import warn_of_other_meaning
 from kedro_hydraflow.parallel import parallel_map
+from kedro_hydraflow.redaction import Options, SafeRepr, get_safe_cause, redact
 from kedro_hydraflow.run_files import describe_others
 from kedro_hydraflow.run_info import get_artifacts, get_place
 
@@ -305,7 +306,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
                 f"dataset: {name} does not take these options, with the path as "
                 f"filepath_arg={self._filepath_arg!r}: {exc}"
             ) from exc
-        return LoadArtifact(self._artifact, dataset_class, options, self._filepath_arg)
+        return LoadArtifact(self._artifact, dataset_class, Options(options), self._filepath_arg)
 
     def _leave_out_missing(self, runs: RunCollection[Run[Any, Any]]) -> RunCollection[Any]:
         present = self._for_each(self._has_artifact, runs)
@@ -428,13 +429,13 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         }
 
 
-@dataclass(frozen=True)
-class LoadArtifact:
+@dataclass(frozen=True, repr=False)
+class LoadArtifact(SafeRepr):
     """Loads an artifact of a run through a Kedro dataset."""
 
     artifact: str
     dataset_class: type[AbstractDataset[Any, Any]]
-    options: Mapping[str, Any] = field(repr=False)
+    options: Mapping[str, Any]
     filepath_arg: str
 
     def __call__(self, run: Run[Any, Any]) -> Any:
@@ -447,14 +448,14 @@ class LoadArtifact:
             check_polars(_get_name(self.dataset_class))
         warn_of_polars()
         path = str(run.fetch(self.artifact))
-        options = copy.deepcopy(dict(self.options))  # some datasets change theirs
+        options = copy.deepcopy(Options(self.options))  # some datasets change theirs
         try:
             return self.dataset_class(**options, **{self.filepath_arg: path}).load()
         except Exception as exc:
             raise ArtifactError(
                 f"run {run.info.run_id}: {_get_name(self.dataset_class)} cannot load "
-                f"{self.artifact!r}: {describe(exc)}"
-            ) from exc
+                f"{self.artifact!r}: {redact(describe(exc), self.options)}"
+            ) from get_safe_cause(exc, self.options)
 
 
 @dataclass(frozen=True)
@@ -506,7 +507,7 @@ def _check_dataset(dataset: Any, filepath_arg: Any) -> dict[str, Any]:
     """Return the definition of a dataset as a mapping, without importing it."""
     if not isinstance(filepath_arg, str):
         raise OptionError(f"filepath_arg: expected the name of an option, found {filepath_arg!r}")
-    definition = dict(dataset) if isinstance(dataset, Mapping) else {"type": dataset}
+    definition = Options(dataset if isinstance(dataset, Mapping) else {"type": dataset})
     dataset_type = definition.get("type")
     if not (isinstance(dataset_type, str) and dataset_type) and not isinstance(dataset_type, type):
         raise OptionError(  # the options are not shown: they may hold secrets

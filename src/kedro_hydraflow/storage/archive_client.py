@@ -30,7 +30,7 @@ from kedro_hydraflow.limits import (
     get_cache_size,
 )
 from kedro_hydraflow.logs import get_logger
-from kedro_hydraflow.redaction import redact_url
+from kedro_hydraflow.redaction import Options, redact_url
 from kedro_hydraflow.storage.base import Entry, check_downloaded
 from kedro_hydraflow.storage.fsspec_client import tune
 from kedro_hydraflow.storage.remote import Client
@@ -64,11 +64,11 @@ class ArchiveClient(Client):
 
     concurrency = 1  # all members are read through one file
 
-    def __init__(self, root: UPath) -> None:
+    def __init__(self, root: UPath, allowed_hosts: frozenset[str] = frozenset()) -> None:
         import fsspec
 
-        options = tune(root.protocol, root.storage_options)
-        target_options = options.get("target_options") or {}
+        options = Options(tune(root.protocol, root.storage_options, allowed_hosts))
+        target_options = Options(options.get("target_options") or {})
         if stat.S_ISFIFO(_get_mode(options["fo"])):
             raise OSError("it is a FIFO, not a regular file")  # opening it would wait for a writer
         opened = fsspec.open(

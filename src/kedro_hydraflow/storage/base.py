@@ -175,6 +175,10 @@ class Storage(ABC):
     def split(self, path: str) -> tuple[str, str]:
         """Return the parent folder of a path, and its last name."""
 
+    def without_credentials(self) -> Storage:
+        """Return a storage with the same URLs and no options. On a remote one, it reads nothing."""
+        return self
+
     @abstractmethod
     def get_url(self, path: str) -> str:
         """Return the URL of a path for messages, without credentials; a local path as it is."""

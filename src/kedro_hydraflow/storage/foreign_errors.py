@@ -9,13 +9,15 @@ obstore its own errors, with the status in their text. None of these packages is
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from kedro_hydraflow.errors import MissingPackageError, describe
 from kedro_hydraflow.redaction import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+E = TypeVar("E", bound=BaseException)
 
 _TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -175,6 +177,11 @@ _EXTRAS = {
     "webdav": "webdav",
     "mlflow": "mlflow",
 }
+
+
+def find_cause(exc: BaseException, kind: type[E]) -> E | None:
+    """Return an error, or the first of its causes, that is of a kind; None if none is."""
+    return next((link for link in _iter_chain(exc) if isinstance(link, kind)), None)
 
 
 def _iter_chain(exc: BaseException) -> Iterator[BaseException]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -15,10 +15,12 @@ from typing_extensions import override
 from kedro_hydraflow.errors import FileSizeError
 from kedro_hydraflow.limits import check_file_size
 from kedro_hydraflow.logs import get_logger
+from kedro_hydraflow.redaction import Options
 from kedro_hydraflow.storage.answers import read_body
 from kedro_hydraflow.storage.base import Entry
 from kedro_hydraflow.storage.bulk import MAX_CONCURRENCY
 from kedro_hydraflow.storage.foreign_errors import get_status, is_absence, is_disconnection
+from kedro_hydraflow.storage.redirects import check_httpx_response, make_trace
 from kedro_hydraflow.storage.remote import Client
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ _WITH_ONE_CONNECTION = frozenset({"sftp", "ssh"})
 _WITH_TIMEOUTS = frozenset(
     {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "mlflow"}
 )
+_GCS = frozenset({"gs", "gcs"})
+_AZURE = frozenset({"az", "abfs", "abfss", "adl"})
 _TIMEOUT = 60.0
 _CONNECT_TIMEOUT = 10.0
 _READ_TIMEOUT = 30.0
@@ -62,8 +66,8 @@ _VALIDATOR_FIELDS = (
 class FsspecClient(Client):
     """A client for a filesystem of fsspec, without a cache of listings."""
 
-    def __init__(self, root: UPath) -> None:
-        options = tune(root.protocol, root.storage_options)
+    def __init__(self, root: UPath, allowed_hosts: frozenset[str] = frozenset()) -> None:
+        options = Options(tune(root.protocol, root.storage_options, allowed_hosts))
         self._options = options
         self._protocol = root.protocol
         fs = self._open()
@@ -97,7 +101,7 @@ class FsspecClient(Client):
                 return await getattr(fs, f"_{method}")(*args, **kwargs)
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(self.concurrency)
-            call = partial(getattr(fs, method), *args, **kwargs)
+            call = functools.partial(getattr(fs, method), *args, **kwargs)
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except (Exception, asyncio.CancelledError) as exc:
             # It is cancelled where there is no answer in time.
@@ -146,13 +150,21 @@ class FsspecClient(Client):
     async def read(self, path: str, limit: int) -> bytes:
         if self._is_http:
             return await self._read_http(path, limit)
-        # With `end`, the asynchronous filesystems send a header that fails for empty files.
-        options = {} if self._is_async else {"end": limit + 1}
+        # With `end`, most asynchronous filesystems send a header that fails for empty files.
+        is_cut = not self._is_async or self._protocol in _AZURE
+        options = {"end": limit + 1} if is_cut else {}
         if self._protocol in ("s3", "s3a"):
             await self._limit_answers_of_s3(limit)
+        elif self._protocol in _GCS:
+            _LIMIT.set(limit)  # for `_make_size_trace`
         elif self._protocol == "mlflow":
             options = {"max_size": limit}
-        content = bytes(await self._call("cat_file", path, **options))
+        try:
+            content = bytes(await self._call("cat_file", path, **options))
+        except Exception as exc:
+            if self._protocol in _AZURE and get_status(exc) == 416:
+                return b""  # there is no range in an empty file
+            raise
         check_file_size(len(content), limit)
         return content
 
@@ -237,15 +249,23 @@ def _read_links(path: str, listed: Iterable[dict[str, Any]]) -> list[Entry]:
     return entries
 
 
-def tune(protocol: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def tune(
+    protocol: str, options: Mapping[str, Any], allowed_hosts: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     """Return the options of a filesystem with defaults for reading many small files.
 
     Options that the user set are kept. The links of a chained URL are tuned too.
+
+    Args:
+        protocol: The protocol of the filesystem.
+        options: The options of the user.
+        allowed_hosts: The other hosts to which servers may redirect.
     """
     tuned = dict(options)
     if "target_protocol" in tuned:
         target_options = tuned.get("target_options") or {}
-        tuned["target_options"] = tune(tuned["target_protocol"], target_options)
+        target = tune(tuned["target_protocol"], target_options, allowed_hosts)
+        tuned["target_options"] = target
     if protocol in ("s3", "s3a"):
         return _merge(
             {
@@ -260,15 +280,67 @@ def tune(protocol: str, options: Mapping[str, Any]) -> dict[str, Any]:
             },
             tuned,
         )
-    if protocol in ("gs", "gcs"):
+    if protocol in _GCS:
         _warn_about_emulator(tuned)
+        tuned["session_kwargs"] = _add_to_lists(
+            tuned.get("session_kwargs"),
+            trace_configs=[make_trace(allowed_hosts), _make_size_trace()],
+        )
         return _merge({"use_listings_cache": False, "requests_timeout": _make_timeout()}, tuned)
-    if protocol in ("az", "abfs", "abfss", "adl"):
+    if protocol in _AZURE:
         timeouts = {"connection_timeout": _CONNECT_TIMEOUT, "read_timeout": _READ_TIMEOUT}
         return _merge({"use_listings_cache": False, **timeouts}, tuned)
     if protocol in ("http", "https"):
+        tuned = _move_login_to_header(tuned)
+        client_options = _move_login_to_header(tuned.get("client_kwargs") or {})
+        tuned["client_kwargs"] = _add_to_lists(
+            client_options, trace_configs=[make_trace(allowed_hosts)]
+        )
         return _merge({"client_kwargs": {"timeout": _make_timeout()}}, tuned)
+    if protocol == "webdav":
+        tuned["event_hooks"] = _add_to_lists(
+            tuned.get("event_hooks"), response=[check_httpx_response]
+        )
     return tuned
+
+
+def _add_to_lists(options: Mapping[str, Any] | None, **lists: list[Any]) -> dict[str, Any]:
+    """Return options with entries added to those that are lists."""
+    added = {name: [*((options or {}).get(name) or ()), *more] for name, more in lists.items()}
+    return {**(options or {}), **added}
+
+
+def _move_login_to_header(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of aiohttp's sessions or requests with their login as a header.
+
+    aiohttp sends the login of a session to each host that a server redirects to; the header not.
+    """
+    moved = dict(options)
+    headers = dict(moved.get("headers") or {})
+    login: Any = moved.get("auth")
+    if hasattr(login, "password") and "authorization" not in map(str.lower, headers):
+        del moved["auth"]
+        moved["headers"] = {**headers, "Authorization": login.encode()}
+    return moved
+
+
+@functools.cache
+def _make_size_trace() -> Any:
+    """Return what refuses too large answers for an aiohttp session by their headers."""
+    from aiohttp import TraceConfig
+
+    async def check(session: Any, context: Any, params: Any) -> None:  # noqa: ARG001
+        limit = _LIMIT.get()
+        if limit is not None and params.response.status < 300:
+            try:
+                check_file_size(params.response.content_length, limit)
+            except FileSizeError:
+                params.response.close()
+                raise
+
+    trace = TraceConfig()
+    trace.on_request_end.append(check)
+    return trace
 
 
 def _make_timeout() -> Any:

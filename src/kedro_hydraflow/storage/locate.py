@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.logs import get_logger
-from kedro_hydraflow.redaction import redact_url
+from kedro_hydraflow.redaction import Options, redact_url
+from kedro_hydraflow.storage.hosts import HOSTS_OPTION, WITHHELD_OPTION, check_hosts
 from kedro_hydraflow.storage.local import LocalStorage
 from kedro_hydraflow.storage.place import Place
 
@@ -28,9 +29,11 @@ def locate(location: Location, storage_options: Mapping[str, Any] | None = None)
     Args:
         location: A local path, a ``file:`` URI (percent-encoded), a ``UPath``, or a URL of
             fsspec, including chained ones (``zip://…::s3://…``).
-        storage_options: Options of the fsspec filesystem, and ``engine``: ``"fsspec"`` or
-            ``"obstore"``. The default for S3, Google Cloud Storage and Azure is obstore if it
-            is installed and the other options include the credentials.
+        storage_options: Options of the fsspec filesystem, and two others. ``engine`` is
+            ``"fsspec"`` or ``"obstore"``. The default for S3, Google Cloud Storage and Azure is
+            obstore if it is installed and the other options include the credentials.
+            ``allowed_hosts`` lists URLs of hosts that may be asked, though only a record or a
+            redirect names them.
 
     Raises:
         OptionError: If the location is neither a path nor a URL, or the engine cannot serve it.
@@ -52,12 +55,15 @@ def locate(location: Location, storage_options: Mapping[str, Any] | None = None)
     # Imported here, because it imports asyncio and more.
     from kedro_hydraflow.storage.connect import make_root, make_storage
 
-    options = dict(storage_options or {})
+    options = Options(storage_options or {})
     engine = options.pop("engine", None)
+    allowed_hosts = check_hosts(options.pop(HOSTS_OPTION, None))
+    is_withheld = options.pop(WITHHELD_OPTION, False)
     root = make_root(_skip_empty_names(location), options)
     if root.protocol in ("file", "local"):
         return _locate_locally(root.path)
-    return Place(make_storage(root, engine), root.path.rstrip("/"))
+    place = Place(make_storage(root, engine, allowed_hosts), root.path.rstrip("/"))
+    return place.without_credentials() if is_withheld else place
 
 
 def get_local_path(place: Place) -> str | None:

@@ -34,6 +34,7 @@ from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.storage.answers import read_beginning, read_body
 from kedro_hydraflow.storage.bulk import MAX_CONCURRENCY
 from kedro_hydraflow.storage.mlflow_login import MlflowLogin
+from kedro_hydraflow.storage.redirects import make_trace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -65,6 +66,7 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
         base_url: The server: ``https://host:port``, with the path prefix, if there is one.
         username: The user, instead of the login that MLflow would use.
         password: The user's password.
+        allowed_hosts: The other hosts to which the server may redirect.
         **kwargs: Options of every filesystem of fsspec.
 
     Raises:
@@ -79,6 +81,7 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
         base_url: str,
         username: str | None = None,
         password: str | None = None,
+        allowed_hosts: frozenset[str] = frozenset(),
         **kwargs: Any,
     ) -> None:
         import aiohttp
@@ -88,6 +91,7 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
         self._base_url = base_url.rstrip("/")
         self._where = redact_url(self._base_url)
         self._login = MlflowLogin(self._base_url, username, password)
+        self._allowed_hosts = allowed_hosts
         self._session: Any = None
 
     @classmethod
@@ -175,7 +179,8 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
             url += "?" + urllib.parse.urlencode(query, quote_via=urllib.parse.quote)
         request = await asyncio.to_thread(self._login.sign, self._base_url + url)
         target = URL(request.url, encoded=True)
-        async with self._session.get(target, headers=request.headers) as response:
+        sent = {"headers": request.headers, "proxy": request.proxy}
+        async with self._session.get(target, **sent) as response:
             if response.status >= 400:
                 raise await self._explain(response, path, is_listing=query is not None)
             yield response
@@ -188,7 +193,11 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
         )
         ssl_context = self._login.make_ssl_context()
         connector = self._aiohttp.TCPConnector(limit=MAX_CONCURRENCY, ssl=ssl_context)
-        return self._aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True)
+        return self._aiohttp.ClientSession(
+            connector=connector,
+            timeout=timeout,
+            trace_configs=[make_trace(self._allowed_hosts)],
+        )
 
     async def _explain(self, response: Any, path: str, *, is_listing: bool) -> Exception:
         status, text = response.status, await read_beginning(response, _MAX_ANSWER)
@@ -230,8 +239,16 @@ register_path(PROTOCOL, ArtifactsPath, clobber=True)
 
 
 def make_artifacts_root(
-    base_url: str, username: str | None = None, password: str | None = None
+    base_url: str,
+    username: str | None = None,
+    password: str | None = None,
+    allowed_hosts: frozenset[str] = frozenset(),
 ) -> UPath:
     """Return the root of a server's artifacts. For the arguments see `ArtifactsFileSystem`."""
-    login = {"username": username, "password": password} if username else {}
-    return ArtifactsPath(f"{PROTOCOL}:///", base_url=base_url, **login)
+    options: dict[str, Any] = {"base_url": base_url}
+    if username:
+        options |= {"username": username, "password": password}
+    if allowed_hosts:
+        options["allowed_hosts"] = allowed_hosts
+    root: UPath = ArtifactsPath(f"{PROTOCOL}:///", **options)
+    return root

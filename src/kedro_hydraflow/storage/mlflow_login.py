@@ -14,7 +14,7 @@ import time
 from typing import Any, NamedTuple
 
 from kedro_hydraflow.errors import MissingPackageError
-from kedro_hydraflow.redaction import redact_url
+from kedro_hydraflow.redaction import Options, redact_url
 
 _SAME_HEADERS = 10.0
 """Seconds for which the headers of MLflow's providers are reused. Resolving them takes longer
@@ -30,6 +30,9 @@ class SignedRequest(NamedTuple):
     """The URL as it was signed, already quoted."""
 
     headers: dict[str, str]
+
+    proxy: str | None
+    """The proxy that the environment names for the server."""
 
 
 class MlflowLogin:
@@ -65,18 +68,20 @@ class MlflowLogin:
         The environment is read each time, and a plugin may request a token from a service.
         """
         from requests import Request
+        from requests.utils import get_environ_proxies, select_proxy
 
         creds = self._get_host_creds(self._base_url)
         headers = {**_get_workspace_header(), **self._resolve_headers()}
         authorization = self._make_authorization(creds)
         if authorization is not None:
             headers["Authorization"] = authorization
-        request = Request("GET", url, headers=headers, auth=self._get_auth(creds)).prepare()
-        signed = {
-            name: value if isinstance(value, str) else value.decode("latin-1")
+        request = Request("GET", url, headers=headers, auth=self._get_auth(creds, url)).prepare()
+        signed = Options(
+            (name, value if isinstance(value, str) else value.decode("latin-1"))
             for name, value in request.headers.items()
-        }
-        return SignedRequest(str(request.url), signed)
+        )
+        proxy = select_proxy(url, get_environ_proxies(url)) or ""
+        return SignedRequest(str(request.url), signed, proxy if "://" in proxy else None)
 
     def _resolve_headers(self) -> dict[str, str]:
         from mlflow.tracking.request_header.registry import resolve_request_headers
@@ -93,8 +98,10 @@ class MlflowLogin:
             return _make_basic(creds.username, creds.password)
         return f"Bearer {creds.token}" if creds.token else None
 
-    def _get_auth(self, creds: Any) -> Any:
+    def _get_auth(self, creds: Any, url: str) -> Any:
         """Return the ``auth`` argument for ``requests``, None if there is none."""
+        from requests.utils import get_netrc_auth
+
         if self._own_login is not None:
             return None
         if creds.aws_sigv4:
@@ -105,7 +112,7 @@ class MlflowLogin:
             from mlflow.tracking.request_auth.registry import fetch_auth
 
             return fetch_auth(creds.auth)
-        return None
+        return get_netrc_auth(url)  # which counts before a token, in requests
 
     def make_ssl_context(self) -> ssl.SSLContext:
         """Return the SSL context: how to verify the server, and the client's certificate."""

@@ -11,6 +11,7 @@ import asyncio
 import functools
 import json
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -52,8 +53,11 @@ _IGNORED = frozenset(
 )
 """Options of fsspec's filesystems that have no effect here."""
 
+_BUCKET = re.compile(r"[\w.$-]+", re.ASCII)
+"""Matches the name of a bucket. obstore would put other characters into the name of the host."""
 
-def connect(root: UPath) -> Client:
+
+def connect(root: UPath, allowed_hosts: frozenset[str] = frozenset()) -> Client:
     """Return a client that uses obstore, or fsspec in a process where obstore would hang.
 
     Raises:
@@ -63,7 +67,7 @@ def connect(root: UPath) -> Client:
         return ObstoreClient(root)
     logger.debug("obstore does not work in a forked process; reading with fsspec")
     try:
-        return FsspecClient(root)
+        return FsspecClient(root, allowed_hosts)
     except ImportError as exc:
         raise ImportError(
             f"{exc}; obstore does not work in this process, which was forked from one that had "
@@ -97,6 +101,8 @@ class ObstoreClient(Client):
         """Return obstore's store for the bucket of a path, and the rest of the path."""
         bucket, _, key = path.strip("/").partition("/")
         if bucket not in self._stores:
+            if _BUCKET.fullmatch(bucket) is None:
+                raise FileNotFoundError(f"{bucket!r} cannot be the name of a bucket")
             self._stores[bucket] = self._store_class(
                 bucket,
                 config=self._options.config,

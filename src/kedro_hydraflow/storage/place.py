@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from kedro_hydraflow.redaction import SafeRepr, redact_url
 from kedro_hydraflow.storage.base import Parsed
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+@dataclass(frozen=True, slots=True, repr=False)
+class Place(SafeRepr):
     """A file or folder on a storage.
 
     Its methods make one request at a time. To read or list many places, use the functions below
@@ -76,6 +77,11 @@ class Place:
             StorageError: If the storage denies access or cannot be reached.
         """
         return self.storage.is_dir(self.path)
+
+    def without_credentials(self) -> Place:
+        """Return the place on a storage without credentials, see `Storage.without_credentials`."""
+        path = redact_url(self.path) if self.storage.is_remote else self.path
+        return Place(self.storage.without_credentials(), path)
 
     def to_path(self) -> AnyPath:
         """Return the path as a ``pathlib.Path``, or as a ``UPath`` on remote storage."""

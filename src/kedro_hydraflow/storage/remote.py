@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from kedro_hydraflow.errors import (
     FileSizeError,
+    ForeignHostError,
     IncompleteCopyError,
     KedroHydraflowError,
     MissingPackageError,
@@ -22,16 +23,18 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.limits import get_max_file_size
 from kedro_hydraflow.logs import get_logger
-from kedro_hydraflow.redaction import get_safe_cause, redact, redact_url
+from kedro_hydraflow.redaction import Options, get_safe_cause, redact, redact_url
 from kedro_hydraflow.storage.base import Download, Entry, Parsed, Storage, check_folder
 from kedro_hydraflow.storage.bulk import NotTriedError, run_requests
 from kedro_hydraflow.storage.foreign_errors import (
     describe_foreign,
+    find_cause,
     is_absence,
     is_denial,
     is_transient,
     make_missing_package_error,
 )
+from kedro_hydraflow.storage.hosts import make_withheld_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
@@ -97,6 +100,7 @@ class RemoteStorage(Storage):
 
     def __init__(self, root: UPath, make_client: Callable[[UPath], Client]) -> None:
         self._root = root
+        self._options = Options(root.storage_options)
         self._make_client = make_client
         self._client: tuple[int, Client] | None = None
         protocols = set(_iter_protocols(root.protocol, root.storage_options))
@@ -250,6 +254,11 @@ class RemoteStorage(Storage):
         return base / relative if relative else base
 
     @override
+    def without_credentials(self) -> RemoteStorage:
+        root = _leave_out_options(self._root)
+        return RemoteStorage(root, _refuse if self.is_remote else self._make_client)
+
+    @override
     def join(self, path: str, *names: str) -> str:
         return "/".join((path.rstrip("/"), *names)) if path else "/".join(names)
 
@@ -289,9 +298,9 @@ class RemoteStorage(Storage):
 
     def _is_absence(self, exc: Exception) -> bool:
         """Whether a client's error means that the path does not exist."""
-        return not isinstance(exc, StorageError) and is_absence(
-            exc, in_archive=self._root.protocol in _ARCHIVES
-        )
+        if isinstance(exc, StorageError) or find_cause(exc, ForeignHostError) is not None:
+            return False
+        return is_absence(exc, in_archive=self._root.protocol in _ARCHIVES)
 
     def _make_error(self, action: str, path: str, exc: Exception) -> StorageError:
         """Return the `StorageError` for a client's error, chained unless that shows credentials."""
@@ -299,7 +308,10 @@ class RemoteStorage(Storage):
             return type(exc)(f"cannot {action} {self.get_url(path)!r}: {exc}")
         if isinstance(exc, StorageError):
             return exc
-        options = self._root.storage_options
+        refused = find_cause(exc, ForeignHostError)
+        if refused is not None:
+            return refused
+        options = self._options
         reason = redact(describe_foreign(exc), options)
         error: StorageError
         if isinstance(exc, NotTriedError) or is_transient(exc):
@@ -313,6 +325,23 @@ class RemoteStorage(Storage):
             error = StorageError(f"cannot {action} {self.get_url(path)!r}: {reason}")
         error.__cause__ = get_safe_cause(exc, options)
         return error
+
+
+def _leave_out_options(root: UPath) -> UPath:
+    """Return a URL with only those options that are a part of it, without logins in them."""
+    from upath import UPath
+
+    options = root.storage_options
+    kept = {name: options[name] for name in ("base_url", "host", "port") if name in options}
+    if "base_url" in kept:
+        kept["base_url"] = redact_url(kept["base_url"])
+    stripped: UPath = UPath(redact_url(str(root)), **kept)
+    return stripped
+
+
+def _refuse(root: UPath) -> Client:
+    """Raise the error of a storage without credentials."""
+    raise make_withheld_error(redact_url(_add_host(str(root), root.storage_options)))
 
 
 def _check_whole(file: Download) -> None:

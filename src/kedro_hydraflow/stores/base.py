@@ -9,7 +9,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from kedro_hydraflow.errors import KedroHydraflowError, OptionError
 from kedro_hydraflow.index import NO_INDEX, Index
@@ -99,6 +99,17 @@ class Store(ABC):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._arguments
+
+    def without_credentials(self) -> Self:
+        """Return the same store without credentials. It reads no remote storages and servers."""
+        return type(self)(
+            *(
+                argument.without_credentials()
+                if hasattr(argument, "without_credentials")
+                else argument
+                for argument in self._arguments
+            )
+        )
 
     @property
     @abstractmethod

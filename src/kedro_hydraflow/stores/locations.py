@@ -11,7 +11,8 @@ beside the tracking data takes precedence over it. The candidates are, in this o
    for ``mlflow-artifacts:/team/1``, ``mlartifacts/team/1`` first, where MLflow's server puts it;
 3. ``mlruns/<experiment_id>/<run_id>`` and ``mlartifacts/<experiment_id>/<run_id>``, MLflow's
    defaults, in such a directory;
-4. the recorded location, unless it names a host that the user has not named.
+4. the recorded location, unless it names a host that the user has not named, see
+   `storage.hosts`.
 
 The first that exists is the directory of a run in a database or on a server. `tracked_store` looks
 into the others for the artifacts that the directory of a run lacks.
@@ -24,9 +25,10 @@ import re
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from kedro_hydraflow.errors import (
+    ForeignHostError,
     KedroHydraflowError,
     NotFoundError,
     OptionError,
@@ -34,9 +36,10 @@ from kedro_hydraflow.errors import (
     UnreachableError,
     prefix_error,
 )
-from kedro_hydraflow.redaction import redact_url
+from kedro_hydraflow.redaction import redact_url, split_links
 from kedro_hydraflow.source import show_location
 from kedro_hydraflow.storage import LocalStorage, Place, get_local_path, is_url, list_places
+from kedro_hydraflow.storage.hosts import advise_to_allow, get_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -52,10 +55,12 @@ _DEFAULT_ROOTS = ("mlruns", _SERVED)
 PROXIED = "mlflow-artifacts:"
 """The scheme of locations that only a tracking server can resolve."""
 
-_WITHOUT_HOST = frozenset(
-    {"", "file", "local", "memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "wasbs"}
+_BUCKET_URL = re.compile(
+    r"(?:file:|local:|memory:|(?:s3a?|gs|gcs|az|abfss?|adl|wasbs?)://[\w.$-]*(?:/|\Z))",
+    re.ASCII | re.IGNORECASE,
 )
-"""The schemes of URLs that name a bucket. Which host serves it follows from the user's settings."""
+"""Matches URLs of local files, and those with a bucket alone. Which host serves that follows from
+the user's settings."""
 
 
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]+:/")
@@ -319,7 +324,7 @@ class RunLocator:
         if not self._can_open(location):  # but perhaps a copy beside the tracking data
             folders = [_SERVED] if is_proxied else []
             location = "/".join([*folders, *(_split_path(location) or [experiment_id])])
-        if is_url(location):
+        if is_url(location) or get_host(location) is not None:
             self._check_host(location)
         elif self._neighbors and not os.path.isabs(location):
             # MLflow records './mlruns/1' relative to its working directory, where it also creates
@@ -334,14 +339,13 @@ class RunLocator:
         return is_url(location) or not _SCHEME.match(location)
 
     def _check_host(self, location: str) -> None:
-        """Raise StorageError if a recorded URL leads to a host that the user has not named."""
-        scheme, host = _split(location)
-        if "::" not in location and (scheme in _WITHOUT_HOST or host in self._source.list_hosts()):
+        """Raise ForeignHostError if a recorded URL leads to a host that the user has not named."""
+        is_one_link = len(split_links(location)) == 1
+        host = get_host(location) if is_one_link else None
+        if host is None and is_one_link and _BUCKET_URL.match(location):
             return
-        raise StorageError(
-            f"the artifacts were recorded at {redact_url(location)!r}, a host that only the "
-            "tracking data names, so it is not asked; give artifact_root if they are there"
-        )
+        if host is None or host not in self._source.list_hosts():
+            raise make_foreign_host_error(location, host)
 
 
 def _open_root(place: Place) -> Candidate:
@@ -381,13 +385,18 @@ def _may_exist(place: Place) -> bool:
     return local is None or os.path.isdir(local)
 
 
-def _split(url: str) -> tuple[str, str]:
-    """Return the scheme and the host of a URL, in lower case."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url.partition(":")[0].lower(), ""
-    return parts.scheme, parts.netloc.rpartition("@")[2].lower()
+def make_foreign_host_error(location: str, host: str | None) -> ForeignHostError:
+    """Return the error for artifacts on a host that only the tracking data names.
+
+    Args:
+        location: The recorded location.
+        host: The host in it, if it is a URL that names one.
+    """
+    allow = "" if host is None else f", or {advise_to_allow(host)}"
+    return ForeignHostError(
+        f"the artifacts were recorded at {redact_url(location)!r}, a host that only the "
+        f"tracking data names, so it is not asked; give artifact_root if they are there{allow}"
+    )
 
 
 def get_location(uri: str, run_id: str) -> str:

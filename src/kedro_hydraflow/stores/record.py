@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kedro_hydraflow.errors import MetadataError, NotARunError, NotFoundError
+from kedro_hydraflow.redaction import SafeRepr
 from kedro_hydraflow.storage import LocalStorage, Place
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ _RUN_ID = re.compile("[0-9a-f]{32}")
 _FINISHED = frozenset({"3", "4", "5", "FINISHED", "FAILED", "KILLED"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ExperimentRecord(Place):
     """One experiment: the place of its directory, and its ID and name.
 
@@ -82,7 +83,7 @@ class ExperimentRecord(Place):
         return self.experiment_name or "", self.experiment_id
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RunRecord(Place):
     """One run: the place of its directory, and the data that has been read."""
 
@@ -98,8 +99,8 @@ class RunRecord(Place):
     """The artifacts directory, if `Store.find_artifacts` found it outside the run directory."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelRecord:
+@dataclass(frozen=True, slots=True, repr=False)
+class ModelRecord(SafeRepr):
     """A model that a run logged. MLflow 3 keeps it apart from the artifacts of the run."""
 
     model_id: str

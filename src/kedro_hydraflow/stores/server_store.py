@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from typing_extensions import override
 
@@ -33,8 +33,10 @@ from kedro_hydraflow.errors import (
     UnreachableError,
     describe,
 )
-from kedro_hydraflow.redaction import get_safe_cause, redact, redact_url
+from kedro_hydraflow.redaction import Options, get_safe_cause, redact, redact_url
 from kedro_hydraflow.storage import Place, locate
+from kedro_hydraflow.storage.hosts import get_host, make_withheld_error
+from kedro_hydraflow.storage.redirects import check_redirect
 from kedro_hydraflow.stores.foreign_values import (
     attempt,
     to_integer,
@@ -42,7 +44,7 @@ from kedro_hydraflow.stores.foreign_values import (
     to_number,
     to_text,
 )
-from kedro_hydraflow.stores.locations import RunLocator
+from kedro_hydraflow.stores.locations import RunLocator, make_foreign_host_error
 from kedro_hydraflow.stores.metric_file import sort_key
 from kedro_hydraflow.stores.record import (
     LOGGED_KINDS,
@@ -102,6 +104,7 @@ class ServerStore(RecordedStore):
 
     def __init__(self, source: Source) -> None:
         super().__init__(RunLocator(source, open_proxied=self._open_proxied), source)
+        self._source = source
         self._uri = source.uri or ""
         self._proxies: dict[str, Storage] = {}
         self._opened: Any = None
@@ -351,6 +354,8 @@ class ServerStore(RecordedStore):
             raise self._make_error(action, exc) from self._get_cause(exc)
 
     def _open(self) -> Any:
+        if self._source.is_without_credentials:
+            raise make_withheld_error(self.where)
         try:
             from mlflow import MlflowClient
         except ImportError as exc:
@@ -376,18 +381,21 @@ class ServerStore(RecordedStore):
         from mlflow.utils.rest_utils import http_request
 
         environ = os.environ
+        options: dict[str, Any] = {
+            "params": {"max_results": 1},
+            "max_retries": None if "MLFLOW_HTTP_REQUEST_MAX_RETRIES" in environ else _PROBE_RETRIES,
+            "timeout": None if "MLFLOW_HTTP_REQUEST_TIMEOUT" in environ else _PROBE_TIMEOUT,
+            "raise_on_status": False,
+        }
+        creds = get_default_host_creds(self._uri)
         try:
-            response = http_request(
-                get_default_host_creds(self._uri),
-                _PROBE,
-                "GET",
-                params={"max_results": 1},
-                max_retries=None
-                if "MLFLOW_HTTP_REQUEST_MAX_RETRIES" in environ
-                else _PROBE_RETRIES,
-                timeout=None if "MLFLOW_HTTP_REQUEST_TIMEOUT" in environ else _PROBE_TIMEOUT,
-                raise_on_status=False,
-            )
+            response = http_request(creds, _PROBE, "GET", allow_redirects=False, **options)
+            if response.is_redirect:
+                target = urljoin(response.url, response.headers["Location"])
+                check_redirect(response.url, target, self._source.allowed_hosts)
+                response = http_request(creds, _PROBE, "GET", **options)
+        except KedroHydraflowError:
+            raise
         except Exception as exc:
             text = self._hide(describe(exc))
             raise UnreachableError(
@@ -470,8 +478,8 @@ class ServerStore(RecordedStore):
         return get_safe_cause(exc, self._secrets)
 
     @property
-    def _secrets(self) -> dict[str, str]:
-        return {"tracking_uri": self._uri}
+    def _secrets(self) -> Options:
+        return Options(self._source.storage_options or {}, tracking_uri=self._uri)
 
     def _open_proxied(self, location: str) -> Place:
         """Return the place of ``mlflow-artifacts:/path`` or ``mlflow-artifacts://host/path``."""
@@ -481,17 +489,21 @@ class ServerStore(RecordedStore):
                 f"{location!r} can only be read through its tracking server: give the server's "
                 "URL as tracking_uri, or set artifact_root to the location of the artifacts"
             )
-        own = server.netloc.rpartition("@")[2]
-        host = artifacts.netloc or own
+        netloc = artifacts.netloc.rpartition("@")[2] or server.netloc.rpartition("@")[2]
+        base_url = f"{server.scheme}://{netloc}{server.path.rstrip('/')}"
+        host, own = get_host(base_url), get_host(self._uri)
+        allowed_hosts = self._source.allowed_hosts
+        if host is None or host not in (own, *allowed_hosts):
+            raise make_foreign_host_error(location, host)
         if host not in self._proxies:
             from kedro_hydraflow.storage.mlflow_artifacts import make_artifacts_root
 
             login = (server.username, server.password) if host == own else (None, None)
-            root = make_artifacts_root(
-                f"{server.scheme}://{host}{server.path.rstrip('/')}",
-                *(unquote(text) if text else None for text in login),
-            )
-            self._proxies[host] = locate(root).storage
+            user, password = (unquote(text) if text else None for text in login)
+            root = make_artifacts_root(base_url, user, password, allowed_hosts)
+            storage = locate(root).storage
+            withheld = self._source.is_without_credentials
+            self._proxies[host] = storage.without_credentials() if withheld else storage
         return Place(self._proxies[host], artifacts.path.strip("/"))
 
 
