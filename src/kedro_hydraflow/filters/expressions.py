@@ -65,7 +65,7 @@ class Comparison:
     key: Key
 
     operator: str
-    """``==  <  <=  >  >=  in  ~  like  ilike  contains``. ``!=`` and the like are a `Not` of one."""
+    """``==  <  <=  >  >=  in  ~  like  ilike  contains``. ``!=`` and so on are a `Not` of one."""
 
     value: Any
     """The literal; for ``in``, a list."""
