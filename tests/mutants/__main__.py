@@ -88,15 +88,15 @@ def main() -> None:
     copies = [CACHE / str(i) for i in range(options.jobs)]
     for copy in copies:
         copy_project(copy)
-    changed = list_changed_tests() if options.again else []
-    if changed or not options.again:
-        trace_tests(copies[0], options.jobs, changed)
     sources = {name: (copies[0] / PACKAGE / name).read_text("utf-8") for name in MODULES}
     mutants = [m for name, source in sources.items() for m in list_mutants(name, source)]
     check_equivalent(mutants)
     sample = [m for m in mutants if options.only in get_key(m)]
     if not options.only:
         sample = draw(mutants, options.sample, options.seed)
+    changed = list_changed_tests() if options.again else []
+    if changed or not options.again:
+        trace_tests(copies[0], options.jobs, changed)
     outcomes: Counter[str] = Counter()
     for mutant, outcome in test_all(sample, sources, copies):
         outcomes[outcome] += 1
@@ -104,15 +104,12 @@ def main() -> None:
             print(f"{outcome}: {get_key(mutant)}", flush=True)
         if outcomes.total() % 50 == 0:
             print(f"{outcomes.total()} of {len(sample)}", flush=True)
-    percent = (
-        100
-        * (outcomes["killed"] + outcomes["timed out"])
-        / (outcomes.total() - outcomes["equivalent"])
-    )
     minutes = (time.monotonic() - start) / 60
     print(f"{len(sample)} of {len(mutants)} mutants, seed {options.seed}, {minutes:.0f} minutes")
     print(", ".join(f"{outcome}: {n}" for outcome, n in outcomes.most_common()))
-    print(f"{percent:.1f} % are killed")
+    n_killed = outcomes["killed"] + outcomes["timed out"]
+    percent = 100 * n_killed / max(outcomes.total() - outcomes["equivalent"], 1)
+    print(f"{percent:.1f} % of those that are not equivalent are killed")
     sys.exit(percent < options.least)
 
 
