@@ -14,6 +14,13 @@ EQUIVALENT = {
         "the caller asks whether there are any"
     ),
     "filters/parser.py : Filters = str | Sequence[str] | None -> Filters = None": "a type",
+    "index_file.py : json.JSONEncoder(ensure_ascii=False, separators=(',', ':'), "
+    "check_circular=False) -> json.JSONEncoder(ensure_ascii=False, check_circular=False)": (
+        "JSON with spaces is read alike"
+    ),
+    "index_file.py _find_blocks_to_merge: 2 -> 3 (2)": (
+        "the size of blocks, which changes no answer"
+    ),
     "index_file.py _find_blocks_to_merge: 2 -> 3 (3)": (
         "how much is written again at a time, which changes no answer"
     ),

@@ -15,6 +15,7 @@ MAX_MEMORY = 8 * 2**30
 """In bytes. A mutant may append to a list for ever."""
 
 _seconds: defaultdict[str, float] = defaultdict(float)
+_failed: set[str] = set()
 
 
 def pytest_configure() -> None:
@@ -35,10 +36,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     _seconds[report.nodeid] += report.duration
+    if report.failed:
+        _failed.add(report.nodeid)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the seconds of each test into the file $MUTANT_SECONDS."""
+    """Write the seconds of each test that passed into the file $MUTANT_SECONDS."""
     file = os.environ.get("MUTANT_SECONDS")
     if file and not hasattr(session.config, "workerinput"):
-        Path(file).write_text(json.dumps(_seconds))
+        Path(file).write_text(
+            json.dumps({name: s for name, s in _seconds.items() if name not in _failed})
+        )
