@@ -320,6 +320,12 @@ def test_logged_values_are_read_at_once(tracking_dir: TrackingDir, files_read: F
     assert files_read.counts[-1] == 3
 
 
+def test_private_attributes_are_no_keys(run: Run[Any, Any]) -> None:
+    assert (hasattr(run, "_configuration"), hasattr(run.info, "_record")) == (True, True)
+    for key in ("_configuration", "_record"):
+        assert run.get(key, None) is None
+
+
 # Hydra's files -------------------------------------------------------------------------
 
 SWEPT = "multirun/2026-11-25/23-01-50"
@@ -374,6 +380,13 @@ def test_the_files_of_hydra_are_read_at_once(files_read: FilesRead) -> None:
     assert [paths for paths in files_read.calls if "hydra.yaml" in paths[0]][-1:] == [
         [str(run.info.run_dir / ".hydra/hydra.yaml") for run in runs]
     ]
+
+
+def test_filters_of_hydra_come_before_those_of_configurations(files_read: FilesRead) -> None:
+    path = HYDRA_SWEEP / "multirun"
+    filters = ["seed >= 0", "hydra.job.num == 1"]
+    n_runs = len(list(iter_run_dirs(path, filters=filters)))
+    assert n_runs == len([path for path in files_read.paths if path.endswith("config.yaml")]) > 0
 
 
 def test_what_hydra_has_not_set_is_missing() -> None:
