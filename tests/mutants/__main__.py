@@ -60,11 +60,12 @@ MODULES = [
 ]
 """Where to be wrong is to read the wrong thing without an error."""
 
-N_FIRST_FILES = 2
+N_FIRST_FILES = 3
 """How many files of tests are tried first, besides that of the module: those with most tests."""
 
-MAX_SECONDS = 40.0
-"""How long the tests of a mutant may take without it: a mutant may survive slower ones."""
+MAX_SHARE = 0.05
+"""How much of the time of all tests those of a mutant may take, in each of the two groups of files.
+The slowest are left out."""
 
 TEST_TIMEOUT = 60
 """Seconds after which a test is stopped. All take less."""
@@ -256,15 +257,14 @@ class Trace:
         own = module.with_name(f"test_{module.name}").as_posix()
         files = Counter(map(get_file, tests))
         first = {own, *(file for file, _ in files.most_common(N_FIRST_FILES))}
-        chosen: list[list[str]] = [[], []]
-        left = MAX_SECONDS
-        for test in sorted(
-            tests, key=lambda test: (get_file(test) not in first, self._seconds[test])
-        ):
-            left -= self._seconds[test]
-            if left >= 0:
-                chosen[get_file(test) not in first].append(test)
-        return chosen
+        groups: list[list[str]] = [[], []]
+        left = [MAX_SHARE * sum(self._seconds.values())] * 2
+        for test in sorted(tests, key=self._seconds.__getitem__):
+            group = get_file(test) not in first
+            left[group] -= self._seconds[test]
+            if left[group] >= 0:
+                groups[group].append(test)
+        return groups
 
     def get_seconds(self, tests: Sequence[str]) -> float:
         return sum(self._seconds[test] for test in tests)
