@@ -385,11 +385,12 @@ def test_the_files_of_hydra_are_read_at_once(files_read: FilesRead) -> None:
 def test_what_hydra_recorded_takes_one_request(
     tracking_dir: TrackingDir, serve: Callable[[Path], WebServer]
 ) -> None:
-    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("e"), "a")
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("e"), "a" * 32)
     write(run_dir / "artifacts/.hydra/hydra.yaml", "hydra: {job: {num: 1}}\n")
-    server = serve(tracking_dir.root)
-    assert Run(f"{server.url}/1/a").hydra == {"job": {"num": 1}}
-    assert server.requests == ["/1/a/artifacts/.hydra/hydra.yaml"]
+    server = serve(tracking_dir.root.parent)
+    path = f"/mlruns/1/{run_dir.name}"
+    assert Run(f"{server.url}{path}").hydra == {"job": {"num": 1}}
+    assert server.requests == [f"{path}/artifacts/.hydra/hydra.yaml"]
 
 
 def test_filters_of_hydra_come_before_those_of_configurations(files_read: FilesRead) -> None:
