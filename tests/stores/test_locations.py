@@ -79,6 +79,25 @@ def test_artifacts_lie_beside_the_database(
     assert list(iter_experiment_dirs(database.path)) == [tmp_path / place]
 
 
+@pytest.mark.parametrize(
+    "location",
+    [
+        "mlflow-artifacts:/../../outside/1",
+        "mlflow-artifacts:/x/../../../outside/1",
+        "C:\\mlruns\\..\\..\\outside\\1",
+        "gs+unknown://bucket/../outside/1",
+    ],
+)
+def test_a_recorded_location_leads_nowhere_else(tmp_path: Path, location: str) -> None:
+    """A copy is looked for beside the database, wherever the database says that it was."""
+    database = Database(tmp_path / "project/mlflow.db")
+    for folder in ("mlartifacts/x", "mlruns", "x", "bucket"):
+        (tmp_path / "project" / folder).mkdir(parents=True)
+    put(tmp_path / "outside/1", A, 7)
+    record(database, location, A)
+    assert 7 not in get_seeds(database, on_error="warn")
+
+
 def test_artifacts_lie_in_the_given_directory(database: Database, tmp_path: Path) -> None:
     record(database, "/gone/mlruns/1", A)
     put(tmp_path / "other/1", A, 7)
