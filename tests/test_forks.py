@@ -30,7 +30,13 @@ from kedro.io import AbstractDataset, SharedMemoryDataCatalog
 from kedro.pipeline import node, pipeline
 from kedro.runner import ParallelRunner
 
-from kedro_hydraflow import HydraflowRunCollectionDataset, HydraflowRunDataset, Run, iter_run_dirs
+from kedro_hydraflow import (
+    HydraflowFrameDataset,
+    HydraflowRunCollectionDataset,
+    HydraflowRunDataset,
+    Run,
+    iter_run_dirs,
+)
 from tests.conftest import TrackingDir, write
 from tests.datasets.conftest import TEXT, make_artifact_dataset
 
@@ -209,6 +215,9 @@ DATASETS: dict[str, Callable[[Path], Any]] = {
         .load()
         .to_frame("run_id", "metrics.loss")
     ),
+    "frame": lambda root: HydraflowFrameDataset(
+        path=str(root), columns=["i", "*"], schema={"start_time": "Datetime", "i": "Int8"}
+    ).load(),
     "best_by": lambda root: (
         HydraflowRunDataset(path=str(root), best_by="metrics.loss", mode="min").load().info.run_id
     ),

@@ -27,6 +27,7 @@ import pytest
 import kedro_hydraflow
 from kedro_hydraflow import (
     HydraflowArtifactDataset,
+    HydraflowFrameDataset,
     HydraflowRunCollectionDataset,
     HydraflowRunDataset,
     Run,
@@ -150,6 +151,14 @@ CALLS: dict[str, Call] = {
         )
     ),
     "HydraflowRunDataset": Call(use_dataset(HydraflowRunDataset, run_id=RUN_ID)),
+    "HydraflowFrameDataset": Call(
+        use_dataset(
+            HydraflowFrameDataset,
+            columns=["run_dir"],
+            schema={"metrics.accuracy": "Float64", "model.type": "String"},
+            on_error="warn",
+        )
+    ),
     "HydraflowArtifactDataset": Call(
         use_dataset(
             HydraflowArtifactDataset,

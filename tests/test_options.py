@@ -15,6 +15,7 @@ from kedro.io import AbstractDataset
 import kedro_hydraflow
 from kedro_hydraflow import (
     HydraflowArtifactDataset,
+    HydraflowFrameDataset,
     HydraflowRunCollectionDataset,
     HydraflowRunDataset,
     Run,
@@ -63,6 +64,10 @@ BAD: dict[str, tuple[Any, str]] = {
     "keys": ("lr", "keys: "),
     "layout": ("mlruns", "layout: expected 'hydra' or 'mlflow', found 'mlruns'"),
     "results": ("result.csv", "results: expected the path of a file .* found 'result.csv'"),
+    "columns": ("lr", "columns: expected a list of different keys, .* found 'lr'"),
+    "schema": (3, "schema: expected keys and types, .* found 3"),
+    "strict": ("no", "strict: expected true or false, found 'no'"),
+    "nested": ("text", "nested: expected 'keep' or 'json', found 'text'"),
     "missing": ("ignore", "missing: expected 'raise' or 'skip', found 'ignore'"),
 }
 """For each option a value that is none, and the error."""
@@ -71,6 +76,7 @@ ANYTHING = {"metadata"}
 NEEDED: dict[type, dict[str, Any]] = {
     HydraflowRunCollectionDataset: {"path": "mlruns"},
     HydraflowRunDataset: {"path": "mlruns"},
+    HydraflowFrameDataset: {"path": "mlruns"},
     HydraflowArtifactDataset: {"path": "mlruns", "artifact": "a", "dataset": "json.JSONDataset"},
 }
 DATASETS = list(NEEDED)

@@ -22,6 +22,7 @@ from kedro_hydraflow.run_info import RunInfo
 if TYPE_CHECKING:
     from kedro_hydraflow.datasets import (
         HydraflowArtifactDataset,
+        HydraflowFrameDataset,
         HydraflowRunCollectionDataset,
         HydraflowRunDataset,
     )
@@ -32,6 +33,7 @@ __all__ = [
     "Collection",
     "GroupBy",
     "HydraflowArtifactDataset",
+    "HydraflowFrameDataset",
     "HydraflowRunCollectionDataset",
     "HydraflowRunDataset",
     "KedroHydraflowError",

@@ -89,7 +89,10 @@ def _is_unresolvable(run: RunBase, error: KedroHydraflowError) -> bool:
 
 
 def make_frame_by_spelling(
-    runs: Sequence[RunBase], keys: Sequence[str | tuple[str, Any]], nested: Nested = "keep"
+    runs: Sequence[RunBase],
+    keys: Sequence[str | tuple[str, Any]],
+    nested: Nested = "keep",
+    schema: Schema | None = None,
 ) -> pl.DataFrame:
     """Return a frame of keys and patterns, which mean what their spelling says, as in filters.
 
@@ -99,18 +102,24 @@ def make_frame_by_spelling(
             a key have null. ``run``, ``info``, ``cfg`` and ``impl`` are columns of objects, unless
             a configuration has such a key.
         nested: As for `make_column`.
+        schema: The types of columns, of which those that are not among the keys come last.
 
     Raises:
-        MissingKeyError: If no run has a key, or one that a pattern matches, without a default.
+        MissingKeyError: If no run has a key, or one that a pattern matches, without a default
+            and a type.
+        SchemaError: If a value does not fit its type.
     """
     import polars as pl
 
-    columns = []
+    columns: dict[str, pl.Series] = {}
     for name, default, values in expand_columns(runs, keys, {}):
-        if values is not None:
-            columns.append(make_column(name, values, nested))
+        key = None if schema is None else schema.find(name)
+        if schema is not None and key is not None:
+            columns[key] = make_declared_column(runs, schema, key, default)
+        elif values is not None:
+            columns[name] = make_column(name, values, nested)
         elif are_objects(runs, name):
-            columns.append(make_objects(name, get_data(runs, name), nested))
+            columns[name] = make_objects(name, get_data(runs, name), nested)
         else:
             found = get_by_spelling(runs, name, default)
             if runs and all(value is MISSING for value in found):
@@ -118,8 +127,11 @@ def make_frame_by_spelling(
                 raise MissingKeyError(
                     f"no such key: {name!r} in any of the {len(runs)} runs ({hint})"
                 )
-            columns.append(make_column(name, fill(runs, found, None), nested))
-    return pl.DataFrame(columns)
+            columns[name] = make_column(name, fill(runs, found, None), nested)
+    for key in [] if schema is None else schema.types:
+        if schema is not None and key not in columns:
+            columns[key] = make_declared_column(runs, schema, key, MISSING)
+    return pl.DataFrame(list(columns.values()))
 
 
 def make_objects(name: str, values: list[Any], nested: Nested) -> pl.Series:

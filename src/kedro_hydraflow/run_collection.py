@@ -43,7 +43,7 @@ from kedro_hydraflow.frames import (
 from kedro_hydraflow.group_by import GroupBy
 from kedro_hydraflow.json_columns import Nested, make_column
 from kedro_hydraflow.key_patterns import expand_columns, list_keys
-from kedro_hydraflow.keys import identify, parse_key, to_dotted
+from kedro_hydraflow.keys import parse_key, to_dotted
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.lookup import (
     are_objects,
@@ -498,10 +498,9 @@ class RunCollection(Collection[R]):
         nested: Nested,
         schema: Schema | None = None,
     ) -> dict[str, pl.Series]:
-        declared = {} if schema is None else {identify(key): key for key in schema.types}
         columns = {}
         for name, default, values in expand_columns(self._items, keys, defaults):
-            key = declared.get(identify(name))
+            key = None if schema is None else schema.find(name)
             if schema is not None and key is not None:
                 columns[key] = self._make_declared(schema, key, default)
             elif values is None:

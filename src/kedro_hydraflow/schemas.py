@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from kedro_hydraflow.columns import to_plain
@@ -18,7 +19,7 @@ from kedro_hydraflow.errors import ConfigError, OptionError, SchemaError, check_
 from kedro_hydraflow.fact_checks import TIME_FACTS
 from kedro_hydraflow.forks import warn_of_polars
 from kedro_hydraflow.json_columns import Nested, check_nested, to_json_text
-from kedro_hydraflow.keys import is_pattern, parse_key
+from kedro_hydraflow.keys import identify, is_pattern, parse_key
 from kedro_hydraflow.times import parse_iso
 
 if TYPE_CHECKING:
@@ -43,6 +44,17 @@ _PYTHON_TYPES: dict[Any, str] = {
     time: "Time",
     timedelta: "Duration",
 }
+_NAMES = frozenset(
+    {
+        *(kind.__name__ for kind in _PYTHON_TYPES),
+        *_PYTHON_TYPES.values(),
+        *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64, 128)),
+        *("Float32", "Categorical", "Decimal", "Null", "Object"),
+        *("List", "Array", "Struct", "Enum"),
+    }
+)
+"""The names of the types that text may have in it."""
+
 _NEED_ARGUMENTS = {
     "List": "List(Int64)",
     "Array": "Array(Float64, 2)",
@@ -76,6 +88,14 @@ class Schema:
 
     nested: Nested = "keep"
     """With ``"json"``, lists and mappings fit text: as JSON."""
+
+    def find(self, key: str) -> str | None:
+        """Return the key of the schema that means the same as a key; None without one."""
+        return key if key in self.types else self._spellings.get(identify(key))
+
+    @cached_property
+    def _spellings(self) -> dict[tuple[str, str], str]:
+        return {identify(key): key for key in self.types}
 
     def fit(self, key: str, values: list[Any], infos: Sequence[RunInfo]) -> pl.Series:
         """Return a column of the type that is declared for a key.
@@ -125,9 +145,17 @@ def parse_schema(
     check_nested(nested)
     if schema is None:
         return None
+    check_schema(schema)
+    return Schema({key: _parse_type(key, dtype) for key, dtype in schema.items()}, strict, nested)
+
+
+def check_schema(schema: object) -> None:
+    """Raise OptionError unless there are keys, and types that are text name some.
+
+    Does not import Polars.
+    """
     if not isinstance(schema, Mapping) or not schema:
         raise OptionError(f"schema: expected keys and types, such as {EXAMPLE}, found {schema!r}")
-    types = {}
     for key, dtype in schema.items():
         if not isinstance(key, str) or not key:
             raise OptionError(f"schema: expected a key as text, found {key!r}")
@@ -136,8 +164,9 @@ def parse_schema(
                 f"schema: {key!r} is a pattern; name each key, or give the pattern as a key of "
                 "the frame, beside the schema"
             )
-        types[key] = _parse_type(key, dtype)
-    return Schema(types, strict, nested)
+        parse_key(key)
+        if isinstance(dtype, str) and not _names_types(dtype):
+            raise _make_type_error(key, dtype)
 
 
 # Types ------------------------------------------------------------------------------------
@@ -158,11 +187,26 @@ def _parse_type(key: str, dtype: object) -> pl.DataType:
         else:
             found = found()
     if not isinstance(found, pl.DataType):
-        raise OptionError(
-            f"schema: {key!r}: expected a type of Polars such as pl.Float64, its name, such as "
-            f"'Float64' or 'List(Int64)', or a type of Python such as float, found {dtype!r}"
-        )
+        raise _make_type_error(key, dtype)
     return found
+
+
+def _make_type_error(key: str, dtype: object) -> OptionError:
+    return OptionError(
+        f"schema: {key!r}: expected a type of Polars such as pl.Float64, its name, such as "
+        f"'Float64' or 'List(Int64)', or a type of Python such as float, found {dtype!r}"
+    )
+
+
+def _names_types(text: str) -> bool:
+    """Whether all names in a text are those of types."""
+    try:
+        nodes = list(ast.walk(ast.parse(text.strip(), mode="eval")))
+    except (SyntaxError, ValueError, RecursionError):
+        return False
+    names = {node.id for node in nodes if isinstance(node, ast.Name)} - {"pl", "polars"}
+    names |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    return bool(names) and names <= _NAMES
 
 
 def _read_type(text: str) -> Any:
