@@ -25,6 +25,7 @@ from kedro_hydraflow import (
     iter_experiment_dirs,
     iter_run_dirs,
     iter_runs,
+    scan_runs,
 )
 from kedro_hydraflow.datasets._search import RunSearch
 from kedro_hydraflow.errors import OptionError
@@ -106,6 +107,7 @@ LOAD = get_options(LoadOptions)
         *((function, {**SOURCE, **SEARCH}) for function in FINDING),
         *((function, {**SOURCE, "on_error": "raise"}) for function in FINDING_EXPERIMENTS),
         (iter_runs, {**SOURCE, **SEARCH, **LOAD}),
+        (scan_runs, {**SOURCE, **SEARCH, **LOAD}),
         (Run.load, {**LOAD, "storage_options": None}),
     ],
 )
@@ -126,7 +128,11 @@ def test_datasets_take_all_options_with_their_defaults(dataset: type) -> None:
 
 
 CALLS = [
-    *((f, name) for f in (*FINDING, *FINDING_EXPERIMENTS, iter_runs) for name in get_defaults(f)),
+    *(
+        (f, name)
+        for f in (*FINDING, *FINDING_EXPERIMENTS, iter_runs, scan_runs)
+        for name in get_defaults(f)
+    ),
     *((Run.load, name) for name in LOAD),
 ]
 
@@ -143,6 +149,8 @@ def test_functions_check_every_option_at_once(
         given = {"run_dir": [sweep]}
     if function is iter_artifact_paths:
         given = {"tracking_dir": None, **given, "artifact_path": "a"}
+    if function is scan_runs:
+        given["schema"] = {"lr": "Float64"}
     with pytest.raises(OptionError, match=message):
         function(**{**given, option: value})
 
@@ -214,7 +222,9 @@ def test_datasets_document_their_options_in_their_order(dataset: type[AbstractDa
     assert find_documented(inspect.getdoc(dataset) or "") == list(get_defaults(dataset))
 
 
-@pytest.mark.parametrize("function", [iter_run_dirs, iter_artifact_paths, iter_runs, Run.load])
+@pytest.mark.parametrize(
+    "function", [iter_run_dirs, iter_artifact_paths, iter_runs, scan_runs, Run.load]
+)
 def test_functions_document_their_options(function: Callable[..., Any]) -> None:
     documented = find_documented(inspect.getdoc(function) or "")
     assert sorted(documented) == sorted(get_defaults(function))

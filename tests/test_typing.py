@@ -33,6 +33,7 @@ from kedro_hydraflow import (
     iter_experiment_dirs,
     iter_run_dirs,
     iter_runs,
+    scan_runs,
 )
 from kedro_hydraflow.errors import OptionError
 
@@ -280,6 +281,14 @@ def test_subclasses() -> None:
     checked = TrainedRun.load(dirs, Model, config_class=Config)
     assert assert_type(checked, RunCollection[TrainedRun])[0].cfg.seed == 1
     assert assert_type(NamedRun.load(dirs), RunCollection[NamedRun])[0].name()
+
+
+def test_scan_runs() -> None:
+    lazy = scan_runs(SWEEP, "train_*", Model, schema={"seed": int, "model.type": pl.String})
+    assert assert_type(lazy, pl.LazyFrame).collect().height == 29
+    scan_runs(["train_*"], schema={"seed": "Int8"}, tracking_uri=str(SWEEP), strict=False)
+    with pytest.raises(TypeError):
+        scan_runs(SWEEP)  # type: ignore[call-arg]
 
 
 def test_iter_runs() -> None:

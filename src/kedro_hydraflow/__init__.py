@@ -18,6 +18,7 @@ from kedro_hydraflow.run_dirs import (
     iter_run_dirs,
 )
 from kedro_hydraflow.run_info import RunInfo
+from kedro_hydraflow.scan import scan_runs
 
 if TYPE_CHECKING:
     from kedro_hydraflow.datasets import (
@@ -46,6 +47,7 @@ __all__ = [
     "iter_experiment_dirs",
     "iter_run_dirs",
     "iter_runs",
+    "scan_runs",
 ]
 
 

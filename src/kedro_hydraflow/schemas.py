@@ -6,7 +6,7 @@ import ast
 import inspect
 import re
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
@@ -88,6 +88,11 @@ class Schema:
 
     nested: Nested = "keep"
     """With ``"json"``, lists and mappings fit text: as JSON."""
+
+    def select(self, keys: Collection[str]) -> Schema:
+        """Return the schema of some of the columns, in the same order."""
+        types = {key: dtype for key, dtype in self.types.items() if key in keys}
+        return Schema(types, self.strict, self.nested)
 
     def find(self, key: str) -> str | None:
         """Return the key of the schema that means the same as a key; None without one."""
