@@ -155,7 +155,7 @@ class Scan:
     search: Search
     options: LoadOptions
     schema: Schema
-    batch_size: int
+    batch_size: int = 10_000
     progress: bool = False
 
     def read(

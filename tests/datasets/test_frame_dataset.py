@@ -128,6 +128,27 @@ def test_one_run(sweep: Path, options: dict[str, Any]) -> None:
     assert dataset.exists()
 
 
+def test_a_lazy_frame_reads_what_is_needed(
+    tracking_dir: TrackingDir, files_read: FilesRead
+) -> None:
+    tracking_dir.add_runs(20, lambda i: f"lr: {i / 10}\n")
+    dataset = make_dataset(
+        tracking_dir.root,
+        lazy=True,
+        schema={"run_id": "String", "lr": "Float64", "i": "Int64"},
+        filters="lr > 0.2",
+        index=False,
+    )
+    lazy = dataset.load()
+    assert isinstance(lazy, pl.LazyFrame)
+    assert files_read.paths == []
+    some = lazy.filter((pl.col("run_id") > "r016") & (pl.col("i") < 19)).select("lr").collect()
+    assert some["lr"].to_list() == [1.7, 1.8]
+    assert sum(path.endswith("config.yaml") for path in files_read.paths) == 3
+    assert dataset.preview(2)["columns"] == ["run_id", "lr", "i"]
+    assert pickle.loads(pickle.dumps(dataset)).load().collect().height == 17
+
+
 def test_results_are_keys(tracking_dir: TrackingDir) -> None:
     experiment = tracking_dir.add_experiment("train")
     for i in range(2):
@@ -176,6 +197,15 @@ def test_preview_shows_what_the_columns_are_and_reads_a_few_runs(
         ({"schema": {"m.*": "Int64"}}, r"schema: 'm\.\*' is a pattern"),
         ({"schema": "Int64"}, "schema: expected keys and types"),
         ({"schema": {}}, "schema: expected keys and types"),
+        ({"lazy": True}, "lazy: needs a schema"),
+        (
+            {"lazy": True, "schema": {"lr": "Int8"}, "columns": ["lr"], "min_runs": 1},
+            "columns, min_runs: cannot be used with lazy: true; give all columns as schema",
+        ),
+        (
+            {"lazy": True, "schema": {"lr": "Int8"}, "best_by": "lr", "mode": "max"},
+            "best_by: cannot be used with lazy: true; remove it, or lazy",
+        ),
         ({"best_by": "lr"}, "give best_by and mode together"),
         ({"run_id": "abcd", "min_runs": 1}, "min_runs: cannot be used with run_id"),
     ],

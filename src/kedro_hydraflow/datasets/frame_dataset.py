@@ -22,6 +22,7 @@ from kedro_hydraflow.json_columns import check_nested
 from kedro_hydraflow.keys import is_pattern, parse_key
 from kedro_hydraflow.lookup import warn_of_other_meaning
 from kedro_hydraflow.run_collection import RunCollection
+from kedro_hydraflow.scan import Scan, make_lazy_frame
 from kedro_hydraflow.schemas import check_schema, parse_schema
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
         strict: Whether a value that does not fit its type is an error. If not, it is null.
         nested: ``json``: columns of lists, mappings and values of several kinds are JSON text, so
             that the frame can be written as CSV. ``keep``: they stay lists, mappings or objects.
+        lazy: Whether to give a Polars LazyFrame, which reads what the node needs of it, as
+            `scan_runs` does. It has the columns of the schema.
         experiment_names: As for `HydraflowRunCollectionDataset`.
         filters: As for `HydraflowRunCollectionDataset`.
         run_id: Of the run with this ID alone, as for `HydraflowRunDataset`.
@@ -121,6 +124,7 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
         schema: SchemaOption | str | None = None,
         strict: bool = True,
         nested: Nested = "json",
+        lazy: bool = False,
         experiment_names: ExperimentFilter = None,
         filters: Filters = None,
         run_id: str | None = None,
@@ -164,6 +168,7 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
             results=results,
             storage_options=self._storage_options,
         )
+        self._progress = progress
         self._min_runs = check_min_runs(min_runs)
         self._columns = _check_columns(columns)
         self._schema = _check_schema(schema)
@@ -173,15 +178,25 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
         self._choice = RunChoice(run_id, best_by, mode)
         if run_id is not None and min_runs:
             raise OptionError("min_runs: cannot be used with run_id, which chooses one run")
+        self._lazy = check_flag("lazy", lazy)
+        if lazy:
+            given = {"columns": columns, "best_by": best_by, "run_id": run_id, "min_runs": min_runs}
+            _check_lazy(schema, [name for name, value in given.items() if value])
 
     def load(self) -> Any:
         """Return the frame, in the order of `HydraflowRunCollectionDataset`.
+
+        With ``lazy``, runs are looked for and read when the frame is collected.
 
         Raises:
             DatasetError: If runs cannot be read, a value does not fit the schema, or no run has
                 a key among the columns.
         """
         schema = self._parse_schema()  # before anything is read, for it may be wrong
+        if self._lazy and schema is not None:
+            search, options = self.make_query()
+            options = replace(options, progress=False)  # it is shown for all batches together
+            return make_lazy_frame(Scan(search, options, schema, progress=self._progress))
         return self._make_frame(self._find_runs(), self._columns, schema)
 
     def make_query(self) -> Query:
@@ -261,8 +276,18 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
             else schema,
             "strict": self._strict,
             "nested": self._nested,
+            "lazy": self._lazy,
             "min_runs": self._min_runs or None,
         }
+
+
+def _check_lazy(schema: object, given: Sequence[str]) -> None:
+    """Raise OptionError unless there is a schema, and no option that needs the runs at load."""
+    if schema is None:
+        raise OptionError("lazy: needs a schema, which says what columns there are")
+    if given:
+        advice = "give all columns as schema" if "columns" in given else "remove it, or lazy"
+        raise OptionError(f"{', '.join(given)}: cannot be used with lazy: true; {advice}")
 
 
 def _check_columns(columns: Any) -> list[str] | None:
