@@ -16,7 +16,7 @@ AZURITE := .cache/azurite/node_modules/.bin/azurite-blob
 # The lower bounds in pyproject.toml.
 OLDEST := kedro==1.0.0 omegaconf==2.3.0 fsspec==2025.3.2 joblib==1.3.0 numpy==1.24.0 polars==1.24.0 \
 	pyyaml==6.0.1 tqdm==4.60.0 typing-extensions==4.12.0 universal-pathlib==0.3.9 \
-	filelock==3.13.0 platformdirs==4.0.0 click==8.1.0 rich==12.0.0
+	filelock==3.13.0 platformdirs==4.0.0 click==8.1.0 rich==12.0.0 pandas==2.2.1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-sqlite demo-hydra demo-s3 test test-oldest test-newest integration fuzz lint format bench clean

@@ -96,11 +96,23 @@ def test_python_in(document: Path, project: Path) -> None:
         for i, code in enumerate(read_blocks(document, "python"))
         if not needs_server(code)
     ]
-    at_least = {"README.md": 3, "docs/remote-storage.md": 2, "docs/scaling.md": 2}
+    at_least = {
+        "README.md": 3,
+        "docs/frames.md": 8,
+        "docs/remote-storage.md": 2,
+        "docs/scaling.md": 2,
+    }
     assert len(ran) >= at_least.get(document.as_posix(), 0)
     if document.name == "README.md":
         frame = names["make_leaderboard"](names["runs"])
         assert frame.height == len(names["runs"]) == 31
+    elif document.name == "frames.md":
+        frame = names["frame"].sort("mean", descending=True)
+        shown = frame.select("model.type", "training.learning_rate", pl.col("mean").round(6), "n")
+        assert shown.row(0) == ("mlp", 0.01, 0.966667, 2)
+        assert "model.hidden_size" in names["curves"].columns
+        assert names["table"]["start_time"].notna().all()
+        assert "mean_metrics.accuracy" in names["wide"].columns
     elif document.name == "scaling.md":
         assert pl.read_parquet(project / "all.parquet").height == 31
 

@@ -177,6 +177,23 @@ OPERATIONS: dict[str, Callable[[Runs], Any]] = {
     "agg": lambda runs: runs.group_by("name", "odd").agg(
         "i", "model", n=len, last=lambda g: g[-1].get("lr")
     ),
+    "agg of pairs": lambda runs: runs.group_by("name").agg(
+        best=("metrics.loss", "min"), last=("layers", "last"), total=("i", "sum")
+    ),
+    "varying": lambda runs: runs.varying("*", "metrics.*", "start_time"),
+    "diff": lambda runs: runs.diff("a", runs[1]),
+    "Run.diff": lambda runs: runs[0].diff(runs[2], "*", "metrics.*"),
+    "describe": lambda runs: runs.describe("*", "info.*", "metrics.*"),
+    "over": lambda runs: runs.over(
+        "i", "metrics.*", ignore=["lr", "model", "layers", "day", "odd"]
+    ),
+    "metric_histories with keys": lambda runs: list(
+        runs.metric_histories("loss", keys=["lr", "layers", "odd", "start_time"])
+    ),
+    "to_pandas": lambda runs: [
+        (column, str(values.dtype), values.to_list())
+        for column, values in runs.to_pandas("*", "start_time", ("none", None)).items()
+    ],
     "group_by": lambda runs: {k: len(group) for k, group in runs.group_by("layers").items()},
     "to_series": lambda runs: [runs.to_series(k) for k in ("i", "name", "layers", "start_time")],
     "to_numpy": lambda runs: [runs.to_numpy(k).tolist() for k in ("lr", "layers", "odd")],

@@ -418,3 +418,36 @@ def test_a_malformed_history_is_logged_and_empty(
     run = Run.load([logged[1].info.run_dir], on_error="warn")[0]
     assert run.metric_history("metrics.odd").height == 0
     assert "taken for missing" in caplog.messages[0]
+
+
+def test_histories_with_keys_of_the_runs(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("e")
+    for run_id, config, history in (
+        ("a", "lr: 1\nmodel: {type: mlp, layers: [1]}\nodd: x\nvalue: 7\n", "1 0.5 0\n2 0.25 1\n"),
+        ("b", "lr: 0.5\nmodel: {type: cnn, layers: [2]}\n", None),
+        ("c", "lr: 2\nmodel: {type: cnn, layers: []}\nodd: [1]\nvalue: 8\n", "1 1.5 0\n"),
+    ):
+        metrics = {} if history is None else {"train/loss": history}
+        tracking_dir.add_run(experiment, run_id, config, metrics)
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    keys = ["run_id", "lr", "model.*", ("dropout", 0.0), "odd", "value", "status"]
+    frame = runs.metric_histories("train/*", keys=keys)
+    assert frame.drop("timestamp").to_dict(as_series=False) == {
+        "run_id": ["a", "a", "c"],
+        "metric": ["train/loss"] * 3,
+        "step": [0, 1, 0],
+        "value": [0.5, 0.25, 1.5],
+        "lr": [1.0, 1.0, 2.0],
+        "model.type": ["mlp", "mlp", "cnn"],
+        "model.layers": [[1], [1], []],
+        "dropout": [0.0] * 3,
+        "odd": ["x", "x", [1]],
+        "cfg.value": [7, 7, 8],
+        "status": ["FINISHED"] * 3,
+    }
+    assert runs.metric_histories("train/*", keys="lr").columns[5:] == ["lr"]
+    assert runs[:0].metric_histories("train/*", keys=["lr", "model.*"]).columns[5:] == ["lr"]
+    with pytest.raises(MissingKeyError, match="no such key: 'lrr'"):
+        runs.metric_histories("train/*", keys=["lrr"])
+    with pytest.raises(OptionError, match="expected a key as text, or a pair"):
+        runs.metric_histories("train/*", keys=[3])  # type: ignore[list-item]

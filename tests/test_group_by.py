@@ -101,10 +101,104 @@ def test_agg_of_a_group_key_replaces_it(runs: RunCollection[Run[Any, Any]]) -> N
     assert frame["lr"].to_list() == [[0.1], [0.1], [0.2]]
 
 
-@pytest.mark.parametrize("function", ["len", ("metrics.accuracy", "max"), 3])
-def test_agg_takes_functions(runs: RunCollection[Run[Any, Any]], function: Any) -> None:
-    with pytest.raises(OptionError, match="agg: expected a function of a group as n, found"):
+@pytest.mark.parametrize("function", ["len", ("n",), ("n", "max", 1), (1, "max"), 3])
+def test_agg_takes_functions_and_pairs(runs: RunCollection[Run[Any, Any]], function: Any) -> None:
+    message = (
+        r"agg: expected a function of a group as n, or a pair such as "
+        r"\('metrics.accuracy', 'max'\), found .*; pass a key without a name to list its values"
+    )
+    with pytest.raises(OptionError, match=message):
         runs.group_by("lr").agg(n=function)
+
+
+@pytest.mark.parametrize("function", ["maximum", None, 3])
+def test_the_functions_of_agg_are_named(runs: RunCollection[Run[Any, Any]], function: Any) -> None:
+    message = (
+        "agg: n: expected a function or one of mean, std, min, max, median, sum, count, n, "
+        f"n_unique, first, last, found {function!r}"
+    )
+    with pytest.raises(OptionError) as error:
+        runs.group_by("lr").agg(n=("n", function))
+    assert str(error.value) == message
+
+
+def test_agg_of_pairs(runs: RunCollection[Run[Any, Any]]) -> None:
+    frame = runs.group_by("model.type").agg(
+        "lr",
+        best=("n", "max"),
+        mean=("n", "mean"),
+        n=("n", "count"),
+        spread=("lr", lambda values: max(values) - min(values)),
+        last=("run_id", "last"),
+    )
+    assert frame.schema == {
+        "model.type": pl.String,
+        "lr": pl.List(pl.Float64),
+        "best": pl.Int64,
+        "mean": pl.Float64,
+        "n": pl.Int64,
+        "spread": pl.Float64,
+        "last": pl.String,
+    }
+    assert frame.rows() == [
+        ("b", [0.1, 0.2], 3, 2.0, 2, 0.1, "run2"),
+        ("a", [0.1], 2, 2.0, 1, 0.0, "run1"),
+    ]
+
+
+def test_pairs_leave_out_what_is_missing(scored: RunCollection[Run[Any, Any]]) -> None:
+    frame = scored.group_by("model").agg(
+        n=("metrics.score", "n"),
+        kinds=("metrics.score", "n_unique"),
+        best=("metrics.score", "max"),
+        mean=("metrics.score", "mean"),
+        std=("metrics.score", "std"),
+        values=("metrics.score", list),
+    )
+    rows = {row[0]: row[1:] for row in frame.rows()}
+    assert rows["b"][:3] == (3, 2, 0.9)
+    assert rows["b"][3:] == (pytest.approx(2.3 / 3), pytest.approx(0.230940), [0.5, 0.9, 0.9])
+    assert repr(rows["a"]) == "(2, 2, 0.7, nan, nan, [0.7, nan])"  # one of two is NaN
+    assert rows["c"] == (0, 0, None, None, None, None)
+
+
+def test_pairs_of_values_of_any_kind(tmp_path: Path) -> None:
+    values = [[1, 2], {"a": 1}, [1, 2], None]
+    runs = make_runs(tmp_path, x=values, t=["b", "a", "c", None], g=[1, 1, 1, 2])
+    frame = runs.group_by("g").agg(
+        n=("x", "n_unique"), first=("x", "first"), low=("t", "min"), last=("t", "last")
+    )
+    assert frame.rows() == [(1, 2, [1, 2], "a", "c"), (2, 0, None, None, None)]
+    message = "agg: m: 't' in the group 1: expected numbers, found 'b' (str)"
+    with pytest.raises(OptionError) as error:
+        runs.group_by("g").agg(m=("t", "mean"))
+    assert str(error.value) == message
+    with pytest.raises(OptionError, match="'x' in the group 1: cannot compare values of type dict"):
+        runs.group_by("g").agg(m=("x", "max"))
+
+
+def test_a_key_of_a_pair_that_no_run_has(runs: RunCollection[Run[Any, Any]]) -> None:
+    with pytest.raises(AttributeError, match=r"no such key: 'metrics\.acc'"):
+        runs.group_by("lr").agg(n=("metrics.acc", "max"))
+    assert runs[:0].group_by("lr").agg(n=("metrics.acc", "max")).height == 0
+
+
+def test_the_values_of_pairs_are_read_at_once(
+    scored: RunCollection[Run[Any, Any]], tracking_dir: TrackingDir, files_read: FilesRead
+) -> None:
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    groups = runs.group_by("model")
+    files_read.clear()
+    groups.agg(low=("metrics.score", "min"), high=("metrics.score", "max"))
+    assert files_read.counts == [7]
+
+
+def test_pairs_look_up_as_the_collection_does() -> None:
+    words = Collection(["a", "bb", "c"], lambda item, key, default: {"n": len(item)}.get(key, item))
+    frame = words.group_by("n").agg(first=("word", "first"), total=("n", "sum"))
+    assert frame.rows() == [(1, "a", 2), (2, "bb", 2)]
+    groups = GroupBy(("n",), {1: words[[0, 2]]})
+    assert groups.agg(last=("word", "last")).rows() == [(1, "c")]
 
 
 def test_agg_of_everything(runs: RunCollection[Run[Any, Any]]) -> None:

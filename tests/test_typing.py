@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 import polars as pl
 import pytest
 from numpy.typing import NDArray
@@ -364,6 +365,8 @@ def test_the_parts_of_a_collection() -> None:
     assert assert_type(smallest, LoadedRuns)[0].cfg.model.hidden_size == 16
     frame = groups.agg("seed", n=len, size=lambda group: group[0].cfg.model.hidden_size)
     assert assert_type(frame, pl.DataFrame).columns == ["model.type", "seed", "n", "size"]
+    frame = groups.agg(best=("metrics.accuracy", "max"), all=("seed", len), n=len)
+    assert assert_type(frame, pl.DataFrame).columns == ["model.type", "best", "all", "n"]
 
 
 def test_what_is_computed_from_a_collection() -> None:
@@ -392,6 +395,16 @@ def test_what_is_computed_from_a_collection() -> None:
     assert assert_type(runs.metric_histories("train/loss"), pl.DataFrame).height
     assert assert_type(runs[0].metric_histories("train/*"), pl.DataFrame).height
     assert assert_type(runs.list_keys("metrics.*"), list[str])[0] == "metrics.accuracy"
+    assert assert_type(runs.varying("*", derived=True), pl.DataFrame).columns[0] == "run_id"
+    assert assert_type(runs.diff(runs[0], "13f42e95", "*", "metrics.*"), pl.DataFrame).width == 3
+    assert assert_type(runs.diff(0, -1), pl.DataFrame).height
+    assert assert_type(runs[0].diff(runs[1]), pl.DataFrame).height
+    assert assert_type(runs.describe("*", "metrics.*"), pl.DataFrame).height
+    over = runs.over(["seed"], "metrics.accuracy", ignore="note", among=["*"])
+    assert assert_type(over, pl.DataFrame)["n"].sum() == len(runs)
+    curves = runs.metric_histories("train/*", keys=["seed", ("lr", 0.1), "model.*"])
+    assert assert_type(curves, pl.DataFrame).columns[5] == "seed"
+    assert len(assert_type(runs.to_pandas("seed", ("lr", 0.1)), pd.DataFrame)) == len(runs)
     assert next(assert_type(runs.glob("*/weights.npz"), Iterator[Path])).exists()
     runs.update("size", lambda run: run.cfg.model.hidden_size)
     runs.update(("one", "two"), lambda run: [run.cfg.seed, run.impl.has_weights()])

@@ -8,6 +8,7 @@ import random
 import re
 import reprlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from numbers import Integral
 from typing import (
     TYPE_CHECKING,
@@ -678,7 +679,14 @@ class Collection(Sequence[T], Generic[T]):
     def _make_groups(
         self, by: tuple[str, ...], groups: dict[Hashable, list[T]]
     ) -> GroupBy[Self, T]:
-        return GroupBy(by, {key: self._make(items) for key, items in groups.items()})
+        made = {key: self._make(items) for key, items in groups.items()}
+        return GroupBy(by, made, look_up=self._look_up_in_groups)
+
+    def _look_up_in_groups(self, groups: Mapping[Any, Self], key: str) -> list[list[Any]]:
+        """Return the values of a key in each group, looked up at once; None without a value."""
+        everything = self._make(item for group in groups.values() for item in group)
+        values = iter(everything._get_column(key, MISSING))
+        return [list(map(copy_data, islice(values, len(group)))) for group in groups.values()]
 
     def sample(self, k: int, seed: int | None = None) -> Self:
         """Return ``k`` items drawn at random, without replacement.

@@ -162,6 +162,33 @@ def to_hashable(value: Any) -> Hashable:
         return str(value)
 
 
+def to_identity(value: Any) -> Hashable:
+    """Return what is equal for values that count as the same.
+
+    Numbers are compared by value; booleans, texts, lists and mappings each with their kind. NaN is
+    the same as NaN. The order of a mapping does not matter.
+    """
+    kind = type(value)
+    if kind is bool:
+        return bool, value
+    if kind is list or kind is tuple:
+        return list, tuple(map(to_identity, value))
+    if kind is dict:
+        return dict, frozenset((to_identity(k), to_identity(v)) for k, v in value.items())
+    return to_hashable(value)
+
+
+def to_identities(values: Iterable[Any]) -> list[Hashable]:
+    """Return the results of `to_identity`. Of an object that comes several times, it is made once.
+
+    A column of runs of a sweep has few different ones.
+    """
+    values = list(values)
+    distinct = {id(value): value for value in values}
+    identities = {key: to_identity(value) for key, value in distinct.items()}
+    return [identities[id(value)] for value in values]
+
+
 def sort_order(values: Sequence[Any], order: Iterable[int], *, reverse: bool = False) -> list[int]:
     """Return positions sorted by their values. The sort is stable; None and NaN come last."""
     present: list[int] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import starmap
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from kedro_hydraflow.columns import SCALARS, check_keys, make_series
@@ -150,7 +151,11 @@ def check_metrics(names: Sequence[object]) -> None:
         raise OptionError("metric_histories: give the names of metrics, such as 'train/loss'")
 
 
-def make_history_frame(runs: Sequence[RunBase], names: Sequence[str]) -> pl.DataFrame:
+def make_history_frame(
+    runs: Sequence[RunBase],
+    names: Sequence[str],
+    columns: Mapping[str, pl.Series] = MappingProxyType({}),
+) -> pl.DataFrame:
     """Return all values of some metrics as one long frame, sorted by run, then by metric.
 
     Its columns are ``run_id``, ``metric`` and those of ``Run.metric_history``.
@@ -159,6 +164,7 @@ def make_history_frame(runs: Sequence[RunBase], names: Sequence[str]) -> pl.Data
         runs: The runs.
         names: The names of metrics, or patterns of names. A name may be in the spelling of its key,
             ``metrics.train/loss``.
+        columns: Columns to add, with a value for each run.
 
     Raises:
         MissingKeyError: If there are runs, and none of them has a metric of that name.
@@ -166,35 +172,55 @@ def make_history_frame(runs: Sequence[RunBase], names: Sequence[str]) -> pl.Data
     import polars as pl
 
     warn_of_polars()
-    run_ids: list[str] = []
+    positions: list[int] = []
     metrics: list[str] = []
     points: list[Point] = []
     histories: dict[str, list[History]] = {}
     for name in names:
         for metric, found in _find_histories(runs, name).items():
             histories.setdefault(metric, found)
-    for i, run in enumerate(runs):
+    for i in range(len(runs)):
         for metric, of_runs in histories.items():
             history = of_runs[i]
             if isinstance(history, Exception):
                 raise history
             history = history or []
-            run_ids += [run.info.run_id] * len(history)
+            positions += [i] * len(history)
             metrics += [metric] * len(history)
             points += history
     steps, timestamps, values = zip(*points, strict=True) if points else ((), (), ())
+    ids = [run.info.run_id for run in runs]
+    own = [
+        make_id_series([ids[i] for i in positions]),
+        pl.Series("metric", metrics, pl.String),
+        pl.Series("step", steps, pl.Int64),
+        pl.Series("timestamp", timestamps, pl.Int64).cast(pl.Datetime("ms", "UTC")),
+        pl.Series("value", values, pl.Float64),
+    ]
+    taken = [series.name for series in own]
     return pl.DataFrame(
         [
-            _make_ids(run_ids),
-            pl.Series("metric", metrics, pl.String),
-            pl.Series("step", steps, pl.Int64),
-            pl.Series("timestamp", timestamps, pl.Int64).cast(pl.Datetime("ms", "UTC")),
-            pl.Series("value", values, pl.Float64),
+            *own,
+            *(
+                _take(series, positions).alias(f"cfg.{name}" if name in taken else name)
+                for name, series in columns.items()
+                if name != "run_id"
+            ),
         ]
     )
 
 
-def _make_ids(run_ids: list[str]) -> pl.Series:
+def _take(series: pl.Series, positions: list[int]) -> pl.Series:
+    """Return the values at some positions, without Polars' threads (see `forks`)."""
+    import polars as pl
+
+    if series.dtype == pl.Object:
+        values = series.to_list()
+        return pl.Series(series.name, [values[i] for i in positions], pl.Object)
+    return series[positions]
+
+
+def make_id_series(run_ids: list[str]) -> pl.Series:
     """Return the column of run IDs. Polars has no text for names of directories without UTF-8."""
     import polars as pl
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from kedro_hydraflow.aggregates import aggregate, check_aggregate
 from kedro_hydraflow.columns import check_keys, make_series
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.missing import MISSING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
     from typing_extensions import Self
 
+    from kedro_hydraflow.aggregates import Aggregate
     from kedro_hydraflow.columns import Mode
 
 
@@ -39,6 +41,8 @@ class GroupBy(Generic[G, T]):
         groups: The collections by group key.
         find_top: For groups of runs: returns the best runs of each of some groups. It is called
             with the groups and the arguments of `top`.
+        look_up: Returns the values of a key in each of some groups, None for items that lack the
+            key. Without it, all items need to have the key.
 
     Attributes:
         by: The keys that the items were grouped by.
@@ -58,10 +62,12 @@ class GroupBy(Generic[G, T]):
         by: tuple[str, ...],
         groups: dict[Any, G],
         find_top: Callable[[dict[Any, G], int, Any, Mode, Any], G] | None = None,
+        look_up: Callable[[dict[Any, G], str], list[list[Any]]] | None = None,
     ) -> None:
         self.by = by
         self.groups = groups
         self._find_top = find_top
+        self._look_up = look_up or _look_up_one_by_one
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(by={', '.join(self.by)}, n={len(self)})"
@@ -162,46 +168,71 @@ class GroupBy(Generic[G, T]):
             raise OptionError("only runs can be ranked: group a RunCollection")
         return self._find_top(self.groups, n, by, mode, default)
 
-    def agg(self, *aggs: str, **named_aggs: Callable[[G], Any]) -> pl.DataFrame:
+    def agg(
+        self, *aggs: str, **named_aggs: Callable[[G], Any] | tuple[str, Aggregate]
+    ) -> pl.DataFrame:
         """Return a Polars frame with a row for each group.
 
         Args:
             *aggs: Keys. The column of a key holds one list per group, with the values of its
                 items.
-            **named_aggs: Columns by name: functions that take a group's collection.
+            **named_aggs: Columns by name: functions that take a group's collection, or pairs of a
+                key and what to make of its values in the group: ``"mean"``, ``"std"``, ``"min"``,
+                ``"max"``, ``"median"``, ``"sum"``, ``"count"`` (or ``"n"``), ``"n_unique"``,
+                ``"first"``, ``"last"``, or a function that takes the list of values.
 
         Returns:
             A column for each key in ``by``, then one for each aggregation. A later column
             replaces an earlier one of the same name.
 
+            Pairs leave out items without a value, or with null: ``count`` is the number of
+            values. Without any value in a group it is 0, and the others are null. With NaN among
+            the values, ``min`` and ``max`` are those of the others, and ``mean``, ``std``,
+            ``median`` and ``sum`` are NaN. ``std`` is that of a sample, null for one value.
+
         Raises:
-            AttributeError: If an item lacks a key.
+            AttributeError: If an item lacks a key; in a pair, if all items lack it.
+            OptionError: If a value is not of the kind that a function needs, such as a number.
 
         Examples:
+            >>> groups = runs.filter(job_name="train_digits_v1").group_by("model.type")
+            >>> groups.agg(n=len, best=("metrics.accuracy", "max")).rows()
+            [('linear', 12, 0.96), ('mlp', 12, 0.9777777777777777)]
             >>> def get_mean(group):
             ...     return group.to_numpy("metrics.accuracy").mean().round(3)
-            >>> groups = runs.filter(job_name="train_digits_v1").group_by("model.type")
-            >>> groups.agg(n=len, accuracy=get_mean).rows()
-            [('linear', 12, 0.884), ('mlp', 12, 0.926)]
+            >>> groups.agg(accuracy=get_mean).rows()
+            [('linear', 0.884), ('mlp', 0.926)]
         """
         import polars as pl
 
         check_keys(aggs)
         for name, function in named_aggs.items():
-            if not callable(function):
-                raise OptionError(
-                    f"agg: expected a function of a group as {name}, found {function!r}; pass a "
-                    "key without a name to list its values"
-                )
+            _check_aggregation(name, function)
         columns = {}
         for i, name in enumerate(self.by):
             values = [self._get_value(key, i) for key in self.groups]
             columns[name] = make_series(name, values)
         for key in aggs:
             columns[key] = make_series(key, [c.to_data(key) for c in self.values()])
+        found: dict[str, list[list[Any]]] = {}
         for name, function in named_aggs.items():
-            columns[name] = make_series(name, [function(c) for c in self.values()])
+            if not isinstance(function, tuple):
+                columns[name] = make_series(name, [function(c) for c in self.values()])
+                continue
+            key, of_values = function
+            if key not in found:
+                found[key] = self._look_up(self.groups, key)
+            columns[name] = make_series(name, self._aggregate(name, key, found[key], of_values))
         return pl.DataFrame(list(columns.values()))
+
+    def _aggregate(
+        self, name: str, key: str, columns: list[list[Any]], function: Aggregate
+    ) -> list[Any]:
+        """Return what a function makes of the values of each group."""
+        return [
+            aggregate(values, function, f"agg: {name}: {key!r} in the group {group_key!r}")
+            for group_key, values in zip(self.groups, columns, strict=True)
+        ]
 
     def _get_value(self, group_key: Any, index: int) -> Any:
         """Return a group's value of ``by[index]``."""
@@ -210,3 +241,19 @@ class GroupBy(Generic[G, T]):
             group = self.groups[group_key]
             (value,) = group[:1].to_data(self.by[index])
         return value
+
+
+def _check_aggregation(name: str, function: object) -> None:
+    """Raise OptionError unless the value is a function, or a pair of a key and a function."""
+    if isinstance(function, tuple) and len(function) == 2 and isinstance(function[0], str):
+        check_aggregate(f"agg: {name}", function[1])
+    elif not callable(function):
+        raise OptionError(
+            f"agg: expected a function of a group as {name}, or a pair such as "
+            f"('metrics.accuracy', 'max'), found {function!r}; pass a key without a name to list "
+            "its values"
+        )
+
+
+def _look_up_one_by_one(groups: dict[Any, Any], key: str) -> list[list[Any]]:
+    return [group.to_data(key) for group in groups.values()]

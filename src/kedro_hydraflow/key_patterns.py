@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import NamedTuple
 
-from kedro_hydraflow.config import flatten_config, is_literal, list_leaves
+from kedro_hydraflow.config import flatten_config
+from kedro_hydraflow.config_columns import ConfigColumns
 from kedro_hydraflow.errors import MissingKeyError, OptionError
 from kedro_hydraflow.keys import (
     KEYED_FILES,
@@ -21,14 +22,11 @@ from kedro_hydraflow.keys import (
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.nearest_keys import describe_nearest_matches
 from kedro_hydraflow.recorded import list_entries, read_key
-from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.run_info import LOGGED_KINDS
-from kedro_hydraflow.selecting import Selector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from kedro_hydraflow.config import Configuration
     from kedro_hydraflow.run_base import RunBase
 
 FACTS_IN_ORDER = (
@@ -89,7 +87,7 @@ def expand_columns(
             continue
         found = read_columns(runs, key)
         if runs and not found and to_missing(default) is MISSING:
-            raise _make_error(runs, key)
+            raise make_no_match_error(runs, key)
         for name, values in found.items():
             filled = fill(runs, values, defaults.get(name, default))
             place = given.get(identify(name), name)
@@ -117,11 +115,22 @@ def read_columns(runs: Sequence[RunBase], pattern: str) -> dict[str, list[Any]]:
         infos = [run.info for run in runs]
         names = _choose(key, FACTS_IN_ORDER)
         return {name: _check(read_key(infos, Key(name, "fact", name))) for name in names}
+    if key.kind == "cfg":
+        columns = ConfigColumns(runs)
+        return {
+            name_config_key(name): columns.resolve(columns.get_written(name))
+            for name in choose_config_keys(pattern, columns.names)
+        }
     rows = _read_rows(runs, key.kind)
     return {
         _spell(key.kind, name): [row.get(name, MISSING) for row in rows]
         for name in _choose(key, chain.from_iterable(rows))
     }
+
+
+def choose_config_keys(pattern: str, names: Iterable[str]) -> list[str]:
+    """Return the keys of configurations that match a pattern, as they are in `ConfigColumns`."""
+    return _choose(_parse(pattern), names)
 
 
 def list_keys(runs: Sequence[RunBase], patterns: Iterable[str]) -> list[str]:
@@ -140,7 +149,7 @@ def list_keys(runs: Sequence[RunBase], patterns: Iterable[str]) -> list[str]:
         if key.kind == "fact":
             names = FACTS_IN_ORDER
         elif key.kind == "cfg":
-            names = _iter_config_keys(runs)
+            names = ConfigColumns(runs).names
         else:
             names = chain.from_iterable(_read_rows(runs, key.kind))
         keys |= dict.fromkeys(_spell(key.kind, name) for name in _choose(key, names))
@@ -193,7 +202,8 @@ def _check(values: list[Any]) -> list[Any]:
     return values
 
 
-def _make_error(runs: Sequence[RunBase], pattern: str) -> MissingKeyError:
+def make_no_match_error(runs: Sequence[RunBase], pattern: str) -> MissingKeyError:
+    """Return the error for a pattern that matches no key of any run."""
     key = parse_pattern(pattern)
     some = "the run has no" if len(runs) == 1 else f"none of the {len(runs)} runs has a"
     if key.kind == "tags" and list_keys(runs, [f"tags.{_SYSTEM_TAGS}*"]):
@@ -205,63 +215,8 @@ def _make_error(runs: Sequence[RunBase], pattern: str) -> MissingKeyError:
 
 def _read_rows(runs: Sequence[RunBase], kind: str) -> list[dict[str, Any]]:
     """Return what each run has of a kind, by name. The values are shared: do not modify them."""
-    if kind == "cfg":
-        return flatten_configs([get_configuration(run) for run in runs])
     entries = _check(list_entries([run.info for run in runs], kind))
     if kind not in KEYED_FILES:
         return entries
     unset = "???" if kind == "hydra" else MISSING
     return [{k: v for k, v in flatten_config(entry).items() if v != unset} for entry in entries]
-
-
-def _iter_config_keys(runs: Sequence[RunBase]) -> Iterator[str]:
-    """Yield the keys of configurations, those of a part that runs share once."""
-    seen: set[tuple[int, Any]] = set()
-    for run in runs:
-        configuration = get_configuration(run)
-        is_kept = not configuration.has_dictconfig()  # else an ID may stand for another part later
-        for name, value in configuration.to_plain().items():
-            if is_kept and type(value) is dict:
-                if (id(value), name) in seen:
-                    continue
-                seen.add((id(value), name))
-            for path, _ in list_leaves({name: value}):
-                yield ".".join(map(str, path))
-
-
-def flatten_configs(configurations: Sequence[Configuration]) -> list[dict[str, Any]]:
-    """Return the values of each configuration by dotted key.
-
-    Interpolations are resolved, or stay text if that is impossible; missing values (``???``) are
-    None. The values are shared: do not modify them. Parts that configurations share are flattened
-    once.
-    """
-    # It keeps the parts alive, because Python reuses the ID of an object that is gone.
-    shared: dict[tuple[int, Any], tuple[Any, dict[str, Any]]] = {}
-    selector = Selector()
-    rows = []
-    for configuration in configurations:
-        is_plain = not configuration.has_dictconfig()
-        row: dict[str, Any] = {}
-        for name, value in configuration.to_plain().items():
-            may_be_shared = is_plain and type(value) is dict
-            known = shared.get((id(value), name)) if may_be_shared else None
-            if known is not None:
-                row.update(known[1])
-                continue
-            flat = _flatten(configuration, {name: value}, selector)
-            if may_be_shared and is_literal(value):
-                shared[id(value), name] = value, flat
-            row.update(flat)
-        rows.append(row)
-    return rows
-
-
-def _flatten(
-    configuration: Configuration, part: dict[Any, Any], selector: Selector
-) -> dict[str, Any]:
-    flat = {}
-    for path, value in list_leaves(part):
-        resolved = value if is_literal(value) else selector.resolve(configuration, path, value)
-        flat[".".join(map(str, path))] = resolved
-    return flat

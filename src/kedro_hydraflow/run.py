@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,8 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 from typing_extensions import Self, TypeVar
 
 from kedro_hydraflow.columns import check_columns, check_keys, is_numpy
+from kedro_hydraflow.comparing import find_values, make_diff_frame
 from kedro_hydraflow.config import SharedLock, check_config_class, flatten_config
-from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.errors import OptionError, check_flag
 from kedro_hydraflow.forks import warn_of_polars
 from kedro_hydraflow.frames import add_values, check_metrics, make_history_frame, make_literal
 from kedro_hydraflow.impl import ImplFactory, build_impl
@@ -725,6 +727,36 @@ class Run(RunFiles, Generic[C, I]):
             [('confusion_matrix.json', 42)]
         """
         return self.to_frame(lambda run: function(run.impl), *keys)
+
+    def diff(self, other: Run[Any, Any], *keys: str, derived: bool = False) -> pl.DataFrame:
+        """Return a Polars frame of the keys in which this run and another one differ.
+
+        Args:
+            other: The other run.
+            *keys: As for `RunCollection.diff`: by default all keys of the configurations.
+            derived: As for `RunCollection.varying`.
+
+        Returns:
+            A row for each key with the columns ``key``, ``a`` (the value of this run) and ``b``
+            (that of the other one), as `RunCollection.diff` explains them.
+
+        Raises:
+            MissingKeyError: If neither run has a key, or one that a pattern matches.
+
+        Examples:
+            >>> folder = "examples/data/mlruns/803221166256626715"
+            >>> other = Run(f"{folder}/16188f25c92f4d218507a2809e71ec9f")
+            >>> run.diff(other, "training.*", "metrics.accuracy").rows()
+            [('training.learning_rate', '0.003', '1.0'),
+             ('training.epochs', '4', '1'),
+             ('metrics.accuracy', '0.9355555555555556', '0.8777777777777778')]
+        """
+        check_keys(keys)
+        check_flag("derived", derived)
+        if not isinstance(other, Run):
+            raise OptionError(f"other: expected a run, found {other!r}")
+        runs = [self, other]
+        return make_diff_frame(runs, keys or ["*"], partial(find_values, runs), derived=derived)
 
     def without_credentials(self) -> Self:
         """Return a copy to pickle into a file: without the options of filesystems, and logins.

@@ -7,7 +7,7 @@ import reprlib
 from datetime import datetime
 from functools import partial
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from typing_extensions import Self, TypeVar
 
@@ -20,6 +20,7 @@ from kedro_hydraflow.columns import (
     make_series,
     sort_order,
 )
+from kedro_hydraflow.comparing import find_values, make_diff_frame, make_varying_frame
 from kedro_hydraflow.errors import FilterError, OptionError, check_flag, show_names
 from kedro_hydraflow.fact_checks import (
     FACT_VALUES,
@@ -54,6 +55,7 @@ from kedro_hydraflow.lookup import (
     warn_of_other_meaning,
 )
 from kedro_hydraflow.missing import MISSING, to_missing
+from kedro_hydraflow.pandas_frames import import_pandas, to_pandas_frame
 from kedro_hydraflow.parallel import check_jobs, parallel_map
 from kedro_hydraflow.recorded import read_entries
 from kedro_hydraflow.run import Run, copy_without_credentials
@@ -61,17 +63,22 @@ from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.run_info import RECORDED_FACTS, CredentialRemover, get_place, read_fact
 from kedro_hydraflow.schemas import parse_schema
 from kedro_hydraflow.selecting import Selector
+from kedro_hydraflow.summary import make_description, make_over_frame
 from kedro_hydraflow.times import to_time, to_utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import pandas as pd
     import polars as pl
 
     from kedro_hydraflow.schemas import Schema, SchemaOption
 
 logger = get_logger(__name__)
+
+MIN_PREFIX = 4
+"""The minimum length of the beginning of an ID that stands for it."""
 
 R = TypeVar("R", bound=Run[Any, Any], default=Run[Any, Any])
 
@@ -242,7 +249,7 @@ class RunCollection(Collection[R]):
         self, by: tuple[str, ...], groups: dict[Hashable, list[R]]
     ) -> GroupBy[Self, R]:
         made = {key: self._make(runs) for key, runs in groups.items()}
-        return GroupBy(by, made, self._find_top_of_groups)
+        return GroupBy(by, made, self._find_top_of_groups, self._look_up_in_groups)
 
     def _find_top_of_groups(
         self,
@@ -509,6 +516,252 @@ class RunCollection(Collection[R]):
                 columns[name] = make_column(name, values, nested)
         return columns
 
+    def to_pandas(
+        self,
+        *keys: str | tuple[str, Default],
+        defaults: Mapping[str, Default] | None = None,
+        schema: SchemaOption | None = None,
+        strict: bool = True,
+        nested: Nested = "keep",
+        n_jobs: int = 0,
+        backend: str | None = None,
+        progress: bool = False,
+        **kwargs: Callable[[R], Any],
+    ) -> pd.DataFrame:
+        """Return a pandas frame with a row for each run: that of `to_frame`, without pyarrow.
+
+        Integers and booleans with nulls are of the types ``Int64`` and ``boolean``; in columns of
+        floats and times, nulls are NaN and NaT. Times are in UTC. Lists, mappings and mixed values
+        are columns of objects.
+
+        Args:
+            *keys: As for `to_frame`, as are the other arguments and the errors.
+            defaults: As for `to_frame`.
+            schema: As for `to_frame`.
+            strict: As for `to_frame`.
+            nested: As for `to_frame`.
+            n_jobs: As for `to_frame`.
+            backend: As for `to_frame`.
+            progress: As for `to_frame`.
+            **kwargs: As for `to_frame`.
+
+        Raises:
+            MissingPackageError: If pandas is not installed: it is in the extra ``pandas``.
+
+        Examples:
+            >>> frame = runs.to_pandas("model.type", "seed", "metrics.accuracy", "start_time")
+            >>> frame.dtypes.astype(str)[1:].to_dict()
+            {'seed': 'int64', 'metrics.accuracy': 'float64', 'start_time': 'datetime64[us, UTC]'}
+            >>> frame.groupby("model.type")["metrics.accuracy"].mean().round(3).to_dict()
+            {'linear': 0.884, 'mlp': 0.933}
+        """
+        import_pandas()
+        frame = self.to_frame(
+            *keys,
+            defaults=defaults,
+            schema=schema,
+            strict=strict,
+            nested=nested,
+            n_jobs=n_jobs,
+            backend=backend,
+            progress=progress,
+            **kwargs,
+        )
+        return to_pandas_frame(frame)
+
+    def varying(self, *keys: str, derived: bool = False) -> pl.DataFrame:
+        """Return a Polars frame of ``run_id`` and the keys whose values differ.
+
+        Null is a value, and a run without a key has null: a key that only some runs have differs.
+        NaN is the same as NaN. Numbers are compared by value (``1`` is ``1.0``), lists as a whole.
+
+        Values that only follow from others are left out: an interpolation that is the same in all
+        runs that have the key, such as ``${model.type}-${seed}`` or ``${oc.env:USER}``, resolved
+        or not; and text that differs only in the run's own ID, such as the path of its directory.
+        The ID is that of MLflow, or of a directory that Hydra named after the time.
+
+        Args:
+            *keys: Which keys to compare: keys and patterns, which mean what they do in filters
+                (``docs/filters.md``). By default all keys of the configurations, ``"*"``. For a
+                key that is not a pattern, the values themselves are compared.
+            derived: Whether to include the values that only follow from others.
+
+        Returns:
+            A row for each run, and the columns in the order of ``to_frame(*keys)``.
+
+        Raises:
+            MissingKeyError: If no run has a key, or one that a pattern matches.
+
+        Examples:
+            >>> runs.filter(job_name="train_digits_v1").varying().columns
+            ['run_id', 'model.type', 'model.hidden_size', 'training.learning_rate', 'seed']
+            >>> runs.filter(seed=42).varying("model.*", "metrics.accuracy").columns
+            ['run_id', 'model.activation', 'metrics.accuracy']
+        """
+        check_keys(keys)
+        check_flag("derived", derived)
+        return make_varying_frame(
+            self._items, keys or ["*"], self._find_by_spelling, derived=derived
+        )
+
+    def diff(
+        self,
+        a: Run[Any, Any] | str | int,
+        b: Run[Any, Any] | str | int,
+        *keys: str,
+        derived: bool = False,
+    ) -> pl.DataFrame:
+        """Return a Polars frame of the keys in which two runs differ.
+
+        Args:
+            a: A run, the ID of one of these runs or at least 4 characters that only this one
+                begins with, or a position in the collection.
+            b: The other run.
+            *keys: Which keys to compare, and what differs, is as for `varying`: by default all keys
+                of the configurations. ``"*", "metrics.*"`` are also those of the metrics.
+            derived: As for `varying`.
+
+        Returns:
+            A row for each key with the columns ``key``, ``a`` and ``b``: the values as text in the
+            spelling of YAML, null without a value. ``runs[[0, 1]].varying()`` has the values
+            themselves.
+
+        Raises:
+            OptionError: If there is no such run.
+            MissingKeyError: If neither run has a key, or one that a pattern matches.
+
+        Examples:
+            >>> runs.diff("cde953df", "13f42e95").rows()
+            [('model.hidden_size', '32', '64'), ('seed', '8', '1')]
+            >>> runs.diff(0, 1, "seed", "metrics.accuracy").rows()
+            [('seed', '7', '8'), ('metrics.accuracy', '0.9577777777777777', '0.9777777777777777')]
+        """
+        check_keys(keys)
+        check_flag("derived", derived)
+        both = self._make([self._choose("a", a), self._choose("b", b)])
+        return make_diff_frame(both._items, keys or ["*"], both._find_by_spelling, derived=derived)
+
+    def _choose(self, option: str, run: Run[Any, Any] | str | int) -> R:
+        """Return a run, or the one with an ID or at a position."""
+        if isinstance(run, Run):
+            return cast("R", run)
+        if isinstance(run, Integral) and not isinstance(run, bool):
+            if not -len(self) <= run < len(self):
+                raise OptionError(f"{option}: there is no run {run}; there are {len(self)} runs")
+            return self._items[int(run)]
+        if not isinstance(run, str):
+            raise OptionError(
+                f"{option}: expected a run, the ID of one or its position, found {run!r}"
+            )
+        found = [each for each in self._items if each.info.run_id == run]
+        if not found and len(run) >= MIN_PREFIX:
+            found = [each for each in self._items if each.info.run_id.startswith(run)]
+        if len(found) != 1:
+            how_many = f"{len(found)} runs have" if found else "no run has"
+            raise OptionError(
+                f"{option}: {how_many} the ID {run!r}, or one that begins so (with at least "
+                f"{MIN_PREFIX} characters)"
+            )
+        return found[0]
+
+    def describe(self, *keys: str) -> pl.DataFrame:
+        """Return a Polars frame with a row for each key: what values the runs have.
+
+        Args:
+            *keys: Keys and patterns, which mean what they do in filters (``docs/filters.md``). By
+                default all keys of the configurations, ``"*"``.
+
+        Returns:
+            A frame with the columns
+
+            - ``key``,
+            - ``type``: ``int``, ``float``, ``str``, ``bool``, ``list``, ``datetime``, …, or
+              several, as in ``int | str``; ``null`` if no run has a value,
+            - ``distinct``: the number of distinct values, NaN being one,
+            - ``missing``: the number of runs without a value, or with null,
+            - ``nan``: the number of runs with NaN,
+            - ``min``, ``max``: the least and largest of numbers, texts or times, without NaN,
+            - ``example``: the first value.
+
+            Values are text in the spelling of YAML.
+
+        Raises:
+            MissingKeyError: If no run has a key, or one that a pattern matches.
+
+        Examples:
+            >>> runs.describe("model.hidden_size", "metrics.accuracy").rows()
+            [('model.hidden_size', 'int', 3, 0, 0, '16', '64', '32'),
+             ('metrics.accuracy', 'float', 20, 0, 0,
+              '0.7177777777777777', '0.9777777777777777', '0.9577777777777777')]
+            >>> runs.describe("note").select("type", "distinct", "missing", "example").rows()
+            [('str', 1, 27, 'v2: wider sweep, 2 epochs')]
+        """
+        check_keys(keys)
+        return make_description(self._items, keys or ["*"], self._find_by_spelling)
+
+    def over(
+        self,
+        key: str | Sequence[str],
+        *values: str,
+        ignore: str | Sequence[str] = (),
+        among: str | Sequence[str] = "*",
+    ) -> pl.DataFrame:
+        """Return a Polars frame of numbers over the runs that differ only in a key, such as a seed.
+
+        Runs are alike that differ in nothing but ``key`` and ``ignore``. What differs is as for
+        `varying`.
+
+        Args:
+            key: The key, such as ``seed``, or several.
+            *values: The keys of the numbers, or patterns: ``metrics.accuracy``, ``metrics.*``.
+            ignore: Other keys, patterns, or mappings of keys in which runs may differ that are
+                alike, such as free text.
+            among: The keys and patterns that are looked at, by default all of the configurations.
+                ``params.*`` is for runs without configurations, ``["job_name", "*"]`` tells jobs
+                apart, too.
+
+        Returns:
+            For each combination of what else varies, and for each of the ``values``, a row: the
+            columns that vary, ``key`` (which of the values), ``mean``, ``std`` (of a sample, null
+            for one run), ``min``, ``max`` and ``n``, the number of runs with a value. Runs without
+            a value are left out of the numbers. With NaN, ``mean`` and ``std`` are NaN, ``min`` and
+            ``max`` those of the other runs. A configuration's key that is named like one of these
+            columns is the column ``cfg.KEY``.
+
+            If each combination has one run, a warning names the key that splits them most.
+
+        Raises:
+            MissingKeyError: If no run has a key, or one that a pattern matches.
+            OptionError: If a value is not a number.
+
+        Examples:
+            >>> sweep = runs.filter(job_name="train_digits_v1")
+            >>> frame = sweep.over("seed", "metrics.accuracy").sort("mean", descending=True)
+            >>> frame.columns
+            ['model.type', 'model.hidden_size', 'training.learning_rate',
+             'key', 'mean', 'std', 'min', 'max', 'n']
+            >>> frame.select("model.type", "training.learning_rate", "min", "max", "n").row(0)
+            ('mlp', 0.01, 0.9555555555555556, 0.9777777777777777, 2)
+        """
+        keys, ignored, patterns = map(_as_keys, (key, ignore, among))
+        check_keys([*keys, *values, *ignored, *patterns])
+        if not keys or not values:
+            raise OptionError(
+                "over: give a key such as 'seed', and keys of numbers such as 'metrics.accuracy'"
+            )
+        return make_over_frame(
+            self._items, keys, values, self._find_by_spelling, ignore=ignored, among=patterns
+        )
+
+    def _find_by_spelling(self, key: str) -> list[Any]:
+        """Return the value of a key for each run, None without one.
+
+        What the key means is decided as in a filter.
+        """
+        if self._gets_as_run(self._items):
+            return find_values(self._items, key)
+        return self._get_column(key, MISSING)
+
     def list_keys(self, *patterns: str) -> list[str]:
         """Return the keys that the runs have.
 
@@ -673,20 +926,25 @@ class RunCollection(Collection[R]):
             frames.append(add_values(function(run), {c.name: values[c.name] for c in columns}))
         return stack_frames(frames, "vertical_relaxed")
 
-    def metric_histories(self, *names: str) -> pl.DataFrame:
+    def metric_histories(
+        self, *names: str, keys: str | Sequence[str | tuple[str, Default]] = ()
+    ) -> pl.DataFrame:
         """Return all values of metrics of all runs, in one long frame.
 
         Args:
             *names: The metrics, such as ``train/loss``, or patterns of them, such as ``train/*``;
                 at least one.
+            keys: Values of the runs to add as columns: keys, pairs of a key and its default, or
+                patterns, as for `to_frame`. A key that is named like another column is the column
+                ``cfg.KEY``.
 
         Returns:
             A frame with the columns ``run_id``, ``metric`` and those of `Run.metric_history`,
-            in the order of the runs, then of the names, those of a pattern sorted. Runs without a
-            metric have no rows.
+            then those of the keys, in the order of the runs, then of the names, those of a pattern
+            sorted. Runs without a metric have no rows.
 
         Raises:
-            MissingKeyError: If there are runs, and none has a metric of that name.
+            MissingKeyError: If there are runs, and none has a metric of that name, or a key.
             MetadataError: If the record of a metric has an unknown format.
             StorageError: If it cannot be read.
 
@@ -696,9 +954,19 @@ class RunCollection(Collection[R]):
             ['run_id', 'metric', 'step', 'timestamp', 'value']
             >>> frame.pivot("metric", index=["run_id", "step"], values="value").columns
             ['run_id', 'step', 'train/loss', 'val/accuracy']
+            >>> runs.metric_histories("train/*", keys=["training.learning_rate"]).columns[5:]
+            ['training.learning_rate']
         """
         check_metrics(names)
-        return make_history_frame(self._items, names)
+        return make_history_frame(self._items, names, self._make_key_columns(keys))
+
+    def _make_key_columns(
+        self, keys: str | Sequence[str | tuple[str, Default]]
+    ) -> dict[str, pl.Series]:
+        """Return the columns of keys for `make_history_frame`."""
+        columns = _as_keys(keys)
+        check_columns(columns)
+        return self._make_columns(columns, {}, "keep")
 
     def iterdir(self, relative_dir: str = "") -> Iterator[Path]:
         """Yield the paths in the artifacts directory of each run, or in a folder of it.
@@ -777,6 +1045,11 @@ def _check_count(n: object) -> None:
     """Raise OptionError unless the value is a number of runs."""
     if not isinstance(n, Integral) or isinstance(n, bool) or n < 0:
         raise OptionError(f"n: expected the number of runs, 0 or more, found {n!r}")
+
+
+def _as_keys(keys: Any) -> list[Any]:
+    """Return a list of keys, which may be one."""
+    return list(keys) if isinstance(keys, (list, tuple, set, frozenset)) else [keys]
 
 
 def _is_unranked(value: Any) -> bool:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import NamedTuple
 
 from kedro_hydraflow.config import flatten_config
+from kedro_hydraflow.config_columns import ConfigColumns
 from kedro_hydraflow.errors import show_names
 from kedro_hydraflow.json_columns import Nested, make_column
-from kedro_hydraflow.key_patterns import flatten_configs
 from kedro_hydraflow.keys import name_config_key
+from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.recorded import list_entries
-from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.run_info import has_results_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import polars as pl
 
@@ -56,15 +56,6 @@ class Columns(NamedTuple):
 
     omission: str | None = None
     """Which keys have no column, for a message; None if none is left out."""
-
-
-class _Differing(NamedTuple):
-    """The configurations of runs, and the keys whose values differ."""
-
-    rows: list[dict[str, Any]]
-    """The values of each run by key."""
-
-    keys: list[str]
 
 
 def make_columns(
@@ -106,7 +97,7 @@ def _make_default_columns(runs: RunCollection[Run[Any, Any]], nested: Nested) ->
     shown = _choose_distinct(differing, room - min(len(values), _MIN_VALUES), nested)
     n_values = room - len(shown)
     logged = [_make_column(runs, key, nested) for key in values[:n_values]]
-    others = [key for key in differing.keys if key not in shown]
+    others = [key for key in differing if key not in shown]
     omitted = [
         _describe(
             len(others), list(map(name_config_key, others[: _MAX_SHOWN + 1])), "configuration key"
@@ -149,33 +140,30 @@ def _describe(count: int, keys: Sequence[str], what: str) -> str:
     return f"{count} more {what}{plural} ({show_names(keys, _MAX_SHOWN)})" if count else ""
 
 
-def _list_differing(runs: RunCollection[Run[Any, Any]]) -> _Differing:
-    """Return the configuration keys whose values differ; of one run, all of them.
+def _list_differing(runs: RunCollection[Run[Any, Any]]) -> dict[str, list[Any]]:
+    """Return the values of configuration keys that differ, by key; of one run, all of them.
 
     Keys that few runs have come last.
     """
-    rows = flatten_configs([get_configuration(run) for run in runs])
-    counts: dict[str, int] = {}
-    firsts: dict[str, Any] = {}
-    changing = set()
-    for row in rows:
-        for key, value in row.items():
-            counts[key] = counts.get(key, 0) + 1
-            first = firsts.setdefault(key, value)
-            if value is not first and value != first:
-                changing.add(key)
-    keys = [k for k in counts if k in changing or counts[k] < len(runs) or len(runs) == 1]
-    keys.sort(key=lambda key: counts[key] < len(runs) * _RARE)
-    return _Differing(rows, keys)
+    columns = ConfigColumns(list(runs))
+    values = {name: columns.resolve(columns.get_written(name)) for name in columns.names}
+    keys = [
+        key
+        for key, (first, *others) in values.items()
+        if not others or any(value is not first and value != first for value in others)
+    ]
+    keys.sort(key=lambda key: len(runs) - values[key].count(MISSING) < len(runs) * _RARE)
+    return {key: [None if value is MISSING else value for value in values[key]] for key in keys}
 
 
-def _choose_distinct(differing: _Differing, count: int, nested: Nested) -> dict[str, pl.Series]:
+def _choose_distinct(
+    differing: Mapping[str, list[Any]], count: int, nested: Nested
+) -> dict[str, pl.Series]:
     """Return the first columns, without those that repeat another one, as interpolations do."""
     chosen: dict[str, list[Any]] = {}
-    for key in differing.keys:
+    for key, values in differing.items():
         if len(chosen) == count:
             break
-        values = [row.get(key) for row in differing.rows]
         if values not in chosen.values():
             chosen[key] = values
     return {k: make_column(name_config_key(k), values, nested) for k, values in chosen.items()}

@@ -1,0 +1,273 @@
+"""What differs between runs: the keys whose values are not the same in all of them."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from typing_extensions import NamedTuple
+
+from kedro_hydraflow.columns import make_series, to_identity
+from kedro_hydraflow.config import is_literal
+from kedro_hydraflow.config_columns import ConfigColumns
+from kedro_hydraflow.errors import ConfigError, KedroHydraflowError, MissingKeyError
+from kedro_hydraflow.forks import warn_of_polars
+from kedro_hydraflow.frames import make_id_series
+from kedro_hydraflow.key_patterns import choose_config_keys, make_no_match_error, read_columns
+from kedro_hydraflow.keys import identify, is_pattern, name_config_key, parse_key, parse_pattern
+from kedro_hydraflow.lookup import explain_lack, read_values, warn_of_other_meaning
+from kedro_hydraflow.missing import MISSING
+from kedro_hydraflow.stores.record import is_run_id
+from kedro_hydraflow.value_text import show_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import polars as pl
+
+    from kedro_hydraflow.run_base import RunBase
+
+Find: TypeAlias = "Callable[[str], list[Any]]"
+"""Returns the value of a key for each run, None for runs that lack it."""
+
+_HYDRA_ID = re.compile(r"(?:multirun|outputs)/\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d(?:/\d+)?")
+"""The ID of a run in a directory that Hydra named after the time."""
+
+
+class ComparedColumn(NamedTuple):
+    """The values of a key, one for each run."""
+
+    name: str
+    """The key."""
+
+    values: list[Any]
+    """The values, None for runs that lack the key."""
+
+    causes: list[Any]
+    """The same, but for values that follow from others: what they follow from. It is an
+    interpolation that is the same for all, and text with the run's own ID left out."""
+
+
+def make_varying_frame(
+    runs: Sequence[RunBase], keys: Sequence[str], find: Find, *, derived: bool
+) -> pl.DataFrame:
+    """Return a frame of ``run_id`` and of the columns that differ.
+
+    Args:
+        runs: The runs.
+        keys: Keys and patterns.
+        find: Finds the values of a key that is not a pattern.
+        derived: Whether to include the values that follow from others.
+    """
+    import polars as pl
+
+    warn_of_polars()
+    columns = find_differing(runs, keys, find, derived=derived)
+    return pl.DataFrame(
+        [
+            make_id_series([run.info.run_id for run in runs]),
+            *(make_series(c.name, c.values) for c in columns if c.name != "run_id"),
+        ]
+    )
+
+
+def make_diff_frame(
+    runs: Sequence[RunBase], keys: Sequence[str], find: Find, *, derived: bool
+) -> pl.DataFrame:
+    """Return a frame with a row for each key whose values differ: ``key``, ``a`` and ``b``.
+
+    Args:
+        runs: Two runs.
+        keys: As for `make_varying_frame`.
+        find: As for `make_varying_frame`.
+        derived: As for `make_varying_frame`.
+    """
+    import polars as pl
+
+    warn_of_polars()
+    columns = find_differing(runs, keys, find, derived=derived)
+    texts = [[None if v is None else show_value(v) for v in c.values] for c in columns]
+    return pl.DataFrame(
+        [
+            pl.Series("key", [column.name for column in columns], pl.String),
+            pl.Series("a", [a for a, _ in texts], pl.String),
+            pl.Series("b", [b for _, b in texts], pl.String),
+        ]
+    )
+
+
+def find_differing(
+    runs: Sequence[RunBase], keys: Iterable[str], find: Find, *, derived: bool = False
+) -> list[ComparedColumn]:
+    """Return the columns of keys and patterns that differ. A key that is given twice comes once.
+
+    Args:
+        runs: The runs.
+        keys: Keys and patterns. The values of a key that is not a pattern count as they are, never
+            as ones that follow from others.
+        find: As for `make_varying_frame`.
+        derived: As for `make_varying_frame`.
+
+    Raises:
+        MissingKeyError: If there are runs, and none has a key, or one that a pattern matches.
+    """
+    keys = list(keys)
+    compare: dict[tuple[str, str], Callable[[], ComparedColumn | None]] = {}
+    named: dict[tuple[str, str], Callable[[], ComparedColumn | None]] = {}
+    for key in keys:
+        if not is_pattern(key) and identify(key) not in named:
+            named[identify(key)] = partial(_compare_values, key, find(key))
+    for key in keys:
+        if is_pattern(key):
+            found = _compare_pattern(runs, key, derived=derived)
+        else:
+            found = {key: named[identify(key)]}
+        for name, function in found.items():
+            compare.setdefault(identify(name), named.get(identify(name), function))
+    columns = (function() for function in compare.values())
+    return [column for column in columns if column is not None]
+
+
+def _compare_pattern(
+    runs: Sequence[RunBase], pattern: str, *, derived: bool
+) -> dict[str, Callable[[], ComparedColumn | None]]:
+    """Return a function for each key that gives its column if the values differ."""
+    ids = [None if derived else _get_telling_id(run) for run in runs]
+    compare: dict[str, Callable[[], ComparedColumn | None]] = {}
+    if parse_pattern(pattern).kind == "cfg":
+        columns = ConfigColumns(runs)
+        for key in choose_config_keys(pattern, columns.names):
+            name = name_config_key(key)
+            compare[name] = partial(_compare_written, name, key, columns, ids, derived=derived)
+    else:
+        for name, values in read_columns(runs, pattern).items():
+            if name != "run_id" or derived:
+                compare[name] = partial(_compare_values, name, _to_none(values), ids)
+    if runs and not compare and pattern != "*":  # runs without configurations are alike
+        raise make_no_match_error(runs, pattern)
+    return compare
+
+
+def _compare_written(
+    name: str, key: str, columns: ConfigColumns, ids: Sequence[str | None], *, derived: bool
+) -> ComparedColumn | None:
+    """Return the column of a key of the configurations, None if the values do not differ."""
+    column = columns.get_written(key)
+    written = [None if v is MISSING or v == "???" else v for _, v in column.leaves]
+    present = [value for value in written if value is not None]
+    if derived or any(map(is_literal, present)) or not _are_same(present):
+        is_resolved = all(map(is_literal, present))
+        if is_resolved and _are_same([written[i] for i in set(column.positions)]):
+            return None
+        return _compare_values(name, _to_none(columns.resolve(column)), ids)
+    causes = column.expand(written)  # the same interpolation, which some runs may lack
+    if _are_same(causes):
+        return None
+    values = _to_none(columns.resolve(column))
+    return None if _are_same(values) else ComparedColumn(name, values, causes)
+
+
+def _compare_values(
+    name: str, values: list[Any], ids: Sequence[str | None] = ()
+) -> ComparedColumn | None:
+    """Return a column of values, None if they do not differ.
+
+    Args:
+        name: The key.
+        values: The values.
+        ids: The IDs of the runs that do not count where they are in text; empty for none.
+    """
+    if _are_same(values):
+        return None
+    causes = _hide_ids(values, ids) if ids else values
+    if causes is not values and _are_same(causes):
+        return None
+    return ComparedColumn(name, values, causes)
+
+
+def _are_same(values: Iterable[Any]) -> bool:
+    """Whether values do not differ."""
+    distinct = {id(value): value for value in values}
+    return len(set(map(to_identity, distinct.values()))) <= 1
+
+
+def _to_none(values: list[Any]) -> list[Any]:
+    return [None if value is MISSING else value for value in values]
+
+
+def _get_telling_id(run: RunBase) -> str | None:
+    """Return the run's ID, None if it may mean something else in a text."""
+    run_id = run.info.run_id
+    return run_id if is_run_id(run_id) or _HYDRA_ID.fullmatch(run_id) else None
+
+
+def _hide_ids(values: list[Any], ids: Sequence[str | None]) -> list[Any]:
+    """Return values without the run's ID in text; the same list if there is none."""
+    hidden = [
+        _hide_id(value, own) if type(value) is str and own is not None and own in value else value
+        for value, own in zip(values, ids, strict=True)
+    ]
+    is_same = all(one is other for one, other in zip(values, hidden, strict=True))
+    return values if is_same else hidden
+
+
+def _hide_id(text: str, run_id: str) -> str:
+    before, _, after = text.partition(run_id)
+    is_longer = after[:1].isalnum()  # the ID of another run, such as that of job 10
+    return text if is_longer else f"{before}{{run_id}}{after}"
+
+
+def read_values_by_name(
+    runs: Sequence[RunBase], keys: Iterable[str], find: Find
+) -> dict[str, list[Any]]:
+    """Return the values of keys and patterns for each run, None without a value.
+
+    Args:
+        runs: The runs.
+        keys: Keys and patterns. A key that is given twice comes once.
+        find: As for `make_varying_frame`.
+
+    Raises:
+        MissingKeyError: If there are runs, and none has a key, or one that a pattern matches.
+    """
+    values: dict[tuple[str, str], tuple[str, list[Any]]] = {}
+    for key in keys:
+        if not is_pattern(key):
+            values.setdefault(identify(key), (key, find(key)))
+            continue
+        found = read_columns(runs, key)
+        if runs and not found and key != "*":
+            raise make_no_match_error(runs, key)
+        for name, column in found.items():
+            values.setdefault(identify(name), (name, _to_none(column)))
+    return dict(values.values())
+
+
+def find_values(runs: Sequence[RunBase], key: str) -> list[Any]:
+    """Return the value of a key of each run, by its spelling alone; None without a value.
+
+    An interpolation that cannot be resolved is the text of it.
+
+    Raises:
+        MissingKeyError: If there are runs, and none has the key.
+        KedroHydraflowError: If the value of a run cannot be read.
+    """
+    parsed = parse_key(key)
+    warn_of_other_meaning(runs, parsed)
+    values = read_values(runs, parsed)
+    if any(isinstance(value, ConfigError) for value in values):
+        columns = ConfigColumns(runs)
+        if parsed.kind in ("any", "cfg") and parsed.path in columns.names:
+            resolved = columns.resolve(columns.get_written(parsed.path))
+            values = [
+                other if isinstance(value, ConfigError) else value
+                for value, other in zip(values, resolved, strict=True)
+            ]
+    for value in values:
+        if isinstance(value, KedroHydraflowError):
+            raise value
+    if runs and all(value is MISSING for value in values):
+        hint = explain_lack(runs, parsed)
+        raise MissingKeyError(f"no such key: {key!r} in any of the {len(runs)} runs ({hint})")
+    return _to_none(values)

@@ -1,0 +1,83 @@
+"""Values of any kind as text that people read, much as in YAML."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import date, datetime
+from enum import Enum
+from typing import Any
+
+from kedro_hydraflow.config import parse_scalar
+from kedro_hydraflow.errors import ConfigError
+
+
+def show_value(value: Any) -> str:
+    """Return a value as text on one line: ``mlp``, ``0.1``, ``true``, ``null``, ``[64, 32]``.
+
+    Text is quoted where it looks like a value of another kind: ``'1'`` is text, ``1`` a number.
+    """
+    text = _get_text(value)
+    if text is None:
+        return _show_other(value)
+    return text if _is_clear(text) else _quote(text)
+
+
+def _get_text(value: Any) -> str | None:
+    """Return the text of a value that is shown as text, None for one of another kind."""
+    if isinstance(value, Enum):
+        return value.name
+    is_other = value is None or isinstance(value, (bool, int, float, date, list, tuple, dict))
+    return None if is_other else str(value)
+
+
+def _show_other(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _show_float(value)
+    if isinstance(value, datetime):
+        is_short = value.microsecond and value.microsecond % 1000 == 0
+        return value.isoformat(sep=" ", timespec="milliseconds" if is_short else "auto")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_show_item(k)}: {_show_item(v)}' for k, v in value.items())}}}"
+    return f"[{', '.join(map(_show_item, value))}]" if not isinstance(value, int) else str(value)
+
+
+def _show_float(value: float) -> str:
+    if math.isfinite(value):
+        return repr(float(value))
+    return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+
+
+def _show_item(value: Any) -> str:
+    """Return a value as an item of a list or mapping."""
+    text = _get_text(value)
+    if text is None:
+        return _show_other(value)
+    try:
+        is_clear = parse_scalar(f"[{text}]") == [text] and parse_scalar(f"{{{text}: 1}}") == {
+            text: 1
+        }
+    except ConfigError:
+        is_clear = False
+    return text if is_clear else _quote(text)
+
+
+def _is_clear(text: str) -> bool:
+    """Whether text is not taken for a value of another kind, nor for text in quotes."""
+    if not text.isprintable() or text != text.strip() or text[:1] in ("", "'", '"', "[", "{"):
+        return False
+    try:
+        return isinstance(parse_scalar(text), (str, dict))  # a mapping without braces
+    except ConfigError:
+        return True
+
+
+def _quote(text: str) -> str:
+    is_simple = text.isprintable() and "'" not in text
+    return f"'{text}'" if is_simple else json.dumps(text, ensure_ascii=False)
