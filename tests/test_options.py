@@ -68,6 +68,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "columns": ("lr", "columns: expected a list of different keys, .* found 'lr'"),
     "schema": (3, "schema: expected keys and types, .* found 3"),
     "strict": ("no", "strict: expected true or false, found 'no'"),
+    "library": ("arrow", "library: expected 'polars' or 'pandas', found 'arrow'"),
     "lazy": ("yes", "lazy: expected true or false, found 'yes'"),
     "nested": ("text", "nested: expected 'keep' or 'json', found 'text'"),
     "missing": ("ignore", "missing: expected 'raise' or 'skip', found 'ignore'"),

@@ -3,11 +3,13 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import polars as pl
 import pytest
 from kedro.io import DataCatalog, DatasetError
@@ -149,6 +151,27 @@ def test_a_lazy_frame_reads_what_is_needed(
     assert pickle.loads(pickle.dumps(dataset)).load().collect().height == 17
 
 
+def test_a_frame_of_pandas(sweep: Path) -> None:
+    schema = {"seed": "Int64", "metrics.accuracy": "Float64", "model.dropout": "Int64"}
+    options = {"columns": ["model.type", "data.classes"], "schema": schema}
+    frame = make_dataset(sweep, library="pandas", **options).load()
+    assert isinstance(frame, pd.DataFrame)
+    expected = make_dataset(sweep, **options).load()
+    assert list(frame.columns) == expected.columns
+    assert [str(dtype) for dtype in frame.dtypes[2:]] == ["int64", "float64", "Int64"]
+    assert frame["seed"].tolist() == expected["seed"].to_list()
+    assert frame["data.classes"][0] == "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"
+    empty = make_dataset(sweep, library="pandas", filters="seed > 99", schema=schema).load()
+    assert (len(empty), str(empty["metrics.accuracy"].dtype)) == (0, "float64")
+
+
+def test_pandas_is_needed_for_its_frames(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    dataset = make_dataset(sweep, library="pandas")
+    with pytest.raises(DatasetError, match=r"pip install 'kedro-hydraflow\[pandas\]'"):
+        dataset.load()
+
+
 def test_results_are_keys(tracking_dir: TrackingDir) -> None:
     experiment = tracking_dir.add_experiment("train")
     for i in range(2):
@@ -206,6 +229,10 @@ def test_preview_shows_what_the_columns_are_and_reads_a_few_runs(
             {"lazy": True, "schema": {"lr": "Int8"}, "best_by": "lr", "mode": "max"},
             "best_by: cannot be used with lazy: true; remove it, or lazy",
         ),
+        (
+            {"lazy": True, "schema": {"lr": "Int8"}, "library": "pandas"},
+            "library: pandas: cannot be used with lazy: true",
+        ),
         ({"best_by": "lr"}, "give best_by and mode together"),
         ({"run_id": "abcd", "min_runs": 1}, "min_runs: cannot be used with run_id"),
     ],
@@ -235,6 +262,8 @@ def test_it_shows_its_options_and_can_be_made_again(sweep: Path) -> None:
         "schema": {"seed": "Int8"},
         "strict": False,
         "nested": "keep",
+        "library": "polars",
+        "lazy": False,
         "min_runs": 3,
     }
     dataset = make_dataset(sweep, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from kedro_hydraflow.datasets._base import (
     ReadOnlyDataset,
@@ -21,6 +21,7 @@ from kedro_hydraflow.frames import make_complete_frame, make_frame_by_spelling
 from kedro_hydraflow.json_columns import check_nested
 from kedro_hydraflow.keys import is_pattern, parse_key
 from kedro_hydraflow.lookup import warn_of_other_meaning
+from kedro_hydraflow.pandas_frames import import_pandas, to_pandas_frame
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.scan import Scan, make_lazy_frame
 from kedro_hydraflow.schemas import check_schema, parse_schema
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from kedro_hydraflow.schemas import Schema, SchemaOption
     from kedro_hydraflow.source import Layout
     from kedro_hydraflow.stores import ExperimentFilter
+
+Library = Literal["polars", "pandas"]
+"""The package of a frame."""
 
 _PATHS = ("path", "filepath", "filename")
 """The names whose values Kedro takes for paths, and makes relative to the project."""
@@ -61,6 +65,8 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
         strict: Whether a value that does not fit its type is an error. If not, it is null.
         nested: ``json``: columns of lists, mappings and values of several kinds are JSON text, so
             that the frame can be written as CSV. ``keep``: they stay lists, mappings or objects.
+        library: The package of the frame: ``polars`` or ``pandas``, which is in the extra
+            ``pandas``. Of frames of pandas, Kedro-Viz shows how many rows and columns they have.
         lazy: Whether to give a Polars LazyFrame, which reads what the node needs of it, as
             `scan_runs` does. It has the columns of the schema.
         experiment_names: As for `HydraflowRunCollectionDataset`.
@@ -124,6 +130,7 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
         schema: SchemaOption | str | None = None,
         strict: bool = True,
         nested: Nested = "json",
+        library: Library = "polars",
         lazy: bool = False,
         experiment_names: ExperimentFilter = None,
         filters: Filters = None,
@@ -178,9 +185,13 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
         self._choice = RunChoice(run_id, best_by, mode)
         if run_id is not None and min_runs:
             raise OptionError("min_runs: cannot be used with run_id, which chooses one run")
+        if library not in get_args(Library):
+            raise OptionError(f"library: expected 'polars' or 'pandas', found {library!r}")
+        self._library = library
         self._lazy = check_flag("lazy", lazy)
         if lazy:
             given = {"columns": columns, "best_by": best_by, "run_id": run_id, "min_runs": min_runs}
+            given["library: pandas"] = library == "pandas"
             _check_lazy(schema, [name for name, value in given.items() if value])
 
     def load(self) -> Any:
@@ -197,7 +208,10 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
             search, options = self.make_query()
             options = replace(options, progress=False)  # it is shown for all batches together
             return make_lazy_frame(Scan(search, options, schema, progress=self._progress))
-        return self._make_frame(self._find_runs(), self._columns, schema)
+        if self._library == "pandas":
+            import_pandas()
+        frame = self._make_frame(self._find_runs(), self._columns, schema)
+        return to_pandas_frame(frame) if self._library == "pandas" else frame
 
     def make_query(self) -> Query:
         """Return which runs `load` finds, whatever ``min_runs`` says; for ``kedro hydraflow``."""
@@ -276,6 +290,7 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
             else schema,
             "strict": self._strict,
             "nested": self._nested,
+            "library": self._library,
             "lazy": self._lazy,
             "min_runs": self._min_runs or None,
         }
