@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs, iter_runs
+from kedro_hydraflow.config import parse_scalar
 from kedro_hydraflow.errors import ConfigError, OptionError, SchemaError
 from kedro_hydraflow.schemas import Schema, parse_schema
 from tests.conftest import TrackingDir, write
@@ -141,6 +142,11 @@ LOGGED: list[tuple[Any, str, Any]] = [
     (pl.Float64, "1e-3", 0.001),
     (pl.Float64, "1", 1.0),
     (pl.Float64, "-inf", float("-inf")),
+    (pl.Float64, "0.25", 0.25),
+    (pl.Float64, "1.5e-07", 1.5e-07),
+    (pl.Float64, "1_000.5", 1000.5),
+    (pl.Int64, "0x10", 16),
+    (pl.Int64, "007", 7),
     (pl.Float64, "x", None),
     (pl.Float64, "[1", None),
     (pl.Boolean, "True", True),
@@ -165,6 +171,21 @@ def test_lists_and_mappings_fit_text_as_json() -> None:
         '{"c": null}',
         None,
     ]
+
+
+@given(st.integers() | st.floats())
+def test_numbers_are_read_as_they_are_logged(number: float) -> None:
+    dtype: Any = pl.Float64 if isinstance(number, float) else pl.Int64
+    (found,) = fit(dtype, str(number), key="params.x")
+    fits = isinstance(number, float) or -(2**63) <= number < 2**63
+    assert found == number or (found is None and not fits) or (found != found and number != number)
+
+
+@given(st.from_regex(r"-?[0-9]{0,3}(\.[0-9]{0,3})?(e[-+]?[0-9]{1,2})?", fullmatch=True))
+def test_other_numbers_are_read_as_in_yaml(text: str) -> None:
+    value = parse_scalar(text)
+    expected = value if isinstance(value, (int, float)) else None
+    assert fit(pl.Float64, text, key="params.x").to_list() == [expected]
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters())

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from kedro_hydraflow.columns import to_plain
@@ -68,7 +68,10 @@ _MAX_FLOAT32 = 3.4028235677973366e38
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _INTEGER = re.compile(r"(U?)Int(\d+)")
-_INFINITE = re.compile(r"[-+]?inf(inity)?|nan", re.IGNORECASE)  # as Python logs them
+_PLAIN_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_PLAIN_FLOAT = re.compile(
+    r"-?(0|[1-9][0-9]*)\.[0-9]+(e[-+][0-9]+)?|-?inf|nan"  # as Python logs them
+)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIME = re.compile(r"\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?")
 
@@ -313,10 +316,17 @@ def _reading(convert: Convert, is_text: bool) -> Convert:
 def _parse(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    if _INFINITE.fullmatch(value):
+    if _PLAIN_INTEGER.fullmatch(value):
+        return int(value)
+    if _PLAIN_FLOAT.fullmatch(value):
         return float(value)
+    return _parse_text(value)
+
+
+@lru_cache(maxsize=4096)
+def _parse_text(text: str) -> Any:
     try:
-        return parse_scalar(value)
+        return parse_scalar(text)
     except ConfigError as exc:
         raise ValueError from exc
 
