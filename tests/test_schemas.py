@@ -327,6 +327,15 @@ def test_the_error_says_what_may_be_meant(
         runs.to_frame(schema={key: dtype})
 
 
+def test_all_runs_with_a_list_that_does_not_fit_are_counted(tracking_dir: TrackingDir) -> None:
+    tracking_dir.add_runs(5, lambda i: "layers: [1]\n" if i % 2 else "layers: [x]\n")
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    with pytest.raises(SchemaError, match=r"run r000: 'layers' is \['x'\] .*; 3 of 5 runs have"):
+        runs.to_frame(schema={"layers": pl.List(pl.Int64)})
+    frame = runs.to_frame(schema={"layers": pl.List(pl.Int64)}, strict=False)
+    assert frame["layers"].to_list() == [None, [1], None, [1], None]
+
+
 def test_long_values_are_cut_in_the_error(tracking_dir: TrackingDir) -> None:
     tracking_dir.add_runs(1, lambda i: f"text: {'x' * 5000}\n")
     runs = Run.load(iter_run_dirs(tracking_dir.root))

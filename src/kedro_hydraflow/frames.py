@@ -74,12 +74,16 @@ def make_declared_column(
     """
     warn_of_other_meaning(runs, parse_key(key))
     values = read_values(runs, parse_key(key))
-    for i, (run, value) in enumerate(zip(runs, values, strict=True)):
-        if isinstance(value, KedroHydraflowError):
-            if schema.strict or not _is_unresolvable(run, value):
-                raise value
-            values[i] = None
-    return schema.fit(key, fill(runs, values, default), [run.info for run in runs])
+    types = set(map(type, values))
+    if any(issubclass(kind, KedroHydraflowError) for kind in types):
+        for i, (run, value) in enumerate(zip(runs, values, strict=True)):
+            if isinstance(value, KedroHydraflowError):
+                if schema.strict or not _is_unresolvable(run, value):
+                    raise value
+                values[i] = None
+    if type(MISSING) in types:
+        values = fill(runs, values, default)
+    return schema.fit(key, values, [run.info for run in runs])
 
 
 def _is_unresolvable(run: RunBase, error: KedroHydraflowError) -> bool:

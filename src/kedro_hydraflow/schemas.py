@@ -126,18 +126,40 @@ class Schema:
         if types <= _DIRECT.get(str(dtype), frozenset()):
             with suppress(TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
                 return pl.Series(key, values, dtype, strict=True)
+        if types.isdisjoint((list, dict)):
+            return self._convert(key, values, range(len(values)), infos)
+        # Runs share lists and mappings, with which Polars is slow.
+        distinct = {id(value): value for value in values}
+        numbers = {identity: i for i, identity in enumerate(distinct)}
+        positions = [numbers[id(value)] for value in values]
+        return self._convert(key, list(distinct.values()), positions, infos)[positions]
+
+    def _convert(
+        self, key: str, values: list[Any], positions: Sequence[int], infos: Sequence[RunInfo]
+    ) -> pl.Series:
+        """Return a column of distinct values.
+
+        Args:
+            key: The key.
+            values: The values.
+            positions: For each run, the position of its value.
+            infos: The runs.
+        """
+        dtype = self.types[key]
         is_text = parse_key(key).kind in ("params", "tags")
         convert = _make_converter(dtype, is_text, self.nested)
         fitting: list[Any] = []
-        unfit: list[int] = []
+        unfit: set[int] = set()
         for i, value in enumerate(values):
             try:
                 fitting.append(None if value is None else convert(value))
             except (TypeError, ValueError, OverflowError):  # noqa: PERF203 - it is of this value
                 fitting.append(None)
-                unfit.append(i)
+                unfit.add(i)
         if unfit and self.strict:
-            raise _make_error(key, dtype, values, unfit, infos)
+            runs = [i for i, position in enumerate(positions) if position in unfit]
+            value = values[positions[runs[0]]]
+            raise _make_error(key, dtype, value, infos[runs[0]], len(runs), len(positions))
         return _make_series(key, fitting, dtype)
 
 
@@ -443,19 +465,13 @@ def _make_series(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
 
 
 def _make_error(
-    key: str,
-    dtype: pl.DataType,
-    values: Sequence[Any],
-    unfit: Sequence[int],
-    infos: Sequence[RunInfo],
+    key: str, dtype: pl.DataType, value: Any, info: RunInfo, n_unfit: int, n_runs: int
 ) -> SchemaError:
-    """Return the error for values that do not fit."""
-    value = values[unfit[0]]
-    count = f"; {len(unfit)} of {len(values)} runs have such values" if len(unfit) > 1 else ""
+    """Return the error for a value of a run, and so many others, that does not fit."""
+    count = f"; {n_unfit} of {n_runs} runs have such values" if n_unfit > 1 else ""
     return SchemaError(
-        f"run {infos[unfit[0]].run_id}: {key!r} is {_shorten.repr(value)} "
-        f"({type(value).__name__}), which does not fit {dtype}{count}"
-        f"{_explain(value, dtype)}; with strict=False it is null"
+        f"run {info.run_id}: {key!r} is {_shorten.repr(value)} ({type(value).__name__}), which "
+        f"does not fit {dtype}{count}{_explain(value, dtype)}; with strict=False it is null"
     )
 
 
