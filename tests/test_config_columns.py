@@ -31,7 +31,7 @@ def check(runs: RunCollection[Any], others: RunCollection[Any]) -> None:
     assert columns.names == list(dict.fromkeys(name for row in rows for name in row))
     for name in columns.names:
         column = columns.get_written(name)
-        found = column.expand([value for _, value in column.leaves])
+        found = column.expand(column.values)
         assert repr(found) == repr([row.get(name, MISSING) for row in stored])
         assert repr(columns.resolve(column)) == repr([row.get(name, MISSING) for row in rows])
 
@@ -69,5 +69,5 @@ def test_parts_that_runs_share_are_looked_at_once() -> None:
     part = {"type": "mlp", "size": 1}
     with written([{"model": part, "seed": i % 2} for i in range(20)]) as (runs, _):
         columns = ConfigColumns(list(runs))
-        assert len(columns.get_written("model.type").leaves) == 2  # and one for runs without it
-        assert len(columns.get_written("seed").leaves) == 3
+        assert len(columns.get_written("model.type").values) == 2  # and one for runs without it
+        assert len(columns.get_written("seed").values) == 3

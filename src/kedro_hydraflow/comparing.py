@@ -154,7 +154,7 @@ def _compare_written(
 ) -> ComparedColumn | None:
     """Return the column of a key of the configurations, None if the values do not differ."""
     column = columns.get_written(key)
-    written = [None if v is MISSING or v == "???" else v for _, v in column.leaves]
+    written = [None if v is MISSING or v == "???" else v for v in column.values]
     present = [value for value in written if value is not None]
     if derived or any(map(is_literal, present)) or not _are_same(present):
         is_resolved = all(map(is_literal, present))
@@ -189,7 +189,9 @@ def _compare_values(
 def _are_same(values: Iterable[Any]) -> bool:
     """Whether values do not differ."""
     distinct = {id(value): value for value in values}
-    return len(set(map(to_identity, distinct.values()))) <= 1
+    identities = ((to_identity(value),) for value in distinct.values())  # NaN is equal in tuples
+    first = next(identities, None)
+    return all(identity == first for identity in identities)
 
 
 def _to_none(values: list[Any]) -> list[Any]:

@@ -16,37 +16,46 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.run_base import RunBase
 
-Leaf = tuple[tuple[Any, ...], Any]
-"""The path of a value in a configuration, and the value as it is stored."""
+Path = tuple[Any, ...]
+"""The keys that lead to a value in a configuration."""
 
-_LACKING: Leaf = ((), MISSING)
+
+class _Content(NamedTuple):
+    """What a run has at one place at the top of its configuration, by dotted key."""
+
+    values: dict[str, Any]
+    """The values as they are stored."""
+
+    paths: dict[str, Path]
+    """The paths of interpolations and of ``???``."""
 
 
 class _Part:
     """An entry at the top of configurations, such as a group, for all runs."""
 
     def __init__(self, n_runs: int) -> None:
-        self.contents: list[dict[str, Leaf]] = [{}]
-        """What different runs have there, by dotted key. The first is for runs without it."""
+        self.contents = [_Content({}, {})]
+        """What different runs have there. The first is for runs without it."""
         self.positions = [0] * n_runs
         """For each run, the position of what it has in `contents`."""
+        self.keys: set[str] = set()
+        """The dotted keys in all of the `contents`."""
 
 
 class WrittenColumn(NamedTuple):
     """What is stored under a key. Many runs share a value."""
 
-    leaves: list[Leaf]
-    """The different values and others, with MISSING for runs without the key."""
+    values: list[Any]
+    """What different runs have, with MISSING for runs without the key."""
+
+    paths: list[Path | None]
+    """For each of the `values` its path if it is an interpolation or ``???``, else None."""
 
     positions: list[int]
-    """For each run, the position of its value in `leaves`."""
-
-    def get_present(self) -> list[Any]:
-        """Return the values that some run has."""
-        return [value for _, value in self.leaves if value is not MISSING]
+    """For each run, the position of its value in `values`."""
 
     def expand(self, values: Sequence[Any]) -> list[Any]:
-        """Return a value for each run, of values for each of the `leaves`."""
+        """Return a value for each run, of values for each of the `values`."""
         return [values[i] for i in self.positions]
 
 
@@ -81,13 +90,12 @@ class ConfigColumns:
                 position = known.get(identity)
                 if position is None:
                     position = known[identity] = len(part.contents)
-                    leaves = {
-                        ".".join(map(str, path)): (path, leaf)
-                        for path, leaf in list_leaves({name: value})
-                    }
-                    part.contents.append(leaves)
-                    for key in leaves:
-                        self._parts_of.setdefault(key, {})[place] = None
+                    content = _flatten({name: value})
+                    part.contents.append(content)
+                    if not content.values.keys() <= part.keys:
+                        for key in content.values:  # in their order
+                            self._parts_of.setdefault(key, {})[place] = None
+                        part.keys.update(content.values)
                 part.positions[i] = position
         self.names = list(self._parts_of)
 
@@ -96,19 +104,21 @@ class ConfigColumns:
         places = list(self._parts_of[name])
         if len(places) == 1:
             part = self._parts[places[0]]
-            leaves = [content.get(name, _LACKING) for content in part.contents]
-            return WrittenColumn(leaves, part.positions)
-        leaves = [self._find_last(i, name) for i in range(len(self._data))]
-        return WrittenColumn(leaves, list(range(len(leaves))))
+            contents, positions = part.contents, part.positions
+        else:
+            contents = [self._find_last(i, name) for i in range(len(self._data))]
+            positions = list(range(len(contents)))
+        values = [content.values.get(name, MISSING) for content in contents]
+        return WrittenColumn(values, [content.paths.get(name) for content in contents], positions)
 
-    def _find_last(self, i: int, name: str) -> Leaf:
-        """Return the last one of the leaves of a run that read alike: "a.b", and "b" in "a"."""
+    def _find_last(self, i: int, name: str) -> _Content:
+        """Return the last content of a run that has a key: both "a.b" and "a" may have "a.b"."""
         for key in reversed(self._data[i]):
             part = self._parts[type(key), key]
-            leaf = part.contents[part.positions[i]].get(name)
-            if leaf is not None:
-                return leaf
-        return _LACKING
+            content = part.contents[part.positions[i]]
+            if name in content.values:
+                return content
+        return _Content({}, {})
 
     def resolve(self, column: WrittenColumn) -> list[Any]:
         """Return the values of a column for each run, MISSING for runs without the key.
@@ -116,12 +126,22 @@ class ConfigColumns:
         Interpolations are resolved, or stay text if that is impossible; missing values (``???``)
         are None.
         """
-        values = column.expand([value for _, value in column.leaves])
-        literal = [value is MISSING or is_literal(value) for _, value in column.leaves]
-        if all(literal):
-            return values
-        for i, position in enumerate(column.positions):
-            if not literal[position]:
-                path, value = column.leaves[position]
-                values[i] = self._selector.resolve(self._configurations[i], path, value)
+        values = column.expand(column.values)
+        if any(path is not None for path in column.paths):
+            for i, path in enumerate(column.expand(column.paths)):
+                if path is not None:
+                    values[i] = self._selector.resolve(self._configurations[i], path, values[i])
         return values
+
+
+def _flatten(part: dict[Any, Any]) -> _Content:
+    values = {}
+    paths = {}
+    for path, value in list_leaves(part):
+        name = ".".join(map(str, path))
+        values[name] = value
+        if not is_literal(value):
+            paths[name] = path
+        elif paths:
+            paths.pop(name, None)  # of a key that reads alike
+    return _Content(values, paths)

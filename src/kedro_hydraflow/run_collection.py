@@ -531,8 +531,8 @@ class RunCollection(Collection[R]):
         """Return a pandas frame with a row for each run: that of `to_frame`, without pyarrow.
 
         Integers and booleans with nulls are of the types ``Int64`` and ``boolean``; in columns of
-        floats and times, nulls are NaN and NaT. Times are in UTC. Lists, mappings and mixed values
-        are columns of objects.
+        floats and times, nulls are NaN and NaT. Times are in UTC. Lists and mappings are columns of
+        objects.
 
         Args:
             *keys: As for `to_frame`, as are the other arguments and the errors.

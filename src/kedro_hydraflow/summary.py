@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import suppress
 from datetime import date
 from fnmatch import fnmatchcase
+from itertools import accumulate
 from numbers import Real
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,9 @@ logger = get_logger(__name__)
 
 _ORDERED = (Real, str, bytes, date, PurePath)
 """The types of values that may have an order."""
+
+_MAX_SHOWN = 5
+"""The maximum number of keys that a message advises to ignore."""
 
 _OWN_COLUMNS = frozenset({"key", "mean", "std", "min", "max", "n"})
 """The columns of `make_over_frame` beside those of keys."""
@@ -129,8 +133,6 @@ def make_over_frame(
         ignore: Keys and patterns, or the beginnings of keys, in which they may differ, too.
         among: Keys and patterns that are looked at.
     """
-    import polars as pl
-
     warn_of_polars()
     numbers = {
         key: _to_numbers(runs, key, column)
@@ -144,16 +146,35 @@ def make_over_frame(
         for column in find_differing(runs, among, find)
         if not any(_covers(key, column.name) for key in left_out)
     ]
-    groups = _Groups(len(runs), [to_identities(column.causes) for column in columns])
-    positions = groups.find([])
-    if len(positions) == len(runs) > 1:
-        _warn_of_single_runs(groups, seeds, columns)
+    groups = [0] * len(runs)
+    for column in columns:
+        groups = _split(groups, to_identities(column.causes))
+    members = _list_members(groups)
+    if len(members) == len(runs) > 1:
+        _warn_of_single_runs(len(runs), seeds, columns)
     else:
-        _warn_of_several_jobs(runs, columns, positions)
-    firsts = [group[0] for group in positions for _ in numbers]
+        _warn_of_several_jobs(runs, columns, members)
+    return _average(columns, numbers, members)
+
+
+def _average(
+    columns: Sequence[ComparedColumn],
+    numbers: Mapping[str, Sequence[float | None]],
+    groups: Sequence[Sequence[int]],
+) -> pl.DataFrame:
+    """Return a frame with a row for each group of runs and each column of numbers.
+
+    Args:
+        columns: The columns in which the groups differ.
+        numbers: The columns of numbers by key.
+        groups: The positions of the runs of each group.
+    """
+    import polars as pl
+
+    firsts = [group[0] for group in groups for _ in numbers]
     rows = [
         (key, *_summarise([column[i] for i in group]))
-        for group in positions
+        for group in groups
         for key, column in numbers.items()
     ]
     keys, means, stds, lows, highs, counts = zip(*rows, strict=True) if rows else ((),) * 6
@@ -173,42 +194,42 @@ def make_over_frame(
     )
 
 
-class _Groups:
-    """Runs in groups by the values of columns.
+def _split(groups: Sequence[int], column: Sequence[Hashable]) -> list[int]:
+    """Return the numbers of the groups of runs that the values of a column split groups into."""
+    numbers: dict[tuple[int, Hashable], int] = {}
+    return [numbers.setdefault(pair, len(numbers)) for pair in zip(groups, column, strict=True)]
+
+
+def _list_members(groups: Sequence[int]) -> list[list[int]]:
+    """Return the positions of the runs of each group."""
+    members: dict[int, list[int]] = {}
+    for i, number in enumerate(groups):
+        members.setdefault(number, []).append(i)
+    return list(members.values())
+
+
+def _find_splitting(n_runs: int, columns: Sequence[Sequence[Hashable]]) -> tuple[list[int], int]:
+    """Return the column that splits runs most, or several if one alone makes no difference.
 
     Args:
-        n_runs: The number of runs.
-        columns: What is equal for values of a column that count as the same.
+        n_runs: The number of runs, which the columns split into as many groups.
+        columns: The columns.
+
+    Returns:
+        The positions of the columns, and the number of groups without them, which is the least
+        for one column.
     """
-
-    def __init__(self, n_runs: int, columns: Sequence[Sequence[Hashable]]) -> None:
-        self._n_runs = n_runs
-        self._columns = columns
-
-    def find(self, ignored: Sequence[int]) -> list[list[int]]:
-        """Return the positions of the runs of each group, if some columns are ignored."""
-        columns = [column for i, column in enumerate(self._columns) if i not in ignored]
-        keys = zip(*columns, strict=True) if columns else [()] * self._n_runs
-        groups: dict[tuple[Hashable, ...], list[int]] = {}
-        for i, key in enumerate(keys):
-            groups.setdefault(key, []).append(i)
-        return list(groups.values())
-
-    def find_splitting(self) -> list[int]:
-        """Return the column that splits runs most, or several if one alone makes no difference.
-
-        It is the one without which there are the fewest groups.
-        """
-        everything = range(len(self._columns))
-        counts = [len(self.find([i])) for i in everything]
-        if min(counts) < self._n_runs:
-            return [counts.index(min(counts))]
-        splitting = []
-        for i in sorted(everything, key=lambda i: -len(set(self._columns[i]))):
-            splitting.append(i)
-            if len(self.find(splitting)) < self._n_runs:
-                break
-        return splitting
+    whole = [0] * n_runs
+    before = list(accumulate(columns, _split, initial=whole))
+    after = list(accumulate(reversed(columns), _split, initial=whole))[::-1]
+    counts = [len(set(zip(before[i], after[i + 1], strict=True))) for i in range(len(columns))]
+    if min(counts) < n_runs:
+        return [counts.index(min(counts))], min(counts)
+    order = sorted(range(len(columns)), key=lambda i: (len(set(columns[i])), -i))
+    splits = accumulate((columns[i] for i in order), _split, initial=whole)
+    counts = [len(set(split)) for split in splits]
+    n_kept = max(i for i, count in enumerate(counts) if count < n_runs)
+    return order[n_kept:][::-1], counts[n_kept]
 
 
 def _covers(key: str, name: str) -> bool:
@@ -259,19 +280,19 @@ def _warn_of_unknown(runs: Sequence[RunBase], ignore: Sequence[str], among: Sequ
 
 
 def _warn_of_single_runs(
-    groups: _Groups, seeds: Mapping[str, list[Any]], columns: Sequence[ComparedColumn]
+    n_runs: int, seeds: Mapping[str, list[Any]], columns: Sequence[ComparedColumn]
 ) -> None:
-    splitting = groups.find_splitting()
+    splitting, count = _find_splitting(n_runs, [to_identities(c.causes) for c in columns])
     names = [columns[i].name for i in splitting]
+    advice = f": with ignore={names!r} there are {count} combinations"
     logger.warning(
         "over: each combination of %s has one run, so nothing is averaged over %s; %s split%s "
-        "most: with ignore=%r there are %d combinations",
+        "most%s",
         show_names([column.name for column in columns]),
         ", ".join(f"{k!r} ({len(set(to_identities(v)))} distinct)" for k, v in seeds.items()),
-        show_names(names, len(names)),
+        show_names(names),
         "" if len(names) > 1 else "s",
-        names,
-        len(groups.find(splitting)),
+        advice if len(names) <= _MAX_SHOWN else "",
     )
 
 
