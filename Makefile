@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 PIP := python -m pip --disable-pip-version-check install --quiet
 export DO_NOT_TRACK := 1
 DOCUMENTS ?= 100000
+TREES ?= 3000
+SECONDS ?= 120
+KILLS ?= 200
 ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 
 # Apart from the others, for which clients and engines are installed changes what is tested.
@@ -19,7 +22,7 @@ OLDEST := kedro==1.0.0 omegaconf==2.3.0 fsspec==2025.3.2 joblib==1.3.0 numpy==1.
 	filelock==3.13.0 platformdirs==4.0.0 click==8.1.0 rich==12.0.0 pandas==2.2.1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-sqlite demo-hydra demo-s3 test test-oldest test-newest integration fuzz lint format bench clean
+.PHONY: help demo demo-sqlite demo-hydra demo-s3 test test-oldest test-newest integration fuzz prove lint format bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +64,11 @@ integration: $(SERVERS)/stamp $(MLFLOW)/stamp $(AZURITE) ## Run the tests agains
 
 fuzz: $(VENV)/test.stamp ## Compare what we read from YAML with OmegaConf, for 100,000 documents
 	$(BIN)/python -m tests.fuzz --documents $(DOCUMENTS)
+
+prove: $(SERVERS)/stamp $(MLFLOW)/stamp ## Look for wrong values: 3,000 random trees, MLflow writing beside readers, processes killed
+	$(SERVERS)/bin/python -m tests.model --trees $(TREES) $(if $(SEED),--seed $(SEED))
+	$(SERVERS)/bin/python -m tests.prove.writing --seconds $(SECONDS)
+	$(SERVERS)/bin/python -m tests.prove.killing --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/lint.stamp ## Check style (ruff), types (mypy, pyright) and the direction of imports
 	$(BIN)/ruff check .

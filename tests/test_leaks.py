@@ -405,8 +405,7 @@ def planted(
     """All secrets. Those of the environment are planted there, and requests are made once."""
     monkeypatch.setattr("kedro_hydraflow.storage.bulk.MAX_ATTEMPTS", 1)
     monkeypatch.setenv("KEDRO_HYDRAFLOW_CACHE_DIR", str(home / "cache"))
-    caplog.set_level(logging.DEBUG)
-    for name in ("kedro", "kedro_hydraflow"):
+    for name in ("kedro", "kedro_hydraflow"):  # not those of clients, which log what they send
         caplog.set_level(logging.DEBUG, logger=name)
     return [*SECRETS.values(), *plant_in_environment(monkeypatch.setenv, home)]
 

@@ -34,7 +34,8 @@ def check_fact_value(key: Key, operator: str, value: Any, texts: Any) -> str | N
         return None
     is_list = operator == "in"
     if key.path in FACT_VALUES and operator in ("==", "in"):
-        problem = explain_impossible(key.path, texts if is_list else [texts])
+        pairs = zip(value, texts, strict=True) if is_list else [(value, texts)]
+        problem = explain_impossible(key.path, [text for each, text in pairs if each is not None])
         if problem is None or key.is_outright:
             return problem
         return f"{problem}; for the configuration's, write cfg.{key.path}"

@@ -177,7 +177,8 @@ def explain_lack(runs: Sequence[RunBase], key: Key, show: Callable[[str], str] =
     """
     if key.is_recorded and not key.is_outright:
         own = parse_key(f"cfg.{key.text}")
-        if any(value is not MISSING for value in read_values(runs, own)):
+        values = read_values(runs, own)
+        if not all(value is MISSING or isinstance(value, Exception) for value in values):
             return f"for that of the configuration, write {show(own.text)}"
     return describe_nearest_keys(runs, key.path, show)
 

@@ -163,6 +163,21 @@ def test_incomparable_names_filter_and_run(run: Run[Any], text: str, found: str)
     assert "cannot compare" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text", ["job_name > 5", "not experiment_id < 2", "job_name ~ a or job_name < 1"]
+)
+def test_incomparable_names_of_experiments_are_those_of_runs(
+    tracking_dir: TrackingDir, text: str
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    assert list(iter_run_dirs(tracking_dir.root, filters=text)) == []
+    tracking_dir.add_run(experiment, "abc")
+    with pytest.raises(FilterError, match=r"run abc has '(train|1)' \(str\) as .* cannot compare"):
+        list(iter_run_dirs(tracking_dir.root, filters=text))
+    with pytest.raises(FilterError, match=r"run abc has .* cannot compare"):
+        list(iter_runs(tracking_dir.root, filters=text))
+
+
 def load(root: Path) -> RunCollection[Run[Any]]:
     return Run.load(iter_run_dirs(root))
 
@@ -468,6 +483,13 @@ def test_a_key_of_the_configuration_that_looks_recorded(few: RunCollection[Run[A
     with pytest.raises(FilterError, match=r"; for that of .*, write cfg\.metrics\.loss"):
         few.filter("metrics.loss == 3")
     assert len(few.filter("cfg.metrics.loss == 3")) == 1
+
+
+def test_a_configuration_that_cannot_be_read_has_no_such_key(tracking_dir: TrackingDir) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "abc", "a: [\n")
+    with pytest.raises(FilterError, match=r"has the key 'metrics\.loss'") as caught:
+        list(iter_run_dirs(tracking_dir.root, filters="metrics.loss > 3"))
+    assert "cfg.metrics.loss" not in str(caught.value)
 
 
 # Keys that the configuration has too --------------------------------------------------------

@@ -47,6 +47,7 @@ def parse(text: str) -> list[str]:
         ("type in(a,b)", ["type in ['a', 'b']"]),
         ("a in [1, null, b]", ["(a is null or a in [1, 'b'])"]),
         ("a not in [null]", ["not (a is null)", "not (a in [])"]),
+        ("status in [FINISHED, null]", ["(status is null or status in ['FINISHED'])"]),
         ("a is null", ["a is null"]),
         ("a IS  NOT Null", ["not (a is null)"]),
         ("a == null", ["a is null"]),

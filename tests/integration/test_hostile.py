@@ -18,6 +18,7 @@ from kedro_hydraflow.errors import (
     ForeignHostError,
     IncompleteCopyError,
     NotFoundError,
+    OptionError,
 )
 from kedro_hydraflow.limits import FILE_SIZE_VARIABLE
 from kedro_hydraflow.storage import Download, Place, locate
@@ -124,7 +125,8 @@ def test_an_object_that_is_too_large_is_refused(
     monkeypatch.setenv(FILE_SIZE_VARIABLE, "999")
     with pytest.raises(FileSizeError, match="999 bytes"):
         folder.join("small").read()
-    assert len(SENT) == 3  # a request for each read
+    # A request for each read. The rest of a large answer may be sent late.
+    assert len([size for size in SENT if size <= 1000]) == 3
 
 
 class Redirect(BaseHTTPRequestHandler):
@@ -165,7 +167,7 @@ def test_a_redirect_to_another_host_is_not_followed(kind: str, start: Any, tmp_p
     assert SENT == []
 
 
-@pytest.mark.parametrize("bucket", ["127.0.0.1:1?x=", "127.0.0.1:1#", "ann@127.0.0.1:1", "a\\b"])
+@pytest.mark.parametrize("bucket", ["127.0.0.1:1?x=", "127.0.0.1:1#", "a\\b"])
 @pytest.mark.parametrize("protocol", ["s3", "gs"])
 def test_a_bucket_is_no_host(bucket: str, protocol: str) -> None:
     pytest.importorskip("obstore")
@@ -177,6 +179,13 @@ def test_a_bucket_is_no_host(bucket: str, protocol: str) -> None:
     for use in (place.list, place.read):
         with pytest.raises(NotFoundError) if use == place.list else nullcontext():
             assert use() is None
+
+
+@pytest.mark.parametrize("protocol", ["s3", "gs"])
+def test_a_bucket_has_no_login(protocol: str) -> None:
+    _, options = make_options("http://127.0.0.1:1", f"{protocol}-obstore")
+    with pytest.raises(OptionError, match="expected a bucket, found a login before it"):
+        locate(f"{protocol}://ann@127.0.0.1:1/folder", options)
 
 
 def test_a_listing_says_how_long_a_copy_is(folder: Place, no_waiting: None, tmp_path: Path) -> None:

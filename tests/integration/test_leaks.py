@@ -167,6 +167,8 @@ def test_real_servers(
     for options in (place.options, place.wrong_options):
         if options is None:
             continue
+        attempts = 3 if options is place.options else 1
+        monkeypatch.setattr("kedro_hydraflow.storage.bulk.MAX_ATTEMPTS", attempts)
         for location in (place.sweep_url, f"{place.sweep_url}/no such folder"):
             used = use(CALLS[call], Way(location, options), outputs)
             if options is place.options and location == place.sweep_url:

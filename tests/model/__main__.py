@@ -1,6 +1,6 @@
 """Compare what is loaded from random trees with a slow, obvious reader.
 
-    python -m tests.model --trees 3000 --seed 0
+    python -m tests.model --trees 3000
 
 The exit status is 1 at a difference. It names the seed, what differs, and the command that loads
 that tree again and leaves it for a look.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import random
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -27,11 +28,12 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--trees", type=int, default=3000, help="how many")
-    parser.add_argument("--seed", type=int, default=0, help="the first of their seeds")
+    parser.add_argument("--seed", type=int, help="the first of their seeds, by default any")
     parser.add_argument("--keep", type=Path, help="a directory in which to leave the trees")
     options = parser.parse_args()
-    print(f"seeds {options.seed} to {options.seed + options.trees - 1}", flush=True)
-    seeds = range(options.seed, options.seed + options.trees)
+    first = random.randrange(10**6) if options.seed is None else options.seed
+    seeds = range(first, first + options.trees)
+    print(f"{options.trees:,} random trees, --seed {first}", flush=True)
     total = Tally()
     for result in check_all(seeds, options.keep):
         if isinstance(result, str):

@@ -181,6 +181,19 @@ def add_run(rng: random.Random, tree: Tree) -> str | None:
     return f"copied {folder} to {new.name}"
 
 
+def change_running(rng: random.Random, tree: Tree) -> str | None:
+    """Write the configuration, and a param, of a run that goes on."""
+    running = [run for run in tree.read().runs if run.facts.get("status") == "RUNNING"]
+    if not running:
+        return None
+    run = rng.choice(running)
+    assert run.folder is not None
+    for path in (run.artifacts / ".hydra/config.yaml", run.folder / "params/new"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(make_config(rng))
+    return f"changed {run.folder}, which goes on"
+
+
 LOCAL_CHANGES: list[Change] = [
     rewrite_in_place,
     replace_file,
@@ -191,6 +204,9 @@ LOCAL_CHANGES: list[Change] = [
     remove_run,
     add_run,
 ]
+
+REMOTE_CHANGES: list[Change] = [remove_run, add_run, change_running]
+"""Those that an index notices that takes what has finished on remote storage for unchanged."""
 
 _UNSEEN: list[Change] = [rewrite_in_place]
 

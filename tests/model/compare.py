@@ -23,13 +23,19 @@ import fsspec
 from omegaconf import OmegaConf
 
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs, iter_runs
-from kedro_hydraflow.errors import Failure, NotFoundError, RunLoadError, TrackingDirectoryError
+from kedro_hydraflow.errors import (
+    Failure,
+    FilterError,
+    NotFoundError,
+    RunLoadError,
+    TrackingDirectoryError,
+)
 from kedro_hydraflow.storage import local
 from tests.model.changes import change, damage
+from tests.model.filters import FilterMaker
 from tests.model.reference import FACTS, KINDS, Reading, RunRead
+from tests.model.reference_filters import And, Selection, select
 from tests.model.trees import Tree, make_tree
-
-logger = logging.getLogger(__name__)
 
 RESULTS = "result.json"
 
@@ -67,8 +73,7 @@ def compare(tree: Tree, load: Load, rng: random.Random) -> int:
         Difference: If anything differs.
     """
     reading = tree.read()
-    names = tree.options.get("experiment_names", ())
-    missing = {name for name in names if not set(name) & set("*?[")} - reading.names
+    missing = find_missing_names(tree, reading)
     try:
         if missing:
             return check_missing(tree, load, missing)
@@ -96,6 +101,12 @@ def compare(tree: Tree, load: Load, rng: random.Random) -> int:
     return len(runs)
 
 
+def find_missing_names(tree: Tree, reading: Reading) -> set[str]:
+    """Return the experiment names that are asked for and do not exist."""
+    names = tree.options.get("experiment_names", ())
+    return {name for name in names if not set(name) & set("*?[")} - reading.names
+
+
 def explain(tree: Tree, load: Load, differences: Sequence[str]) -> str:
     changes = "".join(f"\n  {what}" for what in tree.changes)
     shown = "".join(f"\n  {what}" for what in differences[:10])
@@ -117,7 +128,7 @@ def check_missing(tree: Tree, load: Load, names: set[str]) -> int:
     raise Difference(explain(tree, load, [f"no error, though {names} do not exist"]))
 
 
-def find_failures(tree: Tree, load: Load) -> list[Failure]:
+def find_failures(tree: Tree, load: Load, filters: Any = None) -> list[Failure]:
     """Return what ``on_error="raise"`` names, of finding the runs and of reading them."""
     failures: list[Failure] = []
     try:
@@ -125,19 +136,23 @@ def find_failures(tree: Tree, load: Load) -> list[Failure]:
     except RunLoadError as exc:
         failures += exc.failures
     try:
-        Run.load(iter_run_dirs(**make_arguments(tree, load), on_error="warn"), index=load.index)
+        dirs = iter_run_dirs(**make_arguments(tree, load, filters), on_error="warn")
+        Run.load(dirs, index=load.index, results=RESULTS)
     except RunLoadError as exc:
         failures += exc.failures
     return failures
 
 
-def make_arguments(tree: Tree, load: Load) -> dict[str, Any]:
+def make_arguments(tree: Tree, load: Load, filters: Any = None) -> dict[str, Any]:
     location = tree.given if load.location is None else load.location
-    return {"tracking_dir": location, "storage_options": load.options, **tree.options}
+    options = {"storage_options": load.options, "filters": filters, **tree.options}
+    return {"tracking_dir": location, **options}
 
 
-def start_load(tree: Tree, load: Load, on_error: Any) -> Iterator[Run[Any, Any]]:
-    arguments = make_arguments(tree, load)
+def start_load(
+    tree: Tree, load: Load, on_error: Any, filters: Any = None
+) -> Iterator[Run[Any, Any]]:
+    arguments = make_arguments(tree, load, filters)
     options = {"index": load.index, "n_jobs": load.n_jobs, "results": RESULTS}
     if load.how == "iter_runs":
         for batch in iter_runs(**arguments, **options, batch_size=2, on_error=on_error):
@@ -285,6 +300,96 @@ EXPECTED: dict[str, Callable[[RunRead], str]] = {
 }
 
 
+# Filters ---------------------------------------------------------------------------------
+
+
+def compare_filters(tree: Tree, load: Load, rng: random.Random) -> str:
+    """Select runs by random filters, and compare; return how many were selected, in words.
+
+    Raises:
+        Difference: If others are selected than those that the reference selects.
+    """
+    reading = tree.read()
+    if not reading.runs or find_missing_names(tree, reading):
+        return "of no runs"
+    maker = FilterMaker(rng, reading.runs)
+    makes = [maker.make_plain, maker.make] if rng.random() < 0.5 else [maker.make]
+    made = [make() for make in rng.sample(makes, rng.randint(1, len(makes)))]
+    expressions, texts = zip(*made, strict=True)
+    filters = texts[0] if len(texts) == 1 and rng.random() < 0.5 else [*texts]
+    joined = " and ".join(f"({text})" for text in texts)
+    records_facts = tree.kind not in ("artifacts alone", "outputs of Hydra")
+    selects = partial(select, records_facts=records_facts)
+    expected = selects(reading.runs, [*reading.without_config, *reading.strays], expressions)
+    expected_later = selects(reading.runs, [], [And(expressions)])
+    left_out = [run for run in reading.runs if run not in expected_later.runs]
+    try:
+        found = select_or_explain(lambda: start_load(tree, load, "warn", filters))
+        runs = RunCollection(list(start_load(tree, load, "warn")))
+        differences = [
+            *find_in_selection("filters=", found, expected, expected.runs),
+            *find_in_selection(
+                "runs.filter",
+                select_or_explain(lambda: runs.filter(joined)),
+                expected_later,
+                expected_later.runs,
+            ),
+            *find_in_selection(
+                "runs.exclude",
+                select_or_explain(lambda: runs.exclude(joined)),
+                expected_later,
+                left_out,
+            ),
+        ]
+        if reading.without_config and not (expected.errors or expected.lacking):
+            failures = find_failures(tree, load, filters)
+            named = {get_path(tree, load, f) for f in failures if "config.yaml" in f.path}
+            for run in reading.without_config:
+                is_named = any(path.startswith(f"{run.folder}/") for path in named)
+                if is_named != (run in expected.unread):
+                    differences.append(
+                        f"{run.folder} is {'' if is_named else 'not '}named: {named}"
+                    )
+    except Difference:
+        raise
+    except Exception as exc:
+        differences = [f"{type(exc).__name__}: {exc}"]
+    if differences:
+        differences.insert(0, f"filters: {filters}")
+        raise Difference(explain(tree, load, differences))
+    if expected.errors:
+        return "cannot be applied"
+    if expected.lacking:
+        return "no such key"
+    count = len(expected.runs)
+    return "none" if not count else "all" if count == len(reading.runs) else "some"
+
+
+def select_or_explain(start: Callable[[], Iterable[Run[Any, Any]]]) -> list[str] | str:
+    """Return the IDs of runs, or the message of the error of a filter."""
+    try:
+        return [run.info.run_id for run in start()]
+    except FilterError as exc:
+        return str(exc)
+
+
+def find_in_selection(
+    name: str, found: list[str] | str, expected: Selection, runs: Sequence[RunRead]
+) -> Iterator[str]:
+    """Yield what differs between what is selected, or said, and what should be."""
+    if expected.errors:
+        wanted: Any = f"the error {expected.errors}"
+        is_right = isinstance(found, str) and any(each in found for each in expected.errors)
+    elif expected.lacking:
+        wanted = f"the error that no run has any of {expected.lacking}"
+        is_right = isinstance(found, str) and " has the key " in found
+    else:
+        wanted = [run.run_id for run in runs]
+        is_right = found == wanted
+    if not is_right:
+        yield f"{name} gives {found}, expected {wanted}"
+
+
 # Many loads of one tree --------------------------------------------------------------------
 
 
@@ -316,6 +421,12 @@ def check_tree(seed: int, folder: Path, *, changes: int = 2, processes: bool = F
         tally["runs"] += compare(tree, Load(name, **options), rng)
         tally["loads"] += 1
 
+    def check_filters(**options: Any) -> None:
+        for _ in range(2 if tree.database is None else 4):  # which narrows what it gives
+            how = rng.choice(["load", "iter_runs"])
+            load = Load("filters", how=how, **options)
+            tally[f"filters: {compare_filters(tree, load, rng)}"] += 1
+
     with settled_clock(), ExitStack() as stack:
         if not has_change_times:
             stack.enter_context(without_change_times())
@@ -325,10 +436,13 @@ def check_tree(seed: int, folder: Path, *, changes: int = 2, processes: bool = F
         check("index warm", index=index, how=rng.choice(["load", "iter_runs"]))
         if can_be_given(tree):
             check("given directories", how="given", index=rng.choice([False, index]))
+        check_filters(index=rng.choice([False, index]))
         for _ in range(changes):
             count = rng.choice([1, 2, 4])
             change(rng, tree, count, has_change_times=has_change_times)
             check("index half stale", index=index, how=rng.choice(["load", "iter_runs"]))
+            if rng.random() < 0.5:
+                check_filters(index=index)
             check("index warm again", index=index)
             if rng.random() < 0.5 and index.exists():
                 for file in index.glob("*.sqlite"):
@@ -345,6 +459,7 @@ def check_tree(seed: int, folder: Path, *, changes: int = 2, processes: bool = F
                 check("two processes, warm", n_jobs=2, index=index)
         for name, options in iter_locations(tree, folder, rng):
             check(name, **options)
+            check_filters(**options)
     return tally
 
 
@@ -381,9 +496,7 @@ def can_be_given(tree: Tree) -> bool:
     """Whether a list of the run directories says as much as the tree."""
     if tree.kind == "outputs of Hydra":  # whose IDs may depend on what is given
         return any(name in tree.given.parts for name in ("multirun", "outputs"))
-    if tree.kind != "file store":
-        return False
-    if "artifact_root" in tree.options:
+    if tree.kind != "file store" or "artifact_root" in tree.options:
         return False
     # The name of an experiment without a meta.yaml is that of its jobs, here of each.
     folders = [folder for folder in tree.given.iterdir() if folder.name.isdecimal()]

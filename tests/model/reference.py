@@ -56,8 +56,8 @@ class RunRead:
     def read_artifacts(self) -> None:
         paths = [path for path in self.artifacts.rglob("*") if path.is_file()]
         self.files = {p.relative_to(self.artifacts).as_posix(): p.read_bytes() for p in paths}
-        self.config = load_yaml(self.artifacts / ".hydra/config.yaml") or {}
         self.results = json.loads(self.files.get("result.json", b"{}"))
+        self.config = load_yaml(self.artifacts / ".hydra/config.yaml") or {}
 
 
 @dataclass
@@ -66,6 +66,12 @@ class Reading:
 
     runs: list[RunRead] = field(default_factory=list)
     unreadable: set[Path] = field(default_factory=set)
+    without_config: list[RunRead] = field(default_factory=list)
+    """Of the unreadable ones, those of which all but the configuration is known."""
+
+    strays: list[RunRead] = field(default_factory=list)
+    """Directories that are listed as runs and, when they are read, turn out to be none."""
+
     names: set[str] = field(default_factory=set)
     """Those of all experiments."""
 
@@ -75,6 +81,7 @@ class Reading:
             self.runs.append(run)
         except UnreadableError:
             self.unreadable.add(run.folder or run.artifacts.parent)
+            self.without_config.append(run)
 
 
 def load_yaml(path: Path) -> Any:
@@ -364,14 +371,15 @@ def read_artifacts_alone(root: Path, names: Sequence[str] | None = None) -> Read
         if is_wanted(experiment_id, name, names):
             for run_dir in run_dirs:
                 run = RunRead(run_dir, run_dir.name, experiment_id, name, run_dir / "artifacts")
-                reading.add(run)
+                if run.artifacts.is_dir():
+                    reading.add(run)
+                else:
+                    reading.strays.append(run)
     return reading
 
 
 def iter_runs_of_artifacts(folder: Path) -> Iterator[Path]:
-    for run_dir in list_folders(folder):
-        if is_run_id(run_dir.name) and (run_dir / "artifacts").is_dir():
-            yield run_dir
+    return (run_dir for run_dir in list_folders(folder) if is_run_id(run_dir.name))
 
 
 # Hydra alone -----------------------------------------------------------------------------

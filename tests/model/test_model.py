@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kedro_hydraflow import RunInfo
+from kedro_hydraflow.filters.comparison import Comparer
 from tests.conftest import FilesRead
 from tests.model.changes import LOCAL_CHANGES, Change
 from tests.model.compare import Load, check_seed, check_tree, compare, settled_clock
@@ -27,6 +29,7 @@ def test_loads_give_what_the_reference_reads(first: int, tmp_path: Path) -> None
         folder.mkdir()
         tally = check_tree(seed, folder, changes=1, processes=seed % 50 == 0)
         assert tally["loads"] >= 4
+        assert sum(count for kind, count in tally.items() if kind.startswith("filters")) >= 2
 
 
 def test_an_index_that_is_warm_is_used(tmp_path: Path, files_read: FilesRead) -> None:
@@ -65,3 +68,14 @@ def test_a_difference_says_what_differs_and_how_to_repeat_it(
     assert isinstance(message, str)
     assert "python -m tests.model --trees 1 --seed 1 " in message
     assert "parent is 'wrong', expected None" in message
+
+
+def test_a_difference_in_what_a_filter_selects_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def meets_always(comparer: Comparer, actual: Any) -> bool:
+        return True
+
+    monkeypatch.setattr(Comparer, "meets", meets_always)
+    messages = [message for message in map(check_seed, range(10)) if isinstance(message, str)]
+    assert messages
+    assert "filters: " in messages[0]
+    assert ", expected " in messages[0]

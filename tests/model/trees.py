@@ -180,7 +180,7 @@ def write_artifacts(folder: Path, run: RunData) -> None:
         path.write_bytes(content)
 
 
-def write_decoy(rng: random.Random, folder: Path) -> None:
+def write_decoy(folder: Path) -> None:
     """Write artifacts that no load may take for those of the run."""
     write(folder / ".hydra/config.yaml", "seed: 66666\ndecoy: true\n")
     write(folder / "decoy.txt", "decoy")
@@ -353,7 +353,7 @@ def add_to_files(
     folder = run_dir if where.folder is None or is_in_place else where.folder / run.run_id
     write_artifacts(folder / "artifacts", run)
     if where.decoy is not None:
-        write_decoy(rng, where.decoy / run.run_id / "artifacts")
+        write_decoy(where.decoy / run.run_id / "artifacts")
     spoil_run(rng, run_dir)
 
 
@@ -458,11 +458,11 @@ def make_database(rng: random.Random, base: Path) -> Tree:
             if artifact_root is not None:
                 end = rng.choice([f"{experiment_id}/{run.run_id}", run.run_id])
                 write_artifacts(artifact_root / end / "artifacts", run)
-                write_decoy(rng, (where.folder or root) / run.run_id / "artifacts")
+                write_decoy((where.folder or root) / run.run_id / "artifacts")
                 continue
             write_artifacts((where.folder or root) / run.run_id / "artifacts", run)
             if where.decoy is not None:
-                write_decoy(rng, where.decoy / run.run_id / "artifacts")
+                write_decoy(where.decoy / run.run_id / "artifacts")
     database.commit()
     neighbors = [project] if given == path else [project, given]
 
@@ -579,13 +579,15 @@ def make_outputs(rng: random.Random, base: Path) -> Tree:
     """Write output directories of Hydra alone."""
     project = base / "app"
     folders = []
+    job_names: dict[Path, str] = {}
     for _ in range(rng.choice([1, 1, 2])):  # sweeps
         names = rng.choice(
             [range(12), range(3), ["lr=0.1,seed=1", "lr=0.1,seed=2"], ["a/1", "a/2"]]
         )
         sweep = project / "multirun" / rng.choice(["2026-11-25/23-01-50", "named", "10"])
         write(sweep / "multirun.yaml", "hydra:\n  sweep:\n    dir: multirun\n    subdir: x\n")
-        job_name = rng.choice(["fit", "train é", "1e3", "${app}"])
+        names_of_jobs = ["fit", "train é", "1e3", "${app}"]
+        job_name = job_names.setdefault(sweep, rng.choice(names_of_jobs))  # of all of its jobs
         for name in names:
             folder = sweep / str(name)
             if str(name).isdecimal() and rng.random() < 0.1:

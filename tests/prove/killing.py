@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import logging
 import os
 import random
@@ -27,11 +28,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-# All that the processes need is imported here: they are forked, and die young.
-import filelock  # noqa: F401
-import obstore.store  # noqa: F401
-import s3fs  # noqa: F401
 
 from kedro_hydraflow import Run, iter_run_dirs
 from tests.conftest import TrackingDir, write
@@ -51,6 +47,10 @@ FILE_CALLS = frozenset(
     | {"sqlite3.connect", "shutil.rmtree"}
 )
 """Audit events before which a process may be killed."""
+
+
+PACKAGES = ("filelock", "obstore.store", "s3fs")
+"""What the processes need. They are forked after it is imported, and die young."""
 
 
 class Fault(Exception):
@@ -225,6 +225,7 @@ def _ending() -> Iterator[None]:
     except BaseException:
         traceback.print_exc()
     finally:
+        sys.stderr.flush()
         os._exit(status)
 
 
@@ -273,13 +274,15 @@ class Child:
 # All of it ---------------------------------------------------------------------------------
 
 
-def prove(folder: Path, n_kills: int, seed: int = 0) -> Counter[str]:
+def prove(folder: Path, n_kills: int, seed: int) -> Counter[str]:
     """Kill so many processes; return what was counted.
 
     Raises:
         Fault: If something wrong is left behind.
         MissingServerError: If there is no server.
     """
+    for name in PACKAGES:
+        importlib.import_module(name)
     rng = random.Random(seed)
     bucket = folder / "buckets"
     bucket.mkdir()
@@ -300,6 +303,8 @@ def prove(folder: Path, n_kills: int, seed: int = 0) -> Counter[str]:
             except Fault as exc:
                 raise Fault(f"after {counts['killed']} kills, with {engine}: {exc}") from exc
             counts["killed" if is_killed else "had ended"] += 1
+            if is_killed and counts["killed"] % 50 == 0:
+                print(f"{counts['killed']} killed", flush=True)
             if counts["had ended"] > 20 + 3 * n_kills:
                 raise Fault("the processes end before they can be killed")
     return counts
@@ -336,14 +341,15 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kills", type=int, default=200, help="how many processes are killed")
-    parser.add_argument("--seed", type=int, default=0, help="of the changes and the moments")
+    parser.add_argument("--seed", type=int, help="of the changes and the moments, by default any")
     options = parser.parse_args()
+    seed = random.randrange(10**6) if options.seed is None else options.seed
     folder = Path(tempfile.mkdtemp(prefix="killing-"))
-    print(f"{options.kills} processes are killed, seed {options.seed}", flush=True)
+    print(f"{options.kills} processes are killed, --seed {seed}", flush=True)
     try:
-        counts = prove(folder, options.kills, options.seed)
+        counts = prove(folder, options.kills, seed)
     except Fault as exc:
-        sys.exit(f"FAULT at seed {options.seed}; the trees are in {folder}\n{exc}")
+        sys.exit(f"FAULT at seed {seed}; the trees are in {folder}\n{exc}")
     except MissingServerError as exc:
         sys.exit(str(exc))
     shutil.rmtree(folder)

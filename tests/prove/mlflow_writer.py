@@ -16,8 +16,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
-
 from tests.prove.plan import CONFIG_FILE, EXPERIMENTS, RESULTS_FILE, Plan
 
 N_OPEN = 8
@@ -31,6 +29,8 @@ class Writer:
     """Runs that go on, and the journal."""
 
     def __init__(self, uri: str, journal: Path) -> None:
+        from mlflow import MlflowClient  # here, because other environments collect this module
+
         self._client = MlflowClient(tracking_uri=uri)
         self._journal = journal.open("a", buffering=1)
         self._experiments = {name: self._client.create_experiment(name) for name in EXPERIMENTS}

@@ -71,10 +71,10 @@ class Comparer:
             return self._is_logged_text and any(
                 _equal(_parse_logged(actual), other) for other in self.others
             )
-        if is_text and self._operator == "contains" and isinstance(self._text, str):
-            return self._text in actual
         if self._fact in FACT_VALUES and isinstance(self.value, str):
             return self._compare(actual.casefold(), self.value.casefold())
+        if is_text and self._operator == "contains" and isinstance(self._text, str):
+            return self._text in actual
         return self._compare(self.convert(actual), self.value)
 
     def convert(self, actual: Any) -> Any:
@@ -112,8 +112,15 @@ def _parse_logged(text: str) -> Any:
 
 
 def _equal(actual: Any, expected: Any) -> bool:
+    """Whether two values are equal, each of its kind. NaN is equal to NaN."""
     if isinstance(actual, bool) is not isinstance(expected, bool):
         return False
+    if isinstance(actual, list) and isinstance(expected, list):
+        return len(actual) == len(expected) and all(map(_equal, actual, expected))
+    if isinstance(actual, dict) and isinstance(expected, dict):
+        return actual.keys() == expected.keys() and all(
+            _equal(value, expected[key]) for key, value in actual.items()
+        )
     if isinstance(actual, float) and isinstance(expected, float) and math.isnan(actual):
         return math.isnan(expected)
     return bool(actual == expected)

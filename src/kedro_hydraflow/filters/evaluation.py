@@ -35,13 +35,13 @@ from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.recorded import read_key
 from kedro_hydraflow.run_base import RunBase, make_base
 from kedro_hydraflow.run_info import RECORDED_FACTS, RunInfo, get_place, is_known_as_deleted
+from kedro_hydraflow.stores.record import ExperimentRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from kedro_hydraflow.keys import Key
     from kedro_hydraflow.stores.clauses import Clause
-    from kedro_hydraflow.stores.record import ExperimentRecord
 
 logger = get_logger(__name__)
 
@@ -149,11 +149,20 @@ class Conditions:
         kept = list(experiments)
         for condition in self._conditions:
             if condition.level is Level.EXPERIMENT:
-                named = [e for e in kept if e.experiment_name is not None]
-                truths = self._evaluate(condition.expression, condition, named, _read_of_experiment)
-                gone = {id(e) for e, truth in zip(named, truths, strict=True) if truth is not True}
-                kept = [e for e in kept if id(e) not in gone]
+                kept = [e for e in kept if self._may_have_runs(e, condition)]
         return kept
+
+    def _may_have_runs(self, experiment: ExperimentRecord, condition: Condition) -> bool:
+        """Whether an experiment may have runs that meet a condition on it."""
+        if experiment.experiment_name is None:
+            return True
+        try:
+            (truth,) = self._evaluate(
+                condition.expression, condition, [experiment], _read_of_experiment
+            )
+        except FilterError:
+            return True  # `select_infos` raises it if there is a run
+        return truth is True
 
     def select_infos(self, infos: Sequence[RunInfo]) -> Selected[RunInfo]:
         """Return the runs that meet the conditions that need no configurations.
@@ -304,7 +313,7 @@ class Conditions:
             return comparer.meets(value)
         except TypeError:
             raise FilterError(
-                f"filter {condition.filter!r}: run {_get_info(item).run_id} has {value!r} "
+                f"filter {condition.filter!r}: {_describe(item)} has {value!r} "
                 f"({type(value).__name__}) as {key.text!r}, which {expression.operator!r} cannot "
                 f"compare with {expression.value!r} ({type(expression.value).__name__})"
             ) from None
@@ -350,6 +359,12 @@ def _combine(first: Truth, second: Truth, decisive: bool) -> Truth:
 def _read_of_experiment(experiments: Sequence[ExperimentRecord], key: Key) -> list[Any]:
     names = {"job_name": "shown_name", "experiment_id": "experiment_id"}
     return [getattr(experiment, names[key.path]) for experiment in experiments]
+
+
+def _describe(item: RunInfo | RunBase | ExperimentRecord) -> str:
+    if isinstance(item, ExperimentRecord):
+        return f"experiment {item.experiment_id}"
+    return f"run {_get_info(item).run_id}"
 
 
 def _get_info(item: Any) -> RunInfo:
