@@ -36,6 +36,7 @@ from kedro_hydraflow import (
     HydraflowRunDataset,
     Run,
     iter_run_dirs,
+    scan_runs,
 )
 from tests.conftest import TrackingDir, write
 from tests.datasets.conftest import TEXT, make_artifact_dataset
@@ -157,6 +158,21 @@ OPERATIONS: dict[str, Callable[[Runs], Any]] = {
         n=lambda run: [run.get("lr")],
     ),
     "to_frame of all keys": lambda runs: runs.to_frame(),
+    "to_frame of declared columns": lambda runs: runs.to_frame(
+        schema={
+            "i": "Int8",
+            "lr": "Float64",
+            "layers": "List(Int64)",
+            "model": "String",
+            "start_time": "Datetime",
+            "status": "Enum(['FINISHED', 'FAILED'])",
+            "day": "Date",
+            "absent": "Datetime('ms')",
+        },
+        strict=False,
+        nested="json",
+    ),
+    "to_frame as JSON": lambda runs: runs.to_frame("layers", "model", "odd", nested="json"),
     "to_frame of patterns": lambda runs: runs.to_frame("info.*", "metrics.*", "l*"),
     "to_frame of objects": lambda runs: runs.to_frame("run", "cfg").shape,
     "to_frame in threads": lambda runs: runs.to_frame(
@@ -309,6 +325,14 @@ def test_a_dataset_of_polars_is_an_error(root: Path) -> None:
     )
     together = make_artifact_dataset(root, dataset=POLARS, concat=True, on_error="warn")
     for load in (loaded["b"], together.load, together.preview):
+        assert message in call_in_fork(load)
+
+
+def test_a_lazy_frame_is_an_error(root: Path) -> None:
+    dataset = HydraflowFrameDataset(path=root, schema={"i": "Int8"}, lazy=True)
+    assert dataset.load().collect().height == len(list(iter_run_dirs(root)))
+    message = "scan_runs would wait forever: this process was forked from one that had used Polars"
+    for load in (dataset.load, lambda: scan_runs(root, schema={"i": "Int8"})):
         assert message in call_in_fork(load)
 
 

@@ -108,7 +108,7 @@ class Schema:
     def fit(self, key: str, values: list[Any], infos: Sequence[RunInfo]) -> pl.Series:
         """Return a column of the type that is declared for a key.
 
-        It neither starts nor needs Polars' threads, unless the type is nested or categorical.
+        It neither starts nor needs Polars' threads (see `forks`).
 
         Args:
             key: The key.
