@@ -22,7 +22,8 @@ OLDEST := kedro==1.0.0 omegaconf==2.3.0 fsspec==2025.3.2 joblib==1.3.0 numpy==1.
 	filelock==3.13.0 platformdirs==4.0.0 click==8.1.0 rich==12.0.0 pandas==2.2.1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-sqlite demo-hydra demo-s3 test test-oldest test-newest integration fuzz prove lint format bench clean
+.PHONY: help demo demo-sqlite demo-hydra demo-s3 test test-oldest test-newest integration fuzz \
+	prove mutants lint format bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +70,9 @@ prove: $(SERVERS)/stamp $(MLFLOW)/stamp ## Look for wrong values: 3,000 random t
 	$(SERVERS)/bin/python -m tests.model --trees $(TREES) $(if $(SEED),--seed $(SEED))
 	$(SERVERS)/bin/python -m tests.prove.writing --seconds $(SECONDS)
 	$(SERVERS)/bin/python -m tests.prove.killing --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+mutants: $(VENV)/test.stamp ## Change the code in 300 small ways, and look whether the tests notice: half an hour
+	$(BIN)/python -m tests.mutants
 
 lint: $(VENV)/lint.stamp ## Check style (ruff), types (mypy, pyright) and the direction of imports
 	$(BIN)/ruff check .

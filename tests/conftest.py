@@ -346,6 +346,8 @@ class WebServer:
         self.answers: dict[str, list[int]] = {}
         """The statuses to answer first to requests whose path ends so."""
         self.requests: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        """The headers of the requests, with names in lower case."""
         web = self
 
         class Handler(SimpleHTTPRequestHandler):
@@ -355,6 +357,7 @@ class WebServer:
             def do_GET(self) -> None:
                 path = self.path.partition("?")[0]
                 web.requests.append(path)
+                web.headers.append({name.lower(): value for name, value in self.headers.items()})
                 for ending, statuses in web.answers.items():
                     if path.endswith(ending) and statuses:
                         self.send_error(statuses.pop(0))

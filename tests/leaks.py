@@ -16,6 +16,8 @@ from types import FrameType, ModuleType, TracebackType
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
+import pytest
+from fsspec.config import conf
 from upath import UPath
 
 MARK = "Zq7"
@@ -197,21 +199,30 @@ CLIENT_VARIABLES = (
 """The variables from which clients take secrets."""
 
 
-def plant_in_environment(set_variable: Callable[[str, str], None], home: Path) -> list[str]:
-    """Put secrets into all variables and files of clients; return them."""
+def plant_in_environment(monkeypatch: pytest.MonkeyPatch, home: Path) -> list[str]:
+    """Put secrets into all variables, files and settings of clients; return them."""
     secrets = []
     for number, name in enumerate(CLIENT_VARIABLES):
         secrets.append(make_secret(f"env{number}"))
-        set_variable(name, secrets[-1])
-    in_files = {name: make_secret(name).replace(" ", "_") for name in ("netrc", "mlflow", "proxy")}
+        monkeypatch.setenv(name, secrets[-1])
+    names = ("netrc", "mlflow", "proxy", "aws", "fsspec")
+    in_files = {name: make_secret(name).replace(" ", "_") for name in names}
     netrc = home / ".netrc"
     netrc.write_text(f"default login ann password {in_files['netrc']}\n")
     netrc.chmod(0o600)
     (home / ".mlflow").mkdir()
     text = in_files["mlflow"].replace("%", "%%")
     (home / ".mlflow/credentials").write_text(f"[mlflow]\nmlflow_tracking_password = {text}\n")
-    set_variable("HOME", str(home))
+    (home / ".aws").mkdir()
+    settings = ("aws_access_key_id = ours", "aws_secret_access_key = theirs")
+    text = "\n".join(["[default]", *settings, f"aws_session_token = {in_files['aws']}"])
+    (home / ".aws/credentials").write_text(text)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    # fsspec reads its variables and files when it is imported.
+    monkeypatch.setitem(conf, "http", {"headers": {"X-Conf": in_files["fsspec"]}})
+    monkeypatch.setenv("HOME", str(home))
     quoted = quote(in_files["proxy"], safe="")
-    set_variable("MLFLOW_REGISTRY_URI", f"https://ann:{quoted}@registry.example")
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"https://ann:{quoted}@registry.example")
     assert os.environ["HOME"] == str(home)
     return [*secrets, *in_files.values()]

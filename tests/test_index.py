@@ -295,6 +295,25 @@ def test_changed_digits_are_noticed(directory: Path, caplog: pytest.LogCaptureFi
     assert check_harmless(directory, caplog) == make_configs(300)
 
 
+def test_changed_digits_are_noticed_when_blocks_are_merged(directory: Path) -> None:
+    path = directory / FILE_NAME
+    path.write_bytes(path.read_bytes().replace(b"mlp", b"cnn"))
+    paths = make_paths(600)
+    put(open_index(directory), make_configs(300), paths[300:])
+    assert len(get_sizes(directory)) == 1
+    assert get(open_index(directory), 600, paths=paths) == [None] * 300 + make_configs(300)
+
+
+def test_a_block_of_another_folder_is_noticed(directory: Path) -> None:
+    put(open_index(directory), [{"seed": 7}], ["/mlruns/2/run700"])
+    with sqlite3.connect(directory / FILE_NAME) as connection:
+        of_other = "SELECT folder FROM blocks WHERE id = 2"
+        connection.execute(f"UPDATE blocks SET folder = ({of_other}) WHERE id = 1")
+    connection.close()
+    paths = ["/mlruns/2/run0", "/mlruns/2/run700"]
+    assert get(open_index(directory), 2, paths=paths) == [None, {"seed": 7}]
+
+
 def test_a_directory_in_its_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / FILE_NAME).mkdir()
     assert check_harmless(tmp_path, caplog) == [None] * 300

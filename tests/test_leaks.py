@@ -407,7 +407,7 @@ def planted(
     monkeypatch.setenv("KEDRO_HYDRAFLOW_CACHE_DIR", str(home / "cache"))
     for name in ("kedro", "kedro_hydraflow"):  # not those of clients, which log what they send
         caplog.set_level(logging.DEBUG, logger=name)
-    return [*SECRETS.values(), *plant_in_environment(monkeypatch.setenv, home)]
+    return [*SECRETS.values(), *plant_in_environment(monkeypatch, home)]
 
 
 @pytest.fixture(scope="module")

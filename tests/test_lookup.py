@@ -296,6 +296,36 @@ def test_what_is_hidden_is_said(
     assert "write 'logged.metrics.loss' for that" in caplog.messages[0]
 
 
+def test_what_is_hidden_of_hydra_is_said(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = "hydra: {job: {num: 7}}\n"
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", config)
+    write(run_dir / "artifacts/.hydra/hydra.yaml", "hydra: {job: {num: 1}}\n")
+    assert Run(run_dir).get("hydra.job.num") == 7
+    (message,) = caplog.messages
+    assert message.endswith(
+        ": see run.hydra for that, or 'cfg.hydra.job.num' for the configuration"
+    )
+
+
+def test_logged_values_are_read_at_once(tracking_dir: TrackingDir, files_read: FilesRead) -> None:
+    experiment = tracking_dir.add_experiment("e")
+    for run_id in "abc":
+        tracking_dir.add_run(experiment, run_id, metrics={"loss": "1 0.5 0\n"})
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    runs.preload()
+    files_read.clear()
+    assert runs.to_list("metrics") == [{"loss": 0.5}] * 3
+    assert files_read.counts[-1] == 3
+
+
+def test_private_attributes_are_no_keys(run: Run[Any, Any]) -> None:
+    assert (hasattr(run, "_configuration"), hasattr(run.info, "_record")) == (True, True)
+    for key in ("_configuration", "_record"):
+        assert run.get(key, None) is None
+
+
 # Hydra's files -------------------------------------------------------------------------
 
 SWEPT = "multirun/2026-11-25/23-01-50"
@@ -350,6 +380,24 @@ def test_the_files_of_hydra_are_read_at_once(files_read: FilesRead) -> None:
     assert [paths for paths in files_read.calls if "hydra.yaml" in paths[0]][-1:] == [
         [str(run.info.run_dir / ".hydra/hydra.yaml") for run in runs]
     ]
+
+
+def test_what_hydra_recorded_takes_one_request(
+    tracking_dir: TrackingDir, serve: Callable[[Path], WebServer]
+) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("e"), "a" * 32)
+    write(run_dir / "artifacts/.hydra/hydra.yaml", "hydra: {job: {num: 1}}\n")
+    server = serve(tracking_dir.root.parent)
+    path = f"/mlruns/1/{run_dir.name}"
+    assert Run(f"{server.url}{path}").hydra == {"job": {"num": 1}}
+    assert server.requests == [f"{path}/artifacts/.hydra/hydra.yaml"]
+
+
+def test_filters_of_hydra_come_before_those_of_configurations(files_read: FilesRead) -> None:
+    path = HYDRA_SWEEP / "multirun"
+    filters = ["seed >= 0", "hydra.job.num == 1"]
+    n_runs = len(list(iter_run_dirs(path, filters=filters)))
+    assert n_runs == len([path for path in files_read.paths if path.endswith("config.yaml")]) > 0
 
 
 def test_what_hydra_has_not_set_is_missing() -> None:

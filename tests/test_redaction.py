@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus
 
+import fsspec.config
 import pytest
+from fsspec.config import set_conf_env, set_conf_files
 
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.redaction import get_safe_cause, redact, redact_text, redact_url
@@ -158,6 +160,47 @@ def test_logins_in_files_are_redacted(monkeypatch: pytest.MonkeyPatch, tmp_path:
     for file in (".netrc", ".mlflow/credentials", "other"):
         (tmp_path / file).write_text("garbage [ S3CRET\n")
     assert redact("S3CRET", {}) == "S3CRET"
+
+
+def test_secrets_in_files_of_aws_are_redacted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws/credentials").write_text(
+        "[default]\naws_access_key_id = S3CRET-id\naws_secret_access_key=S3CRET%/one\n"
+        "[other]\nAWS_SESSION_TOKEN = S3CRET%%two=\n"
+    )
+    (tmp_path / ".aws/config").write_text(
+        "[profile a]\nregion = eu-west-1\naws_session_token = S3CRET-three\n"
+    )
+    shown = redact("S3CRET-id S3CRET%/one S3CRET%%two= S3CRET-three eu-west-1", {})
+    assert shown == "*** *** *** *** eu-west-1"
+    (tmp_path / "other").write_text("[default]\naws_session_token = S3CRET-four\n")
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        assert redact("S3CRET-four", {}) == "S3CRET-four"
+        monkeypatch.setenv(name, str(tmp_path / "other"))
+        assert redact("S3CRET-four", {}) == "***"
+        monkeypatch.delenv(name)
+    (tmp_path / ".aws/config").write_bytes(b"garbage \xff [")
+    assert redact("S3CRET-id S3CRET-three", {}) == "*** S3CRET-three"
+
+
+def test_secrets_in_the_configuration_of_fsspec_are_redacted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    variables = {"FSSPEC_S3": '{"token": "S3CRET-one", "client_kwargs": {"region_name": "eu-1"}}'}
+    headers = {"client_kwargs": {"headers": {"X-Thing": "S3CRET-two"}}}
+    (tmp_path / "a.json").write_text(json.dumps({"http": headers}))
+    (tmp_path / "b.ini").write_text("[ftp]\nusername = ann\npassword = S3CRET-three\n")
+    monkeypatch.setattr(fsspec.config, "conf", {})
+    set_conf_env(fsspec.config.conf, variables)
+    set_conf_files(str(tmp_path), fsspec.config.conf)
+    sent = base64.b64encode(b"ann:S3CRET-three").decode()
+    shown = redact(f"S3CRET-one S3CRET-two S3CRET-three {sent} eu-1", {})
+    assert shown == "*** *** *** ***== eu-1"
 
 
 def test_headers_are_secret_whatever_their_names() -> None:

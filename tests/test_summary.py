@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.errors import MissingKeyError, OptionError
+from kedro_hydraflow.key_patterns import read_columns
+from kedro_hydraflow.missing import MISSING
+from kedro_hydraflow.value_text import show_value
 from tests.conftest import FilesRead, TrackingDir, write
 from tests.test_comparing import are_same, same
 from tests.test_run_collection import configs, written
@@ -73,28 +76,33 @@ def test_describe_patterns(sweep: Any) -> None:
 @given(configs)
 def test_describe_by_definition(configs: list[Any]) -> None:
     with written(configs) as (runs, others):
+        columns = read_columns(list(others), "*")
         frame = runs.describe()
-        columns = others.to_frame("*", defaults={}) if configs and frame.height else None
-        values_of = {} if columns is None else columns.to_dict(as_series=False)
-        assert frame["key"].to_list() == list(values_of)
-        for key, _, n_distinct, n_missing, n_nan, *_ in frame.rows():
-            raw = runs.to_data(key, None) if key.isidentifier() and is_scalar(runs, key) else None
-            if raw is None:
-                continue
-            present = [value for value in raw if value is not None]
-            distinct: list[Any] = []
-            for value in present:
-                if not any(same(value, other) for other in distinct):
-                    distinct.append(value)
-            assert n_distinct == len(distinct)
-            assert n_missing == len(raw) - len(present)
-            assert n_nan == sum(isinstance(v, float) and math.isnan(v) for v in present)
+    assert frame["key"].to_list() == list(columns)
+    for values, row in zip(columns.values(), frame.iter_rows(named=True), strict=True):
+        present = [value for value in values if value is not None and value is not MISSING]
+        distinct: list[Any] = []
+        for value in present:
+            if not any(same(value, other) for other in distinct):
+                distinct.append(value)
+        nan = [value for value in present if isinstance(value, float) and math.isnan(value)]
+        assert row["distinct"] == len(distinct)
+        assert row["missing"] == len(values) - len(present)
+        assert row["nan"] == len(nan)
+        assert row["type"] == (" | ".join(sorted({type(v).__name__ for v in present})) or "null")
+        assert row["example"] == (show_value(present[0]) if present else None)
+        numbers = [value for value in present if isinstance(value, (int, float))]
+        if len(numbers) == len(present) > len(nan):
+            kept = [value for value in numbers if value == value]
+            assert is_text_of(row["min"], min(kept))
+            assert is_text_of(row["max"], max(kept))
+        elif not present:
+            assert row["min"] is row["max"] is None
 
 
-def is_scalar(runs: Runs, key: str) -> bool:
-    """Whether a key of the configurations is a value in all runs, without interpolations."""
-    values = [run.to_dict(flatten=False).get(key) for run in runs]
-    return all(not isinstance(value, (str, dict, list)) for value in values)
+def is_text_of(text: str, value: Any) -> bool:
+    """Whether a text is that of a number, or of another one that is equal."""
+    return float({"true": "1", "false": "0"}.get(text, text.replace(".inf", "inf"))) == float(value)
 
 
 def test_describe_no_runs() -> None:

@@ -214,11 +214,17 @@ class Configuration:
 
     def make_key_error(self, key: str, error: Exception) -> ConfigError:
         """Return an error that names the run and the key of a value that cannot be resolved."""
-        text = " ".join(str(error).split())
+        text = one_line(error)
+        if _TOO_DEEP in text:
+            text = "its interpolations refer to themselves, or to too many others in turn"
         advice = _advise_resolver(error)
         return ConfigError(
             f"run {self._source.run_id}: cannot resolve the key {key!r}: {text}{advice}"
         )
+
+
+_TOO_DEEP = "maximum recursion depth exceeded"
+"""The message of a RecursionError, also within that of OmegaConf."""
 
 
 def _advise_resolver(error: Exception) -> str:

@@ -229,9 +229,10 @@ def find_runs(
     found = _find_matching(store, search, conditions, include_default=include_default)
     clauses = conditions.clauses if narrow else ()
     for listing in iter_listings(store, found.experiments.matching, clauses):
-        conditions.is_narrowed = listing.is_narrowed
+        if clauses:
+            conditions.start(is_narrowed=listing.is_narrowed)
         read = read_infos(store, listing.experiments, search)
-        if read.runs or read.failures:
+        if not listing.is_narrowed or read.failures or conditions.are_met_as_narrowed(read.runs):
             break
     emptiness = None
     if not read.runs and not found.was_explained:
@@ -251,8 +252,8 @@ def iter_listings(
 ) -> Iterator[RunListing]:
     """Yield the runs that may meet all clauses, if the store can tell, and then all runs.
 
-    Take the first listing with a run that can be read. Where there is none, what is said of the
-    conditions needs to count all runs.
+    Take the first listing with a run that meets the conditions with clauses, or cannot be read.
+    Where there is none, what is said of the conditions needs to count all runs.
     """
     narrowed = store.list_narrowed(experiments, clauses) if clauses else None
     if narrowed is not None and narrowed.total:

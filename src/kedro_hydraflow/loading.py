@@ -272,7 +272,8 @@ def iter_batches(
     conditions = search.make_conditions()
     found = find_experiments(store, search, conditions)
     for listing in iter_listings(store, found.experiments.matching, conditions.clauses):
-        conditions.is_narrowed = listing.is_narrowed
+        if conditions.clauses:
+            conditions.start(is_narrowed=listing.is_narrowed)
         total, n_failures = listing.total, len(listing.failures)
         report(listing.failures, total + n_failures, search.on_error, what="runs and experiments")
         tally = Tally()
@@ -280,7 +281,7 @@ def iter_batches(
             for batch in _cut(listing.experiments, batch_size):
                 yield tally.add(_load_batch(store, batch, search, options, index, conditions, need))
                 advance(_count(batch))
-        if tally.n_found or tally.n_failures:
+        if tally.n_failures or (conditions.clauses and conditions.n_met_as_narrowed):
             break
     tally.warn()
     if tally.n_unwanted:

@@ -58,6 +58,9 @@ _SECRET_VARIABLE = re.compile(
 
 _USER_VARIABLES = ("MLFLOW_TRACKING_USERNAME",)
 
+_SECRET_SETTING = re.compile(r"aws_\w*(?:key|token)\w*|mlflow_tracking_password")
+"""Matches the secrets in files of clients, in lower case."""
+
 _HEADER = re.compile(
     r"""((?:authorization|cookie)['"]?\s{0,3}[:=]\s{0,3}['"]?)[^'"\r\n]+""", re.IGNORECASE
 )
@@ -199,10 +202,15 @@ def _show_safely(value: object) -> str:
 
 def _list_secrets(options: Mapping[str, Any]) -> list[str]:
     """Return all spellings of the secrets in options and variables, the longest first."""
+    from fsspec.config import conf  # from variables and files
+
     logins = [*_iter_file_logins()]
-    users = {*_iter_users(options), *(user for user, _ in logins), ""}
+    users = {*(user for user, _ in logins), ""}
     users.update(os.environ[name] for name in _USER_VARIABLES if name in os.environ)
-    secrets = {*_iter_secrets(options, is_secret=False), *_iter_variable_secrets()}
+    secrets = {*_iter_variable_secrets()}
+    for given in (options, *conf.values()):
+        users.update(_iter_users(given))
+        secrets.update(_iter_secrets(given, is_secret=False))
     secrets.update(password for _, password in logins)
     spellings = {s for secret in secrets for s in _spell(secret, frozenset(users))}
     return sorted((s for s in spellings if len(s) > 3), key=len, reverse=True)
@@ -217,31 +225,51 @@ def _iter_variable_secrets() -> Iterator[str]:
 
 def _iter_file_logins() -> Iterator[tuple[str, str]]:
     """Yield the users and passwords in the files from which clients take them."""
-    home = os.path.expanduser("~")
-    names = [os.environ.get("NETRC", ""), f"{home}/.netrc", f"{home}/_netrc"]
-    for path in (*names, f"{home}/.mlflow/credentials"):
+    variables = os.environ
+    for path, is_netrc in {
+        variables.get("NETRC", ""): True,
+        "~/.netrc": True,
+        "~/_netrc": True,
+        "~/.mlflow/credentials": False,
+        variables.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"): False,
+        variables.get("AWS_CONFIG_FILE", "~/.aws/config"): False,
+    }.items():
+        path = os.path.expanduser(path)
         with contextlib.suppress(OSError):
             status = os.stat(path)
-            yield from _read_logins(path, status.st_mtime_ns, status.st_size)
+            read = _read_netrc if is_netrc else _read_settings
+            yield from read(path, status.st_mtime_ns, status.st_size)
 
 
 @functools.lru_cache
-def _read_logins(path: str, modified: int, size: int) -> list[tuple[str, str]]:  # noqa: ARG001
+def _read_netrc(path: str, modified: int, size: int) -> list[tuple[str, str]]:  # noqa: ARG001
     """Return the users and passwords in a file, none if it cannot be read."""
-    import configparser
     import netrc
 
     try:
-        if path.endswith("credentials"):
-            parser = configparser.ConfigParser()
-            parser.read(path)
-            login = parser["mlflow"]
-            user = login.get("mlflow_tracking_username", "")
-            return [(user, login.get("mlflow_tracking_password", ""))]
         hosts = netrc.netrc(path).hosts.values()
-    except (OSError, ValueError, KeyError, netrc.NetrcParseError, configparser.Error):
+    except (OSError, ValueError, netrc.NetrcParseError):
         return []
     return [(user, password or "") for user, _, password in hosts]
+
+
+@functools.lru_cache
+def _read_settings(path: str, modified: int, size: int) -> list[tuple[str, str]]:  # noqa: ARG001
+    """Return the users and secrets in a file of MLflow or AWS, none if it cannot be read."""
+    import configparser
+
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read(path)
+    except (OSError, ValueError, configparser.Error):
+        return []
+    return [
+        (section.get("mlflow_tracking_username", ""), spelled)
+        for section in parser.values()
+        for name, value in section.items()
+        if _SECRET_SETTING.fullmatch(name)
+        for spelled in (value, value.replace("%%", "%"))  # which MLflow interpolates, AWS not
+    ]
 
 
 def _iter_users(value: Any) -> Iterator[str]:

@@ -77,7 +77,7 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-MIN_PREFIX = 4
+_MIN_PREFIX = 4
 """The minimum length of the beginning of an ID that stands for it."""
 
 R = TypeVar("R", bound=Run[Any, Any], default=Run[Any, Any])
@@ -654,13 +654,13 @@ class RunCollection(Collection[R]):
                 f"{option}: expected a run, the ID of one or its position, found {run!r}"
             )
         found = [each for each in self._items if each.info.run_id == run]
-        if not found and len(run) >= MIN_PREFIX:
+        if not found and len(run) >= _MIN_PREFIX:
             found = [each for each in self._items if each.info.run_id.startswith(run)]
         if len(found) != 1:
             how_many = f"{len(found)} runs have" if found else "no run has"
             raise OptionError(
                 f"{option}: {how_many} the ID {run!r}, or one that begins so (with at least "
-                f"{MIN_PREFIX} characters)"
+                f"{_MIN_PREFIX} characters)"
             )
         return found[0]
 

@@ -17,11 +17,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigTypeError, MissingMandatoryValue, OmegaConfBaseException
 
 from kedro_hydraflow.config import Configuration, PlainConfig, is_literal, lacks, split_key
-from kedro_hydraflow.errors import KedroHydraflowError, OptionError
+from kedro_hydraflow.errors import ConfigError, KedroHydraflowError, OptionError
 from kedro_hydraflow.expansion import CHARACTERS_OF_NODE, count_nodes
 from kedro_hydraflow.limits import get_max_nodes
 from kedro_hydraflow.missing import MISSING
-from kedro_hydraflow.yaml_reader import NODES_OF_INTERPOLATION
+from kedro_hydraflow.yaml_reader import MAX_DEPTH, NODES_OF_INTERPOLATION
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -35,6 +35,7 @@ _ASK_OMEGACONF: Any = object()
 _NUMBERS = frozenset({int, float, bool, type(None)})
 _CONTAINERS = frozenset({dict, list})
 _NODES = (DictConfig, ListConfig)
+_UNRESOLVABLE = (OmegaConfBaseException, RecursionError)
 _TEXT = frozenset({str})
 
 _STORED_PART = re.compile(r"""\["([^"]+)"\]|\['([^']+)'\]|\[([^\[\]"']+)\]|([^.\[\]]+)""")
@@ -208,11 +209,10 @@ class Selector:
             try:
                 for name in path:
                     node = node[name]
-                is_node = isinstance(node, _NODES)
-                return OmegaConf.to_container(node, resolve=True) if is_node else node
+                return _to_container(node) if isinstance(node, _NODES) else node
             except MissingMandatoryValue:
                 return None
-            except OmegaConfBaseException:
+            except (*_UNRESOLVABLE, ConfigError):
                 return unresolved
 
     def _select_plain(self, configuration: Configuration, key: str) -> Any:
@@ -239,9 +239,25 @@ def to_data(configuration: Configuration, key: str, value: Any) -> Any:
     if not isinstance(value, _NODES):
         return value
     try:
-        return OmegaConf.to_container(value, resolve=True)
-    except OmegaConfBaseException as exc:
+        return _to_container(value)
+    except (*_UNRESOLVABLE, ConfigError) as exc:
         raise configuration.make_key_error(key, exc) from exc
+
+
+def _to_container(node: Any) -> Any:
+    """Return a node as plain data, with interpolations resolved.
+
+    Raises:
+        ConfigError: If it is nested too deeply then.
+    """
+    data: Any = OmegaConf.to_container(node, resolve=True)
+    level = [data]
+    for _ in range(_MAX_RESOLVED_DEPTH):
+        children = [c for c in level if type(c) in _CONTAINERS]
+        level = [v for c in children for v in (c.values() if type(c) is dict else c)]
+    if any(type(child) in _CONTAINERS for child in level):
+        raise ConfigError(f"interpolations nest it deeper than {_MAX_RESOLVED_DEPTH} levels")
+    return data
 
 
 # From plain data ---------------------------------------------------------------------------
@@ -255,6 +271,9 @@ _NO_KEY: Any = object()
 
 _MAX_DEPTH = 10
 """Longer chains of interpolations are most likely circles, for which OmegaConf has a message."""
+
+_MAX_RESOLVED_DEPTH = 2 * MAX_DEPTH
+"""The maximum depth of a value with its interpolations resolved."""
 
 _NAME = re.compile(r"[\w/@-]+", re.ASCII)
 _REFERENCE = r"\$\{{\.*{name}(?:\.{name}|\[{name}\])*\}}"
@@ -314,8 +333,8 @@ class _PlainSelector:
         self._n_left = self._max_nodes
         try:
             node, real_path = self._walk(config, path, 0)
-            return node if node is MISSING else self._resolve_all(config, node, real_path, 0)
-        except _AskOmegaConfError:
+            return node if node is MISSING else self._resolve_all(config, node, real_path, 0, 0)
+        except (_AskOmegaConfError, RecursionError):  # the latter deep in the caller's stack
             return _ASK_OMEGACONF
 
     def _spend(self, n_nodes: int) -> None:
@@ -398,8 +417,18 @@ class _PlainSelector:
             raise _AskOmegaConfError  # a node may not stand for what it is in
         return node, real_path
 
-    def _resolve_all(self, config: PlainConfig, node: Any, path: Path, depth: int) -> Any:
-        """Return a node as ``OmegaConf.to_container(..., resolve=True)`` does."""
+    def _resolve_all(
+        self, config: PlainConfig, node: Any, path: Path, depth: int, level: int
+    ) -> Any:
+        """Return a node as ``OmegaConf.to_container(..., resolve=True)`` does.
+
+        Args:
+            config: The configuration.
+            node: The node.
+            path: Where it is.
+            depth: How many interpolations led there.
+            level: How deep it is in the result.
+        """
         if is_literal(node) or node == "???":
             return node
         if type(node) is str:
@@ -409,10 +438,13 @@ class _PlainSelector:
             depth += 1
             if type(node) in _CONTAINERS:
                 self._spend(count_nodes(node, self._n_left))
+        if level == MAX_DEPTH and type(node) in _CONTAINERS:
+            raise _AskOmegaConfError
+        resolve = self._resolve_all
         if type(node) is dict:
-            return {k: self._resolve_all(config, v, (*path, k), depth) for k, v in node.items()}
+            return {k: resolve(config, v, (*path, k), depth, level + 1) for k, v in node.items()}
         if type(node) is list:
-            return [self._resolve_all(config, v, (*path, i), depth) for i, v in enumerate(node)]
+            return [resolve(config, v, (*path, i), depth, level + 1) for i, v in enumerate(node)]
         return node
 
 
@@ -490,7 +522,7 @@ def _ask_omegaconf(configuration: Configuration, cfg: DictConfig, key: str) -> A
         return OmegaConf.select(cfg, key, default=MISSING)
     except ConfigTypeError:  # a name below a list
         return MISSING
-    except OmegaConfBaseException as exc:
+    except _UNRESOLVABLE as exc:
         raise configuration.make_key_error(key, exc) from exc
 
 

@@ -16,6 +16,7 @@ from kedro_hydraflow.storage.hosts import (
     HOSTS_OPTION,
     WITHHELD_OPTION,
     check_hosts,
+    get_host,
     iter_hosts,
     iter_option_hosts,
     iter_variable_hosts,
@@ -121,11 +122,14 @@ class Source(SafeRepr):
         """Return the place of artifacts.
 
         The storage options are for it as well, unless the tracking directory is on a remote
-        storage of another kind.
+        storage of another kind, or the host is only one of `allowed_hosts`.
         """
         tracking = _get_protocol(self.tracking_dir) if self.uri is None else ""
+        host = get_host(str(location))
+        is_named = host is None or host in self._iter_named_hosts()
+        is_same_kind = tracking in ("", _get_protocol(location))
         options = self.storage_options
-        if options is not None and tracking not in ("", _get_protocol(location)):
+        if options is not None and not (is_named and is_same_kind):
             options = {name: options[name] for name in _FOR_ALL if name in options}
         return locate(location, options)
 
@@ -150,10 +154,10 @@ class Source(SafeRepr):
         return check_hosts((self.storage_options or {}).get(HOSTS_OPTION))
 
     def list_hosts(self) -> frozenset[str]:
-        """Return the hosts that the options name, see `storage.hosts`."""
-        return frozenset(self._iter_hosts())
+        """Return the hosts that may be asked: those that the options name, and allowed ones."""
+        return frozenset(self._iter_named_hosts()) | self.allowed_hosts
 
-    def _iter_hosts(self) -> Iterator[str]:
+    def _iter_named_hosts(self) -> Iterator[str]:
         for location in (self.tracking_dir, self.tracking_uri, self.artifact_root):
             yield from iter_hosts(location)
         yield from iter_option_hosts(self.storage_options or {})

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ import pytest
 from kedro_hydraflow.artifacts import fetch, make_artifact_path
 from kedro_hydraflow.errors import StorageError, UnreachableError
 from kedro_hydraflow.storage import Place
+from kedro_hydraflow.storage.local import CLOCK_STEP_NS
 from tests.artifacts.conftest import RUN, FolderStorage, fetch_named
 
 if TYPE_CHECKING:
@@ -231,3 +233,31 @@ def test_copies_restored_from_a_backup_are_fetched_again(
     assert (artifacts / "a.txt").read_text() == "content of a"
     assert storage.take_requests() == [f"GET {RUN}/a.txt"]
     assert caplog.records == []
+
+
+def test_a_write_is_noticed_though_the_clock_stands_still(artifacts: Path) -> None:
+    local = fetch(artifacts / "a.txt")
+    now = time.time_ns() // CLOCK_STEP_NS * CLOCK_STEP_NS  # as a filesystem may note it
+    assert local.stat().st_mtime_ns < now
+    write_with_open(local, "r+")
+    os.utime(local, ns=(now, now))
+    with pytest.raises(StorageError, match="was written to the cache"):
+        (artifacts / "a.txt").read_text()
+
+
+def test_a_write_is_noticed_though_the_time_is_set_back(artifacts: Path) -> None:
+    local = fetch(artifacts / "a.txt")
+    time_ns = local.stat().st_mtime_ns
+    write_with_open(local, "a")
+    os.utime(local, ns=(time_ns, time_ns))
+    with pytest.raises(StorageError, match="was written to the cache"):
+        (artifacts / "a.txt").read_text()
+
+
+def test_a_write_is_noticed_where_names_differ_only_by_case(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kedro_hydraflow.artifacts.copies.ignores_case", lambda run_cache: True)
+    write_with_open(fetch(artifacts / "a.txt"), "w")
+    with pytest.raises(StorageError, match="was written to the cache"):
+        (artifacts / "a.txt").read_text()

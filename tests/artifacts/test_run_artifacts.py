@@ -238,10 +238,14 @@ def test_kill_in_the_middle_of_a_download(storage: FolderStorage, remote: Path) 
 
 @pytest.mark.parametrize("step", range(1, 12))
 def test_killed_at_any_step_of_adding_a_copy(
-    storage: FolderStorage, remote: Path, monkeypatch: pytest.MonkeyPatch, step: int
+    storage: FolderStorage,
+    remote: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    step: int,
 ) -> None:
     fetch_named(storage, "a.txt")
-    (remote / "a.txt").write_text("CONTENT OF A")
+    (remote / "a.txt").write_text("CONTENT OF A, which is longer")
     calls = 0
 
     class Killed(BaseException):
@@ -266,10 +270,11 @@ def test_killed_at_any_step_of_adding_a_copy(
             pass
         else:
             assert calls < step
-    assert fetch_named(storage, "a.txt").read_text() == "CONTENT OF A"
+    assert fetch_named(storage, "a.txt").read_text() == "CONTENT OF A, which is longer"
+    assert caplog.messages == []  # nobody has written to the copy
     fetch_named(storage, "a.txt").chmod(0o644)
     fetch_named(storage, "a.txt").write_text("TRUNCATED")
-    assert fetch_named(storage, "a.txt").read_text() == "CONTENT OF A"
+    assert fetch_named(storage, "a.txt").read_text() == "CONTENT OF A, which is longer"
 
 
 # The cache ---------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from kedro_hydraflow.filters import Conditions, parse_filters
 from kedro_hydraflow.filters.expressions import Level
 from kedro_hydraflow.keys import Key
 from kedro_hydraflow.missing import MISSING
-from tests.conftest import TrackingDir, apply_filters, write
+from tests.conftest import FilesRead, TrackingDir, apply_filters, write
 
 CONFIG = """\
 model: {type: mlp, hidden_size: 32, classes: [1, 2]}
@@ -513,6 +513,15 @@ def test_recorded_values_win_and_the_log_says_so(
     assert runs.best(by="metrics.accuracy", mode="max").info.run_id == "r2"
     assert runs.best(by="cfg.metrics.accuracy", mode="max").info.run_id == "r0"
     assert runs.top(1, by="logged.metrics.accuracy", mode="min")[0].info.run_id == "r0"
+
+
+def test_no_configuration_is_read_to_look_for_the_key(
+    tracking_dir: TrackingDir, files_read: FilesRead
+) -> None:
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", metrics={"m": "1 2 0\n"})
+    runs = RunCollection([Run(run_dir)])
+    assert len(runs.filter("metrics.m == 2 and status == FINISHED")) == 1
+    assert [Path(path).name for path in files_read.paths] == ["meta.yaml", "m"]
 
 
 # Early ---------------------------------------------------------------------------------------

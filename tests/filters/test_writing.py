@@ -23,6 +23,7 @@ from kedro_hydraflow.missing import MISSING
         (-0.5, "x == -0.5"),
         (True, "x == true"),
         ("mlp", "x == mlp"),
+        ("a_b-1", "x == a_b-1"),
         ("a b", 'x == "a b"'),
         ("1", 'x == "1"'),
         ("null", 'x == "null"'),

@@ -6,10 +6,10 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -19,6 +19,7 @@ from kedro_hydraflow.errors import (
     IncompleteCopyError,
     NotFoundError,
     OptionError,
+    StorageError,
 )
 from kedro_hydraflow.limits import FILE_SIZE_VARIABLE
 from kedro_hydraflow.storage import Download, Place, locate
@@ -57,9 +58,9 @@ class Handler(BaseHTTPRequestHandler):
             "Last-Modified": "Wed, 21 Oct 2026 07:28:00 GMT",
         }.items():
             self.send_header(name, value)
-        self.end_headers()
         position = len(SENT)
         SENT.append(0)
+        self.end_headers()
         try:
             while left := size - SENT[position]:
                 chunk = b"x" * min(left, 100_000)
@@ -129,6 +130,45 @@ def test_an_object_that_is_too_large_is_refused(
     assert len([size for size in SENT if size <= 1000]) == 3
 
 
+class Endless(BaseHTTPRequestHandler):
+    """Answers everything with a body that does not say its size."""
+
+    protocol_version = "HTTP/1.1"
+    status = 200
+
+    def do_GET(self) -> None:
+        self.close_connection = True
+        self.send_response(self.status)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("ETag", '"abc"')
+        self.send_header("Last-Modified", "Wed, 21 Oct 2026 07:28:00 GMT")
+        self.end_headers()
+        chunk = b"x" * 100_000
+        SENT.append(0)
+        with suppress(OSError):
+            while SENT[-1] < 2**31:
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                SENT[-1] += len(chunk)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("kind", ["s3-fsspec", "gs-fsspec"])
+def test_an_answer_without_an_end_is_refused(
+    kind: str, status: int, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kedro_hydraflow.storage.answers._MAX_ANSWER", 5_000_000)
+    monkeypatch.setenv(FILE_SIZE_VARIABLE, "5MB")
+    SENT.clear()
+    folder = locate(*make_options(start(type("Endless", (Endless,), {"status": status})), kind))
+    for use in (folder.list, folder.join("small").read):
+        with pytest.raises(FileSizeError, match="larger than 5,000,000 bytes"):
+            use()
+    assert sum(SENT) < 200_000_000
+
+
 class Redirect(BaseHTTPRequestHandler):
     """Sends everybody to another host."""
 
@@ -147,7 +187,7 @@ class Redirect(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.mark.parametrize("kind", ["gs-fsspec", "webdav"])
+@pytest.mark.parametrize("kind", ["s3-fsspec", "gs-fsspec", "webdav"])
 def test_a_redirect_to_another_host_is_not_followed(kind: str, start: Any, tmp_path: Path) -> None:
     SENT.clear()
     other = start(Handler)
@@ -165,6 +205,86 @@ def test_a_redirect_to_another_host_is_not_followed(kind: str, start: Any, tmp_p
     (error,) = place.storage.fetch_many([Download(small.path, str(tmp_path / "target"))])
     assert isinstance(error, ForeignHostError)
     assert SENT == []
+
+
+def test_adlfs_follows_no_redirect(start: Any, tmp_path: Path) -> None:
+    SENT.clear()
+    url = start(type("Redirect", (Redirect,), {"target": start(Handler)}))
+    place = locate(*make_options(url, "az-fsspec"))
+    small = place.join("small")
+    for use in (place.list, place.is_dir, small.read):
+        with pytest.raises(StorageError, match="Temporary Redirect"):
+            use()
+    (error,) = place.storage.fetch_many([Download(small.path, str(tmp_path / "target"))])
+    assert "Temporary Redirect" in str(error)
+    assert SENT == []
+
+
+@pytest.mark.parametrize("protocol", ["s3", "az"])
+def test_a_redirect_for_an_archive_is_not_followed(protocol: str, start: Any) -> None:
+    SENT.clear()
+    url = start(type("Redirect", (Redirect,), {"target": start(Handler)}))
+    location, options = make_options(url, f"{protocol}-fsspec")
+    del options["engine"]
+    with pytest.raises(StorageError, match=r"another host, which is not asked|Temporary Redirect"):
+        locate(f"zip://::{location}/small", {protocol: options}).list()
+    assert SENT == []
+
+
+class OfOneHost(Handler):
+    """Answers below ``/moved``, and sends everybody there."""
+
+    headers_of: ClassVar[list[dict[str, str]]]
+
+    def do_GET(self) -> None:
+        self.headers_of.append({name.lower(): value for name, value in self.headers.items()})
+        if "/moved/" in self.path:
+            super().do_GET()
+        else:
+            Redirect.do_GET(self)
+
+    target = "/moved"
+
+
+@pytest.mark.parametrize("kind", ["s3-fsspec", "gs-fsspec"])
+def test_a_redirect_on_the_same_host_is_followed(kind: str, start: Any) -> None:
+    url = start(type("OfOneHost", (OfOneHost,), {"headers_of": []}))
+    assert locate(*make_options(url, kind)).join("small").read() == b"x" * 1000
+
+
+def test_an_allowed_host_gets_no_login_of_s3(start: Any) -> None:
+    heard: list[dict[str, str]] = []
+    other = start(type("OfOneHost", (OfOneHost,), {"headers_of": heard}))
+    url = start(type("Redirect", (Redirect,), {"target": f"{other}/moved"}))
+    location, options = make_options(url, "s3-fsspec")
+    for allowed in ([other], ["http://another.example"], []):
+        place = locate(location, {**options, "token": "SECRET", "allowed_hosts": allowed})
+        with nullcontext() if allowed == [other] else pytest.raises(ForeignHostError):
+            assert place.join("small").read() == b"x" * 1000
+    (headers,) = heard
+    assert headers.keys() <= {"accept", "accept-encoding", "host", "range", "user-agent"}
+
+
+class OtherRegion(Handler):
+    """Sends everybody to the region that their signature does not name, as S3 does."""
+
+    def do_GET(self) -> None:
+        if "/eu-west-1/s3/" in self.headers.get("Authorization", ""):
+            super().do_GET()
+            return
+        self.send_response(301)
+        self.send_header("x-amz-bucket-region", "eu-west-1")
+        body = b"<Error><Code>PermanentRedirect</Code><Message>Elsewhere.</Message></Error>"
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body if self.command == "GET" else b"")
+
+    do_HEAD = do_GET
+
+
+def test_a_bucket_in_another_region_is_read(start: Any) -> None:
+    place = locate(*make_options(start(OtherRegion), "s3-fsspec"))
+    assert place.join("small").read() == b"x" * 1000
 
 
 @pytest.mark.parametrize("bucket", ["127.0.0.1:1?x=", "127.0.0.1:1#", "a\\b"])

@@ -163,6 +163,23 @@ def test_where_the_server_redirects(start_server, monkeypatch):
     assert not any(name.lower().startswith("x-") for name in other.headers[-1])
 
 
+def test_a_server_that_is_only_allowed_gets_no_login(server, monkeypatch, tmp_path, use_plugin):
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "password")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret-token")
+    monkeypatch.setenv("MLFLOW_WORKSPACE", "vision")
+    monkeypatch.setenv("MLFLOW_TRACKING_CLIENT_CERT_PATH", str(tmp_path / "none"))
+    (tmp_path / ".netrc").write_text("default login ann password from-netrc\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    use_plugin(None)
+    storage = make_storage(server, has_login=False)
+    for used in (storage, pickle.loads(pickle.dumps(storage))):
+        assert used.list_dir("1")
+        names = {name.lower() for name in server.headers[-1]}
+        assert names <= {"accept", "accept-encoding", "host", "user-agent"}
+        assert server.headers[-1]["User-Agent"].startswith("Python/")  # that of aiohttp
+
+
 def test_sends_the_workspace_and_who_asks(server, monkeypatch):
     workspaces = pytest.importorskip("mlflow.utils.workspace_utils", reason="MLflow is older")
     monkeypatch.setenv("MLFLOW_WORKSPACE", "vision")

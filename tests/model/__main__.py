@@ -50,14 +50,20 @@ def check_all(seeds: range, keep: Path | None) -> Iterator[Tally | str]:
     """Yield what was compared for each seed, or the message of a difference."""
     here = [seed for seed in seeds if seed % WITH_PROCESSES == 0]
     there = [seed for seed in seeds if seed % WITH_PROCESSES]
-    yield from map(partial(check_seed, keep=keep, processes=True), here)  # a child starts none
     check = partial(check_seed, keep=keep)
+    check_here = partial(check, processes=True)  # a child of a pool starts none
     if len(there) < WITH_PROCESSES // 2:
+        yield from map(check_here, here)
         yield from map(check, there)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
-        yield from pool.map(check, there, chunksize=10)
+        try:
+            checked = pool.map(check, there, chunksize=10)
+            yield from map(check_here, here)
+            yield from checked
+        finally:
+            pool.shutdown(cancel_futures=True)  # after a difference
 
 
 if __name__ == "__main__":

@@ -58,6 +58,9 @@ class Load:
     options: Any = None
     """For ``storage_options``."""
 
+    uri: str | None = None
+    """The ``tracking_uri`` of a server that has the tree, instead of a path."""
+
 
 class Difference(AssertionError):
     """What was loaded is not what the reference reads."""
@@ -146,6 +149,8 @@ def find_failures(tree: Tree, load: Load, filters: Any = None) -> list[Failure]:
 def make_arguments(tree: Tree, load: Load, filters: Any = None) -> dict[str, Any]:
     location = tree.given if load.location is None else load.location
     options = {"storage_options": load.options, "filters": filters, **tree.options}
+    if load.uri is not None:
+        return {"tracking_uri": load.uri, **options}
     return {"tracking_dir": location, **options}
 
 

@@ -222,9 +222,9 @@ def compare(test: Test, actual: Any) -> bool:
     is_time = test.kind == "fact" and test.name in TIMES
     is_text = test.kind in ("params", "tags") or (test.kind == "fact" and not is_time)
     if test.kind == "fact" and test.name in FOLDED:
-        fold = str.casefold
-        actual = fold(actual)
-        value = texts = [fold(t or "") for t in texts] if operator == "in" else fold(texts)
+        actual = actual.casefold()
+        value = value.casefold() if isinstance(value, str) else value
+        texts = [(t or "").casefold() for t in texts] if operator == "in" else texts.casefold()
     if operator in ("==", "in"):
         values, spelled = (value, texts) if operator == "in" else ([value], [texts])
         if not is_text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import os
@@ -420,7 +421,9 @@ class QuickDatabase(Database):
     def __init__(self, path: Path) -> None:
         template = QuickDatabase._template
         if template is None or not template.exists():
-            template = QuickDatabase._template = Path(tempfile.mkdtemp(), "empty.db")
+            folder = Path(tempfile.mkdtemp())
+            atexit.register(shutil.rmtree, folder)
+            template = QuickDatabase._template = folder / "empty.db"
             Database(template)
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(template, path)
@@ -436,8 +439,14 @@ class QuickDatabase(Database):
         self._statements.clear()
 
 
-def make_database(rng: random.Random, base: Path) -> Tree:
-    """Write a database, with the artifacts anywhere."""
+def make_database(rng: random.Random, base: Path, share_moved: float = 0.15) -> Tree:
+    """Write a database, with the artifacts anywhere.
+
+    Args:
+        rng: What chooses.
+        base: An empty directory.
+        share_moved: How often all artifacts are in an ``artifact_root``.
+    """
     project = base / "project"
     path = project / rng.choice(["mlflow.db", "mlflow.db", "runs.sqlite", "tracking"])
     root = project / "mlruns"
@@ -446,7 +455,7 @@ def make_database(rng: random.Random, base: Path) -> Tree:
     experiments = make_experiments(rng, unique=True)
     options = choose_options(rng, [name for experiment_id, name, _ in experiments])
     artifact_root = None
-    if rng.random() < 0.15:
+    if rng.random() < share_moved:
         artifact_root = options["artifact_root"] = base / "moved"
         artifact_root.mkdir()
     database = QuickDatabase(path)

@@ -15,12 +15,24 @@ from kedro_hydraflow.storage.bulk import run_requests
 from kedro_hydraflow.storage.fsspec_client import FsspecClient, tune
 
 
+@pytest.fixture(autouse=True)
+def s3_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the hosts stand for the class of sessions, which needs aiobotocore."""
+    name = "kedro_hydraflow.storage.fsspec_client.make_s3_session_class"
+    monkeypatch.setattr(name, lambda allowed: f"for {sorted(allowed)}")
+
+
 def test_s3_is_tuned_for_many_small_files() -> None:
-    assert tune("s3", {"key": "K"}) == {
-        "key": "K",
-        "max_concurrency": 1,
-        "use_listings_cache": False,
-        "config_kwargs": {"max_pool_connections": 64, "retries": {"total_max_attempts": 1}},
+    config = {"max_pool_connections": 64, "retries": {"total_max_attempts": 1}}
+    tuned = {"key": "K", "max_concurrency": 1, "use_listings_cache": False}
+    for unset in ({}, {"config_kwargs": None}):
+        assert tune("s3", {"key": "K", **unset}) == {
+            **tuned,
+            "config_kwargs": {**config, "http_session_cls": "for []"},
+        }
+    assert tune("s3", {"key": "K"}, frozenset({"http://h"})) == {
+        **tuned,
+        "config_kwargs": {**config, "http_session_cls": "for ['http://h']"},
     }
 
 
@@ -30,7 +42,7 @@ def test_s3_is_tuned_for_many_small_files() -> None:
         {"config_kwargs": {"max_pool_connections": 7}},
         {"config_kwargs": {"retries": {"mode": "adaptive"}, "read_timeout": 1}},
         {"max_concurrency": 3, "use_listings_cache": True},
-        {"config_kwargs": None},
+        {"config_kwargs": {"http_session_cls": "mine"}},
     ],
 )
 def test_options_of_the_user_are_kept(own: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ import os
 import pickle
 import re
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,6 +56,47 @@ def test_validators_change_with_the_content(tmp_path: Path, later: Callable[[], 
     (after,) = storage.get_validators([str(file)])
     assert after not in (None, before)
     assert storage.get_validators([str(tmp_path / "absent")]) == [None]
+
+
+def fake_status(monkeypatch: pytest.MonkeyPatch, path: Path, **fields: int) -> None:
+    """Have the system say other things of a file: time, size or number."""
+    status = os.stat(path)
+    real = {name: getattr(status, name) for name in dir(status) if name.startswith("st_")}
+    fake = SimpleNamespace(**{**real, **fields})
+    monkeypatch.setattr(os, "stat", lambda *args, **kwargs: fake)
+    monkeypatch.setattr(os, "fstat", lambda file: fake)
+
+
+FIELDS = ["st_mtime_ns", "st_ctime_ns", "st_size", "st_ino"]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_validators_show_a_change_of_any_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: Callable[[], None], field: str
+) -> None:
+    """One is enough: the times may be set back, the size may stay, a number may be used again."""
+    file = tmp_path / "a.txt"
+    file.write_text("one")
+    later()
+    storage = LocalStorage()
+    (before,) = storage.get_validators([str(file)])
+    fake_status(monkeypatch, file, **{field: getattr(os.stat(file), field) - 1})
+    (after,) = storage.get_validators([str(file)])
+    assert after not in (None, before)
+    assert storage.read_parsed([str(file)], bytes.decode).validators == [after]
+
+
+@pytest.mark.parametrize("field", ["st_mtime_ns", "st_ctime_ns"])
+def test_there_are_no_validators_within_a_step_of_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: Callable[[], None], field: str
+) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("one")
+    later()
+    for seconds in (1, -1):  # lately, and in the future, for clocks differ
+        fake_status(monkeypatch, file, **{field: time.time_ns() - seconds * 10**9})
+        assert LocalStorage().get_validators([str(file)]) == [None]
+        assert LocalStorage().read_parsed([str(file)], bytes.decode).validators == [None]
 
 
 def test_relative_paths_start_from_the_base(
@@ -219,6 +261,27 @@ def test_a_file_that_grows_or_hides_its_size(
     monkeypatch.setenv(FILE_SIZE_VARIABLE, "1MB")
     with pytest.raises(FileSizeError):
         LocalStorage().read(path)
+
+
+def test_the_validator_is_from_before_the_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: Callable[[], None]
+) -> None:
+    """Or a file that changes in the meantime would be taken for one that was read whole."""
+    file = tmp_path / "a.txt"
+    file.write_text("one")
+    later()
+    storage = LocalStorage()
+    read = os.read
+
+    def read_and_write(descriptor: int, size: int) -> bytes:
+        content = read(descriptor, size)
+        file.write_text("another")
+        return content
+
+    monkeypatch.setattr(os, "read", read_and_write)
+    parsed = storage.read_parsed([str(file)], bytes.decode)
+    assert parsed.values == ["one"]
+    assert parsed.validators != storage.get_validators([str(file)])
 
 
 @pytest.mark.skipif(not hasattr(os, "O_NONBLOCK"), reason="opening waits for nothing here")

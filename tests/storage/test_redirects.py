@@ -200,3 +200,9 @@ def test_what_is_another_host(target: str) -> None:
     assert check_redirect(
         url, "http://allowed.example/", frozenset({"http://allowed.example"})
     ) is (False)
+
+
+def test_no_host_can_be_allowed_for_a_client_that_would_log_in_there() -> None:
+    assert check_redirect("http://files.example/m", "http://files.example/n", None)
+    with pytest.raises(ForeignHostError, match=r"give the URL on that host$"):
+        check_redirect("http://files.example/m", "http://evil.example/n", None)

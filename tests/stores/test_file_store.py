@@ -252,6 +252,16 @@ def test_directories_named_by_a_run_id_without_a_run_are_logged_once(
     assert " more: " not in message
 
 
+def test_a_directory_without_a_run_is_left_out_on_a_server(
+    tracking_dir: TrackingDir, serve: Callable[[Path], WebServer]
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a")
+    write(experiment / "notes/todo.txt", "")
+    location = f"{serve(tracking_dir.root).url}/"
+    assert [run_dir.name for run_dir in iter_run_dirs(location)] == ["a"]
+
+
 def test_given_directory_that_does_not_exist_has_an_empty_config(tmp_path: Path) -> None:
     (run,) = Run.load([tmp_path / "1/a"])
     assert (run.cfg, run.info.run_id, run.info.job_name) == ({}, "a", "")
@@ -643,6 +653,22 @@ def test_metric_histories(tracking_dir: TrackingDir) -> None:
     write(tracking_dir.root / "1/b/metrics/loss", "1 0.5 0\nbad\n")
     with pytest.raises(MetadataError, match=r"b.metrics.loss: line 2: expected 'timestamp value"):
         runs.metric_histories("loss")
+
+
+@pytest.mark.parametrize(
+    "name", ["../../b/metrics/loss", "val/../loss", "./loss", "val/./loss", "val//loss", "/loss"]
+)
+def test_names_lead_to_no_other_file(tracking_dir: TrackingDir, name: str) -> None:
+    """MLflow allows no such names, so whoever asks for one gets nothing."""
+    experiment = tracking_dir.add_experiment("train")
+    for run_id in "ab":
+        texts = {"loss": "1 0.5 0\n", "val/loss": "1 0.25 0\n"}
+        tracking_dir.add_run(experiment, run_id, metrics=texts)
+    run = Run(experiment / "a")
+    assert run.get(f"metrics.{name}", None) is None
+    with pytest.raises(MissingKeyError, match="does not have the metric"):
+        run.metric_history(name)
+    assert run.metrics == {"loss": 0.5, "val/loss": 0.25}
 
 
 def test_logged_columns_are_read_in_bulk(tracking_dir: TrackingDir, files_read: FilesRead) -> None:

@@ -79,6 +79,25 @@ def test_artifacts_lie_beside_the_database(
     assert list(iter_experiment_dirs(database.path)) == [tmp_path / place]
 
 
+@pytest.mark.parametrize(
+    "location",
+    [
+        "mlflow-artifacts:/../../outside/1",
+        "mlflow-artifacts:/x/../../../outside/1",
+        "C:\\mlruns\\..\\..\\outside\\1",
+        "gs+unknown://bucket/../outside/1",
+    ],
+)
+def test_a_recorded_location_leads_nowhere_else(tmp_path: Path, location: str) -> None:
+    """A copy is looked for beside the database, wherever the database says that it was."""
+    database = Database(tmp_path / "project/mlflow.db")
+    for folder in ("mlartifacts/x", "mlruns", "x", "bucket"):
+        (tmp_path / "project" / folder).mkdir(parents=True)
+    put(tmp_path / "outside/1", A, 7)
+    record(database, location, A)
+    assert 7 not in get_seeds(database, on_error="warn")
+
+
 def test_artifacts_lie_in_the_given_directory(database: Database, tmp_path: Path) -> None:
     record(database, "/gone/mlruns/1", A)
     put(tmp_path / "other/1", A, 7)
@@ -208,6 +227,23 @@ def test_a_host_that_the_user_names_is_asked(
     assert server.requests == []
     assert get_seeds(database, storage_options={"allowed_hosts": [server.url]}) == [7]
     assert get_seeds(database, artifact_root=f"{server.url}/store") == [7]
+
+
+def test_a_host_that_is_only_allowed_gets_no_login(
+    database: Database, tmp_path: Path, serve: Callable[[Path], WebServer]
+) -> None:
+    server = serve(tmp_path / "web")
+    put(tmp_path / "web/store/1", A, 7)
+    record(database, f"{server.url}/store/1", A)
+    login = {"client_kwargs": {"headers": {"Authorization": "s3cret", "X-Api-Key": "s3cret"}}}
+    options = {**login, "allowed_hosts": [server.url]}
+    assert get_seeds(database, storage_options=options) == [7]
+    assert server.headers
+    assert not {"authorization", "x-api-key"} & set().union(*server.headers)
+    server.headers.clear()
+    root = f"{server.url}/store"
+    assert get_seeds(database, storage_options=options, artifact_root=root) == [7]
+    assert all({"authorization", "x-api-key"} <= set(headers) for headers in server.headers)
 
 
 def test_proxied_artifacts_without_their_server(

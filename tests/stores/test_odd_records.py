@@ -68,19 +68,19 @@ def make_rows(number: int) -> dict[str, list[Any]]:
     """Return the rows of a run."""
     run_id = f"{number:032x}"
     return {
-        "runs": [run_id, "n", "FINISHED", 1, 2, "active", "", 1],
+        "runs": [run_id, "n", "FINISHED", 1, 2, "active", "", 7000],
         "params": ["p", "v", run_id],
         "tags": ["t", "v", run_id],
         "metrics": ["acc", 0.5, 1, 1, 0, run_id],
         "latest_metrics": ["acc", 0.5, 1, 1, 0, run_id],
-        "logged_models": [f"m-{run_id}", "m", run_id, "", 1, "active", 1],
+        "logged_models": [f"m-{run_id}", "m", run_id, "", 1, "active", 7000],
     }
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
     """A database with a run for each odd value in each column of each table."""
-    rows: list[tuple[str, list[Any]]] = [("experiments", [1, "train", "", "active"])]
+    rows: list[tuple[str, list[Any]]] = [("experiments", [7000, "train", "", "active"])]
     number = 0
     for table, columns in TABLES.items():
         for position in range(len(columns)):

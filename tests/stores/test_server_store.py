@@ -243,6 +243,7 @@ def test_proxied_locations(client):
 
     other = find(location, allowed_hosts=["https://other:81"])
     assert other.url == f"mlflow+https://other:81/team/1/{run_id}"
+    assert other.to_path().storage_options["has_login"] is False
     assert "password" not in other.to_path().storage_options
 
 

@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,11 @@ def trace_statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 # The real one --------------------------------------------------------------------------
+
+
+def is_query(statement: str) -> bool:
+    """Whether a statement may return rows of a table."""
+    return statement.startswith("SELECT") and not statement.endswith("LIMIT 0")
 
 
 def test_a_real_sweep() -> None:
@@ -187,7 +193,7 @@ def test_many_experiments_take_one_query(
     assert [info.run_id for info in find_runs(Search(source)).runs] == [
         f"{number:02}{inner}" for number in range(1, 20) for inner in range(3)
     ]
-    assert len([s for s in statements if s.startswith("SELECT")]) == 3
+    assert len([s for s in statements if is_query(s)]) == 3
     assert [info.run_id for info in find_first_runs(Search(source, "train_1*"), 4)] == [
         *("100", "101", "102", "110")
     ]
@@ -334,7 +340,7 @@ def test_columns_take_a_query_each_however_many_runs(
     runs.filter(("metrics.m0", 1.0))
     load(database).filter(("metrics.m0", 1.0), ("tags.t0", "0"))
     runs.metric_histories("m0", "m1")
-    selects = [s for s in statements if s.startswith("SELECT")]
+    selects = [s for s in statements if is_query(s)]
     assert len(selects) == 3 + 8 + 3 + 2 + 2
 
 
@@ -358,7 +364,7 @@ def test_more_runs_than_one_query_takes(
     assert runs.to_frame("metrics.m", "tags.t", "status").rows() == [
         (float(i), f"{i}", "FINISHED") for i in range(n_runs)
     ]
-    assert len([s for s in statements if s.startswith("SELECT")]) == 2 * 3
+    assert len([s for s in statements if is_query(s)]) == 2 * 3
     assert runs.metric_histories("m")["value"].to_list() == [float(i) for i in range(n_runs)]
     assert load(database).to_list("params") == [{}] * n_runs
 
@@ -445,6 +451,45 @@ def test_damaged_database(database: Database) -> None:
         TrackingDirectoryError, match=r"cannot read .*mlflow.db as an MLflow database: "
     ):
         find_run_ids(database.path)
+
+
+@pytest.mark.parametrize("filters", [None, "status == FINISHED"])
+def test_runs_that_a_damaged_page_hides(database: Database, filters: str | None) -> None:
+    database.add_experiment("train")
+    for i in range(80):
+        database.add_run(1, f"{i:032x}")
+    assert len(list(iter_run_dirs(database.path, filters=filters))) == 80
+    with closing(sqlite3.connect(database.path)) as connection:
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        select = "SELECT rootpage FROM sqlite_master WHERE name = 'runs'"
+        (root,) = connection.execute(select).fetchone()
+    content = bytearray(database.path.read_bytes())
+    start = (root - 1) * size
+    first, second = struct.unpack_from(">HH", content, start + 12)
+    content[start + first : start + first + 4] = content[start + second : start + second + 4]
+    database.path.write_bytes(content)
+    with pytest.raises(TrackingDirectoryError, match="the rows of the table 'runs' are not in ord"):
+        list(iter_run_dirs(database.path, filters=filters, on_error="warn"))
+
+
+@pytest.mark.parametrize("filters", [None, "status == FINISHED"])
+def test_runs_that_a_damaged_index_lacks(database: Database, filters: str | None) -> None:
+    columns = "run_uuid, name, status, start_time, end_time, lifecycle_stage, artifact_uri"
+    database.execute(
+        "DROP TABLE runs",
+        f"CREATE TABLE runs ({columns}, source_type, experiment_id)",
+        "CREATE INDEX of_runs ON runs (run_uuid)",
+    )
+    database.add_experiment("train")
+    database.add_run(1, "a")
+    entry = "FROM sqlite_master WHERE name = 'of_runs'"
+    database.execute(
+        f"CREATE TABLE kept AS SELECT * {entry}", "PRAGMA writable_schema = ON", f"DELETE {entry}"
+    )
+    database.add_run(1, "b")  # while there is no index
+    database.execute("PRAGMA writable_schema = ON", "INSERT INTO sqlite_master SELECT * FROM kept")
+    with pytest.raises(TrackingDirectoryError, match="it is damaged: an index lacks the run b; `"):
+        list(iter_run_dirs(database.path, filters=filters, on_error="warn"))
 
 
 def test_name_that_is_not_utf8(database: Database) -> None:

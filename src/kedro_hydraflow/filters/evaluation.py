@@ -97,20 +97,40 @@ class Conditions:
     ) -> None:
         self._conditions = sorted(conditions, key=lambda condition: condition.level)
         self._without_deleted = without_deleted
-        self._n_deleted = 0
         now = datetime.now(timezone.utc)
-        self._counts = [0] * len(self._conditions)
-        self._comparers: dict[int, Comparer] = {}
-        self._tallies: dict[int, _Tally] = {}
-        for condition in self._conditions:
-            for comparison in _iter_comparisons(condition.expression):
-                self._comparers[id(comparison)] = Comparer(comparison, now)
-                self._tallies[id(comparison)] = _Tally()
+        comparisons = [c for each in self._conditions for c in _iter_comparisons(each.expression)]
+        self._comparers = {id(comparison): Comparer(comparison, now) for comparison in comparisons}
         self._narrowing = make_narrowing(self._conditions, lambda c: self._comparers[id(c)])
-        self.is_narrowed = False
-        """Whether the store listed only runs that may meet the `clauses`, for messages."""
+        self.start(is_narrowed=False)
+
+    def start(self, *, is_narrowed: bool) -> None:
+        """Count from the beginning.
+
+        Args:
+            is_narrowed: Whether the store listed only runs that may meet the `clauses`.
+        """
+        self.is_narrowed = is_narrowed
         self._n_items = 0
         """The number of runs before any condition."""
+        self._n_deleted = 0
+        self._counts = [0] * len(self._conditions)
+        self._tallies = {key: _Tally() for key in self._comparers}
+
+    def are_met_as_narrowed(self, infos: Sequence[RunInfo]) -> bool:
+        """Whether one of the runs that the store listed meets the conditions with `clauses`.
+
+        It also has to meet the conditions between these.
+        """
+        try:
+            selected = Conditions(self._narrowing.others).select_infos(infos)
+        except FilterError:  # as it would be if all were listed
+            return True
+        return bool(selected.runs or selected.failures)
+
+    @property
+    def n_met_as_narrowed(self) -> int:
+        """The number of runs that met the conditions with `clauses`, and those between."""
+        return self._counts[self._narrowing.n_conditions - 1]
 
     def __bool__(self) -> bool:
         return bool(self._conditions)

@@ -65,7 +65,7 @@ class Comparison:
     key: Key
 
     operator: str
-    """One of `OPERATORS`."""
+    """``==  <  <=  >  >=  in  ~  like  ilike  contains``. ``!=`` and so on are a `Not` of one."""
 
     value: Any
     """The literal; for ``in``, a list."""
@@ -102,10 +102,6 @@ class Or:
 
 
 Expression = IsNull | Comparison | Not | And | Or
-
-
-OPERATORS = ("==", "<", "<=", ">", ">=", "in", "~", "like", "ilike", "contains")
-"""The operators of a `Comparison`. ``!=``, ``not in`` and the like are a `Not` of one."""
 
 
 def iter_leaves(expression: Expression) -> Iterator[IsNull | Comparison]:

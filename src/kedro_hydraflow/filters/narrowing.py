@@ -3,7 +3,8 @@
 A store that leaves out runs must not change what is said of the others. An error about a value, or
 about a key that no run has, depends on which runs a condition is asked for. So conditions are given
 to the store in the order in which they are applied, up to the first one that might have anything to
-say of a run that a later one rules out.
+say of a run that a later one rules out. And all runs are listed unless one meets all of these
+conditions, and so has the keys in them.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ class Narrowing(NamedTuple):
     n_conditions: int
     """The number of conditions, from the first one on, up to the last one with a clause."""
 
+    others: tuple[Condition, ...]
+    """Those of these conditions that have no clause."""
+
 
 def make_narrowing(
     conditions: Sequence[Condition], get_comparer: Callable[[Comparison], Comparer]
@@ -54,6 +58,8 @@ def make_narrowing(
     """
     clauses: list[Clause] = []
     n_conditions = 0
+    without: list[Condition] = []
+    others: list[Condition] = []
     for i, condition in enumerate(conditions, start=1):
         expression = condition.expression
         made: Sequence[Clause] = ()
@@ -62,9 +68,13 @@ def make_narrowing(
         if made:
             clauses += made
             n_conditions = i
+            others += without
+            without = []
         elif condition.level is not Level.EXPERIMENT and _has_a_say(condition.level, expression):
             break
-    return Narrowing(tuple(clauses), n_conditions)
+        else:
+            without.append(condition)
+    return Narrowing(tuple(clauses), n_conditions, tuple(others))
 
 
 def _has_a_say(level: Level, expression: Expression) -> bool:
@@ -116,7 +126,7 @@ def _make_text_clauses(clause: OneOf, operator: str, comparer: Comparer) -> Sequ
 
 def _make_time_clauses(name: str, operator: str, time: Any) -> Sequence[Clause]:
     """Return the bounds of a time, rounded to milliseconds outwards."""
-    if operator not in _ORDER or not isinstance(time, datetime):
+    if not isinstance(time, datetime):  # a list of times
         return ()
     milliseconds = (time - _EPOCH) // timedelta(milliseconds=1)
     lower = Compared("fact", name, ">=", milliseconds)

@@ -33,6 +33,7 @@ from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.redaction import Options, redact_url
 from kedro_hydraflow.storage.base import Entry, check_downloaded
 from kedro_hydraflow.storage.fsspec_client import tune
+from kedro_hydraflow.storage.redirects import refuse_redirects_of_azure
 from kedro_hydraflow.storage.remote import Client
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class ArchiveClient(Client):
         opened = fsspec.open(
             options["fo"], "rb", protocol=options.get("target_protocol"), **target_options
         )
+        refuse_redirects_of_azure(opened.fs)
         self._threads = ThreadPoolExecutor(1)
         with ExitStack() as files:
             file: IO[bytes] = files.enter_context(opened)

@@ -7,20 +7,23 @@ import functools
 import os
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from kedro_hydraflow.errors import FileSizeError
 from kedro_hydraflow.limits import check_file_size
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.redaction import Options
-from kedro_hydraflow.storage.answers import read_body
+from kedro_hydraflow.storage.answers import FILE_LIMIT, make_size_trace, read_body
 from kedro_hydraflow.storage.base import Entry
 from kedro_hydraflow.storage.bulk import MAX_CONCURRENCY
 from kedro_hydraflow.storage.foreign_errors import get_status, is_absence, is_disconnection
-from kedro_hydraflow.storage.redirects import check_httpx_response, make_trace
+from kedro_hydraflow.storage.redirects import (
+    check_httpx_response,
+    make_s3_session_class,
+    make_trace,
+    refuse_redirects_of_azure,
+)
 from kedro_hydraflow.storage.remote import Client
 
 if TYPE_CHECKING:
@@ -75,8 +78,8 @@ class FsspecClient(Client):
         self._is_lost = False
         self._reconnecting = asyncio.Lock()
         self._is_http = root.protocol in ("http", "https")
-        self._s3_client: Any = None
-        self.timeout = None if root.protocol in _WITH_TIMEOUTS else _TIMEOUT
+        if root.protocol not in _WITH_TIMEOUTS:
+            self.timeout = _TIMEOUT
         self._is_async = getattr(fs, "async_impl", False) and not fs.asynchronous
         self._threads: ThreadPoolExecutor | None = None
         self.concurrency = _THREADS.get(root.protocol, 1)
@@ -92,6 +95,7 @@ class FsspecClient(Client):
         fs = fsspec.filesystem(self._protocol, **self._options, **kwargs)
         if hasattr(fs, "ftp"):  # paramiko, which has no timeout of its own
             fs.ftp.get_channel().settimeout(_READ_TIMEOUT)
+        refuse_redirects_of_azure(fs)
         return fs
 
     async def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
@@ -153,12 +157,9 @@ class FsspecClient(Client):
         # With `end`, most asynchronous filesystems send a header that fails for empty files.
         is_cut = not self._is_async or self._protocol in _AZURE
         options = {"end": limit + 1} if is_cut else {}
-        if self._protocol in ("s3", "s3a"):
-            await self._limit_answers_of_s3(limit)
-        elif self._protocol in _GCS:
-            _LIMIT.set(limit)  # for `_make_size_trace`
-        elif self._protocol == "mlflow":
+        if self._protocol == "mlflow":
             options = {"max_size": limit}
+        FILE_LIMIT.set(limit)  # for `make_size_trace`
         try:
             content = bytes(await self._call("cat_file", path, **options))
         except Exception as exc:
@@ -176,15 +177,6 @@ class FsspecClient(Client):
             response.raise_for_status()
             return await read_body(response, limit)
 
-    async def _limit_answers_of_s3(self, limit: int) -> None:
-        """Have answers to the current task refused by their headers if they are too large."""
-        _LIMIT.set(limit)
-        client = await self._fs.set_session()
-        if client is not self._s3_client:
-            events = client.meta.events
-            events.register("after-call.s3.GetObject", _check_answer_of_s3, "kedro-hydraflow")
-            self._s3_client = client
-
     @override
     async def fetch(self, path: str, target: str) -> None:
         await self._call("get_file", path, target)
@@ -196,22 +188,6 @@ _NO_LISTING = (
     "the server answered with {}: either the directory does not exist, or the server does not "
     "list directories. To find runs, it must list them. A single run can still be read by its URL"
 )
-
-
-_LIMIT: ContextVar[int | None] = ContextVar("limit", default=None)
-"""The maximum size of the answers that a task reads into memory."""
-
-
-def _check_answer_of_s3(parsed: Mapping[str, Any], **_: Any) -> None:
-    """Raise FileSizeError for an answer whose body, which is not read yet, is too large."""
-    limit = _LIMIT.get()
-    if limit is None or "Body" not in parsed:
-        return
-    try:
-        check_file_size(parsed.get("ContentLength"), limit)
-    except FileSizeError:
-        parsed["Body"].close()
-        raise
 
 
 def _iter_entries(here: str, listed: Iterable[dict[str, Any]]) -> Iterable[Entry]:
@@ -267,6 +243,8 @@ def tune(
         target = tune(tuned["target_protocol"], target_options, allowed_hosts)
         tuned["target_options"] = target
     if protocol in ("s3", "s3a"):
+        session = {"http_session_cls": make_s3_session_class(allowed_hosts)}
+        tuned["config_kwargs"] = {**session, **(tuned.get("config_kwargs") or {})}
         return _merge(
             {
                 # One GET for each file, without a HEAD for its size.
@@ -284,7 +262,7 @@ def tune(
         _warn_about_emulator(tuned)
         tuned["session_kwargs"] = _add_to_lists(
             tuned.get("session_kwargs"),
-            trace_configs=[make_trace(allowed_hosts), _make_size_trace()],
+            trace_configs=[make_trace(allowed_hosts), make_size_trace()],
         )
         return _merge({"use_listings_cache": False, "requests_timeout": _make_timeout()}, tuned)
     if protocol in _AZURE:
@@ -294,7 +272,7 @@ def tune(
         tuned = _move_login_to_header(tuned)
         client_options = _move_login_to_header(tuned.get("client_kwargs") or {})
         tuned["client_kwargs"] = _add_to_lists(
-            client_options, trace_configs=[make_trace(allowed_hosts)]
+            client_options, trace_configs=[make_trace(allowed_hosts), make_size_trace()]
         )
         return _merge({"client_kwargs": {"timeout": _make_timeout()}}, tuned)
     if protocol == "webdav":
@@ -322,25 +300,6 @@ def _move_login_to_header(options: Mapping[str, Any]) -> dict[str, Any]:
         del moved["auth"]
         moved["headers"] = {**headers, "Authorization": login.encode()}
     return moved
-
-
-@functools.cache
-def _make_size_trace() -> Any:
-    """Return what refuses too large answers for an aiohttp session by their headers."""
-    from aiohttp import TraceConfig
-
-    async def check(session: Any, context: Any, params: Any) -> None:  # noqa: ARG001
-        limit = _LIMIT.get()
-        if limit is not None and params.response.status < 300:
-            try:
-                check_file_size(params.response.content_length, limit)
-            except FileSizeError:
-                params.response.close()
-                raise
-
-    trace = TraceConfig()
-    trace.on_request_end.append(check)
-    return trace
 
 
 def _make_timeout() -> Any:

@@ -89,11 +89,9 @@ def iter_hosts(location: object) -> Iterator[str]:
 
 
 def iter_option_hosts(options: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the hosts that storage options name, and for Azure the variables of its client."""
+    """Yield the hosts that the options of a filesystem name."""
     for name, value in options.items():
-        if name == HOSTS_OPTION:
-            yield from check_hosts(value)
-        elif isinstance(value, Mapping):
+        if isinstance(value, Mapping):
             yield from iter_option_hosts(value)
         elif not isinstance(value, str):
             continue

@@ -95,28 +95,28 @@ class LocalStorage(Storage):
         values: list[T | KedroHydraflowError | None] = []
         validators: list[str | None] = []
         for path in paths:
-            content, status = self._read(path, limit)
-            if isinstance(content, bytes) and status is not None:
+            read = self._read(path, limit)
+            if isinstance(read, tuple):
+                content, status = read
                 values.append(self.parse_content(path, content, parse))
                 validators.append(_make_validator(status, latest))
             else:
-                values.append(None if isinstance(content, bytes) else content)
+                values.append(read)
                 validators.append(None)
         return Parsed(values, validators)
 
-    def _read(
-        self, path: str, limit: int
-    ) -> tuple[bytes | StorageError | None, os.stat_result | None]:
+    def _read(self, path: str, limit: int) -> tuple[bytes, os.stat_result] | StorageError | None:
+        """Return a file's content and status, None if there is no such file, or the error."""
         try:
             return _read_file(self._resolve(path), limit)
         except (FileNotFoundError, NotADirectoryError) as exc:
             if _is_below_broken_link(self._resolve(path)):
-                return _with_cause(StorageError(_describe_broken_link("read", path)), exc), None
-            return None, None
+                return _with_cause(StorageError(_describe_broken_link("read", path)), exc)
+            return None
         except FileSizeError as exc:
-            return _with_cause(FileSizeError(f"cannot read {path!r}: {exc}"), exc), None
+            return _with_cause(FileSizeError(f"cannot read {path!r}: {exc}"), exc)
         except (OSError, ValueError, MemoryError) as exc:
-            return _with_cause(StorageError(f"cannot read {path!r}: {describe(exc)}"), exc), None
+            return _with_cause(StorageError(f"cannot read {path!r}: {describe(exc)}"), exc)
 
     @override
     def get_validators(self, paths: Sequence[str]) -> list[str | None]:

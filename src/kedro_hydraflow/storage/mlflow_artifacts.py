@@ -33,7 +33,7 @@ from kedro_hydraflow.limits import get_max_file_size
 from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.storage.answers import read_beginning, read_body
 from kedro_hydraflow.storage.bulk import MAX_CONCURRENCY
-from kedro_hydraflow.storage.mlflow_login import MlflowLogin
+from kedro_hydraflow.storage.mlflow_login import MlflowLogin, NoLogin
 from kedro_hydraflow.storage.redirects import make_trace
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
         username: The user, instead of the login that MLflow would use.
         password: The user's password.
         allowed_hosts: The other hosts to which the server may redirect.
+        has_login: Whether the server gets any login, also that which MLflow would use.
         **kwargs: Options of every filesystem of fsspec.
 
     Raises:
@@ -82,6 +83,7 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
         username: str | None = None,
         password: str | None = None,
         allowed_hosts: frozenset[str] = frozenset(),
+        has_login: bool = True,
         **kwargs: Any,
     ) -> None:
         import aiohttp
@@ -90,7 +92,8 @@ class ArtifactsFileSystem(AsyncFileSystem):  # type: ignore[misc]
         self._aiohttp = aiohttp
         self._base_url = base_url.rstrip("/")
         self._where = redact_url(self._base_url)
-        self._login = MlflowLogin(self._base_url, username, password)
+        login_class = MlflowLogin if has_login else NoLogin
+        self._login = login_class(self._base_url, username, password)
         self._allowed_hosts = allowed_hosts
         self._session: Any = None
 
@@ -243,6 +246,8 @@ def make_artifacts_root(
     username: str | None = None,
     password: str | None = None,
     allowed_hosts: frozenset[str] = frozenset(),
+    *,
+    has_login: bool = True,
 ) -> UPath:
     """Return the root of a server's artifacts. For the arguments see `ArtifactsFileSystem`."""
     options: dict[str, Any] = {"base_url": base_url}
@@ -250,5 +255,7 @@ def make_artifacts_root(
         options |= {"username": username, "password": password}
     if allowed_hosts:
         options["allowed_hosts"] = allowed_hosts
+    if not has_login:
+        options["has_login"] = False
     root: UPath = ArtifactsPath(f"{PROTOCOL}:///", **options)
     return root

@@ -13,6 +13,8 @@ import ssl
 import time
 from typing import Any, NamedTuple
 
+from typing_extensions import override
+
 from kedro_hydraflow.errors import MissingPackageError
 from kedro_hydraflow.redaction import Options, redact_url
 
@@ -70,18 +72,23 @@ class MlflowLogin:
         from requests import Request
         from requests.utils import get_environ_proxies, select_proxy
 
-        creds = self._get_host_creds(self._base_url)
-        headers = {**_get_workspace_header(), **self._resolve_headers()}
-        authorization = self._make_authorization(creds)
-        if authorization is not None:
-            headers["Authorization"] = authorization
-        request = Request("GET", url, headers=headers, auth=self._get_auth(creds, url)).prepare()
+        headers, auth = self._make_login(url)
+        request = Request("GET", url, headers=headers, auth=auth).prepare()
         signed = Options(
             (name, value if isinstance(value, str) else value.decode("latin-1"))
             for name, value in request.headers.items()
         )
         proxy = select_proxy(url, get_environ_proxies(url)) or ""
         return SignedRequest(str(request.url), signed, proxy if "://" in proxy else None)
+
+    def _make_login(self, url: str) -> tuple[dict[str, str], Any]:
+        """Return the headers, and the ``auth`` argument for ``requests``."""
+        creds = self._get_host_creds(self._base_url)
+        headers = {**_get_workspace_header(), **self._resolve_headers()}
+        authorization = self._make_authorization(creds)
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        return headers, self._get_auth(creds, url)
 
     def _resolve_headers(self) -> dict[str, str]:
         from mlflow.tracking.request_header.registry import resolve_request_headers
@@ -122,7 +129,7 @@ class MlflowLogin:
         creds = self._get_host_creds(self._base_url)
         with Session() as session:  # it reads REQUESTS_CA_BUNDLE
             settings = session.merge_environment_settings(
-                self._base_url, {}, None, creds.verify, creds.client_cert_path
+                self._base_url, {}, None, creds.verify, self._get_certificate(creds)
             )
         verify, certificate = settings["verify"], settings["cert"]
         authorities = verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH
@@ -136,6 +143,11 @@ class MlflowLogin:
         if certificate:
             context.load_cert_chain(certificate)
         return context
+
+    def _get_certificate(self, creds: Any) -> str | None:
+        """Return the path of the client's certificate."""
+        path: str | None = creds.client_cert_path
+        return path
 
     @property
     def advice(self) -> str:
@@ -152,6 +164,26 @@ class MlflowLogin:
         return (
             "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
             "MLFLOW_TRACKING_TOKEN, as for MLflow itself"
+        )
+
+
+class NoLogin(MlflowLogin):
+    """Requests to a server that only a record names: without any login, nor MLflow's headers."""
+
+    @override
+    def _make_login(self, url: str) -> tuple[dict[str, str], Any]:
+        return {}, None
+
+    @override
+    def _get_certificate(self, creds: Any) -> str | None:
+        return None
+
+    @property
+    @override
+    def advice(self) -> str:
+        return (
+            "it is asked without your login, because only the tracking data names it; set "
+            "artifact_root to the location of the artifacts"
         )
 
 

@@ -63,8 +63,9 @@ class Client(ABC):
     concurrency: int
     """The number of requests that may be made at once."""
 
-    timeout: float | None = None
-    """Seconds for a small request, if the package has no timeouts itself."""
+    timeout: float = 900.0
+    """Seconds for reading or listing. The timeouts of most packages are for silence alone, and
+    never end for a server that answers a byte at a time."""
 
     @abstractmethod
     async def list_dir(self, path: str) -> list[Entry]:

@@ -128,6 +128,11 @@ def attempt(function: Callable[[V], T], value: V) -> T | MetadataError:
         return exc
 
 
+def make_repeated_error(number: int, what: str = "one row") -> MetadataError:
+    """Return the error for rows of which there has to be one, as MLflow's primary keys ensure."""
+    return MetadataError(f"expected {what}, found {number}; {ADVICE}")
+
+
 def _make_error(expected: str, value: object) -> MetadataError:
     if value is None:
         found = "null"

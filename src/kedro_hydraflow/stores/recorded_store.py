@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -12,7 +13,6 @@ from kedro_hydraflow.errors import (
     Failure,
     KedroHydraflowError,
     MetadataError,
-    StorageError,
     prefix_error,
 )
 from kedro_hydraflow.logs import get_logger
@@ -22,7 +22,14 @@ from kedro_hydraflow.stores.base import (
     ExperimentFilter,
     make_experiment_filter,
 )
-from kedro_hydraflow.stores.foreign_values import attempt, to_facts, to_id, to_integer, to_text
+from kedro_hydraflow.stores.foreign_values import (
+    attempt,
+    make_repeated_error,
+    to_facts,
+    to_id,
+    to_integer,
+    to_text,
+)
 from kedro_hydraflow.stores.record import (
     ExperimentRecord,
     Experiments,
@@ -86,7 +93,10 @@ class RecordedStore(TrackedStore):
 
     @abstractmethod
     def _list_experiments(self) -> list[RecordedExperiment]:
-        """Return the experiments that are not deleted, sorted by name, then by ID."""
+        """Return the experiments that are not deleted, sorted by name, then by ID.
+
+        Others with the same ID are included: they have the same runs.
+        """
 
     @override
     def find_experiments(
@@ -95,18 +105,20 @@ class RecordedStore(TrackedStore):
         matches = make_experiment_filter(experiment_names, include_default=include_default)
         self._locator.check_root()
         found = Experiments([], [], [])
-        for recorded in self._list_experiments():
-            try:
-                experiment = self._make_experiment(recorded)
-            except MetadataError as exc:
-                found.failures.append(self._fail("experiment", recorded.experiment_id, exc))
-                continue
+        experiments = self._make_experiments(found.failures)
+        numbers = Counter(experiment.experiment_id for experiment in experiments)
+        repeated: dict[str, Failure] = {}
+        for experiment in experiments:
             experiment_id, name = experiment.experiment_id, experiment.shown_name
             if not matches(experiment_id, name):
                 if experiment_id == DEFAULT_EXPERIMENT_ID:
                     found.defaults.append(experiment)
                 else:
                     found.other_names.append(name or experiment_id)
+                continue
+            if numbers[experiment_id] > 1:
+                repeated[experiment_id] = self._fail_repeated(experiment_id, numbers)
+                found.unlocated.append(name or "")
                 continue
             try:
                 found.matching.append(self._locate_experiment(experiment))
@@ -115,21 +127,37 @@ class RecordedStore(TrackedStore):
                     raise  # the same for all
                 found.failures.append(self._fail("experiment", repr(name or experiment_id), exc))
                 found.unlocated.append(name or "")
+        found.failures.extend(repeated.values())
         return found
 
     @override
     def find_names(self) -> tuple[list[str], list[Failure]]:
         names = []
-        failures = []
-        for recorded in self._list_experiments():
-            try:
-                experiment = self._make_experiment(recorded)
-            except MetadataError as exc:
-                failures.append(self._fail("experiment", recorded.experiment_id, exc))
-                continue
-            if experiment.experiment_id != DEFAULT_EXPERIMENT_ID and not experiment.is_nameless:
+        failures: list[Failure] = []
+        experiments = self._make_experiments(failures)
+        numbers = Counter(experiment.experiment_id for experiment in experiments)
+        failures += [self._fail_repeated(i, numbers) for i, n in numbers.items() if n > 1]
+        for experiment in experiments:
+            experiment_id = experiment.experiment_id
+            is_listed = experiment_id != DEFAULT_EXPERIMENT_ID and not experiment.is_nameless
+            if is_listed and numbers[experiment_id] == 1:
                 names.append(experiment.experiment_name or "")
         return names, failures
+
+    def _make_experiments(self, failures: list[Failure]) -> list[ExperimentRecord]:
+        """Return the experiments, without directories, and add others to the failures."""
+        made = []
+        for recorded in self._list_experiments():
+            experiment = attempt(self._make_experiment, recorded)
+            if isinstance(experiment, MetadataError):
+                failures.append(self._fail("experiment", recorded.experiment_id, experiment))
+            else:
+                made.append(experiment)
+        return made
+
+    def _fail_repeated(self, experiment_id: str, numbers: Mapping[str, int]) -> Failure:
+        error = make_repeated_error(numbers[experiment_id], "one experiment with this ID")
+        return self._fail("experiment", experiment_id, error)
 
     def _make_experiment(self, recorded: RecordedExperiment) -> ExperimentRecord:
         """Return the record of an experiment, without its directory.
@@ -162,19 +190,36 @@ class RecordedStore(TrackedStore):
 
     # Runs ------------------------------------------------------------------------------------
 
-    def _convert_ids(self, run_ids: Iterable[object], failures: list[Failure]) -> list[str]:
-        """Return the IDs of runs, each once, and add those that are malformed to the failures."""
-        names: dict[str, None] = {}
-        for run_id in run_ids:
-            name = attempt(to_id, run_id)
-            if isinstance(name, MetadataError):
-                failures.append(self._fail("runs.run_uuid", run_id, name))
-            else:
-                names[name] = None
-        return list(names)
+    def _convert_ids(
+        self, run_ids: Iterable[Iterable[object]], failures: list[Failure]
+    ) -> list[list[str]]:
+        """Return the IDs of the runs in each experiment.
+
+        Each is in the result once: `_read_runs` returns an error for one that is in two
+        experiments.
+
+        Args:
+            run_ids: The recorded IDs.
+            failures: Where those that are malformed are added.
+        """
+        converted: list[list[str]] = []
+        known: set[str] = set()
+        for of_experiment in run_ids:
+            names = []
+            for run_id in of_experiment:
+                name = attempt(to_id, run_id)
+                if isinstance(name, MetadataError):
+                    failures.append(self._fail("runs.run_uuid", run_id, name))
+                elif name not in known:
+                    known.add(name)
+                    names.append(name)
+            converted.append(names)
+        return converted
 
     @abstractmethod
-    def _read_runs(self, listed: Sequence[RunNames]) -> Mapping[str, RecordedRun | StorageError]:
+    def _read_runs(
+        self, listed: Sequence[RunNames]
+    ) -> Mapping[str, RecordedRun | KedroHydraflowError]:
         """Return the listed runs that exist by ID, or the error of reading one."""
 
     @override
@@ -191,7 +236,7 @@ class RecordedStore(TrackedStore):
                     continue  # removed in the meantime
                 try:
                     uri, facts, logged = _convert_run(run)
-                except (MetadataError, StorageError) as exc:
+                except KedroHydraflowError as exc:
                     found.failures.append(self._fail("run", run_id, exc))
                     continue
                 if is_deleted(facts) and not include_deleted:
@@ -273,14 +318,14 @@ def _convert_model(recorded: Sequence[object]) -> ModelRecord:
     )
 
 
-def _convert_run(run: RecordedRun | StorageError) -> tuple[str, Facts, Logged | None]:
+def _convert_run(run: RecordedRun | KedroHydraflowError) -> tuple[str, Facts, Logged | None]:
     """Return the recorded location, the facts and the logged values of a run.
 
     Raises:
         MetadataError: If a value is malformed.
-        StorageError: If the run could not be read.
+        KedroHydraflowError: If the run could not be read.
     """
-    if isinstance(run, StorageError):
+    if isinstance(run, KedroHydraflowError):
         raise run
     uri = convert("runs.artifact_uri", to_text, run.uri)
     return uri or "", to_facts(run.facts), run.logged

@@ -39,6 +39,7 @@ from kedro_hydraflow.storage.hosts import get_host, make_withheld_error
 from kedro_hydraflow.storage.redirects import check_redirect
 from kedro_hydraflow.stores.foreign_values import (
     attempt,
+    make_repeated_error,
     to_integer,
     to_key,
     to_number,
@@ -118,7 +119,9 @@ class ServerStore(RecordedStore):
     def _list_experiments(self) -> list[RecordedExperiment]:
         with self._client("list the experiments") as client:
             found = list(_iter_pages(client.search_experiments))
-        recorded = [RecordedExperiment(e.experiment_id, e.name, e.artifact_location) for e in found]
+        recorded = _drop_equal(
+            RecordedExperiment(e.experiment_id, e.name, e.artifact_location) for e in found
+        )
         return sorted(recorded, key=lambda e: (str(e.name or ""), str(e.experiment_id)))
 
     @override
@@ -148,12 +151,13 @@ class ServerStore(RecordedStore):
     def _make_listing(
         self, experiments: Sequence[ExperimentRecord], searched: Sequence[Sequence[Any]]
     ) -> RunListing:
-        listed = []
         failures: list[Failure] = []
-        for experiment, found in zip(experiments, searched, strict=True):
-            runs = {run.info.run_id: run for run in found}
-            names = sorted(self._convert_ids(runs, failures))
-            listed.append(RunNames(experiment, names, prefetched=runs))
+        runs = _merge_searches(searched)
+        names = self._convert_ids(runs, failures)
+        listed = [
+            RunNames(experiment, sorted(of_experiment), prefetched=found)
+            for experiment, of_experiment, found in zip(experiments, names, runs, strict=True)
+        ]
         return RunListing(listed, failures)
 
     @override
@@ -166,12 +170,14 @@ class ServerStore(RecordedStore):
             return bool(ids) and any(True for _ in pages)
 
     @override
-    def _read_runs(self, listed: Sequence[RunNames]) -> dict[str, RecordedRun | StorageError]:
+    def _read_runs(
+        self, listed: Sequence[RunNames]
+    ) -> dict[str, RecordedRun | KedroHydraflowError]:
         known = {name: run for part in listed for name, run in part.prefetched.items()}
         missing = [name for part in listed for name in part.names if name not in known]
         known.update(zip(missing, self._get_runs(missing), strict=True))
         return {
-            run_id: run if isinstance(run, StorageError) else self._record(run_id, run)
+            run_id: run if isinstance(run, KedroHydraflowError) else self._record(run_id, run)
             for run_id, run in known.items()
             if run is not None
         }
@@ -498,9 +504,10 @@ class ServerStore(RecordedStore):
         if host not in self._proxies:
             from kedro_hydraflow.storage.mlflow_artifacts import make_artifacts_root
 
-            login = (server.username, server.password) if host == own else (None, None)
+            is_own = host == own
+            login = (server.username, server.password) if is_own else (None, None)
             user, password = (unquote(text) if text else None for text in login)
-            root = make_artifacts_root(base_url, user, password, allowed_hosts)
+            root = make_artifacts_root(base_url, user, password, allowed_hosts, has_login=is_own)
             storage = locate(root).storage
             withheld = self._source.is_without_credentials
             self._proxies[host] = storage.without_credentials() if withheld else storage
@@ -532,6 +539,40 @@ def _search_runs(
         return list(pages)
 
     return _map_in_threads(search, experiments)
+
+
+def _merge_searches(searched: Sequence[Sequence[Any]]) -> list[dict[Any, Any]]:
+    """Return what was found in each experiment by run ID: MLflow's object, or an error.
+
+    A run may be on two pages, if others were added in the meantime. One that is in two
+    experiments, or with artifacts in two places, is an error.
+    """
+    merged: list[dict[Any, Any]] = [{} for _ in searched]
+    owners: dict[Any, dict[Any, Any]] = {}
+    for runs, found in zip(merged, searched, strict=True):
+        for run in found:
+            run_id = run.info.run_id
+            owner = owners.setdefault(run_id, runs)
+            known = owner.get(run_id, run)
+            if isinstance(known, MetadataError):
+                continue
+            is_same = owner is runs and known.info.artifact_uri == run.info.artifact_uri
+            owner[run_id] = run if is_same else make_repeated_error(2, "one run with this ID")
+    return merged
+
+
+def _drop_equal(recorded: Iterable[RecordedExperiment]) -> list[RecordedExperiment]:
+    """Return experiments, once if they are equal: on two pages, as others were added meanwhile."""
+    first: dict[str, RecordedExperiment] = {}
+    kept = []
+    for experiment in recorded:
+        experiment_id = experiment.experiment_id
+        known = experiment
+        if isinstance(experiment_id, str):
+            known = first.setdefault(experiment_id, experiment)
+        if known is experiment or known != experiment:
+            kept.append(experiment)
+    return kept
 
 
 def _iter_pages(

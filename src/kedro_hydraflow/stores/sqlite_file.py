@@ -1,13 +1,15 @@
 """Querying an SQLite file that another program wrote, or damaged, or that means no good.
 
 The file is opened read-only, and may be read while another program writes to it. Expressions in
-its schema are not evaluated: a view or a generated column may take forever. Pages may refer to
-each other so that a table does not end, so the time and the size of a query are limited.
+its schema are not evaluated: a view or a generated column may take forever. Nor are virtual tables
+read, whose content SQLite's extensions make up. Pages may refer to each other so that a table does
+not end, so the time and the size of a query are limited.
 """
 
 from __future__ import annotations
 
 import marshal
+import operator
 import os
 import sqlite3
 import stat
@@ -56,8 +58,8 @@ class SqliteFile:
 
     Args:
         path: The file.
-        tables: The tables that queries read. They have to be as MLflow creates them, without
-            expressions: no views and no generated columns.
+        tables: The tables that queries read, those of them that exist. They have to be as MLflow
+            creates them: no views, no virtual tables and no generated columns.
     """
 
     def __init__(self, path: str, tables: tuple[str, ...]) -> None:
@@ -76,11 +78,51 @@ class SqliteFile:
             TrackingDirectoryError: If the file is not an MLflow database, or is damaged.
             StorageError: If the file cannot be read, or the query exceeds a limit.
         """
-        with self._open(timeout) as reader:
-            for table in self._tables:
-                reader.check_columns(table)
-            reader.refuse_views()
+        with self._open_tables(timeout) as reader:
             return reader.fetch(select, *arguments)
+
+    def scan(self, table: str, columns: str, *arguments: str | float) -> list[Row]:
+        """Return columns of all rows of a table, read without its indexes.
+
+        SQLite does not notice all damage. Pages that are there twice, in another order, or in
+        place of others show in the numbers of the rows, which are the first column. They are null
+        if the table has none.
+
+        Args:
+            table: The table.
+            columns: The columns, separated by commas.
+            *arguments: The arguments of expressions in the columns.
+
+        Raises:
+            TrackingDirectoryError: If the file is not an MLflow database, or is damaged.
+            StorageError: If the file cannot be read, or the query exceeds a limit.
+        """
+        with self._open_tables() as reader:
+            if not reader.has_rowid(table):
+                select = f"SELECT NULL, {columns} FROM {table}"  # noqa: S608 - names of ours
+                return reader.fetch(select, *arguments)
+            order = f"{table} NOT INDEXED ORDER BY rowid"
+            rows = reader.fetch(f"SELECT rowid, {columns} FROM {order}", *arguments)  # noqa: S608
+        numbers = [row[0] for row in rows]
+        if not all(map(operator.lt, numbers, numbers[1:])):
+            raise self.make_damage_error(f"the rows of the table {table!r} are not in order")
+        return rows
+
+    def make_damage_error(self, found: str) -> TrackingDirectoryError:
+        """Return the error for damage that SQLite has not noticed."""
+        return TrackingDirectoryError(
+            f"cannot read {self.path} as an MLflow database: it is damaged: {found}; "
+            f"`sqlite3 {self.path} 'PRAGMA integrity_check'` shows more"
+        )
+
+    @contextmanager
+    def _open_tables(self, timeout: float = TIMEOUT) -> Iterator[_Reader]:
+        """Open the file, and check the tables."""
+        with self._open(timeout) as reader:
+            reader.refuse_views()
+            for table in self._tables:
+                reader.check_table(table)
+            yield reader
 
     def query_schema(self, select: str, *arguments: str, timeout: float = TIMEOUT) -> list[Row]:
         """Return the rows of a query of the schema, see `query`."""
@@ -148,14 +190,34 @@ class _Reader:
         connection.execute("PRAGMA cell_size_check = ON")
         return connection
 
-    def check_columns(self, table: str) -> None:
-        """Raise TrackingDirectoryError if a table has generated columns, or is a virtual one."""
-        for _, name, *_, hidden in self.fetch(f"PRAGMA table_xinfo({table})"):
+    def check_table(self, table: str) -> None:
+        """Raise TrackingDirectoryError if a table is a virtual one, or has generated columns."""
+        columns = self.fetch(f"PRAGMA table_xinfo({table})")
+        if not columns:
+            return  # there is no such table
+        # What SQLite would do: the text of the schema need not say what a table is.
+        steps = self.fetch(f"EXPLAIN SELECT * FROM {table}")  # noqa: S608 - a name of ours
+        if any(operation == "VOpen" for _, operation, *_ in steps):
+            raise TrackingDirectoryError(
+                f"{self._path} is not an MLflow database: expected a table {table!r}, found a "
+                "virtual table"
+            )
+        for _, name, *_, hidden in columns:
             if hidden:
                 raise TrackingDirectoryError(
                     f"{self._path} is not an MLflow database: expected stored columns in the "
                     f"table {table!r}, found the generated column {name!r}"
                 )
+
+    def has_rowid(self, table: str) -> bool:
+        """Whether the rows of a table are numbered."""
+        try:
+            self.fetch(f"SELECT rowid FROM {table} LIMIT 0")  # noqa: S608 - a name of ours
+        except sqlite3.OperationalError as exc:
+            if "no such column" in str(exc):  # WITHOUT ROWID
+                return False
+            raise
+        return True
 
     def refuse_views(self) -> None:
         """Let queries of views fail from now on."""

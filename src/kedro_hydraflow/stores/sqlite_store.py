@@ -19,15 +19,17 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from typing_extensions import override
 
-from kedro_hydraflow.errors import KedroHydraflowError, MetadataError
+from kedro_hydraflow.errors import KedroHydraflowError, MetadataError, prefix_error
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores.base import DEFAULT_EXPERIMENT_ID
 from kedro_hydraflow.stores.foreign_values import (
+    make_repeated_error,
     to_integer,
     to_key,
     to_number,
@@ -54,7 +56,7 @@ from kedro_hydraflow.stores.sql_clauses import write_fact_clause, write_logged_c
 from kedro_hydraflow.stores.sqlite_file import SqliteFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from kedro_hydraflow.errors import Failure
     from kedro_hydraflow.stores.clauses import Clause
@@ -96,9 +98,10 @@ _FACT_NAMES = ("status", "run_name", "start_time", "end_time", "lifecycle_stage"
 """The columns of facts in ``runs``, and the names of the facts."""
 
 _DEFAULT_RUN = f"""
-    CASE WHEN experiment_id = {DEFAULT_EXPERIMENT_ID} THEN (
+    CASE WHEN CAST(experiment_id AS TEXT) = '{DEFAULT_EXPERIMENT_ID}' THEN (
         SELECT run_uuid FROM runs
-        WHERE experiment_id = experiments.experiment_id AND lifecycle_stage IS NOT 'deleted'
+        WHERE CAST(experiment_id AS TEXT) = '{DEFAULT_EXPERIMENT_ID}'
+        AND lifecycle_stage IS NOT 'deleted'
         LIMIT 1
     ) END"""
 """A column of ``experiments``: the ID of a run in "Default" that is not deleted."""
@@ -187,13 +190,15 @@ class SqliteStore(RecordedStore):
     @override
     def _list_experiments(self) -> list[RecordedExperiment]:
         rows = self._file.query(
-            f"SELECT CAST(experiment_id AS TEXT), name, artifact_location, {_DEFAULT_RUN} "
-            "FROM experiments WHERE lifecycle_stage IS NOT 'deleted' ORDER BY name, experiment_id"
+            f"SELECT CAST(experiment_id AS TEXT), name, artifact_location, {_DEFAULT_RUN}, "
+            "lifecycle_stage IS NOT 'deleted' FROM experiments ORDER BY name, experiment_id"
         )
+        active = {row[0] for row in rows if row[-1]}
         return [
             # One name is enough for `has_active_runs`.
             RecordedExperiment(i, name, location, None if run_id is None else (str(run_id),))
-            for i, name, location, run_id in rows
+            for i, name, location, run_id, _ in rows
+            if i in active
         ]
 
     @override
@@ -202,22 +207,22 @@ class SqliteStore(RecordedStore):
     ) -> RunListing:
         run_ids: dict[str, list[object]] = {e.experiment_id: [] for e in experiments}
         if limit is not None:
-            select = "SELECT run_uuid FROM runs WHERE experiment_id = ? ORDER BY run_uuid LIMIT ?"
+            select = (
+                "SELECT run_uuid FROM runs WHERE CAST(experiment_id AS TEXT) = ? "
+                "ORDER BY run_uuid LIMIT ?"
+            )
             for experiment_id in run_ids:
                 rows = self._file.query(select, experiment_id, limit)
                 run_ids[experiment_id] = [run_id for (run_id,) in rows]
         else:
             # One query for all: each is a full scan, as runs are not indexed by experiment.
-            select = "SELECT CAST(experiment_id AS TEXT), run_uuid FROM runs ORDER BY run_uuid"
-            for experiment_id, run_id in self._file.query(select):
+            rows = self._file.scan("runs", "run_uuid, CAST(experiment_id AS TEXT)")
+            for _, run_id, experiment_id in _sort_by_id(rows):
                 if experiment_id in run_ids:
                     run_ids[experiment_id].append(run_id)
         failures: list[Failure] = []
-        listed = [
-            RunNames(experiment, self._convert_ids(run_ids[experiment.experiment_id], failures))
-            for experiment in experiments
-        ]
-        return RunListing(listed, failures)
+        names = self._convert_ids(run_ids.values(), failures)
+        return RunListing(list(map(RunNames, experiments, names)), failures)
 
     @override
     def list_narrowed(
@@ -225,18 +230,16 @@ class SqliteStore(RecordedStore):
     ) -> RunListing:
         facts = [write_fact_clause(clause) for clause in clauses if clause.kind == "fact"]
         conditions = " AND ".join(condition for condition, _ in facts) or "1"
-        select = (
-            "SELECT CAST(experiment_id AS TEXT), run_uuid FROM runs "
-            f"WHERE {conditions} ORDER BY run_uuid"
-        )
-        rows = self._file.query(select, *(value for _, values in facts for value in values))
+        columns = f"run_uuid, CAST(experiment_id AS TEXT), {conditions}"
+        values_of_facts = [value for _, values in facts for value in values]
+        rows = self._file.scan("runs", columns, *values_of_facts)
         found: dict[str, list[object]] = {e.experiment_id: [] for e in experiments}
-        for experiment_id, run_id in rows:
-            if experiment_id in found:
+        for _, run_id, experiment_id, is_met in _sort_by_id(rows):
+            if is_met and experiment_id in found:
                 found[experiment_id].append(run_id)
         failures: list[Failure] = []
-        names = {i: self._convert_ids(run_ids, failures) for i, run_ids in found.items()}
-        run_ids = [name for listed in names.values() for name in listed]
+        names = self._convert_ids(found.values(), failures)
+        run_ids = [name for of_experiment in names for name in of_experiment]
         for clause in clauses:
             if clause.kind != "fact":
                 table = _KINDS[clause.kind].table
@@ -245,29 +248,59 @@ class SqliteStore(RecordedStore):
                 run_ids = [i for (i,) in self._query_runs(select, run_ids, clause.name, *values)]
         kept = frozenset(run_ids)
         listed = [
-            RunNames(e, [name for name in names[e.experiment_id] if name in kept])
-            for e in experiments
+            RunNames(experiment, [name for name in of_experiment if name in kept])
+            for experiment, of_experiment in zip(experiments, names, strict=True)
         ]
         return RunListing(listed, failures, is_narrowed=True)
 
     @override
-    def _read_runs(self, listed: Sequence[RunNames]) -> Mapping[str, RecordedRun]:
-        select = f"SELECT run_uuid, artifact_uri, {_FACTS} FROM runs WHERE {_WANTED}"
+    def _read_runs(self, listed: Sequence[RunNames]) -> Mapping[str, RecordedRun | MetadataError]:
         run_ids = [run_id for part in listed for run_id in part.names]
+        rows = self._read_rows(f"artifact_uri, {_FACTS}", run_ids)
+        self._check_removed([run_id for run_id in run_ids if run_id not in rows])
         return {
-            run_id: RecordedRun(uri, _name_facts(facts))
-            for run_id, uri, *facts in self._query_runs(select, run_ids)
+            run_id: row
+            if isinstance(row, MetadataError)
+            else RecordedRun(row[0], _name_facts(row[1:]))
+            for run_id, row in rows.items()
+        }
+
+    def _check_removed(self, run_ids: Sequence[str]) -> None:
+        """Raise TrackingDirectoryError if runs that an index lacks are in the table."""
+        if run_ids:
+            select = f"SELECT run_uuid FROM runs NOT INDEXED WHERE {_WANTED}"
+            for (run_id,) in self._query_runs(select, run_ids):
+                raise self._file.make_damage_error(f"an index lacks the run {run_id}")
+
+    def _read_rows(
+        self, columns: str, run_ids: Sequence[str]
+    ) -> dict[str, list[Any] | MetadataError]:
+        """Return the columns of runs by ID, or an error where there are several rows."""
+        select = f"SELECT run_uuid, {columns} FROM runs WHERE {_WANTED}"
+        rows: dict[str, list[Any]] = {}
+        numbers: Counter[str] = Counter()
+        for run_id, *row in self._query_runs(select, run_ids):
+            rows[run_id] = row
+            numbers[run_id] += 1
+        return {
+            run_id: row
+            if numbers[run_id] == 1
+            else make_repeated_error(numbers[run_id], "one run with this ID")
+            for run_id, row in rows.items()
         }
 
     @override
     def _read_uris(self, records: Sequence[RunRecord]) -> list[str | KedroHydraflowError]:
-        select = f"SELECT run_uuid, artifact_uri FROM runs WHERE {_WANTED}"
         run_ids = [record.run_id for record in records]
-        uris: dict[str, object] = dict(self._query_runs(select, run_ids))
-        return [
-            self._convert(run_id, "runs.artifact_uri", _decode_text, uris.get(run_id))
-            for run_id in run_ids
-        ]
+        rows = self._read_rows("artifact_uri", run_ids)
+        uris: list[str | KedroHydraflowError] = []
+        for run_id in run_ids:
+            row = rows.get(run_id, [None])
+            if isinstance(row, MetadataError):
+                uris.append(prefix_error(f"{self.where}: run {run_id}", row))
+            else:
+                uris.append(self._convert(run_id, "runs.artifact_uri", _decode_text, row[0]))
+        return uris
 
     @override
     def _read_models(self, record: RunRecord) -> list[ModelRecord]:
@@ -288,7 +321,13 @@ class SqliteStore(RecordedStore):
         select = (
             "SELECT e.name FROM experiments AS e JOIN runs USING (experiment_id) WHERE run_uuid = ?"
         )
-        for (recorded,) in self._file.query(select, record.run_id):
+        rows = self._file.query(select, record.run_id)
+        if len(rows) > 1:
+            what = "one run and experiment with this ID"
+            raise prefix_error(
+                f"{self.where}: run {record.run_id}", make_repeated_error(len(rows), what)
+            )
+        for (recorded,) in rows:
             name = self._convert(record.run_id, "experiments.name", to_text, recorded)
             if isinstance(name, Exception):
                 raise name
@@ -297,11 +336,12 @@ class SqliteStore(RecordedStore):
 
     @override
     def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
-        select = f"SELECT run_uuid, {_FACTS} FROM runs WHERE {_WANTED}"
         run_ids = [record.run_id for record in records]
         found = {
-            run_id: self._convert_facts(run_id, _name_facts(facts))
-            for run_id, *facts in self._query_runs(select, run_ids)
+            run_id: prefix_error(f"{self.where}: run {run_id}", row)
+            if isinstance(row, MetadataError)
+            else self._convert_facts(run_id, _name_facts(row))
+            for run_id, row in self._read_rows(_FACTS, run_ids).items()
         }
         return [found.get(run_id, {}) for run_id in run_ids]
 
@@ -315,6 +355,8 @@ class SqliteStore(RecordedStore):
         values: dict[str, Any] = {}
         for run_id, *value in self._query_runs(select, run_ids, name):
             try:
+                if run_id in values:
+                    raise make_repeated_error(2)
                 values[run_id] = decode(*value)
             except MetadataError as exc:  # noqa: PERF203 - a call for each value takes longer
                 values[run_id] = self._locate_error(run_id, f"{table}.value of {name!r}", exc)
@@ -324,28 +366,49 @@ class SqliteStore(RecordedStore):
     def read_all(
         self, records: Sequence[RunRecord], kind: str
     ) -> list[dict[str, Any] | KedroHydraflowError]:
+        run_ids = [record.run_id for record in records]
+        read: dict[str, dict[str, Any] | KedroHydraflowError] = {}
+        for some in _iter_batches(run_ids):
+            read.update(self._read_batch(some, kind))
+        return [read[run_id] for run_id in run_ids]
+
+    def _read_batch(
+        self, run_ids: Sequence[str], kind: str
+    ) -> dict[str, dict[str, Any] | KedroHydraflowError]:
+        """Return the values of runs, which one query takes, by ID and name."""
         table, columns, decode = _KINDS[kind]
         select = f"SELECT run_uuid, key, {columns} FROM {table} WHERE {_WANTED}"
-        run_ids = [record.run_id for record in records]
         found: dict[str, dict[str, Any]] = {run_id: {} for run_id in run_ids}
         malformed: dict[str, list[MetadataError]] = {}
-        for run_id, key, *value in self._query_runs(select, list(found)):
+        rows = self._file.query(select, json.dumps(run_ids))
+        n_values = len(rows)
+        for run_id, key, *value in rows:
             if run_id not in found:
+                n_values -= 1
                 continue  # an ID that only SQLite takes for equal
             try:
                 name = key if type(key) is str else to_key(key)
                 decoded = decode(*value)
             except MetadataError as exc:
+                n_values -= 1
                 error = self._locate_error(run_id, f"{table} with the key {key!r}", exc)
                 malformed.setdefault(run_id, []).append(error)
             else:
                 if decoded is not None:
                     found[run_id][name] = decoded
-        finished = {
+                else:
+                    n_values -= 1
+        if n_values > sum(map(len, found.values())):  # rather than looking at each
+            for (run_id, key), number in Counter(row[:2] for row in rows).items():
+                if number > 1 and key in found.get(run_id, ()):
+                    del found[run_id][key]
+                    field = f"{table} with the key {key!r}"
+                    error = self._locate_error(run_id, field, make_repeated_error(number))
+                    malformed.setdefault(run_id, []).append(error)
+        return {
             run_id: finish_values(values, malformed.get(run_id, []))
             for run_id, values in found.items()
         }
-        return [finished[run_id] for run_id in run_ids]
 
     @override
     def read_histories(
@@ -358,14 +421,12 @@ class SqliteStore(RecordedStore):
         run_ids = [record.run_id for record in records]
         found: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
         malformed: dict[str, KedroHydraflowError] = {}
-        for run_id, step, timestamp, *recorded in self._query_runs(select, list(found), name):
-            if run_id not in found:
-                continue  # as in `read_all`
+        for run_id, step, timestamp, *recorded in self._query_runs(select, run_ids, name):
             try:
                 value = _decode_metric(*recorded)
                 if value is not None:
                     found[run_id].append(Point(to_integer(step), to_integer(timestamp), value))
-            except MetadataError as exc:
+            except MetadataError as exc:  # noqa: PERF203 - as above
                 error = self._locate_error(run_id, f"metrics with the key {name!r}", exc)
                 malformed.setdefault(run_id, error)
         return [malformed.get(run_id, found[run_id]) for run_id in run_ids]
@@ -373,10 +434,22 @@ class SqliteStore(RecordedStore):
     def _query_runs(
         self, select: str, run_ids: Sequence[str], *arguments: str | float
     ) -> Iterator[Row]:
-        """Yield the rows of a query. Its last argument is the list of IDs of `_WANTED`."""
-        for start in range(0, len(run_ids), _BATCH_SIZE):
-            wanted = json.dumps(run_ids[start : start + _BATCH_SIZE])
-            yield from self._file.query(select, *arguments, wanted)
+        """Yield the rows of a query about runs, whose IDs it has to return first.
+
+        Its last argument is the list of IDs of `_WANTED`.
+        """
+        for some in _iter_batches(run_ids):
+            wanted = frozenset(some)
+            for row in self._file.query(select, *arguments, json.dumps(some)):
+                if row[0] in wanted:  # exactly, not only for SQLite
+                    yield row
+
+
+def _iter_batches(run_ids: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the IDs for each query, each ID once."""
+    unique = list(dict.fromkeys(run_ids))
+    for start in range(0, len(unique), _BATCH_SIZE):
+        yield unique[start : start + _BATCH_SIZE]
 
 
 def _decode_metric(value: object, is_nan: object) -> float | None:
@@ -394,6 +467,11 @@ _KINDS = {
     "params": _Kind("params", "value", _decode_text),
     "tags": _Kind("tags", "value", _decode_text),
 }
+
+
+def _sort_by_id(rows: list[Row]) -> list[Row]:
+    """Return rows, whose second column is an ID, sorted by it. IDs that are no text are last."""
+    return sorted(rows, key=lambda row: (0, row[1]) if type(row[1]) is str else (1, ""))
 
 
 def _name_facts(values: Sequence[object]) -> dict[str, object]:
