@@ -1,4 +1,4 @@
-"""Measure how time and memory grow with the number of runs, loaded at once and in batches.
+"""Measure how time and memory grow with the number of runs, loaded at once, in batches and lazily.
 
     python benchmarks/scale.py
 
@@ -35,6 +35,7 @@ MOST_AT_ONCE = 100_000
 
 AT_ONCE = "Run.load"
 IN_BATCHES = "iter_runs"
+LAZILY = "scan_runs"
 
 
 # The data ------------------------------------------------------------------------------
@@ -104,9 +105,22 @@ def measure_in_batches(root: str, names: Sequence[str], target: Path) -> Measure
     return measured
 
 
+def measure_lazily(root: str, names: Sequence[str], target: Path) -> Measured:
+    """Write one file with the streaming engine of Polars."""
+    from kedro_hydraflow import scan_runs
+
+    measured: Measured = {}
+    with measuring(measured):
+        types = dict(zip(KEYS, ("String", "String", "Float64", "Int64"), strict=True))
+        lazy = scan_runs(root, names, schema=types, index=False)
+        lazy.sink_parquet(target / "all.parquet")
+    return measured
+
+
 WAYS: dict[str, Callable[[str, Sequence[str], Path], Measured]] = {
     AT_ONCE: measure_at_once,
     IN_BATCHES: measure_in_batches,
+    LAZILY: measure_lazily,
 }
 
 
@@ -178,7 +192,7 @@ def main() -> None:
         for i, size in enumerate(sizes):
             names = [name_part(end) for end in sizes[: i + 1]]
             for way in WAYS:
-                if way == IN_BATCHES or size <= MOST_AT_ONCE:
+                if way != AT_ONCE or size <= MOST_AT_ONCE:
                     results.setdefault((size, way), []).append(start(way, root, names))
     print_table(results)
     if differences := find_differences(results):

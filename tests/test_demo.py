@@ -57,6 +57,10 @@ def test_run(project: Path, runner: str) -> None:
     assert accuracies == sorted(accuracies, reverse=True)
     assert rows[0]["run_id"] == "13f42e9535654d01a4143ddd9be02cb7"
     assert rows[0]["n_weights"] == "4736"
+    with open(reporting / "summary.csv", encoding="utf-8") as file:
+        means = list(csv.DictReader(file))
+    assert sum(int(row["n"]) for row in means) == 30
+    assert means[0]["model.type"] == "mlp"
     assert "The best 10 of 30 runs" in output
     assert (reporting / "accuracy.png").read_bytes().startswith(PNG)
     assert (reporting / "confusion.png").read_bytes().startswith(PNG)

@@ -141,6 +141,7 @@ def test_the_catalog_in_the_readme(project: Path) -> None:
         Run.load(iter_run_dirs("data/mlruns")).to_list("metrics.accuracy")
     )
     columns = ["run_id", "model.type", "model.hidden_size", "model.activation"]
+    assert loaded["accuracies"].columns[:-1] == [*columns, "training.learning_rate"]
     assert list(loaded["learning_curves"].columns[:5]) == [*columns, "training.learning_rate"]
     best = loaded["learning_curves"].query(f"run_id == '{loaded['best_run'].info.run_id}'")
     assert loaded["best_curve"].to_dict("list") == best[loaded["best_curve"].columns].to_dict(

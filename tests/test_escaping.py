@@ -14,6 +14,7 @@ from upath import UPath
 import kedro_hydraflow
 from kedro_hydraflow import (
     HydraflowArtifactDataset,
+    HydraflowFrameDataset,
     HydraflowRunCollectionDataset,
     HydraflowRunDataset,
     Run,
@@ -94,6 +95,9 @@ USES: dict[str, Callable[[Any], Any]] = {
     "best": lambda root: load(root).best("absent", mode="max"),
     "collection dataset": lambda root: HydraflowRunCollectionDataset(
         path=str(root), filters=["absent == 1"], on_error="warn"
+    ).load(),
+    "frame dataset": lambda root: HydraflowFrameDataset(
+        path=str(root), schema={"run_id": "Int64"}, on_error="warn"
     ).load(),
     "run dataset": lambda root: HydraflowRunDataset(path=str(root), on_error="warn").load(),
     "artifact dataset": lambda root: HydraflowArtifactDataset(

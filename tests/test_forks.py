@@ -30,7 +30,14 @@ from kedro.io import AbstractDataset, SharedMemoryDataCatalog
 from kedro.pipeline import node, pipeline
 from kedro.runner import ParallelRunner
 
-from kedro_hydraflow import HydraflowRunCollectionDataset, HydraflowRunDataset, Run, iter_run_dirs
+from kedro_hydraflow import (
+    HydraflowFrameDataset,
+    HydraflowRunCollectionDataset,
+    HydraflowRunDataset,
+    Run,
+    iter_run_dirs,
+    scan_runs,
+)
 from tests.conftest import TrackingDir, write
 from tests.datasets.conftest import TEXT, make_artifact_dataset
 
@@ -151,6 +158,21 @@ OPERATIONS: dict[str, Callable[[Runs], Any]] = {
         n=lambda run: [run.get("lr")],
     ),
     "to_frame of all keys": lambda runs: runs.to_frame(),
+    "to_frame of declared columns": lambda runs: runs.to_frame(
+        schema={
+            "i": "Int8",
+            "lr": "Float64",
+            "layers": "List(Int64)",
+            "model": "String",
+            "start_time": "Datetime",
+            "status": "Enum(['FINISHED', 'FAILED'])",
+            "day": "Date",
+            "absent": "Datetime('ms')",
+        },
+        strict=False,
+        nested="json",
+    ),
+    "to_frame as JSON": lambda runs: runs.to_frame("layers", "model", "odd", nested="json"),
     "to_frame of patterns": lambda runs: runs.to_frame("info.*", "metrics.*", "l*"),
     "to_frame of objects": lambda runs: runs.to_frame("run", "cfg").shape,
     "to_frame in threads": lambda runs: runs.to_frame(
@@ -226,6 +248,9 @@ DATASETS: dict[str, Callable[[Path], Any]] = {
         .load()
         .to_frame("run_id", "metrics.loss")
     ),
+    "frame": lambda root: HydraflowFrameDataset(
+        path=str(root), columns=["i", "*"], schema={"start_time": "Datetime", "i": "Int8"}
+    ).load(),
     "best_by": lambda root: (
         HydraflowRunDataset(path=str(root), best_by="metrics.loss", mode="min").load().info.run_id
     ),
@@ -300,6 +325,14 @@ def test_a_dataset_of_polars_is_an_error(root: Path) -> None:
     )
     together = make_artifact_dataset(root, dataset=POLARS, concat=True, on_error="warn")
     for load in (loaded["b"], together.load, together.preview):
+        assert message in call_in_fork(load)
+
+
+def test_a_lazy_frame_is_an_error(root: Path) -> None:
+    dataset = HydraflowFrameDataset(path=root, schema={"i": "Int8"}, lazy=True)
+    assert dataset.load().collect().height == len(list(iter_run_dirs(root)))
+    message = "scan_runs would wait forever: this process was forked from one that had used Polars"
+    for load in (dataset.load, lambda: scan_runs(root, schema={"i": "Int8"})):
         assert message in call_in_fork(load)
 
 

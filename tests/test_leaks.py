@@ -22,11 +22,13 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import fsspec
+import polars as pl
 import pytest
 
 import kedro_hydraflow
 from kedro_hydraflow import (
     HydraflowArtifactDataset,
+    HydraflowFrameDataset,
     HydraflowRunCollectionDataset,
     HydraflowRunDataset,
     Run,
@@ -37,6 +39,7 @@ from kedro_hydraflow import (
     iter_experiment_dirs,
     iter_run_dirs,
     iter_runs,
+    scan_runs,
 )
 from tests.conftest import SWEEP
 from tests.leaks import Outputs, make_secret, plant_in_environment, run_and_collect
@@ -110,6 +113,18 @@ def use_function(function: Callable[..., Any], **options: Any) -> Callable[..., 
     return use
 
 
+def use_lazy_frame(*, outputs: Outputs, **options: Any) -> list[Any]:
+    schema = {"run_id": "String", "status": "String", "model.type": "String"}
+    lazy = scan_runs(**options, schema=schema, index=outputs.index)
+    outputs.add("the plan", f"{lazy!r} {lazy.explain()}")
+    wanted = pl.col("status") == "FINISHED"
+    frames = [
+        run_and_collect(query.collect, outputs)
+        for query in (lazy, lazy.filter(wanted), lazy.select("run_id"))
+    ]
+    return None if frames[0] is None else frames  # type: ignore[return-value]
+
+
 CALLS: dict[str, Call] = {
     "Run": Call(
         lambda *, run_dir, storage_options, outputs: read_all(
@@ -142,6 +157,7 @@ CALLS: dict[str, Call] = {
             for run in runs[:1]
         ]
     ),
+    "scan_runs": Call(use_lazy_frame),
     "HydraflowRunCollectionDataset": Call(
         use_dataset(
             HydraflowRunCollectionDataset,
@@ -150,6 +166,14 @@ CALLS: dict[str, Call] = {
         )
     ),
     "HydraflowRunDataset": Call(use_dataset(HydraflowRunDataset, run_id=RUN_ID)),
+    "HydraflowFrameDataset": Call(
+        use_dataset(
+            HydraflowFrameDataset,
+            columns=["run_dir"],
+            schema={"metrics.accuracy": "Float64", "model.type": "String"},
+            on_error="warn",
+        )
+    ),
     "HydraflowArtifactDataset": Call(
         use_dataset(
             HydraflowArtifactDataset,

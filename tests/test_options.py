@@ -15,6 +15,7 @@ from kedro.io import AbstractDataset
 import kedro_hydraflow
 from kedro_hydraflow import (
     HydraflowArtifactDataset,
+    HydraflowFrameDataset,
     HydraflowRunCollectionDataset,
     HydraflowRunDataset,
     Run,
@@ -24,6 +25,7 @@ from kedro_hydraflow import (
     iter_experiment_dirs,
     iter_run_dirs,
     iter_runs,
+    scan_runs,
 )
 from kedro_hydraflow.datasets._search import RunSearch
 from kedro_hydraflow.errors import OptionError
@@ -63,6 +65,12 @@ BAD: dict[str, tuple[Any, str]] = {
     "keys": ("lr", "keys: "),
     "layout": ("mlruns", "layout: expected 'hydra' or 'mlflow', found 'mlruns'"),
     "results": ("result.csv", "results: expected the path of a file .* found 'result.csv'"),
+    "columns": ("lr", "columns: expected a list of different keys, .* found 'lr'"),
+    "schema": (3, "schema: expected keys and types, .* found 3"),
+    "strict": ("no", "strict: expected true or false, found 'no'"),
+    "library": ("arrow", "library: expected 'polars' or 'pandas', found 'arrow'"),
+    "lazy": ("yes", "lazy: expected true or false, found 'yes'"),
+    "nested": ("text", "nested: expected 'keep' or 'json', found 'text'"),
     "missing": ("ignore", "missing: expected 'raise' or 'skip', found 'ignore'"),
 }
 """For each option a value that is none, and the error."""
@@ -71,6 +79,7 @@ ANYTHING = {"metadata"}
 NEEDED: dict[type, dict[str, Any]] = {
     HydraflowRunCollectionDataset: {"path": "mlruns"},
     HydraflowRunDataset: {"path": "mlruns"},
+    HydraflowFrameDataset: {"path": "mlruns"},
     HydraflowArtifactDataset: {"path": "mlruns", "artifact": "a", "dataset": "json.JSONDataset"},
 }
 DATASETS = list(NEEDED)
@@ -100,6 +109,7 @@ LOAD = get_options(LoadOptions)
         *((function, {**SOURCE, **SEARCH}) for function in FINDING),
         *((function, {**SOURCE, "on_error": "raise"}) for function in FINDING_EXPERIMENTS),
         (iter_runs, {**SOURCE, **SEARCH, **LOAD}),
+        (scan_runs, {**SOURCE, **SEARCH, **LOAD}),
         (Run.load, {**LOAD, "storage_options": None}),
     ],
 )
@@ -120,7 +130,11 @@ def test_datasets_take_all_options_with_their_defaults(dataset: type) -> None:
 
 
 CALLS = [
-    *((f, name) for f in (*FINDING, *FINDING_EXPERIMENTS, iter_runs) for name in get_defaults(f)),
+    *(
+        (f, name)
+        for f in (*FINDING, *FINDING_EXPERIMENTS, iter_runs, scan_runs)
+        for name in get_defaults(f)
+    ),
     *((Run.load, name) for name in LOAD),
 ]
 
@@ -137,6 +151,8 @@ def test_functions_check_every_option_at_once(
         given = {"run_dir": [sweep]}
     if function is iter_artifact_paths:
         given = {"tracking_dir": None, **given, "artifact_path": "a"}
+    if function is scan_runs:
+        given["schema"] = {"lr": "Float64"}
     with pytest.raises(OptionError, match=message):
         function(**{**given, option: value})
 
@@ -208,7 +224,9 @@ def test_datasets_document_their_options_in_their_order(dataset: type[AbstractDa
     assert find_documented(inspect.getdoc(dataset) or "") == list(get_defaults(dataset))
 
 
-@pytest.mark.parametrize("function", [iter_run_dirs, iter_artifact_paths, iter_runs, Run.load])
+@pytest.mark.parametrize(
+    "function", [iter_run_dirs, iter_artifact_paths, iter_runs, scan_runs, Run.load]
+)
 def test_functions_document_their_options(function: Callable[..., Any]) -> None:
     documented = find_documented(inspect.getdoc(function) or "")
     assert sorted(documented) == sorted(get_defaults(function))

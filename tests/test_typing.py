@@ -34,6 +34,7 @@ from kedro_hydraflow import (
     iter_experiment_dirs,
     iter_run_dirs,
     iter_runs,
+    scan_runs,
 )
 from kedro_hydraflow.errors import OptionError
 
@@ -283,6 +284,14 @@ def test_subclasses() -> None:
     assert assert_type(NamedRun.load(dirs), RunCollection[NamedRun])[0].name()
 
 
+def test_scan_runs() -> None:
+    lazy = scan_runs(SWEEP, "train_*", Model, schema={"seed": int, "model.type": pl.String})
+    assert assert_type(lazy, pl.LazyFrame).collect().height == 29
+    scan_runs(["train_*"], schema={"seed": "Int8"}, tracking_uri=str(SWEEP), strict=False)
+    with pytest.raises(TypeError):
+        scan_runs(SWEEP)  # type: ignore[call-arg]
+
+
 def test_iter_runs() -> None:
     batches = assert_type(iter_runs(SWEEP), Iterator[RunCollection[Run[Any, None]]])
     assert sum(map(len, batches)) == 31
@@ -373,6 +382,14 @@ def test_what_is_computed_from_a_collection() -> None:
     )
     frame = runs.to_frame("run_id", ("lr", 0.1), size=lambda run: run.cfg.model.hidden_size)
     assert assert_type(frame, pl.DataFrame).columns == ["run_id", "lr", "size"]
+    schema = {"seed": pl.Int8, "note": pl.String}
+    assert runs.to_frame(schema=schema, strict=False, nested="json").columns == [*schema]
+    frame = runs.to_frame("run_id", schema={"note": str, "seed": "Int8", "n": pl.List(pl.Int8)})
+    assert assert_type(frame, pl.DataFrame).columns == ["run_id", "note", "seed", "n"]
+    with pytest.raises(OptionError):
+        runs.to_frame(nested="text")  # type: ignore[arg-type]
+    with pytest.raises(OptionError):
+        runs.to_frame(schema={"seed": 3})  # type: ignore[dict-item]
     histories = runs.concat(lambda run: run.metric_history("train/loss"), "run_id")
     assert assert_type(histories, pl.DataFrame)["run_id"].n_unique() == 29
     assert assert_type(runs.metric_histories("train/loss"), pl.DataFrame).height

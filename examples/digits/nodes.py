@@ -34,6 +34,14 @@ def make_leaderboard(runs: Runs, metric: str) -> pl.DataFrame:
     return ranked.with_row_index("rank", offset=1)
 
 
+def summarize(frame: pl.DataFrame, metric: str) -> pl.DataFrame:
+    """Return the mean and the standard deviation of a metric over seeds, by model and rate."""
+    values = pl.col(f"metrics.{metric}")
+    groups = frame.group_by("model.type", "training.learning_rate")
+    means = groups.agg(values.mean().alias("mean"), values.std().alias("std"), pl.len().alias("n"))
+    return means.sort("mean", descending=True)
+
+
 def print_leaderboard(leaderboard: pl.DataFrame, shown: int) -> None:
     """Print the first runs of the leaderboard."""
     table = leaderboard.head(shown).with_columns(pl.col("run_id").str.head(8))

@@ -1,4 +1,4 @@
-"""The demo's pipeline: runs in, a leaderboard and two pictures out."""
+"""The demo's pipeline: runs in, a leaderboard, a summary and two pictures out."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -8,6 +8,7 @@ from digits.nodes import (
     plot_metric,
     print_leaderboard,
     select_best_run,
+    summarize,
 )
 
 
@@ -16,6 +17,7 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             Node(make_leaderboard, ["sweep_runs", "params:ranking_metric"], "leaderboard"),
+            Node(summarize, ["sweep_frame", "params:ranking_metric"], "summary"),
             Node(print_leaderboard, ["leaderboard", "params:shown_runs"], None),
             Node(plot_metric, ["leaderboard", "params:ranking_metric"], "accuracy_plot"),
             Node(select_best_run, ["sweep_runs", "leaderboard"], "best_run"),

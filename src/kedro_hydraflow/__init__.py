@@ -18,10 +18,12 @@ from kedro_hydraflow.run_dirs import (
     iter_run_dirs,
 )
 from kedro_hydraflow.run_info import RunInfo
+from kedro_hydraflow.scan import scan_runs
 
 if TYPE_CHECKING:
     from kedro_hydraflow.datasets import (
         HydraflowArtifactDataset,
+        HydraflowFrameDataset,
         HydraflowRunCollectionDataset,
         HydraflowRunDataset,
     )
@@ -32,6 +34,7 @@ __all__ = [
     "Collection",
     "GroupBy",
     "HydraflowArtifactDataset",
+    "HydraflowFrameDataset",
     "HydraflowRunCollectionDataset",
     "HydraflowRunDataset",
     "KedroHydraflowError",
@@ -44,6 +47,7 @@ __all__ = [
     "iter_experiment_dirs",
     "iter_run_dirs",
     "iter_runs",
+    "scan_runs",
 ]
 
 

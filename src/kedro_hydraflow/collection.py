@@ -31,12 +31,12 @@ from kedro_hydraflow.columns import (
     check_keys,
     copy_data,
     make_array,
-    make_series,
     sort_order,
     to_hashable,
 )
 from kedro_hydraflow.errors import MissingKeyError, OptionError
 from kedro_hydraflow.group_by import GroupBy
+from kedro_hydraflow.json_columns import Nested, check_nested, make_column
 from kedro_hydraflow.missing import MISSING, to_dataclasses, to_missing
 from kedro_hydraflow.parallel import check_jobs, parallel_map
 from kedro_hydraflow.times import to_utc
@@ -410,8 +410,9 @@ class Collection(Sequence[T], Generic[T]):
         name: str,
         key: str,  # noqa: ARG002 - some keys of runs stand for objects
         values: list[Any],
+        nested: Nested = "keep",
     ) -> pl.Series:
-        return make_series(name, values)
+        return make_column(name, values, nested)
 
     def unique(self, key: str, default: Default = MISSING) -> NDArray[Any]:
         """Return the distinct values of a key, sorted, None and NaN last.
@@ -560,6 +561,7 @@ class Collection(Sequence[T], Generic[T]):
         self,
         *keys: str | tuple[str, Default],
         defaults: Mapping[str, Default] | None = None,
+        nested: Nested = "keep",
         n_jobs: int = 0,
         backend: str | None = None,
         progress: bool = False,
@@ -571,14 +573,16 @@ class Collection(Sequence[T], Generic[T]):
             *keys: The columns: keys, or pairs of a key and its default. Without a default,
                 items that lack the key have null.
             defaults: Defaults by key.
+            nested: ``"keep"``: lists and mappings become List and Struct columns; values that
+                Polars has no type for are kept as objects, which no file can hold. ``"json"``:
+                these columns are JSON text.
             n_jobs: As for `pmap`, for the computed columns.
             backend: As for `pmap`.
             progress: As for `pmap`.
             **kwargs: Computed columns by name: functions of the item.
 
         Returns:
-            A column for each key, then the computed ones. Lists and mappings become List and
-            Struct columns; values that Polars has no type for are kept as objects.
+            A column for each key, then the computed ones.
 
         Raises:
             AttributeError: If no item has a key, and there is no default.
@@ -591,28 +595,42 @@ class Collection(Sequence[T], Generic[T]):
         """
         import polars as pl
 
+        check_nested(nested)
         check_jobs(n_jobs, backend, progress)
         check_columns(keys)
-        columns = self._make_columns(keys, defaults or {})
-        for name, function in kwargs.items():
-            if not callable(function):
-                raise OptionError(f"{name}: expected a function of the item, found {function!r}")
-            values = self.pmap(function, n_jobs, backend, progress)
-            columns[name] = make_series(name, list(map(_to_data, values)))
+        columns = self._make_columns(keys, defaults or {}, nested)
+        for name, values in self._compute(kwargs, n_jobs, backend, progress):
+            columns[name] = make_column(name, values, nested)
         return pl.DataFrame(list(columns.values()))
 
+    def _compute(
+        self,
+        functions: Mapping[str, Callable[[T], Any]],
+        n_jobs: int,
+        backend: str | None,
+        progress: bool,
+    ) -> Iterator[tuple[str, list[Any]]]:
+        """Yield the name and the values of each computed column of `to_frame`."""
+        for name, function in functions.items():
+            if not callable(function):
+                raise OptionError(f"{name}: expected a function of the item, found {function!r}")
+            yield name, list(map(_to_data, self.pmap(function, n_jobs, backend, progress)))
+
     def _make_columns(
-        self, keys: Iterable[str | tuple[str, Default]], defaults: Mapping[str, Default]
+        self,
+        keys: Iterable[str | tuple[str, Default]],
+        defaults: Mapping[str, Default],
+        nested: Nested,
     ) -> dict[str, pl.Series]:
         """Return the columns of `to_frame` by name."""
         columns = {}
         for key in keys:
             name, default = key if isinstance(key, tuple) else (key, defaults.get(key, MISSING))
-            columns[name] = self._make_column(name, to_missing(default))
+            columns[name] = self._make_column(name, to_missing(default), nested)
         return columns
 
-    def _make_column(self, key: str, default: Default) -> pl.Series:
-        return self._make_series(key, key, self._get_column(key, default))
+    def _make_column(self, key: str, default: Default, nested: Nested) -> pl.Series:
+        return self._make_series(key, key, self._get_column(key, default), nested)
 
     def _get_column(self, key: str, default: Default) -> list[Any]:
         if default is not MISSING:

@@ -71,7 +71,7 @@ def make_series(name: str, values: list[Any]) -> pl.Series:
     else:  # runs share lists and mappings, and Polars is slow with them
         unique = {id(value): value for value in values}
         positions = {key: i for i, key in enumerate(unique)}
-        distinct = list(map(_to_column_value, unique.values()))
+        distinct = list(map(to_plain, unique.values()))
         types = set(map(type, distinct))
     if _is_tabular(distinct, types):
         try:
@@ -86,7 +86,7 @@ def make_series(name: str, values: list[Any]) -> pl.Series:
             if series.dtype != pl.Object:
                 # `series.gather` would start the threads.
                 return series[[positions[id(value)] for value in values]]
-    shown = [copy_data(_to_column_value(value)) for value in values]
+    shown = [copy_data(to_plain(value)) for value in values]
     return pl.Series(name, shown, pl.Object)
 
 
@@ -231,7 +231,7 @@ _INT128 = 2**127
 """The first integer that is too large for the largest type of Polars."""
 
 
-def _to_column_value(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Return a value with the paths and members of enumerations in it as text."""
     kind = type(value)
     if kind in SCALARS:
@@ -243,9 +243,9 @@ def _to_column_value(value: Any) -> Any:
     if is_numpy(value):
         return value.tolist()
     if kind is list or kind is tuple:
-        return [_to_column_value(v) for v in value]
+        return [to_plain(v) for v in value]
     if kind is dict:
-        return {k: _to_column_value(v) for k, v in value.items()}
+        return {k: to_plain(v) for k, v in value.items()}
     return value
 
 

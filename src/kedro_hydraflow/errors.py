@@ -111,6 +111,10 @@ class FilterError(KedroHydraflowError, ValueError):
     """A filter expression cannot be parsed, or cannot be applied to a run."""
 
 
+class SchemaError(KedroHydraflowError, ValueError):
+    """A value of a run does not fit the type that is declared for its column."""
+
+
 class MissingPackageError(KedroHydraflowError, ImportError):
     """An optional package is required but not installed."""
 

@@ -7,13 +7,22 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from kedro_hydraflow.columns import SCALARS, check_keys, make_series
-from kedro_hydraflow.errors import MissingKeyError, OptionError
+from kedro_hydraflow.errors import ConfigError, KedroHydraflowError, MissingKeyError, OptionError
 from kedro_hydraflow.forks import warn_of_polars
+from kedro_hydraflow.json_columns import make_column
 from kedro_hydraflow.key_patterns import expand_columns, fill, list_keys, read_columns
 from kedro_hydraflow.keys import is_pattern, parse_key
-from kedro_hydraflow.lookup import are_objects, explain_lack, get_by_spelling, get_data
+from kedro_hydraflow.lookup import (
+    are_objects,
+    explain_lack,
+    get_by_spelling,
+    get_data,
+    read_values,
+    warn_of_other_meaning,
+)
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.nearest_keys import describe_nearest_metrics
+from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.run_info import read_histories
 
 if TYPE_CHECKING:
@@ -22,29 +31,73 @@ if TYPE_CHECKING:
     import polars as pl
     from polars._typing import PolarsDataType
 
+    from kedro_hydraflow.json_columns import Nested
     from kedro_hydraflow.run_base import RunBase
     from kedro_hydraflow.run_info import History
+    from kedro_hydraflow.schemas import Schema
     from kedro_hydraflow.stores import Point
 
 
-def make_complete_frame(runs: Sequence[RunBase], defaults: Mapping[str, Any]) -> pl.DataFrame:
+def make_complete_frame(
+    runs: Sequence[RunBase], defaults: Mapping[str, Any], nested: Nested = "keep"
+) -> pl.DataFrame:
     """Return a frame of ``run_id``, ``job_name`` and every key of the configurations.
 
     Args:
         runs: The runs.
         defaults: Values for runs that lack a key, by key. A callable is called with the run.
+        nested: As for `make_column`.
     """
     import polars as pl
 
     columns = {}
     for pattern in ("info.run_id", "info.job_name", "*"):
         for name, values in read_columns(runs, pattern).items():
-            columns[name] = make_series(name, fill(runs, values, defaults.get(name)))
+            columns[name] = make_column(name, fill(runs, values, defaults.get(name)), nested)
     return pl.DataFrame(list(columns.values()))
 
 
+def make_declared_column(
+    runs: Sequence[RunBase], schema: Schema, key: str, default: Any
+) -> pl.Series:
+    """Return a column of the type that a schema declares for a key, by the key's spelling.
+
+    Args:
+        runs: The runs.
+        schema: The schema.
+        key: One of its keys.
+        default: The value for runs that lack the key; MISSING for null.
+
+    Raises:
+        SchemaError: If the schema is strict, and a value does not fit.
+        KedroHydraflowError: If the value of a run cannot be read.
+    """
+    warn_of_other_meaning(runs, parse_key(key))
+    values = read_values(runs, parse_key(key))
+    types = set(map(type, values))
+    if any(issubclass(kind, KedroHydraflowError) for kind in types):
+        for i, (run, value) in enumerate(zip(runs, values, strict=True)):
+            if isinstance(value, KedroHydraflowError):
+                if schema.strict or not _is_unresolvable(run, value):
+                    raise value
+                values[i] = None
+    if type(MISSING) in types:
+        values = fill(runs, values, default)
+    return schema.fit(key, values, [run.info for run in runs])
+
+
+def _is_unresolvable(run: RunBase, error: KedroHydraflowError) -> bool:
+    """Whether an error is that of a value in a configuration that has been read."""
+    configuration = get_configuration(run)
+    was_read = configuration.data is not None or configuration.has_dictconfig()
+    return isinstance(error, ConfigError) and was_read
+
+
 def make_frame_by_spelling(
-    runs: Sequence[RunBase], keys: Sequence[str | tuple[str, Any]]
+    runs: Sequence[RunBase],
+    keys: Sequence[str | tuple[str, Any]],
+    nested: Nested = "keep",
+    schema: Schema | None = None,
 ) -> pl.DataFrame:
     """Return a frame of keys and patterns, which mean what their spelling says, as in filters.
 
@@ -53,18 +106,25 @@ def make_frame_by_spelling(
         keys: Keys, patterns, or pairs of either and a default. Without a default, runs that lack
             a key have null. ``run``, ``info``, ``cfg`` and ``impl`` are columns of objects, unless
             a configuration has such a key.
+        nested: As for `make_column`.
+        schema: The types of columns, of which those that are not among the keys come last.
 
     Raises:
-        MissingKeyError: If no run has a key, or one that a pattern matches, without a default.
+        MissingKeyError: If no run has a key, or one that a pattern matches, without a default
+            and a type.
+        SchemaError: If a value does not fit its type.
     """
     import polars as pl
 
-    columns = []
+    columns: dict[str, pl.Series] = {}
     for name, default, values in expand_columns(runs, keys, {}):
-        if values is not None:
-            columns.append(make_series(name, values))
+        key = None if schema is None else schema.find(name)
+        if schema is not None and key is not None:
+            columns[key] = make_declared_column(runs, schema, key, default)
+        elif values is not None:
+            columns[name] = make_column(name, values, nested)
         elif are_objects(runs, name):
-            columns.append(pl.Series(name, get_data(runs, name), pl.Object))
+            columns[name] = make_objects(name, get_data(runs, name), nested)
         else:
             found = get_by_spelling(runs, name, default)
             if runs and all(value is MISSING for value in found):
@@ -72,8 +132,20 @@ def make_frame_by_spelling(
                 raise MissingKeyError(
                     f"no such key: {name!r} in any of the {len(runs)} runs ({hint})"
                 )
-            columns.append(make_series(name, fill(runs, found, None)))
-    return pl.DataFrame(columns)
+            columns[name] = make_column(name, fill(runs, found, None), nested)
+    for key in [] if schema is None else schema.types:
+        if schema is not None and key not in columns:
+            columns[key] = make_declared_column(runs, schema, key, MISSING)
+    return pl.DataFrame(list(columns.values()))
+
+
+def make_objects(name: str, values: list[Any], nested: Nested) -> pl.Series:
+    """Return a column of objects, even of those that `make_column` would take for others."""
+    import polars as pl
+
+    if nested == "json":
+        return make_column(name, values, nested)
+    return pl.Series(name, values, pl.Object)
 
 
 def check_metrics(names: Sequence[object]) -> None:

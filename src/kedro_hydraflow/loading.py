@@ -51,7 +51,7 @@ from kedro_hydraflow.stores.parsed_files import make_results_file
 from kedro_hydraflow.stores.record import LostArtifactsError, RunNames, make_run_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from kedro_hydraflow.config import PlainConfig
     from kedro_hydraflow.errors import KedroHydraflowError, OnError
@@ -90,12 +90,29 @@ class LoadedRuns(Generic[R]):
     n_deleted: int = 0
     """The number of runs that the search left out because they were deleted."""
 
+    n_unwanted: int = 0
+    """The number of runs that `Need.choose` left out."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What is needed of the runs that meet the conditions on what was recorded."""
+
+    choose: Callable[[Sequence[RunInfo]], list[RunInfo]] = list
+    """Returns those that are needed at all, in their order."""
+
+    configs: bool = True
+    """Whether configurations are. Otherwise, they are read when they are first used."""
+
+
+EVERYTHING = Need()
+
 
 class Tally:
     """Counts runs and those without a configuration, for the warnings of one or several loads."""
 
     def __init__(self) -> None:
-        self.n_found = self.n_runs = self.n_deleted = self.n_failures = 0
+        self.n_found = self.n_runs = self.n_deleted = self.n_failures = self.n_unwanted = 0
         self._n_without = self._n_lost = 0
         self._first: RunInfo | None = None
         self._first_lost: tuple[RunInfo, LostArtifactsError] | None = None
@@ -106,6 +123,7 @@ class Tally:
         self.n_runs += len(loaded.runs)
         self.n_deleted += loaded.n_deleted
         self.n_failures += len(loaded.failures)
+        self.n_unwanted += loaded.n_unwanted
         self._n_without += len(loaded.without_config)
         if self._first is None and loaded.without_config:
             self._first = loaded.without_config[0]
@@ -213,7 +231,7 @@ def iter_runs(
         >>> [len(runs) for runs in batches]
         [10, 10, 9]
     """
-    _check_batch_size(batch_size)
+    check_batch_size(batch_size)
     search = make_search(
         tracking_dir,
         experiment_names,
@@ -229,7 +247,7 @@ def iter_runs(
         impl_factory, config_class, n_jobs, on_error=on_error, index=index, results=results
     )
     check_flag("progress", progress)
-    return _skip_empty(_iter_batches(search, options, batch_size, progress=progress))
+    return _skip_empty(iter_batches(search, options, batch_size, progress=progress))
 
 
 def _skip_empty(batches: Iterator[RunCollection[R]]) -> Iterator[RunCollection[R]]:
@@ -237,10 +255,18 @@ def _skip_empty(batches: Iterator[RunCollection[R]]) -> Iterator[RunCollection[R
     yield from filter(None, batches)
 
 
-def _iter_batches(
-    search: Search, options: LoadOptions, batch_size: int, *, progress: bool
+def iter_batches(
+    search: Search,
+    options: LoadOptions,
+    batch_size: int,
+    need: Need = EVERYTHING,
+    *,
+    progress: bool,
 ) -> Iterator[RunCollection[Run[Any, Any]]]:
-    """Yield the runs that a search finds, in batches. No reference to a batch is kept."""
+    """Yield the runs that a search finds, in batches. No reference to a batch is kept.
+
+    If some of the runs are not needed, nothing is said of keys that none of the others has.
+    """
     index = options.open_index()
     store, search = open_search(search, index)
     conditions = search.make_conditions()
@@ -253,11 +279,13 @@ def _iter_batches(
         tally = Tally()
         with progress_bar(total, show=progress) as advance:
             for batch in _cut(listing.experiments, batch_size):
-                yield tally.add(_load_batch(store, batch, search, options, index, conditions))
+                yield tally.add(_load_batch(store, batch, search, options, index, conditions, need))
                 advance(_count(batch))
         if tally.n_failures or (conditions.clauses and conditions.n_met_as_narrowed):
             break
     tally.warn()
+    if tally.n_unwanted:
+        return
     conditions.check()
     n_failures += tally.n_failures + len(found.experiments.failures)
     if tally.n_runs or n_failures:
@@ -275,9 +303,12 @@ def _load_batch(
     options: LoadOptions,
     index: Index,
     conditions: Conditions,
+    need: Need,
 ) -> LoadedRuns[Run[Any, Any]]:
     read = read_infos(store, batch, search)
-    loaded = read_runs(read.runs, Run, options, index, was_searched=True, conditions=conditions)
+    loaded = read_runs(
+        read.runs, Run, options, index, was_searched=True, conditions=conditions, need=need
+    )
     failures = [*read.failures, *loaded.failures]
     report(failures, _count(batch), search.on_error, n_ruled_out=loaded.n_ruled_out)
     return replace(loaded, failures=failures, n_deleted=read.n_deleted)
@@ -375,6 +406,7 @@ def read_runs(
     *,
     was_searched: bool = False,
     conditions: Conditions = NO_CONDITIONS,
+    need: Need = EVERYTHING,
 ) -> LoadedRuns[R]:
     """Return the runs with their configurations read, and the failures.
 
@@ -391,13 +423,19 @@ def read_runs(
             not exist is a run with an empty configuration, as in hydraflow.
         conditions: What the runs have to meet. The configurations of those that do not meet the
             conditions on what was recorded are not read.
+        need: What is needed of the runs.
     """
     read_options = options.make_read_options(index if was_searched else NO_INDEX)
     for info in infos:
         set_options(info, read_options)
     selected = conditions.select_infos(infos)
-    loaded = _read_all(selected.runs, run_class, options, index, was_searched=was_searched)
-    chosen = conditions.select_runs(loaded.runs)
+    needed = need.choose(selected.runs)
+    if need.configs or conditions.need_configs:
+        loaded = _read_all(needed, run_class, options, index, was_searched=was_searched)
+    else:
+        loaded = _read_none(needed, run_class, options)
+    # Whether runs are known to be deleted must not depend on what else is read of them.
+    chosen = conditions.select_runs(loaded.runs, leave_out_deleted=need is EVERYTHING)
     return replace(
         loaded,
         runs=RunCollection(chosen.runs),
@@ -406,7 +444,16 @@ def read_runs(
         if conditions.is_narrowed
         else len(infos) - len(selected.runs) - len(selected.failures),
         n_found=len(infos),
+        n_unwanted=len(selected.runs) - len(needed),
     )
+
+
+def _read_none(infos: Sequence[RunInfo], run_class: type[R], options: LoadOptions) -> LoadedRuns[R]:
+    """Return the runs without reading anything."""
+    lock = SharedLock()
+    factory, config_class = options.impl_factory, options.config_class
+    runs = [make_run(run_class, info, factory, config_class, None, lock) for info in infos]
+    return LoadedRuns(RunCollection(runs), [], [], [])
 
 
 def _read_all(
@@ -509,7 +556,7 @@ def _merge_nothing(config_class: type | None) -> PlainConfig | ConfigError:
         return exc
 
 
-def _check_batch_size(batch_size: int) -> None:
+def check_batch_size(batch_size: int) -> None:
     """Raise OptionError unless it is a positive integer."""
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise OptionError(f"batch_size: expected a positive integer, found {batch_size!r}")

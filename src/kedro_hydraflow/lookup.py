@@ -124,16 +124,21 @@ def read_values(runs: Sequence[RunBase], key: Key) -> list[Any]:
         return read_key([run.info for run in runs], key)
     selector = Selector()
     values: list[Any] = []
-    for run in runs:
-        try:
-            value = MISSING
-            if key.kind != "impl":
-                value = selector.select_data(get_configuration(run), key.path)
-            if value is MISSING and key.kind != "cfg":
-                value = _to_data(run, key.text, _find_attribute_of_impl(run, key.path))
-            values.append(value)
-        except KedroHydraflowError as exc:  # noqa: PERF203 - it is of this run alone
-            values.append(exc)
+    configurations = iter([get_configuration(run) for run in runs])
+    while key.kind != "impl" and len(values) < len(runs):  # again after each error
+        column = selector.select_column(configurations, key.path)
+        values += column.values
+        if column.error is not None:
+            values.append(column.error)
+    if key.kind == "cfg":
+        return values
+    values = values or [MISSING] * len(runs)
+    for i, run in enumerate(runs):
+        if values[i] is MISSING:
+            try:
+                values[i] = _to_data(run, key.text, _find_attribute_of_impl(run, key.path))
+            except KedroHydraflowError as exc:
+                values[i] = exc
     return values
 
 

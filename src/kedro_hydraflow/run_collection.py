@@ -36,10 +36,13 @@ from kedro_hydraflow.frames import (
     add_values,
     check_metrics,
     make_complete_frame,
+    make_declared_column,
     make_history_frame,
+    make_objects,
     stack_frames,
 )
 from kedro_hydraflow.group_by import GroupBy
+from kedro_hydraflow.json_columns import Nested, make_column
 from kedro_hydraflow.key_patterns import expand_columns, list_keys
 from kedro_hydraflow.keys import parse_key, to_dotted
 from kedro_hydraflow.logs import get_logger
@@ -58,6 +61,7 @@ from kedro_hydraflow.recorded import read_entries
 from kedro_hydraflow.run import Run, copy_without_credentials
 from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.run_info import RECORDED_FACTS, CredentialRemover, get_place, read_fact
+from kedro_hydraflow.schemas import parse_schema
 from kedro_hydraflow.selecting import Selector
 from kedro_hydraflow.summary import make_description, make_over_frame
 from kedro_hydraflow.times import to_time, to_utc
@@ -68,6 +72,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
     import polars as pl
+
+    from kedro_hydraflow.schemas import Schema, SchemaOption
 
 logger = get_logger(__name__)
 
@@ -178,12 +184,12 @@ class RunCollection(Collection[R]):
         """
         return super().to_list(key, default)
 
-    def _make_series(self, name: str, key: str, values: list[Any]) -> pl.Series:
+    def _make_series(
+        self, name: str, key: str, values: list[Any], nested: Nested = "keep"
+    ) -> pl.Series:
         if are_objects(self._items, key):
-            import polars as pl
-
-            return pl.Series(name, values, pl.Object)
-        return super()._make_series(name, key, values)
+            return make_objects(name, values, nested)
+        return super()._make_series(name, key, values, nested)
 
     def top(
         self,
@@ -382,10 +388,13 @@ class RunCollection(Collection[R]):
         for run in self._items:
             yield run, run.info.parent_run_id
 
-    def to_frame(
+    def to_frame(  # type: ignore[override]  # no computed column has the name of an option
         self,
         *keys: str | tuple[str, Default],
         defaults: Mapping[str, Default] | None = None,
+        schema: SchemaOption | None = None,
+        strict: bool = True,
+        nested: Nested = "keep",
         n_jobs: int = 0,
         backend: str | None = None,
         progress: bool = False,
@@ -401,20 +410,32 @@ class RunCollection(Collection[R]):
         configurations, such as ``model.*``, or ``*`` for all of them. See `list_keys`. In the
         columns of a pattern, interpolations that cannot be resolved are left as text.
 
+        A **schema** declares columns and their types, so that frames of other runs have the same
+        ones: a key that no run has is null. ``docs/frames.md`` says which values fit which type.
+
         Args:
             *keys: The columns: keys and patterns, or pairs of a key and its default. Without a
                 default, runs that lack the key have null. A key that is given and matches a
                 pattern, too, comes once. ``"run"``, ``"cfg"``, ``"impl"`` and ``"info"`` are
                 columns of objects.
             defaults: Defaults by key.
+            schema: Types by key, such as ``{"model.type": pl.String, "metrics.loss": "Float64"}``.
+                Each key is a column, after those of ``keys`` unless it is one of them. Its
+                spelling alone says what it means, as in filters.
+            strict: Whether a value that does not fit its type is an error. If not, it is null.
+            nested: ``"keep"``: lists and mappings become List and Struct columns; values that
+                Polars has no type for are kept as objects, which no file can hold. ``"json"``:
+                columns of these and of values of several kinds are JSON text, so that every
+                frame can be written as CSV or Parquet.
             n_jobs: As for `pmap`, for the computed columns.
             backend: As for `pmap`.
             progress: As for `pmap`.
             **kwargs: Computed columns by name: functions of the run.
 
         Raises:
-            MissingKeyError: If no run has a key, or one that a pattern matches, and there is no
-                default.
+            MissingKeyError: If no run has a key, or one that a pattern matches, and there is
+                neither a default nor a type for it.
+            SchemaError: If a value does not fit the type that is declared for it.
 
         Examples:
             >>> runs.to_frame("run_name", "model.type", "metrics.accuracy").row(0)
@@ -423,27 +444,85 @@ class RunCollection(Collection[R]):
             ['run_name', 'model.type', 'model.hidden_size', 'model.activation', 'metrics.accuracy']
             >>> runs.to_frame().columns[:4]
             ['run_id', 'job_name', 'model.type', 'model.hidden_size']
+            >>> import polars as pl
+            >>> runs.to_frame(schema={"seed": pl.Int8, "model.dropout": pl.Float64}).row(0)
+            (7, None)
+            >>> runs.to_frame("data.classes", nested="json").row(0)
+            ('[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]',)
         """
+        declared = parse_schema(schema, strict=strict, nested=nested)
+        if declared is not None:
+            check_jobs(n_jobs, backend, progress)
+            check_columns(keys)
+            computed = dict(self._compute(kwargs, n_jobs, backend, progress))
+            return self._make_declared_frame(keys, defaults or {}, declared, computed)
         if not keys and not kwargs:
             check_jobs(n_jobs, backend, progress)
             given = {k: v for k, v in (defaults or {}).items() if to_missing(v) is not MISSING}
-            return make_complete_frame(self._items, given)
+            return make_complete_frame(self._items, given, nested)
         return super().to_frame(
-            *keys, defaults=defaults, n_jobs=n_jobs, backend=backend, progress=progress, **kwargs
+            *keys,
+            defaults=defaults,
+            nested=nested,
+            n_jobs=n_jobs,
+            backend=backend,
+            progress=progress,
+            **kwargs,
         )
 
+    def _make_declared_frame(
+        self,
+        keys: Sequence[str | tuple[str, Default]],
+        defaults: Mapping[str, Default],
+        schema: Schema,
+        computed: Mapping[str, list[Any]],
+    ) -> pl.DataFrame:
+        """Return the frame of `to_frame` with a schema, of which some columns may be computed."""
+        import polars as pl
+
+        infos = [run.info for run in self._items]
+        columns = self._make_columns(keys, defaults, schema.nested, schema)
+        for key in schema.types:
+            if key in computed:
+                columns[key] = schema.fit(key, computed[key], infos)
+            elif key not in columns:
+                columns[key] = self._make_declared(schema, key, defaults.get(key, MISSING))
+        for name, values in computed.items():
+            if name not in schema.types:
+                columns[name] = make_column(name, values, schema.nested)
+        return pl.DataFrame(list(columns.values()))
+
+    def _make_declared(self, schema: Schema, key: str, default: Default) -> pl.Series:
+        if self._gets_as_run(self._items):
+            return make_declared_column(self._items, schema, key, default)
+        values = self._look_up_by_spelling(key, default)
+        return schema.fit(key, values, [run.info for run in self._items])
+
     def _make_columns(
-        self, keys: Iterable[str | tuple[str, Default]], defaults: Mapping[str, Default]
+        self,
+        keys: Iterable[str | tuple[str, Default]],
+        defaults: Mapping[str, Default],
+        nested: Nested,
+        schema: Schema | None = None,
     ) -> dict[str, pl.Series]:
-        return {
-            name: self._make_column(name, default) if values is None else make_series(name, values)
-            for name, default, values in expand_columns(self._items, keys, defaults)
-        }
+        columns = {}
+        for name, default, values in expand_columns(self._items, keys, defaults):
+            key = None if schema is None else schema.find(name)
+            if schema is not None and key is not None:
+                columns[key] = self._make_declared(schema, key, default)
+            elif values is None:
+                columns[name] = self._make_column(name, default, nested)
+            else:
+                columns[name] = make_column(name, values, nested)
+        return columns
 
     def to_pandas(
         self,
         *keys: str | tuple[str, Default],
         defaults: Mapping[str, Default] | None = None,
+        schema: SchemaOption | None = None,
+        strict: bool = True,
+        nested: Nested = "keep",
         n_jobs: int = 0,
         backend: str | None = None,
         progress: bool = False,
@@ -458,6 +537,9 @@ class RunCollection(Collection[R]):
         Args:
             *keys: As for `to_frame`, as are the other arguments and the errors.
             defaults: As for `to_frame`.
+            schema: As for `to_frame`.
+            strict: As for `to_frame`.
+            nested: As for `to_frame`.
             n_jobs: As for `to_frame`.
             backend: As for `to_frame`.
             progress: As for `to_frame`.
@@ -475,7 +557,15 @@ class RunCollection(Collection[R]):
         """
         import_pandas()
         frame = self.to_frame(
-            *keys, defaults=defaults, n_jobs=n_jobs, backend=backend, progress=progress, **kwargs
+            *keys,
+            defaults=defaults,
+            schema=schema,
+            strict=strict,
+            nested=nested,
+            n_jobs=n_jobs,
+            backend=backend,
+            progress=progress,
+            **kwargs,
         )
         return to_pandas_frame(frame)
 
@@ -876,7 +966,7 @@ class RunCollection(Collection[R]):
         """Return the columns of keys for `make_history_frame`."""
         columns = _as_keys(keys)
         check_columns(columns)
-        return self._make_columns(columns, {})
+        return self._make_columns(columns, {}, "keep")
 
     def iterdir(self, relative_dir: str = "") -> Iterator[Path]:
         """Yield the paths in the artifacts directory of each run, or in a folder of it.

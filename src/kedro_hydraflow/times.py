@@ -49,12 +49,21 @@ def to_utc(value: T) -> T:
     return value
 
 
+def parse_iso(text: str) -> datetime:
+    """Return the time that text in ISO 8601 means, with a time zone if the text has one.
+
+    Raises:
+        ValueError: If it is not in ISO 8601.
+    """
+    # Python 3.10 reads neither Z nor fractions of other than 3 or 6 digits.
+    text = _FRACTION.sub(lambda match: f".{match[1]:0<6}", text.replace("Z", "+00:00"))
+    return datetime.fromisoformat(text)
+
+
 def _parse(text: str, now: datetime | None) -> datetime:
     relative = _RELATIVE.fullmatch(text)
     if relative is None:
-        # Python 3.10 reads neither Z nor fractions of other than 3 or 6 digits.
-        text = _FRACTION.sub(lambda match: f".{match[1]:0<6}", text.replace("Z", "+00:00"))
-        return to_time(datetime.fromisoformat(text))
+        return to_utc(parse_iso(text))
     sign, number, unit = relative.groups()
     now = now or datetime.now(timezone.utc)
     if sign is None:

@@ -56,6 +56,7 @@ COMMANDS: dict[str, list[str]] = {
     "one run": ["one_run", "-c", "run_id"],
     "the best run": ["the_best_run", "-c", "run_id,metrics.accuracy"],
     "another run": ["the_best_run", "-f", "seed == 1000"],
+    "a frame": ["sweep_frame", "-c", "run_id"],
     "an order of one run": ["the_best_run", "-s", "sead"],
     "the artifact of one run": ["the_best_confusion_matrix", "-c", "run_id,metrics.accuracy"],
     "artifacts": ["confusion_matrices", "-n", "3", "-s", "-metrics.accuracy", "-c", "run_id"],
@@ -134,9 +135,14 @@ def get_error(result: tuple[int, str, str]) -> str:
 
 
 ENTRIES = (
-    "the entries with runs are 'sweep_runs', 'the_best_run', 'the_best_confusion_matrix', "
-    "'confusion_matrices', 'one_run', '{experiment}_runs'"
+    "the entries with runs are 'sweep_runs', 'sweep_frame', 'the_best_run', "
+    "'the_best_confusion_matrix', 'confusion_matrices', 'one_run', '{experiment}_runs'"
 )
+
+
+def test_a_frame(results: Results) -> None:
+    code, stdout, _ = results["a frame"]
+    assert (code, len(read_csv(stdout))) == (0, 30)
 
 
 def test_a_collection(results: Results) -> None:

@@ -17,6 +17,7 @@ from kedro.io import AbstractDataset, DataCatalog, DatasetError
 
 from kedro_hydraflow import (
     HydraflowArtifactDataset,
+    HydraflowFrameDataset,
     HydraflowRunCollectionDataset,
     HydraflowRunDataset,
 )
@@ -135,7 +136,7 @@ def test_preview_is_strict_json(tracking_dir: TrackingDir) -> None:
 # The same in every dataset ---------------------------------------------------------------
 
 
-@pytest.fixture(params=["run", "runs", "artifact"])
+@pytest.fixture(params=["run", "runs", "frame", "artifact"])
 def dataset(request: pytest.FixtureRequest) -> AbstractDataset[Any, Any]:
     """One of each class, with credentials."""
     options: dict[str, Any] = {
@@ -147,6 +148,8 @@ def dataset(request: pytest.FixtureRequest) -> AbstractDataset[Any, Any]:
         return HydraflowRunDataset(**options, best_by="lr", mode="max")
     if request.param == "runs":
         return HydraflowRunCollectionDataset(**options)
+    if request.param == "frame":
+        return HydraflowFrameDataset(**options)
     return HydraflowArtifactDataset(**options, artifact="a.csv", dataset=TABLE)
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import NamedTuple
 
-from kedro_hydraflow.columns import make_series
 from kedro_hydraflow.config import flatten_config
 from kedro_hydraflow.config_columns import ConfigColumns
 from kedro_hydraflow.errors import show_names
+from kedro_hydraflow.json_columns import Nested, make_column
 from kedro_hydraflow.keys import name_config_key
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.recorded import list_entries
@@ -58,21 +58,26 @@ class Columns(NamedTuple):
     """Which keys have no column, for a message; None if none is left out."""
 
 
-def make_columns(runs: RunCollection[Run[Any, Any]], keys: Sequence[str]) -> Columns:
-    """Return the columns of some keys, or those of `_make_default_columns` without keys."""
+def make_columns(
+    runs: RunCollection[Run[Any, Any]], keys: Sequence[str], nested: Nested = "keep"
+) -> Columns:
+    """Return the columns of some keys, or those of `_make_default_columns` without keys.
+
+    Lists, mappings and mixed values are kept or JSON, as for ``to_frame``.
+    """
     import polars as pl
 
     if runs and not keys:
-        return _make_default_columns(runs)
+        return _make_default_columns(runs, nested)
     if runs:
-        frame = runs.to_frame(*keys)
+        frame = runs.to_frame(*keys, nested=nested)
     else:
         names = [key for key in keys if "*" not in key] or _FACTS
         frame = pl.DataFrame(schema=dict.fromkeys(names, pl.Null))
     return Columns(frame, frame.columns)
 
 
-def _make_default_columns(runs: RunCollection[Run[Any, Any]]) -> Columns:
+def _make_default_columns(runs: RunCollection[Run[Any, Any]], nested: Nested) -> Columns:
     """Return the columns that say most about some runs, up to ten.
 
     They are the facts that are known, the configuration keys whose values differ, and the metrics
@@ -83,15 +88,15 @@ def _make_default_columns(runs: RunCollection[Run[Any, Any]]) -> Columns:
     facts = [
         series.rename(name)
         for name in _FACTS
-        for series in runs.to_frame(f"info.{name}")
+        for series in runs.to_frame(f"info.{name}", nested=nested)
         if series.null_count() < len(runs)
     ]
     differing = _list_differing(runs)
     values = _list_values(runs)
     room = _MAX_COLUMNS - len(facts)
-    shown = _choose_distinct(differing, room - min(len(values), _MIN_VALUES))
+    shown = _choose_distinct(differing, room - min(len(values), _MIN_VALUES), nested)
     n_values = room - len(shown)
-    logged = [_make_column(runs, key) for key in values[:n_values]]
+    logged = [_make_column(runs, key, nested) for key in values[:n_values]]
     others = [key for key in differing if key not in shown]
     omitted = [
         _describe(
@@ -118,10 +123,10 @@ def _rank(facts: Sequence[str], differing: Sequence[str], values: Sequence[str])
     return [*first, *mixed[:_N_BEFORE_TIME], *times, *mixed[_N_BEFORE_TIME:]]
 
 
-def _make_column(runs: RunCollection[Run[Any, Any]], key: str) -> pl.Series:
+def _make_column(runs: RunCollection[Run[Any, Any]], key: str, nested: Nested) -> pl.Series:
     # Where the configuration has the key, too, it is not meant.
     outright = f"logged.{key}" if key.startswith("metrics.") else key
-    return runs.to_frame((outright, None)).to_series().rename(key)
+    return runs.to_frame((outright, None), nested=nested).to_series().rename(key)
 
 
 def _describe_values(keys: Sequence[str], what: str) -> str:
@@ -151,7 +156,9 @@ def _list_differing(runs: RunCollection[Run[Any, Any]]) -> dict[str, list[Any]]:
     return {key: [None if value is MISSING else value for value in values[key]] for key in keys}
 
 
-def _choose_distinct(differing: Mapping[str, list[Any]], count: int) -> dict[str, pl.Series]:
+def _choose_distinct(
+    differing: Mapping[str, list[Any]], count: int, nested: Nested
+) -> dict[str, pl.Series]:
     """Return the first columns, without those that repeat another one, as interpolations do."""
     chosen: dict[str, list[Any]] = {}
     for key, values in differing.items():
@@ -159,7 +166,7 @@ def _choose_distinct(differing: Mapping[str, list[Any]], count: int) -> dict[str
             break
         if values not in chosen.values():
             chosen[key] = values
-    return {key: make_series(name_config_key(key), values) for key, values in chosen.items()}
+    return {k: make_column(name_config_key(k), values, nested) for k, values in chosen.items()}
 
 
 def _list_values(runs: RunCollection[Run[Any, Any]]) -> list[str]:

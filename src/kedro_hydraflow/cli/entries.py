@@ -13,6 +13,7 @@ from kedro.utils import find_kedro_project
 from kedro_hydraflow.cli.selection import EVERYTHING, Selection, Wanted, select_runs, sort_runs
 from kedro_hydraflow.datasets import (
     HydraflowArtifactDataset,
+    HydraflowFrameDataset,
     HydraflowRunCollectionDataset,
     HydraflowRunDataset,
 )
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-_DATASETS = (HydraflowRunCollectionDataset, HydraflowArtifactDataset, HydraflowRunDataset)
+_OF_ONE_OR_MANY = (HydraflowArtifactDataset, HydraflowFrameDataset)
+_DATASETS = (HydraflowRunCollectionDataset, *_OF_ONE_OR_MANY, HydraflowRunDataset)
 
 _MAX_SHOWN = 20
 """The maximum number of entries named in a message."""
@@ -60,7 +62,7 @@ def select_entry(
     dataset = _get_dataset(catalog, name)
     if isinstance(dataset, HydraflowRunDataset):
         return _select_one(dataset.load(), wanted)
-    if isinstance(dataset, HydraflowArtifactDataset) and dataset.has_one_run:
+    if isinstance(dataset, _OF_ONE_OR_MANY) and dataset.has_one_run:
         return _select_one(dataset.find_run(), wanted)
     search, options = dataset.make_query()
     return select_runs(search, options, wanted)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -14,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from typing_extensions import NamedTuple
 
 from kedro_hydraflow.escaping import escape
+from kedro_hydraflow.json_columns import dump_json
 from kedro_hydraflow.stores.record import is_run_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import polars as pl
 
@@ -60,7 +60,7 @@ def to_json(frame: pl.DataFrame) -> str:
     Missing values, NaN and infinities are null, times are text in ISO 8601.
     """
     names = frame.columns
-    rows = [_dump(dict(zip(names, row, strict=True))) for row in frame.iter_rows()]
+    rows = [dump_json(_to_json(dict(zip(names, row, strict=True)))) for row in frame.iter_rows()]
     return "[\n" + ",\n".join(rows) + "\n]\n" if rows else "[]\n"
 
 
@@ -133,18 +133,7 @@ def _to_text(value: Any) -> str:
     if isinstance(value, (date, time)):
         return value.isoformat()
     is_json = isinstance(value, (bool, Mapping, list, tuple))
-    return _dump(value) if is_json else str(value)
-
-
-def _dump(value: Any) -> str:
-    text = json.dumps(_to_json(value), ensure_ascii=False, allow_nan=False)
-    return text if text.isprintable() else "".join(_iter_json_characters(text))
-
-
-def _iter_json_characters(text: str) -> Iterator[str]:
-    """Yield the characters of JSON. Those that a terminal might act on are escaped."""
-    for character in text:
-        yield character if character.isprintable() else json.dumps(character)[1:-1]
+    return dump_json(_to_json(value)) if is_json else str(value)
 
 
 def _to_json(value: Any) -> Any:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.cli.columns import Columns
     from kedro_hydraflow.cli.selection import Selection, SortKey, Wanted
+    from kedro_hydraflow.json_columns import Nested
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,7 +67,8 @@ def list_runs(select: Callable[[], Selection], options: ListOptions) -> NoReturn
 
     with logs_on_stderr():
         selection = select()
-        columns = make_columns(selection.runs, options.columns)
+        nested: Nested = "json" if options.format == "csv" else "keep"
+        columns = make_columns(selection.runs, options.columns, nested)
     text, left_out = _render(columns, options)
     write(text)
     n_shown, n_matching = len(selection.runs), selection.n_matching

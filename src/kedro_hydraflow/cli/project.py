@@ -28,8 +28,8 @@ def hydraflow() -> None:
 
 _LS_HELP = f"""List the runs that a catalog entry loads.
 
-ENTRY is an entry of the catalog with runs: a HydraflowRunCollectionDataset, a HydraflowRunDataset
-or a HydraflowArtifactDataset, also one that a dataset factory makes.
+ENTRY is an entry of the catalog with runs: a HydraflowRunCollectionDataset, HydraflowFrameDataset,
+HydraflowRunDataset or HydraflowArtifactDataset, also one that a dataset factory makes.
 {HELP}"""
 
 

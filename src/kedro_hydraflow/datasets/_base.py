@@ -102,9 +102,14 @@ def import_object(option: str, reference: Any) -> Any:
         ) from exc
 
 
+def is_dotted_path(text: str) -> bool:
+    """Whether text has the form of a dotted path."""
+    return _DOTTED_PATH.fullmatch(text) is not None
+
+
 def is_importable_path(text: str) -> bool:
     """Whether text is a dotted path into a package or module that exists."""
-    if _DOTTED_PATH.fullmatch(text) is None:
+    if not is_dotted_path(text):
         return False
     package = text.partition(".")[0]
     return package in sys.modules or importlib.util.find_spec(package) is not None
@@ -137,7 +142,7 @@ def to_json(value: Any) -> Any:
 def _check_reference(option: str, reference: Any) -> Any:
     if reference is None or callable(reference):
         return reference
-    if isinstance(reference, str) and _DOTTED_PATH.fullmatch(reference):
+    if isinstance(reference, str) and is_dotted_path(reference):
         return reference
     raise OptionError(
         f"{option}: expected a dotted path such as my_project.analysis.Name, found {reference!r}"

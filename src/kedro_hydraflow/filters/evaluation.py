@@ -195,8 +195,13 @@ class Conditions:
         selected = self._select(infos, read_key, Level.EXPERIMENT, Level.FILE)
         return selected._replace(runs=self._leave_out_deleted(selected.runs))
 
-    def select_runs(self, runs: Sequence[R]) -> Selected[R]:
+    def select_runs(self, runs: Sequence[R], *, leave_out_deleted: bool = True) -> Selected[R]:
         """Return the runs that meet the conditions that need configurations.
+
+        Args:
+            runs: The runs.
+            leave_out_deleted: Whether to leave out those that are known by now to be deleted, if
+                the conditions are without deleted runs.
 
         Raises:
             FilterError: As for `select_infos`.
@@ -206,6 +211,8 @@ class Conditions:
         for key in keys:
             warn_of_other_meaning(runs, key)
         selected = self._select(runs, read_values, Level.CONFIG, Level.CONFIG)
+        if not leave_out_deleted:
+            return selected
         return selected._replace(runs=self._leave_out_deleted(selected.runs))
 
     def _leave_out_deleted(self, items: list[T]) -> list[T]:
