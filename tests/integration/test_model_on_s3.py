@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import s3fs
 
 from tests import servers
 from tests.integration.places import is_server_required
@@ -58,6 +57,8 @@ class Mirror:
         self._server = server
         self._name = name
         self._files: dict[str, bytes] = {}
+        import s3fs
+
         self._client = s3fs.S3FileSystem(**server.options, use_listings_cache=False)
         self.url = f"{server.url}/{name}"
 
