@@ -102,6 +102,8 @@ def run(tracking_dir: TrackingDir) -> Run[Any]:
         ("metrics.val/loss > 0", False),
         # MLflow's spellings
         ("attributes.status = 'FINISHED'", True),
+        ("attribute.status = 'FINISHED' and attr.status = 'FINISHED'", True),
+        ("run.status = 'FINISHED'", True),
         ("attribute.status != 'FAILED'", True),
         ("status IN ('FINISHED', 'FAILED')", True),
         ("status NOT IN ('FINISHED')", False),

@@ -95,7 +95,7 @@ def test_what_is_left_to_the_filters(text: str) -> None:
     [
         "status != FAILED",
         "run_name ~ a*",
-        "run_name == a or run_id like 'b%'",
+        "run_name == a or run_id like 'b%' or run_id ilike 'C%'",
         "lifecycle_stage in [active]",
         "start_time < now - 7d or end_time is null",
         "params.lr is not null",

@@ -748,3 +748,16 @@ def test_an_experiment_that_lost_its_meta_is_named_by_artifacts_elsewhere(
     write(artifacts / ".hydra/hydra.yaml", "hydra:\n  job:\n    name: job\n")
     (project.experiment / "meta.yaml").unlink()
     assert [p.name for p in iter_run_dirs(project.tracking.root, "job")] == [A]
+
+
+def test_a_given_run_names_the_host_of_its_artifacts(
+    tmp_path: Path, serve: Callable[[Path], WebServer]
+) -> None:
+    server = serve(tmp_path)
+    run_id = "a" * 32
+    location = f"{server.url}/elsewhere/1"
+    tracking_dir = TrackingDir(tmp_path / "project/mlruns")
+    experiment = tracking_dir.add_experiment("train", artifact_location=location)
+    tracking_dir.add_run(experiment, run_id, None, artifact_uri=f"{location}/{run_id}/artifacts")
+    write(tmp_path / "elsewhere/1" / run_id / "artifacts/.hydra/config.yaml", "lr: 7")
+    assert Run(f"{server.url}/project/mlruns/1/{run_id}").get("lr") == 7
