@@ -53,12 +53,12 @@ class Mirror:
     """
 
     def __init__(self, tree: Tree, server: servers.Server, name: str) -> None:
+        import s3fs
+
         self._tree = tree
         self._server = server
         self._name = name
         self._files: dict[str, bytes] = {}
-        import s3fs
-
         self._client = s3fs.S3FileSystem(**server.options, use_listings_cache=False)
         self.url = f"{server.url}/{name}"
 
