@@ -328,6 +328,8 @@ def run_tests(copy: Path, tests: Sequence[str], seconds: float) -> str:
     output = (copy / "output.txt").read_text("utf-8", "replace")
     if status == NO_TESTS:
         sys.exit(f"these tests were not found: {tests}\n{output}")
+    if status == -signal.SIGTERM:
+        sys.exit("pytest was terminated")
     if status == TIMED_OUT or "Failed: Timeout" in output:
         return "timed out"
     return "killed" if status else "survived"
