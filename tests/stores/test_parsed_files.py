@@ -147,6 +147,7 @@ def test_whatever_json_writes_is_read(data: dict[str, Any]) -> None:
         (b"null", "a.json", r"expected a mapping at the top, found null"),
         (b"0.5", "a.json", r"expected a mapping at the top, found float"),
         (b'{"a": 1, "b": {"a": 2, "a": 2}}', "a.json", r"the key 'a' occurs twice"),
+        (b'{"b": 1, "a": 2, "a": 2}', "a.json", r"the key 'a' occurs twice"),
         (b'{"a": "\xff"}', "a.json", r"expected UTF-8 text"),
         ('{"a": 1}'.encode("utf-16"), "a.json", r"expected UTF-8 text"),
         (b"", "a.yaml", r"expected a mapping at the top, found null"),

@@ -102,7 +102,7 @@ def parse_json(content: bytes) -> dict[str, Any]:
         raise ConfigError(f"nested deeper than {MAX_DEPTH} levels") from exc
     except ValueError as exc:
         raise ConfigError(f"expected JSON: {exc}") from exc
-    _check_limits(data, max_nodes)
+    _check_depth(data)
     return check_mapping(data)
 
 
@@ -131,15 +131,12 @@ def _count_marks(text: str) -> int:
 _STRING = re.compile(r'"[^"]*(?:"|\Z)')
 
 
-def _check_limits(data: Any, max_nodes: int) -> None:
-    """Raise ConfigError if data exceed the limits of YAML. Goes level by level."""
+def _check_depth(data: Any) -> None:
+    """Raise ConfigError if data is nested deeper than YAML may be. Goes level by level."""
     level = [data]
-    n_nodes = depth = 0
+    depth = 0
     while level := [node for node in level if type(node) in (dict, list)]:
         depth += 1
-        level = [v for node in level for v in (node.values() if type(node) is dict else node)]
-        n_nodes += len(level)
         if depth > MAX_DEPTH:
             raise ConfigError(f"nested deeper than {MAX_DEPTH} levels")
-        if n_nodes > max_nodes:
-            raise ConfigError(f"it has more than {describe_nodes_limit(max_nodes)}")
+        level = [v for node in level for v in (node.values() if type(node) is dict else node)]
