@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -17,7 +18,7 @@ from kedro_hydraflow import yaml_reader
 from kedro_hydraflow.config import build_dictconfig
 from kedro_hydraflow.errors import ConfigError, OptionError
 from kedro_hydraflow.limits import NODES_VARIABLE
-from kedro_hydraflow.yaml_reader import ConfigReader, decode, load_yaml
+from kedro_hydraflow.yaml_reader import ConfigReader, decode, load_yaml, one_line
 from tests.conftest import SWEEP
 from tests.fuzz.documents import (
     DOCUMENTS,
@@ -424,3 +425,11 @@ def is_accepted(content: bytes) -> bool:
     except ConfigError:
         return False
     return True
+
+
+@pytest.mark.parametrize("loader", [yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)])
+def test_messages_do_not_quote_the_text(loader: type) -> None:
+    with pytest.raises(yaml.YAMLError) as raised:
+        yaml.load("a: b: my secret", loader)
+    assert "line 1, column 5" in one_line(raised.value)
+    assert "secret" not in one_line(raised.value) + str(raised.value)

@@ -413,7 +413,15 @@ def check_limits(text: str) -> None:
 
 
 def one_line(exc: BaseException) -> str:
-    """Return an error's message without line breaks."""
+    """Return an error's message without line breaks.
+
+    Nor does it, or the error from now on, quote the text that is wrong, as PyYAML in pure Python
+    does: a server may echo credentials there.
+    """
+    if isinstance(exc, yaml.MarkedYAMLError):
+        for mark in (exc.context_mark, exc.problem_mark):
+            if isinstance(mark, yaml.Mark):  # that of libyaml has no text
+                mark.buffer = None
     return " ".join(str(exc).split())
 
 
