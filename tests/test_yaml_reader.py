@@ -279,6 +279,43 @@ ORDINARY = {
         "_target_": "package.models.ResNet",
         "hidden-sizes": [64, 32],
         "kernel": [[3, 3], [1, 1]],
+LONG_INTEGERS = {
+    "decimal": "9" * 4_301,
+    "negative": "-" + "9" * 4_301,
+    "with underscores": "1_" * 4_300 + "1",
+    "hexadecimal": "0x" + "f" * 3_572,
+    "binary": "0b" + "1" * 14_285,
+    "octal": "0" + "7" * 4_762,
+    "sexagesimal": "59:" * 2_418 + "59",
+    "tagged": "!!int '" + "9" * 5_000 + "'",
+    "of great length": "9" * 300_000,
+    "of great length in base 60": "1:" * 300_000 + "1",
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("text", LONG_INTEGERS.values(), ids=LONG_INTEGERS.keys())
+@pytest.mark.parametrize("place", ["{}", "[1, {}]", "{{? {} : 1}}"])
+def test_integers_that_python_does_not_write(text: str, place: str) -> None:
+    data = f"z: 1\na: {place.format(text)}\n".encode()
+    for read in (ConfigReader().read, ConfigReader().read_data):
+        with pytest.raises(ConfigError, match=r"^line 2: an integer has more than 4,300 digits: "):
+            read(data)
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 4_300, "0x" + "f" * 3_570, "0b" + "1" * 14_284, "59:" * 2_400 + "5", "_" * 9_000]
+)
+def test_integers_up_to_the_limit(text: str) -> None:
+    assert_reads_alike(f"a: {text}\nb: 1\n".encode())
+
+
+@pytest.mark.parametrize("tagged", ["'x" + "y" * 9_000 + "'", "[" + "1, " * 3_000 + "]"])
+def test_tagged_values_that_are_no_integers(tagged: str) -> None:
+    with pytest.raises(ConfigError, match=r"invalid literal|expected a scalar node"):
+        ConfigReader().read(f"a: !!int {tagged}\n".encode())
+
+
         "dropout": 0.1,
         "eps": 1e-08,
         "act": "relu",

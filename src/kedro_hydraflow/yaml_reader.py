@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from kedro_hydraflow.errors import ConfigError
+from kedro_hydraflow.errors import ConfigError, prefix_error
 from kedro_hydraflow.limits import describe_nodes_limit, get_max_nodes
 
 PlainConfig = dict[Any, Any]
@@ -50,6 +50,11 @@ class ConfigReader:
     """
 
     def __init__(self) -> None:
+MAX_DIGITS = 4_300
+"""The maximum number of digits of an integer. Python writes no longer ones: they would be an error
+wherever they are shown."""
+
+
         self._pieces: dict[str, PlainConfig | None] = {}
         self._lines: dict[str, _Line] = {}
         self._names: dict[str, str] = {}
@@ -66,8 +71,8 @@ class ConfigReader:
 
         Raises:
             ConfigError: If OmegaConf cannot load it, if it is not a mapping, or if it exceeds
-                the limit of `get_max_nodes`, `MAX_ALIAS_RATIO`, `MAX_INTERPOLATED` or
-                `MAX_DEPTH`.
+                the limit of `get_max_nodes`, `MAX_ALIAS_RATIO`, `MAX_INTERPOLATED`,
+                `MAX_INTERPOLATION_DEPTH`, `MAX_SPACES`, `MAX_DEPTH` or `MAX_DIGITS`.
         """
         text = decode(data, self._max_nodes)
         if len(text) > self._max_unchecked:
@@ -194,6 +199,11 @@ def _make_loader() -> Any:
     """
     base: Any
     try:
+def make_digits_error(text: str) -> ConfigError:
+    """Return an error for an integer that exceeds `MAX_DIGITS`."""
+    return ConfigError(f"an integer has more than {MAX_DIGITS:,} digits: {text[:20]}…")
+
+
         from omegaconf import _yaml
     except ImportError:  # OmegaConf 2.3
         from omegaconf import _utils
@@ -228,6 +238,21 @@ def _make_loader() -> Any:
     return loader
 
 
+    construct_int = loader.yaml_constructors[_INTEGER]
+
+    def construct_limited_int(loader: Any, node: Any) -> Any:
+        if not isinstance(node, yaml.ScalarNode) or len(node.value) <= MAX_DIGITS // 2:
+            return construct_int(loader, node)
+        digits = str(node.value).replace("_", "").lstrip("+-")
+        # Nor are longer ones in other bases computed, which takes the square of their length.
+        is_long = len(digits) > MAX_DIGITS and (digits.isdecimal() or len(digits) > 4 * MAX_DIGITS)
+        value = None if is_long else construct_int(loader, node)
+        if value is None or abs(value) >= _FIRST_TOO_LARGE:
+            error = make_digits_error(node.value)
+            raise prefix_error(f"line {node.start_mark.line + 1}", error)
+        return value
+
+    loader.add_constructor(_INTEGER, construct_limited_int)
 def _check_aliases(node: Any, max_nodes: int) -> None:
     """Raise ConfigError if aliases enlarge a document too much."""
     counted: dict[Any, int] = {}
@@ -263,6 +288,8 @@ TEXT_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 def _load_completely(text: str) -> PlainConfig:
     loaded = load_yaml(text)
     if type(loaded) is str:  # a document that is only a text is YAML again
+_FIRST_TOO_LARGE = 10**MAX_DIGITS
+_INTEGER = "tag:yaml.org,2002:int"
         loaded = load_yaml(loaded)
         if type(loaded) is str:
             loaded = {loaded: None}
