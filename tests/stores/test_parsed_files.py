@@ -193,6 +193,14 @@ def test_the_size_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse(json.dumps({"a": text})) == {"a": text}
 
 
+@pytest.mark.parametrize("path", ["a.json", "a.yaml"])
+def test_digits_are_limited(path: str) -> None:
+    longest = 10**4_300 - 1
+    assert parse(f'{{"a": [{longest}]}}', path) == {"a": [longest]}
+    with pytest.raises(ConfigError, match=r"an integer has more than 4,300 digits: 9999999999"):
+        parse(f'{{"a": [{longest}9]}}', path)
+
+
 @pytest.mark.timeout(60)
 def test_json_that_does_not_end_is_refused_in_linear_time() -> None:
     for piece in ('"', '\\"', "[,", '"\\"', '{"a":"'):
