@@ -142,7 +142,7 @@ def test_whatever_json_writes_is_read(data: dict[str, Any]) -> None:
         (b'{"loss": 0.', "a.json", r"expected JSON: "),
         (b'{"loss": 1}\n{"loss": 2}\n', "a.json", r"expected JSON: Extra data: line 2"),
         (b"loss: 1\n", "a.json", r"expected JSON: "),
-        (b'{"a": ' + b"1" * 5000 + b"}", "a.json", r"expected JSON: "),
+        (b'{"a": ' + b"1" * 5000 + b"}", "a.json", r"an integer has more than 4,300 digits"),
         (b"[1, 2]", "a.json", r"expected a mapping at the top, found list"),
         (b"null", "a.json", r"expected a mapping at the top, found null"),
         (b"0.5", "a.json", r"expected a mapping at the top, found float"),
