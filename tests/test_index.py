@@ -8,9 +8,11 @@ import os
 import random
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import ConfigError, OptionError
 from kedro_hydraflow.index import SETTLED, Index, check_index, open_index
 from kedro_hydraflow.index_file import FILE_NAME
+from kedro_hydraflow.limits import NODES_VARIABLE, QUERY_SECONDS_VARIABLE, QUERY_SIZE_VARIABLE
 from kedro_hydraflow.storage import LocalStorage, Storage, locate
 from tests.conftest import TrackingDir
 
@@ -264,6 +267,209 @@ def test_the_database_of_another_program_is_kept(
     content = (tmp_path / FILE_NAME).read_bytes()
     check_recovers(tmp_path, caplog)
     assert (tmp_path / f"{FILE_NAME}.unusable").read_bytes() == content
+
+
+def run_script(directory: Path, script: str) -> None:
+    connection = sqlite3.connect(directory / FILE_NAME)
+    connection.executescript(script)
+    connection.close()
+
+
+ENDLESS = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) "
+COLUMNS = "id INTEGER PRIMARY KEY, folder INTEGER, first TEXT, last TEXT, runs INTEGER, checksum"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "script",
+    [
+        "ALTER TABLE blocks RENAME TO other; CREATE VIEW blocks AS SELECT * FROM other",
+        f"DROP TABLE blocks; CREATE VIEW blocks AS {ENDLESS} SELECT i AS id, 0 AS folder, "
+        "'' AS first, '' AS last, 1 AS runs, 0 AS checksum, x'' AS json FROM n WHERE i < 0",
+        "CREATE TRIGGER t BEFORE INSERT ON blocks BEGIN SELECT count(*) FROM "
+        f"({ENDLESS} SELECT i FROM n WHERE i < 0); END",
+        "CREATE TRIGGER t AFTER DELETE ON blocks BEGIN DELETE FROM blocks; END",
+        f"DROP TABLE blocks; CREATE TABLE blocks ({COLUMNS}, json AS (hex(zeroblob(1000))))",
+        f"DROP TABLE blocks; CREATE TABLE blocks ({COLUMNS}, json BLOB CHECK (json LIKE '%x%'))",
+        "CREATE INDEX other ON blocks (hex(json))",
+        "DROP INDEX blocks_of_folder",
+    ],
+)
+def test_tables_that_another_program_made_do_not_run(
+    directory: Path, caplog: pytest.LogCaptureFixture, script: str
+) -> None:
+    run_script(directory, script)
+    content = (directory / FILE_NAME).read_bytes()
+    assert check_harmless(directory, caplog) == [None] * 300
+    (message,) = caplog.messages
+    assert message == (
+        f"the index {directory / FILE_NAME} is not used: DatabaseError: its tables are not those "
+        "of an index; it was renamed to *.unusable, and the next load creates a new one"
+    )
+    assert (directory / f"{FILE_NAME}.unusable").read_bytes() == content
+    check_recovers(directory, caplog)
+
+
+def test_a_trigger_that_is_made_while_it_is_open_does_not_run(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepare = index_file._prepare
+
+    def prepare_and_change(connection: sqlite3.Connection) -> None:
+        prepare(connection)
+        run_script(
+            directory,
+            "CREATE TRIGGER t BEFORE INSERT ON blocks BEGIN SELECT count(*) FROM "
+            f"({ENDLESS} SELECT i FROM n WHERE i < 0); END",
+        )
+
+    monkeypatch.setattr(index_file, "_prepare", prepare_and_change)
+    put(open_index(directory), make_configs(300), validator="newer")
+    (message,) = caplog.messages
+    assert "DatabaseError: not authorized; it was renamed" in message
+
+
+def replace_blocks(directory: Path, text: bytes, count: int = 1) -> None:
+    """Replace the block by others with the right checksum."""
+    with sqlite3.connect(directory / FILE_NAME) as connection:
+        ((folder,),) = connection.execute("SELECT folder FROM blocks")
+        connection.execute("DELETE FROM blocks")
+        row = (folder, "", "z", 1, zlib.crc32(text, folder & 0xFFFFFFFF), text)
+        insert = "INSERT INTO blocks VALUES (NULL, ?, ?, ?, ?, ?, ?)"
+        connection.executemany(insert, [row] * count)
+    connection.close()
+
+
+def make_block(config: str) -> bytes:
+    return f'[[{{"a": true}}], [{config}], [["run0", "validator", 0, 0]]]'.encode()
+
+
+def test_a_block_is_limited_before_it_is_decoded(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    replace_blocks(directory, make_block("[" + "[],{}," * 500 + "1]"))
+    (found,) = get(open_index(directory), 1)
+    assert len(found["a"]) == 1001
+    monkeypatch.setenv(NODES_VARIABLE, "1000")
+    decode = json.loads
+    decoded = []
+    monkeypatch.setattr(json, "loads", lambda text: decoded.append(1) or decode(text))
+    assert get(open_index(directory), 1) == [None]
+    monkeypatch.setenv(NODES_VARIABLE, "1100")
+    assert get(open_index(directory), 1) == [found]
+    monkeypatch.setenv(QUERY_SIZE_VARIABLE, f"{64 * 3000}")
+    assert get(open_index(directory), 1) == [None]
+    assert len(decoded) == 1
+    assert caplog.messages == []
+    put(open_index(directory), [{"a": 1}])
+    assert get(open_index(directory), 1) == [{"a": 1}]
+
+
+def test_all_blocks_together_are_limited(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    replace_blocks(directory, make_block(f'"{"x" * 10_000}"'), count=100)
+    assert get(open_index(directory), 1) == [{"a": "x" * 10_000}]
+    monkeypatch.setenv(QUERY_SIZE_VARIABLE, "900kB")
+    assert get(open_index(directory), 1) == [{"a": "x" * 10_000}]  # from those until then
+    assert caplog.messages == [
+        f"the index {directory / FILE_NAME} is not used: DatabaseError: a query returns more than "
+        "900,000 bytes, or one value of 14,062, the limits that the environment variable "
+        "KEDRO_HYDRAFLOW_MAX_QUERY_SIZE raises; it was renamed to *.unusable, and the next load "
+        "creates a new one"
+    ]
+
+
+@pytest.mark.parametrize("action", ["read", "write"])
+def test_the_time_of_a_query_is_limited(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, action: str
+) -> None:
+    values = "NULL, (SELECT folder FROM blocks LIMIT 1), 'a', 'z', 1, 0, x''"
+    script = f"{ENDLESS} INSERT INTO blocks SELECT {values} FROM n LIMIT 20000"
+    run_script(directory, script)
+    monkeypatch.setenv(QUERY_SECONDS_VARIABLE, "0")
+    if action == "read":
+        assert get(open_index(directory), 1) == [None]
+    else:
+        put(open_index(directory), make_configs(1), validator="newer")
+    assert caplog.messages == [
+        f"the index {directory / FILE_NAME} is not used: DatabaseError: a query took more than 0 "
+        "seconds, the limit that the environment variable KEDRO_HYDRAFLOW_MAX_QUERY_SECONDS "
+        "raises; it was renamed to *.unusable, and the next load creates a new one"
+    ]
+
+
+def test_large_blocks_are_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(QUERY_SIZE_VARIABLE, f"{64 * 20_000}")
+    configs: list[Any] = [{"seed": i, "text": "x" * 1000} for i in range(50)]
+    put(open_index(tmp_path), configs)
+    assert get(open_index(tmp_path), 50) == configs
+    assert all(2 < size < 20 for size in get_sizes(tmp_path))
+    put(open_index(tmp_path), [{"text": "x" * 30_000}, {"seed": "new"}], validator="newer")
+    assert get(open_index(tmp_path), 2, "newer") == [None, {"seed": "new"}]
+    assert get(open_index(tmp_path), 50)[2:] == configs[2:]
+
+
+def test_blocks_with_many_containers_are_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(NODES_VARIABLE, "100")
+    configs: list[Any] = [{"own": [{"i": i}, {"j": i}]} for i in range(60)]
+    put(open_index(tmp_path), configs)
+    assert get(open_index(tmp_path), 60) == configs
+    assert max(get_sizes(tmp_path)) < 30
+
+
+@pytest.mark.parametrize("variable", [NODES_VARIABLE, QUERY_SIZE_VARIABLE, QUERY_SECONDS_VARIABLE])
+def test_a_malformed_limit_is_an_error(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "much")
+    with pytest.raises(OptionError, match=f"{variable}: expected .*, found 'much'"):
+        get(open_index(directory), 1)
+    monkeypatch.delenv(variable)
+    assert get(open_index(directory), 300) == make_configs(300)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs here")
+@pytest.mark.parametrize("suffix", ["-journal", "-wal", "-shm"])
+def test_a_fifo_beside_it(directory: Path, caplog: pytest.LogCaptureFixture, suffix: str) -> None:
+    fifo = f"{os.path.realpath(directory / FILE_NAME)}{suffix}"
+    os.mkfifo(fifo)
+    assert check_harmless(directory, caplog) == [None] * 300
+    assert f"is not used: OSError: {fifo} is not a regular file" in caplog.messages[0]
+    os.unlink(fifo)
+    assert get(open_index(directory), 300) == make_configs(300)
+
+
+def test_pages_that_refer_to_each_other_deeply_do_not_end_the_process(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_script(directory, "PRAGMA page_size = 512; VACUUM")
+    path = directory / FILE_NAME
+    connection = sqlite3.connect(path)
+    select = "SELECT rootpage FROM sqlite_master WHERE name = 'blocks'"
+    ((root,),) = connection.execute(select)
+    ((size,),) = connection.execute("PRAGMA page_size")
+    connection.close()
+    content = bytearray(path.read_bytes())
+    first = len(content) // size + 1
+    depth = 40_000
+    leaf = struct.pack(">BHHHB", 13, 0, 0, size, 0).ljust(size, b"\0")
+
+    def make_page(level: int) -> bytes:
+        cell = struct.pack(">IB", first + depth + level, 1)  # a leaf of its own
+        header = struct.pack(">BHHHBIH", 5, 0, 1, size - 5, 0, first + level, size - 5)
+        return header.ljust(size - 5, b"\0") + cell
+
+    content[(root - 1) * size : root * size] = make_page(0)
+    content += b"".join(map(make_page, range(1, depth))) + leaf * (depth + 1)
+    content[28:32] = struct.pack(">I", len(content) // size)
+    path.write_bytes(content)
+    let_days_pass(index_file.MAX_DAYS + 1, monkeypatch)  # so that it is emptied
+    put(open_index(directory), make_configs(3))
+    assert "DatabaseError: database disk image is malformed; it was renamed" in caplog.text
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])

@@ -16,7 +16,13 @@ import pytest
 from upath import UPath
 
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs, iter_runs
-from kedro_hydraflow.errors import NotFoundError, OptionError, RunLoadError, StorageError
+from kedro_hydraflow.errors import (
+    ConfigError,
+    NotFoundError,
+    OptionError,
+    RunLoadError,
+    StorageError,
+)
 from tests.conftest import FilesRead, TrackingDir, WebServer, write
 
 
@@ -169,6 +175,26 @@ def test_config_class_that_does_not_work_is_reported_for_runs_without_a_configur
     ]
     runs = Run.load(iter_run_dirs(tracking_dir.root), config_class=Unsupported, on_error="warn")
     assert len(runs) == 0
+
+
+def test_an_integer_too_large_for_a_float_hides_no_others(tracking_dir: TrackingDir) -> None:
+    @dataclass
+    class Training:
+        rate: float = 0.1
+        other: Any = 1
+
+    experiment = tracking_dir.add_experiment("train")
+    large = "9" * 400
+    tracking_dir.add_run(experiment, "a", f"rate: {large}\n")
+    tracking_dir.add_run(experiment, "b", f"rate: ${{other}}\nother: {large}\n")
+    tracking_dir.add_run(experiment, "c", "rate: 2\n")
+    runs = Run.load(iter_run_dirs(tracking_dir.root), config_class=Training, on_error="warn")
+    assert runs.to_list("run_id") == ["b", "c"]
+    assert runs[1].get("rate") == 2
+    with pytest.raises(ConfigError, match=r"run b: cannot resolve the key 'rate': .*too large"):
+        runs[0].get("rate")
+    with pytest.raises(RunLoadError, match=r"does not fit .*Training: .*too large"):
+        Run.load(iter_run_dirs(tracking_dir.root), config_class=Training)
 
 
 @pytest.mark.parametrize("n_jobs", [0, 2])

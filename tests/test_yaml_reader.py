@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -17,7 +18,7 @@ from kedro_hydraflow import yaml_reader
 from kedro_hydraflow.config import build_dictconfig
 from kedro_hydraflow.errors import ConfigError, OptionError
 from kedro_hydraflow.limits import NODES_VARIABLE
-from kedro_hydraflow.yaml_reader import ConfigReader, decode, load_yaml
+from kedro_hydraflow.yaml_reader import ConfigReader, decode, load_yaml, one_line
 from tests.conftest import SWEEP
 from tests.fuzz.documents import (
     DOCUMENTS,
@@ -105,6 +106,11 @@ def test_tuples_beside_an_escaped_mark_for_a_missing_value() -> None:
     assert_reads_alike(b"a:\n  x: \\???\n  y: !!pairs [a: 1]\n")
 
 
+def test_quoted_interpolations_are_checked_when_they_are_read() -> None:
+    with pytest.raises(ConfigError, match="no viable alternative"):
+        ConfigReader().read(b"a: '${'\nb: 1\n")
+
+
 def test_mapping_that_merges_itself() -> None:
     assert_reads_alike(b"a: &a\n  <<: *a\n  x: 1\n")  # OmegaConf 2.3 reads it
 
@@ -177,6 +183,75 @@ def test_a_text_with_interpolations_is_limited() -> None:
         ConfigReader().read(f"a: 1\nb: {'x' * 100_000} ${{a}}\n".encode())
 
 
+NESTED = {
+    "names": ("${", "}"),
+    "parts": ("${a.", "}"),
+    "brackets": ("${a[", "]}"),
+    "arguments": ("${x:", "}"),
+    "later arguments": ("${oc.env:A,", "}"),
+    "quoted": ("${x:'", "'}"),
+    "quoted doubly": ('${x:"', '"}'),
+    "quoted beside closings": ("${x:'}', '", "'}"),
+    "lists": ("${x:[", "]}"),
+    "mappings": ("${x:{a:", "}}"),
+    "escapes": ("${x:\\}, ", "}"),
+    "escaped backslashes": ("${x:'\\\\", "'}"),
+    "spaces": ("${  a.", "  }"),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("before", "after"), NESTED.values(), ids=NESTED.keys())
+def test_nested_interpolations_are_limited(before: str, after: str) -> None:
+    def make(depth: int) -> bytes:
+        text = f"{before * depth}b{after * depth}".replace("'", "''")
+        return f"z: 1\na: 'text {text} {text}'\n".encode()
+
+    assert_reads_alike(make(yaml_reader.MAX_INTERPOLATION_DEPTH))
+    for depth in (21, 400, 3_000):
+        with pytest.raises(ConfigError, match="interpolations are nested deeper than 20 levels"):
+            ConfigReader().read(make(depth))
+    for n in (400, 3_000):
+        with pytest.raises(ConfigError, match="interpolations are nested deeper than 20 levels"):
+            ConfigReader().read(f"a: |-\n  {before * n}\n".encode())
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "${a}",
+        "${a} }",
+        "\\${a",
+        "\\\\\\${a ",
+        "\\\\${a}",
+        "${x:'}'}",
+        '${x:"}"}',
+        "${x:'\\''}",
+        "${x:'\\${'}",
+        "${x:\\}}",
+        "${x:{a: '}'}}",
+        "${${a}.${b}}",
+        "'${a}",
+    ],
+)
+def test_many_interpolations_beside_each_other(part: str) -> None:
+    text = (part * 30).replace("'", "''")
+    assert_reads_alike(f"z: 1\na: '{text}'\n".encode())
+
+
+@pytest.mark.timeout(60)
+def test_spaces_in_interpolations_are_limited() -> None:
+    assert_reads_alike(b"a: '${" + b" " * 1_000 + b"b}'\nb: 1\n")
+    for n in (1_001, 90_000):
+        with pytest.raises(ConfigError, match="interpolation begins with more than 1,000 spaces"):
+            ConfigReader().read(b"a: '${" + b" " * n + b"b}'\nb: 1\n")
+
+
+def test_interpolations_of_any_depth_are_text_in_results() -> None:
+    for text in ("${" * 40, "${a." * 40 + "b" + "}" * 40, "${" + " " * 2_000 + "a}"):
+        assert ConfigReader().read_data(f"a: '{text}'\n".encode()) == {"a": text}
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "text",
@@ -203,6 +278,43 @@ def test_long_values_take_memory_in_proportion(text: str) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 50 * len(text) + 1_000_000
+
+
+LONG_INTEGERS = {
+    "decimal": "9" * 4_301,
+    "negative": "-" + "9" * 4_301,
+    "with underscores": "1_" * 4_300 + "1",
+    "hexadecimal": "0x" + "f" * 3_572,
+    "binary": "0b" + "1" * 14_285,
+    "octal": "0" + "7" * 4_762,
+    "sexagesimal": "59:" * 2_418 + "59",
+    "tagged": "!!int '" + "9" * 5_000 + "'",
+    "of great length": "9" * 300_000,
+    "of great length in base 60": "1:" * 300_000 + "1",
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("text", LONG_INTEGERS.values(), ids=LONG_INTEGERS.keys())
+@pytest.mark.parametrize("place", ["{}", "[1, {}]", "{{? {} : 1}}"])
+def test_integers_that_python_does_not_write(text: str, place: str) -> None:
+    data = f"z: 1\na: {place.format(text)}\n".encode()
+    for read in (ConfigReader().read, ConfigReader().read_data):
+        with pytest.raises(ConfigError, match=r"^line 2: an integer has more than 4,300 digits: "):
+            read(data)
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 4_300, "0x" + "f" * 3_570, "0b" + "1" * 14_284, "59:" * 2_400 + "5", "_" * 9_000]
+)
+def test_integers_up_to_the_limit(text: str) -> None:
+    assert_reads_alike(f"a: {text}\nb: 1\n".encode())
+
+
+@pytest.mark.parametrize("tagged", ["'x" + "y" * 9_000 + "'", "[" + "1, " * 3_000 + "]"])
+def test_tagged_values_that_are_no_integers(tagged: str) -> None:
+    with pytest.raises(ConfigError, match=r"invalid literal|expected a scalar node"):
+        ConfigReader().read(f"a: !!int {tagged}\n".encode())
 
 
 def test_more_nodes_than_omegaconf_allows() -> None:
@@ -424,3 +536,11 @@ def is_accepted(content: bytes) -> bool:
     except ConfigError:
         return False
     return True
+
+
+@pytest.mark.parametrize("loader", [yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)])
+def test_messages_do_not_quote_the_text(loader: type) -> None:
+    with pytest.raises(yaml.YAMLError) as raised:
+        yaml.load("a: b: my secret", loader)
+    assert "line 1, column 5" in one_line(raised.value)
+    assert "secret" not in one_line(raised.value) + str(raised.value)

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from kedro_hydraflow.errors import ConfigError, MetadataError, OptionError, prefix_error
 from kedro_hydraflow.expansion import check_expansion
@@ -334,7 +333,7 @@ def build_dictconfig(config: PlainConfig, config_class: type | None = None) -> D
         ) from exc
     try:
         return cast("DictConfig", OmegaConf.merge(schema, OmegaConf.create(config)))
-    except (OmegaConfBaseException, ValueError, TypeError, RecursionError) as exc:
+    except Exception as exc:  # also an OverflowError: an integer may be too large for a float
         raise ConfigError(
             f"the configuration does not fit {config_class.__qualname__}: {one_line(exc)}"
         ) from exc

@@ -167,6 +167,8 @@ class Index:
         path = file.path
         try:
             yield
+        except OptionError:
+            raise
         except (sqlite3.Error, OSError, ValueError, TypeError, LookupError, RecursionError) as exc:
             # What SQLite, files and JSON raise, whatever the file holds.
             self._file = None

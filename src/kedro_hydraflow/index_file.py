@@ -3,6 +3,9 @@
 A block has up to 2,000 runs of one folder, because that is read faster than a row for each run.
 Unlike a pickle, JSON cannot hold code. Entries that would not survive a round trip are left out:
 those with bytes, paths, or keys that are not text.
+
+The directory may be shared, so that another user may have written the file. Nothing in its schema
+runs, and what a block takes is limited before it is decoded.
 """
 
 from __future__ import annotations
@@ -11,16 +14,18 @@ import json
 import os
 import time
 import zlib
-from contextlib import closing
+from contextlib import closing, contextmanager
 from hashlib import blake2b
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.cache_dir import make_private_folder
+from kedro_hydraflow.foreign_sqlite import QueryLimits, list_files_beside
+from kedro_hydraflow.limits import get_max_nodes
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
 Facts = dict[str, Any]
 """What is remembered of a run: a configuration, or what ``meta.yaml`` says."""
@@ -40,19 +45,22 @@ MAX_BYTES = 500 * 10**6
 BLOCK_SIZE = 2000
 """How many runs a block has at most. One block at a time is in memory."""
 
+MAX_BLOCKS = 10_000
+"""How many blocks of a folder are used at most: a damaged table may have no end."""
+
 TIMEOUT = 1.0
 """Seconds to wait for another process. Reading the runs again does not take much longer."""
 
 _APPLICATION_ID = 0x6B686678
 """What marks an SQLite file as this index."""
 
-_SCHEMA = """
-    CREATE TABLE blocks (
+_STATEMENTS = (
+    """CREATE TABLE blocks (
         id INTEGER PRIMARY KEY, folder INTEGER, first TEXT, last TEXT,
         runs INTEGER, checksum INTEGER, json BLOB
-    );
-    CREATE INDEX blocks_of_folder ON blocks (folder, last);
-"""
+    )""",
+    "CREATE INDEX blocks_of_folder ON blocks (folder, last)",
+)
 
 
 class IndexFile:
@@ -79,11 +87,11 @@ class IndexFile:
         if not os.path.exists(self.path):
             return
         self._check_kind()
-        with closing(_connect(self.path)) as connection:
-            if _is_outdated(connection):
+        with _open(self.path) as opened:
+            if _is_outdated(opened.connection):
                 return
             for folder, names in folders.items():
-                for entries in _read_blocks(connection, _number(folder), names):
+                for entries in _read_blocks(opened, _number(folder), names):
                     yield folder, entries
 
     def write(self, folders: Mapping[str, Entries]) -> None:
@@ -92,17 +100,20 @@ class IndexFile:
         self._check_kind()
         # Readable by this user only: the entries may come from files that others cannot read.
         os.close(os.open(self.path, os.O_RDONLY | os.O_CREAT, 0o600))
-        with closing(_connect(self.path)) as connection:  # which rolls back after an error
-            connection.execute("BEGIN IMMEDIATE")
-            if _make_room(connection):
+        with _open(self.path) as opened:  # which rolls back after an error
+            opened.connection.execute("BEGIN IMMEDIATE")
+            if _make_room(opened.connection):
                 for folder, entries in folders.items():
-                    _write_blocks(connection, _number(folder), entries)
-            connection.execute("COMMIT")
+                    _write_blocks(opened, _number(folder), entries)
+            opened.connection.execute("COMMIT")
 
     def _check_kind(self) -> None:
         """Raise OSError for what is not a regular file: opening a FIFO may take for ever."""
         if os.path.exists(self.path) and not os.path.isfile(self.path):
             raise OSError("it is not a regular file")
+        for file in list_files_beside(self.path):
+            if os.path.exists(file) and not os.path.isfile(file):
+                raise OSError(f"{file} is not a regular file")
 
 
 def _number(folder: str) -> int:
@@ -114,24 +125,94 @@ def _number(folder: str) -> int:
 # The database ------------------------------------------------------------------------------
 
 
-def _connect(path: str) -> sqlite3.Connection:
-    """Open the file, with tables if it is empty."""
+class _Opened:
+    """The open database, and the limits of its queries."""
+
+    def __init__(self, connection: sqlite3.Connection, limits: QueryLimits) -> None:
+        self.connection = connection
+        self.limits = limits
+        self._size = 0
+
+    def read_block(self, folder: int, number: int) -> Entries | None:
+        """Return the entries of a block, None if it is damaged or exceeds a limit."""
+        rows = self.connection.execute(
+            "SELECT checksum, json FROM blocks"
+            " WHERE id = ? AND typeof(json) = 'blob' AND length(json) <= ?",
+            (number, self.limits.max_value_size),
+        )
+        for checksum, text in rows:
+            self._add_size(len(text))
+            if checksum == _checksum(folder, text) and _has_few_nodes(text):
+                return _decode(text)
+        return None
+
+    def _add_size(self, size: int) -> None:
+        """Raise DatabaseError if all blocks together exceed a limit."""
+        import sqlite3
+
+        self._size += size
+        if self._size > self.limits.max_size:
+            raise sqlite3.DatabaseError(self.limits.describe_size())
+        if self.limits.check_time():
+            raise sqlite3.DatabaseError(self.limits.describe_time())
+
+    def fits(self, text: bytes, *names: str) -> bool:
+        """Whether a block of this text would be read again."""
+        size = len(text) + sum(map(len, names)) + _REST_SIZE
+        return size <= self.limits.max_value_size and _has_few_nodes(text)
+
+
+_REST_SIZE = 100
+"""The maximum size of the numbers in a row."""
+
+
+def _has_few_nodes(text: bytes) -> bool:
+    """Whether a block has few mappings and lists: the 3 bytes of each take some 100 in memory."""
+    return text.count(b"[") + text.count(b"{") <= get_max_nodes()
+
+
+@contextmanager
+def _open(path: str) -> Iterator[_Opened]:
+    """Open the file, with tables if it is empty.
+
+    Raises:
+        DatabaseError: If the file is not an index, is damaged, or exceeds a limit.
+        OperationalError: If it cannot be read or written.
+    """
     import sqlite3  # here, because many loads do not use an index
 
-    connection = sqlite3.connect(path, timeout=TIMEOUT, isolation_level=None)
-    try:
-        # There is no write-ahead log, which does not work on network folders. And nothing waits
-        # for the disk, because checksums show what a power failure left behind.
-        connection.execute("PRAGMA synchronous = OFF")
-        if _get(connection, "application_id") != _APPLICATION_ID:
-            connection.execute("BEGIN IMMEDIATE")
-            if _get(connection, "application_id") != _APPLICATION_ID:  # no process was faster
-                _make_tables(connection)
-            connection.execute("COMMIT")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    limits = QueryLimits()
+    with closing(sqlite3.connect(path, timeout=TIMEOUT, isolation_level=None)) as connection:
+        try:
+            limits.apply(connection, limits.max_size)
+            limits.refuse_views(connection)
+            _prepare(connection)
+            yield _Opened(connection, limits)
+        except sqlite3.OperationalError as exc:
+            if limits.is_late:
+                raise sqlite3.DatabaseError(limits.describe_time()) from exc
+            raise
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Make the tables if the database is empty, and check them."""
+    # There is no write-ahead log, which does not work on network folders. And nothing waits
+    # for the disk, because checksums show what a power failure left behind.
+    connection.execute("PRAGMA synchronous = OFF")
+    if _get(connection, "application_id") != _APPLICATION_ID:
+        connection.execute("BEGIN IMMEDIATE")
+        if _get(connection, "application_id") != _APPLICATION_ID:  # no process was faster
+            _make_tables(connection)
+        connection.execute("COMMIT")
+    rows = connection.execute("SELECT sql FROM sqlite_master LIMIT 3").fetchall()
+    if {_normalize(str(sql)) for (sql,) in rows} != set(map(_normalize, _STATEMENTS)):
+        import sqlite3
+
+        raise sqlite3.DatabaseError("its tables are not those of an index")
+
+
+def _normalize(sql: str) -> str:
+    return " ".join(sql.split())
 
 
 def _make_tables(connection: sqlite3.Connection) -> None:
@@ -139,7 +220,7 @@ def _make_tables(connection: sqlite3.Connection) -> None:
         import sqlite3
 
         raise sqlite3.DatabaseError("it is the database of another program")
-    for statement in _SCHEMA.split(";"):
+    for statement in _STATEMENTS:
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {_today()}")
@@ -162,63 +243,77 @@ def _make_room(connection: sqlite3.Connection) -> bool:
     pages = _get(connection, "page_count") - _get(connection, "freelist_count")
     is_full = pages * _get(connection, "page_size") > MAX_BYTES
     if _is_outdated(connection) or (is_full and _get(connection, "user_version") != _today()):
-        connection.execute("DELETE FROM blocks")
+        # With a condition, SQLite deletes row by row. Without, it descends into pages as deep as
+        # they refer to each other, which may end the process.
+        connection.execute("DELETE FROM blocks WHERE id IS NOT NULL")
         connection.execute(f"PRAGMA user_version = {_today()}")
         return True
     return not is_full
 
 
-def _read_blocks(
-    connection: sqlite3.Connection, folder: int, names: Collection[str]
-) -> Iterator[Entries]:
+def _read_blocks(opened: _Opened, folder: int, names: Collection[str]) -> Iterator[Entries]:
     """Yield the entries of each block in which runs may be, the latest last."""
-    rows = connection.execute(
-        "SELECT checksum, json FROM blocks WHERE folder = ? AND last >= ? AND first <= ?"
-        " ORDER BY id",
-        (folder, min(names), max(names)),
+    rows = opened.connection.execute(
+        "SELECT id FROM blocks WHERE folder = ? AND last >= ? AND first <= ? ORDER BY id LIMIT ?",
+        (folder, min(names), max(names), MAX_BLOCKS),
     )
-    for checksum, text in rows:
-        if checksum == _checksum(folder, text):
-            yield _decode(text)
+    for (number,) in rows.fetchall():
+        entries = opened.read_block(folder, number)
+        if entries is not None:
+            yield entries
 
 
-def _write_blocks(connection: sqlite3.Connection, folder: int, entries: Entries) -> None:
+def _write_blocks(opened: _Opened, folder: int, entries: Entries) -> None:
     """Add entries of a folder, merged with blocks that are not larger.
 
     In this way, small blocks grow into large ones, and adding a few runs does not rewrite the
     large ones. An outdated entry stays in a large block until most of the block is outdated.
     """
     old: Entries = {}
-    for number in sorted(_find_blocks_to_merge(connection, folder, entries)):
-        (row,) = connection.execute("SELECT checksum, json FROM blocks WHERE id = ?", (number,))
-        if row[0] == _checksum(folder, row[1]):
-            old |= _decode(row[1])
-        connection.execute("DELETE FROM blocks WHERE id = ?", (number,))
+    for number in sorted(_find_blocks_to_merge(opened, folder, entries)):
+        old |= opened.read_block(folder, number) or {}
+        opened.connection.execute("DELETE FROM blocks WHERE id = ?", (number,))
     _share(old, entries)
     entries = old | entries
     names = sorted(entries)
     for start in range(0, len(names), BLOCK_SIZE):
-        some = names[start : start + BLOCK_SIZE]
-        text = _encode({name: entries[name] for name in some})
-        row = (folder, some[0], some[-1], len(some), _checksum(folder, text), text)
-        connection.execute("INSERT INTO blocks VALUES (NULL, ?, ?, ?, ?, ?, ?)", row)
+        _write_block(opened, folder, names[start : start + BLOCK_SIZE], entries)
 
 
-def _find_blocks_to_merge(
-    connection: sqlite3.Connection, folder: int, entries: Entries
-) -> list[int]:
+def _write_block(opened: _Opened, folder: int, names: Sequence[str], entries: Entries) -> None:
+    """Add a block, or several if one would be too large. An entry that is too large is left out."""
+    text = _encode({name: entries[name] for name in names})
+    if opened.fits(text, names[0], names[-1]):
+        opened.limits.restart()
+        row = (folder, names[0], names[-1], len(names), _checksum(folder, text), text)
+        opened.connection.execute("INSERT INTO blocks VALUES (NULL, ?, ?, ?, ?, ?, ?)", row)
+    elif len(names) > 1:
+        middle = len(names) // 2
+        _write_block(opened, folder, names[:middle], entries)
+        _write_block(opened, folder, names[middle:], entries)
+
+
+def _find_blocks_to_merge(opened: _Opened, folder: int, entries: Entries) -> list[int]:
     """Return the blocks that are written again with new entries: the small ones, or all."""
-    blocks = connection.execute(
-        "SELECT id, runs FROM blocks WHERE folder = ?"
-        " AND (runs < ? OR (last >= ? AND first <= ?)) ORDER BY runs",
-        (folder, BLOCK_SIZE // 2, min(entries), max(entries)),
+    blocks = opened.connection.execute(
+        "SELECT id, runs, length(json) < ? FROM blocks WHERE folder = ?"
+        " AND typeof(runs) = 'integer' AND runs > 0"
+        " AND (runs < ? OR (last >= ? AND first <= ?)) ORDER BY runs LIMIT ?",
+        (
+            opened.limits.max_value_size // 4,
+            folder,
+            BLOCK_SIZE // 2,
+            min(entries),
+            max(entries),
+            MAX_BLOCKS,
+        ),
     ).fetchall()
-    if sum(runs for _, runs in blocks) <= 2 * len(entries):
-        return [number for number, _ in blocks]
+    if sum(runs for _, runs, _ in blocks) <= 2 * len(entries):
+        return [number for number, _, _ in blocks]
     merged = []
     total = len(entries)
-    for number, runs in blocks:
-        if runs <= total and runs < BLOCK_SIZE // 2:
+    for number, runs, is_small in blocks:
+        if is_small and runs <= total and runs < BLOCK_SIZE // 2:
             merged.append(number)
             total += runs
     return merged

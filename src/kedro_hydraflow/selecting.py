@@ -35,7 +35,9 @@ _ASK_OMEGACONF: Any = object()
 _NUMBERS = frozenset({int, float, bool, type(None)})
 _CONTAINERS = frozenset({dict, list})
 _NODES = (DictConfig, ListConfig)
-_UNRESOLVABLE = (OmegaConfBaseException, RecursionError)
+_UNRESOLVABLE = (OmegaConfBaseException, RecursionError, OverflowError)
+"""The errors of OmegaConf. It overflows where a class has a float, and the file a huge integer."""
+
 _TEXT = frozenset({str})
 
 _STORED_PART = re.compile(r"""\["([^"]+)"\]|\['([^']+)'\]|\[([^\[\]"']+)\]|([^.\[\]]+)""")

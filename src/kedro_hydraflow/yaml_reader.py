@@ -14,6 +14,7 @@ There are two ways, with the same result:
 from __future__ import annotations
 
 import re
+from enum import Enum
 from functools import lru_cache
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from kedro_hydraflow.errors import ConfigError
+from kedro_hydraflow.errors import ConfigError, prefix_error
 from kedro_hydraflow.limits import describe_nodes_limit, get_max_nodes
 
 PlainConfig = dict[Any, Any]
@@ -33,6 +34,13 @@ NODES_OF_INTERPOLATION = 30
 MAX_INTERPOLATED = 100_000
 """The maximum length of a text with interpolations, which ANTLR parses letter by letter."""
 
+MAX_INTERPOLATION_DEPTH = 20
+"""The maximum nesting of interpolations, of which ANTLR looks ahead to the end at each level."""
+
+MAX_SPACES = 1_000
+"""The maximum length of white space at the beginning of an interpolation, whose square is the time
+that OmegaConf takes."""
+
 MAX_ALIAS_RATIO = 100
 """The maximum factor by which aliases may enlarge a configuration of more than 1,000 nodes. (That
 is the rule of OmegaConf 2.4; 2.3 has none.)"""
@@ -40,6 +48,11 @@ is the rule of OmegaConf 2.4; 2.3 has none.)"""
 MAX_DEPTH = 50
 """Deeper nesting is an error. OmegaConf raises RecursionError some 20 levels later, and the C
 parser crashes the process at some 100,000."""
+
+
+MAX_DIGITS = 4_300
+"""The maximum number of digits of an integer. Python writes no longer ones: they would be an error
+wherever they are shown."""
 
 
 class ConfigReader:
@@ -66,8 +79,8 @@ class ConfigReader:
 
         Raises:
             ConfigError: If OmegaConf cannot load it, if it is not a mapping, or if it exceeds
-                the limit of `get_max_nodes`, `MAX_ALIAS_RATIO`, `MAX_INTERPOLATED` or
-                `MAX_DEPTH`.
+                the limit of `get_max_nodes`, `MAX_ALIAS_RATIO`, `MAX_INTERPOLATED`,
+                `MAX_INTERPOLATION_DEPTH`, `MAX_SPACES`, `MAX_DEPTH` or `MAX_DIGITS`.
         """
         text = decode(data, self._max_nodes)
         if len(text) > self._max_unchecked:
@@ -186,6 +199,11 @@ def _windows_path(loader: Any, node: yaml.Node) -> Path:
     return Path(PureWindowsPath(*loader.construct_sequence(node)).as_posix())
 
 
+def make_digits_error(text: str) -> ConfigError:
+    """Return an error for an integer that exceeds `MAX_DIGITS`."""
+    return ConfigError(f"an integer has more than {MAX_DIGITS:,} digits: {text[:20]}…")
+
+
 def _make_loader() -> Any:
     """Return OmegaConf's own YAML loader with our limits.
 
@@ -220,6 +238,21 @@ def _make_loader() -> Any:
             return super().construct_document(node)
 
     loader: Any = Loader
+    construct_int = loader.yaml_constructors[_INTEGER]
+
+    def construct_limited_int(loader: Any, node: Any) -> Any:
+        if not isinstance(node, yaml.ScalarNode) or len(node.value) <= MAX_DIGITS // 2:
+            return construct_int(loader, node)
+        digits = str(node.value).replace("_", "").lstrip("+-")
+        # Nor are longer ones in other bases computed, which takes the square of their length.
+        is_long = len(digits) > MAX_DIGITS and (digits.isdecimal() or len(digits) > 4 * MAX_DIGITS)
+        value = None if is_long else construct_int(loader, node)
+        if value is None or abs(value) >= _FIRST_TOO_LARGE:
+            error = make_digits_error(node.value)
+            raise prefix_error(f"line {node.start_mark.line + 1}", error)
+        return value
+
+    loader.add_constructor(_INTEGER, construct_limited_int)
     for module in ("pathlib", "pathlib._local"):
         tag = f"tag:yaml.org,2002:python/object/apply:{module}."
         loader.add_constructor(f"{tag}Path", _path)
@@ -255,6 +288,8 @@ def _count_nodes(node: Any, counted: dict[Any, int]) -> int:
     return counted[node]
 
 
+_FIRST_TOO_LARGE = 10**MAX_DIGITS
+_INTEGER = "tag:yaml.org,2002:int"
 _LOADER = _make_loader()
 TEXT_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 """Loads every scalar as its text."""
@@ -275,7 +310,7 @@ def _load_data(text: str) -> PlainConfig:
     try:
         is_data = _is_data(loaded)
     except RecursionError as exc:
-        raise ConfigError("it refers to itself") from exc
+        raise ConfigError("it is nested too deeply or refers to itself") from exc
     if not is_data:
         raise ConfigError(
             "expected numbers, text, booleans, null, lists and mappings, found a date or another "
@@ -312,7 +347,7 @@ def _accept(loaded: PlainConfig) -> PlainConfig:
     except ConfigError:
         raise
     except RecursionError as exc:
-        raise ConfigError("it refers to itself") from exc
+        raise ConfigError("it is nested too deeply or refers to itself") from exc
     except Exception as exc:
         raise ConfigError(one_line(exc)) from exc
     return loaded
@@ -370,7 +405,61 @@ def _is_valid_interpolation(text: str) -> bool:
             f"a text with interpolations has {len(text):,} characters, at most "
             f"{MAX_INTERPOLATED:,} are parsed: {text[:50]!r}…"
         )
+    if text.count("${") > MAX_INTERPOLATION_DEPTH and _is_too_deep(text):
+        raise ConfigError(
+            f"interpolations are nested deeper than {MAX_INTERPOLATION_DEPTH} levels: "
+            f"{text[:50]!r}…"
+        )
+    if _SPACES.search(text):
+        raise ConfigError(f"an interpolation begins with more than {MAX_SPACES:,} spaces")
     return _parses_cached(text) if len(text) <= _MAX_SCALAR else _parses(text)
+
+
+def _is_too_deep(text: str) -> bool:
+    """Whether interpolations are nested deeper than `MAX_INTERPOLATION_DEPTH`.
+
+    The modes are those of the lexer in OmegaConf's grammar.
+    """
+    modes = [_Mode.TEXT]
+    openings: list[bool] = []
+    position = depth = 0
+    while match := _MARKS[modes[-1]].search(text, position):
+        position = match.end()
+        mark = match["mark"]
+        if mark is None or len(match["escapes"] or "") % 2:
+            continue
+        if mark == ":":
+            modes[-1] = _Mode.VALUE
+        elif mark == "}" or (mark in "'\"" and mark == modes[-1].value):
+            modes.pop()
+            depth -= openings.pop()
+        else:
+            modes.append(_Mode(mark))
+            openings.append(mark == "${")
+            depth += openings[-1]
+            if depth > MAX_INTERPOLATION_DEPTH:
+                return True
+    return False
+
+
+class _Mode(Enum):
+    """Where in a text with interpolations. The values are the marks that open it."""
+
+    TEXT = ""
+    REFERENCE = "${"
+    VALUE = "{"
+    SINGLE = "'"
+    DOUBLE = '"'
+
+
+_MARKS = {
+    _Mode.TEXT: re.compile(r"(?<!\\)(?P<escapes>\\*)(?P<mark>\$\{)"),
+    _Mode.REFERENCE: re.compile(r"(?P<escapes>)(?P<mark>\$\{|[:}])"),
+    _Mode.VALUE: re.compile(r"(?P<escapes>)(?:\\[\\()\[\]{}:=, \t]|(?P<mark>\$\{|[{}'\"]))"),
+    _Mode.SINGLE: re.compile(r"(?<!\\)(?P<escapes>\\*)(?P<mark>\$\{|')"),
+    _Mode.DOUBLE: re.compile(r"(?<!\\)(?P<escapes>\\*)(?P<mark>\$\{|\")"),
+}
+_SPACES = re.compile(rf"\$\{{\s{{{MAX_SPACES + 1}}}")
 
 
 def _parses(text: str) -> bool:
@@ -413,7 +502,15 @@ def check_limits(text: str) -> None:
 
 
 def one_line(exc: BaseException) -> str:
-    """Return an error's message without line breaks."""
+    """Return an error's message without line breaks.
+
+    Nor does it, or the error from now on, quote the text that is wrong, as PyYAML in pure Python
+    does: a server may echo credentials there.
+    """
+    if isinstance(exc, yaml.MarkedYAMLError):
+        for mark in (exc.context_mark, exc.problem_mark):
+            if isinstance(mark, yaml.Mark):  # that of libyaml has no text
+                mark.buffer = None
     return " ".join(str(exc).split())
 
 
@@ -514,15 +611,16 @@ def _read_scalar(text: str) -> Any:
     kind = match.lastgroup
     if kind == "word":
         return _KEYWORDS.get(text, text)
-    if kind == "text":
+    if kind == "text" and "${" not in text:
         return match["text"]
     if not text.isprintable():
         raise _UnusualError
     try:
         (value,) = load_yaml(f"- {text}")
+        is_usual = value in ([], {}) or (not isinstance(value, (dict, list)) and _is_plain(value))
     except ConfigError:
         raise _UnusualError from None
-    if value not in ([], {}) and (isinstance(value, (dict, list)) or not _is_plain(value)):
+    if not is_usual:
         raise _UnusualError
     return value
 

@@ -166,7 +166,13 @@ def test_incomparable_names_filter_and_run(run: Run[Any], text: str, found: str)
 
 
 @pytest.mark.parametrize(
-    "text", ["job_name > 5", "not experiment_id < 2", "job_name ~ a or job_name < 1"]
+    "text",
+    [
+        "job_name > 5",
+        "not experiment_id < 2",
+        "job_name ~ a or job_name < 1",
+        "job_name > 5 and experiment_id == 2",
+    ],
 )
 def test_incomparable_names_of_experiments_are_those_of_runs(
     tracking_dir: TrackingDir, text: str

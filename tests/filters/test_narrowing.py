@@ -100,6 +100,7 @@ def test_what_is_left_to_the_filters(text: str) -> None:
         "start_time < now - 7d or end_time is null",
         "params.lr is not null",
         "job_name ~ train_*",
+        "job_name contains train or job_name > eval",
     ],
 )
 def test_conditions_that_have_nothing_to_say_do_not_matter(between: str) -> None:
@@ -116,6 +117,7 @@ def test_conditions_that_have_nothing_to_say_do_not_matter(between: str) -> None
         "params.lr < 3",  # may be text, which is an error
         "run_name > 3",
         "run_id contains [1]",
+        "job_name ~ a* or job_name > 3",
     ],
 )
 def test_an_error_of_a_condition_is_not_lost_to_a_later_one(before: str) -> None:

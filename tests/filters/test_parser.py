@@ -232,3 +232,10 @@ def test_long_filters_are_read_in_linear_time(text: str) -> None:
 def test_deep_filters_are_an_error(text: str) -> None:
     with pytest.raises(FilterError, match="deeper than"):
         parse_filters(text)
+
+
+@pytest.mark.parametrize("value", ["9" * 5_000, "0x" + "f" * 5_000, "[1, 0x" + "f" * 5_000 + "]"])
+def test_integers_that_python_does_not_write(value: str) -> None:
+    operator = "in" if value.startswith("[") else ">"
+    with pytest.raises(FilterError, match="is not YAML: line 1: an integer has more than 4,300"):
+        parse_filters(f"a {operator} {value}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import pickle
@@ -20,7 +21,7 @@ from kedro_hydraflow.errors import (
     RunLoadError,
     StorageError,
 )
-from kedro_hydraflow.limits import CACHE_SIZE_VARIABLE, FILE_SIZE_VARIABLE
+from kedro_hydraflow.limits import CACHE_SIZE_VARIABLE, FILE_SIZE_VARIABLE, NODES_VARIABLE
 from kedro_hydraflow.storage import Download, Entry, locate
 from kedro_hydraflow.storage.archive_client import ArchiveClient
 from tests.conftest import TrackingDir, WebServer, write
@@ -333,6 +334,131 @@ def test_an_archive_that_is_too_large_when_decompressed(
     monkeypatch.setenv(CACHE_SIZE_VARIABLE, "1MB")
     with pytest.raises(FileSizeError, match=r"decompressed, it is larger than 1,000,000 bytes"):
         locate(f"tar://::{tmp_path / 'a.tar.gz'}").list()
+
+
+# Archives that need more memory than they are large --------------------------------------------
+
+
+def make_empty_members(archive: Path, names: list[str]) -> str:
+    """Make an archive, and return its URL."""
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive, "w") as zip_file:
+            for name in names:
+                zip_file.writestr(name, b"")
+    else:
+        with tarfile.open(archive, "w:gz") as tar_file:
+            for name in names:
+                tar_file.addfile(tarfile.TarInfo(name))
+    return f"{archive.suffix[1:]}://::{archive}"
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar"])
+def test_members_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(NODES_VARIABLE, "100")
+    few = [f"f{i}" for i in range(300)]
+    url = make_empty_members(tmp_path / name, few)
+    assert [entry.name for entry in locate(url).list()] == sorted(few)
+    deep = ["/".join(f"{i}{j}" for j in range(150)) for i in range(3)]
+    long = ["/".join(["x" * 200] * 19) + str(i) for i in range(10)]
+    for names in ([*few, "more"], deep, long, [f"../{i}" for i in range(301)]):
+        url = make_empty_members(tmp_path / f"many-{name}", names)
+        with pytest.raises(FileSizeError) as raised:
+            locate(url).list()
+        assert str(raised.value).endswith(
+            f"it has more than 300 members, 3 times the limit that the environment variable "
+            f"{NODES_VARIABLE} raises"
+        )
+    monkeypatch.setenv(NODES_VARIABLE, "101")
+    assert len(locate(make_empty_members(tmp_path / f"more-{name}", [*few, "more"])).list()) == 301
+
+
+def make_pax(length: int) -> bytes:
+    return make_tar_of(tarfile.TarInfo("a"), {"comment": "x" * length})
+
+
+def make_many_pax(n: int) -> bytes:
+    return b"".join(
+        make_tar_of(tarfile.TarInfo(f"{i}"), {"comment": "x" * 9_000}) for i in range(n)
+    )
+
+
+def make_tar_of(info: tarfile.TarInfo, pax: dict[str, str]) -> bytes:
+    info.pax_headers = pax
+    return info.tobuf(tarfile.PAX_FORMAT)
+
+
+def make_global(n: int) -> bytes:
+    headers = (tarfile.TarInfo.create_pax_global_header({f"k{i}": "x" * 900}) for i in range(n))
+    return b"".join(headers) + tarfile.TarInfo("a").tobuf()
+
+
+def make_long_name(length: int) -> bytes:
+    return tarfile.TarInfo("a" * length).tobuf(tarfile.GNU_FORMAT)
+
+
+def make_sparse(n_blocks: int) -> bytes:
+    """Make a file with gaps of the GNU format, whose parts are in blocks behind the header."""
+    info = tarfile.TarInfo("a")
+    info.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[482] = 1
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    part = b"%011o\0" % 1 * 2
+    block = (part * 21 + b"\1").ljust(tarfile.BLOCKSIZE, b"\0")
+    return bytes(header) + block * n_blocks + (part * 21).ljust(tarfile.BLOCKSIZE, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("make", "allowed", "refused"),
+    [
+        (make_pax, 90_000, 400_000),
+        (make_many_pax, 10, 50),
+        (make_global, 50, 500),
+        (make_long_name, 3_000, 400_000),
+        (make_sparse, 3, 1_000),
+    ],
+)
+def test_headers_of_tar_archives_are_limited(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[int], bytes],
+    allowed: int,
+    refused: int,
+) -> None:
+    monkeypatch.setenv(FILE_SIZE_VARIABLE, "800kB")
+    archive = tmp_path / "a.tar.gz"
+    end = bytes(2 * tarfile.BLOCKSIZE)
+    archive.write_bytes(gzip.compress(make(allowed) + end))
+    assert len(locate(f"tar://::{archive}").list()) >= 1
+    archive.write_bytes(gzip.compress(make(refused) + end))
+    with pytest.raises(FileSizeError, match=r"larger than 200,000 bytes; .*MAX_FILE_SIZE raises"):
+        locate(f"tar://::{archive}").list()
+
+
+def test_the_directory_of_a_zip_archive_is_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = make_empty_members(tmp_path / "a.zip", [f"{'x' * 900}{i}" for i in range(1_000)])
+    assert len(locate(url).list()) == 1_000
+    monkeypatch.setenv(FILE_SIZE_VARIABLE, "800kB")
+    with pytest.raises(FileSizeError, match=r"larger than 800,000 bytes; .*MAX_FILE_SIZE raises"):
+        locate(url).list()
+
+
+def test_members_are_read_without_these_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FILE_SIZE_VARIABLE, "200kB")
+    (tmp_path / "in").write_bytes(os.urandom(10**6))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zip_file:
+        zip_file.write(tmp_path / "in", "a")
+    with tarfile.open(tmp_path / "a.tar", "w") as tar_file:
+        tar_file.add(tmp_path / "in", "a")
+    for protocol in ("zip", "tar"):
+        storage = locate(f"{protocol}://::{tmp_path / f'a.{protocol}'}").storage
+        assert storage.fetch_many([Download("a", str(tmp_path / "copy"))]) == [None]
+        assert (tmp_path / "copy").read_bytes() == (tmp_path / "in").read_bytes()
 
 
 @pytest.mark.timeout(60)

@@ -142,7 +142,7 @@ def test_whatever_json_writes_is_read(data: dict[str, Any]) -> None:
         (b'{"loss": 0.', "a.json", r"expected JSON: "),
         (b'{"loss": 1}\n{"loss": 2}\n', "a.json", r"expected JSON: Extra data: line 2"),
         (b"loss: 1\n", "a.json", r"expected JSON: "),
-        (b'{"a": ' + b"1" * 5000 + b"}", "a.json", r"expected JSON: "),
+        (b'{"a": ' + b"1" * 5000 + b"}", "a.json", r"an integer has more than 4,300 digits"),
         (b"[1, 2]", "a.json", r"expected a mapping at the top, found list"),
         (b"null", "a.json", r"expected a mapping at the top, found null"),
         (b"0.5", "a.json", r"expected a mapping at the top, found float"),
@@ -191,6 +191,14 @@ def test_the_size_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
             parse(json.dumps({"a": values}))
     text = ',[{"\\' * 1_000
     assert parse(json.dumps({"a": text})) == {"a": text}
+
+
+@pytest.mark.parametrize("path", ["a.json", "a.yaml"])
+def test_digits_are_limited(path: str) -> None:
+    longest = 10**4_300 - 1
+    assert parse(f'{{"a": [{longest}]}}', path) == {"a": [longest]}
+    with pytest.raises(ConfigError, match=r"an integer has more than 4,300 digits: 9999999999"):
+        parse(f'{{"a": [{longest}9]}}', path)
 
 
 @pytest.mark.timeout(60)

@@ -166,23 +166,24 @@ class Conditions:
 
         Those whose name has not been read are kept: `select_infos` decides about their runs.
         """
-        kept = list(experiments)
-        for condition in self._conditions:
-            if condition.level is Level.EXPERIMENT:
-                kept = [e for e in kept if self._may_have_runs(e, condition)]
-        return kept
+        return list(filter(self._may_have_runs, experiments))
 
-    def _may_have_runs(self, experiment: ExperimentRecord, condition: Condition) -> bool:
-        """Whether an experiment may have runs that meet a condition on it."""
+    def _may_have_runs(self, experiment: ExperimentRecord) -> bool:
+        """Whether an experiment may have runs that meet the conditions on it."""
         if experiment.experiment_name is None:
             return True
-        try:
-            (truth,) = self._evaluate(
-                condition.expression, condition, [experiment], _read_of_experiment
-            )
-        except FilterError:
-            return True  # `select_infos` raises it if there is a run
-        return truth is True
+        for condition in self._conditions:
+            if condition.level is not Level.EXPERIMENT:
+                continue
+            try:
+                (truth,) = self._evaluate(
+                    condition.expression, condition, [experiment], _read_of_experiment
+                )
+            except FilterError:
+                return True  # `select_infos` raises it if there is a run
+            if truth is not True:
+                return False
+        return True
 
     def select_infos(self, infos: Sequence[RunInfo]) -> Selected[RunInfo]:
         """Return the runs that meet the conditions that need no configurations.

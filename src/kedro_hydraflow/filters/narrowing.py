@@ -70,7 +70,7 @@ def make_narrowing(
             n_conditions = i
             others += without
             without = []
-        elif condition.level is not Level.EXPERIMENT and _has_a_say(condition.level, expression):
+        elif _has_a_say(condition.level, expression):
             break
         else:
             without.append(condition)
@@ -86,8 +86,11 @@ def _is_silent(leaf: IsNull | Comparison) -> bool:
     if isinstance(leaf, IsNull):
         return True
     key = leaf.key
-    has_order = leaf.operator not in ("==", "in", "~", "like", "ilike")
-    return key.kind == "fact" and (key.path in TIME_FACTS or not has_order)
+    if key.kind != "fact":
+        return False
+    # Other facts are texts, to which any text can be compared.
+    is_text = leaf.operator in ("==", "in", "~", "like", "ilike") or isinstance(leaf.value, str)
+    return key.path in TIME_FACTS or is_text
 
 
 def _make_clauses(comparison: Comparison, comparer: Comparer) -> Sequence[Clause]:

@@ -26,8 +26,12 @@ from typing_extensions import override
 from kedro_hydraflow.errors import FileSizeError, describe
 from kedro_hydraflow.limits import (
     CACHE_SIZE_VARIABLE,
+    FILE_SIZE_VARIABLE,
+    NODES_VARIABLE,
     check_file_size,
     get_cache_size,
+    get_max_file_size,
+    get_max_nodes,
 )
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.redaction import Options, redact_url
@@ -48,6 +52,24 @@ logger = get_logger(__name__)
 _MAX_DEPTH = 200
 """The maximum number of names in the path of a member."""
 
+_MAX_LENGTH = 4_096
+"""The maximum length of the name of a member, which is that of paths on Linux."""
+
+_MEMBERS_OF_NODE = 3
+"""The number of members, each of some 800 bytes, for each node that `get_max_nodes` allows."""
+
+_CHARACTERS_OF_MEMBER = 100
+"""How many characters of a path count as one more member."""
+
+_USUAL_HEADERS = 2_048
+"""How many bytes of a tar archive describe a member, if no more than usual is known of it."""
+
+_COPIES_OF_HEADER = 4
+"""How many times the memory of a longer header is needed to read it."""
+
+_ZIP_MEMBER = b"PK\1\2"
+"""Where the description of a member begins in a zip archive."""
+
 _COMPRESSIONS = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bz2",
@@ -56,6 +78,9 @@ _COMPRESSIONS = {
     b"\x04\x22\x4d\x18": "lz4",
 }
 """The first bytes of compressed files, and fsspec's names of the compressions."""
+
+_MAX_SHOWN = 200
+"""The maximum number of characters of a name shown in a warning."""
 
 _ERRORS_OF_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error)
 
@@ -91,7 +116,7 @@ class ArchiveClient(Client):
                 "such as %r",
                 redact_url(str(root)),
                 len(self._archive.left_out),
-                self._archive.left_out[0][:200],
+                self._archive.left_out[0],
             )
 
     async def _call(self, function: Callable[..., T], *args: str | int) -> T:
@@ -116,7 +141,9 @@ class _Archive(ABC):
 
     def __init__(self) -> None:
         self.left_out: list[str] = []
-        """The names of the members that no path can name."""
+        """The beginnings of the names of members that no path can name."""
+        self._max_members = _MEMBERS_OF_NODE * get_max_nodes()
+        self._n_members = 0
         self._files: dict[str, Any] = {}
         self._folders: dict[str, dict[str, Entry]] = {"": {}}
 
@@ -124,10 +151,12 @@ class _Archive(ABC):
         """Add a member. Archives need not have members for folders."""
         path = _to_path(name)
         if path is None:
-            self.left_out.append(name)
+            self._count_path(name[:_MAX_SHOWN])
+            self.left_out.append(name[:_MAX_SHOWN])
         elif entry.is_dir:
             self._add_folder(path)
         elif path and path not in self._folders:
+            self._count_path(path)
             folder, _, name = path.rpartition("/")
             self._add_folder(folder)
             self._folders[folder][name] = entry._replace(name=name)
@@ -136,6 +165,7 @@ class _Archive(ABC):
     def _add_folder(self, path: str) -> None:
         added = []
         while path not in self._folders:
+            self._count_path(path)
             self._folders[path] = {}
             added.append(path)
             path = path.rpartition("/")[0]
@@ -143,6 +173,26 @@ class _Archive(ABC):
             parent, _, name = folder.rpartition("/")
             self._folders[parent][name] = Entry(name, is_dir=True)
             self._files.pop(folder, None)
+
+    def _count_path(self, path: str) -> None:
+        self.count(1 + len(path) // _CHARACTERS_OF_MEMBER)
+
+    def count(self, n: int) -> None:
+        """Count members, or what takes as much memory.
+
+        Raises:
+            FileSizeError: As `check_number` does.
+        """
+        self._n_members += n
+        self.check_number(self._n_members)
+
+    def check_number(self, n_members: int) -> None:
+        """Raise FileSizeError if there are too many members."""
+        if n_members > self._max_members:
+            raise FileSizeError(
+                f"it has more than {self._max_members:,} members, {_MEMBERS_OF_NODE} times the "
+                f"limit that the environment variable {NODES_VARIABLE} raises"
+            )
 
     def list_dir(self, path: str) -> list[Entry]:
         """Return the entries of a folder."""
@@ -180,11 +230,60 @@ class _Archive(ABC):
         """Open a member for reading."""
 
 
+class _IndexedFile:
+    """The file of an archive, of which little may be read until it is indexed."""
+
+    def __init__(self, file: IO[bytes], limit: int) -> None:
+        self._file = file
+        self._limit: int | None = limit
+        self._n_read = 0
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to ``size`` bytes, or the rest.
+
+        Raises:
+            FileSizeError: If they exceed the limit. They are not read then.
+        """
+        if self._limit is not None:
+            self._n_read += max(size, 0)
+            if self._n_read > self._limit:
+                raise FileSizeError(
+                    f"what describes its members is larger than {self._limit:,} bytes; the "
+                    f"environment variable {FILE_SIZE_VARIABLE} raises that limit"
+                )
+        return self._file.read(size)
+
+    def forget(self, size: int) -> None:
+        """Do not count so many of the bytes that have been read."""
+        self._n_read = max(0, self._n_read - size)
+
+    def end_index(self) -> None:
+        """Allow everything to be read."""
+        self._limit = None
+
+
+class _IndexedZip(_IndexedFile):
+    """The same of a zip archive, whose members ``zipfile`` describes all at once."""
+
+    def __init__(self, file: IO[bytes], limit: int, check_number: Callable[[int], None]) -> None:
+        super().__init__(file, limit)
+        self._check_number = check_number
+
+    @override
+    def read(self, size: int = -1) -> bytes:
+        data = super().read(size)
+        if self._limit is not None:
+            self._check_number(data.count(_ZIP_MEMBER))
+        return data
+
+
 class _ZipArchive(_Archive):
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__()
+        indexed: Any = _IndexedZip(file, get_max_file_size(), self.check_number)
         try:
-            self._zip = zipfile.ZipFile(file)
+            self._zip = zipfile.ZipFile(indexed)
         except zipfile.BadZipFile as exc:
             hint = "; for a tar archive, give tar://" if _is_tar(file) else ""
             raise OSError(f"it is damaged or not a zip archive ({exc}){hint}") from None
@@ -194,6 +293,7 @@ class _ZipArchive(_Archive):
             self.add(
                 info.filename, info, Entry("", is_dir, size=info.file_size, validator=validator)
             )
+        indexed.end_index()
 
     @override
     def _open_member(self, member: zipfile.ZipInfo) -> IO[bytes]:
@@ -218,16 +318,28 @@ class _TarArchive(_Archive):
             else:
                 plain = files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - closed there
                 _decompress(file, compression, plain)
-            self._tar = tarfile.TarFile(fileobj=plain)
+            limit = get_max_file_size() // _COPIES_OF_HEADER
+            indexed: Any = _IndexedFile(plain, limit)
+            self._tar = tarfile.TarFile(fileobj=indexed)
             for info in self._tar:
+                indexed.forget(_USUAL_HEADERS)
+                self._forget_details(info)
                 validator = f"{info.mtime} {info.size}"
                 if info.isfile() or info.isdir() or info.issym() or info.islnk():
                     size = info.size if info.isfile() else None
                     entry = Entry("", info.isdir(), size=size, validator=validator)
                     self.add(info.name, info, entry)
+            indexed.end_index()
             plain.seek(self._tar.offset)  # where tarfile stopped, at zeros or anything else
             if plain.read(tarfile.BLOCKSIZE).strip(b"\0"):
                 raise EOFError("it does not end as tar archives do")
+
+    def _forget_details(self, info: tarfile.TarInfo) -> None:
+        """Keep no more of a member than is needed, and count what may be long."""
+        info.pax_headers = {}
+        info.uname = info.gname = ""
+        parts: Any = getattr(info, "sparse", None)  # of a file with gaps
+        self.count(len(info.linkname) // _CHARACTERS_OF_MEMBER + len(parts or ()))
 
     @override
     def _open_member(self, member: tarfile.TarInfo) -> IO[bytes]:
@@ -251,7 +363,8 @@ def _get_mode(location: Any) -> int:
 def _to_path(name: str) -> str | None:
     """Return the path that the name of a member stands for, None if it has none."""
     names = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
-    return None if ".." in names or len(names) > _MAX_DEPTH else "/".join(names)
+    is_long = len(names) > _MAX_DEPTH or len(name) > _MAX_LENGTH
+    return None if ".." in names or is_long else "/".join(names)
 
 
 def _find_compression(file: IO[bytes]) -> str | None:

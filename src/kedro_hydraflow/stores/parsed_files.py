@@ -19,9 +19,11 @@ from kedro_hydraflow.storage import is_url
 from kedro_hydraflow.stores.hydra_files import HYDRA_FOLDER, HydraReader, parse_overrides
 from kedro_hydraflow.yaml_reader import (
     MAX_DEPTH,
+    MAX_DIGITS,
     ConfigReader,
     check_mapping,
     decode,
+    make_digits_error,
 )
 
 if TYPE_CHECKING:
@@ -89,13 +91,13 @@ def parse_json(content: bytes) -> dict[str, Any]:
 
     Raises:
         ConfigError: If it is not one mapping in JSON with distinct keys, or exceeds the limit of
-            `get_max_nodes` or `MAX_DEPTH`.
+            `get_max_nodes`, `MAX_DEPTH` or `MAX_DIGITS`.
     """
     max_nodes = get_max_nodes()
     text = decode(content, max_nodes).removeprefix("\ufeff")  # which programs on Windows write
     _check_number(text, max_nodes)
     try:
-        data = json.loads(text, object_pairs_hook=_make_mapping)
+        data = json.loads(text, object_pairs_hook=_make_mapping, parse_int=_make_integer)
     except ConfigError:
         raise
     except RecursionError as exc:
@@ -112,6 +114,12 @@ def _make_mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
         raise ConfigError(f"the key {name!r} occurs twice")
     return mapping
+
+
+def _make_integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise make_digits_error(digits)
+    return int(digits)
 
 
 def _check_number(text: str, max_nodes: int) -> None:

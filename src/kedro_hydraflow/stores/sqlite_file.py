@@ -13,8 +13,6 @@ import operator
 import os
 import sqlite3
 import stat
-import sys
-import time
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
@@ -27,12 +25,7 @@ from kedro_hydraflow.errors import (
     TrackingDirectoryError,
     describe,
 )
-from kedro_hydraflow.limits import (
-    QUERY_SECONDS_VARIABLE,
-    QUERY_SIZE_VARIABLE,
-    get_max_query_seconds,
-    get_max_query_size,
-)
+from kedro_hydraflow.foreign_sqlite import CHUNK, QueryLimits, list_files_beside
 from kedro_hydraflow.storage import check_downloaded
 
 if TYPE_CHECKING:
@@ -42,15 +35,6 @@ if TYPE_CHECKING:
 
 TIMEOUT = 60.0
 """Seconds to wait for a lock. MLflow's transactions take milliseconds."""
-
-_CHUNK = 64
-"""The number of rows that are fetched before the size is checked."""
-
-_STEPS = 1000
-"""The number of SQLite's instructions, which take microseconds, between checks of the time."""
-
-_BESIDE = ("-wal", "-journal", "-shm")
-"""The suffixes of the files that SQLite opens with a database."""
 
 
 class SqliteFile:
@@ -154,11 +138,7 @@ class _Reader:
     def __init__(self, path: str, timeout: float) -> None:
         self._path = path
         self._timeout = timeout
-        self._max_size = get_max_query_size()
-        self._seconds = get_max_query_seconds()
-        self._end = time.thread_time() + self._seconds
-        self._is_late = False
-        self._view: str | None = None
+        self._limits = QueryLimits()
         self._connection: sqlite3.Connection | None = None
 
     def close(self) -> None:
@@ -175,19 +155,14 @@ class _Reader:
             # directory, open the file as immutable instead, unless a journal holds part of the
             # data.
             is_denied = isinstance(exc, sqlite3.OperationalError) and "locked" not in str(exc)
-            if not is_denied or self._is_late or _find_journal(self._path):
+            if not is_denied or self._limits.is_late or _find_journal(self._path):
                 raise
             self._connection = self._connect("mode=ro&immutable=1")
 
     def _connect(self, options: str) -> sqlite3.Connection:
         uri = f"file:{quote(os.fsencode(self._path))}?{options}"
         connection = sqlite3.connect(uri, uri=True, timeout=self._timeout, isolation_level=None)
-        connection.set_progress_handler(self._check_time, _STEPS)
-        if sys.version_info >= (3, 11):
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(self._max_size // _CHUNK, 1000))
-        # Older versions of SQLite ignore what they do not know.
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("PRAGMA cell_size_check = ON")
+        self._limits.apply(connection, self._limits.max_value_size)
         return connection
 
     def check_table(self, table: str) -> None:
@@ -221,7 +196,7 @@ class _Reader:
 
     def refuse_views(self) -> None:
         """Let queries of views fail from now on."""
-        self._get_connection().set_authorizer(self._authorize)
+        self._limits.refuse_views(self._get_connection())
 
     def fetch(self, select: str, *arguments: str | float) -> list[Row]:
         """Return the rows of a query."""
@@ -242,39 +217,23 @@ class _Reader:
         cursor = self._get_connection().execute(select, arguments)
         rows: list[Row] = []
         size = 0
-        while chunk := cursor.fetchmany(_CHUNK):
+        while chunk := cursor.fetchmany(CHUNK):
             rows += chunk
             size += len(marshal.dumps(chunk))  # the fastest measure
-            if size > self._max_size:
+            if size > self._limits.max_size:
                 raise self._make_size_error()
         return rows
-
-    def _authorize(self, *arguments: Any) -> int:
-        """Deny what a view does. For the arguments see ``sqlite3_set_authorizer``."""
-        view = arguments[4]
-        if view is None:
-            return sqlite3.SQLITE_OK
-        self._view = view
-        return sqlite3.SQLITE_DENY
-
-    def _check_time(self) -> bool:
-        """Whether to interrupt the query."""
-        self._is_late = time.thread_time() > self._end
-        return self._is_late
 
     def explain(self, exc: Exception) -> KedroHydraflowError:
         """Return the error for an exception of SQLite."""
         cannot = f"cannot read the database {self._path!r}"
-        if self._view is not None:
+        view = self._limits.refused
+        if view is not None:
             return TrackingDirectoryError(
-                f"{self._path} is not an MLflow database: expected a table {self._view!r}, found "
-                "a view"
+                f"{self._path} is not an MLflow database: expected a table {view!r}, found a view"
             )
-        if self._is_late:
-            return StorageError(
-                f"{cannot}: a query took more than {self._seconds:g} seconds, the limit that the "
-                f"environment variable {QUERY_SECONDS_VARIABLE} raises"
-            )
+        if self._limits.is_late:
+            return StorageError(f"{cannot}: {self._limits.describe_time()}")
         if isinstance(exc, sqlite3.DataError):
             return self._make_size_error()
         if not isinstance(exc, sqlite3.OperationalError):
@@ -290,11 +249,8 @@ class _Reader:
         return StorageError(f"{cannot}: {_explain(exc, self._path, self._timeout)}")
 
     def _make_size_error(self) -> StorageError:
-        return StorageError(
-            f"cannot read the database {self._path!r}: a query returns more than "
-            f"{self._max_size:,} bytes, or one value of {self._max_size // _CHUNK:,}, the limits "
-            f"that the environment variable {QUERY_SIZE_VARIABLE} raises"
-        )
+        reason = self._limits.describe_size()
+        return StorageError(f"cannot read the database {self._path!r}: {reason}")
 
 
 def _decode(text: bytes) -> str | bytes:
@@ -316,7 +272,7 @@ def _check_files(path: str) -> None:
     """
     if _get_size(path, path) is None:
         raise NotFoundError(f"there is no database {path!r}")
-    for file in _list_files_beside(path):
+    for file in list_files_beside(path):
         _get_size(file, path)
 
 
@@ -337,14 +293,9 @@ def _get_size(file: str, path: str) -> int | None:
     return status.st_size
 
 
-def _list_files_beside(path: str) -> list[str]:
-    real = os.path.realpath(path)  # SQLite looks beside the target of a symbolic link
-    return [real + suffix for suffix in _BESIDE]
-
-
 def _find_journal(path: str) -> str | None:
     """Return the WAL or rollback journal of the database, None if there is none or it is empty."""
-    wal, journal, _ = _list_files_beside(path)
+    wal, journal, _ = list_files_beside(path)
     return next((file for file in (wal, journal) if _get_size(file, path)), None)
 
 
