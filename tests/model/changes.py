@@ -78,6 +78,14 @@ def _restore_time(path: Path, status: os.stat_result) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+def _put_in_place(new: Path, path: Path, tree: Tree) -> None:
+    """Replace a file. The old one is kept elsewhere, so that no later file gets its inode."""
+    kept = tree.base.with_name("replaced")
+    kept.mkdir(exist_ok=True)
+    os.link(path, kept / str(len(list(kept.iterdir()))))
+    new.replace(path)
+
+
 # Files of any store ----------------------------------------------------------------------
 
 
@@ -104,7 +112,7 @@ def replace_file(rng: random.Random, tree: Tree) -> str | None:
     new = path.with_name("new")
     new.write_bytes(content)
     _restore_time(new, status)
-    new.replace(path)
+    _put_in_place(new, path, tree)
     return f"replaced {path} by a file of the same size and time"
 
 
@@ -234,7 +242,7 @@ def change_meta(rng: random.Random, tree: Tree) -> str | None:
     temporary = path.with_name("meta.yaml.tmp")
     temporary.write_text(yaml.safe_dump({**meta, **new}))
     _restore_time(temporary, status)
-    temporary.replace(path)
+    _put_in_place(temporary, path, tree)
     return f"set {new} in {path}"
 
 
@@ -271,7 +279,7 @@ def replace_text(rng: random.Random, tree: Tree) -> str | None:
     new = path.with_name("new.tmp")
     new.write_bytes(bytes(rng.choice(b"abc") for _ in path.read_bytes()))
     _restore_time(new, status)
-    new.replace(path)
+    _put_in_place(new, path, tree)
     return f"replaced {path} by a text of the same size and time"
 
 
