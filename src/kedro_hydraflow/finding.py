@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from kedro_hydraflow.storage import Location
-    from kedro_hydraflow.stores.clauses import Clause
     from kedro_hydraflow.stores.record import ExperimentRecord, Experiments, RunListing, RunNames
 
 logger = get_logger(__name__)
@@ -227,10 +226,7 @@ def find_runs(
     """
     store, search = open_search(search, index)
     found = _find_matching(store, search, conditions, include_default=include_default)
-    clauses = conditions.clauses if narrow else ()
-    for listing in iter_listings(store, found.experiments.matching, clauses):
-        if clauses:
-            conditions.start(is_narrowed=listing.is_narrowed)
+    for listing in iter_listings(store, found.experiments.matching, conditions, narrow=narrow):
         read = read_infos(store, listing.experiments, search)
         if not listing.is_narrowed or read.failures or conditions.are_met_as_narrowed(read.runs):
             break
@@ -248,16 +244,24 @@ def find_runs(
 
 
 def iter_listings(
-    store: Store, experiments: Sequence[ExperimentRecord], clauses: Sequence[Clause]
+    store: Store,
+    experiments: Sequence[ExperimentRecord],
+    conditions: Conditions,
+    *,
+    narrow: bool = True,
 ) -> Iterator[RunListing]:
     """Yield the runs that may meet all clauses, if the store can tell, and then all runs.
 
     Take the first listing with a run that meets the conditions with clauses, or cannot be read.
-    Where there is none, what is said of the conditions needs to count all runs.
+    Where there is none, what is said of the conditions needs to count all runs. The conditions
+    count each listing from the beginning.
     """
+    clauses = conditions.clauses if narrow else ()
     narrowed = store.list_narrowed(experiments, clauses) if clauses else None
     if narrowed is not None and narrowed.total:
+        conditions.start(is_narrowed=True)
         yield narrowed
+        conditions.start(is_narrowed=False)
     yield store.list_runs(experiments)
 
 

@@ -12,7 +12,6 @@ from kedro_hydraflow.errors import (
     NotARunError,
     OptionError,
     RunNotFoundError,
-    check_flag,
     check_on_error,
 )
 from kedro_hydraflow.filters import NO_CONDITIONS, Conditions, Filters
@@ -243,11 +242,8 @@ def iter_runs(
         layout,
         filters,
     )
-    options = LoadOptions(
-        impl_factory, config_class, n_jobs, on_error=on_error, index=index, results=results
-    )
-    check_flag("progress", progress)
-    return _skip_empty(iter_batches(search, options, batch_size, progress=progress))
+    options = LoadOptions(impl_factory, config_class, n_jobs, progress, on_error, index, results)
+    return _skip_empty(iter_batches(search, options, batch_size))
 
 
 def _skip_empty(batches: Iterator[RunCollection[R]]) -> Iterator[RunCollection[R]]:
@@ -256,28 +252,22 @@ def _skip_empty(batches: Iterator[RunCollection[R]]) -> Iterator[RunCollection[R
 
 
 def iter_batches(
-    search: Search,
-    options: LoadOptions,
-    batch_size: int,
-    need: Need = EVERYTHING,
-    *,
-    progress: bool,
+    search: Search, options: LoadOptions, batch_size: int, need: Need = EVERYTHING
 ) -> Iterator[RunCollection[Run[Any, Any]]]:
     """Yield the runs that a search finds, in batches. No reference to a batch is kept.
 
     If some of the runs are not needed, nothing is said of keys that none of the others has.
     """
     index = options.open_index()
+    show, options = options.progress, replace(options, progress=False)  # for all batches together
     store, search = open_search(search, index)
     conditions = search.make_conditions()
     found = find_experiments(store, search, conditions)
-    for listing in iter_listings(store, found.experiments.matching, conditions.clauses):
-        if conditions.clauses:
-            conditions.start(is_narrowed=listing.is_narrowed)
+    for listing in iter_listings(store, found.experiments.matching, conditions):
         total, n_failures = listing.total, len(listing.failures)
         report(listing.failures, total + n_failures, search.on_error, what="runs and experiments")
         tally = Tally()
-        with progress_bar(total, show=progress) as advance:
+        with progress_bar(total, show=show) as advance:
             for batch in _cut(listing.experiments, batch_size):
                 yield tally.add(_load_batch(store, batch, search, options, index, conditions, need))
                 advance(_count(batch))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.errors import OptionError, check_flag
+from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.filters.expressions import Level, get_level
 from kedro_hydraflow.finding import Search, make_search
 from kedro_hydraflow.forks import check_polars
@@ -129,11 +129,8 @@ def scan_runs(
         layout,
         filters,
     )
-    options = LoadOptions(
-        impl_factory, config_class, n_jobs, on_error=on_error, index=index, results=results
-    )
-    check_flag("progress", progress)
-    return make_lazy_frame(Scan(search, options, declared, batch_size, progress))
+    options = LoadOptions(impl_factory, config_class, n_jobs, progress, on_error, index, results)
+    return make_lazy_frame(Scan(search, options, declared, batch_size))
 
 
 def make_lazy_frame(scan: Scan) -> pl.LazyFrame:
@@ -156,7 +153,6 @@ class Scan:
     options: LoadOptions
     schema: Schema
     batch_size: int = 10_000
-    progress: bool = False
 
     def read(
         self,
@@ -185,7 +181,7 @@ class Scan:
             prune = make_pruning(self.schema, predicate)
         need = Need(prune, any(not parse_key(key).is_recorded for key in schema.types))
         is_empty = True
-        for runs in iter_batches(self.search, self.options, size, need, progress=self.progress):
+        for runs in iter_batches(self.search, self.options, size, need):
             chosen = runs if n_rows is None else runs[:n_rows]
             frame = make_frame_by_spelling(chosen, [], schema=schema)
             if predicate is not None:

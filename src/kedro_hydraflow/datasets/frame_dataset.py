@@ -175,7 +175,6 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
             results=results,
             storage_options=self._storage_options,
         )
-        self._progress = progress
         self._min_runs = check_min_runs(min_runs)
         self._columns = _check_columns(columns)
         self._schema = _check_schema(schema)
@@ -206,8 +205,7 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
         schema = self._parse_schema()  # before anything is read, for it may be wrong
         if self._lazy and schema is not None:
             search, options = self.make_query()
-            options = replace(options, progress=False)  # it is shown for all batches together
-            return make_lazy_frame(Scan(search, options, schema, progress=self._progress))
+            return make_lazy_frame(Scan(search, options, schema))
         if self._library == "pandas":
             import_pandas()
         frame = self._make_frame(self._find_runs(), self._columns, schema)
