@@ -11,12 +11,12 @@ from typing_extensions import NamedTuple
 from kedro_hydraflow.columns import make_series, to_identity
 from kedro_hydraflow.config import is_literal
 from kedro_hydraflow.config_columns import ConfigColumns
-from kedro_hydraflow.errors import ConfigError, KedroHydraflowError, MissingKeyError
+from kedro_hydraflow.errors import ConfigError, raise_first
 from kedro_hydraflow.forks import warn_of_polars
 from kedro_hydraflow.frames import make_id_series
 from kedro_hydraflow.key_patterns import choose_config_keys, make_no_match_error, read_columns
 from kedro_hydraflow.keys import identify, is_pattern, name_config_key, parse_key, parse_pattern
-from kedro_hydraflow.lookup import explain_lack, read_values, warn_of_other_meaning
+from kedro_hydraflow.lookup import check_some_have, read_values, warn_of_other_meaning
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.stores.record import is_run_id
 from kedro_hydraflow.value_text import show_value
@@ -266,10 +266,6 @@ def find_values(runs: Sequence[RunBase], key: str) -> list[Any]:
                 other if isinstance(value, ConfigError) else value
                 for value, other in zip(values, resolved, strict=True)
             ]
-    for value in values:
-        if isinstance(value, KedroHydraflowError):
-            raise value
-    if runs and all(value is MISSING for value in values):
-        hint = explain_lack(runs, parsed)
-        raise MissingKeyError(f"no such key: {key!r} in any of the {len(runs)} runs ({hint})")
+    raise_first(values)
+    check_some_have(runs, parsed, values)
     return _to_none(values)

@@ -168,6 +168,13 @@ def check_flag(option: str, value: object) -> bool:
 E = TypeVar("E", bound=KedroHydraflowError)
 
 
+def raise_first(values: Iterable[object]) -> None:
+    """Raise the first of the values that is an error, if there is one."""
+    for value in values:
+        if isinstance(value, Exception):
+            raise value
+
+
 def prefix_error(prefix: str, error: E) -> E:
     """Return an error of the same class with a prefix, such as a path, in front of its text."""
     prefixed = type(error)(f"{prefix}: {error}")

@@ -14,7 +14,7 @@ from kedro_hydraflow.key_patterns import expand_columns, fill, list_keys, read_c
 from kedro_hydraflow.keys import is_pattern, parse_key
 from kedro_hydraflow.lookup import (
     are_objects,
-    explain_lack,
+    check_some_have,
     get_by_spelling,
     get_data,
     read_values,
@@ -127,11 +127,7 @@ def make_frame_by_spelling(
             columns[name] = make_objects(name, get_data(runs, name), nested)
         else:
             found = get_by_spelling(runs, name, default)
-            if runs and all(value is MISSING for value in found):
-                hint = explain_lack(runs, parse_key(name))
-                raise MissingKeyError(
-                    f"no such key: {name!r} in any of the {len(runs)} runs ({hint})"
-                )
+            check_some_have(runs, parse_key(name), found)
             columns[name] = make_column(name, fill(runs, found, None), nested)
     for key in [] if schema is None else schema.types:
         if schema is not None and key not in columns:

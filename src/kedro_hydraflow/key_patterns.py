@@ -10,7 +10,7 @@ from typing_extensions import NamedTuple
 
 from kedro_hydraflow.config import flatten_config
 from kedro_hydraflow.config_columns import ConfigColumns
-from kedro_hydraflow.errors import MissingKeyError, OptionError
+from kedro_hydraflow.errors import MissingKeyError, OptionError, raise_first
 from kedro_hydraflow.keys import (
     KEYED_FILES,
     Key,
@@ -114,12 +114,14 @@ def read_columns(runs: Sequence[RunBase], pattern: str) -> dict[str, list[Any]]:
     if key.kind == "fact":
         infos = [run.info for run in runs]
         names = _choose(key, FACTS_IN_ORDER)
-        return {name: _check(read_key(infos, Key(name, "fact", name))) for name in names}
+        columns = {name: read_key(infos, Key(name, "fact", name)) for name in names}
+        raise_first(chain.from_iterable(columns.values()))
+        return columns
     if key.kind == "cfg":
-        columns = ConfigColumns(runs)
+        written = ConfigColumns(runs)
         return {
-            name_config_key(name): columns.resolve(columns.get_written(name))
-            for name in choose_config_keys(pattern, columns.names)
+            name_config_key(name): written.resolve(written.get_written(name))
+            for name in choose_config_keys(pattern, written.names)
         }
     rows = _read_rows(runs, key.kind)
     return {
@@ -195,13 +197,6 @@ def _spell(kind: str, name: str) -> str:
     return name if kind == "fact" else f"{kind}.{name}"
 
 
-def _check(values: list[Any]) -> list[Any]:
-    for value in values:
-        if isinstance(value, Exception):
-            raise value
-    return values
-
-
 def make_no_match_error(runs: Sequence[RunBase], pattern: str) -> MissingKeyError:
     """Return the error for a pattern that matches no key of any run."""
     key = parse_pattern(pattern)
@@ -215,7 +210,8 @@ def make_no_match_error(runs: Sequence[RunBase], pattern: str) -> MissingKeyErro
 
 def _read_rows(runs: Sequence[RunBase], kind: str) -> list[dict[str, Any]]:
     """Return what each run has of a kind, by name. The values are shared: do not modify them."""
-    entries = _check(list_entries([run.info for run in runs], kind))
+    entries = list_entries([run.info for run in runs], kind)
+    raise_first(entries)
     if kind not in KEYED_FILES:
         return entries
     unset = "???" if kind == "hydra" else MISSING

@@ -14,6 +14,7 @@ from kedro_hydraflow.errors import (
     MissingKeyError,
     OptionError,
     describe,
+    raise_first,
 )
 from kedro_hydraflow.keys import Key, is_pattern, parse_key, to_dotted
 from kedro_hydraflow.logs import get_logger
@@ -159,12 +160,19 @@ def get_by_spelling(runs: Sequence[RunBase], key: str, default: Any = MISSING) -
     """
     default = to_missing(default)
     values = read_values(runs, parse_key(key))
-    for i, (run, value) in enumerate(zip(runs, values, strict=True)):
-        if isinstance(value, KedroHydraflowError):
-            raise value
-        if value is MISSING:
+    raise_first(values)
+    for i, run in enumerate(runs):
+        if values[i] is MISSING:
             values[i] = default(run) if callable(default) else default
     return values
+
+
+def check_some_have(runs: Sequence[RunBase], key: Key, values: Iterable[Any]) -> None:
+    """Raise MissingKeyError if there are runs, and all their values of a key are MISSING."""
+    if runs and all(value is MISSING for value in values):
+        raise MissingKeyError(
+            f"no such key: {key.text!r} in any of the {len(runs)} runs ({explain_lack(runs, key)})"
+        )
 
 
 def explain_lack(runs: Sequence[RunBase], key: Key, show: Callable[[str], str] = str) -> str:

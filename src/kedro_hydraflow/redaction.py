@@ -312,7 +312,7 @@ def _iter_secrets(value: Any, *, is_secret: bool) -> Iterator[str]:
 
 def _iter_logins(text: str) -> Iterator[tuple[str, str]]:
     """Yield users and passwords of URLs."""
-    for link in _NEXT_LINK.split(text) if "://" in text else ():
+    for link in split_links(text) if "://" in text else ():
         rest = link.partition("://")[2]
         login = _PASSWORD.match(rest)
         if login is not None:

@@ -333,7 +333,7 @@ class CredentialRemover:
         bare = replace(
             record,
             storage=self._replace(record.storage),
-            path=_redact_path(record),
+            path=record.bare_path,
             experiment=self._replace(record.experiment),
             artifacts_dir=self._replace_place(record.artifacts_dir),
         )
@@ -356,7 +356,7 @@ class CredentialRemover:
                 bare = replace(
                     shared,
                     storage=self._replace(shared.storage),
-                    path=_redact_path(shared),
+                    path=shared.bare_path,
                     artifact_location=location,
                 )
             else:
@@ -367,12 +367,7 @@ class CredentialRemover:
     def _replace_place(self, place: Place | None) -> Place | None:
         if place is None:
             return None
-        return replace(place, storage=self._replace(place.storage), path=_redact_path(place))
-
-
-def _redact_path(place: Place) -> str:
-    """Return the path of a place; on a web server that is a URL."""
-    return redact_url(place.path) if place.storage.is_remote else place.path
+        return replace(place, storage=self._replace(place.storage), path=place.bare_path)
 
 
 # For the other modules of the package ---------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.errors import OptionError, raise_first
 from kedro_hydraflow.filters.expressions import Level, get_level
 from kedro_hydraflow.finding import Search, make_search
 from kedro_hydraflow.forks import check_polars
@@ -219,11 +219,8 @@ class _Pruning:
 
     def _read(self, infos: Sequence[RunInfo], key: str) -> pl.Series:
         values = read_key(infos, parse_key(key))
-        for i, value in enumerate(values):
-            if isinstance(value, Exception):
-                raise value
-            if value is MISSING:
-                values[i] = None
+        raise_first(values)
+        values = [None if value is MISSING else value for value in values]
         return self.schema.fit(key, values, infos)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from typing_extensions import NamedTuple
 
 from kedro_hydraflow.columns import sort_order
-from kedro_hydraflow.errors import KedroHydraflowError, OptionError
+from kedro_hydraflow.errors import OptionError, raise_first
 from kedro_hydraflow.fact_checks import explain_unrecorded
 from kedro_hydraflow.finding import (
     Search,
@@ -241,9 +241,7 @@ def _sort(
     positions = list(range(len(items)))
     for key, is_descending in reversed(order):
         values = read(items, key)
-        for value in values:
-            if isinstance(value, KedroHydraflowError):
-                raise value
+        raise_first(values)
         absent = [value is None or value is MISSING for value in values]
         if items and all(absent):
             _check_known([to_run(item) for item in items[:_MAX_EXAMPLES]], key, values)

@@ -78,10 +78,14 @@ class Place(SafeRepr):
         """
         return self.storage.is_dir(self.path)
 
+    @property
+    def bare_path(self) -> str:
+        """The path without credentials, which it may have on a web server, where it is a URL."""
+        return redact_url(self.path) if self.storage.is_remote else self.path
+
     def without_credentials(self) -> Place:
         """Return the place on a storage without credentials, see `Storage.without_credentials`."""
-        path = redact_url(self.path) if self.storage.is_remote else self.path
-        return Place(self.storage.without_credentials(), path)
+        return Place(self.storage.without_credentials(), self.bare_path)
 
     def to_path(self) -> AnyPath:
         """Return the path as a ``pathlib.Path``, or as a ``UPath`` on remote storage."""
