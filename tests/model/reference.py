@@ -180,6 +180,7 @@ def read_file_store(
 ) -> Reading:
     reading = Reading()
     experiments = []
+    broken_experiments = []
     for folder in list_folders(root):
         if folder.name in (".trash", "models") or (folder.name == "0" and names is None):
             continue
@@ -187,7 +188,7 @@ def read_file_store(
         try:
             meta = load_yaml(folder / "meta.yaml")
         except UnreadableError:
-            reading.unreadable.add(folder)
+            broken_experiments.append(folder)
             continue
         if meta is None:
             with_meta = [run_dir for run_dir in run_dirs if (run_dir / "meta.yaml").exists()]
@@ -208,6 +209,9 @@ def read_file_store(
             experiments.append((name, folder.name, location, run_dirs))
             broken = {p for p in folder.iterdir() if p.is_symlink() and not p.exists()}
             reading.unreadable |= broken
+    # "Default" may be meant by a name that no other experiment has.
+    is_default_asked = any(not set("*?[") & set(name) for name in set(names or ()) - reading.names)
+    reading.unreadable |= {f for f in broken_experiments if f.name != "0" or is_default_asked}
     for name, experiment_id, location, run_dirs in sorted(experiments):
         for run_dir in run_dirs:
             try:
