@@ -96,7 +96,9 @@ def iter_runs(n_runs: int) -> Iterator[tuple[int, int, str]]:
         yield number, 1 + number % N_EXPERIMENTS, uuid.UUID(int=rng.getrandbits(128), version=4).hex
 
 
-def write_runs(connection: sqlite3.Connection, directory: Path, n_runs: int) -> None:
+def write_runs(
+    connection: sqlite3.Connection, directory: Path, n_runs: int, n_keys: int = N_KEYS
+) -> None:
     """Fill the tables as MLflow does, run after run."""
     runs = list(iter_runs(n_runs))
     experiments = [
@@ -118,7 +120,7 @@ def write_runs(connection: sqlite3.Connection, directory: Path, n_runs: int) -> 
         metrics = [
             (f"metric_{k:03}", k / 1000 + number / n_runs, START_MS + number, run_id)
             for number, _, run_id in part
-            for k in range(N_KEYS)
+            for k in range(n_keys)
         ]
         connection.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, 1, 0)", metrics)
         connection.executemany("INSERT INTO latest_metrics VALUES (?1, ?2, ?3, 1, 0, ?4)", metrics)
@@ -126,7 +128,7 @@ def write_runs(connection: sqlite3.Connection, directory: Path, n_runs: int) -> 
             rows = [
                 (f"{kind}_{k:03}", f"value {(number * 7 + k) % 1000}", run_id)
                 for number, _, run_id in part
-                for k in range(N_KEYS)
+                for k in range(n_keys)
             ]
             connection.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", rows)
 
