@@ -476,7 +476,7 @@ class Collection(Sequence[T], Generic[T]):
         if reverse:
             order.reverse()
         for key in reversed(keys):
-            values = self._look_up(self._items, key, advise=self._make_advice())
+            values = self._look_up_to_sort(key)
             try:
                 order = sort_order(values, order, reverse=reverse)
             except TypeError as exc:
@@ -485,6 +485,10 @@ class Collection(Sequence[T], Generic[T]):
                     f"cannot sort by {key!r}, whose values are of type {' and '.join(types)}: {exc}"
                 ) from exc
         return self._make([self._items[i] for i in order])
+
+    def _look_up_to_sort(self, key: str) -> list[Any]:
+        """Return the value of a key for each item as it is ordered."""
+        return self._look_up(self._items, key, advise=self._make_advice())
 
     def map(
         self, function: Callable[Concatenate[T, P], R], *args: P.args, **kwargs: P.kwargs

@@ -57,7 +57,7 @@ from kedro_hydraflow.lookup import (
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.pandas_frames import import_pandas, to_pandas_frame
 from kedro_hydraflow.parallel import check_jobs, parallel_map
-from kedro_hydraflow.recorded import read_entries
+from kedro_hydraflow.recorded import read_entries, to_ordered
 from kedro_hydraflow.run import Run, copy_without_credentials
 from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.run_info import RECORDED_FACTS, CredentialRemover, get_place, read_fact
@@ -138,6 +138,9 @@ class RunCollection(Collection[R]):
         if not self._gets_as_run(items):
             return super()._look_up(items, key, default, advise)
         return get_data(items, key, default, advise)
+
+    def _look_up_to_sort(self, key: str) -> list[Any]:
+        return to_ordered(key, super()._look_up_to_sort(key))
 
     def _make_advice(self, wanted: Any = MISSING) -> Callable[[str], str]:
         return partial(advise_filter, wanted=wanted)
@@ -305,7 +308,7 @@ class RunCollection(Collection[R]):
         check_mode(mode)
         default = to_missing(default)
         if not callable(by):
-            values = self._look_up_by_spelling(by, default)
+            values = to_ordered(by, self._look_up_by_spelling(by, default))
         elif default is MISSING:
             values = [by(run) for run in self._items]
         else:
