@@ -10,7 +10,13 @@ from kedro_hydraflow.columns import SCALARS, check_keys, make_series
 from kedro_hydraflow.errors import ConfigError, KedroHydraflowError, MissingKeyError, OptionError
 from kedro_hydraflow.forks import warn_of_polars
 from kedro_hydraflow.json_columns import make_column
-from kedro_hydraflow.key_patterns import expand_columns, fill, list_keys, read_columns
+from kedro_hydraflow.key_patterns import (
+    expand_columns,
+    fill,
+    list_keys,
+    read_columns,
+    warn_of_no_configuration,
+)
 from kedro_hydraflow.keys import is_pattern, parse_key
 from kedro_hydraflow.lookup import (
     are_objects,
@@ -52,7 +58,10 @@ def make_complete_frame(
 
     columns = {}
     for pattern in ("info.run_id", "info.job_name", "*"):
-        for name, values in read_columns(runs, pattern).items():
+        found = read_columns(runs, pattern)
+        if runs and not found:
+            warn_of_no_configuration(runs)
+        for name, values in found.items():
             columns[name] = make_column(name, fill(runs, values, defaults.get(name)), nested)
     return pl.DataFrame(list(columns.values()))
 

@@ -14,7 +14,7 @@ from kedro_hydraflow import Run, iter_run_dirs
 from kedro_hydraflow.cli import ls as ls_module
 from kedro_hydraflow.errors import StorageError
 from tests.cli.conftest import Ls
-from tests.conftest import HYDRA_SWEEP, FilesRead, TrackingDir, write
+from tests.conftest import HYDRA_SWEEP, Database, FilesRead, TrackingDir, write
 
 
 def read_csv(text: str) -> list[dict[str, str]]:
@@ -459,3 +459,22 @@ def test_a_closed_pipe_is_no_error(ls: Ls, sweep: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(ls_module, "write", fail_with(BrokenPipeError()))
     result = ls(sweep)
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_params_that_differ_are_shown_where_there_is_no_configuration(
+    ls: Ls, database: Database
+) -> None:
+    database.add_experiment("train", 1)
+    for number in range(3):
+        params = {
+            "lr": f"0.{number}",
+            "seed": "7",
+            **{f"p{i:02}": str(number + i) for i in range(9)},
+        }
+        database.add_run(1, f"{number:032x}", params=params)
+    result = ls(database.path, "--json")
+    assert result.exit_code == 0
+    rows = json.loads(result.stdout)
+    assert [row["params.lr"] for row in rows] == ["0.0", "0.1", "0.2"]
+    assert "params.seed" not in rows[0]
+    assert "not shown: 4 more params ('params.p05'," in ls(database.path).stderr
