@@ -35,11 +35,13 @@ from kedro_hydraflow.forks import warn_of_polars
 from kedro_hydraflow.frames import (
     add_values,
     check_metrics,
+    list_null,
     make_complete_frame,
     make_declared_column,
     make_history_frame,
     make_objects,
     stack_frames,
+    warn_of_absent,
 )
 from kedro_hydraflow.group_by import GroupBy
 from kedro_hydraflow.json_columns import Nested, make_column
@@ -493,7 +495,10 @@ class RunCollection(Collection[R]):
         for name, values in computed.items():
             if name not in schema.types:
                 columns[name] = make_column(name, values, schema.nested)
-        return pl.DataFrame(list(columns.values()))
+        frame = pl.DataFrame(list(columns.values()))
+        if self._gets_as_run(self._items):
+            warn_of_absent(self._items, list_null(frame, schema.types))
+        return frame
 
     def _make_declared(self, schema: Schema, key: str, default: Default) -> pl.Series:
         if self._gets_as_run(self._items):
