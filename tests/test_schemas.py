@@ -446,3 +446,10 @@ def test_a_misspelt_key_is_named_with_similar_ones(
     assert runs[:0].to_frame(schema=schema).height == 0
     assert scan_runs(path, schema=schema).head(1).collect().height == 1
     assert caplog.messages == []
+
+
+def test_the_spelling_of_a_type_is_advised() -> None:
+    with pytest.raises(
+        OptionError, match=r"'seed': expected a type .*, found 'int64'; write 'Int64'"
+    ):
+        parse_schema({"seed": "int64"})

@@ -9,6 +9,7 @@ from typing_extensions import NamedTuple
 
 from kedro_hydraflow.config import flatten_config
 from kedro_hydraflow.errors import show_names
+from kedro_hydraflow.frames import make_frame_by_spelling
 from kedro_hydraflow.json_columns import Nested, make_column
 from kedro_hydraflow.key_patterns import read_columns
 from kedro_hydraflow.keys import parse_key
@@ -70,7 +71,7 @@ def make_columns(
     if runs and not keys:
         return _make_default_columns(runs, nested)
     if runs:
-        frame = runs.to_frame(*keys, nested=nested)
+        frame = make_frame_by_spelling(list(runs), keys, nested)
     else:
         names = [key for key in keys if "*" not in key] or _FACTS
         frame = pl.DataFrame(schema=dict.fromkeys(names, pl.Null))
