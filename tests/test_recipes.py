@@ -12,10 +12,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 from kedro.io import DatasetError
+from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner
 from omegaconf import OmegaConf
 
-from tests.recipes import PAGE, PREAMBLE, RECIPES, Kitchen, check_shown
+from tests.recipes import PAGE, PREAMBLE, RECIPES, Block, Kitchen, check_shown, find_inline_code
 
 # Kedro registers its resolvers in a way that newer versions of OmegaConf warn of.
 pytestmark = pytest.mark.filterwarnings("ignore:register_new_resolver:UserWarning")
@@ -45,7 +46,7 @@ REGISTRY = """\
 from kedro.pipeline import Node, Pipeline
 
 def report(runs):
-    print("sweep_runs:", len(runs), "of", {run.info.run_dir.parent.parent.name for run in runs})
+    print("sweep_runs:", len(runs), "of", *{str(run.info.run_dir.parent.parent) for run in runs})
 
 def report_one(run):
     print("one_run:", run.info.run_id)
@@ -83,16 +84,16 @@ def start_run(kitchen: Kitchen) -> None:
 
 
 def add_pickles(kitchen: Kitchen) -> None:
-    for number in kitchen.root.glob("multirun/*/*/*/"):
-        (number / "model.pkl").write_bytes(b"\x80\x04K\x07.")  # the number 7
+    for hydra in kitchen.root.glob("multirun/**/.hydra"):
+        (hydra.parent / "model.pkl").write_bytes(b"\x80\x04K\x07.")  # the number 7
 
 
 PREPARE: dict[str, Callable[[Kitchen], None]] = {
-    "A csv, npz or pickle file of the best run": add_pickles,
-    "A sweep that goes on": start_run,
+    "Load a csv, npz or pickle file of the best run": add_pickles,
+    "A sweep that is still running": start_run,
     "Child runs of a parent run": nest_runs,
     "Choose runs with kedro run --params": lambda kitchen: add_project(kitchen, has_one=True),
-    "Files of the best run in a catalog": add_pickles,
+    "Catalog entries for files of the best run": add_pickles,
 }
 """What the example data lack for a recipe."""
 
@@ -122,6 +123,9 @@ def check_going_on(kitchen: Kitchen) -> None:
     assert len(kitchen.names["done"]) == 29
 
     run_dir = kitchen.find_run_dir("cde953df")
+    log = old[0].read_log()
+    with open(run_dir / "artifacts/eval_digits.log", "a", encoding="utf-8") as file:
+        file.write("more")
     meta = (run_dir / "meta.yaml").read_text("utf-8").replace("status: 1", "status: 3")
     (run_dir / "meta.yaml").write_text(meta, "utf-8")
     for name in ("accuracy", "train/loss"):
@@ -134,7 +138,8 @@ def check_going_on(kitchen: Kitchen) -> None:
     assert old.to_list("status") == ["RUNNING"]
     assert old.to_list("metrics.accuracy") == [pytest.approx(0.9777, abs=1e-3)]
     assert old.metric_histories("train/loss")["value"].to_list()[-1] == 0.5
-    (block,) = RECIPES["A sweep that goes on"]
+    assert old[0].read_log() == log + "more"
+    (block,) = RECIPES["A sweep that is still running"]
     kitchen.run(block)
     assert len(kitchen.names["runs"].filter(status="RUNNING")) == 0
     assert len(kitchen.names["done"]) == 31
@@ -212,10 +217,12 @@ def check_namespaces(kitchen: Kitchen) -> None:
     assert first["run_id"][0] == "13f42e9535654d01a4143ddd9be02cb7"
     assert first.columns == ["run_id", "metrics.accuracy"]
     assert rankings["train_digits_v2.ranking"]["run_id"][0].startswith("6a8bb938")
+    without = Pipeline([Node(registry.rank, ["runs", "params:metric"], "ranking")], namespace="x")
+    assert without.inputs() == {"x.runs", "params:x.metric"}
 
 
 def check_runtime_params(kitchen: Kitchen) -> None:
-    assert "sweep_runs: 2 of {'mlruns'}\n" in kitchen.shown
+    assert f"sweep_runs: 2 of {kitchen.root / 'mlruns'}\n" in kitchen.shown
     assert "one_run: cde953dfc57448a1bfe9943c868754db\n" in kitchen.shown
     catalog = kitchen.make_catalog(runtime_params={"since": "2026-11-23", "max_rate": 0.001})
     assert catalog.load("sweep_runs").to_list("training.learning_rate") == [0.001] * 8
@@ -235,30 +242,30 @@ def check_environments(kitchen: Kitchen) -> None:
 
 
 CHECKS: dict[str, Callable[[Kitchen], None]] = {
-    "A csv, npz or pickle file of the best run": check_files,
-    "A local directory or S3, by environment": check_environments,
-    "A picture with Polars and Altair": check_altair,
-    "A picture with pandas or matplotlib": check_scatter,
-    "A picture with seaborn": check_seaborn,
-    "A sweep that goes on": check_going_on,
+    "Load a csv, npz or pickle file of the best run": check_files,
+    "Local directory and S3 as environments": check_environments,
+    "Plot with Polars and Altair": check_altair,
+    "Plot with pandas and matplotlib": check_scatter,
+    "Plot with seaborn": check_seaborn,
+    "A sweep that is still running": check_going_on,
     "Child runs of a parent run": check_children,
     "Choose runs with kedro run --params": check_runtime_params,
     "Export to CSV": check_csv,
     "Export to Parquet": check_parquet,
     "Export to pandas": check_pandas,
-    "Files of the best run in a catalog": check_catalog_files,
-    "One pipeline for several experiments, with namespaces": check_namespaces,
-    "These runs and no others": check_pinned,
+    "Catalog entries for files of the best run": check_catalog_files,
+    "One pipeline for several experiments with namespaces": check_namespaces,
+    "Pin runs by ID": check_pinned,
 }
 """What is not shown on the page."""
 
 NEEDS = {
-    "A picture with Polars and Altair": "altair",
-    "A picture with seaborn": "seaborn",
+    "Plot with Polars and Altair": "altair",
+    "Plot with seaborn": "seaborn",
 }
 """The packages that recipes need beyond those of the tests."""
 
-NEEDS_SERVER = {"A local directory or S3, by environment"}
+NEEDS_SERVER = {"Local directory and S3 as environments"}
 """Recipes whose commands need a server: `tests/integration/test_recipes.py` runs them."""
 
 
@@ -278,9 +285,15 @@ def test_recipe(title: str, kitchen: Kitchen) -> None:
         elif not block.language:
             check_shown(kitchen.shown, block.code)
             n_compared += 1
+    for code in find_inline_code(title):
+        kitchen.run(Block("python", code))
     if title in CHECKS:
         CHECKS[title](kitchen)
     assert n_compared or title in CHECKS
+
+
+def test_what_is_in_the_text_between_is_run_too() -> None:
+    assert sum(len(find_inline_code(title)) for title in RECIPES) >= 6
 
 
 def test_there_are_recipes() -> None:

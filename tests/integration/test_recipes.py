@@ -35,6 +35,6 @@ def test_a_local_directory_or_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     beside_server = [sys.executable, str(ROOT / "examples/on_s3.py"), "sh", "-ec", KEYS + commands]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     shown = kitchen.run_shell(shlex.join(beside_server), PATH=f"{tmp_path / 'bin'}:{path}")
-    assert shown.count("sweep_runs: 31 of") == 2
-    assert "of {'mlruns'}" in shown
+    assert f"sweep_runs: 31 of {tmp_path / 'mlruns'}\n" in shown
+    assert "sweep_runs: 31 of s3://team/mlruns\n" in shown
     assert "demo-secret" not in shown
