@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from datetime import date
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -651,3 +652,32 @@ def test_a_text_sought_in_a_list_names_the_operator_for_it() -> None:
     with pytest.raises(FilterError, match="cannot compare with '0%'") as caught:
         load(SWEEP).filter("seed like '0%'")
     assert "contains" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("model == cubic", "; if it is a config group, hydra.runtime.choices.model is the option "
+         "that Hydra chose"),
+        ("cfg.model in [cubic, line]", "; if it is a config group, hydra.runtime.choices.model "),
+        ("overrides == model=cubic", "; write 'overrides contains ...' for an element of it"),
+        ("model == 3", "'degree': 3}\n"),
+        ("seed == one", "the number 1\n"),
+    ],
+)  # fmt: skip
+def test_a_text_in_place_of_a_group_or_an_element_is_logged_with_what_to_write(
+    text: str, advice: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = load(HYDRA_SWEEP / "multirun/2026-11-25/23-01-50")
+    assert not jobs.filter(text)
+    assert len(jobs.filter("hydra.runtime.choices.model == cubic")) > 0
+    assert "because all runs have values of another kind" in caplog.text
+    assert advice in caplog.text
+
+
+def test_times_are_compared_with_dates() -> None:
+    runs = load(SWEEP)
+    assert len(runs.filter(start_time=(date(2026, 11, 23), date(2026, 11, 24)))) == 31
+    assert not runs.filter(start_time=(date(2026, 11, 22), date(2026, 11, 23)))
+    with pytest.raises(FilterError, match="start_time is a time: expected a time such as"):
+        runs.filter(start_time=20261123)

@@ -366,13 +366,24 @@ class Conditions:
             kind, example = next(iter(tally.kinds.items()))
             logger.warning(
                 "filter %r: %r is never equal to %r, because all runs have values of another kind, "
-                "such as the %s %r",
+                "such as the %s %r%s",
                 condition.filter,
                 comparison.key.text,
                 comparison.value,
                 kind,
                 example,
+                _advise_on_kind(comparison.key, kind) if "text" in wanted else "",
             )
+
+
+def _advise_on_kind(key: Key, kind: str) -> str:
+    """Return what to write for a text that is sought in values of a kind."""
+    if kind == "list":
+        return f"; write '{quote_key(key.text)} contains ...' for an element of it"
+    if kind == "mapping" and not key.is_recorded:
+        choice = quote_key(f"hydra.runtime.choices.{key.path.replace('.', '/')}")
+        return f"; if it is a config group, {choice} is the option that Hydra chose"
+    return ""
 
 
 def _warn_of_beginnings(condition: Condition, tally: _Tally) -> None:
