@@ -1007,3 +1007,19 @@ def test_a_list_of_keys_is_told_how_to_be_given(sweep: Path) -> None:
     assert runs.to_frame(("run_id", None), ("x", 1)).columns == ["run_id", "x"]
     with pytest.raises(OptionError, match=r"or a pair of a key and its default, found \(3, 4\);"):
         runs.to_frame((3, 4))  # type: ignore[arg-type]
+
+
+def test_the_beginning_of_an_id_in_place_of_the_id_is_logged(
+    sweep: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = Run.load(iter_run_dirs(sweep))
+    assert len(runs.filter(run_id="13f42e9535654d01a4143ddd9be02cb7")) == 1
+    assert not runs.filter(run_id="13f")  # too short
+    assert not runs.filter(run_id="elsewhere")
+    assert caplog.text == ""
+    with pytest.raises(OptionError, match="found 0 of 31"):
+        runs.get(run_id="13f42e95")
+    assert (
+        "filter run_id='13f42e95': run_id is compared as a whole, and '13f42e95' is only the "
+        "beginning of 13f42e9535654d01a4143ddd9be02cb7; write 'run_id ~ 13f42e95*' as filter"
+    ) in caplog.text

@@ -20,6 +20,9 @@ FACT_VALUES = {"status": tuple(STATUSES.values()), "lifecycle_stage": ("active",
 TIME_FACTS = ("start_time", "end_time")
 """The facts that are times."""
 
+MIN_PREFIX = 4
+"""The minimum length of the beginning of a run ID where that may stand for the ID."""
+
 
 def check_fact_value(key: Key, operator: str, value: Any, texts: Any) -> str | None:
     """Return why no fact can have a value that it is compared with, None if one can.
@@ -83,6 +86,14 @@ def explain_impossible(fact: str, wanted: Iterable[Any]) -> str | None:
         if value is not None and to_fact_value(fact, value) not in values:
             return f"no run can have the {fact} {value!r}; expected one of {', '.join(values)}"
     return None
+
+
+def explain_beginning(beginning: str, run_id: str) -> str:
+    """Return why the beginning of a run ID is not equal to it, and what to write instead."""
+    return (
+        f"run_id is compared as a whole, and {beginning!r} is only the beginning of {run_id}; "
+        f"write 'run_id ~ {beginning}*' as filter"
+    )
 
 
 def to_fact_value(fact: str | None, value: Any) -> Any:

@@ -24,8 +24,10 @@ from kedro_hydraflow.comparing import find_values, make_diff_frame, make_varying
 from kedro_hydraflow.errors import FilterError, OptionError, check_flag, show_names
 from kedro_hydraflow.fact_checks import (
     FACT_VALUES,
+    MIN_PREFIX,
     TIME_FACTS,
     check_recorded,
+    explain_beginning,
     explain_impossible,
     explain_unrecorded,
     to_fact_value,
@@ -78,9 +80,6 @@ if TYPE_CHECKING:
     from kedro_hydraflow.schemas import Schema, SchemaOption
 
 logger = get_logger(__name__)
-
-_MIN_PREFIX = 4
-"""The minimum length of the beginning of an ID that stands for it."""
 
 R = TypeVar("R", bound=Run[Any, Any], default=Run[Any, Any])
 
@@ -169,7 +168,10 @@ class RunCollection(Collection[R]):
         runs = [self._items[i] for i in candidates]
         if fact in RECORDED_FACTS and self._gets_as_run(runs):
             wanted = _check_fact(runs, key, fact, wanted)
-        return super()._matching_values(key, wanted, candidates)
+        matching = super()._matching_values(key, wanted, candidates)
+        if fact == "run_id" and isinstance(wanted, str) and not matching:
+            _warn_of_beginning(runs, wanted)
+        return matching
 
     def to_list(self, key: str, default: Default = MISSING) -> list[Any]:
         """Return the value of a key for each run: what ``Run.get`` returns.
@@ -373,9 +375,11 @@ class RunCollection(Collection[R]):
         """Return the runs of this collection that were started in another run.
 
         Args:
-            run: The other run or its ID. It does not have to be in this collection.
+            run: The other run, its ID or at least 4 characters that only this one begins with. It
+                does not have to be in this collection.
 
         Raises:
+            OptionError: If several IDs begin so.
             StorageError: If the tags of a run cannot be read.
 
         Examples:
@@ -384,8 +388,13 @@ class RunCollection(Collection[R]):
         """
         if not isinstance(run, (str, Run)):
             raise OptionError(f"children: expected a run or the ID of one, found {run!r}")
-        run_id = run if isinstance(run, str) else run.info.run_id
-        return self._make(child for child, parent in self._iter_with_parents() if parent == run_id)
+        pairs = list(self._iter_with_parents())
+        if isinstance(run, Run):
+            run_id = run.info.run_id
+        else:
+            known = {each.info.run_id for each in self._items}
+            run_id = _complete_id(run, known | {parent for _, parent in pairs if parent})
+        return self._make(child for child, parent in pairs if parent == run_id)
 
     def _iter_with_parents(self) -> Iterator[tuple[R, str | None]]:
         """Yield each run with the ID of its parent; all are read at once."""
@@ -662,13 +671,13 @@ class RunCollection(Collection[R]):
                 f"{option}: expected a run, the ID of one or its position, found {run!r}"
             )
         found = [each for each in self._items if each.info.run_id == run]
-        if not found and len(run) >= _MIN_PREFIX:
+        if not found and len(run) >= MIN_PREFIX:
             found = [each for each in self._items if each.info.run_id.startswith(run)]
         if len(found) != 1:
             how_many = f"{len(found)} runs have" if found else "no run has"
             raise OptionError(
                 f"{option}: {how_many} the ID {run!r}, or one that begins so (with at least "
-                f"{_MIN_PREFIX} characters)"
+                f"{MIN_PREFIX} characters)"
             )
         return found[0]
 
@@ -1036,6 +1045,27 @@ def _check_fact(runs: Sequence[Run[Any, Any]], key: str, fact: str, wanted: Any)
     if problem is not None and is_fact:  # not an attribute of the `impl`
         raise FilterError(f"{condition}: {problem}")
     return [to_fact_value(fact, v) for v in wanted] if is_list else to_fact_value(fact, wanted)
+
+
+def _warn_of_beginning(runs: Sequence[Run[Any, Any]], wanted: str) -> None:
+    """Log that text to which no run ID is equal is the beginning of one."""
+    ids = (run.info.run_id for run in runs)
+    longer = next((run_id for run_id in ids if run_id.startswith(wanted)), None)
+    if longer is not None and len(wanted) >= MIN_PREFIX:
+        logger.warning("filter run_id=%r: %s", wanted, explain_beginning(wanted, longer))
+
+
+def _complete_id(text: str, ids: set[str]) -> str:
+    """Return the ID that begins with a text, or the text itself if none does."""
+    if text in ids or len(text) < MIN_PREFIX:
+        return text
+    found = sorted(run_id for run_id in ids if run_id.startswith(text))
+    if len(found) > 1:
+        raise OptionError(
+            f"children: several IDs begin with {text!r}, such as {found[0]} and {found[1]}; give "
+            "more of the ID"
+        )
+    return found[0] if found else text
 
 
 def _to_times(condition: str, fact: str, wanted: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -23,8 +23,8 @@ def to_time(value: Any, now: datetime | None = None) -> datetime:
     """Return the time that a value means. Without a time zone it is in UTC.
 
     Args:
-        value: A datetime, text in ISO 8601, ``now``, ``now - 7d`` (with ``s``, ``m``, ``h``, ``d``
-            or ``w``), or milliseconds since 1970.
+        value: A datetime, a date (its midnight), text in ISO 8601, ``now``, ``now - 7d`` (with
+            ``s``, ``m``, ``h``, ``d`` or ``w``), or milliseconds since 1970.
         now: The time that ``now`` stands for, by default that of the call.
 
     Raises:
@@ -33,6 +33,8 @@ def to_time(value: Any, now: datetime | None = None) -> datetime:
     try:
         if isinstance(value, datetime):
             return to_utc(value)
+        if isinstance(value, date):
+            return datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
         if isinstance(value, int) and value >= _MIN_MILLISECONDS:
             return datetime.fromtimestamp(value / 1000, tz=timezone.utc)
         if isinstance(value, str):

@@ -365,6 +365,11 @@ def test_bad_keys(keys: Any) -> None:
     [
         ({"dataset": "nobody.NoDataset"}, "No module named 'nobody'"),
         ({"dataset": "pathlib.Path"}, "all dataset types must extend 'AbstractDataset'"),
+        (
+            {"dataset": "numpy.load"},
+            r"dataset: expected the class of a Kedro dataset, such as pickle\.PickleDataset, "
+            "found 'numpy.load'",
+        ),
         ({"dataset": f"{__name__}.VersionedDataset"}, "dataset: .*VersionedDataset is versioned"),
         ({"dataset": {"type": TABLE, "sep": ";"}}, r"does not take these options, .*'sep'"),
         ({"filepath_arg": "where"}, r"TableDataset does not take these options, .*'where'"),

@@ -249,7 +249,8 @@ def test_no_run(six: TrackingDir, options: dict[str, Any], message: str) -> None
         ({"path": 3}, "path: expected a path or URL, found 3"),
         (
             {"path": "b", "run_id": 12345678},
-            "run_id: expected text, found 12345678; quote the value in YAML",
+            "run_id: expected text, found 12345678; quote the value in YAML, or give more of the "
+            "ID where that does not help, as in kedro run --params",
         ),
         ({"path": "b", "run_id": ""}, "run_id: expected text, found ''"),
         ({"path": "b", "best_by": ["a"]}, r"best_by: expected text, found \['a'\]"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from datetime import date
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from kedro_hydraflow.filters import Conditions, parse_filters
 from kedro_hydraflow.filters.expressions import Level
 from kedro_hydraflow.keys import Key
 from kedro_hydraflow.missing import MISSING
-from tests.conftest import FilesRead, TrackingDir, apply_filters, write
+from tests.conftest import HYDRA_SWEEP, SWEEP, FilesRead, TrackingDir, apply_filters, write
 
 CONFIG = """\
 model: {type: mlp, hidden_size: 32, classes: [1, 2]}
@@ -606,3 +607,77 @@ def test_filters_in_python_mix_with_other_conditions(sweep: Path) -> None:
     assert len(rest) + len(runs.filter("seed == 1 or model.type == linear")) == len(runs)
     some = runs[:3]
     assert list(RunCollection([*some, *some]).filter("seed > 0")) == [*some, *some]
+
+
+@pytest.mark.parametrize(
+    ("text", "beginning"),
+    [
+        ("run_id == 13f42e95", "13f42e95"),
+        ("attributes.run_id = '13f42e95'", "13f42e95"),
+        ("run_id in [cde953dfc57448a1bfe9943c868754db, 13f42e95, x]", "13f42e95"),
+        ("not run_id == 13f4", "13f4"),
+        ("run_id == 13f", None),  # too short
+        ("run_id == 3f42e95", None),
+        ("run_id == 13f42e9535654d01a4143ddd9be02cb7", None),
+        ("run_id ~ 13f42e95*", None),
+        ("run_id contains 13f42e95", None),
+        ("run_name == 13f42e95", None),
+    ],
+)
+def test_the_beginning_of_an_id_in_place_of_the_id_is_logged(
+    text: str, beginning: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_id = "13f42e9535654d01a4143ddd9be02cb7"
+    expected = (
+        f"run_id is compared as a whole, and {beginning!r} is only the beginning of {run_id}; "
+        f"write 'run_id ~ {beginning}*' as filter"
+    )
+    load(SWEEP).filter(text)
+    Run.load(iter_run_dirs(SWEEP, filters=text))
+    assert caplog.text.count(expected) == (0 if beginning is None else 2)
+    assert ("compared as a whole" in caplog.text) == (beginning is not None)
+
+
+def test_an_id_with_which_another_begins_is_whole(caplog: pytest.LogCaptureFixture) -> None:
+    jobs = load(HYDRA_SWEEP / "multirun")
+    one = "multirun/2026-11-25/23-01-50/1"
+    assert jobs.filter(f"run_id == {one}").to_list("run_id") == [one]
+    assert "compared as a whole" not in caplog.text
+
+
+def test_a_text_sought_in_a_list_names_the_operator_for_it() -> None:
+    message = r"contains looks for a whole element of a list$"
+    with pytest.raises(FilterError, match=message):
+        load(SWEEP).filter("overrides ~ *seed=1*")
+    with pytest.raises(FilterError, match="cannot compare with '0%'") as caught:
+        load(SWEEP).filter("seed like '0%'")
+    assert "contains" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("model == cubic", "; if it is a config group, hydra.runtime.choices.model is the option "
+         "that Hydra chose"),
+        ("cfg.model in [cubic, line]", "; if it is a config group, hydra.runtime.choices.model "),
+        ("overrides == model=cubic", "; write 'overrides contains ...' for an element of it"),
+        ("model == 3", "'degree': 3}\n"),
+        ("seed == one", "the number 1\n"),
+    ],
+)  # fmt: skip
+def test_a_text_in_place_of_a_group_or_an_element_is_logged_with_what_to_write(
+    text: str, advice: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = load(HYDRA_SWEEP / "multirun/2026-11-25/23-01-50")
+    assert not jobs.filter(text)
+    assert len(jobs.filter("hydra.runtime.choices.model == cubic")) > 0
+    assert "because all runs have values of another kind" in caplog.text
+    assert advice in caplog.text
+
+
+def test_times_are_compared_with_dates() -> None:
+    runs = load(SWEEP)
+    assert len(runs.filter(start_time=(date(2026, 11, 23), date(2026, 11, 24)))) == 31
+    assert not runs.filter(start_time=(date(2026, 11, 22), date(2026, 11, 23)))
+    with pytest.raises(FilterError, match="start_time is a time: expected a time such as"):
+        runs.filter(start_time=20261123)

@@ -264,6 +264,13 @@ def test_parents_and_children(tracker: Tracker) -> None:
     assert runs.children("c").to_list("run_id") == ["d"]
     assert runs[4:].children("elsewhere").to_list("run_id") == ["e"]
     assert runs.children("f").to_list("run_id") == runs.children("").to_list("run_id") == []
+    tracker.add_run("nested-1", mlflow_parentRunId="the-parent")
+    tracker.add_run("nested-2", mlflow_parentRunId="the-other")
+    assert tracker.load().children("the-p").to_list("run_id") == ["nested-1"]
+    assert tracker.load().children("the").to_list("run_id") == []  # too short
+    message = "several IDs begin with 'the-', such as the-other and the-parent; give more of the ID"
+    with pytest.raises(OptionError, match=message):
+        tracker.load().children("the-")
     assert runs.filter(parent_run_id="a").to_list("run_id") == ["b", "c"]
     assert pickle.loads(pickle.dumps(runs)).children("a").to_list("run_id") == ["b", "c"]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_hydraflow.columns import Mode, check_mode
 from kedro_hydraflow.errors import Lines, OptionError
 from kedro_hydraflow.escaping import escape
+from kedro_hydraflow.fact_checks import MIN_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from kedro_hydraflow.run import Run
     from kedro_hydraflow.run_collection import RunCollection
     from kedro_hydraflow.run_info import RunInfo
-
-_MIN_PREFIX = 4
-"""The minimum length of a prefix of a run ID."""
 
 _MAX_SHOWN = 5
 """Maximum number of runs, and of values of each, in the error for too many runs."""
@@ -100,7 +98,7 @@ class RunChoice:
     def _matches_run_id(self, info: RunInfo) -> bool:
         wanted = self.run_id or ""
         return info.run_id == wanted or (
-            len(wanted) >= _MIN_PREFIX and info.run_id.startswith(wanted)
+            len(wanted) >= MIN_PREFIX and info.run_id.startswith(wanted)
         )
 
     def _make_error(self, search: RunSearch, runs: RunCollection[Run[Any, Any]]) -> OptionError:
@@ -125,14 +123,17 @@ class RunChoice:
         ]
         where = described.get("path") or described["tracking_uri"]
         shown = f"{where}{' with ' if options else ''}{', '.join(options)}"
-        if self.run_id is not None and len(self.run_id) < _MIN_PREFIX:
-            shown += f" (a prefix needs at least {_MIN_PREFIX} characters)"
+        if self.run_id is not None and len(self.run_id) < MIN_PREFIX:
+            shown += f" (a prefix needs at least {MIN_PREFIX} characters)"
         return shown
 
 
 def _check_text(option: str, value: Any) -> None:
     if value is not None and not (isinstance(value, str) and value):
-        raise OptionError(f"{option}: expected text, found {value!r}; quote the value in YAML")
+        advice = "quote the value in YAML"
+        if option == "run_id" and isinstance(value, (int, float)):
+            advice += ", or give more of the ID where that does not help, as in kedro run --params"
+        raise OptionError(f"{option}: expected text, found {value!r}; {advice}")
 
 
 def _list_differences(runs: RunCollection[Run[Any, Any]]) -> str:

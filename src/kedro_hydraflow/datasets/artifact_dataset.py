@@ -295,7 +295,13 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         return run
 
     def _load_dataset(self) -> LoadArtifact:
-        dataset_class, options = parse_dataset_definition(self._dataset)
+        try:
+            dataset_class, options = parse_dataset_definition(self._dataset)
+        except TypeError as exc:  # the path is that of a function, for example
+            raise OptionError(
+                "dataset: expected the class of a Kedro dataset, such as pickle.PickleDataset, "
+                f"found {self._dataset['type']!r}: {exc}"
+            ) from exc
         name = _get_name(dataset_class)
         if VERSION_KEY in options:
             raise OptionError(f"dataset: {name} is versioned, but the artifacts of runs are not")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.config import parse_scalar
 from kedro_hydraflow.errors import ConfigError
-from kedro_hydraflow.fact_checks import FACT_VALUES, TIME_FACTS, to_fact_value
+from kedro_hydraflow.fact_checks import FACT_VALUES, MIN_PREFIX, TIME_FACTS, to_fact_value
 from kedro_hydraflow.times import to_time
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ class Comparer:
         is_text = self._fact is not None and self._fact not in TIME_FACTS
         self.kinds = {"text"} if is_text else set(map(get_kind, wanted))
         """The kinds of values that may be equal."""
+        self.compares_ids = self._fact == "run_id" and comparison.operator in ("==", "in")
+        """Whether run IDs are compared as a whole."""
+        self._lengths = {n for n in map(len, self.texts) if self.compares_ids and n >= MIN_PREFIX}
         self._compare = _COMPARE[self._operator]
         self.others = [value for value in wanted if not isinstance(value, str)]
         """The values that are no text, to which a text may be equal too if it looks like them."""
@@ -76,6 +79,11 @@ class Comparer:
         if is_text and self._operator == "contains" and isinstance(self._text, str):
             return self._text in actual
         return self._compare(self.convert(actual), self.value)
+
+    def find_beginning(self, run_id: str) -> str | None:
+        """Return the text, if any, that a run ID begins with, but is not equal to."""
+        beginnings = (run_id[:length] for length in self._lengths if length < len(run_id))
+        return next((beginning for beginning in beginnings if beginning in self.texts), None)
 
     def convert(self, actual: Any) -> Any:
         """Return a value as it is compared: paths and members of enumerations as text."""

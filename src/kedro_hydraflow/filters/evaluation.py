@@ -15,7 +15,7 @@ from kedro_hydraflow.errors import (
     is_denied,
     prefix_error,
 )
-from kedro_hydraflow.fact_checks import check_recorded
+from kedro_hydraflow.fact_checks import check_recorded, explain_beginning
 from kedro_hydraflow.filters.comparison import Comparer, get_kind
 from kedro_hydraflow.filters.expressions import (
     And,
@@ -77,6 +77,18 @@ class _Tally:
     """Some of the runs without a value."""
     kinds: dict[str, Any] = field(default_factory=dict)
     """An example of each kind of values."""
+    longer_ids: dict[str, str] = field(default_factory=dict)
+    """The ID of a run for each text in the comparison that is only the beginning of it."""
+    whole_ids: set[str] = field(default_factory=set)
+    """The texts in the comparison that are whole IDs."""
+
+    def add_id(self, run_id: str, comparer: Comparer) -> None:
+        """Note which text in a comparison of run IDs is this one, or its beginning."""
+        if run_id in comparer.texts:
+            self.whole_ids.add(run_id)
+        beginning = comparer.find_beginning(run_id)
+        if beginning is not None:
+            self.longer_ids[beginning] = run_id
 
 
 class Conditions:
@@ -247,6 +259,7 @@ class Conditions:
                     is_all = tally.n_runs == self._n_items and not self.is_narrowed
                     raise _make_missing_error(condition, comparison.key, tally, is_all=is_all)
                 self._warn_of_kinds(condition, comparison, tally)
+                _warn_of_beginnings(condition, tally)
 
     def _select(
         self,
@@ -330,13 +343,18 @@ class Conditions:
             return None
         comparer = self._comparers[id(expression)]
         tally.kinds.setdefault(get_kind(comparer.convert(value)), value)
+        if comparer.compares_ids:
+            tally.add_id(value, comparer)
         try:
             return comparer.meets(value)
         except TypeError:
+            is_pattern = expression.operator in ("~", "like", "ilike")
+            is_for_text = isinstance(value, list) and is_pattern
+            advice = "; contains looks for a whole element of a list" if is_for_text else ""
             raise FilterError(
                 f"filter {condition.filter!r}: {_describe(item)} has {value!r} "
                 f"({type(value).__name__}) as {key.text!r}, which {expression.operator!r} cannot "
-                f"compare with {expression.value!r} ({type(expression.value).__name__})"
+                f"compare with {expression.value!r} ({type(expression.value).__name__}){advice}"
             ) from None
 
     def _warn_of_kinds(self, condition: Condition, comparison: Comparison, tally: _Tally) -> None:
@@ -348,13 +366,32 @@ class Conditions:
             kind, example = next(iter(tally.kinds.items()))
             logger.warning(
                 "filter %r: %r is never equal to %r, because all runs have values of another kind, "
-                "such as the %s %r",
+                "such as the %s %r%s",
                 condition.filter,
                 comparison.key.text,
                 comparison.value,
                 kind,
                 example,
+                _advise_on_kind(comparison.key, kind) if "text" in wanted else "",
             )
+
+
+def _advise_on_kind(key: Key, kind: str) -> str:
+    """Return what to write for a text that is sought in values of a kind."""
+    if kind == "list":
+        return f"; write '{quote_key(key.text)} contains ...' for an element of it"
+    if kind == "mapping" and not key.is_recorded:
+        choice = quote_key(f"hydra.runtime.choices.{key.path.replace('.', '/')}")
+        return f"; if it is a config group, {choice} is the option that Hydra chose"
+    return ""
+
+
+def _warn_of_beginnings(condition: Condition, tally: _Tally) -> None:
+    """Log that an ID in a comparison is only the beginning of one."""
+    for beginning, run_id in tally.longer_ids.items():
+        if beginning not in tally.whole_ids:  # as that of Hydra's job 1 is of job 10
+            logger.warning("filter %r: %s", condition.filter, explain_beginning(beginning, run_id))
+            return
 
 
 NO_CONDITIONS = Conditions()
