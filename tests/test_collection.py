@@ -731,3 +731,26 @@ def test_a_mask_has_truth_values(mask: Any) -> None:
 def test_a_computed_column_is_a_function() -> None:
     with pytest.raises(OptionError, match="default: expected a function of the item, found 0"):
         Collection(["a"]).to_frame(default=0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted", "expected"),
+    [
+        ([1, 2, None], "1", "other than text, such as 1; a condition with an operator is one text"),
+        ([1, 0.5], [">1", "<3"], "other than text, such as 1; a condition"),
+        (["1", "2"], 1, "text, such as '1'"),
+        (["a", None], [1, True], "text, such as 'a'"),
+        ([1, 2], 3, None),
+        (["a", 2], "b", None),
+        ([1, 2], [3, "b"], None),
+        ([None, None], "b", None),
+        ([[1], [2]], "b", None),
+    ],
+)
+def test_a_criterion_of_another_kind_is_logged(
+    values: list[Any], wanted: Any, expected: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    items = Collection([Item(value) for value in values])
+    assert len(items.filter(("x", wanted))) == 0
+    start = f"filter: 'x' is never equal to {wanted!r}, because all values are {expected}"
+    assert [text[: len(start)] for text in caplog.messages] == ([start] if expected else [])

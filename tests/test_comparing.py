@@ -16,7 +16,7 @@ from kedro_hydraflow.errors import MissingKeyError, OptionError, StorageError
 from kedro_hydraflow.key_patterns import read_columns
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.run_base import get_configuration
-from tests.conftest import HYDRA_SWEEP, FilesRead, TrackingDir, write
+from tests.conftest import HYDRA_SWEEP, Database, FilesRead, TrackingDir, write
 from tests.test_run_collection import configs, count_dictconfigs, written
 
 Runs = RunCollection[Run[Any, Any]]
@@ -413,3 +413,35 @@ def test_a_key_that_means_something_else(
         assert runs.varying("status").columns == ["run_id"]
     assert "the key 'status' means what was recorded, but the configuration has it" in caplog.text
     assert runs.varying("cfg.status").rows() == [("a", "s0"), ("b", "s1")]
+
+
+# Runs without configurations --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda runs: runs.to_frame().columns, ["run_id", "job_name"]),
+        (lambda runs: runs.varying().columns, ["run_id"]),
+        (lambda runs: runs.diff(0, 1)["key"].to_list(), []),
+        (lambda runs: runs.describe()["key"].to_list(), []),
+        (lambda runs: runs.over("params.seed", "metrics.loss")["n"].to_list(), [2]),
+        (lambda runs: runs.varying("params.*").columns, ["run_id", "params.lr", "params.seed"]),
+    ],
+)
+def test_where_only_params_were_logged_they_are_named(
+    database: Database, caplog: pytest.LogCaptureFixture, call: Any, expected: list[Any]
+) -> None:
+    database.add_experiment("train", 1)
+    for number in range(2):
+        params = {"lr": f"0.{number}", "seed": str(number)}
+        database.add_run(1, f"{number:032x}", params=params, metrics={"loss": [(0, 0, 1.0)]})
+    runs = Run.load(iter_run_dirs(database.path))
+    caplog.clear()
+    assert call(runs) == expected
+    warning = (
+        "none of the 2 runs has a configuration; for 'params.lr', 'params.seed' give 'params.*'"
+    )
+    assert caplog.messages == ([] if "params.lr" in expected else [warning])
+    with pytest.raises(MissingKeyError, match=r"matches '\*'; for 'params.lr', .* 'params\.\*'"):
+        runs.to_frame("*")

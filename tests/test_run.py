@@ -188,31 +188,36 @@ def test_unknown_resolver_concerns_its_key_alone(tmp_path: Path) -> None:
 
 
 REGISTER = "register_new_resolver" if omegaconf_version.startswith("2.3") else "register_resolver"
+ADVICE = (
+    "there is no resolver '{name}': to read the value, register one before with "
+    f'OmegaConf.{REGISTER}("{{name}}", ...)'
+)
 
 
 @pytest.mark.parametrize(
-    ("text", "name", "of_hydra"),
+    ("text", "advice"),
     [
-        ("${now:%Y-%m-%d}", "now", ", which Hydra registers only when it runs an application"),
+        (
+            "${now:%Y-%m-%d}",
+            "Hydra has the resolver 'now' only in an application: what it gave when the run began "
+            "was not recorded",
+        ),
         (
             "a/${hydra:job.name}",
-            "hydra",
-            ", which Hydra registers only when it runs an application",
+            "Hydra has the resolver 'hydra' only in an application: of Hydra's own configuration, "
+            "the keys 'hydra.*' are what was recorded",
         ),
-        ("${seed.${mine:1}}", "mine", ""),
-        ("${other}", "mine.own", ""),
+        ("${seed.${mine:1}}", ADVICE.format(name="mine")),
+        ("${other}", ADVICE.format(name="mine.own")),
     ],
 )
 def test_an_unknown_resolver_is_named_with_what_to_do(
-    tmp_path: Path, text: str, name: str, of_hydra: str
+    tmp_path: Path, text: str, advice: str
 ) -> None:
     run = make_run(
         tmp_path, f"x: {text}\nother: ${{mine.own:}}\nnested: {{x: ['{text}']}}\nseed: 1\n"
     )
-    expected = (
-        f"; there is no resolver '{name}'{of_hydra}: to read the value, register one before with "
-        f'OmegaConf.{REGISTER}("{name}", ...)'
-    )
+    expected = f"; {advice}"
     runs = RunCollection([run])
     for key, read in (("x", run.get), ("x", runs.to_data), ("nested", runs.to_data)):
         with pytest.raises(ConfigError) as caught:

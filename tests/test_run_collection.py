@@ -891,6 +891,28 @@ def test_the_best_is_the_latest_where_the_key_is_a_time(tracking_dir: TrackingDi
         runs.top(1, by=lambda run: 1 if run.info.run_id == "a" else run.info.start_time, mode="max")
 
 
+@pytest.mark.parametrize("kind", ["params", "tags"])
+def test_logged_text_is_ordered_by_number_if_all_of_it_is_one(
+    tracking_dir: TrackingDir, kind: str
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for run_id, text in (("a", "0.10"), ("b", "1e-3"), ("c", "9"), ("d", "10"), ("e", None)):
+        directory = tracking_dir.add_run(experiment, run_id)
+        if text is not None:
+            write(directory / kind / "lr", text)
+            write(directory / kind / "mixed", "adam" if text == "9" else text)
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    assert get_ids(runs.top(5, by=f"{kind}.lr", mode="max")) == ["d", "c", "a", "b", "e"]
+    assert get_ids(runs.top(5, by=f"logged.{kind}.lr", mode="min")) == ["b", "a", "c", "d", "e"]
+    having = runs.filter(f"{kind}.lr is not null")
+    assert get_ids(having.sort(f"{kind}.lr")) == ["b", "a", "c", "d"]
+    assert get_ids(having.sort(f"{kind}__lr", reverse=True)) == ["d", "c", "a", "b"]
+    assert get_ids(having.sort(f"{kind}.mixed")) == ["a", "d", "b", "c"]
+    assert having.to_list(f"{kind}.lr") == ["0.10", "1e-3", "9", "10"]  # it stays text
+    with pytest.raises(OptionError, match=r"number or a time, run a has '0\.10'"):
+        runs.top(1, by=f"{kind}.mixed", mode="max")
+
+
 def test_top_of_nothing() -> None:
     assert len(make_scored({}).top(3, by="score", mode="max")) == 0
     with pytest.raises(

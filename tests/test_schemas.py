@@ -12,7 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedro_hydraflow import Run, RunCollection, iter_run_dirs, iter_runs
+from kedro_hydraflow import (
+    HydraflowFrameDataset,
+    Run,
+    RunCollection,
+    iter_run_dirs,
+    iter_runs,
+    scan_runs,
+)
 from kedro_hydraflow.config import parse_scalar
 from kedro_hydraflow.errors import ConfigError, OptionError, SchemaError
 from kedro_hydraflow.schemas import Schema, parse_schema
@@ -404,3 +411,45 @@ def test_batches_fit_together(tracking_dir: TrackingDir) -> None:
 def test_strict_is_a_flag(runs: RunCollection[Run[Any]], strict: Any) -> None:
     with pytest.raises(OptionError, match=f"strict: expected true or false, found {strict!r}"):
         runs.to_frame(schema={"lr": pl.Float64}, strict=strict)
+
+
+def test_a_misspelt_key_is_named_with_similar_ones(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for i in range(3):
+        tracking_dir.add_run(experiment, f"r{i}", f"seed: {i}\n", {"accuracy": "1 0.5 0\n"})
+    schema = {"sed": int, "metrics.acuracy": float, "dropout": float, "end_time": pl.Datetime}
+    path = str(tracking_dir.root)
+    dataset = HydraflowFrameDataset(path=path, schema={"sed": "Int64", "dropout": "Float64"})
+    of_config = "schema: no run has the key 'sed', whose column is null (similar keys: 'seed')"
+    of_metric = (
+        "schema: no run has the key 'metrics.acuracy', whose column is null "
+        "(similar keys: 'metrics.accuracy')"
+    )
+    runs = Run.load(iter_run_dirs(path))
+    for make, expected in (
+        (lambda: runs.to_frame(schema=schema), [of_config, of_metric]),
+        (dataset.load, [of_config]),
+        (scan_runs(path, schema=schema, batch_size=2).collect, [of_config, of_metric]),
+        (
+            scan_runs(path, schema=schema).filter(pl.col("sed") > 0).select("sed").collect,
+            [of_config],
+        ),
+    ):
+        caplog.clear()
+        frame = make()
+        assert frame["sed"].to_list() == [None] * frame.height
+        warnings = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+        assert warnings == expected
+    caplog.clear()
+    assert runs[:0].to_frame(schema=schema).height == 0
+    assert scan_runs(path, schema=schema).head(1).collect().height == 1
+    assert caplog.messages == []
+
+
+def test_the_spelling_of_a_type_is_advised() -> None:
+    with pytest.raises(
+        OptionError, match=r"'seed': expected a type .*, found 'int64'; write 'Int64'"
+    ):
+        parse_schema({"seed": "int64"})

@@ -37,6 +37,7 @@ from kedro_hydraflow.columns import (
 from kedro_hydraflow.errors import MissingKeyError, OptionError
 from kedro_hydraflow.group_by import GroupBy
 from kedro_hydraflow.json_columns import Nested, check_nested, make_column
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.missing import MISSING, to_dataclasses, to_missing
 from kedro_hydraflow.parallel import check_jobs, parallel_map
 from kedro_hydraflow.times import to_utc
@@ -44,6 +45,8 @@ from kedro_hydraflow.times import to_utc
 if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
+
+logger = get_logger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -231,6 +234,8 @@ class Collection(Sequence[T], Generic[T]):
                     matching.append(i)
         except TypeError as exc:
             raise OptionError(f"cannot compare {key} {value!r} with {wanted!r}: {exc}") from exc
+        if not matching:
+            _warn_of_kinds(key, wanted, values)
         return matching
 
     def try_get(self, *criteria: Criterion[T], **kwargs: Any) -> T | None:
@@ -476,7 +481,7 @@ class Collection(Sequence[T], Generic[T]):
         if reverse:
             order.reverse()
         for key in reversed(keys):
-            values = self._look_up(self._items, key, advise=self._make_advice())
+            values = self._look_up_to_sort(key)
             try:
                 order = sort_order(values, order, reverse=reverse)
             except TypeError as exc:
@@ -485,6 +490,10 @@ class Collection(Sequence[T], Generic[T]):
                     f"cannot sort by {key!r}, whose values are of type {' and '.join(types)}: {exc}"
                 ) from exc
         return self._make([self._items[i] for i in order])
+
+    def _look_up_to_sort(self, key: str) -> list[Any]:
+        """Return the value of a key for each item as it is ordered."""
+        return self._look_up(self._items, key, advise=self._make_advice())
 
     def map(
         self, function: Callable[Concatenate[T, P], R], *args: P.args, **kwargs: P.kwargs
@@ -907,6 +916,25 @@ def matches(value: Any, criterion: Any) -> bool:
     if isinstance(value, (DictConfig, Mapping)) or isinstance(criterion, (DictConfig, Mapping)):
         return bool(value == criterion)
     return list(value) == (list(criterion) if _is_iterable(criterion) else criterion)
+
+
+def _warn_of_kinds(key: str, wanted: Any, values: Iterable[Any]) -> None:
+    """Log that a criterion is equal to no value, as it is text and they are not, or reversed."""
+    present = [value for value in values if value is not None]
+    alternatives = wanted if isinstance(wanted, list) else [wanted]
+    if not SCALARS.issuperset(map(type, [*alternatives, *present])):
+        return
+    kinds = [{isinstance(value, str) for value in side} for side in (alternatives, present)]
+    if all(kinds) and kinds[0].isdisjoint(kinds[1]):
+        is_text = isinstance(present[0], str)
+        logger.warning(
+            "filter: %r is never equal to %r, because all values are %s, such as %r%s",
+            key,
+            wanted,
+            "text" if is_text else "other than text",
+            present[0],
+            "" if is_text else "; a condition with an operator is one text, as in 'seed > 1'",
+        )
 
 
 def _find_fault(criterion: Any) -> str | None:

@@ -14,7 +14,12 @@ from kedro_hydraflow.config_columns import ConfigColumns
 from kedro_hydraflow.errors import ConfigError, raise_first
 from kedro_hydraflow.forks import warn_of_polars
 from kedro_hydraflow.frames import make_id_series
-from kedro_hydraflow.key_patterns import choose_config_keys, make_no_match_error, read_columns
+from kedro_hydraflow.key_patterns import (
+    choose_config_keys,
+    make_no_match_error,
+    read_columns,
+    warn_of_no_configuration,
+)
 from kedro_hydraflow.keys import identify, is_pattern, name_config_key, parse_key, parse_pattern
 from kedro_hydraflow.lookup import check_some_have, read_values, warn_of_other_meaning
 from kedro_hydraflow.missing import MISSING
@@ -144,9 +149,19 @@ def _compare_pattern(
         for name, values in read_columns(runs, pattern).items():
             if name != "run_id" or derived:
                 compare[name] = partial(_compare_values, name, _to_none(values), ids)
-    if runs and not compare and pattern != "*":  # runs without configurations are alike
-        raise make_no_match_error(runs, pattern)
+    if runs and not compare:
+        _check_is_any(runs, pattern)
     return compare
+
+
+def _check_is_any(runs: Sequence[RunBase], pattern: str) -> None:
+    """Raise MissingKeyError for a pattern without a match, unless it matches all keys.
+
+    Runs without configurations are alike.
+    """
+    if pattern != "*":
+        raise make_no_match_error(runs, pattern)
+    warn_of_no_configuration(runs)
 
 
 def _compare_written(
@@ -239,8 +254,8 @@ def read_values_by_name(
             values.setdefault(identify(key), (key, find(key)))
             continue
         found = read_columns(runs, key)
-        if runs and not found and key != "*":
-            raise make_no_match_error(runs, key)
+        if runs and not found:
+            _check_is_any(runs, key)
         for name, column in found.items():
             values.setdefault(identify(name), (name, _to_none(column)))
     return dict(values.values())

@@ -40,8 +40,12 @@ _TEXT = frozenset({str})
 _NO_RESOLVER = re.compile(r"Unsupported interpolation type (\S+)")
 """The message of OmegaConf's ``UnsupportedInterpolationType``."""
 
-_OF_HYDRA = frozenset({"hydra", "now", "python_version"})
-"""The resolvers that Hydra registers."""
+_OF_HYDRA = {
+    "hydra": "of Hydra's own configuration, the keys 'hydra.*' are what was recorded",
+    **dict.fromkeys(("now", "python_version"), "what it gave when the run began was not recorded"),
+}
+"""The resolvers that Hydra registers when it runs an application, and what to say of each. Another
+one of that name would give another value than the run had."""
 
 State = tuple["type | None", "PlainConfig | None", "DictConfig | None", "SharedLock"]
 """What a copy of a `Configuration` takes: class, plain data, ``DictConfig``, lock."""
@@ -232,13 +236,12 @@ def _advise_resolver(error: Exception) -> str:
     if match is None:
         return ""
     name = match[1]
-    of_hydra = ""
     if name in _OF_HYDRA:
-        of_hydra = ", which Hydra registers only when it runs an application"
+        return f"; Hydra has the resolver {name!r} only in an application: {_OF_HYDRA[name]}"
     is_new = "replace" in inspect.signature(OmegaConf.register_resolver).parameters
     function = "register_resolver" if is_new else "register_new_resolver"  # before OmegaConf 2.4
     return (
-        f"; there is no resolver {name!r}{of_hydra}: to read the value, register one before with "
+        f"; there is no resolver {name!r}: to read the value, register one before with "
         f'OmegaConf.{function}("{name}", ...)'
     )
 

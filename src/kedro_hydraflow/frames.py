@@ -10,23 +10,31 @@ from kedro_hydraflow.columns import SCALARS, check_keys, make_series
 from kedro_hydraflow.errors import ConfigError, KedroHydraflowError, MissingKeyError, OptionError
 from kedro_hydraflow.forks import warn_of_polars
 from kedro_hydraflow.json_columns import make_column
-from kedro_hydraflow.key_patterns import expand_columns, fill, list_keys, read_columns
+from kedro_hydraflow.key_patterns import (
+    expand_columns,
+    fill,
+    list_keys,
+    read_columns,
+    warn_of_no_configuration,
+)
 from kedro_hydraflow.keys import is_pattern, parse_key
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.lookup import (
     are_objects,
     check_some_have,
+    explain_lack,
     get_by_spelling,
     get_data,
     read_values,
     warn_of_other_meaning,
 )
 from kedro_hydraflow.missing import MISSING
-from kedro_hydraflow.nearest_keys import describe_nearest_metrics
+from kedro_hydraflow.nearest_keys import NO_SIMILAR_KEYS, describe_nearest_metrics
 from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.run_info import read_histories
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import polars as pl
     from polars._typing import PolarsDataType
@@ -36,6 +44,9 @@ if TYPE_CHECKING:
     from kedro_hydraflow.run_info import History
     from kedro_hydraflow.schemas import Schema
     from kedro_hydraflow.stores import Point
+
+
+logger = get_logger(__name__)
 
 
 def make_complete_frame(
@@ -52,7 +63,10 @@ def make_complete_frame(
 
     columns = {}
     for pattern in ("info.run_id", "info.job_name", "*"):
-        for name, values in read_columns(runs, pattern).items():
+        found = read_columns(runs, pattern)
+        if runs and not found:
+            warn_of_no_configuration(runs)
+        for name, values in found.items():
             columns[name] = make_column(name, fill(runs, values, defaults.get(name)), nested)
     return pl.DataFrame(list(columns.values()))
 
@@ -84,6 +98,30 @@ def make_declared_column(
     if type(MISSING) in types:
         values = fill(runs, values, default)
     return schema.fit(key, values, [run.info for run in runs])
+
+
+def list_null(frame: pl.DataFrame, keys: Iterable[str]) -> list[str]:
+    """Return the columns without any value."""
+    return [key for key in keys if frame.get_column(key).null_count() == frame.height]
+
+
+def warn_of_absent(runs: Sequence[RunBase], keys: Iterable[str]) -> None:
+    """Log which of the declared keys none of the runs has, where they have similar ones.
+
+    Args:
+        runs: The runs.
+        keys: The keys whose columns are null.
+    """
+    for key in keys:
+        parsed = parse_key(key)
+        if runs and all(value is MISSING for value in read_values(runs, parsed)):
+            hint = explain_lack(runs, parsed)
+            if hint != NO_SIMILAR_KEYS:
+                logger.warning(
+                    "schema: no run has the key %r, whose column is null (%s)",
+                    key,
+                    hint,
+                )
 
 
 def _is_unresolvable(run: RunBase, error: KedroHydraflowError) -> bool:

@@ -10,7 +10,7 @@ from typing_extensions import NamedTuple
 
 from kedro_hydraflow.config import flatten_config
 from kedro_hydraflow.config_columns import ConfigColumns
-from kedro_hydraflow.errors import MissingKeyError, OptionError, raise_first
+from kedro_hydraflow.errors import MissingKeyError, OptionError, raise_first, show_names
 from kedro_hydraflow.keys import (
     KEYED_FILES,
     Key,
@@ -19,6 +19,7 @@ from kedro_hydraflow.keys import (
     name_config_key,
     parse_pattern,
 )
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.nearest_keys import describe_nearest_matches
 from kedro_hydraflow.recorded import list_entries, read_key
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from kedro_hydraflow.run_base import RunBase
+
+logger = get_logger(__name__)
 
 FACTS_IN_ORDER = (
     "run_id",
@@ -204,8 +207,21 @@ def make_no_match_error(runs: Sequence[RunBase], pattern: str) -> MissingKeyErro
     if key.kind == "tags" and list_keys(runs, [f"tags.{_SYSTEM_TAGS}*"]):
         hint = f"those of MLflow itself match only patterns such as 'tags.{_SYSTEM_TAGS}*'"
     else:
-        hint = describe_nearest_matches(runs, key)
+        hint = (key.path == "*" and _hint_at_params(runs)) or describe_nearest_matches(runs, key)
     return MissingKeyError(f"{some} key that matches {pattern!r}; {hint}")
+
+
+def warn_of_no_configuration(runs: Sequence[RunBase]) -> None:
+    """Log that no configuration of the runs has a key, if they have params instead."""
+    hint = _hint_at_params(runs)
+    if hint:
+        logger.warning("none of the %d runs has a configuration; %s", len(runs), hint)
+
+
+def _hint_at_params(runs: Sequence[RunBase]) -> str:
+    """Return how to get the params of runs, empty if they have none."""
+    params = list_keys(runs, ["params.*"])
+    return f"for {show_names(params)} give 'params.*'" if params else ""
 
 
 def _read_rows(runs: Sequence[RunBase], kind: str) -> list[dict[str, Any]]:

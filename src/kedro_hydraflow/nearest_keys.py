@@ -46,6 +46,9 @@ _OUTRIGHT = ("cfg", "impl", "info", "logged")
 _PREFIXES = ("", "info.", *(f"{kind}." for kind in (*LOGGED_KINDS, *KEYED_FILES)))
 """What may be in front of a pattern."""
 
+NO_SIMILAR_KEYS = "no similar keys"
+"""The phrase of `describe_nearest_keys` where there are none."""
+
 _WILDCARD = re.compile(r"[*?]")
 
 
@@ -133,7 +136,7 @@ def describe_nearest_metrics(runs: Sequence[RunBase], name: str) -> str:
 
 def _show_near(near: Iterable[str]) -> str:
     shown = ", ".join(map(repr, near))
-    return f"similar keys: {shown}" if shown else "no similar keys"
+    return f"similar keys: {shown}" if shown else NO_SIMILAR_KEYS
 
 
 def _explain_unselectable(runs: Sequence[RunBase], key: str) -> str:

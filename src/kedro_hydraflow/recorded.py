@@ -6,7 +6,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.columns import copy_data
-from kedro_hydraflow.errors import KedroHydraflowError
+from kedro_hydraflow.config import parse_scalar
+from kedro_hydraflow.errors import ConfigError, KedroHydraflowError
 from kedro_hydraflow.keys import KEYED_FILES, is_recorded, to_dotted
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.run_info import (
@@ -43,6 +44,24 @@ def read_key(infos: Sequence[RunInfo], key: Key) -> list[Any]:
         contents = read_parsed_files(infos, key.kind)
         return [MISSING if content is None else content for content in contents]
     return read_entries(infos, key.path)
+
+
+def to_ordered(key: str, values: list[Any]) -> list[Any]:
+    """Return values as runs are ordered by them: params and tags, which are text, by number.
+
+    If some text is no number, as filters read it, all of it stays text.
+    """
+    texts = {value for value in values if type(value) is str}
+    kind = to_dotted(key).removeprefix("logged.").partition(".")[0]
+    if not texts or kind not in ("params", "tags"):
+        return values
+    try:
+        numbers = {text: parse_scalar(text) for text in texts}
+    except ConfigError:
+        return values
+    if not all(type(number) in (int, float) for number in numbers.values()):
+        return values
+    return [numbers[value] if type(value) is str else value for value in values]
 
 
 def _read_fact(infos: Sequence[RunInfo], name: str) -> list[Any]:

@@ -35,11 +35,13 @@ from kedro_hydraflow.forks import warn_of_polars
 from kedro_hydraflow.frames import (
     add_values,
     check_metrics,
+    list_null,
     make_complete_frame,
     make_declared_column,
     make_history_frame,
     make_objects,
     stack_frames,
+    warn_of_absent,
 )
 from kedro_hydraflow.group_by import GroupBy
 from kedro_hydraflow.json_columns import Nested, make_column
@@ -57,7 +59,7 @@ from kedro_hydraflow.lookup import (
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.pandas_frames import import_pandas, to_pandas_frame
 from kedro_hydraflow.parallel import check_jobs, parallel_map
-from kedro_hydraflow.recorded import read_entries
+from kedro_hydraflow.recorded import read_entries, to_ordered
 from kedro_hydraflow.run import Run, copy_without_credentials
 from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.run_info import RECORDED_FACTS, CredentialRemover, get_place, read_fact
@@ -138,6 +140,9 @@ class RunCollection(Collection[R]):
         if not self._gets_as_run(items):
             return super()._look_up(items, key, default, advise)
         return get_data(items, key, default, advise)
+
+    def _look_up_to_sort(self, key: str) -> list[Any]:
+        return to_ordered(key, super()._look_up_to_sort(key))
 
     def _make_advice(self, wanted: Any = MISSING) -> Callable[[str], str]:
         return partial(advise_filter, wanted=wanted)
@@ -305,7 +310,7 @@ class RunCollection(Collection[R]):
         check_mode(mode)
         default = to_missing(default)
         if not callable(by):
-            values = self._look_up_by_spelling(by, default)
+            values = to_ordered(by, self._look_up_by_spelling(by, default))
         elif default is MISSING:
             values = [by(run) for run in self._items]
         else:
@@ -490,7 +495,10 @@ class RunCollection(Collection[R]):
         for name, values in computed.items():
             if name not in schema.types:
                 columns[name] = make_column(name, values, schema.nested)
-        return pl.DataFrame(list(columns.values()))
+        frame = pl.DataFrame(list(columns.values()))
+        if self._gets_as_run(self._items):
+            warn_of_absent(self._items, list_null(frame, schema.types))
+        return frame
 
     def _make_declared(self, schema: Schema, key: str, default: Default) -> pl.Series:
         if self._gets_as_run(self._items):

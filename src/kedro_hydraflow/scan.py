@@ -9,7 +9,7 @@ from kedro_hydraflow.errors import OptionError, raise_first
 from kedro_hydraflow.filters.expressions import Level, get_level
 from kedro_hydraflow.finding import Search, make_search
 from kedro_hydraflow.forks import check_polars
-from kedro_hydraflow.frames import make_frame_by_spelling
+from kedro_hydraflow.frames import list_null, make_frame_by_spelling, warn_of_absent
 from kedro_hydraflow.keys import Key, parse_key
 from kedro_hydraflow.loading import LoadOptions, Need, check_batch_size, iter_batches
 from kedro_hydraflow.missing import MISSING
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.impl import ImplFactory
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.json_columns import Nested
+    from kedro_hydraflow.run import Run
     from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.schemas import SchemaOption
     from kedro_hydraflow.source import Layout
@@ -181,9 +182,12 @@ class Scan:
             prune = make_pruning(self.schema, predicate)
         need = Need(prune, any(not parse_key(key).is_recorded for key in schema.types))
         is_empty = True
+        absent = list(schema.types)
+        chosen: Sequence[Run[Any, Any]] = ()
         for runs in iter_batches(self.search, self.options, size, need):
             chosen = runs if n_rows is None else runs[:n_rows]
             frame = make_frame_by_spelling(chosen, [], schema=schema)
+            absent = list_null(frame, absent)
             if predicate is not None:
                 frame = frame.filter(predicate)
             yield frame.select(columns)
@@ -192,6 +196,8 @@ class Scan:
                 n_rows -= len(chosen)
                 if n_rows <= 0:
                     return
+        if need.configs and not prune.conditions:  # then all runs were read
+            warn_of_absent(chosen, absent)
         if is_empty:  # older versions of Polars panic without any frame
             yield make_frame_by_spelling([], [], schema=schema).select(columns)
 

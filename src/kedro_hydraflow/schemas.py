@@ -222,9 +222,11 @@ def _parse_type(key: str, dtype: object) -> pl.DataType:
 
 
 def _make_type_error(key: str, dtype: object) -> OptionError:
+    meant = [name for name in _NAMES if isinstance(dtype, str) and name.lower() == dtype.lower()]
+    advice = f"; write {meant[0]!r}" if meant else ""
     return OptionError(
         f"schema: {key!r}: expected a type of Polars such as pl.Float64, its name, such as "
-        f"'Float64' or 'List(Int64)', or a type of Python such as float, found {dtype!r}"
+        f"'Float64' or 'List(Int64)', or a type of Python such as float, found {dtype!r}{advice}"
     )
 
 

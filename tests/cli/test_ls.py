@@ -14,7 +14,7 @@ from kedro_hydraflow import Run, iter_run_dirs
 from kedro_hydraflow.cli import ls as ls_module
 from kedro_hydraflow.errors import StorageError
 from tests.cli.conftest import Ls
-from tests.conftest import HYDRA_SWEEP, FilesRead, TrackingDir, write
+from tests.conftest import HYDRA_SWEEP, Database, FilesRead, TrackingDir, write
 
 
 def read_csv(text: str) -> list[dict[str, str]]:
@@ -283,7 +283,7 @@ def test_values_that_cannot_be_compared_are_no_order(ls: Ls, tracking_dir: Track
         (["-n", "0"], "0 is not in the range x>=1"),
         (["--layout", "both"], "'both' is not one of 'mlflow', 'hydra'"),
         (["-f", "seed ="], "filter 'seed =': column 7: expected a value"),
-        (["-c", "accuracy"], "no such key: 'accuracy' in cfg, impl or info (similar keys: 'metr"),
+        (["-c", "accuracy"], "no such key: 'accuracy' in any of the 31 runs (similar keys: 'metr"),
         (["-x", "train"], "there is no experiment 'train' in"),
         (["--results", "a.csv"], "results: expected the path of a file"),
     ],
@@ -459,3 +459,35 @@ def test_a_closed_pipe_is_no_error(ls: Ls, sweep: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(ls_module, "write", fail_with(BrokenPipeError()))
     result = ls(sweep)
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_params_that_differ_are_shown_where_there_is_no_configuration(
+    ls: Ls, database: Database
+) -> None:
+    database.add_experiment("train", 1)
+    for number in range(3):
+        params = {
+            "lr": f"0.{number}",
+            "seed": "7",
+            **{f"p{i:02}": str(number + i) for i in range(9)},
+        }
+        database.add_run(1, f"{number:032x}", params=params)
+    result = ls(database.path, "--json")
+    assert result.exit_code == 0
+    rows = json.loads(result.stdout)
+    assert [row["params.lr"] for row in rows] == ["0.0", "0.1", "0.2"]
+    assert "params.seed" not in rows[0]
+    assert "not shown: 4 more params ('params.p05'," in ls(database.path).stderr
+
+
+def test_columns_mean_what_their_spelling_says(ls: Ls, tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for i in range(2):
+        config = f"metrics: {{loss: {i + 10}}}\n" + ("only: x\n" if i else "")
+        tracking_dir.add_run(experiment, f"r{i}", config, {"loss": f"1 0.{i}5 0\n"})
+    columns = "metrics.loss,cfg.metrics.loss,only"
+    result = ls(tracking_dir.root, "--columns", columns, "--json")
+    assert json.loads(result.stdout) == [
+        {"metrics.loss": 0.05, "cfg.metrics.loss": 10, "only": None},
+        {"metrics.loss": 0.15, "cfg.metrics.loss": 11, "only": "x"},
+    ]

@@ -333,8 +333,8 @@ def test_each_filter_says_how_many_runs_it_left(
     ("names", "message"),
     [
         (None, "{root}: 0 runs of 2 experiments, without 3 that were deleted"),
-        ("a", "{root}: 0 runs of 1 experiments, without 3 that were deleted"),
-        ("b", "{root}: 0 runs of 1 experiments"),
+        ("a", "{root}: 0 runs of one experiment, without 3 that were deleted"),
+        ("b", "{root}: 0 runs of one experiment"),
         ("c*", "{root}: no experiment matches experiment_names='c*'; found 'a', 'b'"),
     ],
 )
@@ -360,7 +360,7 @@ def test_runs_without_a_configuration_are_counted(
     with caplog.at_level(logging.INFO, "kedro"):
         from_catalog(path=str(tracking_dir.root), filters=["run_id != r2"]).load()
     assert caplog.messages[-1] == (
-        f"{tracking_dir.root}: 3 runs of 1 experiments, 2 after 'run_id != r2', "
+        f"{tracking_dir.root}: 3 runs of one experiment, 2 after 'run_id != r2', "
         "1 of those read have no configuration"
     )
 

@@ -252,6 +252,24 @@ def test_a_database_without_runs_counts_where_nothing_else_is(
     assert get_experiment_names(tmp_path / "mlruns") == ["job"]
 
 
+@pytest.mark.parametrize("name", ["mlflow.db", "tracking.sqlite"])
+def test_a_database_without_runs_does_not_hide_those_in_mlruns(
+    tracking_dir: TrackingDir, name: str
+) -> None:
+    experiment = tracking_dir.add_experiment("job")
+    for i in range(2):
+        tracking_dir.add_run(experiment, f"{i:032x}", f"seed: {i}")
+    project = tracking_dir.root.parent
+    Database(project / name).add_experiment("train")
+    with pytest.raises(TrackingDirectoryError) as raised:
+        find_run_ids(project)
+    assert str(raised.value) == (
+        f"{project} has a database without runs, {project / name}, and runs in "
+        f"{tracking_dir.root}; give that"
+    )
+    assert len(find_run_ids(tracking_dir.root)) == 2
+
+
 def test_several_databases_without_runs(tmp_path: Path) -> None:
     for name in ("a.db", "b.db"):
         Database(tmp_path / name).add_experiment("train")

@@ -229,7 +229,7 @@ def load_dataset(location: Location, caplog: pytest.LogCaptureFixture, **options
         ),
         (
             ["job_name == eval", "status != FAILED", "metrics.loss < 0.5", "params.lr == 0.1"],
-            "runs of 1 experiments, 5 after 'job_name == eval' and 'status != FAILED' and "
+            "runs of one experiment, 5 after 'job_name == eval' and 'status != FAILED' and "
             "'metrics.loss < 0.5', 5 after 'params.lr == 0.1'",
         ),
         # Without a run, all are counted.

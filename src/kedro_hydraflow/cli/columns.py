@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import NamedTuple
 
 from kedro_hydraflow.config import flatten_config
-from kedro_hydraflow.config_columns import ConfigColumns
 from kedro_hydraflow.errors import show_names
+from kedro_hydraflow.frames import make_frame_by_spelling
 from kedro_hydraflow.json_columns import Nested, make_column
-from kedro_hydraflow.keys import name_config_key
+from kedro_hydraflow.key_patterns import read_columns
+from kedro_hydraflow.keys import parse_key
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.recorded import list_entries
 from kedro_hydraflow.run_info import has_results_file
@@ -70,7 +71,7 @@ def make_columns(
     if runs and not keys:
         return _make_default_columns(runs, nested)
     if runs:
-        frame = runs.to_frame(*keys, nested=nested)
+        frame = make_frame_by_spelling(list(runs), keys, nested)
     else:
         names = [key for key in keys if "*" not in key] or _FACTS
         frame = pl.DataFrame(schema=dict.fromkeys(names, pl.Null))
@@ -80,8 +81,8 @@ def make_columns(
 def _make_default_columns(runs: RunCollection[Run[Any, Any]], nested: Nested) -> Columns:
     """Return the columns that say most about some runs, up to ten.
 
-    They are the facts that are known, the configuration keys whose values differ, and the metrics
-    and results of a few runs. Their names are keys.
+    They are the facts that are known, the configuration keys (or else the params) whose values
+    differ, and the metrics and results of a few runs. Their names are keys.
     """
     import polars as pl
 
@@ -99,9 +100,7 @@ def _make_default_columns(runs: RunCollection[Run[Any, Any]], nested: Nested) ->
     logged = [_make_column(runs, key, nested) for key in values[:n_values]]
     others = [key for key in differing if key not in shown]
     omitted = [
-        _describe(
-            len(others), list(map(name_config_key, others[: _MAX_SHOWN + 1])), "configuration key"
-        ),
+        _describe(len(others), others, "param" if _are_params(others) else "configuration key"),
         _describe_values(values[n_values:], "metric"),
         _describe_values(values[n_values:], "result"),
     ]
@@ -143,10 +142,9 @@ def _describe(count: int, keys: Sequence[str], what: str) -> str:
 def _list_differing(runs: RunCollection[Run[Any, Any]]) -> dict[str, list[Any]]:
     """Return the values of configuration keys that differ, by key; of one run, all of them.
 
-    Keys that few runs have come last.
+    Where no run has a configuration, they are those of params. Keys that few runs have come last.
     """
-    columns = ConfigColumns(list(runs))
-    values = {name: columns.resolve(columns.get_written(name)) for name in columns.names}
+    values = read_columns(list(runs), "*") or read_columns(list(runs), "params.*")
     keys = [
         key
         for key, (first, *others) in values.items()
@@ -166,7 +164,11 @@ def _choose_distinct(
             break
         if values not in chosen.values():
             chosen[key] = values
-    return {k: make_column(name_config_key(k), values, nested) for k, values in chosen.items()}
+    return {key: make_column(key, values, nested) for key, values in chosen.items()}
+
+
+def _are_params(keys: Sequence[str]) -> bool:
+    return all(parse_key(key).kind == "params" for key in keys)
 
 
 def _list_values(runs: RunCollection[Run[Any, Any]]) -> list[str]:

@@ -25,7 +25,7 @@ from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.lookup import read_values
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.nearest_keys import describe_nearest_keys
-from kedro_hydraflow.recorded import read_key
+from kedro_hydraflow.recorded import read_key, to_ordered
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_base import make_base
 from kedro_hydraflow.run_collection import RunCollection
@@ -247,7 +247,7 @@ def _sort(
             _check_known([to_run(item) for item in items[:_MAX_EXAMPLES]], key, values)
         values = [None if lacks else v for v, lacks in zip(values, absent, strict=True)]
         try:
-            positions = sort_order(values, positions, reverse=is_descending)
+            positions = sort_order(to_ordered(key.text, values), positions, reverse=is_descending)
         except TypeError as exc:
             raise OptionError(f"--sort: cannot compare the values of {key.text!r}: {exc}") from exc
     return [items[i] for i in positions]

@@ -207,7 +207,8 @@ class RunSearch(SafeRepr):
 
 def _list_steps(found: Findings, loaded: LoadedRuns[Any], conditions: Conditions) -> list[str]:
     """Return how many runs were found, and how many each step of a load left over."""
-    experiments = f"runs of {len(found.experiments)} experiments"
+    count = len(found.experiments)
+    experiments = f"runs of {'one experiment' if count == 1 else f'{count} experiments'}"
     without = [f"without {found.n_deleted} that were deleted"] if found.n_deleted else []
     if conditions.is_narrowed:  # so are the deleted ones
         first, *others = conditions.steps

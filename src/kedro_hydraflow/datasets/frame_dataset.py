@@ -17,7 +17,12 @@ from kedro_hydraflow.datasets._base import (
 from kedro_hydraflow.datasets._choice import RunChoice
 from kedro_hydraflow.datasets._search import Query, RunSearch, check_min_runs
 from kedro_hydraflow.errors import OptionError, check_flag
-from kedro_hydraflow.frames import make_complete_frame, make_frame_by_spelling
+from kedro_hydraflow.frames import (
+    list_null,
+    make_complete_frame,
+    make_frame_by_spelling,
+    warn_of_absent,
+)
 from kedro_hydraflow.json_columns import check_nested
 from kedro_hydraflow.keys import is_pattern, parse_key
 from kedro_hydraflow.lookup import warn_of_other_meaning
@@ -261,7 +266,10 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
         for key in columns or ():
             if isinstance(key, str) and not is_pattern(key):
                 warn_of_other_meaning(runs, parse_key(key))
-        return make_frame_by_spelling(runs, columns or [], self._nested, schema)
+        frame = make_frame_by_spelling(runs, columns or [], self._nested, schema)
+        if schema is not None:
+            warn_of_absent(runs, list_null(frame, schema.types))
+        return frame
 
     def _parse_schema(self) -> Schema | None:
         schema = import_object("schema", self._schema)

@@ -211,6 +211,7 @@ def _choose_store(place: Place, source: Source, index: Index) -> Store:
     if folders.default_meta is None:
         database = inside.get_without_runs() or beside.related.get_without_runs()
         if database is not None:
+            _check_no_runs_in_mlruns(folders, database)
             return database
         _check_no_remote_database(folders)
         _check_not_elsewhere(folders, source)
@@ -516,6 +517,16 @@ def _check_not_elsewhere(folders: ExperimentFolders, source: Source) -> None:
     others = [name for name in names if not name.startswith(".")]
     if others:
         raise _make_foreign_error(place, f"directories {show_names(others)}", source)
+
+
+def _check_no_runs_in_mlruns(folders: ExperimentFolders, database: SqliteStore) -> None:
+    """Raise TrackingDirectoryError if a database has no runs, but ``mlruns`` beside it has."""
+    mlruns = folders.place.join("mlruns")
+    if mlruns in folders.metas and _sample_runs(ExperimentFolders(mlruns)):
+        raise TrackingDirectoryError(
+            f"{folders.place.url} has a database without runs, {database.where}, and runs in "
+            f"{mlruns.url}; give that"
+        )
 
 
 def _check_no_files(folders: ExperimentFolders, source: Source) -> None:
