@@ -63,18 +63,18 @@ def make_sweep(n_runs: int) -> Path:
 
 def make_database(n_runs: int) -> Path:
     """Write a database of runs without configurations, unless it is there."""
-    path = HERE / "data" / f"rows-{n_runs}.db"
+    path = HERE / "data" / f"rows-{n_runs}" / "mlflow.db"
     if path.exists():
         return path
     print(f"writing {n_runs:,} runs to {path}", file=sys.stderr, flush=True)
     partial = path.with_suffix(".partial")
     partial.unlink(missing_ok=True)
-    partial.parent.mkdir(exist_ok=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(partial, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN")
         copy_schema(connection)
-        write_runs(connection, HERE / "data", n_runs, N_VALUES)
+        write_runs(connection, path.parent, n_runs, N_VALUES)
         connection.execute("COMMIT")
     partial.rename(path)
     return path
