@@ -91,6 +91,12 @@ class LocalStorage(Storage):
             raise StorageError(f"cannot list the directory {path!r}: {describe(exc)}") from exc
 
     @override
+    def list_many(
+        self, paths: Sequence[str], limit: int | None = None
+    ) -> list[list[Entry] | StorageError]:
+        return list(map_waiting(partial(self._try_list_dir, limit=limit), paths))
+
+    @override
     def read_parsed(self, paths: Sequence[str], parse: Callable[[bytes], T]) -> Parsed[T]:
         latest = time.time_ns() - CLOCK_STEP_NS
         limit = get_max_file_size()

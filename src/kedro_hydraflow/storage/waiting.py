@@ -37,8 +37,11 @@ they keep waiting, up to `_MOST`."""
 def map_waiting(function: Callable[[A], T], items: Sequence[A]) -> Iterator[T]:
     """Yield the results of a function that may wait for a disk, in the order of the items.
 
-    Not more than some hundred results are held. The function must not raise.
+    Not more than a hundred results are held. The function must not raise.
     """
+    if len(items) <= _FEW:
+        yield from map(function, items)
+        return
     left = iter(items)
     n_timed, n_in_threads = _FEW, _MANY
     with ThreadPoolExecutor(MAX_IN_FLIGHT) as pool:  # starts no thread before it is needed
