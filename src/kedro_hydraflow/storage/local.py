@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 import time
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -24,6 +25,7 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.limits import check_file_size, get_max_file_size
 from kedro_hydraflow.storage.base import Download, Entry, Parsed, Storage, check_folder
+from kedro_hydraflow.storage.waiting import map_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -89,13 +91,19 @@ class LocalStorage(Storage):
             raise StorageError(f"cannot list the directory {path!r}: {describe(exc)}") from exc
 
     @override
+    def list_many(
+        self, paths: Sequence[str], limit: int | None = None
+    ) -> list[list[Entry] | StorageError]:
+        return list(map_waiting(partial(self._try_list_dir, limit=limit), paths))
+
+    @override
     def read_parsed(self, paths: Sequence[str], parse: Callable[[bytes], T]) -> Parsed[T]:
         latest = time.time_ns() - CLOCK_STEP_NS
         limit = get_max_file_size()
         values: list[T | KedroHydraflowError | None] = []
         validators: list[str | None] = []
-        for path in paths:
-            read = self._read(path, limit)
+        reads = map_waiting(partial(self._read, limit=limit), paths)
+        for path, read in zip(paths, reads, strict=True):
             if isinstance(read, tuple):
                 content, status = read
                 values.append(self.parse_content(path, content, parse))
@@ -121,7 +129,7 @@ class LocalStorage(Storage):
     @override
     def get_validators(self, paths: Sequence[str]) -> list[str | None]:
         latest = time.time_ns() - CLOCK_STEP_NS
-        return [self._get_validator(path, latest) for path in paths]
+        return list(map_waiting(partial(self._get_validator, latest=latest), paths))
 
     def _get_validator(self, path: str, latest: int) -> str | None:
         try:
@@ -131,7 +139,7 @@ class LocalStorage(Storage):
 
     @override
     def fetch_many(self, files: Sequence[Download]) -> list[StorageError | None]:
-        return list(map(self._fetch, files))
+        return list(map_waiting(self._fetch, files))
 
     def _fetch(self, file: Download) -> StorageError | None:
         path, target = file.path, file.target
