@@ -9,7 +9,7 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -325,6 +325,23 @@ def test_predicates_of_a_key_and_a_value(predicate: str, value: Any, expected: l
     items = of(1, 2, None, 2.0, 3.5, math.nan)
     kept = items.filter(getattr(items, predicate)("x", value))
     assert repr(kept.to_list("x")) == repr(expected)  # as text, where NaN equals itself
+
+
+def test_predicates_with_a_date() -> None:
+    midnight = datetime(2026, 11, 23, tzinfo=timezone.utc)
+    day = date(2026, 11, 23)
+    times = Collection([Item(midnight + timedelta(hours=hours)) for hours in (-1, 0, 1)])
+    assert len(times.filter(times.ge("x", day))) == 2
+    assert len(times.filter(times.eq("x", day))) == 1
+    days = Collection([Item(day)])
+    assert len(days.filter(days.eq("x", day))) == 1
+
+
+@pytest.mark.parametrize("value", [1, date(2026, 1, 1)])
+def test_values_that_have_no_order_are_an_error(value: Any) -> None:
+    items = Collection([Item([1]), Item(None)])
+    with pytest.raises(OptionError, match=r"cannot compare x \[1\] with .*not supported between"):
+        items.filter(items.gt("x", value))
 
 
 def test_predicates_of_a_key_and_a_list() -> None:

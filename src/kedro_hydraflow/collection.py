@@ -8,6 +8,7 @@ import random
 import re
 import reprlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
 from itertools import islice
 from numbers import Integral
 from typing import (
@@ -40,7 +41,7 @@ from kedro_hydraflow.json_columns import Nested, check_nested, make_column
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.missing import MISSING, to_dataclasses, to_missing
 from kedro_hydraflow.parallel import check_jobs, parallel_map
-from kedro_hydraflow.times import to_utc
+from kedro_hydraflow.times import to_time, to_utc
 
 if TYPE_CHECKING:
     import polars as pl
@@ -737,7 +738,7 @@ class Collection(Sequence[T], Generic[T]):
         Args:
             left: A key.
             right: A key if it is text, otherwise a value: a number, a boolean, None, or a
-                time, which is in UTC if it has no time zone.
+                time, which is in UTC if it has no time zone. A date is its midnight.
             default: For items that lack a key, as for `to_list`.
 
         Examples:
@@ -836,7 +837,12 @@ class Collection(Sequence[T], Generic[T]):
             one, other = to_utc(get(item, left, default)), get_right(item)
             if is_order and (one is None or other is None):
                 return False
-            return bool(compare(one, other))
+            if type(other) is date and isinstance(one, datetime):
+                other = to_time(other)
+            try:
+                return bool(compare(one, other))
+            except TypeError as exc:
+                raise OptionError(f"cannot compare {left} {one!r} with {other!r}: {exc}") from exc
 
         return is_met
 
