@@ -95,6 +95,9 @@ def parse(text: str) -> list[str]:
         ("metrics.`val loss`>1", ["metrics.val loss > 1"]),
         ('tags."mlflow.user" = "root"', ["tags.mlflow.user == 'root'"]),
         ("metrics.f1(macro) > 0.5 and a == 1", ["metrics.f1(macro) > 0.5", "a == 1"]),
+        ('tags."it\'s `me`" == 1', ["tags.it's `me` == 1"]),
+        ("metrics.f1('macro') > 0.5", ["metrics.f1('macro') > 0.5"]),
+        ("hydra.runtime.choices['db.main'] == x", ["hydra.runtime.choices[db.main] == 'x'"]),
         ("hydra.runtime.choices[db.main] == x", ["hydra.runtime.choices[db.main] == 'x'"]),
         ("`not` == 1 and 'or' == 2 and android == 3", ["not == 1", "or == 2", "android == 3"]),
         (
@@ -145,6 +148,13 @@ def test_what_a_filter_means(text: str, expected: list[str]) -> None:
         ("a == 'x' y", "column 10: expected 'and', 'or' or the end, found 'y'"),
         ("a ~ 'x' y", "column 9: expected 'and', 'or' or the end, found 'y'"),
         ("()", "column 2: expected a condition"),
+        (
+            "tags.it's is null and tags.that's is null",
+            "column 8: expected an operator after 'tags.it': one of ==, !=, <, <=, >, >=, in, "
+            'not in, ~, is null, like, ilike, contains, found "\'s is null and tags."; a key with '
+            "a quote in it goes into quotes of another kind",
+        ),
+        ("tags.note 'it' == 1", "contains, found \"'it' == 1\""),
         ("info.stat == 1", "column 1: 'info.stat': there is no 'stat'; expected one of end_time, "),
         # Values that a fact never has
         (
@@ -213,7 +223,23 @@ def test_each_condition_has_its_own_text() -> None:
     assert conditions[0].filter == "not (a == 1 or b > 2) and `c d` in (x)"
 
 
-@pytest.mark.parametrize("key", ["a.b", "val loss", "a=b", "and", "f(x)", "NOT", "order"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "a.b",
+        "val loss",
+        "a=b",
+        "and",
+        "f(x)",
+        "NOT",
+        "order",
+        "it's",
+        'a"b',
+        "a`b",
+        "``'\" \"'`",
+        "f('x')",
+    ],
+)
 def test_a_quoted_key_is_read_as_it_was(key: str) -> None:
     (condition,) = parse_filters(f"{quote_key(key)} == 1")
     assert show(condition.expression) == f"{key} == 1"

@@ -10,7 +10,7 @@ The grammar, in which words may be in upper or lower case::
               | KEY ["not"] ("in" LIST | ("like" | "ilike" | "contains") VALUE)
               | KEY "~" VALUE
 
-A key is text without spaces, operators and unbalanced parentheses, or in quotes where it has them:
+A key is text without spaces, operators, quotes and unbalanced parentheses. What has them is quoted:
 ``metrics.`val loss` ``. It is read by `parse_key`. A value is YAML. Without quotes and brackets it
 ends at ``and``, ``or``, the ``)`` of a group, or the end, so that it may have spaces. What follows
 ``~`` and the like is text, whatever it looks like in YAML.
@@ -45,11 +45,15 @@ from kedro_hydraflow.keys import parse_key
 
 _SPACE = re.compile(r"\s*")
 _KEY = re.compile(
-    r"""(?: [^\s=!<>~"'`()] | "[^"]*" | '[^']*' | `[^`]*` | (?<=[^\s(]) \( [^\s()]* \) )+""",
+    r"""(?:
+        [^\s=!<>~"'`()]
+        | (?<! [^\s.(["'`] ) (?: "[^"]*" | '[^']*' | `[^`]*` )
+        | (?<= [^\s(] ) \( [^\s()]* \)
+    )+""",
     re.VERBOSE,
 )
-_QUOTES = re.compile(r"[\"'`]")
-_TO_BE_QUOTED = re.compile(r"[\s=!<>~()]|^(?:and|or|not)$", re.IGNORECASE)
+_QUOTED_PART = re.compile(r"""(["'`])(.*?)\1 | (\([^\s()]*\))""", re.DOTALL | re.VERBOSE)
+_TO_BE_QUOTED = re.compile(r"""[\s=!<>~()"'`]|^(?:and|or|not)$""", re.IGNORECASE)
 _SYMBOL = re.compile(r"==|!=|<=|>=|=|<|>|~")
 _WORD = re.compile(r"(not\s+)?(in|like|ilike|contains)(?![\w.])", re.IGNORECASE)
 _NULL_TEST = re.compile(r"is\s+(not\s+)?null(?![\w.])", re.IGNORECASE)
@@ -114,7 +118,10 @@ def parse_filters(filters: Filters) -> tuple[Condition, ...]:
 
 def quote_key(key: str) -> str:
     """Return a key as it has to be written in a filter."""
-    return f"`{key}`" if _TO_BE_QUOTED.search(key) else key
+    if not _TO_BE_QUOTED.search(key):
+        return key
+    parts = filter(None, re.split("(`+)", key))
+    return "".join(f'"{part}"' if part[0] == "`" else f"`{part}`" for part in parts)
 
 
 class _Parser:
@@ -175,7 +182,7 @@ class _Parser:
         if match is None or _AND.fullmatch(match[0]) or _OR.fullmatch(match[0]):
             self._position = start
             self._fail("expected a condition such as 'seed > 1'", self._explain_word(start))
-        key_text = _QUOTES.sub("", match[0])
+        key_text = _QUOTED_PART.sub(r"\2\3", match[0])
         try:
             key = parse_key(key_text)
         except OptionError as exc:
@@ -204,7 +211,9 @@ class _Parser:
             return {"=": "==", "!=": "=="}.get(match[0], match[0]), match[0] == "!="
         match = self._take(_WORD)
         if match is None:
-            hint = self._explain_word(start)
+            is_in_key = self._peek() in "\"'`" and not self._text[self._position - 1].isspace()
+            hint = "; a key with a quote in it goes into quotes of another kind"
+            hint = hint if is_in_key else self._explain_word(start)
             self._fail(f"expected an operator after {key!r}: one of {_OPERATORS}", hint)
         return match[2].lower(), match[1] is not None
 
