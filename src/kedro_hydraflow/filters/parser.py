@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from kedro_hydraflow.config import parse_scalar, parse_texts
+from kedro_hydraflow.config import is_plain_scalar, parse_scalar, parse_texts
 from kedro_hydraflow.errors import ConfigError, FilterError, OptionError
 from kedro_hydraflow.fact_checks import check_fact_value
 from kedro_hydraflow.filters.expressions import (
@@ -224,8 +224,6 @@ class _Parser:
         is_absent = self._at_end() or self._peek() in "=<>!)"
         if is_absent or _AND.match(self._text, start) or _OR.match(self._text, start):
             self._fail(f"expected a value after {operator!r}")
-        if self._peek() == "#":
-            self._fail("what begins with # is a comment in YAML; quote it")
         is_plain = False
         if self._peek() in "\"'":
             self._take_quoted()
@@ -237,6 +235,9 @@ class _Parser:
         source = self._text[start : self._position]
         if is_plain and operator in _PATTERNS:
             return source, source
+        if is_plain and not is_list and not is_plain_scalar(source):
+            problem = f"{source!r} is more than a text or a number in YAML; quote it"
+            raise self._make_error(problem, start)
         if is_list and source[0] == "(":
             source = f"[{source[1:-1]}]"
         try:
