@@ -64,6 +64,9 @@ _END_OF_PLAIN = re.compile(r"\s+(?:and|or)(?=[\s(]|$)|[()]", re.IGNORECASE)
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 _BRACKETS = {"[": "]", "{": "}", "(": ")"}
 _OF_OTHER_LANGUAGES = re.compile(r"\s(&&|\|\|)\s")
+_OF_NEXT_CONDITION = re.compile(
+    r"[=!<>]=\s*[^\s=]|\s(?:[=<>~]\s|is\s+(?:not\s+)?null$|(?:not\s+)?in\s*\[)", re.IGNORECASE
+)
 
 _PATTERNS = ("~", "like", "ilike")
 _OPERATORS = "==, !=, <, <=, >, >=, in, not in, ~, is null, like, ilike, contains"
@@ -287,12 +290,20 @@ class _Parser:
                 break
         if depth:
             self._fail("a '(' is not closed; quote the value if that is part of it")
+        end = start + len(self._text[start:end].rstrip())
         foreign = _OF_OTHER_LANGUAGES.search(self._text, start, end)
         if foreign is not None:
             word = "and" if foreign[1] == "&&" else "or"
             self._position = foreign.start(1)
             self._fail(f"write {word!r} for {foreign[1]!r}, or quote the value")
-        self._position = start + len(self._text[start:end].rstrip())
+        second = _OF_NEXT_CONDITION.search(self._text, start, end)
+        if second is not None:
+            self._position = second.start()
+            self._fail(
+                "expected 'and' or 'or' between conditions",
+                "; quote the value if that is part of it",
+            )
+        self._position = end
 
     def _explain_word(self, start: int) -> str:
         """Return a hint if the condition that starts here may be a part of a value."""
