@@ -100,6 +100,32 @@ def test_a_key_that_cannot_be_selected_says_why(tracking_dir: TrackingDir) -> No
             apply_filters(runs, f"{key} == 1")
 
 
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("x[0]", "the name 'x[0]' in it has a bracket, so no key selects it; use run.cfg['x[0]']"),
+        ("a__b", "the name 'a__b' in it has '__', which stands for a dot, so no key selects it"),
+        ("cfg.a.b", "use run.cfg['a__b']"),
+        ("impl.later", "no similar keys"),
+        # What no key selects is not named as similar.
+        ("x0", "no similar keys"),
+        ("dot.tedd", "no similar keys"),
+        ("a_b", "no similar keys"),
+        # Other names of what there is
+        ("override", "similar keys: 'overrides'"),
+        ("overrides.0", "similar keys: 'overrides'"),
+        ("attributes.sttus", "similar keys: 'status'"),
+        ("run.start_tme", "similar keys: 'start_time'"),
+    ],
+)
+def test_what_is_named_can_be_used(tracking_dir: TrackingDir, key: str, reason: str) -> None:
+    config = "x[0]: 1\ndot.ted: 2\na__b: 3\n1.5: 4\n'': 5\nlater: ???\n"
+    tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", config)
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    with pytest.raises(FilterError, match=re.escape(reason)):
+        apply_filters(runs, f"{key} == 1")
+
+
 def test_a_mapping_that_cannot_be_selected_says_why(tracking_dir: TrackingDir) -> None:
     experiment = tracking_dir.add_experiment("e")
     tracking_dir.add_run(experiment, "a", "other: 1\n")
@@ -107,7 +133,7 @@ def test_a_mapping_that_cannot_be_selected_says_why(tracking_dir: TrackingDir) -
     runs = Run.load(iter_run_dirs(tracking_dir.root))
     has_integers = runs.to_list("layers.0.size", None) != [None, None]  # from OmegaConf 2.4 on
     for key, reason in (
-        ("layers.0", "the name 0 in it is an integer, so OmegaConf does not select it"),
+        ("layers.0", "the name 0 in it is an integer, so no key selects it"),
         ("layers.0.size", "use run.cfg['layers'][0]['size']"),
         ("layers.x.y", "the name 'x.y' in it has a dot"),
         ("cfg.later", "its value is '???', which stands for a missing one"),

@@ -180,7 +180,7 @@ def explain_lack(runs: Sequence[RunBase], key: Key, show: Callable[[str], str] =
         values = read_values(runs, own)
         if not all(value is MISSING or isinstance(value, Exception) for value in values):
             return f"for that of the configuration, write {show(own.text)}"
-    return describe_nearest_keys(runs, key.path, show)
+    return describe_nearest_keys(runs, to_dotted(key.text), show)
 
 
 def _to_data(run: RunBase, key: str, value: Any) -> Any:
