@@ -116,6 +116,8 @@ def test_a_key_that_cannot_be_selected_says_why(tracking_dir: TrackingDir) -> No
         ("override", "similar keys: 'overrides'"),
         ("overrides.0", "similar keys: 'overrides'"),
         ("attributes.sttus", "similar keys: 'status'"),
+        ("experiment_name", "similar keys: 'job_name'"),
+        ("attributes.experiment_name", "similar keys: 'job_name'"),
         ("run.start_tme", "similar keys: 'start_time'"),
     ],
 )

@@ -49,6 +49,9 @@ _N_SHOWN = 3
 _OUTRIGHT = ("cfg", "impl", "info", "logged", *MLFLOW_PREFIXES)
 """Prefixes that say where a key is; keys like it are looked for everywhere."""
 
+_OTHER_NAMES = {"experiment_name": "job_name", "experiment": "job_name"}
+"""What a key is called elsewhere, and here."""
+
 _ODDITIES = {".": "has a dot", "[": "has a bracket", "__": "has '__', which stands for a dot"}
 """What the name of an entry may have in it, so that no key selects it."""
 
@@ -80,6 +83,8 @@ def describe_nearest_keys(
     known |= dict.fromkeys(_iter_attributes(runs, key, known))
     known.pop(key, None)
     near = find_nearest(wanted, known, "./")
+    if wanted in _OTHER_NAMES:
+        near = [_OTHER_NAMES[wanted]]
     if not near and head != "hydra":  # its many keys are seldom meant
         near = find_nearest(wanted, ["overrides", *_iter_entries(runs, "hydra")], "./")
     hint = ""
