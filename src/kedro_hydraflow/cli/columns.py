@@ -11,7 +11,7 @@ from kedro_hydraflow.config import flatten_config
 from kedro_hydraflow.config_columns import ConfigColumns
 from kedro_hydraflow.errors import show_names
 from kedro_hydraflow.json_columns import Nested, make_column
-from kedro_hydraflow.keys import name_config_key
+from kedro_hydraflow.keys import is_pattern, name_config_key
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.recorded import list_entries
 from kedro_hydraflow.run_info import has_results_file
@@ -72,7 +72,7 @@ def make_columns(
     if runs:
         frame = runs.to_frame(*keys, nested=nested)
     else:
-        names = [key for key in keys if "*" not in key] or _FACTS
+        names = [key for key in keys if not is_pattern(key)] or _FACTS
         frame = pl.DataFrame(schema=dict.fromkeys(names, pl.Null))
     return Columns(frame, frame.columns)
 
