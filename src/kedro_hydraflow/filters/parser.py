@@ -54,7 +54,7 @@ _KEY = re.compile(
 )
 _QUOTED_PART = re.compile(r"""(["'`])(.*?)\1 | (\([^\s()]*\))""", re.DOTALL | re.VERBOSE)
 _TO_BE_QUOTED = re.compile(r"""[\s=!<>~()"'`]|^(?:and|or|not)$""", re.IGNORECASE)
-_SYMBOL = re.compile(r"==|!=|<=|>=|=|<|>|~")
+_SYMBOL = re.compile(r"(?:==|!=|<=|>=|=|<|>)(?!~)|~")
 _WORD = re.compile(r"(not\s+)?(in|like|ilike|contains)(?![\w.])", re.IGNORECASE)
 _NULL_TEST = re.compile(r"is\s+(not\s+)?null(?![\w.])", re.IGNORECASE)
 _NOT = re.compile(r"not(?=[\s(])", re.IGNORECASE)
@@ -65,7 +65,7 @@ _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 _BRACKETS = {"[": "]", "{": "}", "(": ")"}
 _OF_OTHER_LANGUAGES = re.compile(r"\s(&&|\|\|)\s")
 _OF_NEXT_CONDITION = re.compile(
-    r"[=!<>]=\s*[^\s=]|\s(?:[=<>~]\s|is\s+(?:not\s+)?null$|(?:not\s+)?in\s*\[)", re.IGNORECASE
+    r"[=!<>]=\s*[^\s=]|(?<!\S)(?:[=<>~]\s|is\s+(?:not\s+)?null$|(?:not\s+)?in\s*\[)", re.IGNORECASE
 )
 
 _PATTERNS = ("~", "like", "ilike")
