@@ -72,11 +72,10 @@ def test_a_filter_is_told_to_quote_a_key_with_a_space(runs: Runs) -> None:
         runs.sort("metrics.val_loss")
 
 
-def test_a_key_is_not_similar_to_itself(runs: Runs) -> None:
-    with pytest.raises(
-        OptionError, match=r"has a value for 'parent_run_id'; similar keys: 'run_id'"
-    ):
-        runs.best("parent_run_id", mode="max")
+@pytest.mark.parametrize("key", ["parent_run_id", "info.parent_run_id"])
+def test_a_key_is_not_similar_to_itself(runs: Runs, key: str) -> None:
+    with pytest.raises(OptionError, match=rf"has a value for '{key}'; similar keys: 'run_id'"):
+        runs.best(key, mode="max")
 
 
 def test_a_key_that_cannot_be_selected_says_why(tracking_dir: TrackingDir) -> None:

@@ -12,6 +12,7 @@ from kedro_hydraflow.errors import KedroHydraflowError
 from kedro_hydraflow.keys import (
     KEYED_FILES,
     MLFLOW_PREFIXES,
+    identify,
     is_pattern,
     name_config_key,
     to_dotted,
@@ -81,8 +82,8 @@ def describe_nearest_keys(
         return reason
     known = dict.fromkeys(_iter_keys(runs, head))
     known |= dict.fromkeys(_iter_attributes(runs, key, known))
-    known.pop(key, None)
-    near = find_nearest(wanted, known, "./")
+    own = identify(key)
+    near = find_nearest(wanted, [k for k in known if identify(k) != own], "./")
     if wanted in _OTHER_NAMES:
         near = [_OTHER_NAMES[wanted]]
     if not near and head != "hydra":  # its many keys are seldom meant

@@ -239,7 +239,7 @@ class _Parser:
         if is_plain and operator in _PATTERNS:
             return source, source
         if is_plain and not is_list and not is_plain_scalar(source):
-            problem = f"{source!r} is more than a text or a number in YAML; quote it"
+            problem = f"{source!r} is not a plain text or number in YAML; quote it"
             raise self._make_error(problem, start)
         if is_list and source[0] == "(":
             source = f"[{source[1:-1]}]"
