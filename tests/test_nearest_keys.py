@@ -72,11 +72,10 @@ def test_a_filter_is_told_to_quote_a_key_with_a_space(runs: Runs) -> None:
         runs.sort("metrics.val_loss")
 
 
-def test_a_key_is_not_similar_to_itself(runs: Runs) -> None:
-    with pytest.raises(
-        OptionError, match=r"has a value for 'parent_run_id'; similar keys: 'run_id'"
-    ):
-        runs.best("parent_run_id", mode="max")
+@pytest.mark.parametrize("key", ["parent_run_id", "info.parent_run_id"])
+def test_a_key_is_not_similar_to_itself(runs: Runs, key: str) -> None:
+    with pytest.raises(OptionError, match=rf"has a value for '{key}'; similar keys: 'run_id'"):
+        runs.best(key, mode="max")
 
 
 def test_a_key_that_cannot_be_selected_says_why(tracking_dir: TrackingDir) -> None:
@@ -100,6 +99,35 @@ def test_a_key_that_cannot_be_selected_says_why(tracking_dir: TrackingDir) -> No
             apply_filters(runs, f"{key} == 1")
 
 
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("x[0]", "the name 'x[0]' in it has a bracket, so no key selects it; use run.cfg['x[0]']"),
+        ("a__b", "the name 'a__b' in it has '__', which stands for a dot, so no key selects it"),
+        ("cfg.a.b", "use run.cfg['a__b']"),
+        ("impl.later", "no similar keys"),
+        # What no key selects is not named as similar.
+        ("x0", "no similar keys"),
+        ("dot.tedd", "no similar keys"),
+        ("a_b", "no similar keys"),
+        ("metrics.*", "none of the 1 runs has the key 'metrics.*'; a pattern is for to_frame and"),
+        # Other names of what there is
+        ("override", "similar keys: 'overrides'"),
+        ("overrides.0", "similar keys: 'overrides'"),
+        ("attributes.sttus", "similar keys: 'status'"),
+        ("experiment_name", "similar keys: 'job_name'"),
+        ("attributes.experiment_name", "similar keys: 'job_name'"),
+        ("run.start_tme", "similar keys: 'start_time'"),
+    ],
+)
+def test_what_is_named_can_be_used(tracking_dir: TrackingDir, key: str, reason: str) -> None:
+    config = "x[0]: 1\ndot.ted: 2\na__b: 3\n1.5: 4\n'': 5\nlater: ???\n"
+    tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", config)
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    with pytest.raises(FilterError, match=re.escape(reason)):
+        apply_filters(runs, f"{key} == 1")
+
+
 def test_a_mapping_that_cannot_be_selected_says_why(tracking_dir: TrackingDir) -> None:
     experiment = tracking_dir.add_experiment("e")
     tracking_dir.add_run(experiment, "a", "other: 1\n")
@@ -107,7 +135,7 @@ def test_a_mapping_that_cannot_be_selected_says_why(tracking_dir: TrackingDir) -
     runs = Run.load(iter_run_dirs(tracking_dir.root))
     has_integers = runs.to_list("layers.0.size", None) != [None, None]  # from OmegaConf 2.4 on
     for key, reason in (
-        ("layers.0", "the name 0 in it is an integer, so OmegaConf does not select it"),
+        ("layers.0", "the name 0 in it is an integer, so no key selects it"),
         ("layers.0.size", "use run.cfg['layers'][0]['size']"),
         ("layers.x.y", "the name 'x.y' in it has a dot"),
         ("cfg.later", "its value is '???', which stands for a missing one"),

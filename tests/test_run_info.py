@@ -69,6 +69,10 @@ def test_facts(tracking_dir: TrackingDir, publish: Callable[[Path], str]) -> Non
         ({"status": 9}, {"status": "9"}),
         ({"end_time": None}, {"end_time": None}),
         ({"start_time": 0}, {"start_time": datetime(1970, 1, 1, tzinfo=timezone.utc)}),
+        (
+            {"end_time": 253402300799999},
+            {"end_time": datetime(9999, 12, 31, 23, 59, 59, 999000, tzinfo=timezone.utc)},
+        ),
         ({"run_name": ""}, {"run_name": None}),
         ({"run_name": "null"}, {"run_name": "null"}),
         ({"run_name": "a: b"}, {"run_name": "a: b"}),

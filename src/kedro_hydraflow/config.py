@@ -311,6 +311,16 @@ def parse_texts(text: str) -> Any:
         raise ConfigError(one_line(exc)) from exc
 
 
+def is_plain_scalar(text: str) -> bool:
+    """Whether a piece of YAML is a scalar without quotes, and nothing else, such as a comment."""
+    try:
+        tokens = list(yaml.scan(text, Loader=TEXT_LOADER))
+    except (yaml.YAMLError, UnicodeEncodeError):
+        return False
+    scalars = [token for token in tokens[1:-1] if isinstance(token, yaml.ScalarToken)]
+    return len(tokens) == 3 and any(t.plain and t.end_mark.index == len(text) for t in scalars)
+
+
 def build_dictconfig(config: PlainConfig, config_class: type | None = None) -> DictConfig:
     """Return a new ``DictConfig``, merged onto ``config_class`` if that is given.
 

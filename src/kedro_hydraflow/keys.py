@@ -22,7 +22,7 @@ KeyKind = Literal[
 KEYED_FILES = ("hydra", "results")
 """The parsed files of runs whose entries have keys, with these names in front."""
 
-_MLFLOW_PREFIXES = ("attributes", "attribute", "attr", "run")
+MLFLOW_PREFIXES = ("attributes", "attribute", "attr", "run")
 """What MLflow allows in front of a fact."""
 
 
@@ -46,7 +46,7 @@ class Key(NamedTuple):
     @property
     def is_outright(self) -> bool:
         """Whether a prefix says what it means, so that it cannot be meant for anything else."""
-        return self.text.partition(".")[0] in ("cfg", "info", "impl", "logged", *_MLFLOW_PREFIXES)
+        return self.text.partition(".")[0] in ("cfg", "info", "impl", "logged", *MLFLOW_PREFIXES)
 
 
 def parse_key(text: str) -> Key:
@@ -70,7 +70,7 @@ def parse_key(text: str) -> Key:
         return Key(text, "overrides", dotted)
     if not rest:
         return Key(text, "any", dotted)
-    if head == "info" or (head in _MLFLOW_PREFIXES and rest in FACTS):
+    if head == "info" or (head in MLFLOW_PREFIXES and rest in FACTS):
         if rest not in FACTS:
             raise OptionError(f"{text!r}: there is no {rest!r}; expected one of {_list_facts()}")
         return Key(text, "fact", rest)

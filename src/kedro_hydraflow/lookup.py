@@ -50,6 +50,8 @@ _PLACES = {
 }
 """Where keys of a kind are looked for, for messages."""
 
+_PATTERN_HINT = "a pattern is for to_frame and list_keys"
+
 
 def get_value(run: RunBase, key: str, default: Any = MISSING) -> Any:
     """Return the value of a key, as ``Run.get`` explains it."""
@@ -188,7 +190,9 @@ def explain_lack(runs: Sequence[RunBase], key: Key, show: Callable[[str], str] =
         values = read_values(runs, own)
         if not all(value is MISSING or isinstance(value, Exception) for value in values):
             return f"for that of the configuration, write {show(own.text)}"
-    return describe_nearest_keys(runs, key.path, show)
+    if is_pattern(key.text):
+        return _PATTERN_HINT
+    return describe_nearest_keys(runs, to_dotted(key.text), show)
 
 
 def _to_data(run: RunBase, key: str, value: Any) -> Any:
@@ -274,7 +278,7 @@ class _Finder:
 
     def _describe_remedy(self, is_lacking_everywhere: bool) -> str:
         if is_pattern(self._name):
-            return "; a pattern is for to_frame and list_keys"
+            return f"; {_PATTERN_HINT}"
         if self._advise is None:
             return "; a default, where one can be given, allows for it"
         if is_lacking_everywhere:

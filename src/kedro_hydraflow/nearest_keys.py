@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.config import flatten_config, list_leaves
 from kedro_hydraflow.errors import KedroHydraflowError
-from kedro_hydraflow.keys import KEYED_FILES, is_pattern, name_config_key
+from kedro_hydraflow.keys import (
+    KEYED_FILES,
+    MLFLOW_PREFIXES,
+    identify,
+    is_pattern,
+    name_config_key,
+    to_dotted,
+)
 from kedro_hydraflow.nearest import find_nearest
 from kedro_hydraflow.run_base import RunBase, get_configuration
 from kedro_hydraflow.run_info import (
@@ -40,8 +47,14 @@ _N_LOGGED = 3
 _N_SHOWN = 3
 """The maximum number of keys that a phrase names."""
 
-_OUTRIGHT = ("cfg", "impl", "info", "logged")
+_OUTRIGHT = ("cfg", "impl", "info", "logged", *MLFLOW_PREFIXES)
 """Prefixes that say where a key is; keys like it are looked for everywhere."""
+
+_OTHER_NAMES = {"experiment_name": "job_name", "experiment": "job_name"}
+"""What a key is called elsewhere, and here."""
+
+_ODDITIES = {".": "has a dot", "[": "has a bracket", "__": "has '__', which stands for a dot"}
+"""What the name of an entry may have in it, so that no key selects it."""
 
 _PREFIXES = ("", "info.", *(f"{kind}." for kind in (*LOGGED_KINDS, *KEYED_FILES)))
 """What may be in front of a pattern."""
@@ -59,7 +72,7 @@ def describe_nearest_keys(
 
     What is not in configurations is named with its prefix: ``metrics.accuracy``. If results are
     asked for without the option, the phrase names the option. If a configuration has the key, but
-    OmegaConf does not select it, the phrase says why.
+    no key can select it, the phrase says why.
 
     Args:
         runs: The runs, first the one of which the key was asked. A few of them are looked at.
@@ -68,14 +81,16 @@ def describe_nearest_keys(
     """
     head, _, rest = key.partition(".")
     wanted = rest if rest and head in _OUTRIGHT else key
-    if reason := _explain_unselectable(runs, wanted):
+    if reason := _explain_unselectable(runs, rest if rest and head == "cfg" else key):
         return reason
     known = dict.fromkeys(_iter_keys(runs, head))
     known |= dict.fromkeys(_iter_attributes(runs, key, known))
-    known.pop(key, None)
-    near = find_nearest(wanted, known, "./")
+    own = identify(key)
+    near = find_nearest(wanted, [k for k in known if identify(k) != own], "./")
+    if wanted in _OTHER_NAMES:
+        near = [_OTHER_NAMES[wanted]]
     if not near and head != "hydra":  # its many keys are seldom meant
-        near = find_nearest(wanted, _iter_entries(runs, "hydra"), "./")
+        near = find_nearest(wanted, ["overrides", *_iter_entries(runs, "hydra")], "./")
     hint = ""
     if head == "results" and not any(has_results_file(run.info) for run in runs):
         hint = f"; for the results of the application, {RESULTS_HINT}"
@@ -149,7 +164,7 @@ def _explain_unselectable(runs: Sequence[RunBase], key: str) -> str:
         for path, value in leaves:
             names = list(map(str, path))
             for end in range(1, len(path) + 1):
-                if ".".join(names[:end]) == key:
+                if to_dotted(".".join(names[:end])) == to_dotted(key):
                     return _explain(path[:end], value if end == len(path) else None)
     return ""
 
@@ -157,13 +172,18 @@ def _explain_unselectable(runs: Sequence[RunBase], key: str) -> str:
 def _explain(path: tuple[Any, ...], value: Any) -> str:
     if value == "???":
         return "its value is '???', which stands for a missing one"
-    odd = next((name for name in path if not isinstance(name, str) or "." in name), None)
+    odd = next((name for name in path if _find_oddity(name)), None)
     if odd is None:
         return ""
-    kind = "has a dot" if isinstance(odd, str) else f"is of type {type(odd).__name__}"
-    kind = "is an integer" if type(odd) is int else kind
     where = "".join(f"[{name!r}]" for name in path)
-    return f"the name {odd!r} in it {kind}, so OmegaConf does not select it; use run.cfg{where}"
+    return f"the name {odd!r} in it {_find_oddity(odd)}, so no key selects it; use run.cfg{where}"
+
+
+def _find_oddity(name: Any) -> str:
+    """Return why the name of an entry cannot be part of a key, empty if it can."""
+    if not isinstance(name, str):
+        return "is an integer" if type(name) is int else f"is of type {type(name).__name__}"
+    return next((oddity for part, oddity in _ODDITIES.items() if part in name), "")
 
 
 def _iter_keys(runs: Sequence[RunBase], kind: str) -> Iterator[str]:
@@ -208,8 +228,12 @@ def _choose(runs: Sequence[RunBase], count: int) -> Sequence[RunBase]:
 
 
 def _list_config_keys(run: RunBase) -> list[str]:
+    """Return the keys of a configuration and those above them, unless they select nothing."""
     try:
-        leaves = [*flatten_config(get_configuration(run).to_plain())]
+        leaves = list_leaves(get_configuration(run).to_plain())
     except KedroHydraflowError:
         return []
-    return list(map(name_config_key, [*leaves, *{k.rpartition(".")[0] for k in leaves} - {""}]))
+    paths = [path for path, value in leaves if value != "???"]
+    paths += {path[:-1] for path, _ in leaves} - {()}
+    keys = [".".join(map(str, path)) for path in paths if not any(map(_find_oddity, path))]
+    return list(map(name_config_key, filter(None, keys)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from kedro_hydraflow.config import ConfigReader
@@ -38,9 +37,11 @@ from kedro_hydraflow.stores.record import (
 from kedro_hydraflow.stores.record import RECORDED_FACTS as RECORDED_FACTS
 from kedro_hydraflow.stores.record import STATUSES as STATUSES
 from kedro_hydraflow.stores.run_folder import check_not_above
+from kedro_hydraflow.times import from_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
 
     from kedro_hydraflow.config import PlainConfig
     from kedro_hydraflow.errors import OnError
@@ -277,8 +278,8 @@ class RunInfo:
         if text in (None, "null"):
             return None
         try:
-            return datetime.fromtimestamp(int(text) / 1000, tz=timezone.utc)
-        except (ValueError, OverflowError, OSError) as exc:
+            return from_milliseconds(int(text))
+        except (ValueError, OverflowError) as exc:
             error = MetadataError(
                 f"{get_store(self).locate_record(self._record)}: expected {name} in milliseconds, "
                 f"found {text[:_MAX_SHOWN]!r}"

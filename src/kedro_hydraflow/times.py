@@ -11,6 +11,8 @@ T = TypeVar("T")
 EXPECTED = "a time such as 2026-01-25, '2026-01-25 22:15:10', or 'now - 7d'"
 """What `to_time` takes, for messages."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
 _MIN_MILLISECONDS = 10**11
 """A time in 1973. Smaller numbers, such as the date 20260101, are not taken for milliseconds."""
 
@@ -36,12 +38,21 @@ def to_time(value: Any, now: datetime | None = None) -> datetime:
         if isinstance(value, date):
             return datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
         if isinstance(value, int) and value >= _MIN_MILLISECONDS:
-            return datetime.fromtimestamp(value / 1000, tz=timezone.utc)
+            return from_milliseconds(value)
         if isinstance(value, str):
             return _parse(value.strip(), now)
     except (ValueError, OverflowError, OSError):
         pass
     raise ValueError(f"expected {EXPECTED}, found {value!r}")
+
+
+def from_milliseconds(value: int) -> datetime:
+    """Return the time that is so many milliseconds after the beginning of 1970.
+
+    Raises:
+        OverflowError: If it is not in the years 1 to 9999.
+    """
+    return _EPOCH + timedelta(milliseconds=value)  # exact, other than a float of seconds
 
 
 def to_utc(value: T) -> T:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kedro_hydraflow import Run, iter_run_dirs
+from kedro_hydraflow import Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.cli.columns import Columns, make_columns
 from tests.conftest import HYDRA_SWEEP, TrackingDir
 
@@ -34,6 +34,12 @@ def test_what_is_the_same_in_all_runs_has_no_column(tracking_dir: TrackingDir) -
 def test_keys_that_some_runs_lack_differ(tracking_dir: TrackingDir) -> None:
     root = add_runs(tracking_dir, "a: 1\nnothing: null\n", "a: 1\nb: 2\nnothing: null\n")
     assert make(root).frame.columns == [*FACTS, "b"]
+
+
+def test_without_runs_patterns_have_no_column() -> None:
+    runs = RunCollection[Run[Any, Any]]([])
+    assert make_columns(runs, ["seed", "metrics.*", "model.?"]).frame.columns == ["seed"]
+    assert make_columns(runs, ["model.?"]).frame.columns == FACTS
 
 
 def test_of_one_run_all_keys_are_shown(tracking_dir: TrackingDir) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -76,6 +77,12 @@ def test_times(text: str, expected: bool) -> None:
     assert accepts(text, datetime(2026, 1, 2, tzinfo=timezone.utc)) is expected
 
 
+def test_times_in_the_far_future_are_exact() -> None:
+    actual = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=timezone.utc)
+    assert accepts("start_time == 9999-12-31 23:59:59.999", actual)
+    assert accepts("start_time == 253402300799999", actual)
+
+
 @pytest.mark.parametrize(
     ("text", "actual", "expected"),
     [
@@ -94,6 +101,10 @@ def test_times(text: str, expected: bool) -> None:
         ("status ~ fin*", "FINISHED", True),
         ("status like 'f%'", "FAILED", True),
         ("status in [Running, finished]", "FINISHED", True),
+        ("run_dir contains mlruns/1", PurePosixPath("/a/mlruns/1"), True),
+        ("run_dir contains 2026", PurePosixPath("/outputs/2026"), True),
+        ("run_dir == 2026", PurePosixPath("2026"), True),
+        ("run_dir ~ *6", PurePosixPath("/outputs/2026"), True),
         ("run_id == 1e5", "1e5", True),
         ("run_id == 1e5", "100000.0", False),
         ("run_id in [007]", "007", True),

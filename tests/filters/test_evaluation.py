@@ -501,6 +501,16 @@ def test_a_configuration_that_cannot_be_read_has_no_such_key(tracking_dir: Track
     assert "cfg.metrics.loss" not in str(caught.value)
 
 
+def test_a_key_that_could_not_be_read_of_a_run_is_not_denied(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for name, config in (("a", "x: 1"), ("b", "x: 1"), ("c", "lr: ${nope}")):
+        tracking_dir.add_run(experiment, name, config)
+    with pytest.raises(FilterError) as caught:
+        Run.load(iter_run_dirs(tracking_dir.root)).filter("lr == 1")
+    assert str(caught.value).startswith("filter 'lr == 1': none of the 2 runs has the key 'lr'; ")
+    assert "; 1 more could not be read: run c: cannot resolve the key 'lr'" in str(caught.value)
+
+
 # Keys that the configuration has too --------------------------------------------------------
 
 

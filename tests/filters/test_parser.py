@@ -53,6 +53,7 @@ def parse(text: str) -> list[str]:
         ("a == null", ["a is null"]),
         ("a != ~", ["not (a is null)"]),
         ("a == 'null'", ["a == 'null'"]),
+        ("a == ~/data and (b == ~)", ["a == '~/data'", "b is null"]),
         ("a is null or b is not null", ["(a is null or not (b is null))"]),
         # and, or, not
         ("a == 1 and b == 2 AND c == 3", ["a == 1", "b == 2", "c == 3"]),
@@ -84,6 +85,13 @@ def parse(text: str) -> list[str]:
             ["start_time > '2026-01-25 22:15:10'", "a == 1"],
         ),
         ("start_time > now - 7d or a == 1", ["(start_time > 'now - 7d' or a == 1)"]),
+        (
+            "overrides contains lr=0.1 and a == x->y== ",
+            ["overrides contains 'lr=0.1'", "a == 'x->y=='"],
+        ),
+        ("a == 'b == c' and d == 'is null'", ["a == 'b == c'", "d == 'is null'"]),
+        ("a ~ #5* and b like x: #5", ["a ~ '#5*'", "b like 'x: #5'"]),
+        ("a == x:y#z, 'n' and b == ünï#5", ["a == \"x:y#z, 'n'\"", "b == 'ünï#5'"]),
         ("a ~ [ab]* and b ~ '*.5' and c ~ *", ["a ~ '[ab]*'", "b ~ '*.5'", "c ~ '*'"]),
         (
             "a like 5% and b ILIKE '%x' and c not like y",
@@ -95,6 +103,9 @@ def parse(text: str) -> list[str]:
         ("metrics.`val loss`>1", ["metrics.val loss > 1"]),
         ('tags."mlflow.user" = "root"', ["tags.mlflow.user == 'root'"]),
         ("metrics.f1(macro) > 0.5 and a == 1", ["metrics.f1(macro) > 0.5", "a == 1"]),
+        ('tags."it\'s `me`" == 1', ["tags.it's `me` == 1"]),
+        ("metrics.f1('macro') > 0.5", ["metrics.f1('macro') > 0.5"]),
+        ("hydra.runtime.choices['db.main'] == x", ["hydra.runtime.choices[db.main] == 'x'"]),
         ("hydra.runtime.choices[db.main] == x", ["hydra.runtime.choices[db.main] == 'x'"]),
         ("`not` == 1 and 'or' == 2 and android == 3", ["not == 1", "or == 2", "android == 3"]),
         (
@@ -125,10 +136,31 @@ def test_what_a_filter_means(text: str, expected: list[str]) -> None:
         ("lr == [1, 2", "column 7: the bracket is not closed, found '[1, 2'"),
         ("lr == 'a", "column 7: the quote is not closed"),
         ("lr == {a: 1]", "column 7: the bracket is not closed"),
-        ("lr == *x", "column 7: the value '*x' is not YAML"),
+        ("lr == *x", "column 7: '*x' is not a plain text or number in YAML; quote it"),
+        ("lr in [*x]", "column 7: the value '[*x]' is not YAML"),
         ("a == 1 && b == 2", "column 8: write 'and' for '&&', or quote the value"),
         ("a == 1 || b == 2", "column 8: write 'or' for '||', or quote the value"),
-        ("color == #fff", "column 10: what begins with # is a comment in YAML; quote it"),
+        (
+            "a != x, b == 2",
+            "column 11: expected 'and' or 'or' between conditions, found '== 2'; quote the value "
+            "if that is part of it",
+        ),
+        ("a == 1 b>=2", "column 9: expected 'and' or 'or' between conditions"),
+        ("a ~ x* b ~ y*", "column 10: expected 'and' or 'or' between conditions"),
+        ("a == 1\nb = 2 and c == 3", "column 10: expected 'and' or 'or' between conditions"),
+        ("(a == 1 b is NOT null )", "column 11: expected 'and' or 'or' between conditions"),
+        ("a == 1 b not in [2]", "column 10: expected 'and' or 'or' between conditions"),
+        ("a == b != c", "column 8: expected 'and' or 'or' between conditions"),
+        ("a =~ x.*", "column 3: expected an operator after 'a': one of"),
+        ("a == is null", "column 6: expected 'and' or 'or' between conditions"),
+        ("a == ~ x", "column 6: expected 'and' or 'or' between conditions"),
+        ("color == #fff", "column 10: '#fff' is not a plain text or number in YAML; quote it"),
+        ("note == bug #5 and b == 2", "column 9: 'bug #5' is not a plain text or number"),
+        ("note != fix: typo", "column 9: 'fix: typo' is not a plain text or number in YAML"),
+        ("note == - 1", "column 9: '- 1' is not a plain text"),
+        ("note == &5 off", "column 9: '&5 off' is not a plain text"),
+        ("note contains |", "column 15: '|' is not a plain text"),
+        ("note == --- a", "column 9: '--- a' is not a plain text"),
         ("note == salt and pepper", "found the end; quote the value if 'and' is part of it"),
         ("note == rise or", "found the end; quote the value if 'or' is part of it"),
         ("and a == 1", "column 1: expected a condition"),
@@ -145,6 +177,13 @@ def test_what_a_filter_means(text: str, expected: list[str]) -> None:
         ("a == 'x' y", "column 10: expected 'and', 'or' or the end, found 'y'"),
         ("a ~ 'x' y", "column 9: expected 'and', 'or' or the end, found 'y'"),
         ("()", "column 2: expected a condition"),
+        (
+            "tags.it's is null and tags.that's is null",
+            "column 8: expected an operator after 'tags.it': one of ==, !=, <, <=, >, >=, in, "
+            'not in, ~, is null, like, ilike, contains, found "\'s is null and tags."; a key with '
+            "a quote in it goes into quotes of another kind",
+        ),
+        ("tags.note 'it' == 1", "contains, found \"'it' == 1\""),
         ("info.stat == 1", "column 1: 'info.stat': there is no 'stat'; expected one of end_time, "),
         # Values that a fact never has
         (
@@ -213,7 +252,23 @@ def test_each_condition_has_its_own_text() -> None:
     assert conditions[0].filter == "not (a == 1 or b > 2) and `c d` in (x)"
 
 
-@pytest.mark.parametrize("key", ["a.b", "val loss", "a=b", "and", "f(x)", "NOT", "order"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "a.b",
+        "val loss",
+        "a=b",
+        "and",
+        "f(x)",
+        "NOT",
+        "order",
+        "it's",
+        'a"b',
+        "a`b",
+        "``'\" \"'`",
+        "f('x')",
+    ],
+)
 def test_a_quoted_key_is_read_as_it_was(key: str) -> None:
     (condition,) = parse_filters(f"{quote_key(key)} == 1")
     assert show(condition.expression) == f"{key} == 1"

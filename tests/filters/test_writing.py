@@ -29,7 +29,7 @@ from kedro_hydraflow.missing import MISSING
         ("null", 'x == "null"'),
         ("or", 'x == "or"'),
         ("", 'x == ""'),
-        ([1, "b"], "x in [1, b]"),
+        ([1, "b"], "x in [1, b, [1, b]]"),
         ({5}, "x in [5]"),
         (range(2), "x in [0, 1]"),
         ((0.1, 1), "x >= 0.1 and x <= 1"),
@@ -82,3 +82,13 @@ def test_the_advice_works(tmp_path: Path) -> None:
         text = str(caught.value).partition("; 1 of 4 runs lack it; ")[2]
         call = text.removesuffix(" leaves those runs out")
         assert eval(call, {"runs": runs}).to_list("x") == expected
+
+
+def test_the_advice_for_a_list_selects_the_list_itself_too(tmp_path: Path) -> None:
+    runs = RunCollection([Run(tmp_path / name) for name in "abcd"])
+    for run, layers in zip(runs, ([64, 32], 64, [64], None), strict=True):
+        run.update("layers", layers)
+    advice = advise_filter("layers", [64, 32])
+    assert advice == "runs.filter('layers in [64, 32, [64, 32]]') leaves those runs out"
+    assert [r.info.run_id for r in runs.filter("layers in [64, 32, [64, 32]]")] == ["a", "b"]
+    assert [r.info.run_id for r in runs.filter(layers=[64, 32])] == ["a", "b"]

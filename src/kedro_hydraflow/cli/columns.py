@@ -12,7 +12,7 @@ from kedro_hydraflow.errors import show_names
 from kedro_hydraflow.frames import make_frame_by_spelling
 from kedro_hydraflow.json_columns import Nested, make_column
 from kedro_hydraflow.key_patterns import read_columns
-from kedro_hydraflow.keys import parse_key
+from kedro_hydraflow.keys import is_pattern, parse_key
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.recorded import list_entries
 from kedro_hydraflow.run_info import has_results_file
@@ -73,7 +73,7 @@ def make_columns(
     if runs:
         frame = make_frame_by_spelling(list(runs), keys, nested)
     else:
-        names = [key for key in keys if "*" not in key] or _FACTS
+        names = [key for key in keys if not is_pattern(key)] or _FACTS
         frame = pl.DataFrame(schema=dict.fromkeys(names, pl.Null))
     return Columns(frame, frame.columns)
 

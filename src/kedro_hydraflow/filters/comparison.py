@@ -67,6 +67,7 @@ class Comparer:
             TypeError: If they cannot be compared.
         """
         is_text = self._is_logged_text or self._fact is not None
+        actual = _to_text(actual) if is_text else actual
         if is_text and isinstance(actual, str) and self._operator in ("==", "in"):
             # Text whatever it looks like in YAML, such as the ID 1e5. But 0.10 logged is 0.1 too.
             if actual in self.texts:
@@ -87,13 +88,17 @@ class Comparer:
 
     def convert(self, actual: Any) -> Any:
         """Return a value as it is compared: paths and members of enumerations as text."""
-        if isinstance(actual, PurePath) or hasattr(actual, "storage_options"):  # a UPath
-            return str(actual)
-        if isinstance(actual, Enum):
-            return actual.name
+        actual = _to_text(actual)
         if isinstance(actual, str) and self._is_logged_text and self.others:
             return _parse_logged(actual)
         return actual
+
+
+def _to_text(value: Any) -> Any:
+    """Return a path, or a member of an enumeration, as text, and anything else unchanged."""
+    if isinstance(value, PurePath) or hasattr(value, "storage_options"):  # a UPath
+        return str(value)
+    return value.name if isinstance(value, Enum) else value
 
 
 def get_kind(value: Any) -> str:

@@ -75,6 +75,9 @@ class _Tally:
     n_missing: int = 0
     lacking: list[RunInfo | RunBase] = field(default_factory=list)
     """Some of the runs without a value."""
+    n_failures: int = 0
+    failure: KedroHydraflowError | None = None
+    """The first error of reading a value."""
     kinds: dict[str, Any] = field(default_factory=dict)
     """An example of each kind of values."""
     longer_ids: dict[str, str] = field(default_factory=dict)
@@ -256,7 +259,8 @@ class Conditions:
             for comparison in _iter_comparisons(condition.expression):
                 tally = self._tallies[id(comparison)]
                 if tally.n_missing and tally.n_missing == tally.n_runs:
-                    is_all = tally.n_runs == self._n_items and not self.is_narrowed
+                    n_asked = tally.n_runs + tally.n_failures
+                    is_all = n_asked == self._n_items and not self.is_narrowed
                     raise _make_missing_error(condition, comparison.key, tally, is_all=is_all)
                 self._warn_of_kinds(condition, comparison, tally)
                 _warn_of_beginnings(condition, tally)
@@ -326,6 +330,10 @@ class Conditions:
         if isinstance(value, KedroHydraflowError):
             if is_denied(value):
                 raise prefix_error(f"filter {condition.filter!r}", value)
+            if isinstance(expression, Comparison):
+                tally = self._tallies[id(expression)]
+                tally.n_failures += 1
+                tally.failure = tally.failure or value
             return value
         key = expression.key
         if value is None and key.kind == "fact" and key.path in RECORDED_FACTS:  # of a run
@@ -444,7 +452,11 @@ def _make_missing_error(
     runs = [item for item in tally.lacking if isinstance(item, RunBase)]
     runs += map(make_base, unread[:_MAX_UNREAD_EXAMPLES])
     asked = "" if is_all else " that are left by then"
+    failed = (
+        f"; {tally.n_failures} more could not be read: {tally.failure}" if tally.failure else ""
+    )
     return FilterError(
         f"filter {condition.filter!r}: none of the {tally.n_runs} runs{asked} has the key "
         f"{key.text!r}; {explain_lack(runs, key, quote_key)}; 'is null' selects runs without it"
+        f"{failed}"
     )

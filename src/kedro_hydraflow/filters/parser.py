@@ -10,7 +10,7 @@ The grammar, in which words may be in upper or lower case::
               | KEY ["not"] ("in" LIST | ("like" | "ilike" | "contains") VALUE)
               | KEY "~" VALUE
 
-A key is text without spaces, operators and unbalanced parentheses, or in quotes where it has them:
+A key is text without spaces, operators, quotes and unbalanced parentheses. What has them is quoted:
 ``metrics.`val loss` ``. It is read by `parse_key`. A value is YAML. Without quotes and brackets it
 ends at ``and``, ``or``, the ``)`` of a group, or the end, so that it may have spaces. What follows
 ``~`` and the like is text, whatever it looks like in YAML.
@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from kedro_hydraflow.config import parse_scalar, parse_texts
+from kedro_hydraflow.config import is_plain_scalar, parse_scalar, parse_texts
 from kedro_hydraflow.errors import ConfigError, FilterError, OptionError
 from kedro_hydraflow.fact_checks import check_fact_value
 from kedro_hydraflow.filters.expressions import (
@@ -45,12 +45,16 @@ from kedro_hydraflow.keys import parse_key
 
 _SPACE = re.compile(r"\s*")
 _KEY = re.compile(
-    r"""(?: [^\s=!<>~"'`()] | "[^"]*" | '[^']*' | `[^`]*` | (?<=[^\s(]) \( [^\s()]* \) )+""",
+    r"""(?:
+        [^\s=!<>~"'`()]
+        | (?<! [^\s.(["'`] ) (?: "[^"]*" | '[^']*' | `[^`]*` )
+        | (?<= [^\s(] ) \( [^\s()]* \)
+    )+""",
     re.VERBOSE,
 )
-_QUOTES = re.compile(r"[\"'`]")
-_TO_BE_QUOTED = re.compile(r"[\s=!<>~()]|^(?:and|or|not)$", re.IGNORECASE)
-_SYMBOL = re.compile(r"==|!=|<=|>=|=|<|>|~")
+_QUOTED_PART = re.compile(r"""(["'`])(.*?)\1 | (\([^\s()]*\))""", re.DOTALL | re.VERBOSE)
+_TO_BE_QUOTED = re.compile(r"""[\s=!<>~()"'`]|^(?:and|or|not)$""", re.IGNORECASE)
+_SYMBOL = re.compile(r"(?:==|!=|<=|>=|=|<|>)(?!~)|~")
 _WORD = re.compile(r"(not\s+)?(in|like|ilike|contains)(?![\w.])", re.IGNORECASE)
 _NULL_TEST = re.compile(r"is\s+(not\s+)?null(?![\w.])", re.IGNORECASE)
 _NOT = re.compile(r"not(?=[\s(])", re.IGNORECASE)
@@ -60,6 +64,9 @@ _END_OF_PLAIN = re.compile(r"\s+(?:and|or)(?=[\s(]|$)|[()]", re.IGNORECASE)
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 _BRACKETS = {"[": "]", "{": "}", "(": ")"}
 _OF_OTHER_LANGUAGES = re.compile(r"\s(&&|\|\|)\s")
+_OF_NEXT_CONDITION = re.compile(
+    r"[=!<>]=\s*[^\s=]|(?<!\S)(?:[=<>~]\s|is\s+(?:not\s+)?null$|(?:not\s+)?in\s*\[)", re.IGNORECASE
+)
 
 _PATTERNS = ("~", "like", "ilike")
 _OPERATORS = "==, !=, <, <=, >, >=, in, not in, ~, is null, like, ilike, contains"
@@ -114,7 +121,10 @@ def parse_filters(filters: Filters) -> tuple[Condition, ...]:
 
 def quote_key(key: str) -> str:
     """Return a key as it has to be written in a filter."""
-    return f"`{key}`" if _TO_BE_QUOTED.search(key) else key
+    if not _TO_BE_QUOTED.search(key):
+        return key
+    parts = filter(None, re.split("(`+)", key))
+    return "".join(f'"{part}"' if part[0] == "`" else f"`{part}`" for part in parts)
 
 
 class _Parser:
@@ -175,7 +185,7 @@ class _Parser:
         if match is None or _AND.fullmatch(match[0]) or _OR.fullmatch(match[0]):
             self._position = start
             self._fail("expected a condition such as 'seed > 1'", self._explain_word(start))
-        key_text = _QUOTES.sub("", match[0])
+        key_text = _QUOTED_PART.sub(r"\2\3", match[0])
         try:
             key = parse_key(key_text)
         except OptionError as exc:
@@ -204,7 +214,9 @@ class _Parser:
             return {"=": "==", "!=": "=="}.get(match[0], match[0]), match[0] == "!="
         match = self._take(_WORD)
         if match is None:
-            hint = self._explain_word(start)
+            is_in_key = self._peek() in "\"'`" and not self._text[self._position - 1].isspace()
+            hint = "; a key with a quote in it goes into quotes of another kind"
+            hint = hint if is_in_key else self._explain_word(start)
             self._fail(f"expected an operator after {key!r}: one of {_OPERATORS}", hint)
         return match[2].lower(), match[1] is not None
 
@@ -215,8 +227,6 @@ class _Parser:
         is_absent = self._at_end() or self._peek() in "=<>!)"
         if is_absent or _AND.match(self._text, start) or _OR.match(self._text, start):
             self._fail(f"expected a value after {operator!r}")
-        if self._peek() == "#":
-            self._fail("what begins with # is a comment in YAML; quote it")
         is_plain = False
         if self._peek() in "\"'":
             self._take_quoted()
@@ -228,6 +238,9 @@ class _Parser:
         source = self._text[start : self._position]
         if is_plain and operator in _PATTERNS:
             return source, source
+        if is_plain and not is_list and not is_plain_scalar(source):
+            problem = f"{source!r} is not a plain text or number in YAML; quote it"
+            raise self._make_error(problem, start)
         if is_list and source[0] == "(":
             source = f"[{source[1:-1]}]"
         try:
@@ -277,12 +290,20 @@ class _Parser:
                 break
         if depth:
             self._fail("a '(' is not closed; quote the value if that is part of it")
+        end = start + len(self._text[start:end].rstrip())
         foreign = _OF_OTHER_LANGUAGES.search(self._text, start, end)
         if foreign is not None:
             word = "and" if foreign[1] == "&&" else "or"
             self._position = foreign.start(1)
             self._fail(f"write {word!r} for {foreign[1]!r}, or quote the value")
-        self._position = start + len(self._text[start:end].rstrip())
+        second = _OF_NEXT_CONDITION.search(self._text, start, end)
+        if second is not None:
+            self._position = second.start()
+            self._fail(
+                "expected 'and' or 'or' between conditions",
+                "; quote the value if that is part of it",
+            )
+        self._position = end
 
     def _explain_word(self, start: int) -> str:
         """Return a hint if the condition that starts here may be a part of a value."""

@@ -37,7 +37,10 @@ def _write_condition(key: str, wanted: Any) -> str:
             low, high = map(_write, wanted)
             return f"{key} >= {low} and {key} <= {high}"
         if isinstance(wanted, (list, set, range)) and 0 < len(wanted) <= _MAX_VALUES:
-            return f"{key} in [{', '.join(map(_write, wanted))}]"
+            alternatives = ", ".join(map(_write, wanted))
+            # A value that is this list itself is meant, too.
+            whole = f", [{alternatives}]" if isinstance(wanted, list) else ""
+            return f"{key} in [{alternatives}{whole}]"
         return f"{key} == {_write(wanted)}"
     except ValueError:
         return f"{key} is not null"
