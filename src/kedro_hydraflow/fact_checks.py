@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import FilterError
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 FACT_VALUES = {"status": tuple(STATUSES.values()), "lifecycle_stage": ("active", "deleted")}
 """All values of the facts that have only a few. In conditions, their case does not matter."""
+
+_LAST_DAY = "9999-12-31"
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 TIME_FACTS = ("start_time", "end_time")
 """The facts that are times."""
@@ -51,6 +56,14 @@ def check_fact_value(key: Key, operator: str, value: Any, texts: Any) -> str | N
                     to_time(each)
         except ValueError as exc:
             return f"{key.path} is a time: {exc}"
+        days = filter(_DAY.fullmatch, map(str, texts if is_list else [texts]))
+        day = next(days, _LAST_DAY)
+        if operator in ("==", "in") and day < _LAST_DAY:
+            end = (to_time(day) + timedelta(days=1)).date()
+            return (
+                f"{key.path} is a time, and {day} the beginning of a day; for the whole day write "
+                f"'{key.text} >= {day} and {key.text} < {end}'"
+            )
     return None
 
 

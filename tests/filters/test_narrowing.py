@@ -45,7 +45,7 @@ def test_what_a_store_may_apply(text: str, clause: Clause) -> None:
 
 
 def test_a_time_has_two_bounds() -> None:
-    assert list_clauses("start_time == 2026-01-01") == [
+    assert list_clauses("start_time == 2026-01-01 00:00") == [
         Compared("fact", "start_time", ">=", DAY),
         Compared("fact", "start_time", "<=", DAY + 1),
     ]
@@ -65,7 +65,7 @@ def test_a_time_has_two_bounds() -> None:
         "run_id in []",
         "run_id == ''",
         'run_id == "a\\nb"',
-        "start_time in [2026-01-01]",
+        "start_time in [2026-01-01 00:00]",
         "metrics.a__b > 1",  # may be the metric `a.b`
         "metrics.a != 1",
         "metrics.a in [1, 2]",

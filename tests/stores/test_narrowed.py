@@ -285,7 +285,7 @@ def test_nothing_left_by_a_later_condition_has_no_total(
             "none of the 9 runs that are left by then has the key 'sed'; .*'seed'",
         ),
         (  # which others have, that the first condition rules out
-            "start_time in ['2026-01-03'] and metrics.loss < 1",
+            "start_time in ['2026-01-03 00:00'] and metrics.loss < 1",
             "none of the 1 runs that are left by then has the key 'metrics.loss'",
         ),
         (

@@ -41,6 +41,12 @@ from kedro_hydraflow.filters.expressions import (
     iter_keys,
     split_conjunction,
 )
+from kedro_hydraflow.filters.other_languages import (
+    advise_on_condition,
+    advise_on_operator,
+    advise_on_symbol,
+    explain_value,
+)
 from kedro_hydraflow.keys import parse_key
 
 _SPACE = re.compile(r"\s*")
@@ -184,7 +190,8 @@ class _Parser:
         match = self._take(_KEY)
         if match is None or _AND.fullmatch(match[0]) or _OR.fullmatch(match[0]):
             self._position = start
-            self._fail("expected a condition such as 'seed > 1'", self._explain_word(start))
+            hint = advise_on_condition(self._text[start:]) or self._explain_word(start)
+            self._fail("expected a condition such as 'seed > 1'", hint)
         key_text = _QUOTED_PART.sub(r"\2\3", match[0])
         try:
             key = parse_key(key_text)
@@ -195,7 +202,7 @@ class _Parser:
             return Not(is_null.text, is_null) if null_test[1] else is_null
         operator, is_negated = self._parse_operator(match[0], start)
         value_start = self._skip_space()
-        value, texts = self._parse_value(operator)
+        value, texts = self._parse_value(operator, is_logged_text=key.kind in ("params", "tags"))
         text = self._get_text(start)
         expression: Expression
         if value is None and operator == "==":
@@ -216,17 +223,21 @@ class _Parser:
         if match is None:
             is_in_key = self._peek() in "\"'`" and not self._text[self._position - 1].isspace()
             hint = "; a key with a quote in it goes into quotes of another kind"
-            hint = hint if is_in_key else self._explain_word(start)
+            if not is_in_key:
+                rest = self._text[self._skip_space() :]
+                hint = self._explain_word(start) or advise_on_operator(key, rest)
             self._fail(f"expected an operator after {key!r}: one of {_OPERATORS}", hint)
         return match[2].lower(), match[1] is not None
 
-    def _parse_value(self, operator: str) -> tuple[Any, Any]:
+    def _parse_value(self, operator: str, *, is_logged_text: bool) -> tuple[Any, Any]:
         """Return a value, and the same with every scalar in it as text."""
+        written = self._text[max(0, self._position - 2) : self._position]
         start = self._skip_space()
         is_list = operator == "in"
         is_absent = self._at_end() or self._peek() in "=<>!)"
         if is_absent or _AND.match(self._text, start) or _OR.match(self._text, start):
-            self._fail(f"expected a value after {operator!r}")
+            hint = advise_on_symbol(written, self._text[start:])
+            self._fail(f"expected a value after {operator!r}", hint)
         is_plain = False
         if self._peek() in "\"'":
             self._take_quoted()
@@ -241,6 +252,9 @@ class _Parser:
         if is_plain and not is_list and not is_plain_scalar(source):
             problem = f"{source!r} is not a plain text or number in YAML; quote it"
             raise self._make_error(problem, start)
+        unlikely = explain_value(source) if is_plain and not is_logged_text else None
+        if unlikely is not None:
+            raise self._make_error(unlikely, start)
         if is_list and source[0] == "(":
             source = f"[{source[1:-1]}]"
         try:
