@@ -237,7 +237,7 @@ def test_a_null_name_of_an_experiment_is_none(tracker: Tracker) -> None:
     assert runs.to_frame("run_id", "job_name").filter(run_id="a")["job_name"].to_list() == [None]
     if tracker.kind == "file":
         assert Run(runs[0].info.run_dir).info.job_name is None
-    unmet = ("job_name ~ *", "job_name == None", "job_name == ''", "job_name IS NOT NULL")
+    unmet = ("job_name ~ *", "job_name == 'None'", "job_name == ''", "job_name IS NOT NULL")
     for text in ("job_name == null", *unmet):
         kept = apply_filters(runs, text).runs
         assert ("a" in kept.to_list("run_id")) == (text == "job_name == null"), text
