@@ -51,10 +51,10 @@ def to_ordered(key: str, values: list[Any]) -> list[Any]:
 
     If some text is no number, as filters read it, all of it stays text.
     """
-    texts = {value for value in values if type(value) is str}
     kind = to_dotted(key).removeprefix("logged.").partition(".")[0]
-    if not texts or kind not in ("params", "tags"):
+    if kind not in ("params", "tags"):
         return values
+    texts = {value for value in values if type(value) is str}
     try:
         numbers = {text: parse_scalar(text) for text in texts}
     except ConfigError:
