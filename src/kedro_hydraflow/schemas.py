@@ -12,11 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Context, Decimal
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from kedro_hydraflow.columns import to_plain
-from kedro_hydraflow.config import parse_scalar
+from kedro_hydraflow.config import parse_logged
 from kedro_hydraflow.errors import ConfigError, OptionError, SchemaError, check_flag
 from kedro_hydraflow.fact_checks import TIME_FACTS
 from kedro_hydraflow.forks import warn_of_polars
@@ -76,10 +76,6 @@ _NANOSECONDS = (
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _INTEGER = re.compile(r"(U?)Int(\d+)")
-_PLAIN_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
-_PLAIN_FLOAT = re.compile(
-    r"-?(0|[1-9][0-9]*)\.[0-9]+(e[-+][0-9]+)?|-?inf|nan"  # as Python logs them
-)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIME = re.compile(r"\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?")
 
@@ -373,24 +369,13 @@ def _make_converter(dtype: pl.DataType, is_text: bool, nested: Nested) -> Conver
 
 
 def _reading(convert: Convert, is_text: bool) -> Convert:
-    """Return a converter that reads text as YAML first, as filters do."""
+    """Return a converter that first reads text as `parse_logged` does."""
     return (lambda value: convert(_parse(value))) if is_text else convert
 
 
 def _parse(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    if _PLAIN_INTEGER.fullmatch(value):
-        return int(value)
-    if _PLAIN_FLOAT.fullmatch(value):
-        return float(value)
-    return _parse_text(value)
-
-
-@lru_cache(maxsize=4096)
-def _parse_text(text: str) -> Any:
     try:
-        return parse_scalar(text)
+        return parse_logged(value) if isinstance(value, str) else value
     except ConfigError as exc:
         raise ValueError from exc
 
