@@ -913,6 +913,39 @@ def test_logged_text_is_ordered_by_number_if_all_of_it_is_one(
         runs.top(1, by=f"{kind}.mixed", mode="max")
 
 
+def make_logged(root: TrackingDir, texts: list[str]) -> RunCollection[Run[Any, Any]]:
+    experiment = root.add_experiment("train")
+    for i, text in enumerate(texts):
+        write(root.add_run(experiment, f"r{i}", f"seed: {i}") / "params" / "lr", text)
+    return Run.load(iter_run_dirs(root.root))
+
+
+def test_numbers_that_python_logged_as_nan_and_inf_are_ordered(tracking_dir: TrackingDir) -> None:
+    runs = make_logged(tracking_dir, ["nan", "10", "9", "-inf", "inf"])
+    assert get_ids(runs.sort("params.lr")) == ["r3", "r2", "r1", "r4", "r0"]
+    assert get_ids(runs.top(5, "params.lr", mode="max")) == ["r4", "r1", "r2", "r3", "r0"]
+
+
+def test_logged_numbers_are_numbers_in_means_and_ranges(tracking_dir: TrackingDir) -> None:
+    runs = make_logged(tracking_dir, ["10", "9", "0.5"])
+    groups = runs.group_by("job_name")
+    found = groups.agg(
+        least=("params.lr", "min"),
+        largest=("params.lr", "max"),
+        mean=("params.lr", "mean"),
+        first=("params.lr", "first"),
+        texts=("params.lr", " ".join),
+    )
+    assert found.row(0) == ("train", 0.5, 10, 6.5, "10", "10 9 0.5")
+    assert runs.over("seed", "params.lr").select("mean", "min", "max", "n").row(0) == (
+        6.5,
+        0.5,
+        10.0,
+        3,
+    )
+    assert runs.describe("params.lr").select("type", "min", "max").row(0) == ("str", "0.5", "10")
+
+
 def test_top_of_nothing() -> None:
     assert len(make_scored({}).top(3, by="score", mode="max")) == 0
     with pytest.raises(

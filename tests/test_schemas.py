@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,13 @@ FITTING: list[tuple[Any, Any, Any]] = [
     (pl.List(pl.Float64), [1, 0.5], [1.0, 0.5]),
     (pl.List(pl.String), [], []),
     (pl.List(pl.List(pl.Int64)), [[1], []], [[1], []]),
+    (pl.List(pl.Date), ["2026-01-02"], [date(2026, 1, 2)]),
     (pl.Array(pl.Int64, 2), [1, 2], [1, 2]),
+    (pl.Array(pl.Float64, (1, 2)), [[1, None]], [[1.0, None]]),
+    (pl.Decimal(10, 2), 1, Decimal("1.00")),
+    (pl.Decimal(10, 2), 0.1, Decimal("0.10")),
+    (pl.Decimal(3, 1), Decimal("-99.9"), Decimal("-99.9")),
+    (pl.Decimal(38), 10**37, Decimal(10**37)),
     (pl.Struct({"a": pl.Float64, "b": pl.String}), {"a": 1}, {"a": 1.0, "b": None}),
 ]
 
@@ -123,12 +130,29 @@ UNFIT: list[tuple[Any, Any]] = [
     (pl.Datetime, 1767355200000),
     (pl.Datetime("us", "UTC"), NOON),
     (pl.Datetime("us", "UTC"), "2026-01-02"),
+    (pl.Datetime("us", "UTC"), "9999-12-31 23:00:00-05:00"),
+    (pl.Datetime("us", "UTC"), "0001-01-01 01:00:00+05:00"),
+    (pl.Datetime("ns"), "2262-04-12"),
+    (pl.Datetime("ns", "UTC"), "1677-09-20 00:00:00Z"),
     (pl.Duration, 1),
     (pl.Null, 0),
     (pl.List(pl.Int64), [1, 0.5]),
     (pl.List(pl.Int64), 1),
     (pl.List(pl.String), "ab"),
+    (pl.List(pl.Date), [1]),
+    (pl.List(pl.Date), [[1]]),
+    (pl.List(pl.Datetime), [1]),
+    (pl.Struct({"a": pl.Duration}), {"a": 1}),
     (pl.Array(pl.Int64, 2), [1]),
+    (pl.Array(pl.Int64, 2), [True, False]),
+    (pl.Array(pl.Float32, 1), [1e39]),
+    (pl.Array(pl.String, 2), {"a": 1, "b": 2}),
+    (pl.Decimal(10, 2), 0.125),
+    (pl.Decimal(3, 1), 100),
+    (pl.Decimal(10, 2), float("nan")),
+    (pl.Decimal(10, 2), float("-inf")),
+    (pl.Decimal(10, 2), "1"),
+    (pl.Decimal(10, 2), True),
     (pl.Struct({"a": pl.Int64}), {"a": 1, "b": 2}),
     (pl.Struct({"a": pl.Int64}), {"a": "x"}),
     (pl.Struct({"a": pl.Int64}), [1]),
@@ -161,6 +185,8 @@ LOGGED: list[tuple[Any, str, Any]] = [
     (pl.Boolean, "1", None),
     (pl.String, "12", "12"),
     (pl.Date, "2026-01-02", date(2026, 1, 2)),
+    (pl.Decimal(10, 2), "0.10", Decimal("0.10")),
+    (pl.Decimal(10, 2), "x", None),
 ]
 
 
@@ -256,6 +282,9 @@ BAD: list[tuple[Any, str]] = [
     ({"model.*": pl.Int64}, r"schema: 'model.\*' is a pattern; name each key"),
     ({"info.name": pl.Int64}, r"'info.name': there is no 'name'; expected one of "),
     ({"x": pl.List}, r"schema: 'x': List needs more, as in List\(Int64\)"),
+    ({"x": pl.List(pl.List)}, r"schema: 'x': List needs more, as in List\(Int64\)"),
+    ({"x": "Struct({'a': List(Object)})"}, "schema: 'x': lists and structs cannot hold Object"),
+    ({"x": pl.Array(pl.Object, 2)}, "schema: 'x': lists and structs cannot hold Object"),
     ({"x": "Enum"}, r"schema: 'x': Enum needs more, as in Enum\(\['a', 'b'\]\)"),
     *(
         ({"x": dtype}, "schema: 'x': expected a type of Polars such as pl.Float64, its name, ")

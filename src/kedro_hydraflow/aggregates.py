@@ -148,3 +148,6 @@ FUNCTIONS: dict[str, Callable[[list[Any]], Any]] = {
 
 _COUNTS = ("count", "n", "n_unique")
 """Those that are 0 without any value."""
+
+OF_NUMBERS = ("mean", "std", "min", "max", "median", "sum")
+"""Those that calculate with numbers or order them."""

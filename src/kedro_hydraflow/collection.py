@@ -925,22 +925,27 @@ def matches(value: Any, criterion: Any) -> bool:
 
 
 def _warn_of_kinds(key: str, wanted: Any, values: Iterable[Any]) -> None:
-    """Log that a criterion is equal to no value, as it is text and they are not, or reversed."""
+    """Log that a criterion is equal to no value, as they are of different kinds."""
     present = [value for value in values if value is not None]
     alternatives = wanted if isinstance(wanted, list) else [wanted]
-    if not SCALARS.issuperset(map(type, [*alternatives, *present])):
+    if not {*SCALARS, date, datetime}.issuperset(map(type, [*alternatives, *present])):
         return
-    kinds = [{isinstance(value, str) for value in side} for side in (alternatives, present)]
+    kinds = [set(map(_name_kind, side)) for side in (alternatives, present)]
     if all(kinds) and kinds[0].isdisjoint(kinds[1]):
         is_text = isinstance(present[0], str)
         logger.warning(
             "filter: %r is never equal to %r, because all values are %s, such as %r%s",
             key,
             wanted,
-            "text" if is_text else "other than text",
+            " or ".join(sorted(kinds[1])),
             present[0],
             "" if is_text else "; a condition with an operator is one text, as in 'seed > 1'",
         )
+
+
+def _name_kind(value: Any) -> str:
+    names = {str: "text", date: "dates", datetime: "times"}
+    return names.get(type(value), "other than text")
 
 
 def _find_fault(criterion: Any) -> str | None:

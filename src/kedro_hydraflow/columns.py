@@ -56,8 +56,8 @@ def make_series(name: str, values: list[Any]) -> pl.Series:
     """Return a Polars series of any values.
 
     Lists and mappings become List and Struct columns, paths and members of enumerations text.
-    Integers among floats become floats, other mixtures of scalars text, as in Polars with
-    ``strict=False``. Values without a Polars type are kept as objects.
+    Integers among floats become floats, other mixtures of scalars text: ``true`` and ``1`` stay
+    different. Values without a Polars type are kept as objects.
 
     It neither starts nor needs Polars' threads (see `forks`).
     """
@@ -77,7 +77,8 @@ def make_series(name: str, values: list[Any]) -> pl.Series:
         try:
             series = _make_times(name, distinct, types)
             if series is None:
-                series = pl.Series(name, distinct, strict=False)
+                dtype = pl.String if _is_mixed(types) else None
+                series = pl.Series(name, distinct, dtype, strict=False)
         except (TypeError, ValueError, AttributeError, OverflowError, pl.exceptions.PolarsError):
             pass  # bytes among numbers, objects of unknown types among others
         else:
@@ -260,13 +261,23 @@ def _is_tabular(values: Iterable[Any], types: set[type]) -> bool:
                 fields.setdefault(key, []).append(field)
         # A struct without fields cannot represent {} and null differently.
         return bool(fields) and all(
-            isinstance(k, str) and _is_tabular(v, set(map(type, v))) for k, v in fields.items()
+            isinstance(key, str) and _can_hold(field) for key, field in fields.items()
         )
     if list in types:
         if not types <= {list, type(None)}:
             return False
-        items = [item for value in values if value is not None for item in value]
-        return _is_tabular(items, set(map(type, items)))
+        return _can_hold([item for value in values if value is not None for item in value])
     if len(types & _TEMPORAL) > 1:
         return False
     return int not in types or all(type(v) is not int or -_INT128 <= v < _INT128 for v in values)
+
+
+def _can_hold(values: Iterable[Any]) -> bool:
+    """Whether a part of a List or Struct column can hold the values."""
+    types = set(map(type, values))
+    return not _is_mixed(types) and _is_tabular(values, types)
+
+
+def _is_mixed(types: set[type]) -> bool:
+    """Whether two of numbers, truth values and times are there: Polars would make all numbers."""
+    return bool(types & {int, float}) + (bool in types) + bool(types & _TEMPORAL) > 1

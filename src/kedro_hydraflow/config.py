@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 
 _TEXT = frozenset({str})
 
+_PLAIN_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_PLAIN_FLOAT = re.compile(
+    r"-?(0|[1-9][0-9]*)\.[0-9]+(e[-+][0-9]+)?|-?inf|nan"  # as Python logs them
+)
+
 _NO_RESOLVER = re.compile(r"Unsupported interpolation type (\S+)")
 """The message of OmegaConf's ``UnsupportedInterpolationType``."""
 
@@ -296,6 +301,24 @@ def parse_scalar(text: str) -> Any:
         ConfigError: If the text is not YAML.
     """
     return load_yaml(text)
+
+
+def parse_logged(text: str) -> Any:
+    """Return the value of a param or tag: a number as Python writes it, ``nan`` too, or else YAML.
+
+    Raises:
+        ConfigError: If the text is not YAML.
+    """
+    if _PLAIN_INTEGER.fullmatch(text):
+        return int(text)
+    if _PLAIN_FLOAT.fullmatch(text):
+        return float(text)
+    return _parse_known(text)
+
+
+@lru_cache(maxsize=4096)
+def _parse_known(text: str) -> Any:
+    return parse_scalar(text)
 
 
 def parse_texts(text: str) -> Any:

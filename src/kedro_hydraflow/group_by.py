@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from kedro_hydraflow.aggregates import aggregate, check_aggregate
+from kedro_hydraflow.aggregates import OF_NUMBERS, aggregate, check_aggregate
 from kedro_hydraflow.columns import check_keys, make_series
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.missing import MISSING
+from kedro_hydraflow.recorded import to_ordered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
@@ -229,6 +231,9 @@ class GroupBy(Generic[G, T]):
         self, name: str, key: str, columns: list[list[Any]], function: Aggregate
     ) -> list[Any]:
         """Return what a function makes of the values of each group."""
+        if function in OF_NUMBERS:
+            ordered = iter(to_ordered(key, list(chain.from_iterable(columns))))
+            columns = [list(islice(ordered, len(values))) for values in columns]
         return [
             aggregate(values, function, f"agg: {name}: {key!r} in the group {group_key!r}")
             for group_key, values in zip(self.groups, columns, strict=True)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.columns import copy_data
-from kedro_hydraflow.config import parse_scalar
+from kedro_hydraflow.config import parse_logged
 from kedro_hydraflow.errors import ConfigError, KedroHydraflowError
 from kedro_hydraflow.keys import KEYED_FILES, is_recorded, to_dotted
 from kedro_hydraflow.missing import MISSING
@@ -49,14 +49,14 @@ def read_key(infos: Sequence[RunInfo], key: Key) -> list[Any]:
 def to_ordered(key: str, values: list[Any]) -> list[Any]:
     """Return values as runs are ordered by them: params and tags, which are text, by number.
 
-    If some text is no number, as filters read it, all of it stays text.
+    If some text is no number, as `parse_logged` reads it, all of it stays text.
     """
     kind = to_dotted(key).removeprefix("logged.").partition(".")[0]
     if kind not in ("params", "tags"):
         return values
     texts = {value for value in values if type(value) is str}
     try:
-        numbers = {text: parse_scalar(text) for text in texts}
+        numbers = {text: parse_logged(text) for text in texts}
     except ConfigError:
         return values
     if not all(type(number) in (int, float) for number in numbers.values()):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 import re
 import reprlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
-from functools import cached_property, lru_cache
+from decimal import Context, Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from kedro_hydraflow.columns import to_plain
-from kedro_hydraflow.config import parse_scalar
+from kedro_hydraflow.config import parse_logged
 from kedro_hydraflow.errors import ConfigError, OptionError, SchemaError, check_flag
 from kedro_hydraflow.fact_checks import TIME_FACTS
 from kedro_hydraflow.forks import warn_of_polars
@@ -49,7 +51,7 @@ _NAMES = frozenset(
         *(kind.__name__ for kind in _PYTHON_TYPES),
         *_PYTHON_TYPES.values(),
         *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64, 128)),
-        *("Float32", "Categorical", "Decimal", "Null", "Object"),
+        *("Float16", "Float32", "Categorical", "Decimal", "Null", "Object"),
         *("List", "Array", "Struct", "Enum"),
     }
 )
@@ -63,15 +65,17 @@ _NEED_ARGUMENTS = {
 }
 """The types that are none without arguments, and an example of each."""
 
-_MAX_FLOAT32 = 3.4028235677973366e38
-"""The first float that Float32 rounds to infinity."""
+_TOO_LARGE = {"Float16": 65520.0, "Float32": 3.4028235677973366e38}
+"""The first float that a type rounds to infinity."""
+
+_NANOSECONDS = (
+    datetime(1677, 9, 21, 0, 12, 43, 145225, timezone.utc),
+    datetime(2262, 4, 11, 23, 47, 16, 854775, timezone.utc),
+)
+"""The first and the last time that a column of nanoseconds holds."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _INTEGER = re.compile(r"(U?)Int(\d+)")
-_PLAIN_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
-_PLAIN_FLOAT = re.compile(
-    r"-?(0|[1-9][0-9]*)\.[0-9]+(e[-+][0-9]+)?|-?inf|nan"  # as Python logs them
-)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIME = re.compile(r"\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?")
 
@@ -208,17 +212,44 @@ def _parse_type(key: str, dtype: object) -> pl.DataType:
     found = _read_type(dtype) if isinstance(dtype, str) else dtype
     if isinstance(found, type) and found in _PYTHON_TYPES:
         found = getattr(pl, _PYTHON_TYPES[found])
-    if inspect.isclass(found) and issubclass(found, pl.DataType):
-        name = found.__name__
+    if found is pl.Datetime and parse_key(key).path in TIME_FACTS:
+        return pl.Datetime("us", "UTC")
+    is_type = isinstance(found, pl.DataType) or (
+        inspect.isclass(found) and issubclass(found, pl.DataType)
+    )
+    if not is_type:
+        raise _make_type_error(key, dtype)
+    return _complete(key, found)
+
+
+def _complete(key: str, dtype: Any) -> pl.DataType:
+    """Return a type in which no other is a class without arguments, such as ``pl.Date``."""
+    import polars as pl
+
+    if inspect.isclass(dtype):
+        name = dtype.__name__
         if name in _NEED_ARGUMENTS:
             raise OptionError(f"schema: {key!r}: {name} needs more, as in {_NEED_ARGUMENTS[name]}")
-        if found is pl.Datetime and parse_key(key).path in TIME_FACTS:
-            found = pl.Datetime("us", "UTC")
-        else:
-            found = found()
-    if not isinstance(found, pl.DataType):
-        raise _make_type_error(key, dtype)
-    return found
+        dtype = dtype()
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({f.name: _complete_part(key, f.dtype) for f in dtype.fields})
+    if isinstance(dtype, pl.List):
+        return pl.List(_complete_part(key, dtype.inner))
+    if isinstance(dtype, pl.Array):
+        return pl.Array(_complete_part(key, dtype.inner), dtype.size)
+    return cast("pl.DataType", dtype)
+
+
+def _complete_part(key: str, dtype: Any) -> pl.DataType:
+    """Return the type of what is in a list or struct."""
+    import polars as pl
+
+    if dtype == pl.Object:  # with which Polars would end the process
+        raise OptionError(
+            f"schema: {key!r}: lists and structs cannot hold Object; write 'Object' for the whole "
+            "column"
+        )
+    return _complete(key, dtype)
 
 
 def _make_type_error(key: str, dtype: object) -> OptionError:
@@ -310,17 +341,22 @@ def _make_converter(dtype: pl.DataType, is_text: bool, nested: Nested) -> Conver
         lowest, end = (0, 2**bits) if integer[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1))
         convert = _reading(lambda value: _check_integer(value, lowest, end), is_text)
     elif dtype.is_float():
-        convert = _reading(lambda value: _to_float(value, dtype == pl.Float32), is_text)
+        too_large = _TOO_LARGE.get(str(dtype), math.inf)
+        convert = _reading(lambda value: _to_float(value, too_large), is_text)
+    elif isinstance(dtype, pl.Decimal):
+        unit = Decimal(1).scaleb(-dtype.scale)
+        context = Context(prec=dtype.precision or 38, traps=[])
+        convert = _reading(lambda value: _to_decimal(value, unit, context), is_text)
     elif dtype == pl.Boolean:
         convert = _reading(lambda value: _check_type(value, bool), is_text)
     elif dtype == pl.String:
         convert = _to_text if nested == "keep" else _to_text_or_json
     elif isinstance(dtype, pl.Datetime):
-        has_zone = dtype.time_zone is not None
-        convert = lambda value: _to_datetime(value, has_zone)  # noqa: E731
-    elif isinstance(dtype, pl.List):
+        convert = lambda value: _to_datetime(value, dtype)  # noqa: E731
+    elif isinstance(dtype, (pl.List, pl.Array)):
         items = _make_converter(cast("pl.DataType", dtype.inner), is_text, nested)
-        convert = lambda value: _to_list(value, items)  # noqa: E731
+        size = dtype.size if isinstance(dtype, pl.Array) else None
+        convert = lambda value: _to_list(value, items, size)  # noqa: E731
     elif isinstance(dtype, pl.Struct):
         fields = {
             field.name: _make_converter(cast("pl.DataType", field.dtype), is_text, nested)
@@ -333,24 +369,13 @@ def _make_converter(dtype: pl.DataType, is_text: bool, nested: Nested) -> Conver
 
 
 def _reading(convert: Convert, is_text: bool) -> Convert:
-    """Return a converter that reads text as YAML first, as filters do."""
+    """Return a converter that first reads text as `parse_logged` does."""
     return (lambda value: convert(_parse(value))) if is_text else convert
 
 
 def _parse(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    if _PLAIN_INTEGER.fullmatch(value):
-        return int(value)
-    if _PLAIN_FLOAT.fullmatch(value):
-        return float(value)
-    return _parse_text(value)
-
-
-@lru_cache(maxsize=4096)
-def _parse_text(text: str) -> Any:
     try:
-        return parse_scalar(text)
+        return parse_logged(value) if isinstance(value, str) else value
     except ConfigError as exc:
         raise ValueError from exc
 
@@ -369,14 +394,26 @@ def _check_integer(value: Any, lowest: int, end: int) -> int:
     return number
 
 
-def _to_float(value: Any, is_single: bool) -> float:
+def _to_float(value: Any, too_large: float) -> float:
     value = to_plain(value)
     if type(value) not in (float, int):
         raise TypeError
     number = float(value)
-    if is_single and _MAX_FLOAT32 <= abs(number) < float("inf"):
+    if too_large <= abs(number) < math.inf:
         raise ValueError
     return number
+
+
+def _to_decimal(value: Any, unit: Decimal, context: Context) -> Decimal:
+    """Return a number as a multiple of a unit. It has to be one, and is not rounded."""
+    value = to_plain(value)
+    if type(value) not in (float, int, Decimal):
+        raise TypeError
+    number = Decimal(repr(value) if type(value) is float else value)
+    fitting = number.quantize(unit, context=context)  # NaN if it has too many digits
+    if fitting != number:
+        raise ValueError
+    return fitting
 
 
 def _to_text(value: Any) -> str:
@@ -389,13 +426,17 @@ def _to_text_or_json(value: Any) -> str:
     return to_json_text(value) if isinstance(value, (dict, list)) else _to_text(value)
 
 
-def _to_datetime(value: Any, has_zone: bool) -> datetime:
+def _to_datetime(value: Any, dtype: pl.Datetime) -> datetime:
     """Return a time in UTC. Whether it has a time zone has to be as declared."""
+    has_zone = dtype.time_zone is not None
     is_text = isinstance(value, str) and _DATE.match(value)
     found = parse_iso(value) if is_text else value
     if not isinstance(found, datetime) or (found.tzinfo is not None) is not has_zone:
         raise TypeError
-    return found if has_zone else found.replace(tzinfo=timezone.utc)
+    found = found.astimezone(timezone.utc) if has_zone else found.replace(tzinfo=timezone.utc)
+    if dtype.time_unit == "ns" and not _NANOSECONDS[0] <= found <= _NANOSECONDS[1]:
+        raise ValueError
+    return found
 
 
 def _to_date(value: Any) -> date:
@@ -411,9 +452,9 @@ def _to_time(value: Any) -> time:
     return cast("time", _check_type(value, time))
 
 
-def _to_list(value: Any, convert: Convert) -> list[Any]:
+def _to_list(value: Any, convert: Convert, size: int | None) -> list[Any]:
     items = to_plain(value)
-    if not isinstance(items, (list, tuple)):
+    if not isinstance(items, (list, tuple)) or size not in (None, len(items)):
         raise TypeError
     return [None if item is None else convert(item) for item in items]
 

@@ -21,6 +21,7 @@ from kedro_hydraflow.key_patterns import list_keys, read_columns
 from kedro_hydraflow.keys import identify, is_pattern, parse_pattern
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.nearest_keys import describe_nearest_keys
+from kedro_hydraflow.recorded import to_ordered
 from kedro_hydraflow.value_text import show_value
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _describe(key: str, values: list[Any]) -> dict[str, Any]:
     objects = {id(value): value for value in values}  # runs share most of them
     present = [value for value in objects.values() if value is not None]
     distinct = {to_identity(value): value for value in present}
-    low, high = _find_range(list(distinct.values()))
+    low, high = _find_range(to_ordered(key, list(distinct.values())))
     return {
         "key": key,
         "type": " | ".join(sorted(set(map(_name_type, present)))) or "null",
@@ -254,7 +255,7 @@ def _to_numbers(runs: Sequence[RunBase], key: str, values: list[Any]) -> list[fl
     """
     return [
         None if value is None else to_float(value, f"over: {key!r} of run {run.info.run_id}")
-        for run, value in zip(runs, values, strict=True)
+        for run, value in zip(runs, to_ordered(key, values), strict=True)
     ]
 
 
