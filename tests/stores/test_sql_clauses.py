@@ -42,7 +42,8 @@ ROWS: list[Row] = [
 FILTERS = [
     "status == FINISHED", "status in [FAILED, RUNNING]", "start_time > 2026-01-01",
     "start_time >= 2026-01-01", "end_time < 2026-01-01", "end_time <= 2026-01-01",
-    "start_time == 2026-01-01 00:00", "end_time >= '2025-12-31 23:59:59.999500'", "run_id in [r1, r2]",
+    "start_time == 2026-01-01 00:00", "end_time >= '2025-12-31 23:59:59.999500'",
+    "run_id in [r1, r2]",
     "metrics.m > 0.5", "metrics.m <= 0", "metrics.m == 1", "metrics.m < 9007199254740992",
     "params.p == a", "params.p == '0.10'", "params.p in ['1', b]", "tags.p == a",
 ]  # fmt: skip
