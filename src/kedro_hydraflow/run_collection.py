@@ -670,9 +670,8 @@ class RunCollection(Collection[R]):
             raise OptionError(
                 f"{option}: expected a run, the ID of one or its position, found {run!r}"
             )
-        found = [each for each in self._items if each.info.run_id == run]
-        if not found and len(run) >= MIN_PREFIX:
-            found = [each for each in self._items if each.info.run_id.startswith(run)]
+        ids = _match_ids(run, {each.info.run_id for each in self._items})
+        found = [each for each in self._items if each.info.run_id in ids]
         if len(found) != 1:
             how_many = f"{len(found)} runs have" if found else "no run has"
             raise OptionError(
@@ -1055,11 +1054,16 @@ def _warn_of_beginning(runs: Sequence[Run[Any, Any]], wanted: str) -> None:
         logger.warning("filter run_id=%r: %s", wanted, explain_beginning(wanted, longer))
 
 
+def _match_ids(text: str, ids: set[str]) -> set[str]:
+    """Return the ID that a text is, or else those that begin with it."""
+    if text in ids:
+        return {text}
+    return {i for i in ids if i.startswith(text)} if len(text) >= MIN_PREFIX else set()
+
+
 def _complete_id(text: str, ids: set[str]) -> str:
     """Return the ID that begins with a text, or the text itself if none does."""
-    if text in ids or len(text) < MIN_PREFIX:
-        return text
-    found = sorted(run_id for run_id in ids if run_id.startswith(text))
+    found = sorted(_match_ids(text, ids))
     if len(found) > 1:
         raise OptionError(
             f"children: several IDs begin with {text!r}, such as {found[0]} and {found[1]}; give "
