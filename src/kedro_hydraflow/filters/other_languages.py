@@ -7,8 +7,7 @@ import re
 _METHOD = re.compile(r"(.+)\.(is|not)(?:na|null)\(\)")
 
 _BETWEEN = re.compile(r"(not\s+)?between\b", re.IGNORECASE)
-_IS = re.compile(r"is\s+(not\s+)?(?:none|nan|na)\b", re.IGNORECASE)
-_IS_VALUE = re.compile(r"is\s+(not\s+)?\S", re.IGNORECASE)
+_IS = re.compile(r"is\s+(not\s+)?(?:(?P<null>none|nan|na)\b|\S)", re.IGNORECASE)
 _REST_OF_KEY = re.compile(r"[^=!<>~()\"'`]{0,50}[^=!<>~()\"'`\s](?=\s?[=!<>~])")
 
 _SYMBOLS = {"<>": "!=", "=>": ">=", "=<": "<=", "===": "==", "!==": "!="}
@@ -41,10 +40,10 @@ def advise_on_operator(key: str, rest: str) -> str:
     if between := _BETWEEN.match(rest):
         span = f"{key} >= 1 and {key} <= 3"
         return f"; write 'not ({span})'" if between[1] else f"; write '{span}'"
-    if test := _IS.match(rest) or _IS_VALUE.match(rest):
-        null = f"'{key} is {'not ' if test[1] else ''}null'"
-        operator = "!=" if test[1] else "=="
-        return f"; write {null}" if _IS.match(rest) else f"; write {operator!r} for a value"
+    if test := _IS.match(rest):
+        if test["null"]:
+            return f"; write '{key} is {'not ' if test[1] else ''}null'"
+        return f"; write {'!=' if test[1] else '=='!r} for a value"
     if more := _REST_OF_KEY.match(rest):
         return f"; if the key has spaces, quote it: `{key} {more[0]}`"
     return ""
