@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -42,6 +42,8 @@ def map_waiting(function: Callable[[A], T], items: Sequence[A]) -> Iterator[T]:
     if len(items) <= _FEW:
         yield from map(function, items)
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     left = iter(items)
     n_timed, n_in_threads = _FEW, _MANY
     with ThreadPoolExecutor(MAX_IN_FLIGHT) as pool:  # starts no thread before it is needed
