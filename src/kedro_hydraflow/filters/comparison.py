@@ -73,7 +73,7 @@ class Comparer:
             if actual in self.texts:
                 return True
             return self._is_logged_text and any(
-                _equal(_parse_logged(actual), other) for other in self.others
+                _equal(_read_yaml(actual), other) for other in self.others
             )
         if self._fact in FACT_VALUES and isinstance(self.value, str):
             return self._compare(actual.casefold(), self.value.casefold())
@@ -90,7 +90,7 @@ class Comparer:
         """Return a value as it is compared: paths and members of enumerations as text."""
         actual = _to_text(actual)
         if isinstance(actual, str) and self._is_logged_text and self.others:
-            return _parse_logged(actual)
+            return _read_yaml(actual)
         return actual
 
 
@@ -117,7 +117,7 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _parse_logged(text: str) -> Any:
+def _read_yaml(text: str) -> Any:
     try:
         return parse_scalar(text)
     except ConfigError:
