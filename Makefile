@@ -61,7 +61,7 @@ integration: $(SERVERS)/stamp $(MLFLOW)/stamp $(AZURITE) ## Run the tests agains
 		command -v "$${pair%:*}" > /dev/null || \
 			echo "$${pair%:*} is missing: apt-get install $${pair#*:} (on Debian)"; \
 	done
-	$(SERVERS)/bin/python -m pytest -m integration --timeout 300 --timeout-method thread tests/integration
+	$(SERVERS)/bin/python -m pytest -m integration -n 2 --dist loadfile --timeout 300 --timeout-method thread tests/integration
 
 fuzz: $(VENV)/test.stamp ## Compare what we read from YAML with OmegaConf, for 100,000 documents
 	$(BIN)/python -m tests.fuzz --documents $(DOCUMENTS)

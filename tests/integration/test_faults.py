@@ -41,8 +41,9 @@ N_RUNS = 2 * RUNS_EACH
 MOST_ATTEMPTS = 2 * MAX_ATTEMPTS
 """Of one request: aiohttp itself makes it once more where a kept connection was dropped."""
 
-MOST_AFTER_OUTAGE = MAX_CONCURRENCY * MOST_ATTEMPTS + 200
-"""Of the requests that are in flight then; 1,500 runs wait behind them."""
+MOST_AFTER_OUTAGE = 2 * MAX_CONCURRENCY * MOST_ATTEMPTS
+"""Of the requests in flight then, during which a last answer may still arrive, and of those after
+them; 1,500 runs wait behind these, which would take six times as many."""
 
 ONE = make_run_id("101", 3)
 """The run of a few that faults meet."""
