@@ -1,21 +1,24 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import ListConfig, OmegaConf
+from omegaconf import II, MISSING, ListConfig, OmegaConf
 
 from kedro_hydraflow import config
 from kedro_hydraflow.config import (
+    ConfigMerger,
     ConfigReader,
     build_dictconfig,
     flatten_config,
+    merge_config,
     parse_meta,
     parse_scalar,
     to_plain,
@@ -193,3 +196,96 @@ def test_lists_are_no_mappings() -> None:
 def test_a_flat_configuration_keeps_empty_mappings() -> None:
     plain = {"a": {"b": 1, "c": {}}, "d": [{"e": 1}], 1: {"x": None}}
     assert flatten_config(plain) == {"a.b": 1, "a.c": {}, "d": [{"e": 1}], "1.x": None}
+
+
+# Merging many onto a class ---------------------------------------------------------------------
+
+
+@dataclass
+class Inner:
+    size: int = 1
+    rate: float = 0.5
+    names: list[str] = field(default_factory=lambda: ["a"])
+
+
+@dataclass
+class Plain:
+    inner: Inner = field(default_factory=Inner)
+    seed: int = 0
+    rate: float = 1.0
+    name: str | None = None
+    color: Color = Color.RED
+    flag: bool = False
+    anything: Any = None
+    table: dict[str, int] = field(default_factory=dict)
+    needed: int = MISSING
+
+
+@dataclass
+class WithAbsent(Plain):
+    maybe: Inner | None = None
+    missing: Inner = MISSING
+
+
+@dataclass
+class WithInterpolation(Plain):
+    name: str | None = "${seed}"
+    link: Inner = field(default_factory=lambda: II("inner"))
+
+
+@dataclass
+class Open(dict[str, Any]):
+    seed: int = 0
+
+
+SHARED: list[Any] = [
+    {"size": 3},
+    {"size": "4", "names": ["x", "y"]},
+    {"rate": 1},
+    {"rate": "${rate}"},
+    {"size": "${nowhere}"},
+    {"size": "no number"},
+    {"unknown": 1},
+    "${inner}",
+    "???",
+    None,
+    {"a": 1},
+    ["b", 2],
+]
+SMALL: list[Any] = [
+    *(
+        0,
+        1,
+        True,
+        2.5,
+        1e400,
+        10**400,
+        "3",
+        "yes",
+        "RED",
+        "light_blue",
+        "",
+        "${seed}",
+        "${a:b}",
+        r"\\???",
+    ),
+    *("???", None, [], {}, b"bytes", Color.light_blue),
+]
+CLASSES = (Plain, WithAbsent, WithInterpolation, Open)
+FIELDS = [f.name for f in dataclasses.fields(Plain)]
+VALUES = st.sampled_from([*SHARED, *SMALL])
+STORED = st.dictionaries(
+    st.sampled_from([*FIELDS, "maybe", "missing", "link", "extra", 1]), VALUES, max_size=4
+)
+
+
+@pytest.mark.parametrize("config_class", CLASSES)
+@given(configs=st.lists(STORED, max_size=5))
+def test_merging_many_is_like_merging_each(config_class: type, configs: list[Any]) -> None:
+    merger = ConfigMerger(config_class)
+    for stored in configs:
+        try:
+            expected: Any = merge_config(stored, config_class)
+        except ConfigError as exc:
+            expected = exc
+        assert repr(merger.merge(stored)) == repr(expected)

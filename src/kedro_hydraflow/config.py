@@ -13,12 +13,13 @@ import inspect
 import os
 import re
 import threading
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, ValueNode
+from omegaconf.errors import OmegaConfBaseException
 
 from kedro_hydraflow.errors import ConfigError, MetadataError, OptionError, prefix_error
 from kedro_hydraflow.expansion import check_expansion
@@ -395,6 +396,93 @@ def merge_config(config: PlainConfig, config_class: type | None) -> PlainConfig:
         ConfigError: If the configuration does not fit the class.
     """
     return config if config_class is None else to_plain(build_dictconfig(config, config_class))
+
+
+class ConfigMerger:
+    """Merges many configurations onto a class. What several of them share is merged once.
+
+    The results are those of `merge_config`. Each key is merged by itself, except where OmegaConf
+    would look at what an interpolation refers to.
+
+    Args:
+        config_class: The dataclass.
+    """
+
+    def __init__(self, config_class: type) -> None:
+        self._config_class = config_class
+        self._merged: dict[tuple[str, int | str], tuple[Any, Any]] = {}
+        """For a key, with the ID of a mapping or list or with text, the value and the result."""
+
+    def merge(self, config: PlainConfig) -> PlainConfig | ConfigError:
+        """Return a configuration merged onto the class, or the error."""
+        try:
+            merged = self._merge_by_key(config)
+            return merge_config(config, self._config_class) if merged is None else merged
+        except ConfigError as exc:
+            return exc
+
+    @cached_property
+    def _schema(self) -> DictConfig:
+        return build_dictconfig({}, self._config_class)
+
+    @cached_property
+    def _defaults(self) -> PlainConfig:
+        return to_plain(self._schema)
+
+    @cached_property
+    def _looks_at_interpolations(self) -> bool:
+        """Whether merging would look at what an interpolation refers to."""
+        return _may_interpolate(self._defaults) or _has_absent_container(self._schema)
+
+    def _merge_by_key(self, config: PlainConfig) -> PlainConfig | None:
+        """Return a merged configuration; None if it has to be merged as a whole."""
+        if not _TEXT.issuperset(map(type, config)):
+            return None
+        if self._looks_at_interpolations and (
+            _may_interpolate(self._defaults) or _may_interpolate(config)
+        ):
+            return None
+        try:
+            return {**self._defaults, **{k: self._merge_value(k, v) for k, v in config.items()}}
+        except (ConfigError, OmegaConfBaseException):  # the latter for a key that is no field
+            return None  # so that the error is that of the whole
+
+    def _merge_value(self, key: str, value: Any) -> Any:
+        """Return the value of a key, merged onto the class."""
+        node = self._schema._get_node(key)
+        is_special = type(value) is str and ("${" in value or value == "???")
+        is_plain = type(value) in _SCALARS and not is_special
+        if (
+            is_plain
+            and isinstance(node, ValueNode)
+            and node._metadata.ref_type in (Any, type(value))
+        ):
+            return value  # which neither fails nor is converted
+        of_value = value if is_special else id(value)
+        known = self._merged.get((key, of_value))
+        if known is None:
+            known = value, merge_config({key: value}, self._config_class)[key]
+            if is_special or type(value) in (dict, list):
+                self._merged[key, of_value] = known
+        return known[1]
+
+
+_SCALARS = frozenset({int, float, bool, str})
+
+
+def _may_interpolate(value: Any) -> bool:
+    return "${" in str(value)
+
+
+def _has_absent_container(config: DictConfig | ListConfig) -> bool:
+    """Whether a mapping or list in a config is None or missing."""
+    if config._is_none() or config._is_missing():
+        return True
+    keys = list(config) if isinstance(config, DictConfig) else range(len(config))
+    nodes = (config._get_node(key) for key in keys)
+    return any(
+        _has_absent_container(node) for node in nodes if isinstance(node, (DictConfig, ListConfig))
+    )
 
 
 def to_plain(config: DictConfig) -> PlainConfig:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.config import ConfigReader, PlainConfig, merge_config
+from kedro_hydraflow.config import ConfigMerger, ConfigReader, PlainConfig
 from kedro_hydraflow.errors import (
     ConfigError,
     KedroHydraflowError,
@@ -37,7 +38,7 @@ class BulkReader:
         config_class: A dataclass onto which each configuration is merged.
         n_jobs: As for ``Run.load``.
         progress: As for ``Run.load``.
-        index: What was read before. It is not used with a ``config_class``.
+        index: What was read before.
         discovered: Whether a store has just listed the runs. If so, a folder without a
             configuration may not be a run; if not, a run may no longer exist.
     """
@@ -53,8 +54,7 @@ class BulkReader:
         self._config_class = config_class
         self._n_jobs = n_jobs
         self._progress = progress
-        # Merging takes longer than reading, so that the index would save little.
-        self._index = index if config_class is None else NO_INDEX
+        self._index = index
         self._discovered = discovered
 
     def read(self, infos: Sequence[RunInfo]) -> list[PlainConfig | KedroHydraflowError | None]:
@@ -82,6 +82,8 @@ class BulkReader:
         are_settled = (store.is_settled(get_record(info)) for info in unread)
         validators = self._index.choose_validators(storage, parsed.validators, are_settled)
         configs = recalled.complete(parsed.values, validators)
+        if self._config_class is not None:
+            configs = self._merge(self._config_class, store, infos, configs)
         unconfigured = [i for i, config in enumerate(configs) if config is None]
         strays = store.get_run_errors([get_record(infos[i]) for i in unconfigured])
         for i, error in zip(unconfigured, strays, strict=True):
@@ -92,11 +94,10 @@ class BulkReader:
     def _recall(self, store: Store, storage: Storage, infos: Sequence[RunInfo]) -> Recalled:
         """Return the configurations that are in the index."""
         index = self._index
-        if index.assumes_unchanged(storage):
-            if self._discovered:
-                read_facts(infos)  # at once, as they show which runs are finished
-            else:
-                index = NO_INDEX  # it would not notice that a run was removed
+        if index.assumes_unchanged(storage) and not self._discovered:
+            index = NO_INDEX  # it would not notice that a run was removed
+        elif index.notes_settled(storage):
+            read_facts(infos)  # at once, as they show which runs are finished
         paths = [get_place(info).path for info in infos]
         return index.recall("config", storage, paths, store.config_file)
 
@@ -105,7 +106,7 @@ class BulkReader:
     ) -> Parsed[PlainConfig]:
         """Return the configurations that the index does not know."""
         batches = map_batches(
-            BatchReader(store, self._config_class),
+            BatchReader(store),
             [get_record(info) for info in infos],
             n_jobs=self._n_jobs,
             backend="threading" if storage.is_process_local else None,
@@ -117,6 +118,24 @@ class BulkReader:
             [validator for batch in batches for validator in batch.validators],
         )
 
+    def _merge(
+        self,
+        config_class: type,
+        store: Store,
+        infos: Sequence[RunInfo],
+        configs: list[PlainConfig | KedroHydraflowError | None],
+    ) -> list[PlainConfig | KedroHydraflowError | None]:
+        """Return the configurations merged onto a class, or the errors."""
+        plain = {i: config for i, config in enumerate(configs) if isinstance(config, dict)}
+        batches = map_batches(BatchMerger(config_class), [*plain.values()], n_jobs=self._n_jobs)
+        merged = [*configs]
+        for i, result in zip(plain, chain.from_iterable(batches), strict=True):
+            if isinstance(result, ConfigError):
+                merged[i] = prefix_error(store.config_url(get_record(infos[i])), result)
+            else:
+                merged[i] = result
+        return merged
+
 
 class BatchReader:
     """Reads the configurations of a batch of runs of one store, in this process or in a job.
@@ -125,20 +144,16 @@ class BatchReader:
 
     Args:
         store: What tracked the runs.
-        config_class: As for `BulkReader`.
         outage: The error of all runs, if the storage is known to be down.
     """
 
-    def __init__(
-        self, store: Store, config_class: type | None, outage: UnreachableError | None = None
-    ) -> None:
+    def __init__(self, store: Store, outage: UnreachableError | None = None) -> None:
         self._store = store
-        self._config_class = config_class
         self._outage = outage
         self._reader = ConfigReader()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._store, self._config_class, self._outage)
+        return type(self), (self._store, self._outage)
 
     def __call__(self, records: Sequence[RunRecord]) -> Parsed[PlainConfig]:
         """Return the configuration of each run, as `Store.read_configs` does."""
@@ -148,16 +163,20 @@ class BatchReader:
         last = parsed.values[-1]
         if isinstance(last, UnreachableError):
             self._outage = last
-        if self._config_class is None:
-            return parsed
-        merged = [
-            self._merge(record, value) if isinstance(value, dict) else value
-            for record, value in zip(records, parsed.values, strict=True)
-        ]
-        return Parsed(merged, parsed.validators)
+        return parsed
 
-    def _merge(self, record: RunRecord, config: PlainConfig) -> PlainConfig | ConfigError:
-        try:
-            return merge_config(config, self._config_class)
-        except ConfigError as exc:
-            return prefix_error(self._store.config_url(record), exc)
+
+class BatchMerger:
+    """Merges configurations onto a class, in this process or in a job.
+
+    Args:
+        config_class: The dataclass.
+    """
+
+    def __init__(self, config_class: type) -> None:
+        self._config_class = config_class
+
+    def __call__(self, configs: Sequence[PlainConfig]) -> list[PlainConfig | ConfigError]:
+        """Return each configuration merged onto the class, or the error."""
+        merge = ConfigMerger(self._config_class).merge
+        return [merge(config) for config in configs]
