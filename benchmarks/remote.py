@@ -48,6 +48,8 @@ BARE_S3FS = "bare reads, s3fs"
 BARE_OBSTORE = "bare reads, obstore"
 OURS_S3FS = "kedro-hydraflow, s3fs"
 OURS_OBSTORE = "kedro-hydraflow, obstore"
+INDEX_S3FS = "kedro-hydraflow, s3fs, shared index"
+INDEX_OBSTORE = "kedro-hydraflow, obstore, shared index"
 CAT = "fs.cat(list), s3fs as it is"
 ONE_BY_ONE = "one by one, s3fs"
 OMEGACONF = "one by one, s3fs, OmegaConf.load"
@@ -101,7 +103,21 @@ def measure_ours_obstore(options: dict[str, Any], keys: Sequence[str]) -> Measur
     return measure_ours({**options, "engine": "obstore"}, keys)
 
 
-def measure_ours(options: dict[str, Any], keys: Sequence[str]) -> Measured:
+def measure_index_s3fs(options: dict[str, Any], keys: Sequence[str]) -> Measured:
+    """List, and read what was published: from the URL to a collection."""
+    import s3fs  # noqa: F401
+
+    return measure_ours({**options, "engine": "fsspec"}, keys, has_index=True)
+
+
+def measure_index_obstore(options: dict[str, Any], keys: Sequence[str]) -> Measured:
+    """List, and read what was published: from the URL to a collection."""
+    import obstore  # noqa: F401
+
+    return measure_ours({**options, "engine": "obstore"}, keys, has_index=True)
+
+
+def measure_ours(options: dict[str, Any], keys: Sequence[str], has_index: bool = False) -> Measured:
     """Load the collection; the frame to compare does not count."""
     import polars as pl  # noqa: F401 - imported on first use otherwise
 
@@ -111,7 +127,8 @@ def measure_ours(options: dict[str, Any], keys: Sequence[str]) -> Measured:
     url = "s3://" + keys[0].removesuffix(f"/{CONFIG}").rsplit("/", 2)[0]
     start = time.perf_counter()
     run_dirs = iter_run_dirs(url, storage_options=options)
-    runs = Run.load(run_dirs, storage_options=options)
+    index = get_index_url(url) if has_index else False
+    runs = Run.load(run_dirs, storage_options=options, index=index)
     seconds = time.perf_counter() - start
     frame = runs.to_frame(*KEYS)
     return {
@@ -165,11 +182,13 @@ CONTENDERS: dict[str, Callable[[dict[str, Any], Sequence[str]], Measured]] = {
     OURS_S3FS: measure_ours_s3fs,
     BARE_OBSTORE: measure_bare_obstore,
     OURS_OBSTORE: measure_ours_obstore,
+    INDEX_S3FS: measure_index_s3fs,
+    INDEX_OBSTORE: measure_index_obstore,
     CAT: measure_cat,
     ONE_BY_ONE: measure_one_by_one,
     OMEGACONF: measure_omegaconf,
 }
-FLOORS = {BARE_OBSTORE: BARE_OBSTORE, OURS_OBSTORE: BARE_OBSTORE}
+FLOORS = dict.fromkeys((BARE_OBSTORE, OURS_OBSTORE, INDEX_OBSTORE), BARE_OBSTORE)
 """What a contender is compared with; those that are not here, with `BARE_S3FS`."""
 
 
@@ -189,6 +208,19 @@ async def gather(get: Callable[[str], Awaitable[bytes]], keys: Sequence[str]) ->
 def digest(contents: Sequence[bytes]) -> Measured:
     """Return what tells whether all was read."""
     return {"runs": len(contents), "digest": hashlib.sha256(b"".join(contents)).hexdigest()}
+
+
+def get_index_url(tracking_dir: str) -> str:
+    """Return the URL of the index that is shared."""
+    return f"{tracking_dir}/.kedro-hydraflow"
+
+
+def publish(server: Server) -> None:
+    """Publish all runs, without the proxy."""
+    from kedro_hydraflow import publish_index
+
+    url = f"{server.url}/mlruns"
+    publish_index(url, index=get_index_url(url), storage_options=server.options)
 
 
 def make_store(bucket: str, options: Mapping[str, Any]) -> Any:
@@ -246,6 +278,9 @@ def compare(
         print("uploading ...", file=sys.stderr)
         files = sorted(path for path in root.rglob("*") if path.is_file())
         upload(server, {f"mlruns/{p.relative_to(root).as_posix()}": p for p in files})
+        if not {INDEX_S3FS, INDEX_OBSTORE}.isdisjoint(contenders):
+            print("publishing ...", file=sys.stderr)
+            publish(server)
         bucket = server.url.removeprefix("s3://")
         keys = [f"{bucket}/mlruns/{path}" for path in get_config_paths(root)]
         keys_file = folder / "keys.json"

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, settings
 
 from kedro_hydraflow import Run, RunCollection
 from kedro_hydraflow.filters import Conditions, parse_filters
-from kedro_hydraflow.index import Index, open_index
+from kedro_hydraflow.index import Index, open_local_index
 from kedro_hydraflow.storage import LocalStorage
 
 if TYPE_CHECKING:
@@ -283,12 +283,12 @@ def replace_meta(run_dir: Path, **entries: Any) -> None:
 def _no_index() -> Iterator[None]:
     """Let tests read what they write; those of the index give its directory."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kedro_hydraflow.loading.open_index", open_given_index)
+        patch.setattr("kedro_hydraflow.loading.open_local_index", open_given_index)
         yield
 
 
 def open_given_index(option: IndexOption) -> Index:
-    return open_index(False if option is None else option)
+    return open_local_index(False if option is None else option)
 
 
 @pytest.fixture(scope="session", autouse=True)

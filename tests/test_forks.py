@@ -36,6 +36,7 @@ from kedro_hydraflow import (
     HydraflowRunDataset,
     Run,
     iter_run_dirs,
+    publish_index,
     scan_runs,
 )
 from tests.conftest import TrackingDir, write
@@ -133,6 +134,26 @@ def root(tracking_dir: TrackingDir) -> Path:
 @pytest.fixture
 def runs(root: Path) -> Runs:
     return Run.load(iter_run_dirs(root), index=False)
+
+
+def test_a_shared_index_is_not_used(root: Path, tmp_path: Path) -> None:
+    index = (tmp_path / "index").as_uri()
+    publish_index(root, index=index)
+    for config in root.rglob("config.yaml"):
+        config.write_text("i: 7")
+
+    def load_in_fork() -> Any:
+        values: list[Any] = []
+        load = lambda: values.extend(Run.load(iter_run_dirs(root), index=index).to_list("i"))  # noqa: E731
+        return list_warnings(load), values
+
+    (warning,), values = call_in_fork(load_in_fork)
+    assert values == [7, 7, 7]
+    assert "is not used: this process was forked from one that had used Polars" in warning
+    assert "KEDRO_MP_CONTEXT=spawn" in warning
+    assert "publish_index would wait forever" in call_in_fork(
+        lambda: publish_index(root, index=index)
+    )
 
 
 def read_table(run: Any) -> pl.DataFrame:

@@ -25,7 +25,7 @@ from kedro_hydraflow import Run, index_file, iter_run_dirs
 from kedro_hydraflow.cache_dir import get_cache_dir
 from kedro_hydraflow.config import ConfigReader
 from kedro_hydraflow.errors import ConfigError, OptionError
-from kedro_hydraflow.index import SETTLED, Index, check_index, open_index
+from kedro_hydraflow.index import SETTLED, Index, check_index, open_local_index
 from kedro_hydraflow.index_file import FILE_NAME
 from kedro_hydraflow.limits import NODES_VARIABLE, QUERY_SECONDS_VARIABLE, QUERY_SIZE_VARIABLE
 from kedro_hydraflow.storage import LocalStorage, Storage, locate
@@ -78,7 +78,7 @@ def get(
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """The directory of an index that knows 300 runs."""
-    put(open_index(tmp_path / "index"), make_configs(300))
+    put(open_local_index(tmp_path / "index"), make_configs(300))
     return tmp_path / "index"
 
 
@@ -86,13 +86,13 @@ def directory(tmp_path: Path) -> Path:
 
 
 def test_what_was_put_comes_back_in_order(directory: Path) -> None:
-    index = open_index(directory)
+    index = open_local_index(directory)
     known = get(index, 301)
     assert [repr(config) for config in known] == [*map(repr, make_configs(300)), "None"]
 
 
 def test_runs_share_what_they_shared(directory: Path) -> None:
-    index = open_index(directory)
+    index = open_local_index(directory)
     known = get(index, 300)
     assert len({id(config["model"]) for config in known}) == 1
 
@@ -108,37 +108,37 @@ def test_order_of_runs_does_not_matter_and_one_that_occurs_twice_is_known_once(
     directory: Path,
 ) -> None:
     paths = make_paths(3)
-    known = get(open_index(directory), 3, paths=[paths[2], paths[0], paths[2]])
+    known = get(open_local_index(directory), 3, paths=[paths[2], paths[0], paths[2]])
     assert [config and config["seed"] for config in known] == [None, 0, 2]
 
 
 def test_another_validator_is_another_run(directory: Path) -> None:
-    index = open_index(directory)
+    index = open_local_index(directory)
     assert get(index, 2, "validator2") == [None, None]
     assert get(index, 2, None) == [None, None]
 
 
 def test_another_kind_or_folder_is_another_run(directory: Path) -> None:
-    index = open_index(directory)
+    index = open_local_index(directory)
     assert get(index, 1, kind="facts") == [None]
     assert get(index, 1, paths=make_paths(1, "/mlruns/2")) == [None]
 
 
 def test_the_latest_counts(directory: Path) -> None:
-    index = open_index(directory)
+    index = open_local_index(directory)
     put(index, [{"a": 1}], validator="newer")
     assert get(index, 1) == [None]
     assert get(index, 1, "newer") == [{"a": 1}]
 
 
 def test_without_a_validator_nothing_is_remembered(tmp_path: Path) -> None:
-    index = open_index(tmp_path)
+    index = open_local_index(tmp_path)
     put(index, [{"a": 1}], validator=None)
     assert get(index, 1, "None") == [None]
 
 
 def test_errors_are_not_remembered(tmp_path: Path) -> None:
-    index = open_index(tmp_path)
+    index = open_local_index(tmp_path)
     put(index, [ConfigError("bad"), {"a": 1}])
     assert get(index, 2) == [None, {"a": 1}]
 
@@ -160,14 +160,14 @@ def test_errors_are_not_remembered(tmp_path: Path) -> None:
     ids=lambda config: ascii(config) if 10**5000 not in config.values() else "huge",
 )
 def test_what_json_cannot_give_back_is_left_out(tmp_path: Path, config: Any) -> None:
-    index = open_index(tmp_path)
+    index = open_local_index(tmp_path)
     put(index, [{"b": 1}, config, {"c": 2}])
     assert get(index, 3) == [{"b": 1}, None, {"c": 2}]
 
 
 def test_names_that_are_not_ascii_are_left_out(tmp_path: Path) -> None:
     paths = [f"/mlruns/1/{name}" for name in ("ä", "\udcff", "run1")]
-    index = open_index(tmp_path)
+    index = open_local_index(tmp_path)
     put(index, make_configs(3), paths)
     known = get(index, 3, paths=paths)
     assert known == [None, None, make_configs(3)[2]]
@@ -218,9 +218,9 @@ def test_what_a_reader_gives_comes_back_exactly_or_not(
     reader = ConfigReader()
     configs = [read_yaml(reader, text) for text in texts]
     directory = tmp_path_factory.mktemp("index")
-    index = open_index(directory)
+    index = open_local_index(directory)
     put(index, configs)
-    index = open_index(directory)
+    index = open_local_index(directory)
     known = get(index, len(configs))
     for config, found in zip(configs, known, strict=True):
         assert found is None or repr(found) == repr(config)
@@ -233,7 +233,7 @@ def check_harmless(directory: Path, caplog: pytest.LogCaptureFixture) -> list[An
     """Check that a load gives what is right or nothing, in at most one line of the log."""
     caplog.clear()
     with caplog.at_level(logging.DEBUG, "kedro_hydraflow"):
-        index = open_index(directory)
+        index = open_local_index(directory)
         known = get(index, 300)
         put(index, make_configs(300))
     right = make_configs(300)
@@ -324,7 +324,7 @@ def test_a_trigger_that_is_made_while_it_is_open_does_not_run(
         )
 
     monkeypatch.setattr(index_file, "_prepare", prepare_and_change)
-    put(open_index(directory), make_configs(300), validator="newer")
+    put(open_local_index(directory), make_configs(300), validator="newer")
     (message,) = caplog.messages
     assert "DatabaseError: not authorized; it was renamed" in message
 
@@ -348,30 +348,30 @@ def test_a_block_is_limited_before_it_is_decoded(
     directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     replace_blocks(directory, make_block("[" + "[],{}," * 500 + "1]"))
-    (found,) = get(open_index(directory), 1)
+    (found,) = get(open_local_index(directory), 1)
     assert len(found["a"]) == 1001
     monkeypatch.setenv(NODES_VARIABLE, "1000")
     decode = json.loads
     decoded = []
     monkeypatch.setattr(json, "loads", lambda text: decoded.append(1) or decode(text))
-    assert get(open_index(directory), 1) == [None]
+    assert get(open_local_index(directory), 1) == [None]
     monkeypatch.setenv(NODES_VARIABLE, "1100")
-    assert get(open_index(directory), 1) == [found]
+    assert get(open_local_index(directory), 1) == [found]
     monkeypatch.setenv(QUERY_SIZE_VARIABLE, f"{64 * 3000}")
-    assert get(open_index(directory), 1) == [None]
+    assert get(open_local_index(directory), 1) == [None]
     assert len(decoded) == 1
     assert caplog.messages == []
-    put(open_index(directory), [{"a": 1}])
-    assert get(open_index(directory), 1) == [{"a": 1}]
+    put(open_local_index(directory), [{"a": 1}])
+    assert get(open_local_index(directory), 1) == [{"a": 1}]
 
 
 def test_all_blocks_together_are_limited(
     directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     replace_blocks(directory, make_block(f'"{"x" * 10_000}"'), count=100)
-    assert get(open_index(directory), 1) == [{"a": "x" * 10_000}]
+    assert get(open_local_index(directory), 1) == [{"a": "x" * 10_000}]
     monkeypatch.setenv(QUERY_SIZE_VARIABLE, "900kB")
-    assert get(open_index(directory), 1) == [{"a": "x" * 10_000}]  # from those until then
+    assert get(open_local_index(directory), 1) == [{"a": "x" * 10_000}]  # from those until then
     assert caplog.messages == [
         f"the index {directory / FILE_NAME} is not used: DatabaseError: a query returns more than "
         "900,000 bytes, or one value of 14,062, the limits that the environment variable "
@@ -389,9 +389,9 @@ def test_the_time_of_a_query_is_limited(
     run_script(directory, script)
     monkeypatch.setenv(QUERY_SECONDS_VARIABLE, "0")
     if action == "read":
-        assert get(open_index(directory), 1) == [None]
+        assert get(open_local_index(directory), 1) == [None]
     else:
-        put(open_index(directory), make_configs(1), validator="newer")
+        put(open_local_index(directory), make_configs(1), validator="newer")
     assert caplog.messages == [
         f"the index {directory / FILE_NAME} is not used: DatabaseError: a query took more than 0 "
         "seconds, the limit that the environment variable KEDRO_HYDRAFLOW_MAX_QUERY_SECONDS "
@@ -402,12 +402,12 @@ def test_the_time_of_a_query_is_limited(
 def test_large_blocks_are_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(QUERY_SIZE_VARIABLE, f"{64 * 20_000}")
     configs: list[Any] = [{"seed": i, "text": "x" * 1000} for i in range(50)]
-    put(open_index(tmp_path), configs)
-    assert get(open_index(tmp_path), 50) == configs
+    put(open_local_index(tmp_path), configs)
+    assert get(open_local_index(tmp_path), 50) == configs
     assert all(2 < size < 20 for size in get_sizes(tmp_path))
-    put(open_index(tmp_path), [{"text": "x" * 30_000}, {"seed": "new"}], validator="newer")
-    assert get(open_index(tmp_path), 2, "newer") == [None, {"seed": "new"}]
-    assert get(open_index(tmp_path), 50)[2:] == configs[2:]
+    put(open_local_index(tmp_path), [{"text": "x" * 30_000}, {"seed": "new"}], validator="newer")
+    assert get(open_local_index(tmp_path), 2, "newer") == [None, {"seed": "new"}]
+    assert get(open_local_index(tmp_path), 50)[2:] == configs[2:]
 
 
 def test_blocks_with_many_containers_are_split(
@@ -415,8 +415,8 @@ def test_blocks_with_many_containers_are_split(
 ) -> None:
     monkeypatch.setenv(NODES_VARIABLE, "100")
     configs: list[Any] = [{"own": [{"i": i}, {"j": i}]} for i in range(60)]
-    put(open_index(tmp_path), configs)
-    assert get(open_index(tmp_path), 60) == configs
+    put(open_local_index(tmp_path), configs)
+    assert get(open_local_index(tmp_path), 60) == configs
     assert max(get_sizes(tmp_path)) < 30
 
 
@@ -426,9 +426,9 @@ def test_a_malformed_limit_is_an_error(
 ) -> None:
     monkeypatch.setenv(variable, "much")
     with pytest.raises(OptionError, match=f"{variable}: expected .*, found 'much'"):
-        get(open_index(directory), 1)
+        get(open_local_index(directory), 1)
     monkeypatch.delenv(variable)
-    assert get(open_index(directory), 300) == make_configs(300)
+    assert get(open_local_index(directory), 300) == make_configs(300)
 
 
 @pytest.mark.timeout(60)
@@ -440,7 +440,7 @@ def test_a_fifo_beside_it(directory: Path, caplog: pytest.LogCaptureFixture, suf
     assert check_harmless(directory, caplog) == [None] * 300
     assert f"is not used: OSError: {fifo} is not a regular file" in caplog.messages[0]
     os.unlink(fifo)
-    assert get(open_index(directory), 300) == make_configs(300)
+    assert get(open_local_index(directory), 300) == make_configs(300)
 
 
 def test_pages_that_refer_to_each_other_deeply_do_not_end_the_process(
@@ -468,7 +468,7 @@ def test_pages_that_refer_to_each_other_deeply_do_not_end_the_process(
     content[28:32] = struct.pack(">I", len(content) // size)
     path.write_bytes(content)
     let_days_pass(index_file.MAX_DAYS + 1, monkeypatch)  # so that it is emptied
-    put(open_index(directory), make_configs(3))
+    put(open_local_index(directory), make_configs(3))
     assert "DatabaseError: database disk image is malformed; it was renamed" in caplog.text
 
 
@@ -505,19 +505,19 @@ def test_changed_digits_are_noticed_when_blocks_are_merged(directory: Path) -> N
     path = directory / FILE_NAME
     path.write_bytes(path.read_bytes().replace(b"mlp", b"cnn"))
     paths = make_paths(600)
-    put(open_index(directory), make_configs(300), paths[300:])
+    put(open_local_index(directory), make_configs(300), paths[300:])
     assert len(get_sizes(directory)) == 1
-    assert get(open_index(directory), 600, paths=paths) == [None] * 300 + make_configs(300)
+    assert get(open_local_index(directory), 600, paths=paths) == [None] * 300 + make_configs(300)
 
 
 def test_a_block_of_another_folder_is_noticed(directory: Path) -> None:
-    put(open_index(directory), [{"seed": 7}], ["/mlruns/2/run700"])
+    put(open_local_index(directory), [{"seed": 7}], ["/mlruns/2/run700"])
     with sqlite3.connect(directory / FILE_NAME) as connection:
         of_other = "SELECT folder FROM blocks WHERE id = 2"
         connection.execute(f"UPDATE blocks SET folder = ({of_other}) WHERE id = 1")
     connection.close()
     paths = ["/mlruns/2/run0", "/mlruns/2/run700"]
-    assert get(open_index(directory), 2, paths=paths) == [None, {"seed": 7}]
+    assert get(open_local_index(directory), 2, paths=paths) == [None, {"seed": 7}]
 
 
 def test_a_directory_in_its_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -547,7 +547,7 @@ def test_a_failure_in_the_default_place_is_quiet(
     (tmp_path / "file").touch()
     monkeypatch.setenv("KEDRO_HYDRAFLOW_CACHE_DIR", str(tmp_path / "file" / "cache"))
     with caplog.at_level(logging.DEBUG, "kedro_hydraflow"):
-        put(open_index(None), make_configs(1))
+        put(open_local_index(None), make_configs(1))
     assert [record.levelname for record in caplog.records] == ["DEBUG"]
 
 
@@ -580,7 +580,7 @@ def test_a_full_disk(
 
     with monkeypatch.context() as patch:
         patch.setattr(sqlite3, "connect", connect_to_full_disk)
-        put(open_index(tmp_path), make_configs(300))
+        put(open_local_index(tmp_path), make_configs(300))
     assert "full" in caplog.text
     assert check_harmless(tmp_path, caplog) == [None] * 300
     assert check_harmless(tmp_path, caplog) == make_configs(300)
@@ -592,9 +592,9 @@ def test_files_that_may_not_grow(directory: Path, caplog: pytest.LogCaptureFixtu
 import resource
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
-index = open_index(sys.argv[1])
+index = open_local_index(sys.argv[1])
 put(index, make_configs(5000))
-assert get(open_index(sys.argv[1]), 300) == make_configs(300)
+assert get(open_local_index(sys.argv[1]), 300) == make_configs(300)
 """
     process = run_python(code, directory)
     process.communicate()
@@ -614,13 +614,13 @@ def run_python(code: str, *arguments: object) -> subprocess.Popen[str]:
 def test_two_processes_at_once(tmp_path: Path) -> None:
     code = """
 for i in range(int(sys.argv[2]), 300, 2):
-    put(open_index(sys.argv[1]), [make_configs(300)[i]], [make_paths(300)[i]])
+    put(open_local_index(sys.argv[1]), [make_configs(300)[i]], [make_paths(300)[i]])
 """
     processes = [run_python(code, tmp_path, first) for first in (0, 1)]
     for process in processes:
         process.communicate()
         assert process.returncode == 0
-    index = open_index(tmp_path)
+    index = open_local_index(tmp_path)
     assert get(index, 300) == make_configs(300)
 
 
@@ -658,7 +658,7 @@ def let_days_pass(days: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_begins_anew_after_some_time(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     let_days_pass(index_file.MAX_DAYS + 1, monkeypatch)
-    index = open_index(directory)
+    index = open_local_index(directory)
     put(index, [{"a": 1}])
     assert get(index, 2) == [{"a": 1}, None]
     put(index, make_configs(300))
@@ -667,7 +667,7 @@ def test_it_begins_anew_after_some_time(directory: Path, monkeypatch: pytest.Mon
 
 def test_its_size_is_bounded(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_file, "MAX_BYTES", 30_000)
-    index = open_index(directory)
+    index = open_local_index(directory)
     put(index, [{"a": 1}])  # it began today: what it knows is kept, and nothing added
     assert get(index, 300) == make_configs(300)
     let_days_pass(1, monkeypatch)
@@ -685,7 +685,7 @@ def test_it_is_for_this_user_alone(directory: Path) -> None:
 def test_no_secret_is_stored(tmp_path: Path) -> None:
     options = {"username": "me", "password": "hunter2"}
     place = locate("ftp://me:hunter2@host/mlruns/1/run0", options)
-    index = open_index(tmp_path)
+    index = open_local_index(tmp_path)
     index.put("config", place.storage, [(place.path, SETTLED, {"a": 1})])
     recalled = index.recall("config", place.storage, [place.path], "config.yaml")
     assert recalled.values == [{"a": 1}]
@@ -710,8 +710,8 @@ def test_no_secret_is_stored(tmp_path: Path) -> None:
 )
 def test_where_it_remembers(location: str, option: Any, is_covered: bool) -> None:
     storage: Storage = locate(location).storage
-    assert open_index(option).covers(storage) is is_covered
-    assert open_index(option).assumes_unchanged(storage) is (is_covered and storage.is_remote)
+    assert open_local_index(option).covers(storage) is is_covered
+    assert open_local_index(option).assumes_unchanged(storage) is (is_covered and storage.is_remote)
 
 
 # Its blocks -----------------------------------------------------------------------------------
@@ -726,35 +726,35 @@ def get_sizes(directory: Path) -> list[int]:
 
 def test_few_runs_do_not_take_to_write_many_again(directory: Path) -> None:
     for i in range(300, 340):
-        put(open_index(directory), [make_configs(340)[i]], [make_paths(340)[i]])
+        put(open_local_index(directory), [make_configs(340)[i]], [make_paths(340)[i]])
     assert sum(get_sizes(directory)) == 340
     assert len(get_sizes(directory)) <= 5
-    known = get(open_index(directory), 340)
+    known = get(open_local_index(directory), 340)
     assert known == make_configs(340)
     assert len({id(config["model"]) for config in known}) <= 5
 
 
 def test_what_is_all_known_better_replaces_the_old(directory: Path) -> None:
-    put(open_index(directory), make_configs(300), validator="newer")
+    put(open_local_index(directory), make_configs(300), validator="newer")
     assert get_sizes(directory) == [300]
-    assert get(open_index(directory), 300, "newer") == make_configs(300)
+    assert get(open_local_index(directory), 300, "newer") == make_configs(300)
 
 
 def test_a_batch_reads_its_own_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_file, "BLOCK_SIZE", 10)
     paths = [f"/mlruns/1/run{i:03}" for i in range(100)]
     for start in range(0, 100, 20):
-        put(open_index(tmp_path), make_configs(20), paths[start : start + 20])
+        put(open_local_index(tmp_path), make_configs(20), paths[start : start + 20])
     assert get_sizes(tmp_path) == [10] * 10
     decoded = []
     decode = json.loads
     monkeypatch.setattr(json, "loads", lambda text: decoded.append(1) or decode(text))
-    assert get(open_index(tmp_path), 20, paths=paths[40:60]) == make_configs(20)
+    assert get(open_local_index(tmp_path), 20, paths=paths[40:60]) == make_configs(20)
     assert len(decoded) == 2
 
 
 def test_without_an_index_nothing_is_known(tmp_path: Path) -> None:
-    index = open_index(False)  # noqa: FBT003 - as in a catalog
+    index = open_local_index(False)  # noqa: FBT003 - as in a catalog
     put(index, make_configs(2))
     assert get(index, 2) == [None, None]
 
@@ -762,7 +762,7 @@ def test_without_an_index_nothing_is_known(tmp_path: Path) -> None:
 def test_the_default_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEDRO_HYDRAFLOW_CACHE_DIR", str(tmp_path / "cache"))
     for option in (None, True):
-        index = open_index(option)
+        index = open_local_index(option)
         put(index, make_configs(1))
     assert (tmp_path / "cache" / FILE_NAME).exists()
     monkeypatch.delenv("KEDRO_HYDRAFLOW_CACHE_DIR")
@@ -788,7 +788,7 @@ def test_a_mistyped_boolean_is_no_directory(option: str) -> None:
 
 @pytest.mark.parametrize("option", [1, "", b"folder", ["folder"]])
 def test_options_that_are_refused(option: Any) -> None:
-    with pytest.raises(OptionError, match="index: expected true, false or a directory"):
+    with pytest.raises(OptionError, match="index: expected true, false, a directory"):
         check_index(option)
 
 

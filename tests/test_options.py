@@ -276,12 +276,5 @@ def test_the_engine_is_checked_at_once(sweep: Path) -> None:
         iter_runs(sweep, storage_options={"engine": "curl"})
 
 
-def test_the_index_is_a_local_directory() -> None:
-    with pytest.raises(
-        OptionError, match="index: expected a local directory, found the URL 's3://team/i"
-    ):
-        HydraflowRunCollectionDataset(path="mlruns", index="s3://team/index")
-
-
 def test_no_storage_options_are_none(sweep: Path) -> None:
     assert len(Run.load(iter_run_dirs(sweep), storage_options={})) == 31

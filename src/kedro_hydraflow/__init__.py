@@ -8,6 +8,7 @@ from kedro_hydraflow.collection import Collection
 from kedro_hydraflow.errors import KedroHydraflowError
 from kedro_hydraflow.group_by import GroupBy
 from kedro_hydraflow.loading import iter_runs
+from kedro_hydraflow.publishing import publish_index
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.run_dirs import (
@@ -47,6 +48,7 @@ __all__ = [
     "iter_experiment_dirs",
     "iter_run_dirs",
     "iter_runs",
+    "publish_index",
     "scan_runs",
 ]
 

@@ -1,7 +1,8 @@
 """The index: what was read of runs before, so that the next load reads only the rest.
 
-It is a cache in a file of the user's cache directory. The file may be removed at any time. If it
-is damaged, locked or cannot be written, runs are read again; that is never an error.
+`LocalIndex` is a cache in a file of the user's cache directory. The file may be removed at any
+time. If it is damaged, locked or cannot be written, runs are read again; that is never an error.
+For the index that a team shares, see `shared_index`.
 
 Each entry has a *validator*, and is valid as long as the validator stays the same:
 
@@ -22,15 +23,16 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from kedro_hydraflow.cache_dir import expand_home, get_cache_dir
 from kedro_hydraflow.errors import OptionError, StorageError, describe
 from kedro_hydraflow.index_file import FILE_NAME, IndexFile
 from kedro_hydraflow.logs import get_logger
-from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.storage import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from kedro_hydraflow.index_file import Facts
     from kedro_hydraflow.storage import Storage
@@ -47,29 +49,19 @@ SETTLED = "settled"
 
 
 class Index:
-    """What was read of runs before. After a failure, which is logged, it is empty.
+    """No index: nothing is remembered. It is also the base class of those that are one."""
 
-    Args:
-        directory: Where its file is, or will be; None for no index.
-        is_requested: Whether the user asked for it. Then it covers remote storage too, and a
-            failure is a warning.
-    """
+    def covers(self, storage: Storage) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether it may know runs on a storage."""
+        return False
 
-    def __init__(self, directory: str | None, *, is_requested: bool) -> None:
-        path = None if directory is None else os.path.join(directory, FILE_NAME)
-        self._file = None if path is None else IndexFile(path)
-        self._is_requested = is_requested
+    def assumes_unchanged(self, storage: Storage) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether what is known of a storage counts without asking whether it was changed."""
+        return False
 
-    def covers(self, storage: Storage) -> bool:
-        """Whether it remembers runs on a storage."""
-        return self._file is not None and (
-            storage.has_validators or self.assumes_unchanged(storage)
-        )
-
-    def assumes_unchanged(self, storage: Storage) -> bool:
-        """Whether it remembers what is settled on a storage, whose files have no validators."""
-        is_asked = self._file is not None and self._is_requested
-        return is_asked and storage.is_remote and not storage.has_validators
+    def notes_settled(self, storage: Storage) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether what is read is remembered if it is `SETTLED`: files have no validators."""
+        return False
 
     def choose_validators(
         self, storage: Storage, validators: Sequence[str | None], are_settled: Iterable[bool]
@@ -82,7 +74,7 @@ class Index:
             are_settled: Whether what was read is assumed not to change any more. That counts
                 where files have no validators.
         """
-        if not self.assumes_unchanged(storage):
+        if not self.notes_settled(storage):
             return validators
         return [SETTLED if is_settled else None for is_settled in are_settled]
 
@@ -94,7 +86,7 @@ class Index:
         file: str | None = None,
         is_valid: Callable[[Facts], bool] | None = None,
     ) -> Recalled:
-        """Return the cached values of runs, to be completed with `Recalled.complete`.
+        """Return the known values of runs, to be completed with `Recalled.complete`.
 
         Args:
             kind: What of the runs, such as ``config``.
@@ -106,16 +98,20 @@ class Index:
                 index. By default, all can.
         """
         values: list[Facts | None] = [None] * len(run_dirs)
-        if self.covers(storage):
-            known = self._read(_group_by_folder(kind, storage, run_dirs))
-            validators: list[str | None] = [SETTLED] * len(known)
-            if storage.has_validators and file is not None:
-                suffix = storage.sep + file.replace("/", storage.sep)
-                validators = storage.get_validators([run_dirs[i] + suffix for i in known])
-            for (i, (old, facts)), validator in zip(known.items(), validators, strict=True):
-                if old == validator and (is_valid is None or is_valid(facts)):
-                    values[i] = facts
+        for i, facts in self._find(kind, storage, run_dirs, file).items():
+            if is_valid is None or is_valid(facts):
+                values[i] = facts
         return Recalled(self, kind, storage, run_dirs, values)
+
+    def _find(
+        self,
+        kind: str,  # noqa: ARG002 - for subclasses
+        storage: Storage,  # noqa: ARG002
+        run_dirs: Sequence[str],  # noqa: ARG002
+        file: str | None,  # noqa: ARG002
+    ) -> Mapping[int, Facts]:
+        """Return what is known by the positions of the runs, for `recall`."""
+        return {}
 
     def put(
         self,
@@ -123,7 +119,7 @@ class Index:
         storage: Storage,
         runs: Iterable[tuple[str, str | None, Facts | object]],
     ) -> None:
-        """Cache data about runs: all of it or, if that fails, none.
+        """Remember data about runs, if the index does: all of it or, if that fails, none.
 
         Args:
             kind: As for `recall`.
@@ -131,11 +127,63 @@ class Index:
             runs: For each its directory, its validator from before it was read, and what was
                 read. Runs without a validator, or of which no mapping was read, are left out.
         """
+
+
+class LocalIndex(Index):
+    """What was read of runs before, in a local file. After a failure, which is logged, it is empty.
+
+    Args:
+        directory: Where its file is, or will be.
+        is_requested: Whether the user asked for it. Then it covers remote storage too, and a
+            failure is a warning.
+    """
+
+    def __init__(self, directory: str, *, is_requested: bool) -> None:
+        self._file: IndexFile | None = IndexFile(os.path.join(directory, FILE_NAME))
+        self._is_requested = is_requested
+
+    @override
+    def covers(self, storage: Storage) -> bool:
+        return self._file is not None and (
+            storage.has_validators or self.assumes_unchanged(storage)
+        )
+
+    @override
+    def assumes_unchanged(self, storage: Storage) -> bool:
+        is_asked = self._file is not None and self._is_requested
+        return is_asked and storage.is_remote and not storage.has_validators
+
+    @override
+    def notes_settled(self, storage: Storage) -> bool:
+        return self.assumes_unchanged(storage)
+
+    @override
+    def _find(
+        self, kind: str, storage: Storage, run_dirs: Sequence[str], file: str | None
+    ) -> Mapping[int, Facts]:
+        if not self.covers(storage):
+            return {}
+        known = self._read(_group_by_kind_and_folder(kind, storage, run_dirs))
+        validators: list[str | None] = [SETTLED] * len(known)
+        if storage.has_validators and file is not None:
+            suffix = storage.sep + file.replace("/", storage.sep)
+            validators = storage.get_validators([run_dirs[i] + suffix for i in known])
+        pairs = zip(known.items(), validators, strict=True)
+        return {i: facts for (i, (old, facts)), validator in pairs if old == validator}
+
+    @override
+    def put(
+        self,
+        kind: str,
+        storage: Storage,
+        runs: Iterable[tuple[str, str | None, Facts | object]],
+    ) -> None:
         file = self._file
         known = [run for run in runs if run[1] is not None and type(run[2]) is dict]
         if file is None or not known or not self.covers(storage):
             return
-        folders = _group_by_folder(kind, storage, [run_dir for run_dir, _, _ in known])
+        run_dirs = [run_dir for run_dir, _, _ in known]
+        folders = _group_by_kind_and_folder(kind, storage, run_dirs)
         with self._giving_up(file):
             file.write(
                 {
@@ -222,11 +270,11 @@ class Recalled:
         return values
 
 
-NO_INDEX = Index(None, is_requested=False)
+NO_INDEX = Index()
 
 
-def open_index(option: IndexOption) -> Index:
-    """Return the index that an option asks for. Its file is open only while it is used.
+def open_local_index(option: IndexOption) -> Index:
+    """Return the local index that an option asks for. Its file is open only while it is used.
 
     Args:
         option: A directory for its file; None or True for the default one, False for none.
@@ -236,8 +284,8 @@ def open_index(option: IndexOption) -> Index:
     is_requested = option is not None
     try:
         if option is None or option is True:
-            return Index(get_cache_dir("index"), is_requested=is_requested)
-        return Index(expand_home(os.fspath(option), "index"), is_requested=True)
+            return LocalIndex(get_cache_dir("index"), is_requested=is_requested)
+        return LocalIndex(expand_home(os.fspath(option), "index"), is_requested=True)
     except StorageError as exc:
         _log_unused(exc, is_requested=is_requested)
         return NO_INDEX
@@ -249,26 +297,29 @@ def _log_unused(reason: object, *, is_requested: bool) -> None:
 
 
 def check_index(option: Any) -> None:
-    """Raise OptionError unless `open_index` takes the option."""
+    """Raise OptionError unless the option is one for an index."""
     if not isinstance(option, (bool, str, os.PathLike, type(None))) or option == "":
         raise OptionError(
-            f"index: expected true, false or a directory to keep it in, found {option!r}"
+            f"index: expected true, false, a directory to keep it in or the URL of a shared one, "
+            f"found {option!r}"
         )
-    if isinstance(option, str) and is_url(option):
-        raise OptionError(
-            f"index: expected a local directory, found the URL {redact_url(option)!r}"
-        )
-    if isinstance(option, str) and not _LOOKS_LIKE_PATH.search(option):
+    if isinstance(option, str) and not is_url(option) and not _LOOKS_LIKE_PATH.search(option):
         raise OptionError(
             f"index: expected true, false or a directory, found {option!r}; for a directory of "
             f"that name, write './{option}'"
         )
 
 
-def _group_by_folder(
+def _group_by_kind_and_folder(
     kind: str, storage: Storage, run_dirs: Sequence[str]
 ) -> dict[str, dict[str, int]]:
-    """Return the positions of runs by folder, here with the kind in front, and by name.
+    """Return the positions of runs by folder, here with the kind in front, and by name."""
+    folders = group_by_folder(storage, run_dirs)
+    return {f"{kind} {storage.get_identity(folder)}": names for folder, names in folders.items()}
+
+
+def group_by_folder(storage: Storage, run_dirs: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return the positions of runs by folder and by name.
 
     Names that are not ASCII, some of which SQLite cannot hold, are left out.
     """
@@ -277,4 +328,4 @@ def _group_by_folder(
         folder, _, name = path.rpartition(storage.sep)
         if name.isascii():
             folders.setdefault(folder, {})[name] = i
-    return {f"{kind} {storage.get_identity(folder)}": names for folder, names in folders.items()}
+    return folders

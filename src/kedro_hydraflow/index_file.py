@@ -20,8 +20,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.cache_dir import make_private_folder
+from kedro_hydraflow.exact_json import CONTAINERS, KINDS, has_few_nodes, is_exact, to_json
 from kedro_hydraflow.foreign_sqlite import QueryLimits, list_files_beside
-from kedro_hydraflow.limits import get_max_nodes
 
 if TYPE_CHECKING:
     import sqlite3
@@ -142,7 +142,7 @@ class _Opened:
         )
         for checksum, text in rows:
             self._add_size(len(text))
-            if checksum == _checksum(folder, text) and _has_few_nodes(text):
+            if checksum == _checksum(folder, text) and has_few_nodes(text):
                 return _decode(text)
         return None
 
@@ -159,16 +159,11 @@ class _Opened:
     def fits(self, text: bytes, *names: str) -> bool:
         """Whether a block of this text would be read again."""
         size = len(text) + sum(map(len, names)) + _REST_SIZE
-        return size <= self.limits.max_value_size and _has_few_nodes(text)
+        return size <= self.limits.max_value_size and has_few_nodes(text)
 
 
 _REST_SIZE = 100
 """The maximum size of the numbers in a row."""
-
-
-def _has_few_nodes(text: bytes) -> bool:
-    """Whether a block has few mappings and lists: the 3 bytes of each take some 100 in memory."""
-    return text.count(b"[") + text.count(b"{") <= get_max_nodes()
 
 
 @contextmanager
@@ -326,10 +321,10 @@ def _share(old: Entries, new: Entries) -> None:
     first: dict[str, Any] = {}
     for _, facts in chain(new.values(), old.values()):
         for value in facts.values():
-            if type(value) in _CONTAINERS:
+            if type(value) in CONTAINERS:
                 first.setdefault(repr(value), value)
     for _, facts in old.values():
-        facts.update({k: first[repr(v)] for k, v in facts.items() if type(v) in _CONTAINERS})
+        facts.update({k: first[repr(v)] for k, v in facts.items() if type(v) in CONTAINERS})
 
 
 def _checksum(folder: int, text: bytes) -> int:
@@ -343,9 +338,6 @@ def _checksum(folder: int, text: bytes) -> int:
 # place of a mapping or list. A shape maps the run's keys to whether their values are parts.
 
 _TEXT = frozenset({str})
-_CONTAINERS = (dict, list)
-_KINDS = frozenset({str, int, float, bool, type(None), *_CONTAINERS})
-"""The types that JSON gives back."""
 
 
 def _decode(text: bytes) -> Entries:
@@ -380,7 +372,7 @@ def _try_encode(entries: Entries) -> bytes | None:
         values = facts.values()
         shape = tuple(facts), tuple(map(type, values))
         if shape not in shapes:
-            positions = [i for i, kind in enumerate(shape[1], 3) if kind in _CONTAINERS]
+            positions = [i for i, kind in enumerate(shape[1], 3) if kind in CONTAINERS]
             shapes[shape] = len(shapes), positions
         number, positions = shapes[shape]
         run = [name, validator, number, *values]
@@ -390,27 +382,10 @@ def _try_encode(entries: Entries) -> bytes | None:
             if run[i] == len(parts):
                 parts.append(part)
         runs.append(run)
-    if not all(_TEXT.issuperset(map(type, keys)) and _KINDS.issuperset(t) for keys, t in shapes):
+    if not all(_TEXT.issuperset(map(type, keys)) and KINDS.issuperset(t) for keys, t in shapes):
         return None
-    marked = [dict(zip(keys, map(_CONTAINERS.__contains__, t), strict=True)) for keys, t in shapes]
+    marked = [dict(zip(keys, map(CONTAINERS.__contains__, t), strict=True)) for keys, t in shapes]
     try:
-        return _to_json([marked, parts, runs]).encode() if _is_exact(parts) else None
+        return to_json([marked, parts, runs]).encode() if is_exact(parts) else None
     except ValueError:  # half a surrogate pair, or an integer of 5,000 digits
         return None
-
-
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
-
-
-def _is_exact(containers: list[Any]) -> bool:
-    """Whether JSON gives back mappings and lists; checked level by level, which is fast."""
-    while containers:
-        mappings = [value for value in containers if type(value) is dict]
-        lists = [value for value in containers if type(value) is list]
-        values = [*chain.from_iterable(map(dict.values, mappings)), *chain.from_iterable(lists)]
-        if not _TEXT.issuperset(map(type, chain.from_iterable(mappings))):
-            return False
-        if not _KINDS.issuperset(map(type, values)):
-            return False
-        containers = [value for value in values if type(value) in _CONTAINERS]
-    return True

@@ -25,7 +25,7 @@ from kedro_hydraflow.finding import (
     read_infos,
     report,
 )
-from kedro_hydraflow.index import NO_INDEX, Index, check_index, open_index
+from kedro_hydraflow.index import NO_INDEX, Index, check_index, open_local_index
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.parallel import check_jobs, progress_bar
 from kedro_hydraflow.reading import BulkReader
@@ -46,6 +46,9 @@ from kedro_hydraflow.run_info import (
     warn_of_lost,
     warn_of_no_config,
 )
+from kedro_hydraflow.shared_index import SharedIndex
+from kedro_hydraflow.source import Source
+from kedro_hydraflow.storage import is_url
 from kedro_hydraflow.stores.parsed_files import make_results_file
 from kedro_hydraflow.stores.record import LostArtifactsError, RunNames, make_run_record
 
@@ -163,9 +166,15 @@ class LoadOptions:
         check_index(self.index)
         make_results_file(self.results)
 
-    def open_index(self) -> Index:
-        """Return the index that the options name."""
-        return open_index(self.index)
+    def open_index(self, source: Source | None = None) -> Index:
+        """Return the index that the options name.
+
+        Args:
+            source: Where the runs are. Its options are also for a shared index.
+        """
+        if isinstance(self.index, str) and is_url(self.index):
+            return SharedIndex((source or Source()).locate_artifacts(self.index))
+        return open_local_index(self.index)
 
     def make_read_options(self, index: Index = NO_INDEX) -> ReadOptions:
         """Return the options for what is read after the load."""
@@ -258,7 +267,7 @@ def iter_batches(
 
     If some of the runs are not needed, nothing is said of keys that none of the others has.
     """
-    index = options.open_index()
+    index = options.open_index(search.source)
     show, options = options.progress, replace(options, progress=False)  # for all batches together
     store, search = open_search(search, index)
     conditions = search.make_conditions()

@@ -495,8 +495,8 @@ class Run(RunFiles, Generic[C, I]):
                 changed runs. None, the default, uses the user's cache directory, and only for
                 local runs. A path uses that directory (text without a separator needs ``./`` in
                 front), True the default one; both also cover finished runs on remote storage,
-                which are assumed not to change. False turns it off. Not used with
-                ``config_class``. See ``docs/scaling.md``.
+                which are assumed not to change. False turns it off. The URL of an index that
+                a team shares is only read, see `publish_index`. See ``docs/scaling.md``.
             storage_options: As for `Run`.
             results: As for `Run`. Read on first use, the files of all runs at once.
 

@@ -438,7 +438,8 @@ def load_run_dirs(
     check_storage_options(storage_options)
     if not isinstance(run_dirs, Iterable):
         raise OptionError(f"run_dir: expected a path, a URL or several of them, found {run_dirs!r}")
-    index = options.open_index()
+    source = run_dirs.search.source if isinstance(run_dirs, RunDirs) else None
+    index = options.open_index(source)
     if not isinstance(run_dirs, RunDirs):
         infos = _make_infos(run_dirs, storage_options)
         loaded = load_runs(infos, run_class, options, index)

@@ -7,10 +7,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
+import polars as pl
 import pytest
 
-from kedro_hydraflow import HydraflowRunCollectionDataset, Run, RunCollection, iter_run_dirs
+from kedro_hydraflow import (
+    HydraflowRunCollectionDataset,
+    Run,
+    RunCollection,
+    iter_run_dirs,
+    publish_index,
+)
 from kedro_hydraflow.errors import RunLoadError
 from tests.integration.behind_proxy import (
     EXPERIMENTS,
@@ -255,3 +263,37 @@ def test_an_artifact_is_fetched_once(site, engine, tmp_path: Path, monkeypatch):
     assert np.array_equal(np.load(path)["w"], WEIGHTS)
     assert np.array_equal(np.load(run.path("weights.npz"))["w"], WEIGHTS)
     assert site.proxy.counts() == {}
+
+
+@pytest.mark.parametrize("location", ["mlruns/.kedro-hydraflow", "index"])
+def test_a_shared_index_takes_the_place_of_all_other_reads(site, engine, location):
+    index = f"{site.url.removesuffix('mlruns')}{location}/{engine['engine']}"
+    options = site.options | engine
+    expected = load_with_run(site, engine, filters="status == FAILED")
+
+    done = publish_index(site.url, index=index, storage_options=options)
+
+    assert (done.n_published, done.n_failed) == (N_RUNS, 0)
+    site.proxy.reset()
+    runs = load_with_run(site, engine, index)
+    frame = runs.to_frame("run_id", "seed", "status", "metrics.accuracy")
+    # Two experiments of more runs than a page, the index, and whether there is a "Default".
+    assert site.proxy.counts() == {"LIST": 6, "GET": 1}
+    assert frame.height == N_RUNS
+    failed = frame.filter(pl.col("status") == "FAILED")
+    assert failed.equals(expected.to_frame("run_id", "seed", "status", "metrics.accuracy"))
+    site.proxy.reset()
+    assert publish_index(site.url, index=index, storage_options=options).n_known == N_RUNS
+    assert site.proxy.counts() == {"LIST": 6, "GET": 1 + len(EXPERIMENTS)}
+
+
+def test_what_is_published_has_no_credentials(bucket, engine):
+    with bucket.behind() as site:
+        index = f"{site.few_url.removesuffix('few')}secret-{engine['engine']}"
+        options = site.options | engine
+        publish_index(site.few_url, index=index, storage_options=options)
+        fs = fsspec.filesystem("s3", **bucket.server.options)
+        (part,) = fs.ls(index.removeprefix("s3://"), detail=False)
+        written = part.encode() + fs.cat_file(part) + str(pl.read_parquet(fs.open(part))).encode()
+    for name in ("key", "secret"):
+        assert bucket.server.options[name].encode() not in written

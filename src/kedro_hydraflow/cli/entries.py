@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,6 +26,8 @@ from kedro_hydraflow.run_collection import RunCollection
 if TYPE_CHECKING:
     from kedro.io import DataCatalog
 
+    from kedro_hydraflow.finding import Search
+    from kedro_hydraflow.loading import LoadOptions
     from kedro_hydraflow.run import Run
 
 logger = get_logger(__name__)
@@ -56,16 +59,36 @@ def select_entry(
         NotFoundError: If the working directory is not in a Kedro project.
         KedroHydraflowError: If the runs cannot be loaded.
     """
-    catalog = _load_catalog(project or _enter_project(), env)
-    if name is None:
-        raise OptionError(f"give the name of a catalog entry; {_list_entries(catalog)}")
-    dataset = _get_dataset(catalog, name)
+    dataset = _load_dataset(name, env, project)
     if isinstance(dataset, HydraflowRunDataset):
         return _select_one(dataset.load(), wanted)
     if isinstance(dataset, _OF_ONE_OR_MANY) and dataset.has_one_run:
         return _select_one(dataset.find_run(), wanted)
     search, options = dataset.make_query()
     return select_runs(search, options, wanted)
+
+
+def make_query(
+    name: str | None, env: str | None = None, project: Path | None = None
+) -> tuple[Search, LoadOptions]:
+    """Return the search of a catalog entry with many runs, without its filters, and its options.
+
+    Args:
+        name: As for `select_entry`.
+        env: As for `select_entry`.
+        project: As for `select_entry`.
+
+    Raises:
+        OptionError: As for `select_entry`, or if the entry loads one run.
+        NotFoundError: As for `select_entry`.
+    """
+    dataset = _load_dataset(name, env, project)
+    if isinstance(dataset, HydraflowRunDataset) or (
+        isinstance(dataset, _OF_ONE_OR_MANY) and dataset.has_one_run
+    ):
+        raise OptionError(f"the catalog entry {name!r} loads one run; give one with many runs")
+    search, options = dataset.make_query()
+    return replace(search, filters=None, on_error="warn"), options
 
 
 def _select_one(run: Run[Any, Any], wanted: Wanted) -> Selection:
@@ -92,6 +115,14 @@ def _enter_project() -> Path:
 def _load_catalog(project: Path, env: str | None) -> DataCatalog:
     session = KedroSession.create(project_path=project, env=env, save_on_close=False)
     return cast("DataCatalog", session.load_context().catalog)
+
+
+def _load_dataset(name: str | None, env: str | None, project: Path | None) -> Any:
+    """Return a dataset of the catalog that loads runs."""
+    catalog = _load_catalog(project or _enter_project(), env)
+    if name is None:
+        raise OptionError(f"give the name of a catalog entry; {_list_entries(catalog)}")
+    return _get_dataset(catalog, name)
 
 
 def _get_dataset(catalog: DataCatalog, name: str) -> Any:

@@ -8,12 +8,16 @@ import click
 
 from kedro_hydraflow import __version__
 from kedro_hydraflow.cli.command import Command
+from kedro_hydraflow.cli.index import HELP as INDEX_HELP
+from kedro_hydraflow.cli.index import publish_runs
 from kedro_hydraflow.cli.ls import HELP, ListOptions, list_runs, take_list_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kedro_hydraflow.cli.selection import Selection
+    from kedro_hydraflow.finding import Search
+    from kedro_hydraflow.loading import LoadOptions
     from kedro_hydraflow.source import Layout
 
 
@@ -32,9 +36,7 @@ it, the runs are those that MLflow reads by default: at MLFLOW_TRACKING_URI, in 
 {HELP}"""
 
 
-@main.command(cls=Command, help=_LS_HELP)
-@click.argument("path", required=False, metavar="[PATH_OR_URL]")
-@click.option(
+_take_experiments = click.option(
     "--experiment",
     "-x",
     "experiments",
@@ -42,16 +44,22 @@ it, the runs are those that MLflow reads by default: at MLFLOW_TRACKING_URI, in 
     metavar="NAME",
     help="Only experiments with this name or glob. Repeat it for more of them.",
 )
+_take_layout = click.option(
+    "--layout",
+    type=click.Choice(["mlflow", "hydra"]),
+    help="What to read in a directory that has runs of both.",
+)
+
+
+@main.command(cls=Command, help=_LS_HELP)
+@click.argument("path", required=False, metavar="[PATH_OR_URL]")
+@_take_experiments
 @click.option(
     "--results",
     metavar="FILE",
     help="A file in each run's artifacts, such as result.json, whose values are keys results.KEY.",
 )
-@click.option(
-    "--layout",
-    type=click.Choice(["mlflow", "hydra"]),
-    help="What to read in a directory that has runs of both.",
-)
+@_take_layout
 @click.option(
     "--entry",
     metavar="ENTRY",
@@ -84,6 +92,42 @@ def ls(
         return select_path(path, experiments, layout, results, options.wanted)
 
     list_runs(select, options)
+
+
+_INDEX_HELP = f"""Publish what is known of the runs of a directory, in an index that a team shares.
+
+PATH_OR_URL is a directory such as mlruns or multirun, on this machine or in a bucket (s3://...).
+{INDEX_HELP}"""
+
+
+@main.command(cls=Command, help=_INDEX_HELP)
+@click.argument("path", metavar="PATH_OR_URL")
+@click.option(
+    "--to",
+    "index",
+    required=True,
+    metavar="URL",
+    help="The index, such as s3://team/mlruns/.kedro-hydraflow or file:///mnt/team/index.",
+)
+@_take_experiments
+@_take_layout
+@click.option("--refresh", is_flag=True, help="Read all runs again.")
+def index(
+    path: str, index: str, experiments: tuple[str, ...], layout: Layout | None, refresh: bool
+) -> NoReturn:
+    """Publish runs, as `_INDEX_HELP` says."""
+
+    def select() -> tuple[Search, LoadOptions]:
+        from kedro_hydraflow.finding import Search
+        from kedro_hydraflow.loading import LoadOptions
+        from kedro_hydraflow.publishing import check_index_url
+        from kedro_hydraflow.source import Source
+
+        check_index_url(index)
+        source = Source(path, layout=layout)
+        return Search(source, experiments or None, on_error="warn"), LoadOptions(index=index)
+
+    publish_runs(select, refresh=refresh)
 
 
 def _check_options(entry: str | None, env: str | None, of_paths: Mapping[str, object]) -> None:

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from kedro_hydraflow.cli.command import Command, may_have_logged_to_stdout
+from kedro_hydraflow.cli.index import HELP as INDEX_HELP
+from kedro_hydraflow.cli.index import publish_runs
 from kedro_hydraflow.cli.ls import HELP, ListOptions, list_runs, take_list_options
 
 if TYPE_CHECKING:
     from kedro.framework.startup import ProjectMetadata
 
     from kedro_hydraflow.cli.selection import Selection
+    from kedro_hydraflow.finding import Search
+    from kedro_hydraflow.loading import LoadOptions
 
 
 @click.group(name="Kedro-HydraFlow")
@@ -56,3 +60,26 @@ def ls(
         return select_entry(entry, env, metadata.project_path, options.wanted)
 
     list_runs(select, options)
+
+
+_INDEX_HELP = f"""Publish what is known of the runs that a catalog entry loads, in its index.
+
+ENTRY is an entry of the catalog with many runs and the URL of an index, such as
+index: s3://team/mlruns/.kedro-hydraflow. Its filters are not applied.
+{INDEX_HELP}"""
+
+
+@hydraflow.command(cls=Command, help=_INDEX_HELP)
+@click.argument("entry", required=False, metavar="ENTRY")
+@click.option("--env", "-e", metavar="ENV", help="The environment of the project's configuration.")
+@click.option("--refresh", is_flag=True, help="Read all runs again.")
+@click.pass_obj
+def index(metadata: ProjectMetadata, entry: str | None, env: str | None, refresh: bool) -> NoReturn:
+    """Publish runs, as `_INDEX_HELP` says."""
+
+    def select() -> tuple[Search, LoadOptions]:
+        from kedro_hydraflow.cli.entries import make_query
+
+        return make_query(entry, env, metadata.project_path)
+
+    publish_runs(select, refresh=refresh)

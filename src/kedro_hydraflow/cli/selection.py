@@ -118,7 +118,7 @@ def select_runs(search: Search, options: LoadOptions, wanted: Wanted) -> Selecti
     """
     is_strict = search.on_error == "raise"
     search = _add_filters(replace(search, on_error="warn"), wanted.filters)
-    index = options.open_index()
+    index = options.open_index(search.source)
     order, limit = wanted.order, wanted.limit
     if limit is not None and not order:
         selection = _select_first(search, options, limit, index)

@@ -114,8 +114,8 @@ class RunSearch(SafeRepr):
             RunLoadError: If ``on_error`` is ``raise`` and something cannot be read.
         """
         options = self._make_load_options(impl, config_class)
-        index = options.open_index()
         search = self._import_names()
+        index = options.open_index(search.source)
         conditions = search.make_conditions()
         # Of the runs with the ID, all are counted.
         found = find_runs(search, index, conditions, narrow=is_wanted is None)

@@ -56,8 +56,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
             them. Null, the default, excludes them unless that needs an extra request per run.
             A file store on remote storage needs one, so deleted runs there are included, unless
             a filter reads their facts.
-        index: The cache of what was read, as for ``Run.load``: true, false, or a directory, such
-            as ``data/index`` or ``./index``.
+        index: The cache of what was read, as for ``Run.load``: true, false, a directory, such
+            as ``data/index`` or ``./index``, or the URL of one that a team shares.
         min_runs: The number of runs that there have to be after all filters. With fewer, loading
             is an error. By default, an empty collection is logged as a warning.
         layout: What a directory is read as: ``mlflow`` for what MLflow wrote, ``hydra`` for the

@@ -155,6 +155,22 @@ class Storage(ABC):
             For each file None, or the error of copying it.
         """
 
+    def write(self, path: str, content: bytes) -> None:  # noqa: ARG002 - for others
+        """Write a file. Who reads it meanwhile may see a part of it.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        raise StorageError(f"cannot write {self.get_url(path)!r}: files there can only be read")
+
+    def remove(self, path: str) -> None:
+        """Remove a file, if it exists.
+
+        Raises:
+            StorageError: If it cannot be removed.
+        """
+        raise StorageError(f"cannot remove {self.get_url(path)!r}: files there can only be read")
+
     @abstractmethod
     def is_dir(self, path: str) -> bool:
         """Whether a folder exists.

@@ -44,6 +44,9 @@ _WITH_ONE_CONNECTION = frozenset({"sftp", "ssh"})
 _WITH_TIMEOUTS = frozenset(
     {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "mlflow"}
 )
+_WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
+"""The protocols of object stores, where a file needs no folder."""
+
 _GCS = frozenset({"gs", "gcs"})
 _AZURE = frozenset({"az", "abfs", "abfss", "adl"})
 _TIMEOUT = 60.0
@@ -78,6 +81,7 @@ class FsspecClient(Client):
         self._is_lost = False
         self._reconnecting = asyncio.Lock()
         self._is_http = root.protocol in ("http", "https")
+        self._has_folders = root.protocol not in _WITHOUT_FOLDERS
         if root.protocol not in _WITH_TIMEOUTS:
             self.timeout = _TIMEOUT
         self._is_async = getattr(fs, "async_impl", False) and not fs.asynchronous
@@ -182,6 +186,19 @@ class FsspecClient(Client):
         await self._call("get_file", path, target)
         if not os.path.exists(target):  # some filesystems copy nothing for a folder
             raise FileNotFoundError(path)
+
+    @override
+    async def write(self, path: str, content: bytes) -> None:
+        if self._is_http:
+            raise OSError("a web server's files can only be read")
+        folder = path.rpartition("/")[0]
+        if folder and self._has_folders:
+            await self._call("makedirs", folder, exist_ok=True)
+        await self._call("pipe_file", path, content)
+
+    @override
+    async def remove(self, path: str) -> None:
+        await self._call("rm_file", path)
 
 
 _NO_LISTING = (

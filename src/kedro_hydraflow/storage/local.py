@@ -160,6 +160,22 @@ class LocalStorage(Storage):
         return None
 
     @override
+    def write(self, path: str, content: bytes) -> None:
+        file = Path(self._resolve(path))
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        except (OSError, ValueError) as exc:
+            raise StorageError(f"cannot write {path!r}: {describe(exc)}") from exc
+
+    @override
+    def remove(self, path: str) -> None:
+        try:
+            Path(self._resolve(path)).unlink(missing_ok=True)
+        except (OSError, ValueError) as exc:
+            raise StorageError(f"cannot remove {path!r}: {describe(exc)}") from exc
+
+    @override
     def is_dir(self, path: str) -> bool:
         try:
             return stat.S_ISDIR(os.stat(self._resolve(path) or ".").st_mode)

@@ -168,6 +168,19 @@ class ObstoreClient(Client):
             async for chunk in content.stream():
                 file.write(chunk)
 
+    @override
+    async def write(self, path: str, content: bytes) -> None:
+        from obstore import put_async
+
+        store, key = self._open(path)
+        await put_async(store, key, content)
+
+    @override
+    async def remove(self, path: str) -> None:
+        from obstore import delete_async
+
+        await delete_async(*self._open(path))
+
 
 def can_serve(protocol: str, options: Mapping[str, Any]) -> bool:
     """Whether obstore is installed and can replace fsspec's filesystem.

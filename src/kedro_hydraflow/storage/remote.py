@@ -90,6 +90,14 @@ class Client(ABC):
     async def fetch(self, path: str, target: str) -> None:
         """Copy a file to a local path in chunks."""
 
+    async def write(self, path: str, content: bytes) -> None:  # noqa: ARG002 - for others
+        """Write a file."""
+        raise OSError("files there can only be read")
+
+    async def remove(self, path: str) -> None:  # noqa: ARG002 - for others
+        """Remove a file."""
+        raise OSError("files there can only be read")
+
 
 class RemoteStorage(Storage):
     """A remote storage. It connects on first use.
@@ -200,6 +208,21 @@ class RemoteStorage(Storage):
             None if result is None else self._make_error("fetch", file.path, result)
             for file, result in zip(files, results, strict=True)
         ]
+
+    @override
+    def write(self, path: str, content: bytes) -> None:
+        def get_request(client: Client) -> Callable[[str], Awaitable[None]]:
+            return lambda path: client.write(path, content)
+
+        (result,) = self._request(get_request, [path], are_small=False)
+        if result is not None:
+            raise self._make_error("write", path, result)
+
+    @override
+    def remove(self, path: str) -> None:
+        (result,) = self._request(lambda client: client.remove, [path])
+        if result is not None and not self._is_absence(result):
+            raise self._make_error("remove", path, result)
 
     def _request(
         self,

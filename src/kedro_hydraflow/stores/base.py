@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -79,6 +79,9 @@ class Store(ABC):
 
     finds_folders = False
     """Whether the store finds runs by listing directories, some of which may not be runs."""
+
+    has_index = False
+    """Whether what is known of its runs can be published in an index."""
 
     def __init__(self, *arguments: Any) -> None:
         self._arguments = arguments
@@ -337,6 +340,23 @@ class Store(ABC):
         return record.experiment.join(MODELS_FOLDER, model.model_id, "artifacts")
 
     # Recorded data ---------------------------------------------------------------------------
+
+    def read_settled(
+        self, records: Sequence[RunRecord]
+    ) -> Sequence[dict[str, Facts] | KedroHydraflowError | None]:
+        """Return what is recorded of each run that is not expected to change, by kind.
+
+        The kinds are those of `index_part`, besides the configuration. None for a run that may
+        still change.
+        """
+        return [None] * len(records)
+
+    def read_experiments(
+        self,
+        records: Iterable[RunRecord],  # noqa: ARG002 - for others
+    ) -> list[tuple[Place, Facts]]:
+        """Return what an index is to know of the experiments of runs, with their directories."""
+        return []
 
     def is_settled(self, record: RunRecord) -> bool:
         """Whether the files of a run are not expected to change, by what is known of it."""

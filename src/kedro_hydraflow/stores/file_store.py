@@ -73,6 +73,7 @@ from kedro_hydraflow.stores.meta_file import (
 )
 from kedro_hydraflow.stores.metric_file import parse_latest, parse_points, sort_key
 from kedro_hydraflow.stores.record import (
+    LOGGED_KINDS,
     RUN_NAME_TAG,
     ExperimentRecord,
     Experiments,
@@ -108,7 +109,7 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-NOT_EXPERIMENTS = frozenset({DEFAULT_EXPERIMENT_ID, ".trash", "models"})
+NOT_EXPERIMENTS = frozenset({DEFAULT_EXPERIMENT_ID, ".trash", "models", ".kedro-hydraflow"})
 """Directories in a tracking directory that are only searched for runs on request, or never."""
 
 _NOT_RUNS = frozenset({"tags", "datasets", "traces", "models"})
@@ -133,6 +134,7 @@ class FileStore(TrackedStore):
     """
 
     finds_folders = True
+    has_index = True
 
     def __init__(
         self,
@@ -424,6 +426,33 @@ class FileStore(TrackedStore):
         read = [{} if meta is None else meta or None for meta in metas]
         facts_of_runs = recalled.complete(read, self._choose_validators([None] * len(read), read))
         return self._add_tagged_names(_get_paths(records), facts_of_runs)
+
+    @override
+    def read_settled(
+        self, records: Sequence[RunRecord]
+    ) -> list[dict[str, Facts] | KedroHydraflowError | None]:
+        settled: list[Any] = []
+        for facts in self.read_facts(records):
+            if isinstance(facts, Exception):
+                settled.append(facts)
+            else:
+                settled.append({"facts": facts} if is_finished(facts) else None)
+        positions = [i for i, known in enumerate(settled) if isinstance(known, dict)]
+        for kind in LOGGED_KINDS:
+            values = self.read_all([records[i] for i in positions], kind)
+            for i, of_run in zip(positions, values, strict=True):
+                if isinstance(of_run, Exception):
+                    settled[i] = of_run
+                elif isinstance(settled[i], dict):
+                    settled[i][kind] = of_run
+        return settled
+
+    @override
+    def read_experiments(self, records: Iterable[RunRecord]) -> list[tuple[Place, Facts]]:
+        places = {record.experiment.path: record.experiment for record in records}
+        metas: list[Any] = [*read_metas([*places.values()])]
+        pairs = zip(places.values(), metas, strict=True)
+        return [(place, meta) for place, meta in pairs if _is_named(meta)]
 
     def _add_tagged_names(self, paths: Sequence[str], facts_of_runs: list[Any]) -> list[Any]:
         """Return the facts, with the name in `RUN_NAME_TAG` for runs that recorded no other.

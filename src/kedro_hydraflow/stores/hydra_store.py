@@ -86,6 +86,8 @@ class HydraStore(UntrackedStore):
 
     artifacts_folder = ""
 
+    has_index = True
+
     def __init__(
         self, place: Place, tree: OutputTree | None = None, index: Index = NO_INDEX
     ) -> None:
@@ -242,6 +244,20 @@ class HydraStore(UntrackedStore):
         return errors
 
     # Recorded data ---------------------------------------------------------------------------
+
+    @override
+    def read_settled(
+        self, records: Sequence[RunRecord]
+    ) -> list[dict[str, Facts] | KedroHydraflowError | None]:
+        names = read_parsed_in(records, HYDRA_FILE, parse_job_name).values
+        settled: list[dict[str, Facts] | KedroHydraflowError | None] = []
+        for record, name in zip(records, names, strict=True):
+            if isinstance(name, KedroHydraflowError):
+                settled.append(name)
+            else:
+                is_settled = name is not None and self.is_settled(record)
+                settled.append({"job_name": {"": name or ""}} if is_settled else None)
+        return settled
 
     @override
     def is_settled(self, record: RunRecord) -> bool:

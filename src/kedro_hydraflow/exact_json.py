@@ -1,0 +1,37 @@
+"""JSON that gives back exactly what it was made of."""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+from typing import Any
+
+from kedro_hydraflow.limits import get_max_nodes
+
+_TEXT = frozenset({str})
+CONTAINERS = (dict, list)
+KINDS = frozenset({str, int, float, bool, type(None), *CONTAINERS})
+"""The types that JSON gives back."""
+
+to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+"""Return data as JSON. NaN and infinities are written as Python's parser reads them."""
+
+
+def is_exact(containers: list[Any]) -> bool:
+    """Whether JSON gives back mappings and lists; checked level by level, which is fast."""
+    while containers:
+        mappings = [value for value in containers if type(value) is dict]
+        lists = [value for value in containers if type(value) is list]
+        values = [*chain.from_iterable(map(dict.values, mappings)), *chain.from_iterable(lists)]
+        if not _TEXT.issuperset(map(type, chain.from_iterable(mappings))):
+            return False
+        if not KINDS.issuperset(map(type, values)):
+            return False
+        containers = [value for value in values if type(value) in CONTAINERS]
+    return True
+
+
+def has_few_nodes(text: str | bytes) -> bool:
+    """Whether JSON has few mappings and lists: the 3 bytes of each take some 100 in memory."""
+    opening: tuple[Any, Any] = ("[", "{") if isinstance(text, str) else (b"[", b"{")
+    return sum(map(text.count, opening)) <= get_max_nodes()

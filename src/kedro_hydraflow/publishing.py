@@ -1,0 +1,257 @@
+"""Publishing what is known of runs, in an index that a team shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kedro_hydraflow.errors import (
+    Failure,
+    KedroHydraflowError,
+    NotFoundError,
+    OptionError,
+    check_flag,
+)
+from kedro_hydraflow.finding import find_runs, make_search, report
+from kedro_hydraflow.forks import check_polars
+from kedro_hydraflow.index_part import Row, encode
+from kedro_hydraflow.loading import LoadOptions
+from kedro_hydraflow.logs import get_logger
+from kedro_hydraflow.reading import BulkReader
+from kedro_hydraflow.run_info import get_config_url, get_layout, get_place, get_record
+from kedro_hydraflow.shared_index import SharedIndex
+from kedro_hydraflow.storage import Place, group_positions, is_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from kedro_hydraflow.finding import Search
+    from kedro_hydraflow.run_info import RunInfo
+    from kedro_hydraflow.shared_index import PublishedPart
+    from kedro_hydraflow.source import Layout
+    from kedro_hydraflow.storage import Location
+    from kedro_hydraflow.stores import ExperimentFilter
+
+logger = get_logger(__name__)
+
+_BATCH_SIZE = 10_000
+"""The maximum number of runs read at a time."""
+
+_MAX_ROWS = 100_000
+"""The number of rows from which on a part is not merged with others."""
+
+_MAX_PARTS = 4
+"""The number of smaller parts from which on they are merged, for each takes a request."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What `publish_index` did."""
+
+    n_published: int
+    """The number of runs that were read and published."""
+
+    n_known: int
+    """The number of runs that were published before."""
+
+    n_unsettled: int
+    """The number of runs that may still change: those that have not ended."""
+
+    n_failed: int
+    """The number of runs and experiments that could not be read, which is logged."""
+
+    def __str__(self) -> str:
+        """What was done, in one line."""
+        parts = [
+            f"published {self.n_published} runs",
+            f"{self.n_known} were published before" if self.n_known else "",
+            f"{self.n_unsettled} have not ended" if self.n_unsettled else "",
+            f"{self.n_failed} could not be read" if self.n_failed else "",
+        ]
+        return ", ".join(filter(None, parts))
+
+
+def publish_index(
+    tracking_dir: Location | None = None,
+    experiment_names: ExperimentFilter = None,
+    *,
+    index: str,
+    refresh: bool = False,
+    n_jobs: int = 0,
+    progress: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+    layout: Layout | None = None,
+) -> Publication:
+    """Publish what is known of runs that have ended, for all who load them with the same index.
+
+    Runs that were published before are not read again. What was published of runs that are no
+    longer there is removed now and then. Several people may publish at the same time.
+
+    Args:
+        tracking_dir: As for `iter_run_dirs`.
+        experiment_names: As for `iter_run_dirs`.
+        index: The URL of the index, such as ``s3://team/mlruns/.kedro-hydraflow``; for a folder on
+            a disk, ``file:///mnt/team/index``. It is created.
+        refresh: Whether to read all runs again. This is needed for what was changed in a run after
+            it had ended: a tag, a name, its deletion.
+        n_jobs: As for ``Run.load``.
+        progress: As for ``Run.load``.
+        storage_options: As for `iter_run_dirs`. They are also for the index if it is on the same
+            kind of storage.
+        layout: As for `iter_run_dirs`.
+
+    Returns:
+        How many runs were published.
+
+    Raises:
+        OptionError: If an option is invalid, or the runs are in a database or on a server.
+        StorageError: If the index cannot be read or written.
+        KedroHydraflowError: As for `iter_run_dirs`.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     index = Path(folder).as_uri()
+        ...     first = publish_index("examples/data/mlruns", index=index)
+        ...     again = publish_index("examples/data/mlruns", index=index)
+        >>> first.n_published, again.n_published, again.n_known
+        (31, 0, 31)
+    """
+    search = make_search(
+        tracking_dir,
+        experiment_names,
+        on_error="warn",
+        storage_options=storage_options,
+        layout=layout,
+    )
+    check_flag("refresh", refresh)
+    check_index_url(index)
+    options = LoadOptions(n_jobs=n_jobs, progress=progress, index=index)
+    return publish(search, options, refresh=refresh)
+
+
+def publish(search: Search, options: LoadOptions, *, refresh: bool = False) -> Publication:
+    """Do the work of `publish_index`, for the index in the options."""
+    url = check_index_url(options.index)
+    check_polars("publish_index")
+    found = find_runs(search)
+    _check_stores(found.runs)
+    index = SharedIndex(search.source.locate_artifacts(url))
+    try:
+        parts = index.read_parts()
+    except NotFoundError:
+        parts = []
+    keys = [_get_key(index, get_place(info)) for info in found.runs]
+    known = set() if refresh else _list_known(parts)
+    new = [info for info, key in zip(found.runs, keys, strict=True) if key not in known]
+    read = _Read([], [], 0)
+    for start in range(0, len(new), _BATCH_SIZE):
+        _read_rows(new[start : start + _BATCH_SIZE], index, options, read)
+    _write(index, parts, read.rows, set(keys), merges=refresh)
+    failures = [*found.failures, *read.failures]
+    report(failures, found.total, "warn", what="runs and experiments")
+    n_published = len(new) - len(read.failures) - read.n_unsettled
+    return Publication(n_published, len(keys) - len(new), read.n_unsettled, len(failures))
+
+
+def check_index_url(index: object) -> str:
+    """Return the URL of an index to publish in. Raise OptionError for what is none."""
+    if not isinstance(index, str) or not is_url(index):
+        raise OptionError(
+            "index: expected the URL of an index to publish in, such as "
+            f"s3://team/mlruns/.kedro-hydraflow or file:///mnt/team/index, found {index!r}"
+        )
+    return index
+
+
+def _check_stores(infos: Iterable[RunInfo]) -> None:
+    """Raise OptionError unless the store of all runs reads an index."""
+    for store in {get_layout(info) for info in infos}:
+        if not store.has_index:
+            raise OptionError(
+                f"index: the runs of {store.where} are in a database or on a server, which is "
+                "read in few requests without an index; it is for directories"
+            )
+
+
+def _get_key(index: SharedIndex, place: Place) -> tuple[str, str]:
+    """Return what a directory is called in an index: its folder and its name."""
+    folder, name = place.storage.split(place.path)
+    return index.get_folder(place.storage, folder), name
+
+
+def _list_known(parts: Iterable[PublishedPart]) -> set[tuple[str, str]]:
+    """Return the directories of all runs in the parts."""
+    return {
+        (folder, name)
+        for published in parts
+        for folder, names in published.part.positions.items()
+        for name in names
+    }
+
+
+@dataclass
+class _Read:
+    """What was read of runs."""
+
+    rows: list[Row]
+    failures: list[Failure]
+    n_unsettled: int
+
+
+def _read_rows(
+    infos: Sequence[RunInfo], index: SharedIndex, options: LoadOptions, read: _Read
+) -> None:
+    """Read runs, and the experiments that they belong to."""
+    for store, positions in group_positions(get_layout(info) for info in infos).items():
+        of_store = [infos[i] for i in positions]
+        records = [get_record(info) for info in of_store]
+        settled = store.read_settled(records)
+        kept = []
+        for info, kinds in zip(of_store, settled, strict=True):
+            if kinds is None:
+                read.n_unsettled += 1
+            elif isinstance(kinds, KedroHydraflowError):
+                read.failures.append(Failure(get_place(info).url, kinds))
+            else:
+                kept.append((info, kinds))
+        reader = BulkReader(None, options.n_jobs, options.progress, discovered=True)
+        configs = reader.read([info for info, _ in kept])
+        for (info, kinds), config in zip(kept, configs, strict=True):
+            if isinstance(config, KedroHydraflowError):
+                read.failures.append(Failure(get_config_url(info), config))
+            else:
+                of_config = {} if config is None else {"config": config}
+                read.rows.append(Row(*_get_key(index, get_place(info)), {**kinds, **of_config}))
+        for place, meta in store.read_experiments(records):
+            read.rows.append(Row(*_get_key(index, place), {"experiment": meta}))
+
+
+def _write(
+    index: SharedIndex,
+    parts: Sequence[PublishedPart],
+    rows: Sequence[Row],
+    listed: set[tuple[str, str]],
+    *,
+    merges: bool,
+) -> None:
+    """Write new rows as parts, together with those of small parts if there are too many of them."""
+    small = [published for published in parts if published.part.n_rows < _MAX_ROWS]
+    merged = small if merges or len(small) >= _MAX_PARTS else []
+    by_key = {
+        (row.folder, row.name): row for published in merged for row in published.part.make_rows()
+    }
+    folders = {folder for folder, _ in listed}
+    gone = {key for key in by_key if key[0] in folders and key not in listed}
+    by_key = {key: row for key, row in by_key.items() if key not in gone}
+    by_key.update(((row.folder, row.name), row) for row in rows)
+    for batch in _cut(sorted(by_key.items())):
+        index.write_part(encode([row for _, row in batch]))
+    for published in merged:
+        index.remove_part(published.name)
+
+
+def _cut(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(rows), _MAX_ROWS):
+        yield rows[start : start + _MAX_ROWS]
