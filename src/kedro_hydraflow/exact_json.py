@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import json
+from contextlib import contextmanager
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.limits import get_max_nodes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _TEXT = frozenset({str})
 CONTAINERS = (dict, list)
@@ -35,3 +40,18 @@ def has_few_nodes(text: str | bytes) -> bool:
     """Whether JSON has few mappings and lists: the 3 bytes of each take some 100 in memory."""
     opening: tuple[Any, Any] = ("[", "{") if isinstance(text, str) else (b"[", b"{")
     return sum(map(text.count, opening)) <= get_max_nodes()
+
+
+@contextmanager
+def no_garbage() -> Iterator[None]:
+    """Suspend the search for unreachable objects in a block that makes many, all of them reachable.
+
+    It takes half of the time of the block otherwise.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -16,11 +16,18 @@ import time
 import zlib
 from contextlib import closing, contextmanager
 from hashlib import blake2b
-from itertools import chain
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.cache_dir import make_private_folder
-from kedro_hydraflow.exact_json import CONTAINERS, KINDS, has_few_nodes, is_exact, to_json
+from kedro_hydraflow.exact_json import (
+    CONTAINERS,
+    KINDS,
+    has_few_nodes,
+    is_exact,
+    no_garbage,
+    to_json,
+)
 from kedro_hydraflow.foreign_sqlite import QueryLimits, list_files_beside
 
 if TYPE_CHECKING:
@@ -33,7 +40,7 @@ Facts = dict[str, Any]
 Entries = dict[str, tuple[str, Facts]]
 """The validators and facts of the runs of one folder, by the runs' names."""
 
-FILE_NAME = "kedro-hydraflow-index-1.sqlite"
+FILE_NAME = "kedro-hydraflow-index-2.sqlite"
 """The number is the version of the content: each version has its own file."""
 
 MAX_DAYS = 90
@@ -143,7 +150,8 @@ class _Opened:
         for checksum, text in rows:
             self._add_size(len(text))
             if checksum == _checksum(folder, text) and has_few_nodes(text):
-                return _decode(text)
+                with no_garbage():
+                    return _decode(text)
         return None
 
     def _add_size(self, size: int) -> None:
@@ -277,7 +285,8 @@ def _write_blocks(opened: _Opened, folder: int, entries: Entries) -> None:
 
 def _write_block(opened: _Opened, folder: int, names: Sequence[str], entries: Entries) -> None:
     """Add a block, or several if one would be too large. An entry that is too large is left out."""
-    text = _encode({name: entries[name] for name in names})
+    with no_garbage():
+        text = _encode({name: entries[name] for name in names})
     if opened.fits(text, names[0], names[-1]):
         opened.limits.restart()
         row = (folder, names[0], names[-1], len(names), _checksum(folder, text), text)
@@ -333,23 +342,25 @@ def _checksum(folder: int, text: bytes) -> int:
 
 # A block as JSON ---------------------------------------------------------------------------
 #
-# It is [shapes, parts, runs]. Parts are the mappings and lists, each one once however many runs
-# share it. A run is [name, validator, number of its shape, *values], with the number of a part in
-# place of a mapping or list. A shape maps the run's keys to whether their values are parts.
+# It is [parts, groups]. Parts are the mappings and lists, each one once however many runs share it.
+# A group has the runs whose values have the same keys and types, column by column: it is [shape,
+# names, validators, *values], with the numbers of parts in place of mappings and lists. Its shape
+# maps the keys to whether the values are parts.
 
 _TEXT = frozenset({str})
 
 
 def _decode(text: bytes) -> Entries:
-    shapes, parts, runs = json.loads(text)
-    all_keys = [(list(shape), [key for key in shape if shape[key]]) for shape in shapes]
-    entries = {}
-    for name, validator, shape, *values in runs:
-        keys, keys_of_parts = all_keys[shape]
-        facts = dict(zip(keys, values, strict=True))
-        for key in keys_of_parts:
-            facts[key] = parts[facts[key]]
-        entries[name] = validator, facts
+    parts, groups = json.loads(text)
+    entries: Entries = {}
+    for shape, names, validators, *columns in groups:
+        keys = list(shape)
+        for i, is_part in enumerate(shape.values()):
+            if is_part:
+                columns[i] = list(map(parts.__getitem__, columns[i]))
+        rows = zip(*columns, strict=True) if columns else repeat((), len(names))
+        facts = [dict(zip(keys, row, strict=True)) for row in rows]
+        entries.update(zip(names, zip(validators, facts, strict=True), strict=True))
     return entries
 
 
@@ -364,28 +375,26 @@ def _encode(entries: Entries) -> bytes:
 
 def _try_encode(entries: Entries) -> bytes | None:
     """Return the JSON text of a block, None if JSON would not give back all of it."""
-    shapes: dict[Any, tuple[int, list[int]]] = {}
-    parts: list[Any] = []
-    numbers: dict[int, int] = {}
-    runs = []
-    for name, (validator, facts) in entries.items():
-        values = facts.values()
-        shape = tuple(facts), tuple(map(type, values))
-        if shape not in shapes:
-            positions = [i for i, kind in enumerate(shape[1], 3) if kind in CONTAINERS]
-            shapes[shape] = len(shapes), positions
-        number, positions = shapes[shape]
-        run = [name, validator, number, *values]
-        for i in positions:
-            part = run[i]
-            run[i] = numbers.setdefault(id(part), len(parts))  # `facts` keeps it alive
-            if run[i] == len(parts):
-                parts.append(part)
-        runs.append(run)
-    if not all(_TEXT.issuperset(map(type, keys)) and KINDS.issuperset(t) for keys, t in shapes):
+    groups: dict[tuple[tuple[Any, ...], tuple[type, ...]], list[str]] = {}
+    for name, (_, facts) in entries.items():
+        groups.setdefault((tuple(facts), tuple(map(type, facts.values()))), []).append(name)
+    if not all(_TEXT.issuperset(map(type, k)) and KINDS.issuperset(kinds) for k, kinds in groups):
         return None
-    marked = [dict(zip(keys, map(CONTAINERS.__contains__, t), strict=True)) for keys, t in shapes]
+    parts: list[Any] = []
+    numbers: dict[int, int] = {}  # of parts by their ID: `facts` keep them alive
+    columnar = []
+    for (keys, kinds), names in groups.items():
+        validators, of_runs = zip(*map(entries.__getitem__, names), strict=True)
+        columns: list[Any] = list(zip(*map(dict.values, of_runs), strict=True))
+        for i, kind in enumerate(kinds):
+            if kind in CONTAINERS:
+                for part in columns[i]:
+                    if numbers.setdefault(id(part), len(parts)) == len(parts):
+                        parts.append(part)
+                columns[i] = [numbers[id(part)] for part in columns[i]]
+        shape = dict(zip(keys, map(CONTAINERS.__contains__, kinds), strict=True))
+        columnar.append([shape, names, validators, *columns])
     try:
-        return to_json([marked, parts, runs]).encode() if is_exact(parts) else None
+        return to_json([parts, columnar]).encode() if is_exact(parts) else None
     except ValueError:  # half a surrogate pair, or an integer of 5,000 digits
         return None

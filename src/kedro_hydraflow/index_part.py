@@ -19,7 +19,14 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kedro_hydraflow.exact_json import CONTAINERS, KINDS, has_few_nodes, is_exact, to_json
+from kedro_hydraflow.exact_json import (
+    CONTAINERS,
+    KINDS,
+    has_few_nodes,
+    is_exact,
+    no_garbage,
+    to_json,
+)
 from kedro_hydraflow.limits import get_max_nodes
 
 if TYPE_CHECKING:
@@ -210,7 +217,8 @@ class Part:
     def get(self, kind: str) -> list[Facts | None]:
         """Return what is known of a kind, for each row. Do not modify it: rows share parts."""
         if kind not in self._decoded:
-            self._decoded[kind] = self._decode(kind, self._list_keys(kind))
+            with no_garbage():
+                self._decoded[kind] = self._decode(kind, self._list_keys(kind))
         return self._decoded[kind]
 
     def get_values(self, kind: str, key: str) -> list[Facts | None]:

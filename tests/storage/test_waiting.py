@@ -21,14 +21,18 @@ from tests.conftest import write
 
 
 class Clock:
-    """A clock that calls advance: by work, and by waiting."""
+    """A clock that calls advance: by work, and by waiting for a disk or for the processor."""
 
     def __init__(self) -> None:
         self.wall = self.work = 0.0
+        self.n_waits = self.n_preempted = 0
+        self.is_for_processor = False
 
     def advance(self, work: float, waits: float) -> None:
         self.work += work
         self.wall += work + waits
+        self.n_waits += waits > 0 and not self.is_for_processor
+        self.n_preempted += waits > 0 and self.is_for_processor
 
 
 @pytest.fixture
@@ -36,6 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     times = SimpleNamespace(perf_counter=lambda: clock.wall, thread_time=lambda: clock.work)
     monkeypatch.setattr(waiting, "time", times)
+    monkeypatch.setattr(waiting, "_count_switches", lambda: (clock.n_waits, clock.n_preempted))
     return clock
 
 
@@ -103,6 +108,18 @@ def test_nothing_is_in_threads_where_they_do_not_help(
     clock: Clock, waits: float, work: float
 ) -> None:
     assert all(run(clock, [waits] * 20_000, work))
+
+
+def test_nothing_is_in_threads_where_others_use_the_processor(clock: Clock) -> None:
+    clock.is_for_processor = True
+    assert all(run(clock, [1e-3] * 20_000))
+
+
+def test_waits_count_where_the_system_does_not_count_them(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "_count_switches", lambda: (0, 0))
+    assert sum(run(clock, [1e-3] * 20_000)) < 120
 
 
 def test_nearly_everything_is_in_threads_where_each_call_waits(clock: Clock) -> None:

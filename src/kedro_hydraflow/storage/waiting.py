@@ -12,6 +12,13 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
+try:
+    import resource
+except ImportError:  # Windows
+    _THREAD = None
+else:
+    _THREAD = getattr(resource, "RUSAGE_THREAD", None)  # Linux alone has it
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -59,11 +66,25 @@ def map_waiting(function: Callable[[A], T], items: Sequence[A]) -> Iterator[T]:
 
 def _time(function: Callable[[A], T], items: Sequence[A]) -> tuple[list[T], bool]:
     """Return the results, and whether the calls waited longer than they worked."""
+    n_waits, n_preempted = _count_switches()
     start, work_before = time.perf_counter(), time.thread_time()
     results = list(map(function, items))
     work = time.thread_time() - work_before
     waiting = time.perf_counter() - start - work
-    return results, waiting > max(work, WORTH_A_THREAD * len(items))
+    if waiting <= max(work, WORTH_A_THREAD * len(items)):
+        return results, False
+    n_waits_after, n_preempted_after = _count_switches()
+    # Where others use the processor, more threads would not help.
+    is_for_processor = n_preempted_after > n_preempted and n_waits_after - n_waits < len(items) / 2
+    return results, not is_for_processor
+
+
+def _count_switches() -> tuple[int, int]:
+    """Return how often this thread has waited, and how often it was preempted; zeros if unknown."""
+    if _THREAD is None:
+        return 0, 0
+    usage = resource.getrusage(_THREAD)
+    return usage.ru_nvcsw, usage.ru_nivcsw
 
 
 def _map_in_threads(
