@@ -90,6 +90,7 @@ bench: $(VENV)/test.stamp ## Time the package beside the floor and, where instal
 	$(BIN)/python benchmarks/database.py --runs 3000
 	$(BIN)/python benchmarks/filters.py --database-runs 3000
 	$(BIN)/python benchmarks/frames.py --rows 100000
+	$(BIN)/python benchmarks/slow_disk.py --milliseconds 1 --repeat 2 --cold-runs 0
 
 clean: ## Remove the environments and everything that was generated
 	rm -rf .venv .venv-* .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

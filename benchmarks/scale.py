@@ -3,7 +3,8 @@
     python benchmarks/scale.py
 
 Every row is measured in a new process. The data is written the first time: 20 KB on the disk
-for each run, 6 GB for the 300,000 of the largest row.
+for each run, 6 GB for the 300,000 of the largest row. A million runs are made up while they are
+read (``generated.py``).
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Measured = dict[str, Any]
+    Results = dict[tuple[int, str], list[Measured]]
 
 SIZES = (1_000, 10_000, 100_000, 300_000)
+GENERATED_SIZES = (10_000, 100_000, 1_000_000)
 MOST_AT_ONCE = 100_000
+GENERATED = "generated://"
 
 AT_ONCE = "Run.load"
 IN_BATCHES = "iter_runs"
@@ -128,6 +132,9 @@ def measure(way: str, root: str, *names: str) -> None:
     """Print what was measured, and a digest of the rows, as JSON."""
     import polars as pl
 
+    if root.startswith(GENERATED):
+        import generated  # noqa: F401 - registers the filesystem
+
     with tempfile.TemporaryDirectory() as folder:
         measured = WAYS[way](root, names, Path(folder))
         frame = pl.read_parquet(f"{folder}/*.parquet")
@@ -138,7 +145,7 @@ def measure(way: str, root: str, *names: str) -> None:
 # All of them ---------------------------------------------------------------------------
 
 
-def start(way: str, root: Path, names: Sequence[str]) -> Measured:
+def start(way: str, root: Path | str, names: Sequence[str]) -> Measured:
     """Return what another process measured."""
     command = [sys.executable, __file__, "--measure", way, str(root), *names]
     process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -146,7 +153,7 @@ def start(way: str, root: Path, names: Sequence[str]) -> Measured:
     return measured
 
 
-def print_table(results: dict[tuple[int, str], list[Measured]]) -> None:
+def print_table(results: Results) -> None:
     """Print the medians as a Markdown table."""
     print("| runs | | seconds | us a run | CPU us a run | peak MB | of it added, KB a run |")
     print("|--:|---|--:|--:|--:|--:|--:|")
@@ -161,7 +168,7 @@ def print_table(results: dict[tuple[int, str], list[Measured]]) -> None:
         )
 
 
-def find_differences(results: dict[tuple[int, str], list[Measured]]) -> list[str]:
+def find_differences(results: Results) -> list[str]:
     """Return what is wrong in the results, as text."""
     differences = []
     digests: dict[int, Any] = {}
@@ -177,26 +184,52 @@ def find_differences(results: dict[tuple[int, str], list[Measured]]) -> list[str
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="in files")
+    parser.add_argument("--generated", type=int, nargs="*", default=GENERATED_SIZES)
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
 
-    sizes = sorted(options.sizes)
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    print(f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{load}", flush=True)
+    differences = []
+    for what, results in (
+        ("In files", compare_files(sorted(options.sizes), options.repeat)),
+        ("Generated", compare_generated(options.generated, options.repeat)),
+    ):
+        if results:
+            print(f"\n{what}\n")
+            print_table(results)
+            differences += find_differences(results)
+    if differences:
+        sys.exit("\n".join(["The results differ:", *differences]))
+
+
+def compare_files(sizes: Sequence[int], repeat: int) -> Results:
+    """Return what was measured with runs in files."""
+    results: Results = {}
+    if not sizes:
+        return results
     root = HERE / "data" / f"scale-{'-'.join(map(str, sizes))}"
     write_sweep(root, sizes)
-    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    print(f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{load}\n", flush=True)
-    results: dict[tuple[int, str], list[Measured]] = {}
     start(IN_BATCHES, root, [name_part(sizes[0])])  # from now on the modules are cached
-    for _ in range(options.repeat):
+    for _ in range(repeat):
         for i, size in enumerate(sizes):
             names = [name_part(end) for end in sizes[: i + 1]]
             for way in WAYS:
                 if way != AT_ONCE or size <= MOST_AT_ONCE:
                     results.setdefault((size, way), []).append(start(way, root, names))
-    print_table(results)
-    if differences := find_differences(results):
-        sys.exit("\n".join(["The results differ:", *differences]))
+    return results
+
+
+def compare_generated(sizes: Sequence[int], repeat: int) -> Results:
+    """Return what was measured with runs that are made up while they are read."""
+    results: Results = {}
+    for _ in range(repeat):
+        for size in sizes:
+            for way in (IN_BATCHES, LAZILY):
+                measured = start(way, f"{GENERATED}{size}", ["train"])
+                results.setdefault((size, way), []).append(measured)
+    return results
 
 
 if __name__ == "__main__":

@@ -422,6 +422,71 @@ def test_ordinary_configs_need_no_complete_loader(completely_read: list[str]) ->
     assert describe(build_dictconfig(found)) == describe(OmegaConf.create(ORDINARY))
 
 
+NESTED_BLOCKS = {
+    "a:\n    b: 1\nc:\n  d: 2\n": {"a": {"b": 1}, "c": {"d": 2}},
+    "a:\n  b:\n    c: 1\n  d:\ne: 2\n": {"a": {"b": {"c": 1}, "d": None}, "e": 2},
+    "a:\n- 1\nb: 2\n": {"a": [1], "b": 2},
+    "a:\n  - 1\n  - b\nc: 2\n": {"a": [1, "b"], "c": 2},
+    "a:\n- b: 1\n  c: 2\n- b: 3\n- 4\n": {"a": [{"b": 1, "c": 2}, {"b": 3}, 4]},
+    "a:\n- 0: x\n- 1: y\n": {"a": [{0: "x"}, {1: "y"}]},
+    "a:\n- b:\n  - 1\n  c:\n- b:\n    d: 2\n": {"a": [{"b": [1], "c": None}, {"b": {"d": 2}}]},
+    "a:\n- - 1\n  - 2\n- - - 3\n  - b: 4\n": {"a": [[1, 2], [[3], {"b": 4}]]},
+    "a:\n  b: []\n  c: {}\n  d: a b\n  e: x:y\n": {"a": {"b": [], "c": {}, "d": "a b", "e": "x:y"}},
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), NESTED_BLOCKS.items())
+def test_nested_blocks_need_no_complete_loader(
+    text: str, expected: Any, completely_read: list[str]
+) -> None:
+    assert repr(ConfigReader().read(text.encode())) == repr(expected)
+    assert completely_read == []
+
+
+UNUSUAL = {
+    "a: 1\n-b: 2\nc: 3\n": {"a": 1, "-b": 2, "c": 3},
+    "a: x\n  y\nb: 1\n": {"a": "x y", "b": 1},
+    "a:\n- x\n  y\nb: 1\n": {"a": ["x y"], "b": 1},
+    "a:\n  - x\n  -  y: 1\n": {"a": ["x", {"y": 1}]},
+    f"{'a' * 257}: {'b' * 257}\n": {"a" * 257: "b" * 257},
+    f"a:\n{' ' * 256}b: 1\n{' ' * 256}c: 2\n": {"a": {"b": 1, "c": 2}},
+    "a: 1\n\n\nb:\n\n  c: 2\n": {"a": 1, "b": {"c": 2}},
+    "yes: 1\n'yes': 2\n": {True: 1, "yes": 2},
+    "a: {b: 1, c: [x]}\nd: 1.\n": {"a": {"b": 1, "c": ["x"]}, "d": 1.0},
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), UNUSUAL.items())
+def test_unusual_blocks(text: str, expected: Any) -> None:
+    assert repr(ConfigReader().read(text.encode())) == repr(expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a:\n    b: 1\nc:\n  d: 1\n    e: 2\n",
+        "a:\n    b: 1\n  c: 2\n",
+        "a:\n  - 1\n - 2\n",
+        "a:\n- 1\nb: 2\n- 3\n",
+        "a: x\n- y\n",
+        "a: null\n  b: 1\n",
+        "a:\n- x\n  b: 1\n",
+        "a:\n- b: 1\n c: 2\n",
+        "a:\n  b: 1\n- 2\n",
+        "  a: 1\nb: 2\n",
+        "- 1\nb: 2\n",
+        "a: 1\nb: 2\na: 3\n",
+        "a:\n  b: 1\n  c:\n    d: 1\n  b:\n    e: 1\n",
+        "a:\n- b: 1\n  b: 2\n",
+    ],
+)
+def test_margins_and_keys_that_do_not_fit_are_errors(text: str) -> None:
+    reader = ConfigReader()
+    reader.read(b"a: 1\nb: 2\nc:\n  d: 1\n")
+    with pytest.raises(ConfigError, match=r"line \d+, column \d+|duplicate key"):
+        reader.read(text.encode())
+
+
 def test_only_the_unusual_part_goes_to_the_complete_loader(completely_read: list[str]) -> None:
     prompt = "You are a helpful assistant.\n\nAnswer in one sentence: " + "please " * 30
     reader = ConfigReader()

@@ -3,9 +3,9 @@
 There are two ways, with the same result:
 
 - Hydra writes ``config.yaml`` with ``OmegaConf.save``: block mappings, one entry a line. One
-  regular expression splits many lines at once, and their margins show the nesting. The runs of a
-  sweep differ in a few lines only, so that a text is cut at its top-level keys and each distinct
-  piece is read once (`ConfigReader`).
+  regular expression splits all lines at once, and their margins show the nesting. The runs of a
+  sweep differ in a few lines only, so that a text is cut at its top-level keys, and only pieces
+  that occurred in no earlier text are read (`ConfigReader`).
 - Everything else is loaded by OmegaConf's own YAML loader, the *complete loader*. It loads
   only the piece that needs it, or the whole text if the piece read on its own might have another
   meaning.
@@ -27,6 +27,8 @@ from kedro_hydraflow.limits import describe_nodes_limit, get_max_nodes
 
 PlainConfig = dict[Any, Any]
 """A configuration as plain data. Shared between runs: do not modify."""
+
+_Entry = tuple[Any, Any]
 
 NODES_OF_INTERPOLATION = 30
 """The number of nodes that cost as much as an interpolation, which is parsed by ANTLR."""
@@ -63,10 +65,8 @@ class ConfigReader:
     """
 
     def __init__(self) -> None:
-        self._pieces: dict[str, PlainConfig | None] = {}
-        self._lines: dict[str, _Line] = {}
+        self._pieces: dict[str, Any] = {}
         self._names: dict[str, str] = {}
-        self._all_keys_are_text = True
         self._max_nodes = get_max_nodes()
         # Two characters may begin an interpolation.
         self._max_unchecked = 2 * self._max_nodes // NODES_OF_INTERPOLATION
@@ -111,48 +111,31 @@ class ConfigReader:
             return None
         if len(text) > self._max_unchecked and "- - - " in text:
             check_limits(text)  # to count lists in lists here would take time for all texts
-        config: PlainConfig = {}
-        size = 0
-        for piece in _PIECE.split(text[:-1]):
-            entries = self._pieces.get(piece, _UNREAD)
-            if entries is _UNREAD:
-                entries = self._pieces[piece] = self._read_piece(piece)
-                if entries is not None and not _TEXT.issuperset(map(type, entries)):
-                    self._all_keys_are_text = False
-            if entries is None:
-                return None
-            config.update(entries)
-            size += len(entries)
-        if size > len(config):  # a key occurs twice
+        if len(self._pieces) >= _MAX_PIECES:  # the next runs may share other pieces
+            self._pieces, self._names = {}, {}
+        known = self._pieces  # another thread may add to it, or begin a new one
+        pieces = _PIECE.split(text[:-1])
+        unread = [piece for piece in pieces if piece not in known]
+        if unread:
+            known.update(zip(unread, self._read_new(unread), strict=True))
+        entries = [known[piece] for piece in pieces]
+        if None in entries:
+            return None
+        config: PlainConfig = dict(entries)
+        if len(config) < len(pieces):  # a key occurs twice
             return None
         # 1 and "1" are the same key for OmegaConf 2.4, which raises an error then.
-        return config if self._all_keys_are_text or len(set(map(str, config))) == size else None
+        are_text = _TEXT.issuperset(map(type, config))
+        return config if are_text or len(set(map(str, config))) == len(config) else None
 
-    def _read_piece(self, piece: str) -> PlainConfig | None:
-        if len(self._pieces) >= _MAX_PIECES:  # the next runs may share other pieces
-            self._pieces, self._lines, self._names = {}, {}, {}
+    def _read_new(self, pieces: list[str]) -> list[_Entry | None]:
+        """Return the key and value in each piece, None if only the whole text shows them."""
         try:
-            return _nest(self._read_lines(piece))
+            return [*_parse("\n".join(pieces), self._names).items()]  # each piece has one key
         except (_UnusualError, RecursionError):  # the latter deep in the caller's stack
-            return _load_piece(piece)
-
-    def _read_lines(self, piece: str) -> list[_Line]:
-        """Return the lines of a piece. Lines of earlier pieces are not parsed again.
-
-        Keeping a line costs half as much as parsing it. So lines are kept only from the first
-        piece that begins with a given line, such as ``model:``: they are likely to occur again.
-        """
-        known = self._lines
-        if piece.partition("\n")[0] not in known:
-            lines = _parse_lines(piece, self._names)
-            if len(known) < _MAX_LINES:
-                known.update(zip(piece.split("\n"), lines, strict=True))
-            return lines
-        texts = piece.split("\n")
-        found = [known.get(text) for text in texts]  # once: another thread may add to them
-        others = [text for text, line in zip(texts, found, strict=True) if line is None]
-        parsed = iter(_parse_lines("\n".join(others), self._names) if others else ())
-        return [line or next(parsed) for line in found]
+            if len(pieces) == 1:
+                return [_load_piece(pieces[0])]
+            return [entry for piece in pieces for entry in self._read_new([piece])]
 
 
 def decode(data: bytes, max_lines: int) -> str:
@@ -319,8 +302,8 @@ def _load_data(text: str) -> PlainConfig:
     return loaded
 
 
-def _load_piece(piece: str) -> PlainConfig | None:
-    """Return the mapping of a piece, read by the complete loader; None if the text differs.
+def _load_piece(piece: str) -> _Entry | None:
+    """Return the key and value in a piece, read by the complete loader; None if they may differ.
 
     A piece that begins with a key and is valid YAML means the same within its text, unless it
     has anchors, to which other pieces may refer.
@@ -329,9 +312,12 @@ def _load_piece(piece: str) -> PlainConfig | None:
         return None
     try:
         loaded = load_yaml(f"{piece}\n")
-        return _accept(loaded) if type(loaded) is dict else None
+        if type(loaded) is not dict or len(loaded) != 1:  # such as the keys a and -b
+            return None
+        (entry,) = _accept(loaded).items()
     except ConfigError:
         return None
+    return entry
 
 
 def _accept(loaded: PlainConfig) -> PlainConfig:
@@ -519,25 +505,32 @@ def one_line(exc: BaseException) -> str:
 _PIECE = re.compile(r"\n(?=[^\s-])")
 _KEY = re.compile(r"""(?:\w[^:#\n]*|'[^'\n]*'|"[^"\n]*"):(?: |$)""", re.MULTILINE)
 _LINE = re.compile(
-    r"""
-    ^ (\ *) ((?:-\ )*)
-    (?: (?: ([A-Za-z_][\w./-]{0,255}) | (0|[1-9]\d{0,17}|'(?!\d)[\ -&(-~]{0,255}') )
-        : (?:\ |$) )?
-    (?: (-?(?:0|[1-9]\d{0,255}) (?:\.\d+)? (?:e[+-]\d+)?) $ | (.*) $ )
+    rf"""
+    ^ (\ {{0,255}} (?:-\ (?:-\ ){{0,{MAX_DEPTH}}}|))
+    (?: ([A-Za-z_][A-Za-z0-9_./-]{{0,255}}) : (?:\ |$)
+      | (0|[1-9][0-9]{{0,17}}|'(?![0-9])[\ -&(-~]{{0,255}}') : (?:\ |$)
+      | )
+    (?: (-?(?:0|[1-9][0-9]{{0,255}}) (?:\.[0-9]+|) (?:e[+-][0-9]+|)) $
+      | ([A-Za-z_/][A-Za-z0-9_./+=,()@-]{{0,255}}) $
+      | (.*) $ )
     """,
-    re.VERBOSE | re.ASCII | re.MULTILINE,
+    re.VERBOSE | re.MULTILINE,
 )
-"""Any line: its margin, dashes, name or other key, and a number or the rest."""
+r"""Any line: its margin with dashes, name or other key, and a number, a word or the rest.
+
+This is written for speed: ``(?:x|)`` is matched faster than ``x?``, and classes faster without
+``\w``.
+"""
 
 _SCALAR = re.compile(
     r"""
-      (?P<word>[A-Za-z_/](?:[\w./+=,()@-]|:(?=[\w/])|\ (?=[\w./+=,()@-]))*)
+      (?P<words>[A-Za-z_/](?:[\w./+=,()@-]|:(?=[\w/])|\ (?=[\w./+=,()@-]))*)
     | '(?P<text>[\ -&(-~]*)'
     | (?P<other>[^\s&*!|>%@`#].*)
     """,
     re.VERBOSE | re.ASCII,
 )
-"""A value, or an item of a list, that ends on its line and is no number."""
+"""The rest of a line: another value, or item of a list, that ends there."""
 
 _KEYWORDS = {
     form(word): value
@@ -546,60 +539,104 @@ _KEYWORDS = {
     for form in (str.lower, str.title, str.upper)
 }
 _MAX_PIECES = 2_000
-_MAX_LINES = 1_000
 _MAX_NAMES = 1_000
 _MAX_SCALAR = 1_000
 
 _EMPTY = {"[]": list, "{}": dict}
 _TEXT = frozenset({str})
 
-_Key = str | int | None
-_Line = tuple[str, str, _Key, Any]
-"""Margin, dashes, key (None for a list's item that is a scalar), value."""
-
-_NEXT_LINES: Any = object()
-"""Stands for a value that is on the next lines, or null."""
-
-_UNREAD: Any = object()
-
 
 class _UnusualError(Exception):
-    """A piece has something that only the complete loader reads."""
+    """A text has something that only the complete loader reads."""
 
 
-def _parse_lines(text: str, names: dict[str, str]) -> list[_Line]:
-    """Return the lines of a text.
+def _parse(text: str, names: dict[str, str]) -> PlainConfig:
+    """Return the mapping in a text.
 
     Args:
-        text: The text.
-        names: Keys of earlier lines, each mapped to itself, so that equal keys are the same
+        text: The text, without the last line break.
+        names: Keys of earlier texts, each mapped to itself, so that equal keys are the same
             object.
 
     Raises:
         _UnusualError: If a line is not a key, an item of a list, or both, with at most a scalar
-            that ends there.
+            that ends there; if their margins do not fit together; or if a key occurs twice.
     """
-    share = names.setdefault if len(names) < _MAX_NAMES else names.get
-    lines: list[_Line] = []
-    for margin, dashes, name, other_key, number, scalar in _LINE.findall(text):
-        key: _Key = None
-        if name:
-            if name in _KEYWORDS:
+    # One loop: each call for a line would add a tenth to the time.
+    config: PlainConfig = {}
+    block: Any = config  # the mapping or list of the last line
+    start, is_list = "", False  # as in `_list_blocks`
+    outer: list[tuple[Any, str, bool]] = []  # the blocks around it
+    key: Any = None
+    is_open = False  # whether the last line is a key alone
+    room = _MAX_NAMES - len(names)
+    for lead, name, other_key, number, word, rest in _LINE.findall(text):
+        if lead != start or (is_list and (name or other_key)):
+            blocks = _list_blocks(lead, bool(name or other_key))
+            if not (is_open and blocks[0][0].startswith(start)):
+                while start != blocks[0][0]:
+                    if not outer:
+                        raise _UnusualError
+                    block, start, is_list = outer.pop()
+                blocks = blocks[1:]
+            for new_start, is_new_list in blocks:
+                outer.append((block, start, is_list))
+                new: Any = [] if is_new_list else {}
+                if is_list:
+                    block.append(new)
+                else:
+                    block[key] = new
+                block, start, is_list = new, new_start, is_new_list
+            if len(outer) >= MAX_DEPTH:
                 raise _UnusualError
-            key = share(name, name)
-        elif other_key:
-            key = other_key[1:-1] if other_key.startswith("'") else int(other_key)
-        elif not (dashes and (number or scalar)):
-            raise _UnusualError
-        value: Any = _NEXT_LINES
+        is_open = False
+        value: Any
         if number:
             value = float(number) if "." in number or "e" in number else int(number)
-        elif scalar in _EMPTY:
-            value = _EMPTY[scalar]()
-        elif scalar:
-            value = _read_scalar(scalar)
-        lines.append((margin, dashes, key, value))
-    return lines
+        elif word:
+            value = _KEYWORDS.get(word, word)
+        elif rest:
+            value = _EMPTY[rest]() if rest in _EMPTY else _read_scalar(rest)
+        elif is_list:
+            raise _UnusualError
+        else:
+            value, is_open = None, True
+        if is_list:
+            block.append(value)
+            continue
+        if name:
+            key = names.get(name)
+            if key is None:
+                if name in _KEYWORDS:
+                    raise _UnusualError
+                key = name
+                if room > 0:
+                    names[name] = name
+                    room -= 1
+        elif other_key:
+            key = other_key[1:-1] if other_key.startswith("'") else int(other_key)
+        else:
+            raise _UnusualError
+        if key in block:
+            raise _UnusualError
+        block[key] = value
+    return config
+
+
+@lru_cache(maxsize=1024)
+def _list_blocks(lead: str, has_key: bool) -> tuple[tuple[str, bool], ...]:
+    """Return the blocks that a line belongs to, outermost first: ``- a: 1`` is in two.
+
+    Returns:
+        For each block the beginning of its lines, and whether it is a list.
+    """
+    margin, _, _ = lead.partition("-")
+    blocks = [(f"{margin}{'  ' * i}- ", True) for i in range(lead.count("-"))]
+    if has_key:
+        blocks.append((" " * len(lead), False))
+    if not blocks:
+        raise _UnusualError
+    return tuple(blocks)
 
 
 @lru_cache(maxsize=4096)
@@ -609,8 +646,8 @@ def _read_scalar(text: str) -> Any:
     if match is None:
         raise _UnusualError
     kind = match.lastgroup
-    if kind == "word":
-        return _KEYWORDS.get(text, text)
+    if kind == "words":
+        return text
     if kind == "text" and "${" not in text:
         return match["text"]
     if not text.isprintable():
@@ -623,61 +660,3 @@ def _read_scalar(text: str) -> Any:
     if not is_usual:
         raise _UnusualError
     return value
-
-
-def _nest(lines: list[_Line]) -> PlainConfig:
-    """Return the mapping of the lines of a piece.
-
-    Raises:
-        _UnusualError: If their margins do not fit together, or a key occurs twice.
-    """
-    lines.reverse()  # so that the next one can be popped
-    mapping = _nest_mapping(lines, "", 1)
-    if lines:
-        raise _UnusualError
-    return mapping
-
-
-def _nest_mapping(lines: list[_Line], margin: str, depth: int) -> PlainConfig:
-    mapping: PlainConfig = {}
-    while lines:
-        own_margin, dashes, key, value = lines[-1]
-        if own_margin != margin or dashes:
-            break
-        lines.pop()
-        if key in mapping:
-            raise _UnusualError
-        mapping[key] = _nest_value(lines, margin, depth) if value is _NEXT_LINES else value
-    return mapping
-
-
-def _nest_list(lines: list[_Line], margin: str, depth: int) -> list[Any]:
-    items: list[Any] = []
-    while lines:
-        own_margin, dashes, key, value = lines[-1]
-        if own_margin != margin or not dashes:
-            break
-        if key is None and dashes == "- ":
-            lines.pop()
-            items.append(value)
-        else:  # a mapping or list begins after the dash
-            lines[-1] = (margin + "  ", dashes[2:], key, value)
-            items.append(_nest_block(lines, depth + 1))
-    return items
-
-
-def _nest_value(lines: list[_Line], margin: str, depth: int) -> Any:
-    """Return the value of a key that is alone on its line."""
-    if lines:
-        next_margin, dashes, _, _ = lines[-1]
-        if next_margin > margin or (dashes and next_margin == margin):
-            return _nest_block(lines, depth + 1)
-    return None
-
-
-def _nest_block(lines: list[_Line], depth: int) -> Any:
-    if depth > MAX_DEPTH:
-        raise _UnusualError
-    margin, dashes, _, _ = lines[-1]
-    nest = _nest_list if dashes else _nest_mapping
-    return nest(lines, margin, depth)

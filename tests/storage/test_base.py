@@ -45,6 +45,8 @@ def test_storage_contract(place: str) -> None:
             storage.list_dir(storage.join(path, absent))
         assert not storage.is_dir(storage.join(path, absent))
     assert storage.is_dir(path)
+    paths = [storage.join(path, name) for name in ("a", "c", "b.txt", "b")]
+    assert storage.are_dirs(paths) == [True, False, False, True]
     listings = storage.list_many([storage.join(path, name) for name in ("a", "c", "b")])
     assert [[e[:2] for e in entries] for entries in listings[::2]] == [
         [("z", False)],

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kedro_hydraflow import Run, RunCollection, iter_run_dirs
 from kedro_hydraflow.storage import local, waiting
 from kedro_hydraflow.storage.base import Download
 from kedro_hydraflow.storage.local import LocalStorage
@@ -45,17 +46,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class InFlight:
-    """Counts calls, and how many there are at a time."""
+    """Counts calls, how many there are at a time, and how many are made in the test's thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._now = self.most = self.calls = 0
+        self._thread = threading.get_ident()
+        self._now = self.most = self.calls = self.here = 0
 
     @contextmanager
     def call(self) -> Iterator[None]:
         with self._lock:
             self._now += 1
             self.calls += 1
+            self.here += threading.get_ident() == self._thread
             self.most = max(self.most, self._now)
         try:
             yield
@@ -185,3 +188,47 @@ def test_all_that_is_done_with_many_files(
     assert calls[name]() == expected[name]
     assert 1 < in_flight.most <= MAX_IN_FLIGHT
     assert in_flight.calls == 100
+
+
+def test_many_folders_are_looked_for_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [str(tmp_path / f"run{i:03}") for i in range(100)]
+    for path in paths[::2]:
+        os.mkdir(path)
+    in_flight = InFlight()
+    monkeypatch.setattr(os, "stat", in_flight.slow(os.stat))
+    assert LocalStorage().are_dirs(paths) == [True, False] * 50
+    assert 1 < in_flight.most <= MAX_IN_FLIGHT
+
+
+def write_artifacts(root: Path, i: int) -> None:
+    write(root / f"{i + 1}/{i:032x}/artifacts/.hydra/config.yaml", f"i: {i}\n")
+
+
+def write_outputs(root: Path, i: int) -> None:
+    write(root / f"multirun/2026-01-01/{i:02}-00-00/0/.hydra/config.yaml", f"i: {i}\n")
+
+
+@pytest.mark.parametrize(
+    ("write_run", "module", "name"),
+    [
+        (write_artifacts, os, "scandir"),
+        (write_artifacts, os.path, "lexists"),
+        (write_outputs, os, "stat"),
+    ],
+)
+def test_many_folders_are_searched_at_a_time(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    write_run: Callable[[Path, int], None],
+    module: Any,
+    name: str,
+) -> None:
+    for i in range(60):
+        write_run(tmp_path, i)
+    in_flight = InFlight()
+    monkeypatch.setattr(module, name, in_flight.slow(getattr(module, name)))
+    runs: RunCollection[Any] = Run.load(iter_run_dirs(tmp_path), index=False)
+    assert sorted(runs.to_list("i")) == list(range(60))
+    assert in_flight.here < in_flight.calls / 4  # the first of each search

@@ -14,6 +14,7 @@ from kedro_hydraflow.storage.local import LocalStorage
 from kedro_hydraflow.storage.locate import get_local_path, is_url, locate
 from kedro_hydraflow.storage.place import (
     Place,
+    are_dirs,
     group_positions,
     list_places,
     read_parsed,
@@ -31,6 +32,7 @@ __all__ = [
     "Parsed",
     "Place",
     "Storage",
+    "are_dirs",
     "check_downloaded",
     "check_engine",
     "get_local_path",

@@ -179,6 +179,16 @@ class Storage(ABC):
             StorageError: If the storage denies access or cannot be reached.
         """
 
+    def are_dirs(self, paths: Sequence[str]) -> list[bool | StorageError]:
+        """Return whether each folder exists, as `is_dir` does, or the error of looking for it."""
+        return [self._try_is_dir(path) for path in paths]
+
+    def _try_is_dir(self, path: str) -> bool | StorageError:
+        try:
+            return self.is_dir(path)
+        except StorageError as exc:
+            return exc
+
     @abstractmethod
     def to_path(self, path: str) -> AnyPath:
         """Return a path as a ``pathlib.Path``, or as a ``UPath`` on remote storage."""

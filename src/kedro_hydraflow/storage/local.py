@@ -185,6 +185,10 @@ class LocalStorage(Storage):
             raise StorageError(f"cannot access {path!r}: {describe(exc)}") from exc
 
     @override
+    def are_dirs(self, paths: Sequence[str]) -> list[bool | StorageError]:
+        return list(map_waiting(self._try_is_dir, paths))
+
+    @override
     def to_path(self, path: str) -> Path:
         return Path(path)
 

@@ -145,3 +145,13 @@ def list_places(places: Sequence[Place]) -> list[list[Entry] | StorageError]:
         ):
             listings[i] = entries
     return listings
+
+
+def are_dirs(places: Sequence[Place]) -> list[bool | StorageError]:
+    """Return whether folders exist on any storages, see `Storage.are_dirs`."""
+    answers: list[bool | StorageError] = [False] * len(places)
+    for storage, positions in group_positions(place.storage for place in places).items():
+        found = storage.are_dirs([places[i].path for i in positions])
+        for i, answer in zip(positions, found, strict=True):
+            answers[i] = answer
+    return answers

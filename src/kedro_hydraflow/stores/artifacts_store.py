@@ -10,13 +10,15 @@ facts, metrics, params or tags.
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from kedro_hydraflow.errors import Failure, KedroHydraflowError, NotFoundError, StorageError
 from kedro_hydraflow.logs import get_logger
-from kedro_hydraflow.storage import Place, list_places
+from kedro_hydraflow.storage import Place, get_local_path, list_places
+from kedro_hydraflow.storage.waiting import map_waiting
 from kedro_hydraflow.stores.base import (
     DEFAULT_EXPERIMENT_ID,
     DEFAULT_EXPERIMENT_NAME,
@@ -39,7 +41,7 @@ from kedro_hydraflow.stores.run_folder import (
     ARTIFACTS_FOLDER,
     RunSample,
     get_folder_errors,
-    has_artifacts,
+    have_artifacts,
     sample_runs,
     warn_of_copies,
 )
@@ -142,7 +144,8 @@ class ArtifactsStore(UntrackedStore):
         """
         if folder.storage.is_remote:
             return run_ids
-        kept = [i for i in run_ids if has_artifacts(folder.join(i))]
+        places = [folder.join(run_id) for run_id in run_ids]
+        kept = list(compress(run_ids, have_artifacts(places)))
         if len(kept) < len(run_ids):
             strays = sorted(set(run_ids).difference(kept))
             logger.warning(
@@ -226,21 +229,30 @@ def iter_run_samples(place: Place, entries: Sequence[Entry]) -> Iterator[RunSamp
         has_others = True
         yield sample
     ids = [name for name in names if name.isdecimal()]
-    # One at a time: the first is usually enough, and listing large ones takes many requests.
-    for experiment_id in sorted(ids, key=DEFAULT_EXPERIMENT_ID.__eq__):
+    ids.sort(key=DEFAULT_EXPERIMENT_ID.__eq__)
+    # Elsewhere than on a disk, one at a time: the first is usually enough, and listing large ones
+    # takes many requests.
+    map_lazily = map if get_local_path(place) is None else map_waiting
+    found = map_lazily(_sample_experiment, [place.join(experiment_id) for experiment_id in ids])
+    for experiment_id, samples in zip(ids, found, strict=True):
         if experiment_id == DEFAULT_EXPERIMENT_ID and has_others:
             return
-        failures: list[Failure] = []
-        for folder, inner in _list_present([place.join(experiment_id)], failures):
-            sample = sample_runs(folder, _get_run_ids(inner))
-            if sample.runs:
-                has_others = True
-                yield sample
-            elif any(entry.name == HYDRA_FOLDER for entry in inner):
-                return  # it is a job of a sweep, and so are the others
-        if failures:
-            has_others = True
-            yield RunSample()
+        if samples is None:
+            return  # it is a job of a sweep, and so are the others
+        has_others = has_others or bool(samples)
+        yield from samples
+
+
+def _sample_experiment(place: Place) -> list[RunSample] | None:
+    """Return a few of the runs in a directory, if it has any; None if it is a job of a sweep."""
+    failures: list[Failure] = []
+    for folder, entries in _list_present([place], failures):
+        sample = sample_runs(folder, _get_run_ids(entries))
+        if sample.runs:
+            return [sample]
+        if any(entry.name == HYDRA_FOLDER for entry in entries):
+            return None
+    return [RunSample()] if failures else []
 
 
 def _get_run_ids(entries: Sequence[Entry]) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 from kedro_hydraflow.errors import NotFoundError, StorageError, TrackingDirectoryError
@@ -20,7 +21,7 @@ from kedro_hydraflow.stores.databases import NO_DATABASES, Databases, find_datab
 from kedro_hydraflow.stores.file_store import ExperimentFolders
 from kedro_hydraflow.stores.meta_file import is_run_meta, read_metas
 from kedro_hydraflow.stores.record import MLFLOW_FOLDERS, is_run_id
-from kedro_hydraflow.stores.run_folder import has_artifacts
+from kedro_hydraflow.stores.run_folder import have_artifacts
 
 if TYPE_CHECKING:
     from kedro_hydraflow.source import Source
@@ -132,7 +133,7 @@ class RunFolders:
                 f"{database.where}: the database lacks {first.url}"
                 f"{' and others' if len(only_here) > 1 else ''}. {_advise_choice(database, root)}"
             )
-        untracked = [place for place in untracked if has_artifacts(place)]
+        untracked = list(compress(untracked, have_artifacts(untracked)))
         if untracked:
             logger.warning(
                 "%s: %d run directories are left out, because the database %s does not have the "

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.storage import Place, get_local_path, read_parsed_in
+from kedro_hydraflow.storage.waiting import map_waiting
 from kedro_hydraflow.stores.base import CONFIG_FILE
 from kedro_hydraflow.stores.databases import find_databases_of, may_have_database
 from kedro_hydraflow.stores.file_store import FileStore
@@ -126,9 +127,6 @@ def _find_in_databases(root: Place, records: Sequence[RunRecord]) -> dict[str, S
     directories = list(dict.fromkeys([local, os.path.dirname(local)]))  # the nearest first
     if len(records) > 1 and not any(map(may_have_database, directories)):
         return {}  # without a look at each run
-    run_ids = [
-        record.run_id
-        for record in records
-        if not os.path.exists(os.path.join(folder, record.name, META_FILE))
-    ]
+    metas = map_waiting(os.path.exists, [os.path.join(folder, r.name, META_FILE) for r in records])
+    run_ids = [r.run_id for r, has_meta in zip(records, metas, strict=True) if not has_meta]
     return find_databases_of(run_ids, directories) if run_ids else {}

@@ -257,13 +257,10 @@ class _Search:
             return list(folders)
         others = []
         storage = self._root.storage
-        for folder in folders:
-            path = storage.sep.join((folder.parent.path, folder.name, HYDRA_FOLDER))
-            try:
-                is_run = storage.is_dir(path)  # takes less than to list it
-            except StorageError:
-                is_run = False  # listing it reports why
-            if is_run:
+        paths = [storage.sep.join((f.parent.path, f.name, HYDRA_FOLDER)) for f in folders]
+        found = storage.are_dirs(paths)  # takes less than to list them
+        for folder, is_run in zip(folders, found, strict=True):
+            if is_run is True:  # listing the others reports errors
                 self._add_run(folder)
             else:
                 others.append(folder)

@@ -7,6 +7,7 @@ may hold only metrics, params or tags: Git, for example, keeps no empty folders.
 from __future__ import annotations
 
 import os
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 from kedro_hydraflow.errors import (
@@ -17,7 +18,15 @@ from kedro_hydraflow.errors import (
     StorageError,
 )
 from kedro_hydraflow.logs import get_logger
-from kedro_hydraflow.storage import Entry, Place, get_local_path, list_places, read_parsed_in
+from kedro_hydraflow.storage import (
+    Entry,
+    Place,
+    are_dirs,
+    get_local_path,
+    list_places,
+    read_parsed_in,
+)
+from kedro_hydraflow.storage.waiting import map_waiting
 from kedro_hydraflow.stores.base import CONFIG_FILE, HYDRA_FOLDER, SWEEP_FILE
 from kedro_hydraflow.stores.logged_file import is_apple_double, is_foreign_name
 from kedro_hydraflow.stores.meta_file import (
@@ -210,7 +219,7 @@ def sample_runs(folder: Place, names: Sequence[str]) -> RunSample:
         return sample
     for name in names:
         place = folder.join(name)
-        if has_artifacts(place) and _keep_runs([place]).runs:
+        if have_artifacts([place])[0] and _keep_runs([place]).runs:
             return RunSample([place])
     return sample
 
@@ -248,12 +257,9 @@ def _may_be_run(meta: Meta | KedroHydraflowError | None) -> bool:
     return isinstance(meta, Exception) or (meta is not None and is_run_meta(meta))
 
 
-def has_artifacts(place: Place) -> bool:
-    """Whether a directory has ``artifacts``, or cannot be looked into."""
-    try:
-        return place.join(ARTIFACTS_FOLDER).is_dir()
-    except StorageError:
-        return True
+def have_artifacts(folders: Sequence[Place]) -> list[bool]:
+    """Return whether each directory has ``artifacts``, or cannot be looked into."""
+    return [has is not False for has in are_dirs([f.join(ARTIFACTS_FOLDER) for f in folders])]
 
 
 def take_sample(folder: Place, names: Sequence[str]) -> list[Place]:
@@ -263,7 +269,8 @@ def take_sample(folder: Place, names: Sequence[str]) -> list[Place]:
     """
     local = get_local_path(folder)
     if local is not None:
-        names = [n for n in names if os.path.lexists(os.path.join(local, n, META_FILE))] or names
+        metas = map_waiting(os.path.lexists, [os.path.join(local, n, META_FILE) for n in names])
+        names = list(compress(names, metas)) or names
     positions = dict.fromkeys((0, len(names) // 2, len(names) - 1)) if names else ()
     return [folder.join(names[i]) for i in positions]
 
