@@ -135,13 +135,13 @@ def publish(search: Search, options: LoadOptions, *, refresh: bool = False) -> P
     """Do the work of `publish_index`, for the index in the options."""
     url = check_index_url(options.index)
     check_polars("publish_index")
-    found = find_runs(search)
-    _check_stores(found.runs)
     index = SharedIndex(search.source.locate_artifacts(url))
     try:
-        parts = index.read_parts()
+        parts = index.read_parts()  # first, so that what is not listed afterwards is gone
     except NotFoundError:
         parts = []
+    found = find_runs(search)
+    _check_stores(found.runs)
     keys = [_get_key(index, get_place(info)) for info in found.runs]
     known = set() if refresh else _list_known(parts)
     new = [info for info, key in zip(found.runs, keys, strict=True) if key not in known]
