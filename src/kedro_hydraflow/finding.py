@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from kedro_hydraflow.errors import (
@@ -39,7 +40,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from kedro_hydraflow.storage import Location
-    from kedro_hydraflow.stores.record import ExperimentRecord, Experiments, RunListing, RunNames
+    from kedro_hydraflow.stores.record import (
+        ExperimentRecord,
+        Experiments,
+        RunListing,
+        RunNames,
+        RunStream,
+    )
 
 logger = get_logger(__name__)
 
@@ -263,6 +270,22 @@ def iter_listings(
         yield narrowed
         conditions.start(is_narrowed=False)
     yield store.list_runs(experiments)
+
+
+def iter_streams(
+    store: Store, experiments: Sequence[ExperimentRecord], conditions: Conditions
+) -> Iterator[RunStream]:
+    """Yield what `iter_listings` yields, listed while it is iterated over."""
+    clauses = conditions.clauses
+    narrowed = store.stream_narrowed(experiments, clauses) if clauses else None
+    if narrowed is not None:
+        parts = (part for part in narrowed.parts if part.names)
+        first = next(parts, None)
+        if first is not None:
+            conditions.start(is_narrowed=True)
+            yield replace(narrowed, parts=chain([first], parts))
+            conditions.start(is_narrowed=False)
+    yield store.stream_runs(experiments)
 
 
 def find_first_runs(search: Search, count: int) -> list[RunInfo]:
