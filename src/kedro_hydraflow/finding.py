@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from kedro_hydraflow.errors import (
@@ -35,18 +34,13 @@ from kedro_hydraflow.stores import (
     open_store,
 )
 from kedro_hydraflow.stores.base import DEFAULT_EXPERIMENT_NAME, is_glob, list_patterns
+from kedro_hydraflow.stores.record import RunStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from kedro_hydraflow.storage import Location
-    from kedro_hydraflow.stores.record import (
-        ExperimentRecord,
-        Experiments,
-        RunListing,
-        RunNames,
-        RunStream,
-    )
+    from kedro_hydraflow.stores.record import ExperimentRecord, Experiments, RunListing, RunNames
 
 logger = get_logger(__name__)
 
@@ -275,16 +269,14 @@ def iter_listings(
 def iter_streams(
     store: Store, experiments: Sequence[ExperimentRecord], conditions: Conditions
 ) -> Iterator[RunStream]:
-    """Yield what `iter_listings` yields, listed while it is iterated over."""
+    """Yield what `iter_listings` yields. All runs are listed while they are iterated over."""
     clauses = conditions.clauses
-    narrowed = store.stream_narrowed(experiments, clauses) if clauses else None
-    if narrowed is not None:
-        parts = (part for part in narrowed.parts if part.names)
-        first = next(parts, None)
-        if first is not None:
-            conditions.start(is_narrowed=True)
-            yield replace(narrowed, parts=chain([first], parts))
-            conditions.start(is_narrowed=False)
+    # At once: what meets a filter changes, and would be shifted between the pages of a server.
+    narrowed = store.list_narrowed(experiments, clauses) if clauses else None
+    if narrowed is not None and narrowed.total:
+        conditions.start(is_narrowed=True)
+        yield RunStream.make(narrowed)
+        conditions.start(is_narrowed=False)
     yield store.stream_runs(experiments)
 
 

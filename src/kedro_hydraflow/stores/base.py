@@ -187,13 +187,6 @@ class Store(ABC):
         """
         return RunStream.make(self.list_runs(experiments))
 
-    def stream_narrowed(
-        self, experiments: Sequence[ExperimentRecord], clauses: Sequence[Clause]
-    ) -> RunStream | None:
-        """Return what `list_narrowed` returns, as `stream_runs` does."""
-        listing = self.list_narrowed(experiments, clauses)
-        return None if listing is None else RunStream.make(listing)
-
     @abstractmethod
     def read_runs(
         self, listed: Sequence[RunNames], *, include_deleted: bool | None = None

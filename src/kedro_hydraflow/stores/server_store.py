@@ -171,39 +171,28 @@ class ServerStore(RecordedStore):
 
     @override
     def stream_runs(self, experiments: Sequence[ExperimentRecord]) -> RunStream:
-        if not self._can_stream(experiments, ""):
+        if not self._can_stream(experiments):
             return super().stream_runs(experiments)
-        return RunStream(self._iter_parts(experiments, ""), [], None)
+        return RunStream(self._iter_parts(experiments), [], None)
 
-    @override
-    def stream_narrowed(
-        self, experiments: Sequence[ExperimentRecord], clauses: Sequence[Clause]
-    ) -> RunStream | None:
-        written = write_search_filter(clauses)
-        if not written or not self._can_stream(experiments, written):
-            return super().stream_narrowed(experiments, clauses)
-        return RunStream(self._iter_parts(experiments, written), [], None)
-
-    def _can_stream(self, experiments: Sequence[ExperimentRecord], written: str) -> bool:
-        """Whether the server sorts runs by ID, and understands a filter."""
+    def _can_stream(self, experiments: Sequence[ExperimentRecord]) -> bool:
+        """Whether the server can sort runs by ID."""
         with self._client("list the runs") as client:
             try:
                 for experiment in experiments[:1]:
-                    next(_iter_sorted_pages(client, experiment, written, 1))
+                    next(_iter_sorted_pages(client, experiment, 1))
             except Exception as exc:
                 if _get_status(exc) == 400:
                     return False
                 raise
         return True
 
-    def _iter_parts(
-        self, experiments: Sequence[ExperimentRecord], written: str
-    ) -> Iterator[RunNames]:
-        """Yield the runs that meet a filter, page by page. First pages are requested together."""
+    def _iter_parts(self, experiments: Sequence[ExperimentRecord]) -> Iterator[RunNames]:
+        """Yield the runs page by page. The first pages of experiments are requested together."""
         owners: dict[str, ExperimentRecord] = {}
         for start in range(0, len(experiments), _THREADS):
             group = experiments[start : start + _THREADS]
-            pages = [self._iter_runs(experiment, written) for experiment in group]
+            pages = [self._iter_runs(experiment) for experiment in group]
             for experiment, first, others in zip(
                 group, _map_in_threads(next, pages), pages, strict=True
             ):
@@ -214,10 +203,10 @@ class ServerStore(RecordedStore):
                 for runs in found:
                     yield _make_part(experiment, runs, owners)
 
-    def _iter_runs(self, experiment: ExperimentRecord, written: str) -> Iterator[Sequence[Any]]:
+    def _iter_runs(self, experiment: ExperimentRecord) -> Iterator[Sequence[Any]]:
         """Yield the pages with the runs in an experiment, sorted by ID."""
         with self._client("list the runs") as client:
-            pages = _iter_sorted_pages(client, experiment, written)
+            pages = _iter_sorted_pages(client, experiment)
         while True:
             with self._client("list the runs"):
                 page = next(pages, None)
@@ -691,9 +680,9 @@ def _search_runs(
 
 
 def _iter_sorted_pages(
-    client: Any, experiment: ExperimentRecord, filter_string: str, limit: int | None = None
+    client: Any, experiment: ExperimentRecord, limit: int | None = None
 ) -> Iterator[Sequence[Any]]:
-    """Yield the pages of the runs in an experiment that meet a filter, sorted by ID.
+    """Yield the pages of the runs in an experiment, sorted by ID, with those that were deleted.
 
     Runs that are added in the meantime shift the pages, so that others may be on two of them.
     """
@@ -701,7 +690,6 @@ def _iter_sorted_pages(
         client.search_runs,
         limit,
         experiment_ids=[experiment.experiment_id],
-        filter_string=filter_string,
         run_view_type=_ANY_STAGE,
         order_by=["attributes.run_id ASC"],
     )
