@@ -14,6 +14,7 @@ ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 # Apart from the others, for which clients and engines are installed changes what is tested.
 SERVERS := .venv-integration
 MLFLOW := .venv-mlflow
+OLDEST_MLFLOW := .venv-mlflow-oldest
 AZURITE := .cache/azurite/node_modules/.bin/azurite-blob
 
 # The lower bounds in pyproject.toml.
@@ -56,7 +57,7 @@ test-oldest: ## Run the tests on Python 3.10 with the oldest supported packages
 test-newest: ## Run the tests on Python 3.13 with the newest packages
 	@$(call test-on,3.13,newest,--upgrade kedro omegaconf)
 
-integration: $(SERVERS)/stamp $(MLFLOW)/stamp $(AZURITE) ## Run the tests against real S3, GCS, Azure, SFTP, web and MLflow servers
+integration: $(SERVERS)/stamp $(MLFLOW)/stamp $(OLDEST_MLFLOW)/stamp $(AZURITE) ## Run the tests against real S3, GCS, Azure, SFTP, web and MLflow servers
 	@PATH="$$PATH:/usr/sbin"; for pair in nginx:nginx-light sshd:openssh-server; do \
 		command -v "$${pair%:*}" > /dev/null || \
 			echo "$${pair%:*} is missing: apt-get install $${pair#*:} (on Debian)"; \
@@ -115,6 +116,13 @@ $(MLFLOW)/stamp: Makefile
 	if [ -z "$$python" ]; then echo "there is no Python 3.13 for MLflow's server"; exit 0; fi; \
 	[ -x $(MLFLOW)/bin/python ] || "$$python" -m venv $(MLFLOW); \
 	$(MLFLOW)/bin/$(PIP) --no-compile --upgrade 'hydraflow>=0.23' 'mlflow[auth]>=3' boto3 && touch $@
+
+# The oldest MLflow whose servers are supported, which does not know the newest SQLAlchemy.
+$(OLDEST_MLFLOW)/stamp: Makefile
+	@$(call find-python,3.11); \
+	if [ -z "$$python" ]; then echo "there is no Python 3.11 for MLflow's oldest server"; exit 0; fi; \
+	[ -x $(OLDEST_MLFLOW)/bin/python ] || "$$python" -m venv $(OLDEST_MLFLOW); \
+	$(OLDEST_MLFLOW)/bin/$(PIP) --no-compile 'mlflow==2.14.*' 'sqlalchemy<2.1' && touch $@
 
 # Without npm the tests on Azure are skipped, or fail where REQUIRE_SERVERS=1 is set.
 $(AZURITE):

@@ -27,6 +27,9 @@ AZURITE = Path(__file__).parent.parent / ".cache" / "azurite"
 HYDRAFLOW = Path(__file__).parent.parent / ".venv-mlflow" / "bin" / "python"
 """The interpreter of the environment with MLflow and HydraFlow that ``make integration`` makes."""
 
+OLDEST_MLFLOW = HYDRAFLOW.parents[2] / ".venv-mlflow-oldest" / "bin" / "python"
+"""That of the oldest MLflow whose servers are supported."""
+
 BUCKET = "team"
 PRIVATE_BUCKET = "private"
 """A bucket that `seaweedfs` does not let the user of its options into."""
@@ -439,19 +442,40 @@ def _write_below(folder: Path) -> Callable[[str, bytes], None]:
 
 
 @contextmanager
-def mlflow_server(database: Path, s3: Server, *flags: str, password: str = "") -> Iterator[str]:
-    """Run a tracking server, whose artifacts are on S3; gives its URL.
+def mlflow_server(
+    database: Path,
+    s3: Server | None,
+    *flags: str,
+    password: str = "",
+    python: Path = HYDRAFLOW,
+) -> Iterator[str]:
+    """Run a tracking server; gives its URL.
 
     Args:
         database: The SQLite file. Several servers can have the same.
-        s3: What has the artifacts.
+        s3: What has the artifacts, None for a directory.
         *flags: Where on it they are, and who serves them.
         password: That of the user ``admin``, if there are to be users.
+        python: The interpreter that has MLflow.
+
+    Raises:
+        MissingServerError: If there is none.
     """
     port = get_free_port()
-    env = {**get_mlflow_env(s3), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    env = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    if s3 is not None:
+        env |= get_mlflow_env(s3)
     command = [
-        *(*_find_mlflow(), "server", "--host", "127.0.0.1", "--port", str(port)),
+        *(
+            _find_python(python),
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ),
         *("--workers", "1", "--backend-store-uri", f"sqlite:///{database}", *flags),
     ]
     if password:
@@ -508,9 +532,13 @@ def find_hydraflow() -> str:
     Raises:
         MissingServerError: If there is none.
     """
-    if not HYDRAFLOW.exists():
-        raise MissingServerError(f"{HYDRAFLOW} is missing: `make integration` takes Python 3.13")
-    return str(HYDRAFLOW)
+    return _find_python(HYDRAFLOW)
+
+
+def _find_python(path: Path) -> str:
+    if not path.exists():
+        raise MissingServerError(f"{path} is missing: see `make integration`")
+    return str(path)
 
 
 def _find_mlflow() -> list[str]:

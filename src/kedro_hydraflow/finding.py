@@ -34,6 +34,7 @@ from kedro_hydraflow.stores import (
     open_store,
 )
 from kedro_hydraflow.stores.base import DEFAULT_EXPERIMENT_NAME, is_glob, list_patterns
+from kedro_hydraflow.stores.record import RunStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -263,6 +264,20 @@ def iter_listings(
         yield narrowed
         conditions.start(is_narrowed=False)
     yield store.list_runs(experiments)
+
+
+def iter_streams(
+    store: Store, experiments: Sequence[ExperimentRecord], conditions: Conditions
+) -> Iterator[RunStream]:
+    """Yield what `iter_listings` yields. All runs are listed while they are iterated over."""
+    clauses = conditions.clauses
+    # At once: what meets a filter changes, and would be shifted between the pages of a server.
+    narrowed = store.list_narrowed(experiments, clauses) if clauses else None
+    if narrowed is not None and narrowed.total:
+        conditions.start(is_narrowed=True)
+        yield RunStream.make(narrowed)
+        conditions.start(is_narrowed=False)
+    yield store.stream_runs(experiments)
 
 
 def find_first_runs(search: Search, count: int) -> list[RunInfo]:

@@ -19,7 +19,7 @@ from kedro_hydraflow.finding import (
     Search,
     explain_emptiness,
     find_experiments,
-    iter_listings,
+    iter_streams,
     make_search,
     open_search,
     read_infos,
@@ -53,7 +53,7 @@ from kedro_hydraflow.stores.parsed_files import make_results_file
 from kedro_hydraflow.stores.record import LostArtifactsError, RunNames, make_run_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from kedro_hydraflow.config import PlainConfig
     from kedro_hydraflow.errors import KedroHydraflowError, OnError
@@ -272,12 +272,13 @@ def iter_batches(
     store, search = open_search(search, index)
     conditions = search.make_conditions()
     found = find_experiments(store, search, conditions)
-    for listing in iter_listings(store, found.experiments.matching, conditions):
-        total, n_failures = listing.total, len(listing.failures)
-        report(listing.failures, total + n_failures, search.on_error, what="runs and experiments")
+    for stream in iter_streams(store, found.experiments.matching, conditions):
+        total, n_failures = stream.total, len(stream.failures)
+        what = "runs and experiments"
+        report(stream.failures, (total or 0) + n_failures, search.on_error, what=what)
         tally = Tally()
         with progress_bar(total, show=show) as advance:
-            for batch in _cut(listing.experiments, batch_size):
+            for batch in _cut(stream.parts, batch_size):
                 yield tally.add(_load_batch(store, batch, search, options, index, conditions, need))
                 advance(_count(batch))
         if tally.n_failures or (conditions.clauses and conditions.n_met_as_narrowed):
@@ -317,7 +318,7 @@ def _count(listed: Sequence[RunNames]) -> int:
     return sum(len(part.names) for part in listed)
 
 
-def _cut(listed: Sequence[RunNames], batch_size: int) -> Iterator[list[RunNames]]:
+def _cut(listed: Iterable[RunNames], batch_size: int) -> Iterator[list[RunNames]]:
     """Yield the names in batches that may reach over several experiments."""
     batch: list[RunNames] = []
     room = batch_size

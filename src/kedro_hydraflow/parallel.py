@@ -134,7 +134,9 @@ def pays(seconds_left: float) -> bool:
 
 
 @contextmanager
-def progress_bar(total: int, *, show: bool, n_done: int = 0) -> Iterator[Callable[[int], object]]:
+def progress_bar(
+    total: int | None, *, show: bool, n_done: int = 0
+) -> Iterator[Callable[[int], object]]:
     """Show a bar on standard error; yield the function that moves it on by a number."""
     if not show:
         yield lambda _: None

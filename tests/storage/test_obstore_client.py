@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -13,7 +14,13 @@ import pytest
 
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.storage import Entry
-from kedro_hydraflow.storage.obstore_client import ObstoreClient, can_serve, check_options
+from kedro_hydraflow.storage.obstore_client import (
+    ObstoreClient,
+    check_options,
+    choose_connect,
+    connect,
+    connect_unasked,
+)
 
 KEYS = {"key": "K", "secret": "S"}
 NAMED = {"account_name": "n", "account_key": "k"}
@@ -205,7 +212,7 @@ def test_protocols(obstore: Obstore, protocol: str, name: str) -> None:
 
 
 def test_a_protocol_that_is_not_supported() -> None:
-    assert not can_serve("sftp", {})
+    assert choose_connect("sftp", {}) is None
     with pytest.raises(OptionError) as raised:
         check_options("sftp", {})
     assert str(raised.value) == (
@@ -270,15 +277,23 @@ def test_options_that_are_not_supported(
     with pytest.raises(OptionError) as raised:
         check_options(protocol, options)
     assert str(raised.value) == message
-    assert not can_serve(protocol, options)
+    assert choose_connect(protocol, options) is None
+
+
+@pytest.fixture(params=[False, True], ids=["alone", "with botocore"])
+def has_botocore(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    module = ModuleType("botocore")
+    module.__spec__ = ModuleSpec("botocore", None)
+    monkeypatch.setitem(sys.modules, "botocore", module if request.param else None)
+    return bool(request.param)
 
 
 @pytest.mark.parametrize(
     ("protocol", "options", "expected"),
     [
         ("s3", {}, False),
+        ("s3", {"profile": "p"}, False),
         ("s3", KEYS, False),  # the region is missing
-        ("s3", {**KEYS, "client_kwargs": {"region_name": "r"}}, True),
         ("s3", {**KEYS, "endpoint_url": "http://h"}, True),
         ("s3", {"endpoint_url": "http://h"}, False),
         ("s3", {"endpoint_url": "http://h", "anon": True}, True),
@@ -288,24 +303,30 @@ def test_options_that_are_not_supported(
         ("az", {"account_name": "n", "account_key": "k"}, True),
     ],
 )
-def test_obstore_serves_when_the_options_are_complete(
-    protocol: str, options: dict[str, Any], expected: bool
+def test_nothing_is_looked_for_when_the_options_are_complete(
+    has_botocore: bool, protocol: str, options: dict[str, Any], expected: bool
 ) -> None:
     check_options(protocol, options)
-    assert can_serve(protocol, options) is expected
+    assert choose_connect(protocol, options) is (connect if expected else connect_unasked)
+
+
+def test_a_profile_may_have_an_endpoint_where_the_options_have_none(has_botocore: bool) -> None:
+    options = {**KEYS, "client_kwargs": {"region_name": "r"}}
+    assert choose_connect("s3", options) is (connect_unasked if has_botocore else connect)
 
 
 def test_the_environment_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "botocore", None)
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    assert can_serve("s3", KEYS)
+    assert choose_connect("s3", KEYS) is connect
     monkeypatch.setenv("AWS_SESSION_TOKEN", "of other keys")
-    assert not can_serve("s3", KEYS)
-    assert can_serve("s3", {**KEYS, "token": "T"})
+    assert choose_connect("s3", KEYS) is connect_unasked
+    assert choose_connect("s3", {**KEYS, "token": "T"}) is connect
 
 
 def test_without_obstore_nothing_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "obstore", None)
-    assert not can_serve("gs", {"token": "anon"})
+    assert choose_connect("gs", {"token": "anon"}) is None
 
 
 FORK = """

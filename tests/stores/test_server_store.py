@@ -5,10 +5,11 @@ import pickle
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs
+from kedro_hydraflow import Run, get_experiment_names, iter_run_dirs, iter_runs
 from kedro_hydraflow.errors import (
     MissingPackageError,
     OptionError,
@@ -23,7 +24,7 @@ from kedro_hydraflow.storage import LocalStorage
 from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores.record import ExperimentRecord, Point, RunNames, RunRecord
 from kedro_hydraflow.stores.server_store import ServerStore
-from tests.stores.conftest import FAKE, FakeError, Page, make_metric
+from tests.stores.conftest import FAKE, FakeError, Page, find_run_ids, make_metric
 
 URI = "https://ann:s3cret@mlflow.example/team"
 
@@ -104,6 +105,58 @@ def test_a_few_runs_take_one_page(client):
     assert (len(found.names), listing.failures) == (3, [])
     assert client.calls == ["runs"]
     assert len(find_first_runs(Search(Source(tracking_uri=FAKE), "train"), 2)) == 2
+
+
+def stream_ids(**options: Any) -> list[list[str]]:
+    batches = iter_runs(tracking_uri=FAKE, batch_size=2, **options)
+    return [runs.to_list("run_id") for runs in batches]
+
+
+def test_batches_are_listed_page_by_page(client):
+    batches = iter_runs(tracking_uri=FAKE, experiment_names="train", batch_size=2)
+    assert len(next(batches)) == 2
+    # The experiments, whether the server sorts, and the first page.
+    assert client.calls == ["experiments"] * 2 + ["runs"] * 2
+    assert [len(runs) for runs in batches] == [2, 1]
+    assert client.calls == ["experiments"] * 2 + ["runs"] * 4
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_batches_are_sorted_where_the_server_does_not_sort(client, monkeypatch, refuses):
+    expected = find_run_ids(tracking_uri=FAKE)
+    client.runs.reverse()
+    search = client.search_runs
+
+    def refuse(order_by: Any = None, **options: Any) -> Page:
+        if order_by == ["attributes.run_id ASC"]:
+            raise FakeError("cannot sort by run_id", "INVALID_PARAMETER_VALUE", 400)
+        return search(**options)
+
+    if refuses:
+        monkeypatch.setattr(client, "search_runs", refuse)
+    for filters in (None, "status == FINISHED"):
+        found = stream_ids(filters=filters)
+        assert [run_id for batch in found for run_id in batch] == expected
+
+
+def test_a_run_on_two_pages_is_in_one_batch(client):
+    client.runs.insert(2, client.runs[1])
+    found = stream_ids(experiment_names="train")
+    assert found == [[f"{i:032x}" for i in numbers] for numbers in ([0, 1], [2, 3], [4])]
+
+
+def test_a_run_in_two_experiments_fails_in_a_later_batch(client):
+    client.add_run("8", f"{3:032x}")
+    with pytest.raises(RunLoadError, match="expected one run with this ID, found 2"):
+        stream_ids()
+    assert sum(map(len, stream_ids(on_error="warn"))) == 6
+
+
+def test_a_malformed_id_fails_in_its_batch(client):
+    client.runs[1].info.run_id = "../3"
+    with pytest.raises(RunLoadError, match=r"run \.\./3: expected an ID, found '\.\./3'"):
+        stream_ids()
+    assert sum(map(len, stream_ids(on_error="warn"))) == 5
 
 
 def test_numbers_that_a_database_cannot_hold(client):

@@ -72,8 +72,9 @@ def _choose_client(root: UPath, engine: str | None) -> Callable[..., Client]:
                 f"engine: obstore is not installed ({exc}): pip install 'kedro-hydraflow[obstore]'"
             ) from exc
         return obstore_client.connect
-    if engine is None and obstore_client.can_serve(root.protocol, options):
-        return obstore_client.connect
+    connect = None if engine else obstore_client.choose_connect(root.protocol, options)
+    if connect is not None:
+        return connect
     if root.protocol in ("zip", "tar"):
         from kedro_hydraflow.storage.archive_client import ArchiveClient
 

@@ -1,8 +1,8 @@
 """A client for S3, Google Cloud Storage and Azure that uses obstore, with fsspec's options.
 
 obstore (the Rust crate object_store) reads many small objects in a fraction of the time that the
-Python clients take. It looks for credentials and regions in fewer places than they do, so it is
-the default only if the options include them.
+Python clients take. It looks for credentials in fewer places than they do: what the options lack
+is found with their packages (`credentials`).
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.errors import KedroHydraflowError, OptionError
 from kedro_hydraflow.forks import ADVICE, lacks_threads
 from kedro_hydraflow.limits import check_file_size
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.storage.base import Entry
 from kedro_hydraflow.storage.bulk import MAX_CONCURRENCY
+from kedro_hydraflow.storage.credentials import find_for_gcs, find_for_s3
 from kedro_hydraflow.storage.fsspec_client import FsspecClient
 from kedro_hydraflow.storage.remote import Client
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from upath import UPath
+
+    from kedro_hydraflow.storage.credentials import Found
 
 logger = get_logger(__name__)
 
@@ -63,7 +67,7 @@ def connect(root: UPath, allowed_hosts: frozenset[str] = frozenset()) -> Client:
     Raises:
         ImportError: If fsspec's filesystem is not installed.
     """
-    if _get_first_process() == os.getpid() and not lacks_threads("obstore"):
+    if _can_use_threads():
         return ObstoreClient(root)
     logger.debug("obstore does not work in a forked process; reading with fsspec")
     try:
@@ -73,6 +77,27 @@ def connect(root: UPath, allowed_hosts: frozenset[str] = frozenset()) -> Client:
             f"{exc}; obstore does not work in this process, which was forked from one that had "
             f"used it: {ADVICE}, or install the package for fsspec"
         ) from exc
+
+
+def connect_unasked(root: UPath, allowed_hosts: frozenset[str] = frozenset()) -> Client:
+    """Return a client that uses obstore if credentials are found, and fsspec otherwise.
+
+    Raises:
+        ImportError: If fsspec's filesystem is needed and not installed.
+    """
+    if _can_use_threads():
+        try:
+            client = ObstoreClient(root)
+        except Exception as exc:  # fsspec raises its own, if it needs what could not be found
+            logger.debug("no credentials for obstore (%s); reading with fsspec", type(exc).__name__)
+            return FsspecClient(root, allowed_hosts)
+        if client.is_complete:
+            return _WithFallback(client, functools.partial(FsspecClient, root, allowed_hosts))
+    return FsspecClient(root, allowed_hosts)
+
+
+def _can_use_threads() -> bool:
+    return _get_first_process() == os.getpid() and not lacks_threads("obstore")
 
 
 @functools.cache
@@ -91,6 +116,16 @@ class ObstoreClient(Client):
         from obstore import store
 
         self._options = _translate(root.protocol, root.storage_options)
+        self.is_complete = self._options.is_complete
+        """Whether there are credentials, and what else obstore cannot find by itself."""
+        self._login: dict[str, Any] = {}
+        found = None if self.is_complete else self._options.find()
+        if found is not None:
+            self.is_complete = True
+            self._options.config.update(found.config)
+            self._options.set_endpoint("endpoint", found.config.get("endpoint"))
+            if found.provider is not None:
+                self._login = {"credential_provider": found.provider}
         self._store_class = getattr(store, _STORES[root.protocol][0])
         self._stores: dict[str, Any] = {}
         self._root = root
@@ -109,6 +144,7 @@ class ObstoreClient(Client):
                 client_options=self._options.client,
                 # The retries are made in `bulk`, the same for all clients.
                 retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=60)},
+                **self._login,
             )
         return self._stores[bucket], key
 
@@ -182,19 +218,78 @@ class ObstoreClient(Client):
         await delete_async(*self._open(path))
 
 
-def can_serve(protocol: str, options: Mapping[str, Any]) -> bool:
-    """Whether obstore is installed and can replace fsspec's filesystem.
+class _WithFallback(Client):
+    """A client in whose place another one is used, unless its first request succeeds.
 
-    The options must include the credentials, and for S3 the region or an endpoint.
+    There are settings of which only the packages for fsspec know, such as certificates, and
+    servers that they get along with, such as those that redirect to another region.
+    """
+
+    def __init__(self, first: Client, make_second: Callable[[], Client]) -> None:
+        self._client = first
+        self._make_second = make_second
+        self._second: Client | None = None
+        self._is_certain = False
+        self.concurrency = first.concurrency
+
+    async def _call(self, method: str, *args: Any) -> Any:
+        try:
+            result = await getattr(self._client, method)(*args)
+        except (FileNotFoundError, KedroHydraflowError):
+            raise
+        except Exception as exc:
+            if self._is_certain:
+                raise
+            try:
+                if self._second is None:
+                    self._second = await asyncio.to_thread(self._make_second)
+            except ImportError:
+                raise exc from None
+            result = await getattr(self._second, method)(*args)
+            logger.debug("obstore failed (%s); reading with fsspec", type(exc).__name__)
+            self._client = self._second
+        self._is_certain = True
+        return result
+
+    @override
+    async def list_dir(self, path: str) -> list[Entry]:
+        entries: list[Entry] = await self._call("list_dir", path)
+        return entries
+
+    @override
+    async def read(self, path: str, limit: int) -> bytes:
+        content: bytes = await self._call("read", path, limit)
+        return content
+
+    @override
+    async def fetch(self, path: str, target: str) -> None:
+        await self._call("fetch", path, target)
+
+    @override
+    async def write(self, path: str, content: bytes) -> None:
+        await self._call("write", path, content)
+
+    @override
+    async def remove(self, path: str) -> None:
+        await self._call("remove", path)
+
+
+def choose_connect(
+    protocol: str, options: Mapping[str, Any]
+) -> Callable[[UPath, frozenset[str]], Client] | None:
+    """Return what connects with obstore unasked, None if fsspec has to read.
+
+    That is where obstore is not installed, or an option has no counterpart.
     """
     if protocol not in _STORES:
-        return False
+        return None
     try:
         import obstore  # noqa: F401
 
-        return _translate(protocol, options).is_complete
+        is_complete = _translate(protocol, options).is_complete
     except (ImportError, OptionError):
-        return False
+        return None
+    return connect if is_complete else connect_unasked
 
 
 def check_options(protocol: str, options: Mapping[str, Any]) -> None:
@@ -228,6 +323,8 @@ class _Options:
         }
         self.concurrency = MAX_CONCURRENCY
         self.is_complete = False
+        self.find: Callable[[], Found | None] = lambda: None
+        """Finds what the options lack."""
 
     def take(self, name: str) -> Any:
         """Remove an option and return its value, None if it is unset."""
@@ -307,11 +404,17 @@ def _translate_s3(options: _Options) -> _Options:
     if options.take("use_ssl") is False and "endpoint" not in options.config:
         raise OptionError("use_ssl: with engine: obstore, False requires an endpoint_url")
     config = options.config
-    has_place = "endpoint" in config or "region" in config or "AWS_REGION" in os.environ
+    profile = options.take("profile")
     has_keys = "access_key_id" in config and (
         "session_token" in config or "AWS_SESSION_TOKEN" not in os.environ
     )
-    options.is_complete = has_place and (has_keys or bool(config.get("skip_signature")))
+    has_login = has_keys or bool(config.get("skip_signature"))
+    has_place = "endpoint" in config
+    if find_spec("botocore") is None:  # which else may know an endpoint
+        has_place = has_place or "region" in config or "AWS_REGION" in os.environ
+    options.is_complete = has_login and has_place
+    if has_login or "access_key_id" not in config:
+        options.find = functools.partial(find_for_s3, config, profile)
     return options
 
 
@@ -330,6 +433,7 @@ def _translate_gcs(options: _Options) -> _Options:
         )
     options.set_endpoint("base_url", options.take("endpoint_url"))
     options.is_complete = token is not None
+    options.find = find_for_gcs
     return options
 
 

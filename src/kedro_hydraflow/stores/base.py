@@ -15,7 +15,13 @@ from kedro_hydraflow.errors import KedroHydraflowError, OptionError
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.storage import Parsed, Place, group_positions, read_parsed_in
 from kedro_hydraflow.stores.hydra_files import HYDRA_FOLDER as HYDRA_FOLDER
-from kedro_hydraflow.stores.record import ModelRecord, RunListing, RunNames, is_finished
+from kedro_hydraflow.stores.record import (
+    ModelRecord,
+    RunListing,
+    RunNames,
+    RunStream,
+    is_finished,
+)
 
 if TYPE_CHECKING:
     from kedro_hydraflow.config import ConfigReader, PlainConfig
@@ -177,6 +183,13 @@ class Store(ABC):
         """
         return None
 
+    def stream_runs(self, experiments: Sequence[ExperimentRecord]) -> RunStream:
+        """Return what `list_runs` returns, in the same order, for runs that may exceed memory.
+
+        A store that gets data with the names lists them in parts, during the iteration.
+        """
+        return RunStream.make(self.list_runs(experiments))
+
     @abstractmethod
     def read_runs(
         self, listed: Sequence[RunNames], *, include_deleted: bool | None = None
@@ -186,7 +199,7 @@ class Store(ABC):
         Names that do not belong to a run are skipped.
 
         Args:
-            listed: The result of `list_runs`, or parts of it.
+            listed: The result of `list_runs` or `stream_runs`, or parts of it.
             include_deleted: Whether to include runs that were deleted in MLflow. None excludes
                 them only if that needs no extra request per run.
         """

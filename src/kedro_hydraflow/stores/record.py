@@ -11,7 +11,7 @@ from kedro_hydraflow.redaction import SafeRepr
 from kedro_hydraflow.storage import LocalStorage, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from kedro_hydraflow.errors import Failure
 
@@ -214,6 +214,23 @@ class RunListing:
     def total(self) -> int:
         """The number of runs."""
         return sum(len(part.names) for part in self.experiments)
+
+
+@dataclass(frozen=True)
+class RunStream:
+    """The result of `Store.stream_runs`: what `RunListing` has, listed during the iteration."""
+
+    parts: Iterator[RunNames]
+    """The names in parts, of which an experiment may have several."""
+
+    failures: list[Failure]
+    total: int | None
+    """The number of runs, None if it is not known before the last part."""
+
+    @classmethod
+    def make(cls, listing: RunListing) -> RunStream:
+        """Return what has been listed."""
+        return cls(iter(listing.experiments), listing.failures, listing.total)
 
 
 @dataclass(frozen=True)

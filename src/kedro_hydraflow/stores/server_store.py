@@ -7,7 +7,8 @@ MLflow's client retries for minutes if a server is down. So one request is sent 
 that an MLflow server answers.
 
 A search returns runs with their metrics, params and tags. Only the histories of metrics need
-requests of their own.
+requests of their own: of many runs at once, where the server answers what MLflow's web interface
+asks for its charts.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -33,6 +35,7 @@ from kedro_hydraflow.errors import (
     UnreachableError,
     describe,
 )
+from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.redaction import Options, get_safe_cause, redact, redact_url
 from kedro_hydraflow.storage import Place, locate
 from kedro_hydraflow.storage.hosts import get_host, make_withheld_error
@@ -40,6 +43,7 @@ from kedro_hydraflow.storage.redirects import check_redirect
 from kedro_hydraflow.stores.foreign_values import (
     attempt,
     make_repeated_error,
+    to_id,
     to_integer,
     to_key,
     to_number,
@@ -58,6 +62,7 @@ from kedro_hydraflow.stores.record import (
     RunListing,
     RunNames,
     RunRecord,
+    RunStream,
 )
 from kedro_hydraflow.stores.recorded_store import (
     RecordedExperiment,
@@ -75,6 +80,8 @@ if TYPE_CHECKING:
     from kedro_hydraflow.storage import Storage
     from kedro_hydraflow.stores.clauses import Clause
 
+logger = get_logger(__name__)
+
 A = TypeVar("A")
 T = TypeVar("T")
 
@@ -88,8 +95,20 @@ _PROBE = "/api/2.0/mlflow/experiments/search"
 """The endpoint of the first request."""
 
 _PROBE_TIMEOUT = 20
-_PROBE_RETRIES = 2
-"""For the first request. MLflow's environment variables take precedence."""
+"""For the first request. MLflow's environment variable takes precedence."""
+
+_RETRIES = 2
+"""For the first request, and for histories in bulk. MLflow's environment variable takes
+precedence."""
+
+_BULK = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
+"""The endpoint for the histories of many runs, of which MLflow's client knows nothing."""
+
+_BULK_RUNS = 50
+"""The number of runs per request: MLflow takes 100, but gunicorn and proxies take short URLs."""
+
+_BULK_ROWS = 25_000
+"""The number of values at which MLflow cuts off its answer without a word."""
 
 _DATABASES = ("postgresql", "postgres", "mysql", "mssql", "oracle")
 """URI schemes of databases."""
@@ -109,6 +128,8 @@ class ServerStore(RecordedStore):
         self._uri = source.uri or ""
         self._proxies: dict[str, Storage] = {}
         self._opened: Any = None
+        self._has_bulk = urlsplit(self._uri).scheme.lower() in ("http", "https")
+        """Whether histories of many runs can be requested at once, as far as is known."""
 
     @property
     @override
@@ -118,7 +139,7 @@ class ServerStore(RecordedStore):
     @override
     def _list_experiments(self) -> list[RecordedExperiment]:
         with self._client("list the experiments") as client:
-            found = list(_iter_pages(client.search_experiments))
+            found = _list_pages(client.search_experiments)
         recorded = _drop_equal(
             RecordedExperiment(e.experiment_id, e.name, e.artifact_location) for e in found
         )
@@ -148,6 +169,51 @@ class ServerStore(RecordedStore):
                 raise
         return replace(self._make_listing(experiments, searched), is_narrowed=True)
 
+    @override
+    def stream_runs(self, experiments: Sequence[ExperimentRecord]) -> RunStream:
+        if not self._can_stream(experiments):
+            return super().stream_runs(experiments)
+        return RunStream(self._iter_parts(experiments), [], None)
+
+    def _can_stream(self, experiments: Sequence[ExperimentRecord]) -> bool:
+        """Whether the server can sort runs by ID."""
+        with self._client("list the runs") as client:
+            try:
+                for experiment in experiments[:1]:
+                    next(_iter_sorted_pages(client, experiment, 1))
+            except Exception as exc:
+                if _get_status(exc) == 400:
+                    return False
+                raise
+        return True
+
+    def _iter_parts(self, experiments: Sequence[ExperimentRecord]) -> Iterator[RunNames]:
+        """Yield the runs page by page. The first pages of experiments are requested together."""
+        owners: dict[str, ExperimentRecord] = {}
+        for start in range(0, len(experiments), _THREADS):
+            group = experiments[start : start + _THREADS]
+            pages = [self._iter_runs(experiment) for experiment in group]
+            for experiment, first, others in zip(
+                group, _map_in_threads(next, pages), pages, strict=True
+            ):
+                found: Iterator[Sequence[Any]] = chain([first], others)
+                ids = [str(run.info.run_id) for run in first]
+                if ids != sorted(ids):  # a server that does not sort
+                    found = iter([[*chain.from_iterable(found)]])
+                for runs in found:
+                    yield _make_part(experiment, runs, owners)
+
+    def _iter_runs(self, experiment: ExperimentRecord) -> Iterator[Sequence[Any]]:
+        """Yield the pages with the runs in an experiment, sorted by ID."""
+        with self._client("list the runs") as client:
+            pages = _iter_sorted_pages(client, experiment)
+        while True:
+            with self._client("list the runs"):
+                page = next(pages, None)
+            if page is None:
+                return
+            yield page
+
     def _make_listing(
         self, experiments: Sequence[ExperimentRecord], searched: Sequence[Sequence[Any]]
     ) -> RunListing:
@@ -164,16 +230,20 @@ class ServerStore(RecordedStore):
     def has_active_runs(self, experiments: Sequence[ExperimentRecord]) -> bool:
         ids = [experiment.experiment_id for experiment in experiments]
         with self._client("look for runs") as client:
-            pages = _iter_pages(
-                client.search_runs, 1, experiment_ids=ids, run_view_type=_ACTIVE_STAGE
+            return bool(ids) and any(
+                _iter_pages(client.search_runs, 1, experiment_ids=ids, run_view_type=_ACTIVE_STAGE)
             )
-            return bool(ids) and any(True for _ in pages)
 
     @override
     def _read_runs(
         self, listed: Sequence[RunNames]
     ) -> dict[str, RecordedRun | KedroHydraflowError]:
-        known = {name: run for part in listed for name, run in part.prefetched.items()}
+        known = {
+            name: part.prefetched[name]
+            for part in listed
+            for name in part.names
+            if name in part.prefetched
+        }
         missing = [name for part in listed for name in part.names if name not in known]
         known.update(zip(missing, self._get_runs(missing), strict=True))
         return {
@@ -212,9 +282,7 @@ class ServerStore(RecordedStore):
             if not hasattr(client, "search_logged_models"):  # before MLflow 3
                 return []
             try:
-                found = list(
-                    _iter_pages(client.search_logged_models, experiment_ids=[experiment_id])
-                )
+                found = _list_pages(client.search_logged_models, experiment_ids=[experiment_id])
             except Exception as exc:
                 if _get_status(exc) == 404:  # a server before MLflow 3
                     return []
@@ -297,23 +365,95 @@ class ServerStore(RecordedStore):
     def read_histories(
         self, records: Sequence[RunRecord], name: str
     ) -> list[list[Point] | KedroHydraflowError]:
-        return _map_in_threads(lambda record: self._read_history(record, name), records)
+        wanted = []
+        for record in records:
+            metrics = (record.logged or {}).get("metrics")
+            if metrics is None or name in metrics:
+                wanted.append(record.run_id)
+        groups = [wanted[i : i + _BULK_RUNS] for i in range(0, len(wanted), _BULK_RUNS)]
+        histories: dict[str, list[Point] | KedroHydraflowError] = {}
+        for found in _map_in_threads(lambda group: self._read_in_bulk(group, name), groups):
+            histories.update(found)
+        left = [run_id for run_id in wanted if run_id not in histories]
+        read = _map_in_threads(lambda run_id: self._read_history(run_id, name), left)
+        histories.update(zip(left, read, strict=True))
+        return [histories.get(record.run_id, []) for record in records]
 
-    def _read_history(self, record: RunRecord, name: str) -> list[Point] | KedroHydraflowError:
-        metrics = (record.logged or {}).get("metrics")
-        if metrics is not None and name not in metrics:
-            return []
+    def _read_in_bulk(
+        self, run_ids: Sequence[str], name: str
+    ) -> dict[str, list[Point] | KedroHydraflowError]:
+        """Return the histories of a metric that are in a server's answers for many runs, by ID.
+
+        Not among them is a run with so many values that it is better read alone, a run without
+        values, which may be one that this user may not read, and any run where the server does
+        not answer such requests.
+        """
+        histories: dict[str, list[Point] | KedroHydraflowError] = {}
+        left = set(run_ids)
+        while self._has_bulk and len(left) > 1:
+            rows = self._request_histories(sorted(left), name)
+            if rows is None:
+                self._has_bulk = False
+                break
+            of_runs: dict[str, list[Sequence[Any]]] = {}
+            for run_id, *values in rows:
+                of_runs.setdefault(run_id, []).append(values)
+            is_cut = len(rows) >= _BULK_ROWS
+            n_left = len(left)
+            if is_cut and len(of_runs) == 1:
+                left -= of_runs.keys()
+            elif is_cut:
+                del of_runs[rows[-1][0]]  # cut off, for the rows are ordered by run
+            for run_id in left & of_runs.keys():
+                histories[run_id] = self._make_history(run_id, name, of_runs[run_id])
+            left -= histories.keys()
+            if not is_cut or len(left) == n_left:
+                break
+        return histories
+
+    def _request_histories(self, run_ids: Sequence[str], name: str) -> list[Any] | None:
+        """Return rows of a run's ID and a value, its step and time; None if there is no answer."""
+        try:
+            with self._client("read histories"):
+                from mlflow.utils.credentials import get_default_host_creds
+                from mlflow.utils.rest_utils import http_request
+
+                response = http_request(
+                    get_default_host_creds(self._uri),
+                    _BULK,
+                    "GET",
+                    allow_redirects=False,
+                    params={"run_id": run_ids, "metric_key": name},
+                    max_retries=_get_retries(),
+                    raise_on_status=False,
+                )
+                response.raise_for_status()
+                return [
+                    (str(row["run_id"]), row["value"], row["step"], row["timestamp"])
+                    for row in response.json()["metrics"]
+                ]
+        except Exception as exc:  # which those that are read one by one will raise, if it lasts
+            logger.debug("histories are read one by one: %s", self._hide(describe(exc)))
+            return None
+
+    def _read_history(self, run_id: str, name: str) -> list[Point] | KedroHydraflowError:
         history = self._try(
             f"read the history of the metric {name!r}",
-            lambda client: client.get_metric_history(record.run_id, name),
+            lambda client: client.get_metric_history(run_id, name),
         )
         if history is None or isinstance(history, StorageError):
             return history or []
+        return self._make_history(run_id, name, ((m.value, m.step, m.timestamp) for m in history))
+
+    def _make_history(
+        self, run_id: str, name: str, values: Iterable[Sequence[Any]]
+    ) -> list[Point] | KedroHydraflowError:
+        """Return the sorted values of a metric of a run, given with their steps and times."""
         points = []
-        for metric in history:
-            point = attempt(_convert_point, metric)
+        for value in values:
+            point = attempt(_convert_point, value)
             if isinstance(point, MetadataError):
-                return self._locate_error(record.run_id, f"metrics with the key {name!r}", point)
+                return self._locate_error(run_id, f"metrics with the key {name!r}", point)
             if point is not None:
                 points.append(point)
         return sorted(points, key=sort_key)
@@ -386,11 +526,10 @@ class ServerStore(RecordedStore):
         from mlflow.utils.credentials import get_default_host_creds
         from mlflow.utils.rest_utils import http_request
 
-        environ = os.environ
         options: dict[str, Any] = {
             "params": {"max_results": 1},
-            "max_retries": None if "MLFLOW_HTTP_REQUEST_MAX_RETRIES" in environ else _PROBE_RETRIES,
-            "timeout": None if "MLFLOW_HTTP_REQUEST_TIMEOUT" in environ else _PROBE_TIMEOUT,
+            "max_retries": _get_retries(),
+            "timeout": None if "MLFLOW_HTTP_REQUEST_TIMEOUT" in os.environ else _PROBE_TIMEOUT,
             "raise_on_status": False,
         }
         creds = get_default_host_creds(self._uri)
@@ -527,7 +666,7 @@ def _search_runs(
     """Return the runs in each experiment that meet a filter, as MLflow's objects."""
 
     def search(experiment: ExperimentRecord) -> list[Any]:
-        pages = _iter_pages(
+        return _list_pages(
             client.search_runs,
             limit,
             experiment_ids=[experiment.experiment_id],
@@ -536,9 +675,47 @@ def _search_runs(
             # So that runs added in the meantime do not shift the pages.
             order_by=["attributes.start_time ASC"],
         )
-        return list(pages)
 
     return _map_in_threads(search, experiments)
+
+
+def _iter_sorted_pages(
+    client: Any, experiment: ExperimentRecord, limit: int | None = None
+) -> Iterator[Sequence[Any]]:
+    """Yield the pages of the runs in an experiment, sorted by ID, with those that were deleted.
+
+    Runs that are added in the meantime shift the pages, so that others may be on two of them.
+    """
+    return _iter_pages(
+        client.search_runs,
+        limit,
+        experiment_ids=[experiment.experiment_id],
+        run_view_type=_ANY_STAGE,
+        order_by=["attributes.run_id ASC"],
+    )
+
+
+def _make_part(
+    experiment: ExperimentRecord, runs: Iterable[Any], owners: dict[str, ExperimentRecord]
+) -> RunNames:
+    """Return the runs that are not on an earlier page.
+
+    Args:
+        experiment: The experiment.
+        runs: MLflow's objects.
+        owners: The experiment of each run so far, to which these are added.
+    """
+    found: dict[str, Any] = {}
+    for run in runs:
+        run_id = run.info.run_id
+        name = str(run_id)
+        if name not in owners:
+            owners[name] = experiment
+            converted = attempt(to_id, run_id)
+            found[name] = converted if isinstance(converted, MetadataError) else run
+        elif owners[name] is not experiment:
+            found[name] = make_repeated_error(2, "one run with this ID")
+    return RunNames(experiment, sorted(found), prefetched=found)
 
 
 def _merge_searches(searched: Sequence[Sequence[Any]]) -> list[dict[Any, Any]]:
@@ -577,8 +754,8 @@ def _drop_equal(recorded: Iterable[RecordedExperiment]) -> list[RecordedExperime
 
 def _iter_pages(
     search: Callable[..., Any], limit: int | None = None, **filters: Any
-) -> Iterator[Any]:
-    """Yield the results of a search method of MLflow's client, page by page, up to a limit.
+) -> Iterator[Sequence[Any]]:
+    """Yield the pages of a search method of MLflow's client, one or more, up to a limit.
 
     Raises:
         StorageError: If the pages do not end.
@@ -588,7 +765,7 @@ def _iter_pages(
     left = math.inf if limit is None else limit
     while left > 0:
         page = search(**filters, max_results=min(_PAGE_SIZE, left), page_token=token)
-        yield from page
+        yield page
         left -= len(page)
         token = page.token
         if not token:
@@ -596,6 +773,16 @@ def _iter_pages(
         if token in tokens:
             raise StorageError(f"the server's pages do not end: it gave the token {token!r} twice")
         tokens.add(token)
+
+
+def _list_pages(search: Callable[..., Any], limit: int | None = None, **filters: Any) -> list[Any]:
+    """Return the results of `_iter_pages`."""
+    return list(chain.from_iterable(_iter_pages(search, limit, **filters)))
+
+
+def _get_retries() -> int | None:
+    """Return the number of retries of the first request and of those for many runs."""
+    return None if "MLFLOW_HTTP_REQUEST_MAX_RETRIES" in os.environ else _RETRIES
 
 
 def _get_status(exc: Exception) -> int:
@@ -620,12 +807,13 @@ def _get_facts(run: Any) -> dict[str, object]:
     return facts
 
 
-def _convert_point(metric: Any) -> Point | None:
-    """Return a value of a metric, None if it is null."""
-    value = to_number(metric.value)
+def _convert_point(recorded: Sequence[Any]) -> Point | None:
+    """Return a value of a metric from the value, step and time; None if the value is null."""
+    number, step, timestamp = recorded
+    value = to_number(number)
     if value is None:
         return None
-    return Point(to_integer(metric.step), to_integer(metric.timestamp), value)
+    return Point(to_integer(step), to_integer(timestamp), value)
 
 
 def _to_text(value: object) -> str:

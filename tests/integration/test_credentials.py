@@ -1,0 +1,301 @@
+"""Credentials that no option gives, on a real S3 server: which engine finds them, and reads."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kedro_hydraflow import Run, iter_run_dirs
+from kedro_hydraflow.errors import RunLoadError, StorageError
+from kedro_hydraflow.storage.credentials import find_for_s3
+from tests import servers
+from tests.integration.behind_proxy import Fault, Proxy, make_experiment
+from tests.integration.places import is_server_required
+
+pytest.importorskip("obstore")
+pytest.importorskip("s3fs")
+pytest.importorskip("gcsfs")
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+pytestmark = [
+    pytest.mark.integration,
+    # Clients that live as long as the process do not close their connections at its end.
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning"),
+]
+
+N_RUNS = 3
+
+
+@contextmanager
+def start_or_skip(
+    start: Callable[[], AbstractContextManager[servers.Server]],
+) -> Iterator[servers.Server]:
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(start())
+        except servers.MissingServerError as exc:
+            if is_server_required():
+                raise
+            pytest.skip(str(exc))
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[servers.Server]:
+    with start_or_skip(servers.moto) as server:
+        for path, content in make_experiment("101", N_RUNS).items():
+            server.write(f"mlruns/{path}", content)
+        yield server
+
+
+@pytest.fixture
+def proxy(server: servers.Server) -> Iterator[Proxy]:
+    host, _, port = server.endpoint.rpartition(":")
+    with Proxy(host, int(port), latency=0.0) as proxy:
+        yield proxy
+
+
+@pytest.fixture(autouse=True)
+def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Writes the files of ``~/.aws``. Without them nothing is configured on this machine."""
+    for name in ("credentials", "config"):
+        monkeypatch.setenv(
+            "AWS_SHARED_CREDENTIALS_FILE" if name == "credentials" else "AWS_CONFIG_FILE",
+            str(tmp_path / name),
+        )
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+    def write(**files: str) -> None:
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+
+    return write
+
+
+def write_keys(options: dict[str, Any]) -> str:
+    return (
+        f"[team]\naws_access_key_id = {options['key']}\n"
+        f"aws_secret_access_key = {options['secret']}\n"
+    )
+
+
+def load(**options: Any) -> int:
+    return len(Run.load(iter_run_dirs("s3://team/mlruns", storage_options=options)))
+
+
+def get_engines(proxy: Proxy) -> set[str]:
+    agents = {request.agent.lower() for request in proxy.requests()}
+    return {"obstore" if "object_store" in agent else "fsspec" for agent in agents}
+
+
+@pytest.mark.parametrize("how", ["environment", "option", "endpoint in an option"])
+def test_a_profile(
+    server: servers.Server,
+    proxy: Proxy,
+    aws: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+) -> None:
+    options: dict[str, Any] = {"profile": "team"}
+    endpoint = f"endpoint_url = {proxy.url}\n"
+    if how == "environment":
+        monkeypatch.setenv("AWS_PROFILE", "team")
+        options = {}
+    elif how == "endpoint in an option":
+        options["endpoint_url"] = proxy.url
+        endpoint = ""
+    aws(
+        credentials=write_keys(server.options),
+        config=f"[profile team]\nregion = us-east-1\n{endpoint}",
+    )
+    assert load(**options) == N_RUNS
+    assert get_engines(proxy) == {"obstore"}
+    proxy.reset()
+    assert load(**options, engine="fsspec") == N_RUNS
+    assert get_engines(proxy) == {"fsspec"}
+    proxy.reset()
+    assert load(**options, engine="obstore") == N_RUNS
+    assert get_engines(proxy) == {"obstore"}
+
+
+def test_keys_go_to_the_server_that_the_profile_names(
+    server: servers.Server, proxy: Proxy, aws: Callable[..., None]
+) -> None:
+    aws(config=f"[default]\nregion = us-east-1\nendpoint_url = {proxy.url}\n")
+    options = {"key": server.options["key"], "secret": server.options["secret"]}
+    assert load(**options) == N_RUNS
+    assert load(**options, client_kwargs={"region_name": "us-east-1"}) == N_RUNS
+    assert get_engines(proxy) == {"obstore"}
+
+
+def test_an_endpoint_in_the_options_comes_before_that_of_the_profile(
+    server: servers.Server, proxy: Proxy, aws: Callable[..., None]
+) -> None:
+    other = f"http://127.0.0.1:{servers.get_free_port()}"
+    aws(credentials=write_keys(server.options), config=f"[profile team]\nendpoint_url = {other}\n")
+    assert load(profile="team", endpoint_url=proxy.url) == N_RUNS
+    assert get_engines(proxy) == {"obstore"}
+
+
+def test_an_option_without_a_counterpart_is_served_by_fsspec(
+    server: servers.Server, proxy: Proxy, aws: Callable[..., None]
+) -> None:
+    aws(credentials=write_keys(server.options))
+    options = {"profile": "team", "endpoint_url": proxy.url}
+    assert load(**options, s3_additional_kwargs={"ExpectedBucketOwner": "123456789012"}) == N_RUNS
+    assert get_engines(proxy) == {"fsspec"}
+
+
+def test_what_obstore_fails_at_is_read_by_fsspec(
+    server: servers.Server, proxy: Proxy, aws: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here because of wrong keys. Others have certificates or a region of which obstore does
+    not know."""
+    aws(credentials=write_keys(server.options))
+
+    def find_wrong(*arguments: Any) -> Any:
+        found = find_for_s3(*arguments)
+        assert found is not None
+        return found._replace(provider=lambda: {**wrong, "token": None, "expires_at": None})
+
+    wrong = {"access_key_id": "AKIAWRONG", "secret_access_key": "wrong"}
+    monkeypatch.setattr("kedro_hydraflow.storage.obstore_client.find_for_s3", find_wrong)
+    assert load(profile="team", endpoint_url=proxy.url) == N_RUNS
+    assert get_engines(proxy) == {"obstore", "fsspec"}
+    assert ["object_store" in request.agent for request in proxy.requests()].count(True) == 1
+
+
+def test_a_profile_that_does_not_exist(proxy: Proxy) -> None:
+    with pytest.raises(StorageError, match="nobody"):
+        load(profile="nobody", endpoint_url=proxy.url)
+    assert proxy.requests() == []
+
+
+def test_denied_is_denied(proxy: Proxy, aws: Callable[..., None]) -> None:
+    aws(credentials=write_keys({"key": "AKIAWRONG", "secret": "wrong-secret"}))
+    with pytest.raises(StorageError, match="access denied") as raised:
+        load(profile="team", endpoint_url=proxy.url)
+    assert "wrong-secret" not in str(raised.value)
+
+
+def test_nothing_is_sent_where_no_credentials_are_found(proxy: Proxy) -> None:
+    with pytest.raises((StorageError, RunLoadError)):
+        load(endpoint_url=proxy.url)
+    assert proxy.requests() == []
+
+
+class Role:
+    """A server that gives credentials which expire at once, as that of a role does."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self.n_given = 0
+        self.logins: set[str | None] = set()
+        role = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                role.n_given += 1
+                role.logins.add(self.headers["Authorization"])
+                self.rfile.read(int(self.headers["Content-Length"] or 0))
+                expiration = datetime.now(timezone.utc) + timedelta(seconds=1)
+                expires = {"Expiration": expiration.strftime("%Y-%m-%dT%H:%M:%SZ")}
+                body = json.dumps(answer | expires).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_POST = do_GET
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/role"
+
+    @contextmanager
+    def serving(self) -> Iterator[Role]:
+        thread = threading.Thread(target=self.server.serve_forever)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self.server.shutdown()
+            self.server.server_close()
+            thread.join()
+
+
+@pytest.fixture
+def role(server: servers.Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Role]:
+    keys = {"AccessKeyId": server.options["key"], "SecretAccessKey": server.options["secret"]}
+    with Role({**keys, "Token": ""}).serving() as role:  # the server knows no such token
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", role.url)
+        monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "of the container")
+        yield role
+
+
+def test_the_role_of_a_container(proxy: Proxy, role: Role) -> None:
+    assert load(endpoint_url=proxy.url) == N_RUNS
+    assert get_engines(proxy) == {"obstore"}
+    assert role.logins == {"of the container"}
+
+
+def test_credentials_that_expire_are_requested_again(role: Role) -> None:
+    found = find_for_s3({"endpoint": "http://127.0.0.1:1"})
+    assert found is not None
+    assert found.provider is not None
+    for _ in range(3):
+        n_given = role.n_given
+        assert found.provider()["access_key_id"]
+        assert role.n_given > n_given
+
+
+def test_anonymous(server: servers.Server, proxy: Proxy, role: Role) -> None:
+    proxy.set_faults(Fault(status=403))  # moto fails at requests without a signature
+    with pytest.raises(StorageError, match="access denied"):
+        load(endpoint_url=proxy.url, anon=True)
+    assert get_engines(proxy) == {"obstore"}
+    assert role.n_given == 0
+
+
+def test_the_default_login_of_google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("google.auth")
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    with (
+        start_or_skip(servers.fake_gcs) as server,
+        Role({"access_token": "of google", "expires_in": 3600}).serving() as role,
+    ):
+        for path, content in make_experiment("101", N_RUNS).items():
+            server.write(f"mlruns/{path}", content)
+        account = {
+            "type": "service_account",
+            "client_email": "team@example",
+            "private_key": key.decode(),
+            "token_uri": role.url,
+        }
+        (tmp_path / "login.json").write_text(json.dumps(account))
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "login.json"))
+        # So that only obstore can read. A proxy has another address, which the server refuses.
+        monkeypatch.setitem(sys.modules, "gcsfs", None)
+        for protocol in ("gs", "gcs"):
+            monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, protocol, raising=False)
+        options = {"endpoint_url": server.options["endpoint_url"]}
+        dirs = iter_run_dirs(f"{server.url}/mlruns", storage_options=options)
+        assert len(Run.load(dirs)) == N_RUNS
+    assert role.n_given == 1
