@@ -238,7 +238,7 @@ class DatabaseStore(RecordedStore):
                 if run_id in values:
                     raise make_repeated_error(2)
                 values[run_id] = table.decode(*value)
-            except MetadataError as exc:
+            except MetadataError as exc:  # noqa: PERF203 - a call for each value takes longer
                 values[run_id] = self._locate_error(run_id, f"{table.name}.value of {name!r}", exc)
         return list(map(values.get, run_ids))
 
@@ -264,7 +264,7 @@ class DatabaseStore(RecordedStore):
             try:
                 name = key if type(key) is str else to_key(key)
                 decoded = table.decode(*value)
-            except MetadataError as exc:
+            except MetadataError as exc:  # noqa: PERF203 - as above
                 n_values -= 1
                 error = self._locate_error(run_id, f"{table.name} with the key {key!r}", exc)
                 malformed.setdefault(run_id, []).append(error)
@@ -297,7 +297,7 @@ class DatabaseStore(RecordedStore):
                 value = decode_metric(*recorded)
                 if value is not None:
                     found[run_id].append(Point(to_integer(step), to_integer(timestamp), value))
-            except MetadataError as exc:
+            except MetadataError as exc:  # noqa: PERF203 - as above
                 error = self._locate_error(run_id, f"metrics with the key {name!r}", exc)
                 malformed.setdefault(run_id, error)
         return [malformed.get(run_id, found[run_id]) for run_id in run_ids]

@@ -1,7 +1,7 @@
-"""A tracking server, or a database other than SQLite, through MLflow's client.
+"""A tracking server, through MLflow's client.
 
 ``mlflow`` is imported on the first access to the tracking data, and to log in to a server that
-serves artifacts. ``mlflow-skinny`` is enough for a server.
+serves artifacts. ``mlflow-skinny`` is enough.
 
 MLflow's client retries for minutes if a server is down. So one request is sent first, to check
 that an MLflow server answers.
@@ -90,9 +90,6 @@ _PROBE = "/api/2.0/mlflow/experiments/search"
 _PROBE_TIMEOUT = 20
 _PROBE_RETRIES = 2
 """For the first request. MLflow's environment variables take precedence."""
-
-_DATABASES = ("postgresql", "postgres", "mysql", "mssql", "oracle")
-"""URI schemes of databases."""
 
 
 class ServerStore(RecordedStore):
@@ -372,8 +369,6 @@ class ServerStore(RecordedStore):
         scheme = urlsplit(self._uri).scheme.lower()
         if scheme in ("http", "https"):
             self._check_server()
-        elif scheme.partition("+")[0] in _DATABASES:
-            self._check_database()
         try:
             return MlflowClient(self._uri)
         except Exception as exc:
@@ -427,40 +422,6 @@ class ServerStore(RecordedStore):
                 f"JSON object from {_PROBE}, found status {status}"
                 f"{' and other content' if status == 200 else ''}; give the URL of MLflow's web "
                 "interface"
-            )
-
-    def _check_database(self) -> None:
-        """Raise unless the database is MLflow's. MLflow's client would create tables in it."""
-        needed = f"tracking_uri: reading the database {self.where!r} needs"
-        try:
-            import sqlalchemy
-        except ImportError as exc:
-            raise MissingPackageError(
-                f"{needed} the full mlflow package, not just mlflow-skinny ({exc}): "
-                "pip install mlflow"
-            ) from exc
-        try:
-            engine = sqlalchemy.create_engine(self._uri)
-        except ImportError as exc:
-            raise MissingPackageError(f"{needed} its driver ({exc}): install it with pip") from exc
-        except (sqlalchemy.exc.ArgumentError, ValueError) as exc:
-            raise OptionError(
-                f"tracking_uri: expected the URL of a database, found {self.where!r}: "
-                f"{self._hide(describe(exc))}"
-            ) from self._get_cause(exc)
-        try:
-            is_mlflow = sqlalchemy.inspect(engine).has_table("experiments")
-        except sqlalchemy.exc.SQLAlchemyError as exc:
-            text = self._hide(describe(exc).partition("\n")[0])
-            raise UnreachableError(
-                f"cannot read the database {self.where!r}: {text}"
-            ) from self._get_cause(exc)
-        finally:
-            engine.dispose()
-        if not is_mlflow:
-            raise TrackingDirectoryError(
-                f"tracking_uri: {self.where!r} is not an MLflow database: it has no table "
-                "'experiments'"
             )
 
     def _make_error(self, action: str, exc: Exception) -> StorageError:
