@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import marshal
 import re
+from contextlib import closing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,8 @@ class SqlDatabase:
             with engine.connect() as connection:
                 _restrict(connection)
                 for select in selects:
-                    yield from self._fetch(connection.execute(select))
+                    with closing(connection.execute(select)) as result:
+                        yield from self._fetch(result)
         except KedroHydraflowError:
             raise
         except Exception as exc:  # drivers raise others than SQLAlchemy's, too
@@ -206,7 +208,7 @@ def _restrict(connection: Any) -> None:
             else f"max_execution_time = {milliseconds}"
         )
         connection.exec_driver_sql(f"SET SESSION {limit}")
-        connection.exec_driver_sql("START TRANSACTION READ ONLY")
+        connection.exec_driver_sql("SET SESSION TRANSACTION READ ONLY")
     connection.execution_options(yield_per=_CHUNK)  # not before, as a cursor runs only on fetch
 
 
@@ -220,7 +222,7 @@ def _measure(rows: list[Row]) -> int:
 
 def _get_code(error: BaseException) -> str | int | None:
     """Return the code of a driver's exception, None if it has none."""
-    code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    if code is None and error.args:
-        code = error.args[0]
-    return code if isinstance(code, (str, int)) else None
+    code = error.args[0] if error.args else None
+    if isinstance(code, int):
+        return code
+    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
