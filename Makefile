@@ -56,8 +56,9 @@ test-oldest: ## Run the tests on Python 3.10 with the oldest supported packages
 test-newest: ## Run the tests on Python 3.13 with the newest packages
 	@$(call test-on,3.13,newest,--upgrade kedro omegaconf)
 
-integration: $(SERVERS)/stamp $(MLFLOW)/stamp $(AZURITE) ## Run the tests against real S3, GCS, Azure, SFTP, web and MLflow servers
-	@PATH="$$PATH:/usr/sbin"; for pair in nginx:nginx-light sshd:openssh-server; do \
+integration: $(SERVERS)/stamp $(MLFLOW)/stamp $(AZURITE) ## Run the tests against real S3, GCS, Azure, SFTP, web, MLflow and database servers
+	@PATH="$$PATH:/usr/sbin"; for pair in nginx:nginx-light sshd:openssh-server \
+		mariadbd:mariadb-server pg_ctlcluster:postgresql; do \
 		command -v "$${pair%:*}" > /dev/null || \
 			echo "$${pair%:*} is missing: apt-get install $${pair#*:} (on Debian)"; \
 	done
@@ -103,7 +104,7 @@ $(VENV)/%.stamp: pyproject.toml | $(BIN)/python
 $(SERVERS)/stamp: pyproject.toml
 	[ -x $(SERVERS)/bin/python ] || $(PYTHON) -m venv $(SERVERS)
 	$(SERVERS)/bin/$(PIP) --upgrade 'pip>=25.1'
-	$(SERVERS)/bin/$(PIP) --editable '.[azure,gcs,http,mlflow,obstore,s3,sftp,webdav]' --group integration
+	$(SERVERS)/bin/$(PIP) --editable '.[azure,gcs,http,mlflow,obstore,s3,sftp,sql,webdav]' --group integration
 	@touch $@
 
 # The newest HydraFlow and MLflow, apart from what this package is tested with. Without Python 3.13
@@ -113,7 +114,8 @@ $(MLFLOW)/stamp: Makefile
 	@$(call find-python,3.13); \
 	if [ -z "$$python" ]; then echo "there is no Python 3.13 for MLflow's server"; exit 0; fi; \
 	[ -x $(MLFLOW)/bin/python ] || "$$python" -m venv $(MLFLOW); \
-	$(MLFLOW)/bin/$(PIP) --no-compile --upgrade 'hydraflow>=0.23' 'mlflow[auth]>=3' boto3 && touch $@
+	$(MLFLOW)/bin/$(PIP) --no-compile --upgrade 'hydraflow>=0.23' 'mlflow[auth]>=3' boto3 \
+		'psycopg[binary]' pymysql && touch $@
 
 # Without npm the tests on Azure are skipped, or fail where REQUIRE_SERVERS=1 is set.
 $(AZURITE):

@@ -45,7 +45,11 @@ from kedro_hydraflow.stores.foreign_values import (
     to_number,
     to_text,
 )
-from kedro_hydraflow.stores.locations import RunLocator, make_foreign_host_error
+from kedro_hydraflow.stores.locations import (
+    RunLocator,
+    make_foreign_host_error,
+    make_proxied_error,
+)
 from kedro_hydraflow.stores.metric_file import sort_key
 from kedro_hydraflow.stores.record import (
     LOGGED_KINDS,
@@ -93,11 +97,11 @@ _PROBE_RETRIES = 2
 
 
 class ServerStore(RecordedStore):
-    """A tracking server or database, accessed through MLflow's client.
+    """A tracking server, accessed through MLflow's client.
 
     Args:
-        source: The tracking URI of the server (``http://`` or ``https://``) or database. The
-            storage options are for artifacts that the server does not serve.
+        source: The tracking URI of the server (``http://`` or ``https://``). The storage options
+            are for artifacts that the server does not serve.
     """
 
     def __init__(self, source: Source) -> None:
@@ -342,10 +346,10 @@ class ServerStore(RecordedStore):
             action: The purpose of the block, for messages such as ``cannot <action>``.
 
         Raises:
-            UnreachableError: If the server or database does not respond.
+            UnreachableError: If the server does not respond.
             StorageError: If access is denied, or a request fails.
-            TrackingDirectoryError: If the server or database is not MLflow's.
-            MissingPackageError: If MLflow or the database's driver is not installed.
+            TrackingDirectoryError: If the server is not MLflow's.
+            MissingPackageError: If MLflow is not installed.
         """
         try:
             if self._opened is None:
@@ -452,10 +456,7 @@ class ServerStore(RecordedStore):
         """Return the place of ``mlflow-artifacts:/path`` or ``mlflow-artifacts://host/path``."""
         server, artifacts = urlsplit(self._uri), urlsplit(location)
         if server.scheme not in ("http", "https"):
-            raise StorageError(
-                f"{location!r} can only be read through its tracking server: give the server's "
-                "URL as tracking_uri, or set artifact_root to the location of the artifacts"
-            )
+            raise make_proxied_error(location)
         netloc = artifacts.netloc.rpartition("@")[2] or server.netloc.rpartition("@")[2]
         base_url = f"{server.scheme}://{netloc}{server.path.rstrip('/')}"
         host, own = get_host(base_url), get_host(self._uri)

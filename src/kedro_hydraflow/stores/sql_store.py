@@ -16,7 +16,7 @@ from kedro_hydraflow.stores.database_store import (
     LoggedTable,
     iter_batches,
 )
-from kedro_hydraflow.stores.locations import RunLocator
+from kedro_hydraflow.stores.locations import RunLocator, make_proxied_error
 from kedro_hydraflow.stores.record import RUN_NAME_TAG, ExperimentRecord, is_run_id
 from kedro_hydraflow.stores.recorded_store import RecordedExperiment
 from kedro_hydraflow.stores.sql_database import SqlDatabase
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kedro_hydraflow.source import Source
+    from kedro_hydraflow.storage import Place
     from kedro_hydraflow.stores.clauses import Clause
     from kedro_hydraflow.stores.sql_database import Row
 
@@ -44,7 +45,7 @@ class SqlStore(DatabaseStore):
     """
 
     def __init__(self, source: Source) -> None:
-        super().__init__(RunLocator(source), source)
+        super().__init__(RunLocator(source, open_proxied=_refuse_proxied), source)
         self._database = SqlDatabase(source)
         self._numbers: dict[tuple[str, str], int] = {}
         """The number of runs between two IDs, counted once, as it decides on speed alone."""
@@ -127,7 +128,9 @@ class SqlStore(DatabaseStore):
         rows = list(self._query_by_id(queries.select_runs(), queries.RUNS, run_ids))
         nameless = [run_id for run_id, _, _, name, *_ in rows if not name]
         tags = LOGGED_TABLES["tags"]
-        tagged = dict(self._query_values(nameless, tags, RUN_NAME_TAG)) if nameless else {}
+        tagged: dict[str, object] = {}
+        if nameless:
+            tagged.update(self._query_values(nameless, tags, RUN_NAME_TAG))
         for run_id, uri, status, name, *others in rows:
             yield run_id, uri, status, name or tagged.get(run_id), *others
 
@@ -194,6 +197,10 @@ class SqlStore(DatabaseStore):
             rows = self._database.query(self._queries.count_runs(first, last))
             ((self._numbers[first, last],),) = rows
         return self._numbers[first, last]
+
+
+def _refuse_proxied(location: str) -> Place:
+    raise make_proxied_error(location)
 
 
 def _is_storable(name: str) -> bool:
