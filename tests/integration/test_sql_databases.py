@@ -28,6 +28,7 @@ from kedro_hydraflow.errors import (
     MissingPackageError,
     NotFoundError,
     OptionError,
+    RunLoadError,
     StorageError,
     TrackingDirectoryError,
     UnreachableError,
@@ -209,6 +210,31 @@ def test_filters_select_the_same_runs(odd: tuple[SqlServer, Path], filters: str)
         return [run_dir.name for run_dir in iter_run_dirs(**location, filters=filters)]
 
     assert find(**location) == find(tracking_dir=database, artifact_root=database.parent)
+
+
+def test_columns_that_cannot_have_some_characters(started: dict[str, Any], tmp_path: Path) -> None:
+    server = get_server(started, "mariadb")
+    put_runs(server, tmp_path)
+    modify = "ALTER TABLE params MODIFY {} VARCHAR({}) CHARACTER SET {} NOT NULL"
+    columns = (("`key`", 250), ("value", 8000))
+    server.execute(*(modify.format(*column, "latin1") for column in columns))
+    try:
+        location = locate(server, tmp_path)
+        runs = Run.load(iter_run_dirs(**location, filters="params.model in [MLP, 日本]"))
+        assert set(runs.to_list("params.model")) == {"MLP"}
+        assert runs.to_list("params.日本", None) == [None] * len(runs)
+        assert len(Run.load(iter_run_dirs(**location, filters="params.model == 😀"))) == 0
+    finally:
+        server.execute(*(modify.format(*column, "utf8mb4") for column in columns))
+
+
+def test_artifacts_that_only_a_server_has(server: SqlServer, tmp_path: Path) -> None:
+    database = Database(tmp_path / "db/mlflow.db")
+    database.add_experiment("train", artifact_location="mlflow-artifacts:/1")
+    database.add_run(1, "a", artifact_uri="mlflow-artifacts:/1/a/artifacts")
+    server.put(database.path)
+    with pytest.raises(RunLoadError, match=r"only be read through its tracking server"):
+        list(iter_run_dirs(tracking_uri=server.get_url()))
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ class DatabaseStore(RecordedStore):
     @override
     def list_narrowed(
         self, experiments: Sequence[ExperimentRecord], clauses: Sequence[Clause]
-    ) -> RunListing:
+    ) -> RunListing | None:
         experiment_ids = [experiment.experiment_id for experiment in experiments]
         facts = [clause for clause in clauses if clause.kind == "fact"]
         listing = self._make_listing(experiments, self._query_narrowed_ids(experiment_ids, facts))

@@ -55,10 +55,18 @@ _ABSENT = {1049, "3D000"}
 _DENIED = {1044, 1045, 1142, 1143, 1227, 1698, "28000", "28P01", "42501"}
 _OTHER_TABLES = {1054, 1146, "42703", "42P01"}
 _LATE = {1969, 3024, "57014"}
+_INCOMPARABLE = {1267, 1270, 1271}
+_BUSY = {1040, 1053, 1203}
+_FIRST_OF_CLIENT = 2000
+"""The first of the codes of MySQL that are errors of the connection."""
 
 # Drivers of PostgreSQL give no codes for what the server answers to a connection.
 _ABSENT_TEXT = re.compile(r'FATAL: +database ".*" does not exist')
 _DENIED_TEXT = re.compile(r"FATAL: .*(authentication failed|pg_hba\.conf|permission denied|role )")
+
+
+class IncomparableTextError(StorageError):
+    """A text has characters that a column of the database cannot have."""
 
 
 class SqlDatabase:
@@ -78,6 +86,7 @@ class SqlDatabase:
 
         Raises:
             UnreachableError: If the database does not respond.
+            IncomparableTextError: If a query compares a column with such a text.
             NotFoundError: If there is no such database.
             StorageError: If access is denied, or a query fails or exceeds a limit.
             TrackingDirectoryError: If the database is not MLflow's.
@@ -175,7 +184,11 @@ class SqlDatabase:
                 f"{cannot}: a query took more than {get_max_query_seconds():g} seconds, the limit "
                 f"that the environment variable {QUERY_SECONDS_VARIABLE} raises ({text})"
             )
+        if code in _INCOMPARABLE:
+            return IncomparableTextError(f"{cannot}: {text}")
         is_lost = isinstance(exc, (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError))
+        if isinstance(code, int):
+            is_lost = code >= _FIRST_OF_CLIENT or code in _BUSY
         kind = UnreachableError if is_lost else StorageError
         return kind(f"{cannot}: {text}")
 

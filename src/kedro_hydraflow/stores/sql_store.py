@@ -5,6 +5,7 @@ SQLAlchemy and the driver of the database are imported on the first access.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -19,7 +20,7 @@ from kedro_hydraflow.stores.database_store import (
 from kedro_hydraflow.stores.locations import RunLocator, make_proxied_error
 from kedro_hydraflow.stores.record import RUN_NAME_TAG, ExperimentRecord, is_run_id
 from kedro_hydraflow.stores.recorded_store import RecordedExperiment
-from kedro_hydraflow.stores.sql_database import SqlDatabase
+from kedro_hydraflow.stores.sql_database import IncomparableTextError, SqlDatabase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.source import Source
     from kedro_hydraflow.storage import Place
     from kedro_hydraflow.stores.clauses import Clause
+    from kedro_hydraflow.stores.record import RunListing
     from kedro_hydraflow.stores.sql_database import Row
 
 _FEW = 500
@@ -101,6 +103,15 @@ class SqlStore(DatabaseStore):
         return self._list_run_ids(*ordered)
 
     @override
+    def list_narrowed(
+        self, experiments: Sequence[ExperimentRecord], clauses: Sequence[Clause]
+    ) -> RunListing | None:
+        try:
+            return super().list_narrowed(experiments, clauses)
+        except IncomparableTextError:
+            return None
+
+    @override
     def _query_narrowed_ids(
         self, experiment_ids: Sequence[str], clauses: Sequence[Clause]
     ) -> Iterator[Row]:
@@ -170,9 +181,10 @@ class SqlStore(DatabaseStore):
         """Yield the rows of a query about a key, which is its second column, without the key."""
         if not _is_storable(name):
             return
-        for run_id, key, *columns in self._query_by_id(select, table, run_ids):
-            if key == name:
-                yield run_id, *columns
+        with suppress(IncomparableTextError):  # as no key has such characters
+            for run_id, key, *columns in self._query_by_id(select, table, run_ids):
+                if key == name:
+                    yield run_id, *columns
 
     def _query_by_id(self, select: Any, table: Any, run_ids: Sequence[str]) -> Iterator[Row]:
         """Yield the rows of a query that are about runs. Their ID is its first column."""
