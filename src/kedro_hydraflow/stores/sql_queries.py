@@ -16,38 +16,27 @@ from kedro_hydraflow.stores.sql_clauses import find_excluded_times, list_other_s
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EXPERIMENTS = table(
-    "experiments",
-    *map(column, ("experiment_id", "name", "artifact_location", "lifecycle_stage")),
-)
-RUNS = table(
+
+def _make_table(name: str, columns: str) -> Any:
+    return table(name, *map(column, columns.split()))
+
+
+EXPERIMENTS = _make_table("experiments", "experiment_id name artifact_location lifecycle_stage")
+RUNS = _make_table(
     "runs",
-    *map(
-        column,
-        (
-            *("run_uuid", "name", "status", "start_time", "end_time", "lifecycle_stage"),
-            *("artifact_uri", "experiment_id"),
-        ),
-    ),
+    "run_uuid name status start_time end_time lifecycle_stage artifact_uri experiment_id",
 )
-MODELS = table(
+MODELS = _make_table(
     "logged_models",
-    *map(
-        column,
-        (
-            *("model_id", "name", "source_run_id", "creation_timestamp_ms", "artifact_location"),
-            *("experiment_id", "lifecycle_stage"),
-        ),
-    ),
+    "model_id name source_run_id creation_timestamp_ms artifact_location experiment_id "
+    "lifecycle_stage",
 )
-METRICS = table(
-    "metrics", *map(column, ("run_uuid", "key", "step", "timestamp", "value", "is_nan"))
-)
+METRICS = _make_table("metrics", "run_uuid key step timestamp value is_nan")
 
 
 def make_logged_table(name: str) -> Any:
     """Return ``latest_metrics``, ``params`` or ``tags``."""
-    return table(name, *map(column, ("run_uuid", "key", "value", "is_nan")))
+    return _make_table(name, "run_uuid key value is_nan")
 
 
 def is_active(rows: Any) -> Any:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _FEW = 500
 """The number of runs up to which a query by their IDs is the fastest."""
 
-_SHARE = 8
+_SHARE = 4
 """How many times more rows than are needed are still read faster than by the IDs of the runs."""
 
 
