@@ -277,7 +277,7 @@ def main() -> None:
         with ExitStack() as stack:
             try:
                 server = stack.enter_context(run_server()) if options.server_runs else None
-            except (ImportError, MissingServerError) as exc:
+            except MissingServerError as exc:
                 print(f"without {name}: {exc}", file=sys.stderr)
                 continue
             for size in options.server_runs:

@@ -598,6 +598,8 @@ def _convert_row(table: Any, row: sqlite3.Row) -> dict[str, Any]:
 @contextmanager
 def postgresql() -> Iterator[SqlServer]:
     """Run PostgreSQL, which does not run as root."""
+    for module in ("sqlalchemy", "psycopg"):
+        _require_module(module)
     port = get_free_port()
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parent.name)
     prefix: list[str] = []
@@ -644,6 +646,8 @@ def postgresql() -> Iterator[SqlServer]:
 @contextmanager
 def mariadb() -> Iterator[SqlServer]:
     """Run MariaDB. It compares text without regard to case and trailing spaces, as by default."""
+    for module in ("sqlalchemy", "pymysql"):
+        _require_module(module)
     port = get_free_port()
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
