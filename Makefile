@@ -88,7 +88,7 @@ format: $(VENV)/lint.stamp ## Put the code into the common format
 
 bench: $(VENV)/test.stamp ## Time the package beside the floor and, where installed, hydraflow
 	$(BIN)/python benchmarks/compare.py --repeat 5
-	$(BIN)/python benchmarks/database.py --runs 3000
+	$(BIN)/python benchmarks/database.py --runs 3000 --server-runs
 	$(BIN)/python benchmarks/filters.py --database-runs 3000
 	$(BIN)/python benchmarks/frames.py --rows 100000
 

@@ -212,7 +212,7 @@ def start(contender: str, python: str, location: str) -> Measured | None:
 
 def print_table(results: Results) -> None:
     """Print the medians as a Markdown table."""
-    print("| runs | database | | seconds | ratio | CPU | peak MB | of it added |")
+    print("| runs | database | | seconds | ratio | CPU, s | peak MB | of it added |")
     print("|--:|---|---|--:|--:|--:|--:|--:|")
     for (size, database, contender), repeated in results.items():
         keys = ("seconds", "cpu", "peak", "growth")
