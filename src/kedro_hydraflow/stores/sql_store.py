@@ -173,7 +173,8 @@ class SqlStore(DatabaseStore):
     @override
     def _query_history(self, run_ids: Sequence[str], name: str) -> Iterator[Row]:
         select = self._queries.select_history(name)
-        return self._query_key(select, self._queries.METRICS, run_ids, name)
+        for some in iter_batches(run_ids):  # as a run has many values
+            yield from self._query_key(select, self._queries.METRICS, some, name)
 
     def _query_key(
         self, select: Any, table: Any, run_ids: Sequence[str], name: str
