@@ -57,8 +57,9 @@ test-oldest: ## Run the tests on Python 3.10 with the oldest supported packages
 test-newest: ## Run the tests on Python 3.13 with the newest packages
 	@$(call test-on,3.13,newest,--upgrade kedro omegaconf)
 
-integration: $(SERVERS)/stamp $(MLFLOW)/stamp $(OLDEST_MLFLOW)/stamp $(AZURITE) ## Run the tests against real S3, GCS, Azure, SFTP, web and MLflow servers
-	@PATH="$$PATH:/usr/sbin"; for pair in nginx:nginx-light sshd:openssh-server; do \
+integration: $(SERVERS)/stamp $(MLFLOW)/stamp $(OLDEST_MLFLOW)/stamp $(AZURITE) ## Run the tests against real S3, GCS, Azure, SFTP, web, MLflow and database servers
+	@PATH="$$PATH:/usr/sbin"; for pair in nginx:nginx-light sshd:openssh-server \
+		mariadbd:mariadb-server pg_ctlcluster:postgresql; do \
 		command -v "$${pair%:*}" > /dev/null || \
 			echo "$${pair%:*} is missing: apt-get install $${pair#*:} (on Debian)"; \
 	done
@@ -88,7 +89,7 @@ format: $(VENV)/lint.stamp ## Put the code into the common format
 
 bench: $(VENV)/test.stamp ## Time the package beside the floor and, where installed, hydraflow
 	$(BIN)/python benchmarks/compare.py --repeat 5
-	$(BIN)/python benchmarks/database.py --runs 3000
+	$(BIN)/python benchmarks/database.py --runs 3000 --server-runs
 	$(BIN)/python benchmarks/filters.py --database-runs 3000
 	$(BIN)/python benchmarks/frames.py --rows 100000
 	$(BIN)/python benchmarks/slow_disk.py --milliseconds 1 --repeat 2 --cold-runs 0
@@ -105,7 +106,7 @@ $(VENV)/%.stamp: pyproject.toml | $(BIN)/python
 $(SERVERS)/stamp: pyproject.toml
 	[ -x $(SERVERS)/bin/python ] || $(PYTHON) -m venv $(SERVERS)
 	$(SERVERS)/bin/$(PIP) --upgrade 'pip>=25.1'
-	$(SERVERS)/bin/$(PIP) --editable '.[azure,gcs,http,mlflow,obstore,s3,sftp,webdav]' --group integration
+	$(SERVERS)/bin/$(PIP) --editable '.[azure,gcs,http,mlflow,obstore,s3,sftp,sql,webdav]' --group integration
 	@touch $@
 
 # The newest HydraFlow and MLflow, apart from what this package is tested with. Without Python 3.13
@@ -115,7 +116,8 @@ $(MLFLOW)/stamp: Makefile
 	@$(call find-python,3.13); \
 	if [ -z "$$python" ]; then echo "there is no Python 3.13 for MLflow's server"; exit 0; fi; \
 	[ -x $(MLFLOW)/bin/python ] || "$$python" -m venv $(MLFLOW); \
-	$(MLFLOW)/bin/$(PIP) --no-compile --upgrade 'hydraflow>=0.23' 'mlflow[auth]>=3' boto3 && touch $@
+	$(MLFLOW)/bin/$(PIP) --no-compile --upgrade 'hydraflow>=0.23' 'mlflow[auth]>=3' boto3 \
+		'psycopg[binary]' pymysql && touch $@
 
 # The oldest MLflow whose servers are supported, which does not know the newest SQLAlchemy.
 $(OLDEST_MLFLOW)/stamp: Makefile

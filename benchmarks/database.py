@@ -1,10 +1,11 @@
 """Compare the time to a frame of the runs in MLflow's database: kedro-hydraflow and MLflow.
 
-    python benchmarks/database.py --mlflow-python .venv-mlflow/bin/python
+    .venv-integration/bin/python benchmarks/database.py --mlflow-python .venv-mlflow/bin/python
 
-Each run has 100 metrics, params and tags, and a configuration. The frame has ten columns, of
-facts, metrics, params and tags. Each contender works on the same database in a new process. The
-exit status is not 0 if their frames differ.
+The databases are an SQLite file and, where they are installed, PostgreSQL and MariaDB. Each run
+has 100 metrics, params and tags, and a configuration. The frame has ten columns, of facts, metrics,
+params and tags. Each contender works on the same database in a new process. The exit status is not
+0 if their frames differ.
 """
 
 from __future__ import annotations
@@ -20,19 +21,26 @@ import statistics
 import subprocess
 import sys
 import uuid
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from compare import HERE, MISSING_PACKAGE, measuring, timed
+
+sys.path.append(str(HERE.parent / "tests"))  # the servers are those of the tests
+
+from servers import MissingServerError, mariadb, postgresql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     Measured = dict[str, Any]
+    Results = dict[tuple[int, str, str], list[Measured]]
 
 EXAMPLE = HERE.parent / "examples" / "data" / "sqlite" / "mlflow.db"
 """Has the tables of MLflow 3.17."""
+
+SERVERS = {"PostgreSQL": postgresql, "MariaDB": mariadb}
 
 OURS = "kedro-hydraflow"
 MLFLOW = "mlflow.search_runs"
@@ -147,7 +155,7 @@ def write_configs(directory: Path, n_runs: int) -> None:
 # One contender, in its own process ------------------------------------------------------
 
 
-def measure_ours(directory: str) -> tuple[Measured, list[tuple[Any, ...]]]:
+def measure_ours(location: str) -> tuple[Measured, list[tuple[Any, ...]]]:
     """Make the frame; it reads all configurations too."""
     measured: Measured = {}
     with timed(measured, "imports"):
@@ -157,11 +165,12 @@ def measure_ours(directory: str) -> tuple[Measured, list[tuple[Any, ...]]]:
         from kedro_hydraflow import Run, iter_run_dirs
     measured["version"] = kedro_hydraflow.__version__
     with measuring(measured):
-        frame = Run.load(iter_run_dirs(directory), index=False).to_frame(*COLUMNS)
+        run_dirs = iter_run_dirs(tracking_uri=location)
+        frame = Run.load(run_dirs, index=False).to_frame(*COLUMNS)
     return measured, frame.rows()
 
 
-def measure_mlflow(directory: str) -> tuple[Measured, list[tuple[Any, ...]]]:
+def measure_mlflow(location: str) -> tuple[Measured, list[tuple[Any, ...]]]:
     """Make MLflow's frame, which always has all columns."""
     measured: Measured = {}
     with timed(measured, "imports"):
@@ -170,15 +179,15 @@ def measure_mlflow(directory: str) -> tuple[Measured, list[tuple[Any, ...]]]:
         except ImportError:
             sys.exit(MISSING_PACKAGE)
     measured["version"] = mlflow.__version__
-    mlflow.set_tracking_uri(f"sqlite:///{directory}/mlflow.db")
+    mlflow.set_tracking_uri(location)
     with measuring(measured):
         frame = mlflow.search_runs(search_all_experiments=True)
     return measured, list(frame[list(COLUMNS.values())].itertuples(index=False, name=None))
 
 
-def measure(contender: str, directory: str) -> None:
+def measure(contender: str, location: str) -> None:
     """Print what was measured, and a digest of the rows, as JSON."""
-    measured, rows = (measure_mlflow if contender == MLFLOW else measure_ours)(directory)
+    measured, rows = (measure_mlflow if contender == MLFLOW else measure_ours)(location)
     digest = f"{hash(tuple(sorted(rows))):x}"
     print(json.dumps(measured | {"runs": len(rows), "digest": digest}))
 
@@ -186,12 +195,12 @@ def measure(contender: str, directory: str) -> None:
 # All of them ---------------------------------------------------------------------------
 
 
-def start(contender: str, python: str, directory: Path) -> Measured | None:
+def start(contender: str, python: str, location: str) -> Measured | None:
     """Return what another process measured, None if the contender is not installed."""
     environment = {**os.environ, "PYTHONHASHSEED": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
     if contender == MLFLOW:
         environment.pop("PYTHONPATH", None)  # meant for the other interpreter
-    command = [python, __file__, "--measure", contender, str(directory)]
+    command = [python, __file__, "--measure", contender, location]
     process = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
     if process.returncode == MISSING_PACKAGE:
         return None
@@ -201,34 +210,52 @@ def start(contender: str, python: str, directory: Path) -> Measured | None:
     return measured
 
 
-def print_table(results: dict[tuple[int, str], list[Measured]]) -> None:
+def print_table(results: Results) -> None:
     """Print the medians as a Markdown table."""
-    print("| runs | | seconds | ratio | CPU | peak MB | of it added |")
-    print("|--:|---|--:|--:|--:|--:|--:|")
-    for (size, contender), repeated in results.items():
+    print("| runs | database | | seconds | ratio | CPU, s | peak MB | of it added |")
+    print("|--:|---|---|--:|--:|--:|--:|--:|")
+    for (size, database, contender), repeated in results.items():
         keys = ("seconds", "cpu", "peak", "growth")
         seconds, cpu, peak, growth = (statistics.median(m[key] for m in repeated) for key in keys)
-        ratio = seconds / statistics.median(m["seconds"] for m in results[size, OURS])
+        ratio = seconds / statistics.median(m["seconds"] for m in results[size, database, OURS])
         print(
-            f"| {size:,} | {contender} {repeated[0]['version']} | {seconds:.2f} | {ratio:.1f} "
-            f"| {cpu:.2f} | {peak:.0f} | {growth:.0f} |"
+            f"| {size:,} | {database} | {contender} {repeated[0]['version']} | {seconds:.2f} "
+            f"| {ratio:.1f} | {cpu:.2f} | {peak:.0f} | {growth:.0f} |"
         )
 
 
-def find_differences(results: dict[tuple[int, str], list[Measured]]) -> list[str]:
+def find_differences(results: Results) -> list[str]:
     """Return what is wrong in the results, as text."""
+    first = {size: repeated[0] for (size, *_), repeated in reversed(results.items())}
     return [
-        f"{contender} has another frame of {size} runs, with {measured['runs']} rows"
-        for (size, contender), repeated in results.items()
+        f"{contender} on {database} has another frame of {size} runs, with {measured['runs']} rows"
+        for (size, database, contender), repeated in results.items()
         for measured in repeated
-        if measured["digest"] != results[size, OURS][0]["digest"] or measured["runs"] != size
+        if measured["digest"] != first[size]["digest"] or measured["runs"] != size
     ]
+
+
+def compare(
+    results: Results, size: int, database: str, location: str, options: argparse.Namespace
+) -> None:
+    """Add what the contenders took for a database."""
+    start(OURS, sys.executable, location)  # from now on the files are cached
+    for _ in range(options.repeat):
+        measured = start(OURS, sys.executable, location)
+        results.setdefault((size, database, OURS), []).append(measured or {})
+    if options.mlflow_python and size <= options.mlflow_runs:
+        measured = start(MLFLOW, options.mlflow_python, location)
+        if measured is None:
+            print(f"there is no mlflow for {options.mlflow_python}", file=sys.stderr)
+        else:
+            results[size, database, MLFLOW] = [measured]
 
 
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--runs", type=int, nargs="+", default=[3_000, 30_000])
+    parser.add_argument("--runs", type=int, nargs="*", default=[3_000, 30_000])
+    parser.add_argument("--server-runs", type=int, nargs="*", default=[3_000])
     parser.add_argument("--repeat", type=int, default=3, help="MLflow runs once")
     parser.add_argument("--mlflow-python", help="an interpreter that has mlflow")
     parser.add_argument(
@@ -238,20 +265,26 @@ def main() -> None:
 
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{load}\n", flush=True)
-    results: dict[tuple[int, str], list[Measured]] = {}
-    for size in options.runs:
-        directory = HERE / "data" / f"database-{size}"
+    results: Results = {}
+    directories = {
+        size: HERE / "data" / f"database-{size}" for size in (*options.runs, *options.server_runs)
+    }
+    for size, directory in directories.items():
         write_database(directory, size)
-        start(OURS, sys.executable, directory)  # from now on the files are cached
-        for _ in range(options.repeat):
-            measured = start(OURS, sys.executable, directory)
-            results.setdefault((size, OURS), []).append(measured or {})
-        if options.mlflow_python and size <= options.mlflow_runs:
-            measured = start(MLFLOW, options.mlflow_python, directory)
-            if measured is None:
-                print(f"there is no mlflow for {options.mlflow_python}", file=sys.stderr)
-            else:
-                results[size, MLFLOW] = [measured]
+    for size in options.runs:
+        compare(results, size, "SQLite", f"sqlite:///{directories[size]}/mlflow.db", options)
+    for name, run_server in SERVERS.items():
+        with ExitStack() as stack:
+            try:
+                server = stack.enter_context(run_server()) if options.server_runs else None
+            except MissingServerError as exc:
+                print(f"without {name}: {exc}", file=sys.stderr)
+                continue
+            for size in options.server_runs:
+                server.put(directories[size] / "mlflow.db")
+                if name == "PostgreSQL":
+                    server.execute("ANALYZE")  # as it does by itself, in time
+                compare(results, size, name, server.get_url(), options)
     print_table(results)
     if differences := find_differences(results):
         sys.exit("\n".join(["The results differ:", *differences]))

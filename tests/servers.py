@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -553,6 +554,189 @@ def get_mlflow_env(s3: Server) -> dict[str, str]:
         "AWS_DEFAULT_REGION": REGION,
         "MLFLOW_S3_ENDPOINT_URL": f"http://{s3.endpoint}",
     }
+
+
+# Databases -------------------------------------------------------------------------------
+
+OWNER, READER = "mlflow", "reader"
+"""The user who made MLflow's tables, and one who may only read them."""
+
+_DATABASE_PASSWORD = "database-password"
+
+
+@dataclass(frozen=True)
+class SqlServer:
+    """A database server with the database ``mlflow``, which has MLflow's tables."""
+
+    scheme: str
+    port: int
+    folder: Path
+    grant: str
+    """The statement that lets the reader read."""
+
+    revoke: tuple[str, ...]
+    """The statements that keep the reader from reading ``params``."""
+
+    def get_url(
+        self,
+        user: str = READER,
+        *,
+        driver: str | None = None,
+        password: str = _DATABASE_PASSWORD,
+        database: str = "mlflow",
+    ) -> str:
+        """Return the tracking URI for a user."""
+        scheme = self.scheme if driver is None else f"{self.scheme.partition('+')[0]}+{driver}"
+        return f"{scheme}://{user}:{password}@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, *statements: str) -> None:
+        """Run statements as the owner."""
+        execute(self.get_url(OWNER), *statements)
+
+    def put(self, database: Path) -> None:
+        """Replace the rows of MLflow's tables by those in an SQLite file."""
+        import sqlalchemy
+
+        engine = sqlalchemy.create_engine(self.get_url(OWNER), poolclass=sqlalchemy.NullPool)
+        tables = sqlalchemy.MetaData()
+        tables.reflect(engine, only=_TABLES)
+        with engine.begin() as to, closing(sqlite3.connect(database)) as connection:
+            connection.row_factory = sqlite3.Row
+            if engine.dialect.name == "mysql":  # the default experiment has the ID 0
+                to.exec_driver_sql("SET sql_mode = CONCAT(@@sql_mode, ',NO_AUTO_VALUE_ON_ZERO')")
+            for name in reversed(_TABLES):
+                to.execute(tables.tables[name].delete())
+            for name in _TABLES:
+                table = tables.tables[name]
+                rows = connection.execute(f"SELECT * FROM {name}")
+                while part := rows.fetchmany(5000):
+                    to.execute(table.insert(), [_convert_row(table, row) for row in part])
+
+
+_TABLES = ("experiments", "runs", "tags", "params", "latest_metrics", "metrics", "logged_models")
+
+
+def _convert_row(table: Any, row: sqlite3.Row) -> dict[str, Any]:
+    known = {key: row[key] for key in row.keys() if key in table.c}  # noqa: SIM118 - of a Row
+    if "is_nan" in known:
+        known["is_nan"] = bool(known["is_nan"])
+    return known
+
+
+@contextmanager
+def postgresql() -> Iterator[SqlServer]:
+    """Run PostgreSQL, which does not run as root."""
+    for module in ("sqlalchemy", "psycopg"):
+        _require_module(module)
+    port = get_free_port()
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parent.name)
+    prefix: list[str] = []
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        (folder / "password").write_text(_DATABASE_PASSWORD)
+        names = ("initdb", "postgres", "pg_ctl")
+        initdb, postgres, pg_ctl = (find_program(name, *folders[-1:]) for name in names)
+        if os.geteuid() == 0:
+            prefix = [find_program("setpriv"), "--reuid=postgres", "--regid=postgres"]
+            prefix.append("--clear-groups")
+            for path in (folder, folder / "password"):
+                shutil.chown(path, "postgres")
+        data = folder / "data"
+        flags = ["-U", OWNER, f"--pwfile={folder}/password", "-A", "scram-sha-256", "-E", "UTF8"]
+        _run([*prefix, initdb, "-D", str(data), *flags, "--locale=C.UTF-8"])
+        command = [
+            *(*prefix, postgres, "-D", str(data), "-h", "127.0.0.1", "-p", str(port)),
+            *("-k", "", "-c", "fsync=off", "-c", "dynamic_shared_memory_type=mmap"),
+        ]
+        with running(command, port):
+            server = SqlServer(
+                "postgresql+psycopg",
+                port,
+                folder,
+                grant=f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READER}",
+                revoke=(f"REVOKE SELECT ON params FROM {READER}",),
+            )
+            first = server.get_url(OWNER, database="postgres")
+            _retry(lambda: execute(first, "SELECT 1"))
+            execute(
+                first,
+                "CREATE DATABASE mlflow",
+                f"CREATE USER {READER} PASSWORD '{_DATABASE_PASSWORD}'",
+            )
+            _make_tables(server)
+            server.execute(server.grant)
+            try:
+                yield server
+            finally:  # which frees its shared memory
+                _run([*prefix, pg_ctl, "stop", "-D", str(data), "-m", "immediate"])
+
+
+@contextmanager
+def mariadb() -> Iterator[SqlServer]:
+    """Run MariaDB. It compares text without regard to case and trailing spaces, as by default."""
+    for module in ("sqlalchemy", "pymysql"):
+        _require_module(module)
+    port = get_free_port()
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        flags = [f"--datadir={folder}/data", f"--user={getpass.getuser()}"]
+        install = [find_program("mariadb-install-db"), "--no-defaults", "--skip-test-db"]
+        _run([*install, "--auth-root-authentication-method=normal", *flags])
+        (folder / "init.sql").write_text(
+            "CREATE DATABASE mlflow;\n"
+            f"CREATE USER {OWNER} IDENTIFIED BY '{_DATABASE_PASSWORD}';\n"
+            f"GRANT ALL ON *.* TO {OWNER} WITH GRANT OPTION;\n"
+            f"CREATE USER {READER} IDENTIFIED BY '{_DATABASE_PASSWORD}';\n"
+            f"GRANT SELECT ON mlflow.* TO {READER};\n"
+        )
+        command = [
+            *(find_program("mariadbd"), "--no-defaults", *flags, f"--port={port}"),
+            *("--bind-address=127.0.0.1", "--skip-name-resolve", f"--socket={folder}/socket"),
+            *(f"--pid-file={folder}/pid", f"--init-file={folder}/init.sql"),
+            *("--character-set-server=utf8mb4", "--innodb-flush-log-at-trx-commit=0"),
+        ]
+        with running(command, port):
+            server = SqlServer(
+                "mysql+pymysql",
+                port,
+                folder,
+                grant=f"GRANT SELECT ON mlflow.* TO {READER}",
+                revoke=(
+                    f"REVOKE SELECT ON mlflow.* FROM {READER}",
+                    f"GRANT SELECT ON mlflow.runs TO {READER}",
+                ),
+            )
+            _retry(lambda: server.execute("SELECT 1"))
+            _make_tables(server)
+            yield server
+
+
+def _make_tables(server: SqlServer) -> None:
+    """Have MLflow make its tables in an empty database."""
+    run_with_hydraflow(
+        [*_find_mlflow(), "db", "upgrade", server.get_url(OWNER)],
+        server.folder,
+        {"MLFLOW_DISABLE_TELEMETRY": "true"},
+    )
+
+
+def execute(url: str, *statements: str) -> None:
+    """Run statements in the database of a URL."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(
+        url, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+
+def _run(command: list[str]) -> None:
+    """Run a program that prepares a server."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise ServerError(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}")
 
 
 # Processes -------------------------------------------------------------------------------

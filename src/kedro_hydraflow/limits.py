@@ -23,7 +23,8 @@ QUERY_SIZE_VARIABLE = "KEDRO_HYDRAFLOW_MAX_QUERY_SIZE"
 """The environment variable that limits the size of what one query of a database returns."""
 
 QUERY_SECONDS_VARIABLE = "KEDRO_HYDRAFLOW_MAX_QUERY_SECONDS"
-"""The environment variable that limits the processor time of one query of a database."""
+"""The environment variable that limits the time of one query of a database: in SQLite the
+processor time."""
 
 _DEFAULT_NODES = 300_000
 _DEFAULT_QUERY_SECONDS = 60.0
@@ -73,7 +74,7 @@ def get_max_query_size() -> int:
 
 
 def get_max_query_seconds() -> float:
-    """Return the maximum processor time of one query of a database, in seconds.
+    """Return the maximum time of one query of a database, in seconds.
 
     Raises:
         OptionError: If the environment variable is not a number.

@@ -91,7 +91,8 @@ def iter_run_dirs(
             be read, before the first directory is yielded; ``"warn"`` logs and skips them.
         tracking_uri: Instead of ``tracking_dir``, as for ``mlflow.set_tracking_uri``:
             ``sqlite:///`` and the path of a database, the URL of a tracking server (which
-            needs the extra ``mlflow``), or a directory.
+            needs the extra ``mlflow``) or of another database, such as ``postgresql://`` (with
+            the extra ``sql``), or a directory.
         artifact_root: The current location of the artifacts, if they are neither at the recorded
             location nor beside the tracking data. Artifacts in a run directory of a file store
             take precedence over it.

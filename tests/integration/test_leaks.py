@@ -94,8 +94,8 @@ WAYS: dict[str, Callable[[str], Way]] = {
     "WebDAV with a login in its URL": lambda url: Way(f"webdav+{with_login(url)}/mlruns"),
     "MLflow": lambda url: Way(with_login(url), {"key": ONE}, "tracking_uri"),
     "MLflow with its variables": lambda url: Way(url, {"key": ONE}, "tracking_uri"),
-    "MLflow on a database": lambda url: Way(
-        f"postgresql://ann:{quote(URL, safe='')}@{url[7:]}/mlflow", {}, "tracking_uri"
+    "database": lambda url: Way(  # a driver would wait for a server that speaks HTTP
+        f"postgresql://ann:{quote(URL, safe='')}@127.0.0.1:1/mlflow", {}, "tracking_uri"
     ),
 }
 
@@ -138,7 +138,7 @@ def test_nothing_shows_a_secret(
     for status in SLOW.get(way, STATUSES[1:]):
         server.status, server.echoes = status, True
         use(CALLS[call], WAYS[way](server.url), outputs)
-    if way != "MLflow on a database":  # which speaks no HTTP
+    if way != "database":  # which speaks no HTTP
         assert server.heard
 
 

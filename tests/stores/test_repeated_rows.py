@@ -16,7 +16,7 @@ from kedro_hydraflow import Run, RunCollection, get_experiment_names, iter_run_d
 from kedro_hydraflow.errors import MetadataError, RunLoadError
 from kedro_hydraflow.run_info import get_record, get_store
 from kedro_hydraflow.source import Source
-from kedro_hydraflow.stores import open_store, sqlite_store
+from kedro_hydraflow.stores import database_store, open_store
 from tests.stores.conftest import FAKE, FakeClient
 from tests.stores.test_odd_records import TABLES
 
@@ -164,7 +164,7 @@ def test_a_value_that_is_there_twice(
 def test_more_runs_than_one_query_takes(
     path: Path, insert: Insert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_store, "_BATCH_SIZE", 1)
+    monkeypatch.setattr(database_store, "BATCH_SIZE", 1)
     insert("params", "p", "other", "b")
     of_eval, of_a, of_b = Run.load(iter_run_dirs(path))
     assert of_eval.params == of_a.params == {"p": "v"}

@@ -300,16 +300,6 @@ def test_proxied_locations(client):
     assert "password" not in other.to_path().storage_options
 
 
-def test_a_database_needs_the_full_mlflow_package(client, monkeypatch):
-    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
-    with pytest.raises(MissingPackageError) as caught:
-        get_experiment_names(tracking_uri="postgresql://ann:s3cret@db.example/mlflow")
-    assert "the database 'postgresql://db.example/mlflow'" in str(caught.value)
-    assert "needs the full mlflow package, not just mlflow-skinny" in str(caught.value)
-    assert "pip install mlflow" in str(caught.value)
-    assert "s3cret" not in str(caught.value)
-
-
 def test_a_scheme_that_mlflow_does_not_know(client, monkeypatch):
     def refuse(uri: str) -> None:
         raise ValueError(f"unknown scheme of {uri}")

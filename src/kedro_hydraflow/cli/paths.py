@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.source import Layout
 
 _DATABRICKS = ("databricks", "databricks-uc")
-_URI_SCHEMES = ("postgresql", "postgres", "mysql", "mssql", "oracle", *_DATABRICKS)
+_URI_SCHEMES = ("postgresql", "postgres", "mysql", "mariadb", "mssql", "oracle", *_DATABRICKS)
 """The schemes of tracking URIs, which no filesystem has. Those of Databricks may stand alone."""
 
 

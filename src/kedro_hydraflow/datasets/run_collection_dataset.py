@@ -30,7 +30,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
             it, holds only artifacts, or has output directories of Hydra, such as ``multirun``.
         tracking_uri: Instead of ``path``, as for ``mlflow.set_tracking_uri``: the URL of a
             tracking server (which needs the extra ``mlflow``), ``sqlite:///`` and the path of
-            a database, or a directory.
+            a database, another database such as ``postgresql://`` (with the extra ``sql``), or a
+            directory.
         artifact_root: The current location of the artifacts, if they are neither at the recorded
             location nor beside the tracking data. Artifacts in a run directory of a file store
             take precedence over it.

@@ -72,6 +72,9 @@ logger = get_logger(__name__)
 _MAX_SHOWN = 5
 """The maximum number of databases named in a message."""
 
+_DATABASE_SCHEMES = ("postgresql", "postgres", "mysql", "mariadb", "mssql")
+"""The schemes of databases on servers, without the driver."""
+
 _DATABRICKS = ("databricks", "databricks-uc")
 """Tracking URIs that are names, not paths."""
 
@@ -135,6 +138,10 @@ def _open_uri(uri: str, source: Source, index: Index) -> Store:
         folders = ExperimentFolders(place, index)
         _check_is_file_store(folders)
         return FileStore(place, source, folders, index)
+    if scheme.partition("+")[0] in _DATABASE_SCHEMES:
+        from kedro_hydraflow.stores.sql_store import SqlStore
+
+        return SqlStore(source)
     from kedro_hydraflow.stores.server_store import ServerStore
 
     return ServerStore(source)

@@ -385,6 +385,14 @@ def _may_exist(place: Place) -> bool:
     return local is None or os.path.isdir(local)
 
 
+def make_proxied_error(location: str) -> StorageError:
+    """Return the error for a location with the scheme `PROXIED` where there is no server."""
+    return StorageError(
+        f"{location!r} can only be read through its tracking server: give the server's URL as "
+        "tracking_uri, or set artifact_root to the location of the artifacts"
+    )
+
+
 def make_foreign_host_error(location: str, host: str | None) -> ForeignHostError:
     """Return the error for artifacts on a host that only the tracking data names.
 

@@ -1,7 +1,7 @@
-"""A tracking server, or a database other than SQLite, through MLflow's client.
+"""A tracking server, through MLflow's client.
 
 ``mlflow`` is imported on the first access to the tracking data, and to log in to a server that
-serves artifacts. ``mlflow-skinny`` is enough for a server.
+serves artifacts. ``mlflow-skinny`` is enough.
 
 MLflow's client retries for minutes if a server is down. So one request is sent first, to check
 that an MLflow server answers.
@@ -49,7 +49,11 @@ from kedro_hydraflow.stores.foreign_values import (
     to_number,
     to_text,
 )
-from kedro_hydraflow.stores.locations import RunLocator, make_foreign_host_error
+from kedro_hydraflow.stores.locations import (
+    RunLocator,
+    make_foreign_host_error,
+    make_proxied_error,
+)
 from kedro_hydraflow.stores.metric_file import sort_key
 from kedro_hydraflow.stores.record import (
     LOGGED_KINDS,
@@ -110,16 +114,13 @@ _BULK_RUNS = 50
 _BULK_ROWS = 25_000
 """The number of values at which MLflow cuts off its answer without a word."""
 
-_DATABASES = ("postgresql", "postgres", "mysql", "mssql", "oracle")
-"""URI schemes of databases."""
-
 
 class ServerStore(RecordedStore):
-    """A tracking server or database, accessed through MLflow's client.
+    """A tracking server, accessed through MLflow's client.
 
     Args:
-        source: The tracking URI of the server (``http://`` or ``https://``) or database. The
-            storage options are for artifacts that the server does not serve.
+        source: The tracking URI of the server (``http://`` or ``https://``). The storage options
+            are for artifacts that the server does not serve.
     """
 
     def __init__(self, source: Source) -> None:
@@ -485,10 +486,10 @@ class ServerStore(RecordedStore):
             action: The purpose of the block, for messages such as ``cannot <action>``.
 
         Raises:
-            UnreachableError: If the server or database does not respond.
+            UnreachableError: If the server does not respond.
             StorageError: If access is denied, or a request fails.
-            TrackingDirectoryError: If the server or database is not MLflow's.
-            MissingPackageError: If MLflow or the database's driver is not installed.
+            TrackingDirectoryError: If the server is not MLflow's.
+            MissingPackageError: If MLflow is not installed.
         """
         try:
             if self._opened is None:
@@ -512,8 +513,6 @@ class ServerStore(RecordedStore):
         scheme = urlsplit(self._uri).scheme.lower()
         if scheme in ("http", "https"):
             self._check_server()
-        elif scheme.partition("+")[0] in _DATABASES:
-            self._check_database()
         try:
             return MlflowClient(self._uri)
         except Exception as exc:
@@ -568,40 +567,6 @@ class ServerStore(RecordedStore):
                 "interface"
             )
 
-    def _check_database(self) -> None:
-        """Raise unless the database is MLflow's. MLflow's client would create tables in it."""
-        needed = f"tracking_uri: reading the database {self.where!r} needs"
-        try:
-            import sqlalchemy
-        except ImportError as exc:
-            raise MissingPackageError(
-                f"{needed} the full mlflow package, not just mlflow-skinny ({exc}): "
-                "pip install mlflow"
-            ) from exc
-        try:
-            engine = sqlalchemy.create_engine(self._uri)
-        except ImportError as exc:
-            raise MissingPackageError(f"{needed} its driver ({exc}): install it with pip") from exc
-        except (sqlalchemy.exc.ArgumentError, ValueError) as exc:
-            raise OptionError(
-                f"tracking_uri: expected the URL of a database, found {self.where!r}: "
-                f"{self._hide(describe(exc))}"
-            ) from self._get_cause(exc)
-        try:
-            is_mlflow = sqlalchemy.inspect(engine).has_table("experiments")
-        except sqlalchemy.exc.SQLAlchemyError as exc:
-            text = self._hide(describe(exc).partition("\n")[0])
-            raise UnreachableError(
-                f"cannot read the database {self.where!r}: {text}"
-            ) from self._get_cause(exc)
-        finally:
-            engine.dispose()
-        if not is_mlflow:
-            raise TrackingDirectoryError(
-                f"tracking_uri: {self.where!r} is not an MLflow database: it has no table "
-                "'experiments'"
-            )
-
     def _make_error(self, action: str, exc: Exception) -> StorageError:
         status = _get_status(exc)
         if status in (401, 403):
@@ -630,10 +595,7 @@ class ServerStore(RecordedStore):
         """Return the place of ``mlflow-artifacts:/path`` or ``mlflow-artifacts://host/path``."""
         server, artifacts = urlsplit(self._uri), urlsplit(location)
         if server.scheme not in ("http", "https"):
-            raise StorageError(
-                f"{location!r} can only be read through its tracking server: give the server's "
-                "URL as tracking_uri, or set artifact_root to the location of the artifacts"
-            )
+            raise make_proxied_error(location)
         netloc = artifacts.netloc.rpartition("@")[2] or server.netloc.rpartition("@")[2]
         base_url = f"{server.scheme}://{netloc}{server.path.rstrip('/')}"
         host, own = get_host(base_url), get_host(self._uri)

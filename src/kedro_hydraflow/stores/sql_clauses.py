@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from kedro_hydraflow.stores.clauses import Clause, Compared
+from kedro_hydraflow.stores.clauses import Clause, Compared, OneOf
 from kedro_hydraflow.stores.record import STATUSES
 
 if TYPE_CHECKING:
@@ -33,15 +33,28 @@ def write_fact_clause(clause: Clause) -> Condition:
     """Return a condition on a row of ``runs``."""
     column = _COLUMNS.get(clause.name, clause.name)
     if isinstance(clause, Compared):
-        is_lower = clause.operator == ">="
-        outside = (0, clause.number) if is_lower else (clause.number + 1, _END_OF_TIME)
         is_outside = f"typeof({column}) = 'integer' AND {column} >= ? AND {column} < ?"
-        return Condition(f"{column} IS NOT NULL AND NOT ({is_outside})", outside)
+        times = find_excluded_times(clause)
+        return Condition(f"{column} IS NOT NULL AND NOT ({is_outside})", times)
     if clause.name == "status":
-        # Text in another case may be meant for one of these.
-        others = [status for status in STATUSES.values() if status not in clause.texts]
-        return Condition("status IS NOT NULL AND NOT status IN " + _ANY_OF, (json.dumps(others),))
+        others = json.dumps(list_other_statuses(clause))
+        return Condition("status IS NOT NULL AND NOT status IN " + _ANY_OF, (others,))
     return _write_one_of(column, clause.texts)
+
+
+def find_excluded_times(clause: Compared) -> tuple[float, float]:
+    """Return the first time that does not meet a clause on times, and the first after these.
+
+    Times that are errors are not among them.
+    """
+    if clause.operator == ">=":
+        return 0, clause.number
+    return clause.number + 1, _END_OF_TIME
+
+
+def list_other_statuses(clause: OneOf) -> list[str]:
+    """Return the statuses that do not meet a clause. Text in another case may be meant for one."""
+    return [status for status in STATUSES.values() if status not in clause.texts]
 
 
 def write_logged_clause(clause: Clause) -> Condition:

@@ -1,65 +1,38 @@
 """MLflow's SQLite database, ``mlflow.db``, the default of recent versions.
 
-``mlflow/store/tracking/dbmodels/models.py`` defines the tables. These columns are used:
-
-- ``experiments(experiment_id, name, artifact_location, lifecycle_stage)``;
-- ``runs(run_uuid, name, status, start_time, end_time, lifecycle_stage, artifact_uri,
-  experiment_id)``;
-- ``params`` and ``tags(key, value, run_uuid)``;
-- ``logged_models(model_id, experiment_id, name, source_run_id, artifact_location,
-  creation_timestamp_ms, lifecycle_stage)``, since MLflow 3;
-- ``metrics`` and ``latest_metrics(key, value, timestamp, step, is_nan, run_uuid)``. NaN is
-  stored as 0 with ``is_nan``, infinity as the largest float.
-
-`sqlite_file` opens the database, `foreign_values` converts what is in its columns.
+`sqlite_file` opens the database.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from kedro_hydraflow.errors import KedroHydraflowError, MetadataError, prefix_error
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.stores.base import DEFAULT_EXPERIMENT_ID
-from kedro_hydraflow.stores.foreign_values import (
-    make_repeated_error,
-    to_integer,
-    to_key,
-    to_number,
-    to_text,
+from kedro_hydraflow.stores.database_store import (
+    LOGGED_TABLES,
+    DatabaseStore,
+    LoggedTable,
+    iter_batches,
 )
 from kedro_hydraflow.stores.locations import RunLocator, list_real_places
-from kedro_hydraflow.stores.record import (
-    RUN_NAME_TAG,
-    ExperimentRecord,
-    Facts,
-    ModelRecord,
-    Point,
-    RunListing,
-    RunNames,
-    RunRecord,
-)
-from kedro_hydraflow.stores.recorded_store import (
-    RecordedExperiment,
-    RecordedRun,
-    RecordedStore,
-    finish_values,
-)
+from kedro_hydraflow.stores.record import RUN_NAME_TAG, ExperimentRecord
+from kedro_hydraflow.stores.recorded_store import RecordedExperiment
 from kedro_hydraflow.stores.sql_clauses import write_fact_clause, write_logged_clause
 from kedro_hydraflow.stores.sqlite_file import SqliteFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from kedro_hydraflow.errors import Failure
+    from kedro_hydraflow.errors import MetadataError
     from kedro_hydraflow.stores.clauses import Clause
+    from kedro_hydraflow.stores.record import RunNames
+    from kedro_hydraflow.stores.recorded_store import RecordedRun
     from kedro_hydraflow.stores.sqlite_file import Row
 
 
@@ -77,9 +50,6 @@ _TABLES = (
 )
 """The tables that are read."""
 
-_BATCH_SIZE = 2000
-"""The maximum number of runs per query. A query blocks writers, and MLflow waits only seconds."""
-
 _OWN_COLUMNS = (
     "runs.run_uuid",
     "runs.artifact_uri",
@@ -94,8 +64,7 @@ _RUN_NAME = (
 )
 
 _FACTS = f"status, {_RUN_NAME}, start_time, end_time, lifecycle_stage"
-_FACT_NAMES = ("status", "run_name", "start_time", "end_time", "lifecycle_stage")
-"""The columns of facts in ``runs``, and the names of the facts."""
+"""The columns of facts in ``runs``."""
 
 _DEFAULT_RUN = f"""
     CASE WHEN CAST(experiment_id AS TEXT) = '{DEFAULT_EXPERIMENT_ID}' THEN (
@@ -111,18 +80,7 @@ _WANTED = "run_uuid IN (SELECT value FROM json_each(?))"
 arguments."""
 
 
-class _Kind(NamedTuple):
-    """Where the values of one of the `LOGGED_KINDS` are recorded."""
-
-    table: str
-    columns: str
-    """The columns of a value."""
-
-    decode: Callable[..., Any]
-    """Converts a value. It is None if there is none."""
-
-
-class SqliteStore(RecordedStore):
+class SqliteStore(DatabaseStore):
     """An MLflow database in an SQLite file.
 
     Args:
@@ -161,7 +119,7 @@ class SqliteStore(RecordedStore):
 
     def select_run_ids(self, run_ids: Sequence[str]) -> frozenset[str]:
         """Return the given run IDs that the database has, including deleted runs."""
-        rows = self._query_runs(f"SELECT run_uuid FROM runs WHERE {_WANTED}", run_ids)
+        rows = self._query_by_id(f"SELECT run_uuid FROM runs WHERE {_WANTED}", run_ids)
         return frozenset(run_ids).intersection(run_id for (run_id,) in rows)
 
     def list_run_ids(self) -> dict[str, str]:
@@ -202,109 +160,62 @@ class SqliteStore(RecordedStore):
         ]
 
     @override
-    def list_runs(
-        self, experiments: Sequence[ExperimentRecord], limit: int | None = None
-    ) -> RunListing:
-        run_ids: dict[str, list[object]] = {e.experiment_id: [] for e in experiments}
-        if limit is not None:
-            select = (
-                "SELECT run_uuid FROM runs WHERE CAST(experiment_id AS TEXT) = ? "
-                "ORDER BY run_uuid LIMIT ?"
-            )
-            for experiment_id in run_ids:
-                rows = self._file.query(select, experiment_id, limit)
-                run_ids[experiment_id] = [run_id for (run_id,) in rows]
-        else:
+    def _query_run_ids(
+        self, experiment_ids: Sequence[str], limit: int | None = None
+    ) -> Iterator[Row]:
+        if limit is None:
             # One query for all: each is a full scan, as runs are not indexed by experiment.
-            rows = self._file.scan("runs", "run_uuid, CAST(experiment_id AS TEXT)")
-            for _, run_id, experiment_id in _sort_by_id(rows):
-                if experiment_id in run_ids:
-                    run_ids[experiment_id].append(run_id)
-        failures: list[Failure] = []
-        names = self._convert_ids(run_ids.values(), failures)
-        return RunListing(list(map(RunNames, experiments, names)), failures)
+            yield from self._scan_runs()
+            return
+        select = (
+            "SELECT run_uuid, CAST(experiment_id AS TEXT) FROM runs "
+            "WHERE CAST(experiment_id AS TEXT) = ? ORDER BY run_uuid LIMIT ?"
+        )
+        for experiment_id in experiment_ids:
+            yield from self._file.query(select, experiment_id, limit)
+
+    def _scan_runs(self, condition: str = "1", *arguments: str | float) -> Iterator[Row]:
+        """Yield the ID and the experiment ID of the runs that meet a condition."""
+        columns = f"run_uuid, CAST(experiment_id AS TEXT), {condition}"
+        for _, run_id, experiment_id, is_met in self._file.scan("runs", columns, *arguments):
+            if is_met:
+                yield run_id, experiment_id
 
     @override
-    def list_narrowed(
-        self, experiments: Sequence[ExperimentRecord], clauses: Sequence[Clause]
-    ) -> RunListing:
-        facts = [write_fact_clause(clause) for clause in clauses if clause.kind == "fact"]
-        conditions = " AND ".join(condition for condition, _ in facts) or "1"
-        columns = f"run_uuid, CAST(experiment_id AS TEXT), {conditions}"
-        values_of_facts = [value for _, values in facts for value in values]
-        rows = self._file.scan("runs", columns, *values_of_facts)
-        found: dict[str, list[object]] = {e.experiment_id: [] for e in experiments}
-        for _, run_id, experiment_id, is_met in _sort_by_id(rows):
-            if is_met and experiment_id in found:
-                found[experiment_id].append(run_id)
-        failures: list[Failure] = []
-        names = self._convert_ids(found.values(), failures)
-        run_ids = [name for of_experiment in names for name in of_experiment]
-        for clause in clauses:
-            if clause.kind != "fact":
-                table = _KINDS[clause.kind].table
-                condition, values = write_logged_clause(clause)
-                select = f"SELECT run_uuid FROM {table} WHERE key = ? AND {condition} AND {_WANTED}"
-                run_ids = [i for (i,) in self._query_runs(select, run_ids, clause.name, *values)]
-        kept = frozenset(run_ids)
-        listed = [
-            RunNames(experiment, [name for name in of_experiment if name in kept])
-            for experiment, of_experiment in zip(experiments, names, strict=True)
-        ]
-        return RunListing(listed, failures, is_narrowed=True)
+    def _query_narrowed_ids(
+        self, experiment_ids: Sequence[str], clauses: Sequence[Clause]
+    ) -> Iterator[Row]:
+        written = [write_fact_clause(clause) for clause in clauses]
+        conditions = " AND ".join(condition for condition, _ in written) or "1"
+        return self._scan_runs(conditions, *(value for _, values in written for value in values))
+
+    @override
+    def _query_clause(self, run_ids: Sequence[str], clause: Clause) -> Iterator[Row]:
+        table = LOGGED_TABLES[clause.kind].name
+        condition, values = write_logged_clause(clause)
+        select = f"SELECT run_uuid FROM {table} WHERE key = ? AND {condition} AND {_WANTED}"
+        return self._query_by_id(select, run_ids, clause.name, *values)
 
     @override
     def _read_runs(self, listed: Sequence[RunNames]) -> Mapping[str, RecordedRun | MetadataError]:
-        run_ids = [run_id for part in listed for run_id in part.names]
-        rows = self._read_rows(f"artifact_uri, {_FACTS}", run_ids)
-        self._check_removed([run_id for run_id in run_ids if run_id not in rows])
-        return {
-            run_id: row
-            if isinstance(row, MetadataError)
-            else RecordedRun(row[0], _name_facts(row[1:]))
-            for run_id, row in rows.items()
-        }
+        runs = super()._read_runs(listed)
+        self._check_removed([i for part in listed for i in part.names if i not in runs])
+        return runs
 
     def _check_removed(self, run_ids: Sequence[str]) -> None:
         """Raise TrackingDirectoryError if runs that an index lacks are in the table."""
         if run_ids:
             select = f"SELECT run_uuid FROM runs NOT INDEXED WHERE {_WANTED}"
-            for (run_id,) in self._query_runs(select, run_ids):
+            for (run_id,) in self._query_by_id(select, run_ids):
                 raise self._file.make_damage_error(f"an index lacks the run {run_id}")
 
-    def _read_rows(
-        self, columns: str, run_ids: Sequence[str]
-    ) -> dict[str, list[Any] | MetadataError]:
-        """Return the columns of runs by ID, or an error where there are several rows."""
-        select = f"SELECT run_uuid, {columns} FROM runs WHERE {_WANTED}"
-        rows: dict[str, list[Any]] = {}
-        numbers: Counter[str] = Counter()
-        for run_id, *row in self._query_runs(select, run_ids):
-            rows[run_id] = row
-            numbers[run_id] += 1
-        return {
-            run_id: row
-            if numbers[run_id] == 1
-            else make_repeated_error(numbers[run_id], "one run with this ID")
-            for run_id, row in rows.items()
-        }
+    @override
+    def _query_runs(self, run_ids: Sequence[str]) -> Iterator[Row]:
+        select = f"SELECT run_uuid, artifact_uri, {_FACTS} FROM runs WHERE {_WANTED}"
+        return self._query_by_id(select, run_ids)
 
     @override
-    def _read_uris(self, records: Sequence[RunRecord]) -> list[str | KedroHydraflowError]:
-        run_ids = [record.run_id for record in records]
-        rows = self._read_rows("artifact_uri", run_ids)
-        uris: list[str | KedroHydraflowError] = []
-        for run_id in run_ids:
-            row = rows.get(run_id, [None])
-            if isinstance(row, MetadataError):
-                uris.append(prefix_error(f"{self.where}: run {run_id}", row))
-            else:
-                uris.append(self._convert(run_id, "runs.artifact_uri", _decode_text, row[0]))
-        return uris
-
-    @override
-    def _read_models(self, record: RunRecord) -> list[ModelRecord]:
-        # MLflow before 3 has no such table.
+    def _query_models(self, run_id: str) -> list[Row]:
         exists = "SELECT 1 FROM sqlite_master WHERE name = 'logged_models'"
         if not self._file.query_schema(exists):
             return []
@@ -314,165 +225,44 @@ class SqliteStore(RecordedStore):
             "AND source_run_id IS NOT NULL "
             "AND experiment_id = (SELECT experiment_id FROM runs WHERE run_uuid = ?)"
         )
-        return self._make_models(self._file.query(select, record.run_id))
+        return self._file.query(select, run_id)
 
     @override
-    def _read_experiment_name(self, record: RunRecord) -> str | None:
+    def _query_experiment_name(self, run_id: str) -> list[Row]:
         select = (
             "SELECT e.name FROM experiments AS e JOIN runs USING (experiment_id) WHERE run_uuid = ?"
         )
-        rows = self._file.query(select, record.run_id)
-        if len(rows) > 1:
-            what = "one run and experiment with this ID"
-            raise prefix_error(
-                f"{self.where}: run {record.run_id}", make_repeated_error(len(rows), what)
-            )
-        for (recorded,) in rows:
-            name = self._convert(record.run_id, "experiments.name", to_text, recorded)
-            if isinstance(name, Exception):
-                raise name
-            return name
-        return ""
+        return self._file.query(select, run_id)
 
     @override
-    def read_facts(self, records: Sequence[RunRecord]) -> list[Facts | KedroHydraflowError | None]:
-        run_ids = [record.run_id for record in records]
-        found = {
-            run_id: prefix_error(f"{self.where}: run {run_id}", row)
-            if isinstance(row, MetadataError)
-            else self._convert_facts(run_id, _name_facts(row))
-            for run_id, row in self._read_rows(_FACTS, run_ids).items()
-        }
-        return [found.get(run_id, {}) for run_id in run_ids]
+    def _query_values(self, run_ids: Sequence[str], table: LoggedTable, name: str) -> Iterator[Row]:
+        columns = ", ".join(table.columns)
+        select = f"SELECT run_uuid, {columns} FROM {table.name} WHERE key = ? AND {_WANTED}"
+        return self._query_by_id(select, run_ids, name)
 
     @override
-    def read_values(
-        self, records: Sequence[RunRecord], kind: str, name: str
-    ) -> list[float | str | KedroHydraflowError | None]:
-        table, columns, decode = _KINDS[kind]
-        select = f"SELECT run_uuid, {columns} FROM {table} WHERE key = ? AND {_WANTED}"
-        run_ids = [record.run_id for record in records]
-        values: dict[str, Any] = {}
-        for run_id, *value in self._query_runs(select, run_ids, name):
-            try:
-                if run_id in values:
-                    raise make_repeated_error(2)
-                values[run_id] = decode(*value)
-            except MetadataError as exc:  # noqa: PERF203 - a call for each value takes longer
-                values[run_id] = self._locate_error(run_id, f"{table}.value of {name!r}", exc)
-        return list(map(values.get, run_ids))
+    def _query_all(self, run_ids: Sequence[str], table: LoggedTable) -> Iterator[Row]:
+        columns = ", ".join(table.columns)
+        select = f"SELECT run_uuid, key, {columns} FROM {table.name} WHERE {_WANTED}"
+        return self._query_by_id(select, run_ids)
 
     @override
-    def read_all(
-        self, records: Sequence[RunRecord], kind: str
-    ) -> list[dict[str, Any] | KedroHydraflowError]:
-        run_ids = [record.run_id for record in records]
-        read: dict[str, dict[str, Any] | KedroHydraflowError] = {}
-        for some in _iter_batches(run_ids):
-            read.update(self._read_batch(some, kind))
-        return [read[run_id] for run_id in run_ids]
-
-    def _read_batch(
-        self, run_ids: Sequence[str], kind: str
-    ) -> dict[str, dict[str, Any] | KedroHydraflowError]:
-        """Return the values of runs, which one query takes, by ID and name."""
-        table, columns, decode = _KINDS[kind]
-        select = f"SELECT run_uuid, key, {columns} FROM {table} WHERE {_WANTED}"
-        found: dict[str, dict[str, Any]] = {run_id: {} for run_id in run_ids}
-        malformed: dict[str, list[MetadataError]] = {}
-        rows = self._file.query(select, json.dumps(run_ids))
-        n_values = len(rows)
-        for run_id, key, *value in rows:
-            if run_id not in found:
-                n_values -= 1
-                continue  # an ID that only SQLite takes for equal
-            try:
-                name = key if type(key) is str else to_key(key)
-                decoded = decode(*value)
-            except MetadataError as exc:
-                n_values -= 1
-                error = self._locate_error(run_id, f"{table} with the key {key!r}", exc)
-                malformed.setdefault(run_id, []).append(error)
-            else:
-                if decoded is not None:
-                    found[run_id][name] = decoded
-                else:
-                    n_values -= 1
-        if n_values > sum(map(len, found.values())):  # rather than looking at each
-            for (run_id, key), number in Counter(row[:2] for row in rows).items():
-                if number > 1 and key in found.get(run_id, ()):
-                    del found[run_id][key]
-                    field = f"{table} with the key {key!r}"
-                    error = self._locate_error(run_id, field, make_repeated_error(number))
-                    malformed.setdefault(run_id, []).append(error)
-        return {
-            run_id: finish_values(values, malformed.get(run_id, []))
-            for run_id, values in found.items()
-        }
-
-    @override
-    def read_histories(
-        self, records: Sequence[RunRecord], name: str
-    ) -> list[list[Point] | KedroHydraflowError]:
+    def _query_history(self, run_ids: Sequence[str], name: str) -> Iterator[Row]:
         select = (
             "SELECT run_uuid, step, timestamp, value, is_nan FROM metrics "
             f"WHERE key = ? AND {_WANTED} ORDER BY step, timestamp, is_nan DESC, value"
         )
-        run_ids = [record.run_id for record in records]
-        found: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
-        malformed: dict[str, KedroHydraflowError] = {}
-        for run_id, step, timestamp, *recorded in self._query_runs(select, run_ids, name):
-            try:
-                value = _decode_metric(*recorded)
-                if value is not None:
-                    found[run_id].append(Point(to_integer(step), to_integer(timestamp), value))
-            except MetadataError as exc:  # noqa: PERF203 - as above
-                error = self._locate_error(run_id, f"metrics with the key {name!r}", exc)
-                malformed.setdefault(run_id, error)
-        return [malformed.get(run_id, found[run_id]) for run_id in run_ids]
+        return self._query_by_id(select, run_ids, name)
 
-    def _query_runs(
+    def _query_by_id(
         self, select: str, run_ids: Sequence[str], *arguments: str | float
     ) -> Iterator[Row]:
         """Yield the rows of a query about runs, whose IDs it has to return first.
 
         Its last argument is the list of IDs of `_WANTED`.
         """
-        for some in _iter_batches(run_ids):
+        for some in iter_batches(run_ids):
             wanted = frozenset(some)
             for row in self._file.query(select, *arguments, json.dumps(some)):
                 if row[0] in wanted:  # exactly, not only for SQLite
                     yield row
-
-
-def _iter_batches(run_ids: Iterable[str]) -> Iterator[list[str]]:
-    """Yield the IDs for each query, each ID once."""
-    unique = list(dict.fromkeys(run_ids))
-    for start in range(0, len(unique), _BATCH_SIZE):
-        yield unique[start : start + _BATCH_SIZE]
-
-
-def _decode_metric(value: object, is_nan: object) -> float | None:
-    if is_nan:
-        return math.nan
-    return to_number(value)
-
-
-def _decode_text(value: object) -> str:
-    return value if type(value) is str else to_text(value) or ""
-
-
-_KINDS = {
-    "metrics": _Kind("latest_metrics", "value, is_nan", _decode_metric),
-    "params": _Kind("params", "value", _decode_text),
-    "tags": _Kind("tags", "value", _decode_text),
-}
-
-
-def _sort_by_id(rows: list[Row]) -> list[Row]:
-    """Return rows, whose second column is an ID, sorted by it. IDs that are no text are last."""
-    return sorted(rows, key=lambda row: (0, row[1]) if type(row[1]) is str else (1, ""))
-
-
-def _name_facts(values: Sequence[object]) -> dict[str, object]:
-    return dict(zip(_FACT_NAMES, values, strict=True))
