@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SWEEP = "examples/data/mlruns"
+
+collect_ignore = [] if find_spec("sqlalchemy") else ["src/kedro_hydraflow/stores/sql_queries.py"]
+"""What cannot be imported without the packages of an extra."""
 
 
 @pytest.fixture(autouse=True)

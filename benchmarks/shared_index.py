@@ -64,7 +64,7 @@ def fill(server: Server, n_runs: int) -> int:
         kinds = {"config": config, "facts": facts, "metrics": {"accuracy": rng.random()}}
         rows.append(Row(f"../{EXPERIMENT}", make_run_id(number), kinds))
     content = encode(rows)
-    SharedIndex(locate(f"{server.url}/{INDEX}", server.options)).write_part(content)
+    SharedIndex(locate(f"{server.url}/{INDEX}", server.options)).write_part(content, time.time_ns())
     return len(content)
 
 

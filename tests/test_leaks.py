@@ -39,6 +39,7 @@ from kedro_hydraflow import (
     iter_experiment_dirs,
     iter_run_dirs,
     iter_runs,
+    publish_index,
     scan_runs,
 )
 from tests.conftest import SWEEP
@@ -125,7 +126,25 @@ def use_lazy_frame(*, outputs: Outputs, **options: Any) -> list[Any]:
     return None if frames[0] is None else frames  # type: ignore[return-value]
 
 
+def publish(
+    *,
+    outputs: Outputs,
+    storage_options: Any,
+    tracking_dir: Any = None,
+    tracking_uri: Any = None,
+    **_: Any,
+) -> list[Any]:
+    index = outputs.index.absolute() / "shared"
+    location = tracking_dir or tracking_uri
+    done = publish_index(location, index=index.as_uri(), storage_options=storage_options)
+    outputs.add("what was done", f"{done!r} {done}")
+    for part in index.glob("*.parquet"):
+        outputs.add("what was published", f"{part} {pl.read_parquet(part).write_json()}")
+    return [done]
+
+
 CALLS: dict[str, Call] = {
+    "publish_index": Call(publish),
     "Run": Call(
         lambda *, run_dir, storage_options, outputs: read_all(
             Run(run_dir, storage_options=storage_options), outputs

@@ -25,6 +25,8 @@ from kedro_hydraflow import (
 from kedro_hydraflow.cli.main import main
 from kedro_hydraflow.errors import KedroHydraflowError, OptionError, StorageError
 from kedro_hydraflow.publishing import Publication
+from kedro_hydraflow.shared_index import SharedIndex
+from kedro_hydraflow.storage import locate
 from tests.conftest import DATABASE_SWEEP, HYDRA_SWEEP, SWEEP, FilesRead, TrackingDir, replace_meta
 
 Runs = Any
@@ -166,6 +168,108 @@ def test_an_index_beside_the_runs_moves_with_them(root: Path, tmp_path: Path) ->
         config.write_text("changed: true")
 
     assert describe(load(moved, (moved / ".kedro-hydraflow").as_uri())) == expected
+
+
+def test_refreshing_leaves_nothing_of_runs_that_changed(
+    tracking_dir: TrackingDir, index: str
+) -> None:
+    alone = tracking_dir.add_run(tracking_dir.add_experiment("alone", "2"), "d" * 32, "seed: 0")
+    train = tracking_dir.add_experiment("train")
+    resumed, unreadable, deleted, kept = (
+        tracking_dir.add_run(train, letter * 32, f"seed: {i}") for i, letter in enumerate("abce")
+    )
+    assert publish_index(tracking_dir.root, index=index).n_published == 5
+    replace_meta(resumed, status=1)
+    for run_dir in (alone, deleted):
+        replace_meta(run_dir, lifecycle_stage="deleted")
+    (unreadable / "artifacts/.hydra/config.yaml").write_text("seed: [")
+    (resumed / "artifacts/.hydra/config.yaml").write_text("seed: 7")
+
+    assert publish_index(tracking_dir.root, index=index, refresh=True) == Publication(1, 0, 3, 1)
+    unreadable.joinpath("artifacts/.hydra/config.yaml").write_text("seed: 8")
+    runs = load(tracking_dir.root, index)
+    assert runs.to_list("seed") == [7, 8, 3]
+    assert runs.to_list("status") == ["RUNNING", "FINISHED", "FINISHED"]
+    assert kept.exists()
+
+
+def test_full_parts_are_refreshed_too(
+    tracking_dir: TrackingDir, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kedro_hydraflow.publishing._MAX_ROWS", 4)
+    tracking_dir.add_runs(6, lambda i: f"seed: {i}")
+    for _ in range(2):
+        publish_index(tracking_dir.root, index=index, refresh=True)
+    assert len(list_parts(tmp_path)) == 2
+    for config in tracking_dir.root.rglob("config.yaml"):
+        config.write_text("seed: 9")
+    publish_index(tracking_dir.root, index=index, refresh=True)
+    assert len(list_parts(tmp_path)) == 2
+    assert set(load(tracking_dir.root, index).to_list("seed")) == {9}
+
+
+def test_what_was_published_by_a_clock_that_is_fast_is_replaced(
+    tracking_dir: TrackingDir, index: str, tmp_path: Path
+) -> None:
+    tracking_dir.add_runs(1, lambda i: "seed: 1")
+    publish_index(tracking_dir.root, index=index)
+    (name,) = list_parts(tmp_path)
+    fast = f"runs-1-{10**19}-{name.rpartition('-')[2]}"
+    (tmp_path / "index" / name).rename(tmp_path / "index" / fast)
+    (config,) = tracking_dir.root.rglob("config.yaml")
+    config.write_text("seed: 2")
+    publish_index(tracking_dir.root, index=index, refresh=True)
+    (tmp_path / "index" / name).write_bytes(b"")  # a damaged one beside it
+    assert load(tracking_dir.root, index).to_list("seed") == [2]
+    publish_index(tracking_dir.root, index=index, refresh=True)
+    assert len(list_parts(tmp_path)) == 1
+
+
+def test_parts_are_small_enough_to_be_read(
+    tracking_dir: TrackingDir,
+    index: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    files_read: FilesRead,
+) -> None:
+    tracking_dir.add_runs(20, lambda i: f"text: {blake2b(b'%d' % i).hexdigest() * 20}")
+    monkeypatch.setenv("KEDRO_HYDRAFLOW_MAX_FILE_SIZE", "25kB")
+    publish_index(tracking_dir.root, index=index)
+    assert len(list_parts(tmp_path)) > 2
+    files_read.clear()
+    assert len(load(tracking_dir.root, index)) == 20
+    assert list_read(files_read) == []
+
+
+def test_what_no_reader_would_take_is_not_published(
+    tracking_dir: TrackingDir, index: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    train = tracking_dir.add_experiment("train")
+    brackets = "[" * 90_000
+    for i in range(40):
+        tracking_dir.add_run(train, f"{i:032x}", f"seed: {i}")
+    many = "".join(f"{key}: '{brackets}'\n" for key in "abcd")
+    tracking_dir.add_run(train, "f" * 32, many)
+    publish_index(tracking_dir.root, index=index)
+    assert len(load(tracking_dir.root, index)) == 41
+    assert publish_index(tracking_dir.root, index=index, refresh=True).n_published == 41
+    assert "skipped" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("index", "folder", "expected"),
+    [
+        ("/a b/mlruns/.index", "/a b/mlruns/1", "../1"),
+        ("/a b/mlruns/.index", "/a b/mlruns", ".."),
+        ("/a b/index", "/a b/mlruns/1 2", "../mlruns/1 2"),
+        ("/index", "/mlruns/1", "../mlruns/1"),
+        ("/a/index", "/ab/mlruns/1", "/ab/mlruns/1"),
+        ("memory://index", "memory://mlruns/1", "../mlruns/1"),
+    ],
+)
+def test_how_folders_are_called(index: str, folder: str, expected: str) -> None:
+    place = locate(folder)
+    assert SharedIndex(locate(index)).get_folder(place.storage, place.path) == expected
 
 
 def test_runs_of_another_directory_are_not_taken_for_those(tmp_path: Path, index: str) -> None:
@@ -361,5 +465,7 @@ def test_the_command_says_what_it_left_out(tracking_dir: TrackingDir, index: str
     tracking_dir.add_run(train, "b" * 32, "seed: [")
     tracking_dir.add_run(train, "c" * 32, "seed: 1", status=1, end_time=None)
     done = CliRunner().invoke(main, ["index", str(tracking_dir.root), "--to", index])
-    assert done.stdout == "published 0 runs, 1 have not ended, 1 could not be read\n"
+    assert (
+        done.stdout == "published 0 runs, 1 have not ended or were deleted, 1 could not be read\n"
+    )
     assert done.exit_code == 2

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import yaml
-from omegaconf import DictConfig, ListConfig, OmegaConf, ValueNode
+from omegaconf import DictConfig, OmegaConf, ValueNode
 from omegaconf.errors import OmegaConfBaseException
 
 from kedro_hydraflow.errors import ConfigError, MetadataError, OptionError, prefix_error
@@ -430,22 +430,20 @@ class ConfigMerger:
         return to_plain(self._schema)
 
     @cached_property
-    def _looks_at_interpolations(self) -> bool:
-        """Whether merging would look at what an interpolation refers to."""
-        return _may_interpolate(self._defaults) or _has_absent_container(self._schema)
+    def _has_interpolations(self) -> bool:
+        """Whether defaults have interpolations, which may refer to what is merged."""
+        return _may_interpolate(self._defaults)
 
     def _merge_by_key(self, config: PlainConfig) -> PlainConfig | None:
         """Return a merged configuration; None if it has to be merged as a whole."""
-        if not _TEXT.issuperset(map(type, config)):
-            return None
-        if self._looks_at_interpolations and (
-            _may_interpolate(self._defaults) or _may_interpolate(config)
-        ):
+        if self._has_interpolations or not _TEXT.issuperset(map(type, config)):
             return None
         try:
             return {**self._defaults, **{k: self._merge_value(k, v) for k, v in config.items()}}
         except (ConfigError, OmegaConfBaseException):  # the latter for a key that is no field
             return None  # so that the error is that of the whole
+        except _OutOfContextError:
+            return None
 
     def _merge_value(self, key: str, value: Any) -> Any:
         """Return the value of a key, merged onto the class."""
@@ -461,6 +459,8 @@ class ConfigMerger:
         of_value = value if is_special else id(value)
         known = self._merged.get((key, of_value))
         if known is None:
+            if _may_interpolate(value):
+                _check_interpolations(node, value)
             known = value, merge_config({key: value}, self._config_class)[key]
             if is_special or type(value) in (dict, list):
                 self._merged[key, of_value] = known
@@ -474,15 +474,26 @@ def _may_interpolate(value: Any) -> bool:
     return "${" in str(value)
 
 
-def _has_absent_container(config: DictConfig | ListConfig) -> bool:
-    """Whether a mapping or list in a config is None or missing."""
-    if config._is_none() or config._is_missing():
-        return True
-    keys = list(config) if isinstance(config, DictConfig) else range(len(config))
-    nodes = (config._get_node(key) for key in keys)
-    return any(
-        _has_absent_container(node) for node in nodes if isinstance(node, (DictConfig, ListConfig))
-    )
+class _OutOfContextError(Exception):
+    """OmegaConf would look at what an interpolation refers to."""
+
+
+def _check_interpolations(node: Any, value: Any) -> None:
+    """Raise an error if interpolations in a value are where a class has no single value.
+
+    There OmegaConf may look at what they refer to: whether it is None, for example.
+
+    Args:
+        node: What the class has in the place of the value.
+        value: Plain data.
+    """
+    if isinstance(value, dict) and isinstance(node, DictConfig) and not node._is_none():
+        for key, inner in value.items():
+            if _may_interpolate(inner):
+                is_known = not node._is_missing() and key in node
+                _check_interpolations(node._get_node(key) if is_known else None, inner)
+    elif not isinstance(value, str) or not isinstance(node, ValueNode):
+        raise _OutOfContextError
 
 
 def to_plain(config: DictConfig) -> PlainConfig:

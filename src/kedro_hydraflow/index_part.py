@@ -97,16 +97,13 @@ def _encode_kind(kind: str, mappings: Sequence[Facts | None]) -> list[pl.Series]
     for i, mapping in enumerate(known):
         if mapping is None:
             continue
-        orders[i] = texts.get_of_keys(tuple(mapping))
-        others = {}
-        for key, value in mapping.items():
-            encoded = encoders[key](value) if key in encoders else None
-            if encoded is None:
-                others[key] = value
-            else:
-                cells[key][i] = encoded
-        if others:
-            rare[i] = to_json(others)
+        encoded = {key: encode(mapping[key]) for key, encode in encoders.items() if key in mapping}
+        others = {key: value for key, value in mapping.items() if encoded.get(key) is None}
+        order, of_others = texts.get_of_keys(tuple(mapping)), to_json(others) if others else None
+        if has_few_nodes(order) and has_few_nodes(of_others or ""):
+            orders[i], rare[i] = order, of_others
+            for key, value in encoded.items():
+                cells[key][i] = value
     series = [pl.Series(kind, orders, pl.String)]
     if any(text is not None for text in rare):
         series.append(pl.Series(f"{kind}:rare", rare, pl.String))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import (
@@ -15,22 +15,27 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.finding import find_runs, make_search, report
 from kedro_hydraflow.forks import check_polars
 from kedro_hydraflow.index_part import Row, encode
+from kedro_hydraflow.limits import get_max_file_size
 from kedro_hydraflow.loading import LoadOptions
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.reading import BulkReader
 from kedro_hydraflow.run_info import get_config_url, get_layout, get_place, get_record
-from kedro_hydraflow.shared_index import SharedIndex
+from kedro_hydraflow.shared_index import PublishedParts, SharedIndex, choose_number
 from kedro_hydraflow.storage import Place, group_positions, is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from kedro_hydraflow.finding import Search
+    from kedro_hydraflow.index_part import Facts
     from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.shared_index import PublishedPart
     from kedro_hydraflow.source import Layout
     from kedro_hydraflow.storage import Location
     from kedro_hydraflow.stores import ExperimentFilter
+
+    Key = tuple[str, str]
+    """What a directory is called in an index: its folder and its name."""
 
 logger = get_logger(__name__)
 
@@ -44,6 +49,10 @@ _MAX_PARTS = 4
 """The number of smaller parts from which on they are merged, for each takes a request."""
 
 
+_SHARE_OF_LIMIT = 4
+"""How much smaller than the largest file that is read a part is: others may have another limit."""
+
+
 @dataclass(frozen=True)
 class Publication:
     """What `publish_index` did."""
@@ -55,7 +64,7 @@ class Publication:
     """The number of runs that were published before."""
 
     n_unsettled: int
-    """The number of runs that may still change: those that have not ended."""
+    """The number of runs that have not ended, or were deleted in MLflow."""
 
     n_failed: int
     """The number of runs and experiments that could not be read, which is logged."""
@@ -65,7 +74,7 @@ class Publication:
         parts = [
             f"published {self.n_published} runs",
             f"{self.n_known} were published before" if self.n_known else "",
-            f"{self.n_unsettled} have not ended" if self.n_unsettled else "",
+            f"{self.n_unsettled} have not ended or were deleted" if self.n_unsettled else "",
             f"{self.n_failed} could not be read" if self.n_failed else "",
         ]
         return ", ".join(filter(None, parts))
@@ -137,18 +146,33 @@ def publish(search: Search, options: LoadOptions, *, refresh: bool = False) -> P
     check_polars("publish_index")
     index = SharedIndex(search.source.locate_artifacts(url))
     try:
-        parts = index.read_parts()  # first, so that what is not listed afterwards is gone
+        published = index.read_parts()  # first, so that what is not listed afterwards is gone
     except NotFoundError:
-        parts = []
-    found = find_runs(search)
+        published = PublishedParts([], [])
+    number = choose_number(published)
+    # Deleted ones too, of which nothing may be left.
+    found = find_runs(replace(search, include_deleted=True))
     _check_stores(found.runs)
     keys = [_get_key(index, get_place(info)) for info in found.runs]
-    known = set() if refresh else _list_known(parts)
+    known = set() if refresh else _list_known(published.parts)
     new = [info for info, key in zip(found.runs, keys, strict=True) if key not in known]
     read = _Read([], [], 0)
     for start in range(0, len(new), _BATCH_SIZE):
         _read_rows(new[start : start + _BATCH_SIZE], index, options, read)
-    _write(index, parts, read.rows, set(keys), merges=refresh)
+    small = [part for part in published.parts if part.part.n_rows < _MAX_ROWS]
+    small = small if len(small) >= _MAX_PARTS else []
+    merged = _decode(index, published.parts if refresh else small)
+    outdated = {*keys, *_list_experiments(merged, read)} if refresh else set()
+    if search.experiment_names is None:
+        outdated |= _list_gone(merged, keys)
+    rows = {key: row for of_part in merged.values() for key, row in of_part.items()}
+    rows = {key: row for key, row in rows.items() if key not in outdated}
+    rows.update(((row.folder, row.name), row) for row in read.rows)
+    rows.update((key, Row(*key, {"experiment": meta})) for key, meta in read.experiments)
+    _write(index, [row for _, row in sorted(rows.items())], number)
+    replaced = [*(part.name for part in published.parts), *published.damaged] if refresh else merged
+    for name in replaced:
+        index.remove_part(name)
     failures = [*found.failures, *read.failures]
     report(failures, found.total, "warn", what="runs and experiments")
     n_published = len(new) - len(read.failures) - read.n_unsettled
@@ -175,13 +199,13 @@ def _check_stores(infos: Iterable[RunInfo]) -> None:
             )
 
 
-def _get_key(index: SharedIndex, place: Place) -> tuple[str, str]:
+def _get_key(index: SharedIndex, place: Place) -> Key:
     """Return what a directory is called in an index: its folder and its name."""
     folder, name = place.storage.split(place.path)
     return index.get_folder(place.storage, folder), name
 
 
-def _list_known(parts: Iterable[PublishedPart]) -> set[tuple[str, str]]:
+def _list_known(parts: Iterable[PublishedPart]) -> set[Key]:
     """Return the directories of all runs in the parts."""
     return {
         (folder, name)
@@ -198,6 +222,7 @@ class _Read:
     rows: list[Row]
     failures: list[Failure]
     n_unsettled: int
+    experiments: list[tuple[Key, Facts]] = field(default_factory=list)
 
 
 def _read_rows(
@@ -224,34 +249,44 @@ def _read_rows(
             else:
                 of_config = {} if config is None else {"config": config}
                 read.rows.append(Row(*_get_key(index, get_place(info)), {**kinds, **of_config}))
-        for place, meta in store.read_experiments(records):
-            read.rows.append(Row(*_get_key(index, place), {"experiment": meta}))
+        experiments = store.read_experiments(records)
+        read.experiments += [(_get_key(index, place), meta) for place, meta in experiments]
 
 
-def _write(
-    index: SharedIndex,
-    parts: Sequence[PublishedPart],
-    rows: Sequence[Row],
-    listed: set[tuple[str, str]],
-    *,
-    merges: bool,
-) -> None:
-    """Write new rows as parts, together with those of small parts if there are too many of them."""
-    small = [published for published in parts if published.part.n_rows < _MAX_ROWS]
-    merged = small if merges or len(small) >= _MAX_PARTS else []
-    by_key = {
-        (row.folder, row.name): row for published in merged for row in published.part.make_rows()
-    }
-    folders = {folder for folder, _ in listed}
-    gone = {key for key in by_key if key[0] in folders and key not in listed}
-    by_key = {key: row for key, row in by_key.items() if key not in gone}
-    by_key.update(((row.folder, row.name), row) for row in rows)
-    for batch in _cut(sorted(by_key.items())):
-        index.write_part(encode([row for _, row in batch]))
-    for published in merged:
-        index.remove_part(published.name)
+def _decode(index: SharedIndex, parts: Sequence[PublishedPart]) -> dict[str, dict[Key, Row]]:
+    """Return the rows of each part by name, without parts that cannot be decoded."""
+    decoded: dict[str, dict[Key, Row]] = {}
+    for published in parts:
+        with index.skipping(published.name):
+            rows = published.part.make_rows()
+            decoded[published.name] = {(row.folder, row.name): row for row in rows}
+    return decoded
 
 
-def _cut(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(rows), _MAX_ROWS):
-        yield rows[start : start + _MAX_ROWS]
+def _list_experiments(parts: Mapping[str, Mapping[Key, Row]], read: _Read) -> set[Key]:
+    """Return the experiments in the parts that are beside those that were read."""
+    folders = {folder for (folder, _), _ in read.experiments}
+    rows = (row for of_part in parts.values() for row in of_part.values())
+    return {(r.folder, r.name) for r in rows if r.folder in folders and "experiment" in r.kinds}
+
+
+def _list_gone(parts: Mapping[str, Mapping[Key, Row]], listed: Iterable[Key]) -> set[Key]:
+    """Return the runs that are no longer in a folder in which runs are listed."""
+    present = set(listed)
+    folders = {folder for folder, _ in present}
+    known = {key for of_part in parts.values() for key in of_part}
+    return {key for key in known if key[0] in folders and key not in present}
+
+
+def _write(index: SharedIndex, rows: Sequence[Row], number: int) -> None:
+    """Write rows as parts, none of which is too large to be read."""
+    if not rows:
+        return
+    if len(rows) <= _MAX_ROWS:
+        content = encode(rows)
+        if len(rows) == 1 or len(content) <= get_max_file_size() // _SHARE_OF_LIMIT:
+            index.write_part(content, number)
+            return
+    middle = min(len(rows) // 2, _MAX_ROWS)
+    _write(index, rows[:middle], number)
+    _write(index, rows[middle:], number)

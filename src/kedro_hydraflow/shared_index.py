@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
 
-from kedro_hydraflow.errors import NotFoundError, StorageError, describe
+from kedro_hydraflow.errors import (
+    KedroHydraflowError,
+    NotFoundError,
+    StorageError,
+    UnreachableError,
+    describe,
+)
 from kedro_hydraflow.forks import ADVICE, lacks_threads
 from kedro_hydraflow.index import Index, group_by_folder
 from kedro_hydraflow.index_part import LOGGED_KINDS, Part
@@ -34,7 +40,7 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-_NAME = re.compile(r"runs-1-(?P<time>\d{20})-(?P<digest>[0-9a-f]{32})\.parquet")
+_NAME = re.compile(r"runs-1-(?P<number>\d{20})-(?P<digest>[0-9a-f]{32})\.parquet")
 """The name of a part. The first number is the version of the content."""
 
 _ATTEMPTS = 3
@@ -46,6 +52,16 @@ class PublishedPart(NamedTuple):
 
     name: str
     part: Part
+
+
+class PublishedParts(NamedTuple):
+    """The parts in the folder of an index."""
+
+    parts: list[PublishedPart]
+    """The newest last."""
+
+    damaged: list[str]
+    """The names of those that cannot be read."""
 
 
 class SharedIndex(Index):
@@ -79,21 +95,18 @@ class SharedIndex(Index):
         }
         known: dict[int, Facts] = {}
         for published in self._get_parts():
-            with self._skipping(published.name):
+            with self.skipping(published.name):
                 known.update(_find_in(published.part, kind, folders))
         return known
 
     def get_folder(self, storage: Storage, folder: str) -> str:
         """Return what a folder of runs or experiments is called in the parts."""
-        own = self._folder
-        path, where = storage.get_identity(folder), own.parent.storage.get_identity(own.parent.path)
-        path, where = (text.replace(storage.sep, "/") for text in (path, where))
-        # Of a remote storage it is a URL and, after a space, the server.
-        url, _, server = path.partition(" ")
-        own_url, _, own_server = where.partition(" ")
-        if server == own_server and f"{url}/".startswith(prefix := f"{own_url.rstrip('/')}/"):
+        url, server = _identify(storage, folder)
+        own_url, own_server = _identify(self._folder.storage, self._folder.path)
+        prefix = f"{own_url.rpartition('/')[0]}/"
+        if server == own_server and f"{url}/".startswith(prefix):
             return f"../{url[len(prefix) :]}".rstrip("/")
-        return path
+        return f"{url}{server}"
 
     def _get_parts(self) -> list[PublishedPart]:
         """Return the parts, the newest last, or none if they cannot be read."""
@@ -104,28 +117,29 @@ class SharedIndex(Index):
                 self._log_unused(f"{reason}threads; {ADVICE}")
                 return []
             try:
-                self._parts = self.read_parts()
+                self._parts = self.read_parts().parts
             except NotFoundError:
                 self._log_unused("nothing was published there yet; publish_index does it")
             except StorageError as exc:
                 self._log_unused(describe(exc))
         return self._parts
 
-    def read_parts(self) -> list[PublishedPart]:
-        """Return the parts, read anew, the newest last. Damaged ones are logged and left out.
+    def read_parts(self) -> PublishedParts:
+        """Return the parts, read anew. Damaged ones are logged and left out.
 
         Raises:
             NotFoundError: If there is no such folder.
-            StorageError: If it cannot be listed, or a part cannot be read.
+            StorageError: If it cannot be listed, or the storage does not answer.
         """
-        contents: dict[str, bytes] = {}
+        contents: dict[str, bytes | KedroHydraflowError] = {}
         for _ in range(_ATTEMPTS):
-            listed = [e.name for e in self._folder.list() if _NAME.fullmatch(e.name)]
-            unread = [name for name in listed if name not in contents]
+            entries = self._folder.list()
+            names = [e.name for e in entries if not e.is_dir and _NAME.fullmatch(e.name)]
+            unread = [name for name in names if name not in contents]
             places = [self._folder.join(name) for name in unread]
             read = self._folder.storage.read_many([place.path for place in places])
             for name, content in zip(unread, read, strict=True):
-                if isinstance(content, Exception):
+                if isinstance(content, UnreachableError):
                     raise content
                 if content is not None:
                     contents[name] = content
@@ -133,12 +147,13 @@ class SharedIndex(Index):
                 break
         parts = []
         for name in sorted(contents):
-            with self._skipping(name):
+            with self.skipping(name):
                 parts.append(PublishedPart(name, _open(name, contents[name])))
-        return parts
+        good = {published.name for published in parts}
+        return PublishedParts(parts, [name for name in contents if name not in good])
 
     @contextmanager
-    def _skipping(self, name: str) -> Iterator[None]:
+    def skipping(self, name: str) -> Iterator[None]:
         """Log that a part is skipped if the block raises an error, whatever the part holds."""
         try:
             yield
@@ -153,13 +168,17 @@ class SharedIndex(Index):
 
     # Writing ---------------------------------------------------------------------------------
 
-    def write_part(self, content: bytes) -> str:
+    def write_part(self, content: bytes, number: int) -> str:
         """Write the content of a part, and return its name.
+
+        Args:
+            content: The content.
+            number: What is larger for newer parts, see `choose_number`.
 
         Raises:
             StorageError: If it cannot be written.
         """
-        name = f"runs-1-{time.time_ns():020}-{_digest(content)}.parquet"
+        name = f"runs-1-{number:020}-{_digest(content)}.parquet"
         place = self._folder.join(name)
         place.storage.write(place.path, content)
         return name
@@ -174,12 +193,33 @@ class SharedIndex(Index):
         place.storage.remove(place.path)
 
 
-def _open(name: str, content: bytes) -> Part:
+def choose_number(parts: PublishedParts) -> int:
+    """Return the number of parts that are newer than others: a time, before anything is read.
+
+    Clocks of computers differ, so that it may be later than now.
+    """
+    matches = (_NAME.fullmatch(published.name) for published in parts.parts)
+    numbers = [int(match["number"]) for match in matches if match]
+    return max([time.time_ns(), *(number + 1 for number in numbers)])
+
+
+def _identify(storage: Storage, path: str) -> tuple[str, str]:
+    """Return the URL or absolute path of a folder with ``/`` between names, and its server."""
+    identity = storage.get_identity(path)
+    url = storage.get_url(path) if storage.is_remote else identity
+    server = identity.removeprefix(url)
+    return url.replace(storage.sep, "/").rstrip("/ "), server.strip()
+
+
+def _open(name: str, content: bytes | KedroHydraflowError) -> Part:
     """Return a part.
 
     Raises:
+        KedroHydraflowError: If it could not be read.
         ValueError: If it is not whole.
     """
+    if isinstance(content, KedroHydraflowError):
+        raise content
     if not name.endswith(f"-{_digest(content)}.parquet"):
         raise ValueError("its content is not what its name says: it is not whole, or was changed")
     return Part(content)

@@ -17,7 +17,7 @@ from tests.datasets.conftest import from_catalog
 
 
 def test_a_bad_option_names_itself() -> None:
-    with pytest.raises(ValueError, match="index: expected true, false or a directory"):
+    with pytest.raises(ValueError, match="index: expected true, false, a directory"):
         HydraflowRunCollectionDataset(path="mlruns", index=3)  # type: ignore[arg-type]
 
 
