@@ -232,12 +232,15 @@ def test_parts_are_small_enough_to_be_read(
     monkeypatch: pytest.MonkeyPatch,
     files_read: FilesRead,
 ) -> None:
-    tracking_dir.add_runs(20, lambda i: f"text: {blake2b(b'%d' % i).hexdigest() * 20}")
-    monkeypatch.setenv("KEDRO_HYDRAFLOW_MAX_FILE_SIZE", "25kB")
+    def make_text(i: int) -> str:
+        return "".join(blake2b(b"%d %d" % (i, j)).hexdigest() for j in range(40))
+
+    tracking_dir.add_runs(60, lambda i: f"text: {make_text(i)}")
+    monkeypatch.setenv("KEDRO_HYDRAFLOW_MAX_FILE_SIZE", "200kB")
     publish_index(tracking_dir.root, index=index)
     assert len(list_parts(tmp_path)) > 2
     files_read.clear()
-    assert len(load(tracking_dir.root, index)) == 20
+    assert len(load(tracking_dir.root, index)) == 60
     assert list_read(files_read) == []
 
 
@@ -396,14 +399,19 @@ def test_a_part_with_values_of_other_types_is_skipped(
 
 
 def test_many_may_publish_and_read_at_the_same_time(tmp_path: Path) -> None:
-    tracking = TrackingDir(tmp_path / "mlruns")
+    tracking, staging = TrackingDir(tmp_path / "mlruns"), TrackingDir(tmp_path / "staging")
     folders = [tracking.add_experiment(f"train{i}", f"{i + 1}") for i in range(4)]
     index = (tmp_path / "index").as_uri()
     is_over = threading.Event()
 
     def publish(number: int) -> None:
         for i in range(6):
-            tracking.add_run(folders[number], f"{number * 100 + i:032x}", f"seed: {i}")
+            run_id = f"{number * 100 + i:032x}"
+            # As a whole: what is half written is read without a configuration.
+            written = staging.add_run(
+                tmp_path / "staging" / folders[number].name, run_id, f"seed: {i}"
+            )
+            written.rename(folders[number] / run_id)
             publish_index(tracking.root, f"train{number}", index=index)
 
     def read() -> int:
