@@ -24,6 +24,7 @@ from kedro_hydraflow import (
 )
 from kedro_hydraflow.cli.main import main
 from kedro_hydraflow.errors import KedroHydraflowError, OptionError, StorageError
+from kedro_hydraflow.finding import find_runs
 from kedro_hydraflow.publishing import Publication
 from kedro_hydraflow.shared_index import SharedIndex
 from kedro_hydraflow.storage import locate
@@ -150,7 +151,7 @@ def test_small_parts_are_merged_without_what_is_gone(
         tracking_dir.add_run(train, f"{i:032x}", f"seed: {i}")
         publish_index(tracking_dir.root, index=index)
         counts.append(len(list_parts(tmp_path)))
-    assert counts == [1, 2, 3, 4, 1, 2, 3, 4, 1]
+    assert counts == [1, 2, 3, 4, 2, 3, 4, 2, 3]  # what was merged, and what is new
     shutil.rmtree(train / f"{3:032x}")
     publish_index(tracking_dir.root, index=index, refresh=True)
 
@@ -191,6 +192,26 @@ def test_refreshing_leaves_nothing_of_runs_that_changed(
     assert runs.to_list("seed") == [7, 8, 3]
     assert runs.to_list("status") == ["RUNNING", "FINISHED", "FINISHED"]
     assert kept.exists()
+
+
+def test_what_another_one_refreshes_meanwhile_counts(
+    tracking_dir: TrackingDir, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = tracking_dir.add_experiment("train")
+    for i in range(4):
+        tracking_dir.add_run(train, f"{i:032x}", "seed: 1")
+        publish_index(tracking_dir.root, index=index)
+    for config in tracking_dir.root.rglob("config.yaml"):
+        config.write_text("seed: 2")
+
+    def refresh_first(*args: Any) -> Any:
+        monkeypatch.undo()
+        publish_index(tracking_dir.root, index=index, refresh=True)
+        return find_runs(*args)
+
+    monkeypatch.setattr("kedro_hydraflow.publishing.find_runs", refresh_first)
+    publish_index(tracking_dir.root, index=index)  # which merges what it has read before
+    assert load(tracking_dir.root, index).to_list("seed") == [2] * 4
 
 
 def test_full_parts_are_refreshed_too(

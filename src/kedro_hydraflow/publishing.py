@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from kedro_hydraflow.loading import LoadOptions
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.reading import BulkReader
 from kedro_hydraflow.run_info import get_config_url, get_layout, get_place, get_record
-from kedro_hydraflow.shared_index import PublishedParts, SharedIndex, choose_number
+from kedro_hydraflow.shared_index import PublishedParts, SharedIndex
 from kedro_hydraflow.storage import Place, group_positions, is_url
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def publish(search: Search, options: LoadOptions, *, refresh: bool = False) -> P
         published = index.read_parts()  # first, so that what is not listed afterwards is gone
     except NotFoundError:
         published = PublishedParts([], [])
-    number = choose_number(published)
+    start = time.time_ns()
     # Deleted ones too, of which nothing may be left.
     found = find_runs(replace(search, include_deleted=True))
     _check_stores(found.runs)
@@ -165,11 +166,11 @@ def publish(search: Search, options: LoadOptions, *, refresh: bool = False) -> P
     outdated = {*keys, *_list_experiments(merged, read)} if refresh else set()
     if search.experiment_names is None:
         outdated |= _list_gone(merged, keys)
-    rows = {key: row for of_part in merged.values() for key, row in of_part.items()}
-    rows = {key: row for key, row in rows.items() if key not in outdated}
-    rows.update(((row.folder, row.name), row) for row in read.rows)
-    rows.update((key, Row(*key, {"experiment": meta})) for key, meta in read.experiments)
-    _write(index, [row for _, row in sorted(rows.items())], number)
+    old = {key: row for of_part in merged.values() for key, row in of_part.items()}
+    # What is written again is older than what another one has read meanwhile.
+    _write(index, [row for key, row in old.items() if key not in outdated], published.newest + 1)
+    experiments = {key: Row(*key, {"experiment": meta}) for key, meta in read.experiments}
+    _write(index, [*read.rows, *experiments.values()], max(start, published.newest + 1))
     replaced = [*(part.name for part in published.parts), *published.damaged] if refresh else merged
     for name in replaced:
         index.remove_part(name)
@@ -282,6 +283,7 @@ def _write(index: SharedIndex, rows: Sequence[Row], number: int) -> None:
     """Write rows as parts, none of which is too large to be read."""
     if not rows:
         return
+    rows = sorted(rows, key=lambda row: (row.folder, row.name))
     if len(rows) <= _MAX_ROWS:
         content = encode(rows)
         if len(rows) == 1 or len(content) <= get_max_file_size() // _SHARE_OF_LIMIT:

@@ -13,7 +13,6 @@ Directories are known by their path relative to the index where that is possible
 from __future__ import annotations
 
 import re
-import time
 from contextlib import contextmanager
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
@@ -62,6 +61,12 @@ class PublishedParts(NamedTuple):
 
     damaged: list[str]
     """The names of those that cannot be read."""
+
+    @property
+    def newest(self) -> int:
+        """The largest number of a part."""
+        matches = (_NAME.fullmatch(published.name) for published in self.parts)
+        return max((int(match["number"]) for match in matches if match), default=0)
 
 
 class SharedIndex(Index):
@@ -173,7 +178,7 @@ class SharedIndex(Index):
 
         Args:
             content: The content.
-            number: What is larger for newer parts, see `choose_number`.
+            number: What is larger for newer parts: nanoseconds since 1970.
 
         Raises:
             StorageError: If it cannot be written.
@@ -191,16 +196,6 @@ class SharedIndex(Index):
         """
         place = self._folder.join(name)
         place.storage.remove(place.path)
-
-
-def choose_number(parts: PublishedParts) -> int:
-    """Return the number of parts that are newer than others: a time, before anything is read.
-
-    Clocks of computers differ, so that it may be later than now.
-    """
-    matches = (_NAME.fullmatch(published.name) for published in parts.parts)
-    numbers = [int(match["number"]) for match in matches if match]
-    return max([time.time_ns(), *(number + 1 for number in numbers)])
 
 
 def _identify(storage: Storage, path: str) -> tuple[str, str]:
