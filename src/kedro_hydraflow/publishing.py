@@ -150,7 +150,7 @@ def publish(search: Search, options: LoadOptions, *, refresh: bool = False) -> P
         published = index.read_parts()  # first, so that what is not listed afterwards is gone
     except NotFoundError:
         published = PublishedParts([], [])
-    start = time.time_ns()
+    begun = time.time_ns()
     # Deleted ones too, of which nothing may be left.
     found = find_runs(replace(search, include_deleted=True))
     _check_stores(found.runs)
@@ -170,7 +170,7 @@ def publish(search: Search, options: LoadOptions, *, refresh: bool = False) -> P
     # What is written again is older than what another one has read meanwhile.
     _write(index, [row for key, row in old.items() if key not in outdated], published.newest + 1)
     experiments = {key: Row(*key, {"experiment": meta}) for key, meta in read.experiments}
-    _write(index, [*read.rows, *experiments.values()], max(start, published.newest + 1))
+    _write(index, [*read.rows, *experiments.values()], max(begun, published.newest + 1))
     replaced = [*(part.name for part in published.parts), *published.damaged] if refresh else merged
     for name in replaced:
         index.remove_part(name)
