@@ -89,6 +89,7 @@ class Call:
     the filesystem, and as ``outputs`` where to add what else it gives away."""
 
     takes_run_dir: bool = False
+    takes_uri: bool = True
 
 
 def use_dataset(dataset_class: Callable[..., Any], **options: Any) -> Callable[..., Any]:
@@ -130,13 +131,11 @@ def publish(
     *,
     outputs: Outputs,
     storage_options: Any,
-    tracking_dir: Any = None,
-    tracking_uri: Any = None,
+    tracking_dir: Any,
     **_: Any,
 ) -> list[Any]:
     index = outputs.index.absolute() / "shared"
-    location = tracking_dir or tracking_uri
-    done = publish_index(location, index=index.as_uri(), storage_options=storage_options)
+    done = publish_index(tracking_dir, index=index.as_uri(), storage_options=storage_options)
     outputs.add("what was done", f"{done!r} {done}")
     for part in index.glob("*.parquet"):
         outputs.add("what was published", f"{part} {pl.read_parquet(part).write_json()}")
@@ -144,12 +143,13 @@ def publish(
 
 
 CALLS: dict[str, Call] = {
-    "publish_index": Call(publish),
+    "publish_index": Call(publish, takes_uri=False),
     "Run": Call(
         lambda *, run_dir, storage_options, outputs: read_all(
             Run(run_dir, storage_options=storage_options), outputs
         ),
         takes_run_dir=True,
+        takes_uri=False,
     ),
     "Run.load": Call(
         lambda *, run_dir, storage_options, outputs: [
@@ -157,6 +157,7 @@ CALLS: dict[str, Call] = {
             for run in Run.load([run_dir], storage_options=storage_options, index=outputs.index)
         ],
         takes_run_dir=True,
+        takes_uri=False,
     ),
     "iter_run_dirs": Call(use_function(iter_run_dirs)),
     "iter_artifacts_dirs": Call(use_function(iter_artifacts_dirs)),
@@ -481,7 +482,7 @@ def use(call: Call, way: Way, outputs: Outputs) -> Any:
 def test_nothing_shows_a_secret(
     call: str, way: str, server: EchoServer, outputs: Outputs, client: FakeClient, memory: None
 ) -> None:
-    if CALLS[call].takes_run_dir and WAYS[way]("").option == "tracking_uri":
+    if not CALLS[call].takes_uri and WAYS[way]("").option == "tracking_uri":
         return  # a run has none
     server.heard = ""
     for status in STATUSES:
