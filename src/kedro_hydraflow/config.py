@@ -440,10 +440,8 @@ class ConfigMerger:
             return None
         try:
             return {**self._defaults, **{k: self._merge_value(k, v) for k, v in config.items()}}
-        except (ConfigError, OmegaConfBaseException):  # the latter for a key that is no field
-            return None  # so that the error is that of the whole
-        except _OutOfContextError:
-            return None
+        except (ConfigError, OmegaConfBaseException, _OutOfContextError):
+            return None  # so that an error is that of the whole
 
     def _merge_value(self, key: str, value: Any) -> Any:
         """Return the value of a key, merged onto the class."""

@@ -13,6 +13,9 @@ from kedro_hydraflow.limits import get_max_nodes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+Facts = dict[str, Any]
+"""What an index remembers of a run: a configuration, or what ``meta.yaml`` says."""
+
 _TEXT = frozenset({str})
 CONTAINERS = (dict, list)
 KINDS = frozenset({str, int, float, bool, type(None), *CONTAINERS})

@@ -34,7 +34,7 @@ from kedro_hydraflow.storage import is_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from kedro_hydraflow.index_file import Facts
+    from kedro_hydraflow.exact_json import Facts
     from kedro_hydraflow.storage import Storage
 
     IndexOption = bool | str | os.PathLike[str] | None

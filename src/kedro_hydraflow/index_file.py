@@ -23,6 +23,7 @@ from kedro_hydraflow.cache_dir import make_private_folder
 from kedro_hydraflow.exact_json import (
     CONTAINERS,
     KINDS,
+    Facts,
     has_few_nodes,
     is_exact,
     no_garbage,
@@ -33,9 +34,6 @@ from kedro_hydraflow.foreign_sqlite import QueryLimits, list_files_beside
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Iterator, Mapping, Sequence
-
-Facts = dict[str, Any]
-"""What is remembered of a run: a configuration, or what ``meta.yaml`` says."""
 
 Entries = dict[str, tuple[str, Facts]]
 """The validators and facts of the runs of one folder, by the runs' names."""

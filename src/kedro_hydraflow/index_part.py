@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kedro_hydraflow.exact_json import (
     CONTAINERS,
     KINDS,
+    Facts,
     has_few_nodes,
     is_exact,
     no_garbage,
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     import polars as pl
-
-Facts = dict[str, Any]
-"""What is remembered of one kind: a configuration, or what ``meta.yaml`` says."""
 
 
 class Row(NamedTuple):
@@ -116,9 +114,9 @@ class _Texts:
     """The JSON of values, each one once however many runs share it."""
 
     def __init__(self) -> None:
-        self._of_containers: dict[int, str | None] = {}
+        self._of_containers: dict[int, tuple[Any, str | None]] = {}
+        """The values by their ID, which no other gets as long as they are kept, with their JSON."""
         self._of_keys: dict[tuple[str, ...], str] = {}
-        self._kept: list[Any] = []
 
     def can_hold(self, mapping: Facts) -> bool:
         """Whether JSON gives back a mapping."""
@@ -135,9 +133,9 @@ class _Texts:
 
     def _get_of_container(self, value: Any) -> str | None:
         if id(value) not in self._of_containers:
-            self._kept.append(value)  # so that no other value gets its ID
-            self._of_containers[id(value)] = _to_json_text(value) if is_exact([value]) else None
-        return self._of_containers[id(value)]
+            text = _to_json_text(value) if is_exact([value]) else None
+            self._of_containers[id(value)] = value, text
+        return self._of_containers[id(value)][1]
 
     def get(self, value: Any) -> str | None:
         """Return the JSON of a value."""

@@ -27,8 +27,8 @@ from kedro_hydraflow.storage import Place, group_positions, is_url
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from kedro_hydraflow.exact_json import Facts
     from kedro_hydraflow.finding import Search
-    from kedro_hydraflow.index_part import Facts
     from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.shared_index import PublishedPart
     from kedro_hydraflow.source import Layout
@@ -156,7 +156,7 @@ def publish(search: Search, options: LoadOptions, *, refresh: bool = False) -> P
     _check_stores(found.runs)
     keys = [_get_key(index, get_place(info)) for info in found.runs]
     known = set() if refresh else _list_known(published.parts)
-    new = [info for info, key in zip(found.runs, keys, strict=True) if key not in known]
+    new = [pair for pair in zip(found.runs, keys, strict=True) if pair[1] not in known]
     read = _Read([], [], 0)
     for start in range(0, len(new), _BATCH_SIZE):
         _read_rows(new[start : start + _BATCH_SIZE], index, options, read)
@@ -227,29 +227,29 @@ class _Read:
 
 
 def _read_rows(
-    infos: Sequence[RunInfo], index: SharedIndex, options: LoadOptions, read: _Read
+    runs: Sequence[tuple[RunInfo, Key]], index: SharedIndex, options: LoadOptions, read: _Read
 ) -> None:
     """Read runs, and the experiments that they belong to."""
-    for store, positions in group_positions(get_layout(info) for info in infos).items():
-        of_store = [infos[i] for i in positions]
-        records = [get_record(info) for info in of_store]
+    for store, positions in group_positions(get_layout(info) for info, _ in runs).items():
+        of_store = [runs[i] for i in positions]
+        records = [get_record(info) for info, _ in of_store]
         settled = store.read_settled(records)
         kept = []
-        for info, kinds in zip(of_store, settled, strict=True):
+        for (info, key), kinds in zip(of_store, settled, strict=True):
             if kinds is None:
                 read.n_unsettled += 1
             elif isinstance(kinds, KedroHydraflowError):
                 read.failures.append(Failure(get_place(info).url, kinds))
             else:
-                kept.append((info, kinds))
+                kept.append((info, key, kinds))
         reader = BulkReader(None, options.n_jobs, options.progress, discovered=True)
-        configs = reader.read([info for info, _ in kept])
-        for (info, kinds), config in zip(kept, configs, strict=True):
+        configs = reader.read([info for info, _, _ in kept])
+        for (info, key, kinds), config in zip(kept, configs, strict=True):
             if isinstance(config, KedroHydraflowError):
                 read.failures.append(Failure(get_config_url(info), config))
             else:
                 of_config = {} if config is None else {"config": config}
-                read.rows.append(Row(*_get_key(index, get_place(info)), {**kinds, **of_config}))
+                read.rows.append(Row(*key, {**kinds, **of_config}))
         experiments = store.read_experiments(records)
         read.experiments += [(_get_key(index, place), meta) for place, meta in experiments]
 

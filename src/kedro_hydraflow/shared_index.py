@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
+from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,7 +35,7 @@ from kedro_hydraflow.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from kedro_hydraflow.index_part import Facts
+    from kedro_hydraflow.exact_json import Facts
     from kedro_hydraflow.storage import Place, Storage
 
 logger = get_logger(__name__)
@@ -107,11 +108,16 @@ class SharedIndex(Index):
     def get_folder(self, storage: Storage, folder: str) -> str:
         """Return what a folder of runs or experiments is called in the parts."""
         url, server = _identify(storage, folder)
-        own_url, own_server = _identify(self._folder.storage, self._folder.path)
+        own_url, own_server = self._own
         prefix = f"{own_url.rpartition('/')[0]}/"
         if server == own_server and f"{url}/".startswith(prefix):
             return f"../{url[len(prefix) :]}".rstrip("/")
         return f"{url}{server}"
+
+    @cached_property
+    def _own(self) -> tuple[str, str]:
+        """The URL and the server of the index."""
+        return _identify(self._folder.storage, self._folder.path)
 
     def _get_parts(self) -> list[PublishedPart]:
         """Return the parts, the newest last, or none if they cannot be read."""
@@ -173,8 +179,8 @@ class SharedIndex(Index):
 
     # Writing ---------------------------------------------------------------------------------
 
-    def write_part(self, content: bytes, number: int) -> str:
-        """Write the content of a part, and return its name.
+    def write_part(self, content: bytes, number: int) -> None:
+        """Write the content of a part.
 
         Args:
             content: The content.
@@ -186,7 +192,6 @@ class SharedIndex(Index):
         name = f"runs-1-{number:020}-{_digest(content)}.parquet"
         place = self._folder.join(name)
         place.storage.write(place.path, content)
-        return name
 
     def remove_part(self, name: str) -> None:
         """Remove a part.

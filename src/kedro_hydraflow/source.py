@@ -98,6 +98,11 @@ class Source(SafeRepr):
         given = str(self.tracking_dir)
         return given if get_uri_scheme(given) == "sqlite" else None
 
+    @property
+    def secrets(self) -> Options:
+        """What may hold credentials: the storage options, and the tracking URI."""
+        return Options(self.storage_options or {}, tracking_uri=self.uri or "")
+
     def locate(self) -> Place:
         """Return the place of the tracking directory.
 

@@ -10,33 +10,25 @@ import joblib
 import pytest
 from polars.testing import assert_frame_equal
 
-from kedro_hydraflow import Run, RunCollection, iter_run_dirs, iter_runs
+from kedro_hydraflow import Run, iter_run_dirs, iter_runs
 from kedro_hydraflow.errors import RunLoadError
 from kedro_hydraflow.reading import BatchReader
-from tests.integration.behind_proxy import make_experiment, make_run_id
-from tests.servers import Server, moto
+from tests.integration.behind_proxy import make_run_id
+from tests.integration.clusters import KEYS, MARKS, load, serve_runs
+from tests.servers import Server
 
 distributed = pytest.importorskip("distributed")
 
-pytestmark = [
-    pytest.mark.integration,
-    # Clients that live as long as the process do not close their connections at its end.
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning"),
-]
+pytestmark = MARKS
 
 N_RUNS = 200
 N_BATCHES = 7
 """Of 32 runs: 200 over two workers would be 25 each, for four batches a worker."""
 
-KEYS = ("run_id", "job_name", "model.type", "seed")
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with moto() as server:
-        for path, content in make_experiment("101", N_RUNS).items():
-            server.write(f"mlruns/{path}", content)
+    with serve_runs(N_RUNS) as server:
         yield server
 
 
@@ -64,12 +56,6 @@ def tasks(client: Any) -> Iterator[list[str]]:
     client.cluster.scheduler.add_plugin(Plugin(), name="done")
     yield done
     client.cluster.scheduler.remove_plugin("done")
-
-
-def load(server: Server, **options: Any) -> RunCollection[Run[Any, Any]]:
-    storage_options = {**server.options, **options.pop("storage_options", {})}
-    dirs = iter_run_dirs(f"{server.url}/mlruns", storage_options=storage_options)
-    return Run.load(dirs, **options)
 
 
 @pytest.mark.parametrize("engine", ["fsspec", "obstore"])

@@ -10,29 +10,22 @@ import joblib
 import pytest
 from polars.testing import assert_frame_equal
 
-from kedro_hydraflow import Run, RunCollection, iter_run_dirs
+from kedro_hydraflow import Run
 from kedro_hydraflow.errors import RunLoadError
-from tests.integration.behind_proxy import make_experiment, make_run_id
-from tests.servers import Server, moto
+from tests.integration.behind_proxy import make_run_id
+from tests.integration.clusters import KEYS, MARKS, load, serve_runs
+from tests.servers import Server
 
 ray = pytest.importorskip("ray", reason="there are wheels of ray for Python up to 3.13")
 
-pytestmark = [
-    pytest.mark.integration,
-    # Clients that live as long as the process do not close their connections at its end.
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning"),
-]
+pytestmark = MARKS
 
 N_RUNS = 100
-KEYS = ("run_id", "job_name", "model.type", "seed")
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with moto() as server:
-        for path, content in make_experiment("101", N_RUNS).items():
-            server.write(f"mlruns/{path}", content)
+    with serve_runs(N_RUNS) as server:
         yield server
 
 
@@ -47,11 +40,6 @@ def cluster() -> Iterator[None]:
         register_ray()
         yield
         ray.shutdown()
-
-
-def load(server: Server, **options: Any) -> RunCollection[Run[Any, Any]]:
-    dirs = iter_run_dirs(f"{server.url}/mlruns", storage_options=server.options)
-    return Run.load(dirs, **options)
 
 
 def get_process(run: Run[Any, Any]) -> tuple[int, int]:

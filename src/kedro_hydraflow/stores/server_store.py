@@ -36,7 +36,7 @@ from kedro_hydraflow.errors import (
     describe,
 )
 from kedro_hydraflow.logs import get_logger
-from kedro_hydraflow.redaction import Options, get_safe_cause, redact, redact_url
+from kedro_hydraflow.redaction import get_safe_cause, redact, redact_url
 from kedro_hydraflow.storage import Place, locate
 from kedro_hydraflow.storage.hosts import get_host, make_withheld_error
 from kedro_hydraflow.storage.redirects import check_redirect
@@ -582,14 +582,10 @@ class ServerStore(RecordedStore):
         )
 
     def _hide(self, text: str) -> str:
-        return redact(text, self._secrets)
+        return redact(text, self._source.secrets)
 
     def _get_cause(self, exc: Exception) -> Exception | None:
-        return get_safe_cause(exc, self._secrets)
-
-    @property
-    def _secrets(self) -> Options:
-        return Options(self._source.storage_options or {}, tracking_uri=self._uri)
+        return get_safe_cause(exc, self._source.secrets)
 
     def _open_proxied(self, location: str) -> Place:
         """Return the place of ``mlflow-artifacts:/path`` or ``mlflow-artifacts://host/path``."""

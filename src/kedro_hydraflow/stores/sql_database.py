@@ -28,7 +28,7 @@ from kedro_hydraflow.limits import (
     get_max_query_seconds,
     get_max_query_size,
 )
-from kedro_hydraflow.redaction import Options, get_safe_cause, redact, redact_url
+from kedro_hydraflow.redaction import get_safe_cause, redact, redact_url
 from kedro_hydraflow.storage.hosts import make_withheld_error
 
 if TYPE_CHECKING:
@@ -193,14 +193,10 @@ class SqlDatabase:
         return kind(f"{cannot}: {text}")
 
     def _hide(self, text: str) -> str:
-        return redact(text, self._secrets)
+        return redact(text, self._source.secrets)
 
     def _get_cause(self, exc: Exception) -> Exception | None:
-        return get_safe_cause(exc, self._secrets)
-
-    @property
-    def _secrets(self) -> Options:
-        return Options(self._source.storage_options or {}, tracking_uri=self._url)
+        return get_safe_cause(exc, self._source.secrets)
 
 
 def _restrict(connection: Any) -> None:
