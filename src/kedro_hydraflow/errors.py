@@ -115,6 +115,14 @@ class SchemaError(KedroHydraflowError, ValueError):
     """A value of a run does not fit the type that is declared for its column."""
 
 
+class StateFileError(KedroHydraflowError, ValueError):
+    """A checkpoint or lock is damaged, or is another file."""
+
+
+class LockError(KedroHydraflowError, ValueError):
+    """Runs that a lock pins are missing or were changed, or it is the lock of another search."""
+
+
 class MissingPackageError(KedroHydraflowError, ImportError):
     """An optional package is required but not installed."""
 

@@ -37,7 +37,7 @@ from kedro_hydraflow.stores.base import DEFAULT_EXPERIMENT_NAME, is_glob, list_p
 from kedro_hydraflow.stores.record import RunStream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from kedro_hydraflow.storage import Location
     from kedro_hydraflow.stores.record import ExperimentRecord, Experiments, RunListing, RunNames
@@ -66,6 +66,8 @@ class Search(SafeRepr):
     include_deleted: bool | None = None
     on_error: OnError = "raise"
     filters: Filters = None
+    keeps: Callable[[str], bool] | None = None
+    """Whether to keep a run, by its ID. Nothing is read of the others."""
 
     def __post_init__(self) -> None:
         make_name_filter(self.experiment_names)
@@ -81,8 +83,11 @@ class Search(SafeRepr):
 
     def make_conditions(self) -> Conditions:
         """Return the filters for one search."""
-        without_deleted = self.include_deleted is None
-        return Conditions(parse_filters(self.filters), without_deleted=without_deleted)
+        return Conditions(
+            parse_filters(self.filters),
+            without_deleted=self.include_deleted is None,
+            is_partial=self.keeps is not None,
+        )
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,9 @@ class Findings:
 
     where: str
     """What was searched, for messages."""
+
+    n_left_out: int
+    """The number of runs that `Search.keeps` left out."""
 
     emptiness: str | None
     """Why there are no runs, for a warning; None if there are some, or if that was logged."""
@@ -229,16 +237,19 @@ def find_runs(
     found = _find_matching(store, search, conditions, include_default=include_default)
     for listing in iter_listings(store, found.experiments.matching, conditions, narrow=narrow):
         read = read_infos(store, listing.experiments, search)
-        if not listing.is_narrowed or read.failures or conditions.are_met_as_narrowed(read.runs):
+        if not listing.is_narrowed or read.failures or read.n_left_out:
+            break
+        if conditions.are_met_as_narrowed(read.runs):
             break
     emptiness = None
     if not read.runs and not found.was_explained:
-        emptiness = explain_emptiness(store, found, read.n_deleted)
+        emptiness = explain_emptiness(store, found, read.n_deleted, read.n_left_out)
     return Findings(
         read.runs,
         experiments=found.experiments.names,
         failures=[*found.experiments.failures, *listing.failures, *read.failures],
         n_deleted=read.n_deleted,
+        n_left_out=read.n_left_out,
         where=store.where,
         emptiness=emptiness,
     )
@@ -300,13 +311,28 @@ class ReadInfos(NamedTuple):
     runs: list[RunInfo]
     failures: list[Failure]
     n_deleted: int
+    n_left_out: int
+    """The number of those that `Search.keeps` left out."""
 
 
 def read_infos(store: Store, listed: Sequence[RunNames], search: Search) -> ReadInfos:
     """Return those of the listed runs that match, and the failures."""
-    found = store.read_runs(listed, include_deleted=search.include_deleted)
+    kept = listed if search.keeps is None else _keep(store, listed, search.keeps)
+    found = store.read_runs(kept, include_deleted=search.include_deleted)
     infos = [make_info(record, store) for record in found.records]
-    return ReadInfos(infos, found.failures, found.n_deleted)
+    n_left_out = sum(len(part.names) for part in listed) - sum(len(part.names) for part in kept)
+    return ReadInfos(infos, found.failures, found.n_deleted, n_left_out)
+
+
+def _keep(store: Store, listed: Sequence[RunNames], keeps: Callable[[str], bool]) -> list[RunNames]:
+    """Return the names of the runs that are kept."""
+    return [
+        replace(
+            part,
+            names=[name for name in part.names if keeps(store.get_run_id(part.experiment, name))],
+        )
+        for part in listed
+    ]
 
 
 class Matching(NamedTuple):
@@ -360,13 +386,14 @@ def _find_experiments(
         return store.find_experiments(search.experiment_names, include_default=include_default)
 
 
-def explain_emptiness(store: Store, matching: Matching, n_deleted: int) -> str:
+def explain_emptiness(store: Store, matching: Matching, n_deleted: int, n_left_out: int = 0) -> str:
     """Return why a search finds no runs, for a warning, if `Matching.was_explained` is false.
 
     Args:
         store: What was searched.
         matching: The experiments.
         n_deleted: The number of runs that were left out because they were deleted.
+        n_left_out: The number of runs that `Search.keeps` left out.
     """
     found, ruled_out, _ = matching
     experiments = found.names
@@ -379,6 +406,8 @@ def explain_emptiness(store: Store, matching: Matching, n_deleted: int) -> str:
         defaults = [e.experiment_name or "" for e in found.defaults]
         besides = f" besides {show_names(defaults, _MAX_SHOWN_NAMES)}" if defaults else ""
         reason = f"there are no experiments{besides}"
+    elif n_left_out:
+        reason = f"{n_left_out} runs of {shown}, none of which the checkpoint or lock leaves over"
     elif n_deleted:
         advice = "set include_deleted=True to include them"
         reason = f"{n_deleted} runs of {shown}, all deleted; {advice}"

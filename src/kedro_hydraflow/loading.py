@@ -92,6 +92,9 @@ class LoadedRuns(Generic[R]):
     n_deleted: int = 0
     """The number of runs that the search left out because they were deleted."""
 
+    n_left_out: int = 0
+    """The number of runs that `Search.keeps` left out."""
+
     n_unwanted: int = 0
     """The number of runs that `Need.choose` left out."""
 
@@ -115,6 +118,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.n_found = self.n_runs = self.n_deleted = self.n_failures = self.n_unwanted = 0
+        self.n_left_out = 0
         self._n_without = self._n_lost = 0
         self._first: RunInfo | None = None
         self._first_lost: tuple[RunInfo, LostArtifactsError] | None = None
@@ -124,6 +128,7 @@ class Tally:
         self.n_found += loaded.n_found
         self.n_runs += len(loaded.runs)
         self.n_deleted += loaded.n_deleted
+        self.n_left_out += loaded.n_left_out
         self.n_failures += len(loaded.failures)
         self.n_unwanted += loaded.n_unwanted
         self._n_without += len(loaded.without_config)
@@ -293,7 +298,7 @@ def iter_batches(
     if tally.n_found:
         warn_of_none_left(tally.n_found, conditions)
     elif not found.was_explained:
-        logger.warning(explain_emptiness(store, found, tally.n_deleted))
+        logger.warning(explain_emptiness(store, found, tally.n_deleted, tally.n_left_out))
 
 
 def _load_batch(
@@ -311,7 +316,7 @@ def _load_batch(
     )
     failures = [*read.failures, *loaded.failures]
     report(failures, _count(batch), search.on_error, n_ruled_out=loaded.n_ruled_out)
-    return replace(loaded, failures=failures, n_deleted=read.n_deleted)
+    return replace(loaded, failures=failures, n_deleted=read.n_deleted, n_left_out=read.n_left_out)
 
 
 def _count(listed: Sequence[RunNames]) -> int:

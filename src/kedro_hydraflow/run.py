@@ -15,6 +15,7 @@ from typing_extensions import Self, TypeVar
 from kedro_hydraflow.columns import check_columns, check_keys, is_numpy
 from kedro_hydraflow.comparing import find_values, make_diff_frame
 from kedro_hydraflow.config import SharedLock, check_config_class, flatten_config
+from kedro_hydraflow.digests import make_digests
 from kedro_hydraflow.errors import OptionError, check_flag
 from kedro_hydraflow.forks import warn_of_polars
 from kedro_hydraflow.frames import add_values, check_metrics, make_history_frame, make_literal
@@ -757,6 +758,33 @@ class Run(RunFiles, Generic[C, I]):
             raise OptionError(f"other: expected a run, found {other!r}")
         runs = [self, other]
         return make_diff_frame(runs, keys or ["*"], partial(find_values, runs), derived=derived)
+
+    def digest(self, *, logged: bool = False) -> str:
+        """Return text that is the same as long as the run is, wherever it is kept.
+
+        It covers the run ID, the configuration as it is in this object (with what `update` and
+        ``config_class`` made of it), the status and the times. So it is equal for a copy of the
+        run, on another storage or in a database, on every machine and with every version.
+
+        Args:
+            logged: Whether to include the metrics (their latest values), params and tags without
+                ``mlflow.*``. A file store has a file for each of them.
+
+        Returns:
+            SHA-256, 64 hexadecimal digits. ``docs/incremental.md`` says of what.
+
+        Raises:
+            ConfigError: If the configuration cannot be read.
+            MetadataError: If a fact or logged value is malformed.
+            StorageError: If the storage denies access or cannot be reached.
+
+        Examples:
+            >>> run.digest()[:12], run.digest(logged=True)[:12]
+            ('db05e0a39894', '17b1ecb11ab4')
+        """
+        check_flag("logged", logged)
+        (digest,) = make_digests([self], logged=logged)
+        return digest
 
     def without_credentials(self) -> Self:
         """Return a copy to pickle into a file: without the options of filesystems, and logins.

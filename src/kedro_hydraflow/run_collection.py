@@ -21,6 +21,7 @@ from kedro_hydraflow.columns import (
     sort_order,
 )
 from kedro_hydraflow.comparing import find_values, make_diff_frame, make_varying_frame
+from kedro_hydraflow.digests import combine_digests, make_digests
 from kedro_hydraflow.errors import FilterError, OptionError, check_flag, show_names
 from kedro_hydraflow.fact_checks import (
     FACT_VALUES,
@@ -845,6 +846,27 @@ class RunCollection(Collection[R]):
 
         parallel_map(build, self._items, n_jobs=n_jobs, backend="threading", progress=progress)
         return self
+
+    def digest(self, *, logged: bool = False) -> str:
+        """Return text that is the same as long as the runs are, in whatever order.
+
+        Args:
+            logged: As for `Run.digest`.
+
+        Returns:
+            SHA-256 of what `Run.digest` returns for the runs, 64 hexadecimal digits.
+
+        Raises:
+            KedroHydraflowError: As for `Run.digest`.
+
+        Examples:
+            >>> runs.digest() == runs.sort("seed", reverse=True).digest()
+            True
+            >>> runs.digest() == runs[1:].digest()
+            False
+        """
+        check_flag("logged", logged)
+        return combine_digests(make_digests(self._items, logged=logged))
 
     def without_credentials(self) -> Self:
         """Return copies of the runs to pickle into a file: without options and logins.

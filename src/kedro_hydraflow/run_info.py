@@ -832,6 +832,11 @@ def is_known_as_deleted(info: RunInfo) -> bool:
     return is_deleted(get_record(info).facts)
 
 
+def is_settled(info: RunInfo) -> bool:
+    """Whether a run is not expected to change any more, by the facts that have been read."""
+    return get_store(info).is_settled(get_record(info))
+
+
 def is_listing_denied(error: KedroHydraflowError | None) -> bool:
     """Whether an error only means that the run directory cannot be listed.
 

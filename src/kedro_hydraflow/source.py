@@ -138,6 +138,16 @@ class Source(SafeRepr):
             options = {name: options[name] for name in _FOR_ALL if name in options}
         return locate(location, options)
 
+    def locate_beside(self, option: str, location: Location) -> Place:
+        """Return the place of a file beside the runs, such as a checkpoint, as a user gave it.
+
+        The storage options are for it as for artifacts.
+
+        Raises:
+            OptionError: If it names an environment variable that is not set.
+        """
+        return self.locate_artifacts(_expand(option, location))
+
     def without_credentials(self) -> Source:
         """Return the same source without credentials. Remote storages and servers are not read."""
         return replace(

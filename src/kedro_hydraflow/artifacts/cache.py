@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import itertools
 import os
@@ -20,12 +19,11 @@ from kedro_hydraflow.cache_dir import (
     narrow,
 )
 from kedro_hydraflow.errors import StorageError, describe
+from kedro_hydraflow.file_locks import hold_lock
 from kedro_hydraflow.limits import CACHE_SIZE_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from filelock import BaseFileLock
 
     from kedro_hydraflow.storage import Place
 
@@ -38,9 +36,6 @@ _RUN_CACHE = "run-[0-9a-f]{32}"
 """The pattern of names of the directories of runs in the cache."""
 
 _FILE_MODE = 0o600
-
-_PATIENCE = 5.0
-"""Seconds to wait for a lock before a check whether files can be locked at all."""
 
 NOT_FETCHED = "not-fetched"
 """The folder in the text of an `ArtifactPath`. It never exists."""
@@ -79,54 +74,16 @@ def lock_run(run_cache: str) -> Iterator[None]:
     Raises:
         StorageError: If the local filesystem raises an OSError, here or in the block.
     """
-    from filelock import FileLock  # takes 20 ms to import
-
     try:
         make_private_folder(os.path.dirname(run_cache))
-        # A new one each time, as threads must not share one.
-        lock = FileLock(f"{run_cache}.lock", mode=_FILE_MODE)
-        _acquire(lock)
-        try:
+        with hold_lock(f"{run_cache}.lock", _FILE_MODE):
             yield
-        finally:
-            lock.release()
     except StorageError:
         raise
     except (OSError, NotImplementedError, UnicodeEncodeError) as exc:
         # NotImplementedError if files cannot be locked; UnicodeEncodeError for a name that no
         # file can have.
         raise make_cache_error(run_cache, exc) from exc
-
-
-def _acquire(lock: BaseFileLock) -> None:
-    """Wait for a lock as long as another thread or process holds it.
-
-    Raises:
-        OSError: If files cannot be locked: some versions of filelock would wait forever.
-    """
-    from filelock import Timeout
-
-    while not lock.is_locked:
-        try:
-            lock.acquire(timeout=_PATIENCE)
-        except Timeout:  # noqa: PERF203 - seconds apart
-            _check_lockable(lock.lock_file)
-
-
-def _check_lockable(path: str) -> None:
-    """Raise OSError if a file cannot be locked, for another reason than that it is locked."""
-    try:
-        import fcntl
-    except ImportError:  # on Windows, where filelock raises the errors
-        return
-    file = os.open(path, os.O_RDWR)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as exc:
-        if exc.errno not in (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK):
-            raise
-    finally:
-        os.close(file)
 
 
 def make_cache_error(run_cache: str, exc: Exception) -> StorageError:

@@ -185,7 +185,7 @@ def _select_first(search: Search, options: LoadOptions, count: int, index: Index
             loaded = read_runs(
                 read.runs, Run, options, index, was_searched=True, conditions=conditions
             )
-            runs += tally.add(replace(loaded, n_deleted=read.n_deleted))
+            runs += tally.add(replace(loaded, n_deleted=read.n_deleted, n_left_out=read.n_left_out))
             failures += [*read.failures, *loaded.failures]
     if len(runs) < count:
         conditions.check()
@@ -195,7 +195,7 @@ def _select_first(search: Search, options: LoadOptions, count: int, index: Index
     if not runs and not failures:
         emptiness = None
         if not tally.n_found and not found.was_explained:
-            emptiness = explain_emptiness(store, found, tally.n_deleted)
+            emptiness = explain_emptiness(store, found, tally.n_deleted, tally.n_left_out)
         _warn_of_none(emptiness, tally.n_found, conditions)
     return Selection(RunCollection(runs), failures)
 

@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Any, NewType, NoReturn, TypeVar
 from kedro.io import AbstractDataset, DatasetError
 
 from kedro_hydraflow.config import is_structured
+from kedro_hydraflow.datasets._given import Given
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.redaction import Options
 from kedro_hydraflow.storage import check_engine
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import polars as pl
+
+    from kedro_hydraflow.run import Run
 
 D = TypeVar("D")
 
@@ -57,12 +62,24 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
         if engine is not None:
             self._storage_options["engine"] = engine
         self.metadata = metadata
+        self._given = Given()
+
+    @property
+    def given_runs(self) -> Sequence[Run[Any, Any]]:
+        """The runs of the latest load, for hooks, until the dataset is released.
+
+        With ``lazy``, there are none: they are read when the frame is collected.
+        """
+        return self._given.runs
 
     def save(self, data: NoReturn) -> None:  # noqa: ARG002 - Kedro's signature
         """Raise DatasetError: runs are written by HydraFlow."""
         raise DatasetError(
             f"{type(self).__name__} is a read only dataset type: runs are written by HydraFlow"
         )
+
+    def _release(self) -> None:
+        self._given.release()
 
     def _describe_common(self) -> dict[str, Any]:
         return {"impl": _name(self._impl), "config_class": _name(self._config_class)}

@@ -60,6 +60,7 @@ class RunChoice:
         config_class: type | None = None,
         *,
         min_runs: int = 0,
+        writes_lock: bool = True,
     ) -> Run[Any, Any]:
         """Return the run of a search, with its configuration read.
 
@@ -68,6 +69,7 @@ class RunChoice:
             impl: The class or function that builds ``run.impl``.
             config_class: A dataclass onto which the configuration is merged.
             min_runs: The number of runs that there have to be.
+            writes_lock: As for `RunSearch.load`.
 
         Raises:
             OptionError: If there is no such run, or there are several.
@@ -78,6 +80,7 @@ class RunChoice:
             config_class,
             is_wanted=None if self.run_id is None else self._matches_run_id,
             min_runs=min_runs,
+            writes_lock=writes_lock,
         )
         if self.run_id is not None:  # a whole ID may be the beginning of another
             runs = runs.filter(lambda run: run.info.run_id == self.run_id) or runs
@@ -88,6 +91,15 @@ class RunChoice:
         if len(runs) > 1:
             raise self._make_error(search, runs)
         return runs[0]
+
+    def check_state(self, search: RunSearch) -> None:
+        """Raise OptionError if one run is chosen, and the search has a checkpoint, or a lock."""
+        if self and search.checkpoint is not None:
+            raise OptionError(
+                "checkpoint: cannot be used with best_by or run_id, which choose one run"
+            )
+        if self.run_id is not None and search.lock is not None:
+            raise OptionError("lock: cannot be used with run_id, which chooses one run")
 
     def exists(self, search: RunSearch) -> bool:
         """Whether there is the directory and, if an ID is given, that run. No filter is applied."""

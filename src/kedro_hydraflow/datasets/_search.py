@@ -5,19 +5,31 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from kedro_hydraflow.datasets._base import import_object, is_importable_path
-from kedro_hydraflow.errors import NotFoundError, OptionError
+from kedro.io import DatasetError
+
+from kedro_hydraflow.checkpoint import Checkpoint
+from kedro_hydraflow.datasets._base import (
+    D,
+    ReadOnlyDataset,
+    import_object,
+    is_importable_path,
+)
+from kedro_hydraflow.errors import KedroHydraflowError, NotFoundError, OptionError, show_names
 from kedro_hydraflow.finding import Search, find_first_runs, find_runs, report
 from kedro_hydraflow.loading import LoadOptions, load_runs
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.redaction import Options, SafeRepr
 from kedro_hydraflow.run import Run
+from kedro_hydraflow.run_info import read_facts, set_options
+from kedro_hydraflow.run_lock import RunLock
 from kedro_hydraflow.source import Layout, Source, check_location, show_location
 from kedro_hydraflow.stores import ExperimentFilter, open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.filters import Conditions, Filters
     from kedro_hydraflow.finding import Findings
@@ -26,6 +38,8 @@ if TYPE_CHECKING:
     from kedro_hydraflow.run_collection import RunCollection
     from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.storage import Location
+
+    StateFile = Location | Mapping[str, Location] | None
 
 logger = get_logger(f"kedro.{__name__}")
 """Below ``kedro``: by default, Kedro shows INFO of its own loggers and of the project alone."""
@@ -36,6 +50,15 @@ class Query(NamedTuple):
 
     search: Search
     options: LoadOptions
+
+
+class _Selected(NamedTuple):
+    """The search for the runs that a checkpoint or lock leaves over."""
+
+    search: Search
+    lock: RunLock | None = None
+    locked: dict[str, str] | None = None
+    """The digests of the locked runs by ID, None if nothing is locked yet."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,6 +80,8 @@ class RunSearch(SafeRepr):
     index: IndexOption = None
     layout: Layout | None = None
     results: str | None = None
+    checkpoint: StateFile = None
+    lock: StateFile = None
     storage_options: Mapping[str, Any] = field(default_factory=Options)
 
     def __post_init__(self) -> None:
@@ -69,6 +94,13 @@ class RunSearch(SafeRepr):
             value = getattr(self, name)
             if isinstance(value, Sequence) and not isinstance(value, str):
                 object.__setattr__(self, name, list(value))
+        for name in ("checkpoint", "lock"):
+            object.__setattr__(self, name, _check_state_file(name, getattr(self, name)))
+        if self.checkpoint is not None and self.lock is not None:
+            raise OptionError(
+                "give checkpoint or lock, not both: one gives new runs alone, the other always the "
+                "same ones"
+            )
         self._make_search()
         self._make_load_options(None, None)
 
@@ -91,7 +123,8 @@ class RunSearch(SafeRepr):
         self, impl: Callable[..., Any] | None = None, config_class: type | None = None
     ) -> Query:
         """Return what the entry loads, for those who load it in their own way."""
-        return Query(self._import_names(), self._make_load_options(impl, config_class))
+        selected = self._select(self._import_names())
+        return Query(selected.search, self._make_load_options(impl, config_class))
 
     def load(
         self,
@@ -100,26 +133,37 @@ class RunSearch(SafeRepr):
         *,
         is_wanted: Callable[[RunInfo], bool] | None = None,
         min_runs: int = 0,
+        writes_lock: bool = True,
     ) -> RunCollection[Run[Any, Any]]:
         """Return the runs, sorted by experiment name, then by run directory.
+
+        With ``checkpoint``, these are the new ones, whose facts are read before anything else of
+        them. With ``lock``, these are the ones that are locked.
 
         Args:
             impl: The class or function that builds ``run.impl``.
             config_class: A dataclass onto which configurations are merged.
             is_wanted: A predicate on the facts of a run. Runs that fail it are not read.
             min_runs: The number of runs that there have to be.
+            writes_lock: Whether to write the lock if there is none yet.
 
         Raises:
             NotFoundError: If there are fewer than ``min_runs``.
             RunLoadError: If ``on_error`` is ``raise`` and something cannot be read.
+            LockError: If the runs are not those that are locked.
+            StateFileError: If the checkpoint or lock is damaged.
         """
         options = self._make_load_options(impl, config_class)
-        search = self._import_names()
+        search, lock, locked = self._select(self._import_names())
         index = options.open_index(search.source)
         conditions = search.make_conditions()
         # Of the runs with the ID, all are counted.
         found = find_runs(search, index, conditions, narrow=is_wanted is None)
         infos = found.runs if is_wanted is None else list(filter(is_wanted, found.runs))
+        if self.checkpoint is not None:  # what is read afterwards of a run that has ended is final
+            for info in infos:
+                set_options(info, options.make_read_options(index))
+            read_facts(infos)
         loaded = load_runs(infos, Run, options, index, was_searched=True, conditions=conditions)
         conditions.check()
         failures = [*found.failures, *loaded.failures]
@@ -130,12 +174,80 @@ class RunSearch(SafeRepr):
             what="runs and experiments",
             n_ruled_out=loaded.n_ruled_out,
         )
-        shown = f"{self.shown_location}: {', '.join(_list_steps(found, loaded, conditions))}"
-        if len(loaded.runs) < min_runs:
+        runs = loaded.runs
+        if lock is not None and locked is not None:
+            lock.check(runs, locked)
+        shown = f"{self.shown_location}: {', '.join(self._list_steps(found, loaded, conditions))}"
+        if len(runs) < min_runs:
             raise NotFoundError(f"expected min_runs={min_runs} or more, found {shown}")
+        if lock is not None and locked is None and writes_lock:
+            if runs:
+                lock.write(runs)
+            else:
+                shown += "; nothing is locked"
         was_logged = not found.runs and found.emptiness is None
-        logger.log(logging.INFO if loaded.runs or was_logged else logging.WARNING, shown)
-        return loaded.runs
+        is_usual = bool(runs) or was_logged or self.checkpoint is not None
+        logger.log(logging.INFO if is_usual else logging.WARNING, shown)
+        return runs
+
+    def _select(self, search: Search) -> _Selected:
+        """Return the search for the runs that the checkpoint or lock leaves over."""
+        if self.lock is not None:
+            lock = RunLock(
+                search.source.locate_beside("lock", cast("Location", self.lock)),
+                self._describe_query(),
+            )
+            locked = lock.read()
+            if locked is not None:
+                # They met the filters, of which one may be about what is newest.
+                search = replace(search, filters=None, keeps=locked.__contains__)
+            return _Selected(search, lock, locked)
+        if self.checkpoint is not None:
+            confirmed = self.open_checkpoint().read()
+            if confirmed:
+                search = replace(search, keeps=lambda run_id: run_id not in confirmed)
+        return _Selected(search)
+
+    def _describe_query(self) -> dict[str, Any]:
+        """Return the options that say which runs there are, as a lock has them."""
+        described = self.describe()
+        names = ("experiment_names", "filters", "include_deleted", "layout")
+        return {name: described.get(name) for name in names}
+
+    def open_checkpoint(self) -> Checkpoint:
+        """Return the checkpoint.
+
+        Raises:
+            OptionError: If there is none.
+        """
+        if self.checkpoint is None:
+            raise OptionError(
+                "there is no checkpoint to confirm the runs in; give the option checkpoint, such "
+                "as {filepath: data/processed_runs.json}"
+            )
+        source = self._make_search().source
+        return Checkpoint(source.locate_beside("checkpoint", cast("Location", self.checkpoint)))
+
+    def _list_steps(
+        self, found: Findings, loaded: LoadedRuns[Any], conditions: Conditions
+    ) -> list[str]:
+        """Return how many runs were found, and how many each step of a load left over."""
+        count = len(found.experiments)
+        experiments = f"runs of {'one experiment' if count == 1 else f'{count} experiments'}"
+        without = [f"without {found.n_deleted} that were deleted"] if found.n_deleted else []
+        if found.n_left_out and self.checkpoint is not None:
+            without.append(f"without {found.n_left_out} that are confirmed")
+        if conditions.is_narrowed:  # so are the deleted ones
+            first, *others = conditions.steps
+            steps = [experiments, first, *without, *others]
+        else:
+            steps = [f"{len(found.runs)} {experiments}", *without]
+            if loaded.n_found < len(found.runs):
+                steps.append(f"{loaded.n_found} with the run_id")
+            steps += conditions.steps
+        if loaded.without_config:
+            steps.append(f"{len(loaded.without_config)} of those read have no configuration")
+        return steps
 
     def find(self) -> list[RunInfo]:
         """Return the runs of the experiments, unread and unfiltered; none without experiments."""
@@ -174,7 +286,7 @@ class RunSearch(SafeRepr):
         """Return the options that have a value, as Kedro shows them, without credentials."""
         shown = {f.name: getattr(self, f.name) for f in fields(self)}
         del shown["storage_options"]
-        for name in ("path", "tracking_uri", "artifact_root", "index"):
+        for name in ("path", "tracking_uri", "artifact_root", "index", "checkpoint", "lock"):
             if shown[name] is not None:
                 shown[name] = show_location(shown[name])
         names = self.experiment_names
@@ -205,22 +317,63 @@ class RunSearch(SafeRepr):
         return replace(search, experiment_names=predicate)
 
 
-def _list_steps(found: Findings, loaded: LoadedRuns[Any], conditions: Conditions) -> list[str]:
-    """Return how many runs were found, and how many each step of a load left over."""
-    count = len(found.experiments)
-    experiments = f"runs of {'one experiment' if count == 1 else f'{count} experiments'}"
-    without = [f"without {found.n_deleted} that were deleted"] if found.n_deleted else []
-    if conditions.is_narrowed:  # so are the deleted ones
-        first, *others = conditions.steps
-        steps = [experiments, first, *without, *others]
-    else:
-        steps = [f"{len(found.runs)} {experiments}", *without]
-        if loaded.n_found < len(found.runs):
-            steps.append(f"{loaded.n_found} with the run_id")
-        steps += conditions.steps
-    if loaded.without_config:
-        steps.append(f"{len(loaded.without_config)} of those read have no configuration")
-    return steps
+class SearchDataset(ReadOnlyDataset[D]):
+    """The base class of the datasets that give what a search finds. A subclass sets ``_search``."""
+
+    _search: RunSearch
+
+    def confirm(self) -> None:
+        """Add the runs that this object has loaded to the checkpoint, if they had ended by then.
+
+        Kedro calls it after a node with ``confirms``. Those that had not ended, or could not be
+        read, come again with the next load.
+
+        Raises:
+            DatasetError: If there is no checkpoint, if this object has loaded nothing, or if the
+                checkpoint cannot be read or written. It has been left as it was then.
+        """
+        try:
+            checkpoint = self.open_checkpoint()
+            if not self._given.has_loaded:
+                raise OptionError(
+                    "confirm: this object has not loaded any runs; with ParallelRunner, each node "
+                    "has objects of its own, so give confirms to the node with the entry as input"
+                )
+            run_ids = self._given.list_settled()
+            twice = checkpoint.add(run_ids)
+        except KedroHydraflowError as exc:
+            raise DatasetError(f"{type(self).__name__}: {exc}") from exc
+        if twice:
+            logger.warning(
+                "%s: %d of %d runs were confirmed by others since they were loaded, such as %s, so "
+                "they were processed twice; each consumer needs a checkpoint of its own",
+                checkpoint.place.url,
+                len(twice),
+                len(run_ids),
+                min(twice),
+            )
+        n_unsettled = self._given.n_unsettled
+        more = f"; {n_unsettled} had not ended, and will come again" if n_unsettled else ""
+        logger.info("%s: confirmed %d runs%s", checkpoint.place.url, len(run_ids), more)
+        self._given.forget(run_ids)
+
+    def open_checkpoint(self) -> Checkpoint:
+        """Return the checkpoint, for ``kedro hydraflow``.
+
+        Raises:
+            OptionError: If there is none.
+        """
+        return self._search.open_checkpoint()
+
+    def _note(
+        self,
+        runs: RunCollection[Run[Any, Any]],
+        to_confirm: Iterable[Run[Any, Any]] | None = None,
+    ) -> None:
+        """Note which runs a load gives, and which may be confirmed, by default the same ones."""
+        self._given.note(runs)
+        if self._search.checkpoint is not None:
+            self._given.note_unconfirmed(runs if to_confirm is None else to_confirm)
 
 
 def check_min_runs(min_runs: int) -> int:
@@ -228,3 +381,17 @@ def check_min_runs(min_runs: int) -> int:
     if not isinstance(min_runs, int) or isinstance(min_runs, bool) or min_runs < 0:
         raise OptionError(f"min_runs: expected an integer, 0 or more, found {min_runs!r}")
     return min_runs
+
+
+def _check_state_file(option: str, value: Any) -> Location | None:
+    """Return the location of a checkpoint or lock: a path or URL, or a mapping with one."""
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        if len(value) != 1 or not {"filepath", "path"}.issuperset(value):
+            raise OptionError(
+                f"{option}: expected a path, a URL or a mapping with the key filepath, found "
+                f"one with {show_names(list(map(str, value))) or 'no keys'}"
+            )
+        (value,) = value.values()
+    return check_location(option, value)

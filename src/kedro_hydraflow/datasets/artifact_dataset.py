@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kedro.io.core import VERSION_KEY, VERSIONED_FLAG_KEY, parse_dataset_definition
 
-from kedro_hydraflow.datasets._base import ReadOnlyDataset, TablePreview, to_table
+from kedro_hydraflow.datasets._base import TablePreview, to_table
 from kedro_hydraflow.datasets._choice import RunChoice
 from kedro_hydraflow.datasets._concat import concat_frames, is_frame, preview_frame
-from kedro_hydraflow.datasets._search import Query, RunSearch, check_min_runs
+from kedro_hydraflow.datasets._search import Query, RunSearch, SearchDataset, check_min_runs
 from kedro_hydraflow.errors import (
     ArtifactError,
     Failure,
@@ -32,8 +32,10 @@ from kedro_hydraflow.frames import add_values, make_frame_by_spelling
 from kedro_hydraflow.keys import is_pattern, parse_key
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.lookup import warn_of_other_meaning
+from kedro_hydraflow.pandas_frames import to_pandas_frame
 from kedro_hydraflow.parallel import parallel_map
 from kedro_hydraflow.redaction import Options, SafeRepr, get_safe_cause, redact
+from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.run_files import describe_others
 from kedro_hydraflow.run_info import get_artifacts, get_place
 
@@ -43,11 +45,11 @@ if TYPE_CHECKING:
     from kedro.io import AbstractDataset
 
     from kedro_hydraflow.columns import Mode
+    from kedro_hydraflow.datasets._search import StateFile
     from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.filters import Filters
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.run import Run
-    from kedro_hydraflow.run_collection import RunCollection
     from kedro_hydraflow.source import Layout
     from kedro_hydraflow.stores import ExperimentFilter
 
@@ -65,7 +67,7 @@ _MAX_SHOWN = 20
 """Maximum number of runs named in an error."""
 
 
-class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
+class HydraflowArtifactDataset(SearchDataset[Any]):
     """One artifact of each run below a tracking directory, through any Kedro dataset.
 
     Loading gives a mapping from run IDs to functions that load the artifact, as a
@@ -103,6 +105,10 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         min_runs: As for `HydraflowRunCollectionDataset`. Runs without the artifact count.
         layout: As for `HydraflowRunCollectionDataset`.
         results: As for `HydraflowRunCollectionDataset`, for ``filters`` and ``keys``.
+        checkpoint: As for `HydraflowRunCollectionDataset`. Not with ``best_by`` or
+            ``run_id``. A run whose artifact cannot be read is not confirmed.
+        lock: As for `HydraflowRunCollectionDataset`. Not with ``run_id``. Artifacts are not in
+            the digests.
         engine: As for `HydraflowRunCollectionDataset`.
         credentials: For the filesystem of the tracking directory, not for ``dataset``.
         fs_args: For the filesystem of the tracking directory, not for ``dataset``.
@@ -177,6 +183,8 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         min_runs: int = 0,
         layout: Layout | None = None,
         results: str | None = None,
+        checkpoint: StateFile = None,
+        lock: StateFile = None,
         engine: str | None = None,
         credentials: Mapping[str, Any] | None = None,
         fs_args: Mapping[str, Any] | None = None,
@@ -196,6 +204,8 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             index=index,
             layout=layout,
             results=results,
+            checkpoint=checkpoint,
+            lock=lock,
             storage_options=self._storage_options,
         )
         self._min_runs = check_min_runs(min_runs)
@@ -211,6 +221,7 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         self._choice = RunChoice(run_id, best_by, mode)
         if self._choice:
             _check_unused("best_by" if run_id is None else "run_id", concat, missing, min_runs)
+        self._choice.check_state(self._search)
         self._progress = progress
         self._on_error = on_error
 
@@ -229,16 +240,22 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         """
         load_artifact = self._load_dataset()  # before anything is read, for it may be wrong
         if self._choice:
-            return load_artifact(self._choose_run())
-        runs = self._leave_out_missing(self._search.load(min_runs=self._min_runs))
+            run = self._choose_run(writes_lock=True)
+            artifact = load_artifact(run)
+            self._note(RunCollection([run]))
+            return artifact
+        runs, lacking = self._leave_out_missing(self._search.load(min_runs=self._min_runs))
         if self._concat:
-            return self._load_frame(runs, load_artifact)
+            runs, frame = self._load_frame(runs, load_artifact)
+            self._note(runs, [*runs, *lacking])
+            return frame
         loaders = {run.info.run_id: ArtifactLoader(run, load_artifact) for run in runs}
         if len(loaders) < len(runs):
             raise OptionError(
                 f"{len(runs)} runs in {self._search.shown_location} have {len(loaders)} run IDs: "
                 "some were copied; choose among them with experiment_names or filters"
             )
+        self._note(runs, [*runs, *lacking])
         return loaders
 
     def make_query(self) -> Query:
@@ -275,17 +292,17 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         """Whether ``best_by`` or ``run_id`` chooses one run."""
         return bool(self._choice)
 
-    def find_run(self) -> Run[Any, Any]:
+    def find_run(self, *, writes_lock: bool = False) -> Run[Any, Any]:
         """Return the run of ``best_by`` or ``run_id``, whether or not it has the artifact."""
-        return self._choice.load(self._search, min_runs=self._min_runs)
+        return self._choice.load(self._search, min_runs=self._min_runs, writes_lock=writes_lock)
 
-    def _choose_run(self) -> Run[Any, Any]:
+    def _choose_run(self, *, writes_lock: bool = False) -> Run[Any, Any]:
         """Return the run of ``best_by`` or ``run_id``.
 
         Raises:
             NotFoundError: If it has no such artifact.
         """
-        run = self.find_run()
+        run = self.find_run(writes_lock=writes_lock)
         if not self._has_artifact(run):
             hint = describe_others(run, self._artifact)
             raise NotFoundError(
@@ -314,12 +331,15 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             ) from exc
         return LoadArtifact(self._artifact, dataset_class, Options(options), self._filepath_arg)
 
-    def _leave_out_missing(self, runs: RunCollection[Run[Any, Any]]) -> RunCollection[Any]:
+    def _leave_out_missing(
+        self, runs: RunCollection[Run[Any, Any]]
+    ) -> tuple[RunCollection[Any], RunCollection[Any]]:
+        """Return the runs that have the artifact, and those that do not."""
         present = self._for_each(self._has_artifact, runs)
         runs, present = self._leave_out_failures(runs, present)
         lacking = runs.filter([not has for has in present])
         if not lacking:
-            return runs
+            return runs, lacking
         summary = f"{len(lacking)} of {len(runs)} runs have no artifact {self._artifact!r}"
         if self._missing == "raise":
             lines = [f"\n- {self._get_url(run)}" for run in lacking[:_MAX_SHOWN]]
@@ -332,15 +352,20 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
             raise NotFoundError(Lines(f"{summary}; {advice}:{''.join(lines)}"))
         level = logging.WARNING if len(lacking) == len(runs) else logging.INFO
         logger.log(level, "%s: %s and are skipped", self._search.shown_location, summary)
-        return runs.filter(present)
+        return runs.filter(present), lacking
 
-    def _load_frame(self, runs: RunCollection[Any], load_artifact: LoadArtifact) -> Any:
+    def _load_frame(
+        self, runs: RunCollection[Any], load_artifact: LoadArtifact
+    ) -> tuple[RunCollection[Any], Any]:
+        """Return the runs whose artifact can be loaded, and their frame."""
         if any(get_place(run.info).storage.is_remote for run in runs):
             fetched = self._for_each(lambda run: run.fetch(self._artifact), runs)
             runs, _ = self._leave_out_failures(runs, fetched)
         runs, loaded = self._leave_out_failures(
             runs, self._for_each(load_artifact, runs, n_threads=1)
         )
+        if not runs and self._search.checkpoint is not None:
+            return runs, self._make_empty_frame(load_artifact)
         if not runs:
             raise NotFoundError(
                 f"concat: found no artifact {self._artifact!r} to load in the runs of "
@@ -353,7 +378,12 @@ class HydraflowArtifactDataset(ReadOnlyDataset[Any]):
         values = make_frame_by_spelling(runs, self._keys)
         for run, frame in zip(runs, frames, strict=True):
             self._check_columns(run, frame, values.columns)
-        return concat_frames(values, frames)
+        return runs, concat_frames(values, frames)
+
+    def _make_empty_frame(self, load_artifact: LoadArtifact) -> Any:
+        """Return a frame of no new runs, which has no columns but the keys."""
+        frame = make_frame_by_spelling([], [(k, None) for k in self._keys if not is_pattern(k)])
+        return frame if load_artifact.is_of_polars else to_pandas_frame(frame)
 
     def _check_frame(self, run: Run[Any, Any], value: Any) -> Any:
         """Return what the dataset loaded. Raise OptionError unless it is a frame without keys."""
@@ -444,13 +474,18 @@ class LoadArtifact(SafeRepr):
     options: Mapping[str, Any]
     filepath_arg: str
 
+    @property
+    def is_of_polars(self) -> bool:
+        """Whether the dataset uses Polars."""
+        return "polars" in self.dataset_class.__module__.split(".")
+
     def __call__(self, run: Run[Any, Any]) -> Any:
         """Return the artifact, loaded anew.
 
         Raises:
             ForkError: If the dataset is one of Polars, which would never return in this process.
         """
-        if "polars" in self.dataset_class.__module__.split("."):
+        if self.is_of_polars:
             check_polars(_get_name(self.dataset_class))
         warn_of_polars()
         path = str(run.fetch(self.artifact))

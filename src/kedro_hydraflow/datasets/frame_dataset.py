@@ -8,14 +8,13 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from kedro_hydraflow.datasets._base import (
-    ReadOnlyDataset,
     TablePreview,
     import_object,
     is_dotted_path,
     to_table,
 )
 from kedro_hydraflow.datasets._choice import RunChoice
-from kedro_hydraflow.datasets._search import Query, RunSearch, check_min_runs
+from kedro_hydraflow.datasets._search import Query, RunSearch, SearchDataset, check_min_runs
 from kedro_hydraflow.errors import OptionError, check_flag
 from kedro_hydraflow.frames import (
     list_null,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from kedro_hydraflow.columns import Mode
+    from kedro_hydraflow.datasets._search import StateFile
     from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.filters import Filters
     from kedro_hydraflow.index import IndexOption
@@ -54,7 +54,7 @@ _PATHS = ("path", "filepath", "filename")
 """The names whose values Kedro takes for paths, and makes relative to the project."""
 
 
-class HydraflowFrameDataset(ReadOnlyDataset[Any]):
+class HydraflowFrameDataset(SearchDataset[Any]):
     """The HydraFlow runs below a tracking directory, as a frame with a row for each run.
 
     Args:
@@ -89,6 +89,9 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
         min_runs: As for `HydraflowRunCollectionDataset`.
         layout: As for `HydraflowRunCollectionDataset`.
         results: As for `HydraflowRunCollectionDataset`.
+        checkpoint: As for `HydraflowRunCollectionDataset`. Not with ``best_by``, ``run_id`` or
+            ``lazy``.
+        lock: As for `HydraflowRunCollectionDataset`. Not with ``run_id`` or ``lazy``.
         engine: As for `HydraflowRunCollectionDataset`.
         credentials: As for `HydraflowRunCollectionDataset`.
         fs_args: As for `HydraflowRunCollectionDataset`.
@@ -152,6 +155,8 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
         min_runs: int = 0,
         layout: Layout | None = None,
         results: str | None = None,
+        checkpoint: StateFile = None,
+        lock: StateFile = None,
         engine: str | None = None,
         credentials: Mapping[str, Any] | None = None,
         fs_args: Mapping[str, Any] | None = None,
@@ -178,6 +183,8 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
             index=index,
             layout=layout,
             results=results,
+            checkpoint=checkpoint,
+            lock=lock,
             storage_options=self._storage_options,
         )
         self._min_runs = check_min_runs(min_runs)
@@ -189,12 +196,19 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
         self._choice = RunChoice(run_id, best_by, mode)
         if run_id is not None and min_runs:
             raise OptionError("min_runs: cannot be used with run_id, which chooses one run")
+        self._choice.check_state(self._search)
         if library not in get_args(Library):
             raise OptionError(f"library: expected 'polars' or 'pandas', found {library!r}")
         self._library = library
         self._lazy = check_flag("lazy", lazy)
         if lazy:
-            given = {"columns": columns, "best_by": best_by, "run_id": run_id, "min_runs": min_runs}
+            given: dict[str, Any] = {
+                "columns": columns,
+                "best_by": best_by,
+                "run_id": run_id,
+                "min_runs": min_runs,
+            }
+            given |= {"checkpoint": checkpoint, "lock": lock}
             given["library: pandas"] = library == "pandas"
             _check_lazy(schema, [name for name, value in given.items() if value])
 
@@ -213,7 +227,9 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
             return make_lazy_frame(Scan(search, options, schema))
         if self._library == "pandas":
             import_pandas()
-        frame = self._make_frame(self._find_runs(), self._columns, schema)
+        runs = self._find_runs()
+        frame = self._make_frame(runs, self._columns, schema)
+        self._note(runs)
         return to_pandas_frame(frame) if self._library == "pandas" else frame
 
     def make_query(self) -> Query:
@@ -225,10 +241,15 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
         """Whether ``best_by`` or ``run_id`` chooses one run."""
         return bool(self._choice)
 
-    def find_run(self) -> Run[Any, Any]:
+    def find_run(self, *, writes_lock: bool = False) -> Run[Any, Any]:
         """Return the run of ``best_by`` or ``run_id``."""
-        impl, config_class = self._load_impl(), self._load_config_class()
-        return self._choice.load(self._search, impl, config_class, min_runs=self._min_runs)
+        return self._choice.load(
+            self._search,
+            self._load_impl(),
+            self._load_config_class(),
+            min_runs=self._min_runs,
+            writes_lock=writes_lock,
+        )
 
     def preview(self, nrows: int = 5) -> TablePreview:
         """Return the rows of a few runs as a table, without reading the others.
@@ -251,7 +272,7 @@ class HydraflowFrameDataset(ReadOnlyDataset[Any]):
 
     def _find_runs(self) -> RunCollection[Run[Any, Any]]:
         if self._choice:
-            return RunCollection([self.find_run()])
+            return RunCollection([self.find_run(writes_lock=True)])
         impl, config_class = self._load_impl(), self._load_config_class()
         return self._search.load(impl, config_class, min_runs=self._min_runs)
 

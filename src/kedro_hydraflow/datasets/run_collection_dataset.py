@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.datasets._base import ReadOnlyDataset, TablePreview, to_table
-from kedro_hydraflow.datasets._search import Query, RunSearch, check_min_runs
+from kedro_hydraflow.datasets._base import TablePreview, to_table
+from kedro_hydraflow.datasets._search import Query, RunSearch, SearchDataset, check_min_runs
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import RunCollection
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
+    from kedro_hydraflow.datasets._search import StateFile
     from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.filters import Filters
     from kedro_hydraflow.index import IndexOption
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.stores import ExperimentFilter
 
 
-class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]]):
+class HydraflowRunCollectionDataset(SearchDataset[RunCollection[Run[Any, Any]]]):
     """The HydraFlow runs below a tracking directory, as a ``RunCollection``.
 
     Args:
@@ -67,6 +68,13 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         results: The file with the results that the application itself wrote: a path in each
             run's artifacts directory that ends in ``.json``, ``.yaml`` or ``.yml``. Its values are
             the keys ``results.KEY``, and its content is ``run.results``. Read on first use.
+        checkpoint: The file with the runs that were confirmed, which `load` leaves out: a path or
+            URL or, so that Kedro takes it relative to the project, ``{filepath: ...}``. A node
+            with ``confirms`` adds the runs that `load` gave it and that had ended. Each consumer
+            needs its own entry and file. See ``docs/incremental.md``.
+        lock: The file that pins the runs, given as ``checkpoint`` is. The first load writes their
+            IDs and digests. Later ones give these runs, wherever they are, or an error that names
+            what is missing or was changed. To lock what there is now, remove the file.
         engine: The package that reads from S3, Google Cloud Storage and Azure: ``fsspec`` or
             ``obstore``. The default is obstore if it is installed and the other options include
             the credentials, otherwise fsspec.
@@ -120,6 +128,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
         min_runs: int = 0,
         layout: Layout | None = None,
         results: str | None = None,
+        checkpoint: StateFile = None,
+        lock: StateFile = None,
         engine: str | None = None,
         credentials: Mapping[str, Any] | None = None,
         fs_args: Mapping[str, Any] | None = None,
@@ -146,6 +156,8 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
             index=index,
             layout=layout,
             results=results,
+            checkpoint=checkpoint,
+            lock=lock,
             storage_options=self._storage_options,
         )
         self._min_runs = check_min_runs(min_runs)
@@ -153,14 +165,17 @@ class HydraflowRunCollectionDataset(ReadOnlyDataset[RunCollection[Run[Any, Any]]
     def load(self) -> RunCollection[Run[Any, Any]]:
         """Return the runs, sorted by experiment name, then by run directory.
 
-        Nothing is kept from earlier loads, except in the index.
+        With ``checkpoint`` only those that are not confirmed yet. Nothing is kept from earlier
+        loads, except in the index.
 
         Raises:
             DatasetError: If the directory or, with ``on_error: raise``, any run in it
                 cannot be read.
         """
         impl, config_class = self._load_impl(), self._load_config_class()
-        return self._search.load(impl, config_class, min_runs=self._min_runs)
+        runs = self._search.load(impl, config_class, min_runs=self._min_runs)
+        self._note(runs)
+        return runs
 
     def make_query(self) -> Query:
         """Return which runs `load` gives, whatever ``min_runs`` says; for ``kedro hydraflow``."""

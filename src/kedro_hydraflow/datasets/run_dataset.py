@@ -169,8 +169,11 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
                 cannot be read.
         """
         if isinstance(self._source, RunSearch):
-            return self._find_run(self._source)
-        return self._load_run(self._source, self._load_impl())
+            run = self._find_run(self._source)
+        else:
+            run = self._load_run(self._source, self._load_impl())
+        self._given.note([run])
+        return run
 
     def preview(self) -> JSONPreview:
         """Return the run's facts and configuration as JSON."""

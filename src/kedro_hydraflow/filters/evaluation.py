@@ -105,13 +105,20 @@ class Conditions:
         conditions: The conditions.
         without_deleted: Whether to leave out runs that were deleted in MLflow, by the facts that
             have been read.
+        is_partial: Whether there are more runs than those that are asked, so that one of these may
+            have the keys.
     """
 
     def __init__(
-        self, conditions: Iterable[Condition] = (), *, without_deleted: bool = False
+        self,
+        conditions: Iterable[Condition] = (),
+        *,
+        without_deleted: bool = False,
+        is_partial: bool = False,
     ) -> None:
         self._conditions = sorted(conditions, key=lambda condition: condition.level)
         self._without_deleted = without_deleted
+        self._is_partial = is_partial
         now = datetime.now(timezone.utc)
         comparisons = [c for each in self._conditions for c in _iter_comparisons(each.expression)]
         self._comparers = {id(comparison): Comparer(comparison, now) for comparison in comparisons}
@@ -253,8 +260,11 @@ class Conditions:
     def check(self) -> None:
         """Raise FilterError if no run has the key of a comparison. Log what is never equal.
 
-        It counts what runs have that met the conditions before.
+        It counts what runs have that met the conditions before. If there are more runs than were
+        asked, nothing is said.
         """
+        if self._is_partial:
+            return
         for condition in self._conditions:
             for comparison in _iter_comparisons(condition.expression):
                 tally = self._tallies[id(comparison)]

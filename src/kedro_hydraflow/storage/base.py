@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from kedro_hydraflow.errors import GitLfsError, KedroHydraflowError, StorageError, prefix_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
     from pathlib import Path
 
     from upath import UPath
@@ -156,12 +157,23 @@ class Storage(ABC):
         """
 
     def write(self, path: str, content: bytes) -> None:  # noqa: ARG002 - for others
-        """Write a file. Who reads it meanwhile may see a part of it.
+        """Write a file. On a local disk and in object stores, it is replaced as a whole.
 
         Raises:
             StorageError: If it cannot be written.
         """
         raise StorageError(f"cannot write {self.get_url(path)!r}: files there can only be read")
+
+    @contextmanager
+    def taking_turns(self, path: str) -> Iterator[None]:  # noqa: ARG002 - for others
+        """Let one thread or process of this machine at a time run the block, for the same file.
+
+        Only a local disk does. It has a file beside the other one for that.
+
+        Raises:
+            StorageError: If files cannot be locked.
+        """
+        yield
 
     def remove(self, path: str) -> None:
         """Remove a file, if it exists.

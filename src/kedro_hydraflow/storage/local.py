@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import re
+import secrets
 import shutil
 import stat
 import time
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,12 +25,13 @@ from kedro_hydraflow.errors import (
     describe,
 )
 from kedro_hydraflow.escaping import escape
+from kedro_hydraflow.file_locks import hold_lock
 from kedro_hydraflow.limits import check_file_size, get_max_file_size
 from kedro_hydraflow.storage.base import Download, Entry, Parsed, Storage, check_folder
 from kedro_hydraflow.storage.waiting import map_waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
 T = TypeVar("T")
 
@@ -43,6 +46,9 @@ _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)
 _READ_FLAGS = (
     os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0) | _WITHOUT_WAITING
 )
+
+_FILE_MODE = 0o666
+"""The permissions of new files, less the umask."""
 
 _FORMAT = 0o170000
 """The bits of a mode that say what kind of file it is."""
@@ -161,12 +167,26 @@ class LocalStorage(Storage):
 
     @override
     def write(self, path: str, content: bytes) -> None:
-        file = Path(self._resolve(path))
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
+            _replace_file(self._make_folder_of(path), content)
         except (OSError, ValueError) as exc:
             raise StorageError(f"cannot write {path!r}: {describe(exc)}") from exc
+
+    @override
+    @contextmanager
+    def taking_turns(self, path: str) -> Iterator[None]:
+        with ExitStack() as turn:
+            try:
+                turn.enter_context(hold_lock(f"{self._make_folder_of(path)}.lock", _FILE_MODE))
+            except (OSError, ValueError, NotImplementedError) as exc:
+                raise StorageError(f"cannot lock {path!r}: {describe(exc)}") from exc
+            yield
+
+    def _make_folder_of(self, path: str) -> Path:
+        """Return where a file is or will be, behind symbolic links; make its folder."""
+        file = Path(os.path.realpath(self._resolve(path)))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return file
 
     @override
     def remove(self, path: str) -> None:
@@ -209,6 +229,26 @@ class LocalStorage(Storage):
     @override
     def get_identity(self, path: str) -> str:
         return os.path.abspath(self._resolve(path))
+
+
+def _replace_file(file: Path, content: bytes) -> None:
+    """Write a file as a whole: whoever reads it finds the old content or the new one.
+
+    Raises:
+        OSError: If it cannot be written. The old one is left.
+    """
+    written = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    try:
+        with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE), "wb") as new:
+            if file.exists():
+                os.chmod(written, stat.S_IMODE(file.stat().st_mode))
+            new.write(content)
+            new.flush()
+            os.fsync(new.fileno())  # else a power failure may leave an empty file
+        written.replace(file)
+    except BaseException:
+        written.unlink(missing_ok=True)
+        raise
 
 
 def _read_file(path: str, limit: int) -> tuple[bytes, os.stat_result]:

@@ -371,6 +371,10 @@ class Store(ABC):
         """Return what an index is to know of the experiments of runs, with their directories."""
         return []
 
+    def get_run_id(self, experiment: ExperimentRecord, name: str) -> str:  # noqa: ARG002 - for others
+        """Return the ID of the run that has a name in an experiment."""
+        return name
+
     def is_settled(self, record: RunRecord) -> bool:
         """Whether the files of a run are not expected to change, by what is known of it."""
         return is_finished(record.facts)

@@ -221,9 +221,13 @@ class HydraStore(UntrackedStore):
             storage = experiment.storage
             for name in part.names:
                 path = storage.join(experiment.path, name)
-                run_id = _join_id(experiment.experiment_id, name)
+                run_id = self.get_run_id(experiment, name)
                 records.append(RunRecord(storage, path, run_id, experiment, _NO_FACTS))
         return FoundRuns(records, [])
+
+    @override
+    def get_run_id(self, experiment: ExperimentRecord, name: str) -> str:
+        return _join_id(experiment.experiment_id, name)
 
     @override
     def get_run_errors(self, records: Sequence[RunRecord]) -> list[KedroHydraflowError | None]:

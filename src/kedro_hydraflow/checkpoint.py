@@ -1,0 +1,76 @@
+"""Checkpoints: files with the IDs of the runs that a consumer has processed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kedro_hydraflow.errors import StorageError
+from kedro_hydraflow.state_files import check_state, read_state, write_state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kedro_hydraflow.storage import Place
+
+_KIND = "checkpoint"
+
+_ATTEMPTS = 5
+"""How often to write a file that another process has replaced meanwhile."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file of one consumer."""
+
+    place: Place
+
+    def read(self) -> frozenset[str]:
+        """Return the IDs of the runs that were confirmed, none if there is no file yet.
+
+        Raises:
+            StateFileError: If the file is damaged, or is no checkpoint.
+            StorageError: If it cannot be read.
+        """
+        state = read_state(self.place, _KIND)
+        if state is None:
+            return frozenset()
+        runs = state.get("runs")
+        is_valid = isinstance(runs, list) and all(isinstance(run_id, str) for run_id in runs)
+        check_state(self.place, _KIND, "runs", runs, is_valid)
+        return frozenset(runs or ())
+
+    def add(self, run_ids: Iterable[str]) -> frozenset[str]:
+        """Add the IDs of runs. What others add at the same time is kept.
+
+        Returns:
+            Those of the IDs that another process has added before.
+
+        Raises:
+            StateFileError: If the file is damaged, or is no checkpoint.
+            StorageError: If it cannot be read or written. It has been left as it was.
+        """
+        new = frozenset(run_ids)
+        storage, path = self.place.storage, self.place.path
+        with storage.taking_turns(path):
+            known = self.read()
+            twice = new & known
+            for _ in range(_ATTEMPTS):
+                if new <= known:
+                    return twice
+                write_state(self.place, _KIND, {"runs": sorted(known | new)})
+                known = self.read()  # where processes take no turns, another one may have written
+        if new <= known:
+            return twice
+        raise StorageError(
+            f"{self.place.url}: other processes replace the file whenever it is written; each "
+            "consumer needs a checkpoint of its own"
+        )
+
+    def remove(self) -> None:
+        """Remove the file, so that all runs are new.
+
+        Raises:
+            StorageError: If it cannot be removed.
+        """
+        self.place.storage.remove(self.place.path)

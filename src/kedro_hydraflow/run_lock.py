@@ -1,0 +1,128 @@
+"""Locks: files that pin which runs a search gives, by their IDs and digests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kedro_hydraflow.digests import make_digests
+from kedro_hydraflow.errors import Lines, LockError, OptionError
+from kedro_hydraflow.escaping import escape
+from kedro_hydraflow.logs import get_logger
+from kedro_hydraflow.run_info import get_place, is_settled
+from kedro_hydraflow.state_files import check_state, read_state, write_state
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kedro_hydraflow.run_base import RunBase
+    from kedro_hydraflow.storage import Place
+
+logger = get_logger(__name__)
+
+_KIND = "lock"
+
+_MAX_SHOWN = 20
+"""The maximum number of runs named in an error."""
+
+
+@dataclass(frozen=True)
+class RunLock:
+    """The file that pins the runs of one search.
+
+    Args:
+        place: The file.
+        query: What was searched for, as data that JSON gives back. The runs of another search are
+            others.
+    """
+
+    place: Place
+    query: Mapping[str, Any]
+
+    def read(self) -> dict[str, str] | None:
+        """Return the digests of the pinned runs by ID, None if there is no file yet.
+
+        Raises:
+            LockError: If another search was locked.
+            StateFileError: If the file is damaged, or is no lock.
+            StorageError: If it cannot be read.
+        """
+        state = read_state(self.place, _KIND)
+        if state is None:
+            return None
+        digests = state.get("runs")
+        is_valid = isinstance(digests, dict) and all(isinstance(d, str) for d in digests.values())
+        check_state(self.place, _KIND, "runs", digests, is_valid)
+        for name, value in self.query.items():
+            locked = state.get(name)
+            if locked != value:
+                raise LockError(
+                    f"{self.place.url}: the runs were locked with {name}={locked!r}, and now it "
+                    f"is {value!r}; remove the file to lock the runs of this search"
+                )
+        return digests
+
+    def check(self, runs: Sequence[RunBase], locked: Mapping[str, str]) -> None:
+        """Raise LockError unless the runs are those that are locked."""
+        self._check_ids(runs)
+        digests = make_digests(runs)
+        found = {run.info.run_id for run in runs}
+        problems = [f"{run_id} is missing" for run_id in sorted(locked) if run_id not in found]
+        n_missing = len(problems)
+        problems += [
+            f"{run.info.run_id} was changed: {get_place(run.info).url}"
+            if run.info.run_id in locked
+            else f"{run.info.run_id} is not in the lock: {get_place(run.info).url}"
+            for run, digest in zip(runs, digests, strict=True)
+            if locked.get(run.info.run_id) != digest
+        ]
+        if not problems:
+            return
+        lines = [f"\n- {escape(problem)}" for problem in problems[:_MAX_SHOWN]]
+        if len(problems) > _MAX_SHOWN:
+            lines.append(f"\n- and {len(problems) - _MAX_SHOWN} more")
+        raise LockError(
+            Lines(
+                f"{escape(self.place.url)}: of {len(locked)} runs that were locked, {n_missing} "
+                f"are missing and {len(problems) - n_missing} are not the same; remove the file "
+                f"to lock the runs as they are now:{''.join(lines)}"
+            )
+        )
+
+    def write(self, runs: Sequence[RunBase]) -> None:
+        """Pin the runs. If another process has just pinned some, check that they are the same.
+
+        Raises:
+            LockError: If another process has pinned others.
+            StorageError: If the file cannot be written, or a run not read.
+        """
+        self._check_ids(runs)
+        digests = make_digests(runs)
+        self._warn_of_unsettled(runs)
+        pinned = {run.info.run_id: d for run, d in zip(runs, digests, strict=True)}
+        with self.place.storage.taking_turns(self.place.path):
+            if self.read() is None:
+                content = {**self.query, "runs": dict(sorted(pinned.items()))}
+                write_state(self.place, _KIND, content)
+                logger.info("%s: locked %d runs", self.place.url, len(runs))
+            locked = self.read()
+        self.check(runs, locked or {})
+
+    def _check_ids(self, runs: Sequence[RunBase]) -> None:
+        n_ids = len({run.info.run_id for run in runs})
+        if n_ids < len(runs):
+            raise OptionError(
+                f"lock: {len(runs)} runs have {n_ids} run IDs: some were copied; choose among them "
+                "with experiment_names or filters"
+            )
+
+    def _warn_of_unsettled(self, runs: Sequence[RunBase]) -> None:
+        unsettled = [run.info.run_id for run in runs if not is_settled(run.info)]
+        if unsettled:
+            logger.warning(
+                "%s: %d of the locked runs may still change, such as %s, which is an error then; "
+                "to leave them out, filter by status == FINISHED",
+                self.place.url,
+                len(unsettled),
+                unsettled[0],
+            )

@@ -1,0 +1,68 @@
+"""Files of state: JSON texts that remember which runs were given to whom.
+
+They are sorted and have a line for each run, so that they may be kept in a repository. On a local
+disk and in object stores they are replaced as a whole: a process that is killed while it writes
+leaves the old file.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from kedro_hydraflow.errors import StateFileError, describe
+
+if TYPE_CHECKING:
+    from kedro_hydraflow.storage import Place
+
+
+def read_state(place: Place, kind: str) -> dict[str, Any] | None:
+    """Return the content of a file, None if there is no such file.
+
+    Args:
+        place: The file.
+        kind: What it has to be, such as ``checkpoint``.
+
+    Raises:
+        StateFileError: If it is damaged, or of another kind.
+        StorageError: If it cannot be read.
+    """
+    content = place.read()
+    if content is None:
+        return None
+    try:
+        state = json.loads(content)
+    except (ValueError, RecursionError) as exc:
+        raise _make_error(place, kind, describe(exc)) from exc
+    if not isinstance(state, dict) or state.get("format") != _get_format(kind):
+        found = state.get("format") if isinstance(state, dict) else state
+        reason = f"expected the format {_get_format(kind)!r}, found {repr(found)[:100]}"
+        raise _make_error(place, kind, reason)
+    return state
+
+
+def write_state(place: Place, kind: str, content: dict[str, Any]) -> None:
+    """Write a file, which `read_state` reads.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    text = json.dumps({"format": _get_format(kind), **content}, indent=1)
+    place.storage.write(place.path, f"{text}\n".encode("ascii"))
+
+
+def check_state(place: Place, kind: str, name: str, value: object, is_valid: bool) -> None:
+    """Raise StateFileError unless an entry of a file is valid."""
+    if not is_valid:
+        raise _make_error(place, kind, f"unexpected {name}: {repr(value)[:100]}")
+
+
+def _get_format(kind: str) -> str:
+    return f"kedro-hydraflow {kind} 1"
+
+
+def _make_error(place: Place, kind: str, reason: str) -> StateFileError:
+    return StateFileError(
+        f"{place.url}: this is no {kind} of kedro-hydraflow, or it is damaged: {reason}; restore "
+        "it, or remove it to begin without one"
+    )
