@@ -23,11 +23,11 @@ OLDEST := kedro==1.0.0 omegaconf==2.3.0 fsspec==2025.3.2 joblib==1.3.0 numpy==1.
 	filelock==3.13.0 platformdirs==4.0.0 click==8.1.0 rich==12.0.0 pandas==2.2.1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-sqlite demo-hydra demo-s3 test test-oldest test-newest integration fuzz \
+.PHONY: help demo demo-sqlite demo-hydra demo-incremental demo-s3 test test-oldest test-newest integration fuzz \
 	prove mutants lint format bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo.stamp ## Rank the runs of the example sweep in a Kedro pipeline, and draw pictures
 	$(BIN)/kedro run
@@ -42,6 +42,11 @@ demo-sqlite: $(VENV)/demo.stamp ## Do the same with a sweep in MLflow's database
 demo-hydra: $(VENV)/demo.stamp ## Rank the runs of a sweep of Hydra without MLflow
 	$(BIN)/kedro run --env hydra --pipeline curves
 	@echo "The leaderboard is in examples/data/reporting/curve_leaderboard.csv"
+
+demo-incremental: $(VENV)/demo.stamp ## Process a sweep that grows, in three runs of a pipeline
+	$(BIN)/python examples/growing_sweep.py $(BIN)/kedro run --env incremental --pipeline incremental
+	@echo "Each run was processed once: examples/data/reporting/growing"
+	@ls examples/data/reporting/growing
 
 demo-s3: $(VENV)/demo-s3.stamp ## Do the same with the sweep in a bucket, on an S3 server of this machine
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/on_s3.py kedro run --env s3

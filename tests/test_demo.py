@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -89,6 +90,40 @@ def test_run_on_the_directories_of_hydra(project: Path) -> None:
     results = (project / "examples/data/hydra").rglob("result.json")
     best = min(json.loads(path.read_text())["loss"] for path in results)
     assert float(losses[0]) == best
+
+
+def test_a_growing_sweep(project: Path) -> None:
+    growing = project / "examples/data/reporting/growing"
+    command = ["kedro", "run", "--env", "incremental", "--pipeline", "incremental"]
+    output = subprocess.run(
+        [sys.executable, "examples/growing_sweep.py", sys.executable, "-m", *command],
+        cwd=project,
+        env={**os.environ, "DO_NOT_TRACK": "1"},
+        text=True,
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout
+    assert re.findall(r"Processed (\d+) new runs", output) == ["11", "10", "9"]
+    state = json.loads((growing / "processed_runs.json").read_text())
+    with open(growing / "confusions.csv", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert sorted(row["run_id"] for row in table) == state["runs"]
+    assert len(table) == 30  # all but the one that failed
+
+
+def test_a_changed_run_is_found(project: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "changed"
+    shutil.copytree(project, changed)
+    run_id = "13f42e9535654d01a4143ddd9be02cb7"
+    (config,) = changed.glob(f"examples/data/mlruns/*/{run_id}/artifacts/.hydra/config.yaml")
+    text = config.read_text()
+    config.write_text(text.replace("learning_rate: ", "learning_rate: 1", 1))
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        kedro(changed, "run", "--to-outputs", "leaderboard")
+    output = " ".join(caught.value.output.split())
+    assert "of 30 runs that were locked, 0 are missing and 1 are not the same" in output
+    config.write_text(text)
+    kedro(changed, "run", "--to-outputs", "leaderboard")
 
 
 def test_run_from_a_folder_inside_the_project(project: Path) -> None:

@@ -3,6 +3,7 @@
 from kedro.pipeline import Pipeline
 
 import curves.pipeline
+import digits.incremental
 import digits.pipeline
 
 
@@ -10,5 +11,6 @@ def register_pipelines() -> dict[str, Pipeline]:
     """Return the pipelines by name."""
     return {
         "__default__": digits.pipeline.create_pipeline(),
+        "incremental": digits.incremental.create_pipeline(),  # with --env incremental
         "curves": curves.pipeline.create_pipeline(),  # with --env hydra
     }

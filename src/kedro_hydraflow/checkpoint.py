@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.errors import StorageError
-from kedro_hydraflow.state_files import check_state, read_state, write_state
+from kedro_hydraflow.state_files import check_state, make_state, read_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +58,7 @@ class Checkpoint:
             for _ in range(_ATTEMPTS):
                 if new <= known:
                     return twice
-                write_state(self.place, _KIND, {"runs": sorted(known | new)})
+                storage.write(path, make_state(_KIND, {"runs": sorted(known | new)}))
                 known = self.read()  # where processes take no turns, another one may have written
         if new <= known:
             return twice

@@ -22,7 +22,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from enum import Enum
 from hashlib import sha256
@@ -125,10 +124,8 @@ class _ConfigTexts:
     def get(self, config: PlainConfig) -> str:
         """Return the member of the JSON object for a configuration, its key included."""
         if is_exact([config]):
-            keys = sorted(config)
-            with suppress(ValueError):  # an integer of 5,000 digits
-                members = [f"{_to_json(key)}:{self._get_of_part(config[key])}" for key in keys]
-                return f'"config":{{{",".join(members)}}}'
+            members = (f"{_to_json(k)}:{self._get_of_part(config[k])}" for k in sorted(config))
+            return f'"config":{{{",".join(members)}}}'
         return f'"tagged_config":{_to_json(_tag(config))}'
 
     def _get_of_part(self, part: Any) -> str:
@@ -151,8 +148,6 @@ def _tag(value: Any) -> Any:
         return ["bytes", value.hex()]
     if isinstance(value, Enum):
         return ["enum", value.name]
-    if type(value) is int:
-        return ["int", hex(value)]
-    if isinstance(value, (str, bool, float, type(None))):
+    if isinstance(value, (str, bool, int, float, type(None))):
         return [kind, value]
     return ["path", value.as_posix()] if hasattr(value, "as_posix") else [kind, str(value)]

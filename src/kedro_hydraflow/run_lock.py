@@ -10,7 +10,7 @@ from kedro_hydraflow.errors import Lines, LockError, OptionError
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.run_info import get_place, is_settled
-from kedro_hydraflow.state_files import check_state, read_state, write_state
+from kedro_hydraflow.state_files import check_state, make_state, read_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +65,11 @@ class RunLock:
     def check(self, runs: Sequence[RunBase], locked: Mapping[str, str]) -> None:
         """Raise LockError unless the runs are those that are locked."""
         self._check_ids(runs)
-        digests = make_digests(runs)
+        self._compare(runs, make_digests(runs), locked)
+
+    def _compare(
+        self, runs: Sequence[RunBase], digests: Sequence[str], locked: Mapping[str, str]
+    ) -> None:
         found = {run.info.run_id for run in runs}
         problems = [f"{run_id} is missing" for run_id in sorted(locked) if run_id not in found]
         n_missing = len(problems)
@@ -100,13 +104,9 @@ class RunLock:
         digests = make_digests(runs)
         self._warn_of_unsettled(runs)
         pinned = {run.info.run_id: d for run, d in zip(runs, digests, strict=True)}
-        with self.place.storage.taking_turns(self.place.path):
-            if self.read() is None:
-                content = {**self.query, "runs": dict(sorted(pinned.items()))}
-                write_state(self.place, _KIND, content)
-                logger.info("%s: locked %d runs", self.place.url, len(runs))
-            locked = self.read()
-        self.check(runs, locked or {})
+        content = make_state(_KIND, {**self.query, "runs": dict(sorted(pinned.items()))})
+        self.place.storage.create(self.place.path, content)
+        self._compare(runs, digests, self.read() or {})
 
     def _check_ids(self, runs: Sequence[RunBase]) -> None:
         n_ids = len({run.info.run_id for run in runs})

@@ -41,14 +41,10 @@ def read_state(place: Place, kind: str) -> dict[str, Any] | None:
     return state
 
 
-def write_state(place: Place, kind: str, content: dict[str, Any]) -> None:
-    """Write a file, which `read_state` reads.
-
-    Raises:
-        StorageError: If it cannot be written.
-    """
+def make_state(kind: str, content: dict[str, Any]) -> bytes:
+    """Return the text of a file, which `read_state` reads."""
     text = json.dumps({"format": _get_format(kind), **content}, indent=1)
-    place.storage.write(place.path, f"{text}\n".encode("ascii"))
+    return f"{text}\n".encode("ascii")
 
 
 def check_state(place: Place, kind: str, name: str, value: object, is_valid: bool) -> None:

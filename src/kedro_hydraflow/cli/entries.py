@@ -26,6 +26,7 @@ from kedro_hydraflow.run_collection import RunCollection
 if TYPE_CHECKING:
     from kedro.io import DataCatalog
 
+    from kedro_hydraflow.checkpoint import Checkpoint
     from kedro_hydraflow.finding import Search
     from kedro_hydraflow.loading import LoadOptions
     from kedro_hydraflow.run import Run
@@ -88,7 +89,27 @@ def make_query(
     ):
         raise OptionError(f"the catalog entry {name!r} loads one run; give one with many runs")
     search, options = dataset.make_query()
-    return replace(search, filters=None, on_error="warn"), options
+    return replace(search, filters=None, keeps=None, on_error="warn"), options
+
+
+def open_checkpoint(
+    name: str | None, env: str | None = None, project: Path | None = None
+) -> Checkpoint:
+    """Return the checkpoint of a catalog entry.
+
+    Args:
+        name: As for `select_entry`.
+        env: As for `select_entry`.
+        project: As for `select_entry`.
+
+    Raises:
+        OptionError: As for `select_entry`, or if the entry has no checkpoint.
+        NotFoundError: As for `select_entry`.
+    """
+    dataset = _load_dataset(name, env, project)
+    if isinstance(dataset, HydraflowRunDataset):
+        raise OptionError(f"the catalog entry {name!r} loads one run, and has no checkpoint")
+    return cast("Checkpoint", dataset.open_checkpoint())
 
 
 def _select_one(run: Run[Any, Any], wanted: Wanted) -> Selection:

@@ -16,13 +16,19 @@ from kedro_hydraflow.datasets._base import (
     import_object,
     is_importable_path,
 )
-from kedro_hydraflow.errors import KedroHydraflowError, NotFoundError, OptionError, show_names
+from kedro_hydraflow.errors import (
+    Failure,
+    KedroHydraflowError,
+    NotFoundError,
+    OptionError,
+    show_names,
+)
 from kedro_hydraflow.finding import Search, find_first_runs, find_runs, report
 from kedro_hydraflow.loading import LoadOptions, load_runs
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.redaction import Options, SafeRepr
 from kedro_hydraflow.run import Run
-from kedro_hydraflow.run_info import read_facts, set_options
+from kedro_hydraflow.run_info import get_place, read_facts, set_options
 from kedro_hydraflow.run_lock import RunLock
 from kedro_hydraflow.source import Layout, Source, check_location, show_location
 from kedro_hydraflow.stores import ExperimentFilter, open_store
@@ -36,7 +42,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.loading import LoadedRuns
     from kedro_hydraflow.run_collection import RunCollection
-    from kedro_hydraflow.run_info import RunInfo
+    from kedro_hydraflow.run_info import ReadOptions, RunInfo
     from kedro_hydraflow.storage import Location
 
     StateFile = Location | Mapping[str, Location] | None
@@ -160,13 +166,12 @@ class RunSearch(SafeRepr):
         # Of the runs with the ID, all are counted.
         found = find_runs(search, index, conditions, narrow=is_wanted is None)
         infos = found.runs if is_wanted is None else list(filter(is_wanted, found.runs))
+        unread: list[Failure] = []
         if self.checkpoint is not None:  # what is read afterwards of a run that has ended is final
-            for info in infos:
-                set_options(info, options.make_read_options(index))
-            read_facts(infos)
+            infos, unread = _read_facts(infos, options.make_read_options(index))
         loaded = load_runs(infos, Run, options, index, was_searched=True, conditions=conditions)
         conditions.check()
-        failures = [*found.failures, *loaded.failures]
+        failures = [*found.failures, *unread, *loaded.failures]
         report(
             failures,
             found.total,
@@ -183,8 +188,7 @@ class RunSearch(SafeRepr):
         if lock is not None and locked is None and writes_lock:
             if runs:
                 lock.write(runs)
-            else:
-                shown += "; nothing is locked"
+            shown += f"; {f'locked in {lock.place.url}' if runs else 'nothing is locked'}"
         was_logged = not found.runs and found.emptiness is None
         is_usual = bool(runs) or was_logged or self.checkpoint is not None
         logger.log(logging.INFO if is_usual else logging.WARNING, shown)
@@ -374,6 +378,24 @@ class SearchDataset(ReadOnlyDataset[D]):
         self._given.note(runs)
         if self._search.checkpoint is not None:
             self._given.note_unconfirmed(runs if to_confirm is None else to_confirm)
+
+
+def _read_facts(
+    infos: Sequence[RunInfo], options: ReadOptions
+) -> tuple[list[RunInfo], list[Failure]]:
+    """Return the runs whose facts could be read, and the failures."""
+    for info in infos:
+        set_options(info, options)
+    read_facts(infos)
+    kept = []
+    failures = []
+    for info in infos:
+        try:
+            _ = info.status
+            kept.append(info)
+        except KedroHydraflowError as exc:  # noqa: PERF203 - it is of this run alone
+            failures.append(Failure(get_place(info).url, exc))
+    return kept, failures
 
 
 def check_min_runs(min_runs: int) -> int:

@@ -164,6 +164,15 @@ class Storage(ABC):
         """
         raise StorageError(f"cannot write {self.get_url(path)!r}: files there can only be read")
 
+    def create(self, path: str, content: bytes) -> None:
+        """Write a file unless there is one. On a local disk, the first of several processes does.
+
+        Raises:
+            StorageError: If it cannot be read or written.
+        """
+        if self.read(path) is None:
+            self.write(path, content)
+
     @contextmanager
     def taking_turns(self, path: str) -> Iterator[None]:  # noqa: ARG002 - for others
         """Let one thread or process of this machine at a time run the block, for the same file.

@@ -173,11 +173,20 @@ class LocalStorage(Storage):
             raise StorageError(f"cannot write {path!r}: {describe(exc)}") from exc
 
     @override
+    def create(self, path: str, content: bytes) -> None:
+        try:
+            _replace_file(self._make_folder_of(path), content, may_exist=False)
+        except (OSError, ValueError) as exc:
+            raise StorageError(f"cannot write {path!r}: {describe(exc)}") from exc
+
+    @override
     @contextmanager
     def taking_turns(self, path: str) -> Iterator[None]:
         with ExitStack() as turn:
             try:
-                turn.enter_context(hold_lock(f"{self._make_folder_of(path)}.lock", _FILE_MODE))
+                file = self._make_folder_of(path)
+                lock = file.with_name(f".{file.name}.lock")
+                turn.enter_context(hold_lock(str(lock), _FILE_MODE))
             except (OSError, ValueError, NotImplementedError) as exc:
                 raise StorageError(f"cannot lock {path!r}: {describe(exc)}") from exc
             yield
@@ -231,8 +240,13 @@ class LocalStorage(Storage):
         return os.path.abspath(self._resolve(path))
 
 
-def _replace_file(file: Path, content: bytes) -> None:
+def _replace_file(file: Path, content: bytes, *, may_exist: bool = True) -> None:
     """Write a file as a whole: whoever reads it finds the old content or the new one.
+
+    Args:
+        file: The file.
+        content: The new content.
+        may_exist: Whether to replace a file. Otherwise, it is left as it is.
 
     Raises:
         OSError: If it cannot be written. The old one is left.
@@ -245,10 +259,25 @@ def _replace_file(file: Path, content: bytes) -> None:
             new.write(content)
             new.flush()
             os.fsync(new.fileno())  # else a power failure may leave an empty file
-        written.replace(file)
+        if may_exist:
+            written.replace(file)
+        else:
+            _move_unless_exists(written, file)
     except BaseException:
         written.unlink(missing_ok=True)
         raise
+
+
+def _move_unless_exists(written: Path, file: Path) -> None:
+    """Give a file another name, or remove it if there is a file with that name."""
+    try:
+        os.link(written, file)
+    except FileExistsError:
+        pass
+    except OSError:  # a filesystem without hard links
+        if not file.exists():
+            written.replace(file)
+    written.unlink(missing_ok=True)
 
 
 def _read_file(path: str, limit: int) -> tuple[bytes, os.stat_result]:
