@@ -71,9 +71,14 @@ BAD: dict[str, tuple[Any, str]] = {
     "library": ("arrow", "library: expected 'polars' or 'pandas', found 'arrow'"),
     "lazy": ("yes", "lazy: expected true or false, found 'yes'"),
     "nested": ("text", "nested: expected 'keep' or 'json', found 'text'"),
+    "checkpoint": (3, "checkpoint: expected a path or URL, found 3"),
+    "lock": ({"file": "x"}, "lock: expected a path, a URL or a mapping with the key filepath"),
     "missing": ("ignore", "missing: expected 'raise' or 'skip', found 'ignore'"),
 }
 """For each option a value that is none, and the error."""
+
+OF_MANY_RUNS = ("checkpoint", "lock")
+"""The options of datasets that a dataset of one run lacks."""
 
 ANYTHING = {"metadata"}
 NEEDED: dict[type, dict[str, Any]] = {
@@ -99,7 +104,8 @@ def get_defaults(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 SOURCE = get_options(Source)
-SEARCH = {name: value for name, value in get_options(Search).items() if name != "source"}
+OF_DATASETS = ("source", "keeps")
+SEARCH = {k: v for k, v in get_options(Search).items() if k not in OF_DATASETS}
 LOAD = get_options(LoadOptions)
 
 
@@ -125,7 +131,8 @@ def test_functions_take_all_options_with_their_defaults(
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_datasets_take_all_options_with_their_defaults(dataset: type) -> None:
     defaults = get_defaults(dataset)
-    options = {k: v for k, v in get_options(RunSearch).items() if k != "storage_options"}
+    lacking = ("storage_options", *(OF_MANY_RUNS if dataset is HydraflowRunDataset else ()))
+    options = {k: v for k, v in get_options(RunSearch).items() if k not in lacking}
     assert {name: defaults.get(name, "lacking") for name in options} == options
 
 
@@ -185,6 +192,8 @@ SHOWN: dict[str, Any] = {
     "index": "./index",
     "layout": "mlflow",
     "results": "result.json",
+    "checkpoint": "checkpoint.json",
+    "lock": "lock.json",
 }
 """For each option of a search a value that is not its default."""
 
@@ -197,13 +206,16 @@ def test_every_option_of_a_search_has_a_value_to_try() -> None:
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_datasets_hand_every_option_on_and_show_it(dataset: type, option: str) -> None:
     given = dict(NEEDED[dataset])
+    if dataset is HydraflowRunDataset and option in OF_MANY_RUNS:
+        return
     if option == "tracking_uri":
         del given["path"]
     described: Mapping[str, Any] = dataset(**{**given, option: SHOWN[option]})._describe()
     assert described[option] == SHOWN[option]
 
 
-OF_A_SEARCH = [name for name in SHOWN if name not in ("path", "tracking_uri", "results")]
+NOT_OF_A_SEARCH = ("path", "tracking_uri", "results", *OF_MANY_RUNS)
+OF_A_SEARCH = [name for name in SHOWN if name not in NOT_OF_A_SEARCH]
 
 
 @pytest.mark.parametrize("option", OF_A_SEARCH)
