@@ -12,6 +12,7 @@ import pickle
 import re
 import threading
 import traceback
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -651,6 +652,55 @@ def check_message(error: BaseException, place: Place, caplog: pytest.LogCaptureF
     leaked = [secret for secret in place.secrets if secret in "\n".join(shown)]
     assert leaked == []
     assert "mlruns" in str(error) or "sweep" in str(error)
+
+
+# New runs, and always the same ones ------------------------------------------------------
+
+READ_ONLY = {"zip", "zip-s3", "http"}
+NO_TOKEN = {"gcs-obstore"}  # obstore writes with a token alone, which the server does not give
+
+
+@listing
+def test_digests(place: Place, local_runs: RunCollection[Run[Any, Any]]) -> None:
+    assert load(place).digest() == local_runs.digest()
+
+
+@everywhere_but(NO_LISTING, READ_ONLY, NO_TOKEN)
+def test_a_checkpoint(place: Place, tracking_dir: TrackingDir) -> None:
+    tracking_dir.add_runs(3)
+    url = place.publish(tracking_dir.root)
+    options = {"path": url, "credentials": place.options, "checkpoint": f"{url}.state/done.json"}
+    dataset = HydraflowRunCollectionDataset(**options, experiment_names="train")
+    assert len(dataset.load()) == 3
+    dataset.confirm()
+    again = HydraflowRunCollectionDataset(**options)
+    assert len(again.load()) == 0
+    again.confirm()
+    assert again.open_checkpoint().read() == {"r000", "r001", "r002"}
+    again.open_checkpoint().remove()
+    assert len(again.load()) == 3
+
+
+@everywhere_but(NO_LISTING, READ_ONLY, NO_TOKEN)
+def test_a_lock(place: Place) -> None:
+    lock = f"{place.root}/locks/{uuid.uuid4().hex}.json"
+    options = {"credentials": place.options, "lock": lock, "filters": "status == FINISHED"}
+    dataset = HydraflowRunCollectionDataset(path=place.sweep_url, **options)
+    assert len(dataset.load()) == len(dataset.load()) == 30
+    other = HydraflowRunCollectionDataset(path=place.hydra_url, layout="hydra", **options)
+    with pytest.raises(DatasetError, match="layout=None, and now it is 'hydra'"):
+        other.load()
+
+
+@on(*READ_ONLY)
+def test_storage_that_is_only_read_keeps_no_checkpoint(place: Place) -> None:
+    checkpoint = below(place.root, "done.json")
+    dataset = HydraflowRunCollectionDataset(
+        path=place.sweep_url, credentials=place.options, checkpoint=checkpoint
+    )
+    assert len(dataset.load()) == 31
+    with pytest.raises(DatasetError, match=r"cannot write '.*done\.json"):
+        dataset.confirm()
 
 
 # What was written a moment ago ---------------------------------------------------------
