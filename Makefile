@@ -31,27 +31,23 @@ help: ## List the targets
 
 demo: $(VENV)/demo.stamp ## Rank the runs of the example sweep in a Kedro pipeline, and draw pictures
 	$(BIN)/kedro run
-	@echo "The leaderboard and the pictures are in examples/data/reporting:"
-	@ls examples/data/reporting
+	@$(call show-results,sweep)
 
 demo-sqlite: $(VENV)/demo.stamp ## Do the same with a sweep in MLflow's database
 	$(BIN)/kedro run --env sqlite
-	@echo "The leaderboard and the pictures are in examples/data/reporting:"
-	@ls examples/data/reporting
+	@$(call show-results,sqlite)
 
 demo-hydra: $(VENV)/demo.stamp ## Rank the runs of a sweep of Hydra without MLflow
 	$(BIN)/kedro run --env hydra --pipeline curves
-	@echo "The leaderboard is in examples/data/reporting/curve_leaderboard.csv"
+	@$(call show-results,hydra)
 
 demo-incremental: $(VENV)/demo.stamp ## Process a sweep that grows, in three runs of a pipeline
 	$(BIN)/python examples/growing_sweep.py $(BIN)/kedro run --env incremental --pipeline incremental
-	@echo "Each run was processed once: examples/data/reporting/growing"
-	@ls examples/data/reporting/growing
+	@$(call show-results,growing)
 
 demo-s3: $(VENV)/demo-s3.stamp ## Do the same with the sweep in a bucket, on an S3 server of this machine
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/on_s3.py kedro run --env s3
-	@echo "The leaderboard and the pictures are in examples/data/reporting:"
-	@ls examples/data/reporting
+	@$(call show-results,s3)
 
 test: $(VENV)/test.stamp ## Run the tests, with branch coverage
 	$(BIN)/python -m pytest $(ON_ALL_CORES) -m "not integration" --cov --cov-report=term
@@ -105,6 +101,7 @@ clean: ## Remove the environments and everything that was generated
 
 # A stamp stands for the environment with one group of pyproject.toml installed.
 $(VENV)/%.stamp: pyproject.toml | $(BIN)/python
+	@echo "Installing what 'make $*' needs into $(VENV): a minute or so, the first time"
 	$(BIN)/$(PIP) --editable . --group $*
 	@touch $@
 
@@ -136,8 +133,12 @@ $(AZURITE):
 	-npm install --silent --no-fund --no-audit --prefix .cache/azurite 'azurite@^3.35'
 
 $(BIN)/python:
+	@echo "Making the environment $(VENV)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/$(PIP) --upgrade 'pip>=25.1'
+
+# $(call show-results,FOLDER): what a demo has written.
+show-results = echo "Written to examples/data/reporting/$(1):"; ls examples/data/reporting/$(1)
 
 # $(call find-python,VERSION): sets $$python, to nothing where there is no such interpreter.
 find-python = for python in python$(1) $$HOME/.pyenv/versions/$(1).*/bin/python ''; do \

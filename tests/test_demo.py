@@ -45,7 +45,7 @@ def kedro(project: Path, *arguments: str, cwd: str = ".") -> str:
 
 @pytest.mark.parametrize("runner", ["SequentialRunner", "ThreadRunner", "ParallelRunner"])
 def test_run(project: Path, runner: str) -> None:
-    reporting = project / "examples/data/reporting"
+    reporting = project / "examples/data/reporting/sweep"
     shutil.rmtree(reporting, ignore_errors=True)
     pyproject = (project / "pyproject.toml").read_bytes()
 
@@ -70,7 +70,7 @@ def test_run(project: Path, runner: str) -> None:
 
 def test_run_on_a_database(project: Path) -> None:
     output = kedro(project, "run", "--env", "sqlite")
-    with open(project / "examples/data/reporting/leaderboard.csv", encoding="utf-8") as file:
+    with open(project / "examples/data/reporting/sqlite/leaderboard.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert "The best 6 of 6 runs" in output
     assert [row["accuracy"] for row in rows] == sorted(
@@ -81,7 +81,7 @@ def test_run_on_a_database(project: Path) -> None:
 
 def test_run_on_the_directories_of_hydra(project: Path) -> None:
     output = kedro(project, "run", "--env", "hydra", "--pipeline", "curves")
-    with open(project / "examples/data/reporting/curve_leaderboard.csv", encoding="utf-8") as file:
+    with open(project / "examples/data/reporting/hydra/curve_leaderboard.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     losses = [row["loss"] for row in rows]
     assert "The best 10 of 18 runs" in output

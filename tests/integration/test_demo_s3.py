@@ -43,5 +43,6 @@ def test_same_leaderboard(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         assert "The best 10 of 30 runs" in done.stdout
         assert "demo-secret" not in done.stdout + done.stderr
-        leaderboards.append((tmp_path / "examples/data/reporting/leaderboard.csv").read_text())
+        (leaderboard,) = tmp_path.glob("examples/data/reporting/*/leaderboard.csv")
+        leaderboards.append(leaderboard.read_text())
     assert leaderboards[0] == leaderboards[1] == leaderboards[2]

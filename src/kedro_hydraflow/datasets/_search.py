@@ -239,8 +239,9 @@ class RunSearch(SafeRepr):
         count = len(found.experiments)
         experiments = f"runs of {'one experiment' if count == 1 else f'{count} experiments'}"
         without = [f"without {found.n_deleted} that were deleted"] if found.n_deleted else []
-        if found.n_left_out and self.checkpoint is not None:
-            without.append(f"without {found.n_left_out} that are confirmed")
+        if found.n_left_out:
+            reason = "are confirmed" if self.checkpoint is not None else "are not locked"
+            without.append(f"without {found.n_left_out} that {reason}")
         if conditions.is_narrowed:  # so are the deleted ones
             first, *others = conditions.steps
             steps = [experiments, first, *without, *others]
