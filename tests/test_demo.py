@@ -81,7 +81,9 @@ def test_run_on_a_database(project: Path) -> None:
 
 def test_run_on_the_directories_of_hydra(project: Path) -> None:
     output = kedro(project, "run", "--env", "hydra", "--pipeline", "curves")
-    with open(project / "examples/data/reporting/hydra/curve_leaderboard.csv", encoding="utf-8") as file:
+    with open(
+        project / "examples/data/reporting/hydra/curve_leaderboard.csv", encoding="utf-8"
+    ) as file:
         rows = list(csv.DictReader(file))
     losses = [row["loss"] for row in rows]
     assert "The best 10 of 18 runs" in output
