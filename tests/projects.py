@@ -17,7 +17,7 @@ CATALOG = f"""
   path: {SWEEP}
   experiment_names: "{{experiment}}_*"
   filters: status == FINISHED
-best:
+best@kedro:
   type: kedro_hydraflow.HydraflowRunDataset
   path: {SWEEP}
   best_by: metrics.accuracy
@@ -52,12 +52,12 @@ def register_pipelines():
     inner = pipeline(inner, namespace="inner", inputs={"runs": "train_runs"})
     return {
         "__default__": pipeline([first, second]) + pipeline(inner),
-        "failing": pipeline([first, node(nodes.fail, ["best", "n"], "never", name="fail")]),
+        "failing": pipeline([first, node(nodes.fail, ["best@kedro", "n"], "never", name="fail")]),
     }
 """
 
 BEST = "13f42e9535654d01a4143ddd9be02cb7"
-"""The ID of the run that the entry ``best`` gives."""
+"""The ID of the run that the entry ``best@kedro`` gives."""
 
 
 def write_project(directory: Path, settings: str = "") -> Path:

@@ -136,7 +136,7 @@ def test_a_pipeline_that_fails(run_project: Callable[..., Any], runner: str) -> 
     assert parameters.get("pipeline_names", [parameters.get("pipeline_name")]) == ["failing"]
     entries = content["entries"]
     assert [load["n_runs"] for load in entries["eval_runs"]["loads"]] == [2]
-    assert [list(load["runs"]) for load in entries["best"]["loads"]] == [[BEST]]
+    assert [list(load["runs"]) for load in entries["best@kedro"]["loads"]] == [[BEST]]
 
 
 def test_values_of_runtime_parameters_are_not_written(run_project: Callable[..., Any]) -> None:
@@ -279,6 +279,11 @@ def test_an_artifact_dataset(tmp_path: Path, sweep: Path) -> None:
     assert [list(load["runs"]) for load in found["loads"]] == [[BEST]]
 
 
+def test_a_pipeline_without_entries_of_this_package_has_no_file(tmp_path: Path) -> None:
+    run(tmp_path, {"other": {"type": "MemoryDataset", "data": 1}}, node(count, "other", "n"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_copies_of_a_run(tmp_path: Path, tracking_dir: TrackingDir) -> None:
     for number, lr in enumerate([1, 1, 2], 1):
         experiment = tracking_dir.add_experiment(f"train_{number}", str(number))
@@ -295,17 +300,31 @@ def test_copies_of_a_run(tmp_path: Path, tracking_dir: TrackingDir) -> None:
 def test_credentials_are_not_in_it(tmp_path: Path, serve: Callable[[Path], WebServer]) -> None:
     pytest.importorskip("aiohttp")
     server = serve(SWEEP.parent)
-    url = f"{server.url.replace('//', f'//ann:{SECRET}@')}/mlruns?token={SECRET}".split("?")[0]
     config = entry(
-        url,
+        f"{server.url.replace('//', f'//ann:{SECRET}@')}/mlruns",
         experiment_names="eval_*",
         credentials={"headers": {"X-Api-Key": SECRET}},
         fs_args={"client_kwargs": {"headers": {"X-Token": SECRET}}},
     )
-    run(tmp_path, {"runs": config}, node(count, "runs", "n"), runtime_params={"a": SECRET})
+    other = {
+        "type": "kedro_hydraflow.HydraflowFrameDataset",
+        "tracking_uri": f"postgresql://ann:{SECRET}@host/db?password={SECRET}",
+        "artifact_root": f"https://{SECRET}@host/artifacts?sig={SECRET}",
+        "index": f"s3://{SECRET}:{SECRET}@bucket/index",
+    }
+    with pytest.raises(ValueError, match="always fails"):
+        run(
+            tmp_path,
+            {"runs": config, "other": other},
+            node(fail, "runs", "failed"),
+            node(count, ["other", "failed"], "n"),
+            runtime_params={"password": SECRET},
+        )
     text = next((tmp_path / "data/provenance").iterdir()).read_text()
-    assert "2ca54cc607914e0780960fb8ff621108" in text
-    assert f'"path": "{server.url}/mlruns"' in text
+    content = json.loads(text)
+    assert next(iter(content["entries"]["runs"]["loads"][0]["runs"])).startswith("2ca54cc6")
+    assert content["entries"]["runs"]["options"]["path"] == f"{server.url}/mlruns"
+    assert content["entries"]["other"]["options"]["tracking_uri"] == "postgresql://host/db"
     assert SECRET not in text
 
 
@@ -365,6 +384,18 @@ def test_a_folder_outside_the_project(tmp_path: Path, tracking_dir: TrackingDir)
     hook = ProvenanceHook(tmp_path / "elsewhere")
     run(tmp_path / "p", {"runs": entry(tracking_dir.root)}, node(count, "runs", "n"), hook=hook)
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == [f"{RUN_ID}.json"]
+
+
+def test_what_is_loaded_after_the_pipeline_is_not_recorded(
+    tmp_path: Path, tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracking_dir.add_runs(1)
+    catalog = DataCatalog.from_config({"runs": entry(tracking_dir.root)})
+    run(tmp_path, catalog, node(count, "runs", "n"))
+    tracking_dir.add_run(tracking_dir.root / "1", "later")
+    assert len(catalog.load("runs")) == 2
+    assert [list(load["runs"]) for load in read(tmp_path)["runs"]["loads"]] == [["r000"]]
+    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
 def test_a_url(tmp_path: Path, tracking_dir: TrackingDir) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections import defaultdict
@@ -27,6 +26,7 @@ from kedro_hydraflow.state_files import make_state
 from kedro_hydraflow.storage import is_url, locate
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Mapping
 
     from kedro.io import DataCatalog
@@ -60,19 +60,32 @@ _NOT_IN_TAGS = re.compile(r"[^\w./ -]")
 
 @dataclass(frozen=True)
 class _PipelineRun:
-    """A pipeline run: when it started, which entries may give runs, and the records of loads."""
+    """A pipeline run that has started, and the records of what it loads."""
 
     started: str
-    entries: dict[str, dict[str, Any]]
+    datasets: dict[str, ReadOnlyDataset[Any]]
+    """Those that the pipeline loads from the catalog, by the names of their entries."""
     records: TemporaryDirectory[str]
+
+    def begin_records(self) -> None:
+        """Have each load recorded."""
+        for name, dataset in self.datasets.items():
+            dataset.record_loads(LoadRecorder(name, self.records.name))
+
+    def end_records(self) -> dict[str, list[dict[str, Any]]]:
+        """Return what the loads gave, by entry. Later ones are not recorded."""
+        for dataset in self.datasets.values():
+            dataset.record_loads(None)
+        with self.records:
+            return read_loads(self.records.name)
 
 
 class ProvenanceHook:
-    """Writes for each pipeline run which runs each catalog entry gave, as a JSON file.
+    """Writes which runs each catalog entry gave to a pipeline, as a JSON file.
 
-    The file is named by the ID that Kedro gives to the pipeline run. If a run of MLflow is active
-    when the pipeline ends, such as that of kedro-mlflow, it gets the file as an artifact, and the
-    digests as tags. See ``docs/provenance.md``.
+    There is a file for each run of a pipeline with such entries, named by the ID that Kedro gives
+    to it. If a run of MLflow is active when the pipeline ends, such as that of kedro-mlflow, it
+    gets the file as an artifact, and the digests as tags. See ``docs/provenance.md``.
 
     What cannot be written is logged as a warning: the pipeline goes on.
 
@@ -90,7 +103,7 @@ class ProvenanceHook:
     """
 
     def __init__(self, path: str | os.PathLike[str] = "data/provenance") -> None:
-        self._path = os.fspath(check_location("path", path))  # type: ignore[arg-type]
+        self._path = str(check_location("path", path))
         self._running: dict[str, _PipelineRun] = {}
 
     def __repr__(self) -> str:
@@ -103,9 +116,11 @@ class ProvenanceHook:
         """Have the loads of the entries recorded that the pipeline loads from the catalog."""
         run_id = _get_run_id(run_params)
         with _warning_of(f"{run_id}: it will not be recorded which runs are loaded"):
-            records = TemporaryDirectory(prefix="kedro-hydraflow-", ignore_cleanup_errors=True)
-            entries = _begin_records(pipeline, catalog, records.name)
-            self._running[run_id] = _PipelineRun(_now(), entries, records)
+            datasets = _find_datasets(pipeline, catalog)
+            if datasets:
+                records = TemporaryDirectory(prefix="kedro-hydraflow-", ignore_cleanup_errors=True)
+                self._running[run_id] = _PipelineRun(_now(), datasets, records)
+                self._running[run_id].begin_records()
 
     @hook_impl(tryfirst=True)  # kedro-mlflow ends its run
     def after_pipeline_run(self, run_params: dict[str, Any]) -> None:
@@ -120,12 +135,11 @@ class ProvenanceHook:
     def _finish(self, run_params: dict[str, Any], outcome: Literal["succeeded", "failed"]) -> None:
         run_id = _get_run_id(run_params)
         running = self._running.pop(run_id, None)
-        if running is None:  # which was logged
+        if running is None:  # it loads no runs, or it was logged why they are not recorded
             return
         name = re.sub(r"[^\w.-]", "_", run_id) + ".json"
         with _warning_of(f"{run_id}: the records of which runs were loaded cannot be read"):
-            loads = read_loads(running.records.name)
-            running.records.cleanup()
+            loads = running.end_records()
             content = {
                 "run_id": run_id,
                 "outcome": outcome,
@@ -135,8 +149,8 @@ class ProvenanceHook:
                 "kedro_hydraflow": kedro_hydraflow.__version__,
                 "parameters": _select_parameters(run_params),
                 "entries": {
-                    entry: {**described, "loads": loads.get(entry, [])}
-                    for entry, described in running.entries.items()
+                    entry: {**_describe(dataset), "loads": loads.get(entry, [])}
+                    for entry, dataset in running.datasets.items()
                 },
             }
             state = make_state("provenance", content)
@@ -160,20 +174,10 @@ def _warning_of(problem: str) -> Iterator[None]:
         logger.warning("%s: %s", problem, redact(describe(exc), {}))
 
 
-def _begin_records(
-    pipeline: Pipeline, catalog: DataCatalog, folder: str
-) -> dict[str, dict[str, Any]]:
-    """Have loads recorded in a folder, and return the types and options of the entries by name."""
-    entries = {}
-    for name in sorted(pipeline.inputs()):
-        dataset = _find_dataset(catalog.get(name))
-        if dataset is not None:
-            dataset.record_loads(LoadRecorder(name, folder))
-            kind = f"{type(dataset).__module__}.{type(dataset).__qualname__}"
-            entries[name] = {"type": kind, "options": dataset.describe()}
-            if dataset.is_lazy:
-                entries[name]["note"] = "runs are read when the frame is collected"
-    return entries
+def _find_datasets(pipeline: Pipeline, catalog: DataCatalog) -> dict[str, ReadOnlyDataset[Any]]:
+    """Return the datasets of this package among the inputs of a pipeline, by name."""
+    found = {name: _find_dataset(catalog.get(name)) for name in sorted(pipeline.inputs())}
+    return {name: dataset for name, dataset in found.items() if dataset is not None}
 
 
 def _find_dataset(dataset: object) -> ReadOnlyDataset[Any] | None:
@@ -183,7 +187,14 @@ def _find_dataset(dataset: object) -> ReadOnlyDataset[Any] | None:
     return dataset
 
 
-# Pipeline runs -----------------------------------------------------------------------------
+def _describe(dataset: ReadOnlyDataset[Any]) -> dict[str, Any]:
+    """Return the type and options of a dataset, and why there may be no records of it."""
+    described = {
+        "type": f"{type(dataset).__module__}.{type(dataset).__qualname__}",
+        "options": dataset.describe(),
+    }
+    note = {"note": "runs are read when the frame is collected"} if dataset.is_lazy else {}
+    return {**described, **note}
 
 
 def _get_run_id(run_params: Mapping[str, Any]) -> str:

@@ -69,8 +69,8 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
         self._given = Given()
         self._recorder: LoadRecorder | None = None
 
-    def record_loads(self, recorder: LoadRecorder) -> None:
-        """Have each load recorded from now on, also in processes that get a copy."""
+    def record_loads(self, recorder: LoadRecorder | None) -> None:
+        """Have each load recorded from now on, also in processes that get a copy. None ends it."""
         self._recorder = recorder
 
     def describe(self) -> dict[str, Any]:
