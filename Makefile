@@ -111,9 +111,10 @@ $(SERVERS)/stamp: pyproject.toml
 	$(SERVERS)/bin/$(PIP) --editable '.[azure,gcs,http,mlflow,obstore,s3,sftp,sql,webdav]' --group integration
 	@touch $@
 
-# The newest HydraFlow, MLflow and kedro-mlflow, apart from what this package is tested with. Without Python 3.13
-# the tests on MLflow servers are skipped, or fail where REQUIRE_SERVERS=1 is set. With everything
-# compiled, which little of is used, it would take three times as long.
+# The newest HydraFlow, MLflow and kedro-mlflow (which needs kedro-datasets), apart from what this
+# package is tested with. Without Python 3.13 the tests on them are skipped, or fail where
+# REQUIRE_SERVERS=1 is set. With everything compiled, which little of is used, it would take three
+# times as long.
 $(MLFLOW)/stamp: Makefile
 	@$(call find-python,3.13); \
 	if [ -z "$$python" ]; then echo "there is no Python 3.13 for MLflow's server"; exit 0; fi; \
