@@ -111,15 +111,16 @@ $(SERVERS)/stamp: pyproject.toml
 	$(SERVERS)/bin/$(PIP) --editable '.[azure,gcs,http,mlflow,obstore,s3,sftp,sql,webdav]' --group integration
 	@touch $@
 
-# The newest HydraFlow and MLflow, apart from what this package is tested with. Without Python 3.13
-# the tests on MLflow servers are skipped, or fail where REQUIRE_SERVERS=1 is set. With everything
-# compiled, which little of is used, it would take three times as long.
+# The newest HydraFlow, MLflow and kedro-mlflow (which needs kedro-datasets), apart from what this
+# package is tested with. Without Python 3.13 the tests on them are skipped, or fail where
+# REQUIRE_SERVERS=1 is set. With everything compiled, which little of is used, it would take three
+# times as long.
 $(MLFLOW)/stamp: Makefile
 	@$(call find-python,3.13); \
 	if [ -z "$$python" ]; then echo "there is no Python 3.13 for MLflow's server"; exit 0; fi; \
 	[ -x $(MLFLOW)/bin/python ] || "$$python" -m venv $(MLFLOW); \
 	$(MLFLOW)/bin/$(PIP) --no-compile --upgrade 'hydraflow>=0.23' 'mlflow[auth]>=3' boto3 \
-		'psycopg[binary]' pymysql && touch $@
+		'psycopg[binary]' pymysql kedro-mlflow kedro-datasets --editable . && touch $@
 
 # The oldest MLflow whose servers are supported, which does not know the newest SQLAlchemy.
 $(OLDEST_MLFLOW)/stamp: Makefile

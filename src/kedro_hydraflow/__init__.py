@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         HydraflowRunCollectionDataset,
         HydraflowRunDataset,
     )
+    from kedro_hydraflow.hooks import ProvenanceHook
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,7 @@ __all__ = [
     "HydraflowRunCollectionDataset",
     "HydraflowRunDataset",
     "KedroHydraflowError",
+    "ProvenanceHook",
     "Run",
     "RunCollection",
     "RunInfo",
@@ -54,7 +56,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the datasets, and Kedro with them, on first access."""
+    """Import the datasets or the hook, and Kedro with them, on first access."""
+    if name == "ProvenanceHook":
+        from kedro_hydraflow.hooks import ProvenanceHook
+
+        return ProvenanceHook
     if name in __all__:  # the other names are here already
         from kedro_hydraflow import datasets
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from kedro_hydraflow.provenance import LoadRecorder
     from kedro_hydraflow.run import Run
 
 D = TypeVar("D")
@@ -44,6 +45,9 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
     construct every dataset of a catalog. Between loads, only the index caches anything.
     """
 
+    is_lazy = False
+    """Whether runs are looked for when what `load` gives is used, so that none are recorded."""
+
     def __init__(
         self,
         *,
@@ -63,14 +67,15 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
             self._storage_options["engine"] = engine
         self.metadata = metadata
         self._given = Given()
+        self._recorder: LoadRecorder | None = None
 
-    @property
-    def given_runs(self) -> Sequence[Run[Any, Any]]:
-        """The runs of the latest load, for hooks, until the dataset is released.
+    def record_loads(self, recorder: LoadRecorder | None) -> None:
+        """Have each load recorded from now on, also in processes that get a copy. None ends it."""
+        self._recorder = recorder
 
-        With ``lazy``, there are none: they are read when the frame is collected.
-        """
-        return self._given.runs
+    def describe(self) -> dict[str, Any]:
+        """Return the options that have a value, as JSON has them, without credentials."""
+        return {name: to_json(v) for name, v in self._describe().items() if v is not None}
 
     def save(self, data: NoReturn) -> None:  # noqa: ARG002 - Kedro's signature
         """Raise DatasetError: runs are written by HydraFlow."""
@@ -78,8 +83,10 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
             f"{type(self).__name__} is a read only dataset type: runs are written by HydraFlow"
         )
 
-    def _release(self) -> None:
-        self._given.release()
+    def _record(self, runs: Sequence[Run[Any, Any]]) -> None:
+        """Record the runs of a load, before anybody can change them."""
+        if self._recorder is not None:
+            self._recorder.record(runs)
 
     def _describe_common(self) -> dict[str, Any]:
         return {"impl": _name(self._impl), "config_class": _name(self._config_class)}

@@ -1,4 +1,4 @@
-"""What a dataset has given: the runs of its latest load, and those that are not confirmed yet."""
+"""The runs that a dataset has given, and that are not confirmed yet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_hydraflow.run_info import is_settled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from kedro_hydraflow.run import Run
 
@@ -20,25 +20,15 @@ class Given:
         self._lock = threading.Lock()
         self._unconfirmed: dict[str, bool] = {}
         """Whether the run has ended, by ID, for all runs that were given since the last `pop`."""
-        self.runs: Sequence[Run[Any, Any]] = ()
-        """The runs of the latest load, until the dataset is released."""
         self.has_loaded = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Given, ()
 
-    def note(self, runs: Sequence[Run[Any, Any]]) -> None:
-        """Note the runs of a load."""
-        self.runs = runs
-        self.has_loaded = True
-
-    def release(self) -> None:
-        """Forget the runs of the latest load, but not which of them are to be confirmed."""
-        self.runs = ()
-
     def note_unconfirmed(self, runs: Iterable[Run[Any, Any]]) -> None:
         """Note the runs of a load that are to be confirmed. Their facts have been read."""
         with self._lock:
+            self.has_loaded = True
             for run in runs:
                 run_id = run.info.run_id
                 # Of copies, and of several loads, all have to have ended.

@@ -376,7 +376,7 @@ class SearchDataset(ReadOnlyDataset[D]):
         to_confirm: Iterable[Run[Any, Any]] | None = None,
     ) -> None:
         """Note which runs a load gives, and which may be confirmed, by default the same ones."""
-        self._given.note(runs)
+        self._record(runs)
         if self._search.checkpoint is not None:
             self._given.note_unconfirmed(runs if to_confirm is None else to_confirm)
 

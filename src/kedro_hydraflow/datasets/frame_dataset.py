@@ -200,7 +200,7 @@ class HydraflowFrameDataset(SearchDataset[Any]):
         if library not in get_args(Library):
             raise OptionError(f"library: expected 'polars' or 'pandas', found {library!r}")
         self._library = library
-        self._lazy = check_flag("lazy", lazy)
+        self.is_lazy = check_flag("lazy", lazy)
         if lazy:
             given: dict[str, Any] = {
                 "columns": columns,
@@ -222,7 +222,7 @@ class HydraflowFrameDataset(SearchDataset[Any]):
                 a key among the columns.
         """
         schema = self._parse_schema()  # before anything is read, for it may be wrong
-        if self._lazy and schema is not None:
+        if self.is_lazy and schema is not None:
             search, options = self.make_query()
             return make_lazy_frame(Scan(search, options, schema))
         if self._library == "pandas":
@@ -318,7 +318,7 @@ class HydraflowFrameDataset(SearchDataset[Any]):
             "strict": self._strict,
             "nested": self._nested,
             "library": self._library,
-            "lazy": self._lazy,
+            "lazy": self.is_lazy,
             "min_runs": self._min_runs or None,
         }
 

@@ -172,7 +172,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             run = self._find_run(self._source)
         else:
             run = self._load_run(self._source, self._load_impl())
-        self._given.note([run])
+        self._record([run])
         return run
 
     def preview(self) -> JSONPreview:
