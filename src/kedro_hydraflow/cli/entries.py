@@ -71,7 +71,9 @@ def select_entry(
 def make_query(
     name: str | None, env: str | None = None, project: Path | None = None
 ) -> tuple[Search, LoadOptions]:
-    """Return the search of a catalog entry with many runs, without its filters, and its options.
+    """Return the search for all runs of an entry's experiments, and the entry's options.
+
+    Neither its filters nor its checkpoint or lock leave runs out.
 
     Args:
         name: As for `select_entry`.
@@ -88,7 +90,7 @@ def make_query(
     ):
         raise OptionError(f"the catalog entry {name!r} loads one run; give one with many runs")
     search, options = dataset.make_query()
-    return replace(search, filters=None, on_error="warn"), options
+    return replace(search, filters=None, keeps=None, on_error="warn"), options
 
 
 def _select_one(run: Run[Any, Any], wanted: Wanted) -> Selection:
