@@ -445,9 +445,11 @@ def test_many_may_publish_and_read_at_the_same_time(tmp_path: Path) -> None:
     with ThreadPoolExecutor(5) as threads:
         reader = threads.submit(read)
         writers = [threads.submit(publish, number) for number in range(4)]
-        for writer in writers:
-            writer.result()
-        is_over.set()
+        try:
+            for writer in writers:
+                writer.result()
+        finally:
+            is_over.set()
         assert reader.result() > 0
     assert publish_index(tracking.root, index=index).n_failed == 0
     for config in tracking.root.rglob("config.yaml"):
