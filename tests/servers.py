@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import getpass
+import ipaddress
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -251,37 +253,64 @@ def fake_gcs() -> Iterator[Server]:
         yield Server(f"gs://{BUCKET}", options, None, f"127.0.0.1:{port}", write)
 
 
+_AZURE_ACCOUNT = "devstoreaccount1"  # the one account there is, with a key that is public
+_AZURE_KEY = (
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
+
+
 @contextmanager
 def azurite() -> Iterator[Server]:
     """Run Azurite's blob service, the emulator of Azure's own makers."""
+    with _run_azurite("http") as server:
+        yield server
+
+
+@contextmanager
+def azurite_with_tokens(folder: Path) -> Iterator[Server]:
+    """Run Azurite so that it takes tokens of logins, which are sent over HTTPS alone.
+
+    Args:
+        folder: Gets ``ca.pem``, the certificate to trust, and ``requests.log``, the requests with
+            their headers.
+    """
+    _make_certificate(folder)
+    flags = ["--cert", "cert.pem", "--key", "key.pem", "--debug", "requests.log"]
+    flags = [str(folder / flag) if "." in flag else flag for flag in flags]
+    with _run_azurite("https", *flags, "--oauth", "basic", verify=str(folder / "ca.pem")) as server:
+        yield server
+
+
+@contextmanager
+def _run_azurite(scheme: str, *flags: str, verify: str | bool = True) -> Iterator[Server]:
     _require_module("azure.storage.blob")
     from azure.storage.blob import ContainerClient
 
     port = get_free_port()
-    account = "devstoreaccount1"  # the one account there is, with a key that is public
-    key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
     wrong_key = base64.b64encode(b"wrong-azure-account-key-of-a-test").decode()
     command = [
         *(find_program("azurite-blob", AZURITE / "node_modules" / ".bin"), "--silent"),
         *("--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"),
-        *("--blobHost", "127.0.0.1", "--blobPort", str(port)),
+        *("--blobHost", "127.0.0.1", "--blobPort", str(port), *flags),
     ]
 
     def make_options(account_key: str) -> dict[str, Any]:
         connection_string = (
-            f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={account_key};"
-            f"BlobEndpoint=http://127.0.0.1:{port}/{account};"
+            f"DefaultEndpointsProtocol={scheme};AccountName={_AZURE_ACCOUNT};"
+            f"AccountKey={account_key};BlobEndpoint={scheme}://127.0.0.1:{port}/{_AZURE_ACCOUNT};"
         )
         return {
-            "account_name": account,
+            "account_name": _AZURE_ACCOUNT,
             "account_key": account_key,
             "connection_string": connection_string,
         }
 
-    options = make_options(key)
+    options = make_options(_AZURE_KEY)
     with (
         running(command, port),
-        ContainerClient.from_connection_string(options["connection_string"], BUCKET) as container,
+        ContainerClient.from_connection_string(
+            options["connection_string"], BUCKET, connection_verify=verify
+        ) as container,
     ):
         container.create_container()
 
@@ -289,6 +318,46 @@ def azurite() -> Iterator[Server]:
             container.upload_blob(name, content, overwrite=True)
 
         yield Server(f"az://{BUCKET}", options, make_options(wrong_key), f"127.0.0.1:{port}", write)
+
+
+def _make_certificate(folder: Path) -> None:
+    """Write a key and certificate for 127.0.0.1, and the certificate of what signed it."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.x509.oid import NameOID
+
+    def make_key() -> rsa.RSAPrivateKey:
+        return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+    def sign(name: str, key: rsa.RSAPrivateKey, extension: x509.ExtensionType) -> bytes:
+        now = datetime.now(timezone.utc)
+        authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .issuer_name(authority)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(extension, critical=True)
+            .sign(authority_key, hashes.SHA256())
+        )
+        return certificate.public_bytes(serialization.Encoding.PEM)
+
+    authority_key, key = make_key(), make_key()
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    authority_extension = x509.BasicConstraints(ca=True, path_length=None)
+    (folder / "ca.pem").write_bytes(sign("a test", authority_key, authority_extension))
+    (folder / "cert.pem").write_bytes(
+        sign("127.0.0.1", key, x509.SubjectAlternativeName([address]))
+    )
+    encryption = serialization.NoEncryption()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+    )
+    (folder / "key.pem").write_bytes(private)
 
 
 # SFTP, WebDAV and HTTP ---------------------------------------------------------------------

@@ -124,6 +124,7 @@ def test_secrets_of_the_environment_are_redacted(
     ("variable", "value"),
     [
         ("GOOGLE_APPLICATION_CREDENTIALS", "/home/ann/key.json"),
+        ("AZURE_TOKEN_CREDENTIALS", "ManagedIdentityCredential"),
         ("AWS_WEB_IDENTITY_TOKEN_FILE", "/home/ann/token"),
         ("AWS_DEFAULT_REGION", "eu-west-1"),
         ("MLFLOW_TRACKING_AUTH", "kubernetes"),

@@ -13,7 +13,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from click.testing import CliRunner
 
 from kedro_hydraflow import (
     HydraflowRunCollectionDataset,
@@ -22,7 +21,6 @@ from kedro_hydraflow import (
     iter_runs,
     publish_index,
 )
-from kedro_hydraflow.cli.main import main
 from kedro_hydraflow.errors import KedroHydraflowError, OptionError, StorageError
 from kedro_hydraflow.finding import find_runs
 from kedro_hydraflow.publishing import Publication
@@ -447,9 +445,11 @@ def test_many_may_publish_and_read_at_the_same_time(tmp_path: Path) -> None:
     with ThreadPoolExecutor(5) as threads:
         reader = threads.submit(read)
         writers = [threads.submit(publish, number) for number in range(4)]
-        for writer in writers:
-            writer.result()
-        is_over.set()
+        try:
+            for writer in writers:
+                writer.result()
+        finally:
+            is_over.set()
         assert reader.result() > 0
     assert publish_index(tracking.root, index=index).n_failed == 0
     for config in tracking.root.rglob("config.yaml"):
@@ -472,28 +472,3 @@ def test_what_cannot_be_written_is_an_error(root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"cannot (write|list)"):
         publish_index(root, index=(tmp_path / "file" / "index").as_uri())
-
-
-def test_the_command(root: Path, index: str) -> None:
-    runner = CliRunner()
-    first = runner.invoke(main, ["index", str(root), "--to", index, "-x", "eval_digits"])
-    again = runner.invoke(main, ["index", str(root), "--to", index])
-    refreshed = runner.invoke(main, ["index", str(root), "--to", index, "--refresh"])
-    wrong = runner.invoke(main, ["index", str(root), "--to", "index"])
-
-    n_eval = len(load(root, index=False, experiment_names="eval_digits"))
-    assert first.output == f"published {n_eval} runs\n"
-    assert again.output == f"published {31 - n_eval} runs, {n_eval} were published before\n"
-    assert refreshed.output == "published 31 runs\n"
-    assert (first.exit_code, wrong.exit_code) == (0, 2)
-    assert "expected the URL of an index" in wrong.output
-
-
-def test_the_command_says_what_it_left_out(tracking_dir: TrackingDir, index: str) -> None:
-    train = tracking_dir.add_experiment("train")
-    tracking_dir.add_run(train, "b" * 32, "seed: [")
-    tracking_dir.add_run(train, "c" * 32, "seed: 1", status=1, end_time=None)
-    done = CliRunner().invoke(main, ["index", str(tracking_dir.root), "--to", index])
-    expected = "published 0 runs, 1 have not ended or were deleted, 1 could not be read"
-    assert done.stdout.splitlines()[-1] == expected  # what is logged may come before
-    assert done.exit_code == 2

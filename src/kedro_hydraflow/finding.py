@@ -291,10 +291,10 @@ def iter_streams(
     yield store.stream_runs(experiments)
 
 
-def find_first_runs(search: Search, count: int) -> list[RunInfo]:
+def find_first_runs(search: Search, count: int, index: Index = NO_INDEX) -> list[RunInfo]:
     """Return the first runs that can be read, without listing all of them."""
     limit = max(count, _MIN_LOOK)
-    store, search = open_search(search)
+    store, search = open_search(search, index)
     runs: list[RunInfo] = []
     for experiment in _find_matching(store, search).experiments.matching:
         if len(runs) >= count:

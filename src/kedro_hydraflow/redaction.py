@@ -51,7 +51,8 @@ _HARMLESS_HEADERS = frozenset({"accept", "accept-encoding", "content-type", "ran
 """The headers that are no secrets, in lower case."""
 
 _SECRET_VARIABLE = re.compile(
-    r"(?!GOOGLE_APPLICATION_CREDENTIALS\Z)(?:AWS|AZURE|DATABRICKS|FSSPEC|GCP|GOOGLE|MLFLOW)_\w*"
+    r"(?!(?:AZURE_TOKEN|GOOGLE_APPLICATION)_CREDENTIALS\Z)"
+    r"(?:AWS|AZURE|DATABRICKS|FSSPEC|GCP|GOOGLE|MLFLOW)_\w*"
     r"(?:CONNECTION_STRING|CREDENTIAL|KEY|PASSWORD|SAS|SECRET|TOKEN)\w*(?<!_FILE)(?<!_PATH)(?<!_URI)"
 )
 """Matches the environment variables from which clients take credentials."""

@@ -98,8 +98,8 @@ def iter_run_dirs(
             take precedence over it.
         storage_options: Options for the fsspec filesystem of a URL, such as credentials, and
             ``engine``, which is ``"fsspec"`` or ``"obstore"``. The default engine for S3, Google
-            Cloud Storage and Azure is obstore if it is installed and the other options include
-            the credentials, otherwise fsspec.
+            Cloud Storage and Azure is obstore if it is installed and credentials are found,
+            otherwise fsspec.
         layout: What a directory is read as: ``"mlflow"`` for what MLflow wrote, ``"hydra"`` for
             the output directories of Hydra (``multirun`` and ``outputs``). By default, for what
             is found there; if there is both, for what MLflow wrote.

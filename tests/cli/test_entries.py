@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from kedro_hydraflow import Run, iter_run_dirs
+from kedro_hydraflow import HydraflowRunCollectionDataset, Run, iter_run_dirs
+from kedro_hydraflow.checkpoint import Checkpoint
+from kedro_hydraflow.storage import locate
 from tests.cli.conftest import Execute
 from tests.conftest import ROOT, SWEEP, write
 
@@ -47,9 +49,48 @@ several_runs:
 
 unavailable:
   type: no.such.Dataset
+
+shared_runs:
+  type: kedro_hydraflow.HydraflowRunCollectionDataset
+  path: examples/data/mlruns
+  filters: [model.type == mlp]
+  index: {index}
+  min_runs: 1000
+
+shared_artifacts:
+  type: kedro_hydraflow.HydraflowArtifactDataset
+  path: examples/data/mlruns
+  experiment_names: eval_digits
+  artifact: confusion_matrix.json
+  dataset: json.JSONDataset
+  index: {index}-of-some
+
+new_runs:
+  type: kedro_hydraflow.HydraflowRunCollectionDataset
+  path: examples/data/mlruns
+  checkpoint: {{filepath: processed_runs.json}}
+  index: {index}-of-new
+
+locked_runs:
+  type: kedro_hydraflow.HydraflowRunCollectionDataset
+  path: examples/data/mlruns
+  filters: [model.type == mlp]
+  lock: {{filepath: locked_runs.json}}
+  index: {index}-of-locked
+
+broken_shared_runs:
+  type: kedro_hydraflow.HydraflowRunCollectionDataset
+  path: examples/broken
+  index: {index}-of-broken
+  on_error: {on_error}
+
+locally_indexed_runs:
+  type: kedro_hydraflow.HydraflowRunCollectionDataset
+  path: examples/data/mlruns
+  index: data/index
 """
 
-COMMANDS: dict[str, list[str]] = {
+LS: dict[str, list[str]] = {
     "a collection": ["sweep_runs", "-f", "model.type == mlp", "-c", "run_id,status"],
     "a factory": ["train_digits_v1_runs", "-c", "run_id,job_name"],
     "no experiment": ["digits_runs"],
@@ -75,6 +116,24 @@ COMMANDS: dict[str, list[str]] = {
     "parameters": ["params:ranking_metric"],
 }
 
+INDEX: dict[str, list[str]] = {
+    "publishing": ["shared_runs", "--env", "more"],
+    "publishing again": ["shared_runs", "--env", "more"],
+    "publishing all again": ["shared_runs", "--env", "more", "--refresh"],
+    "publishing some": ["shared_artifacts", "--env", "more"],
+    "publishing with a checkpoint": ["new_runs", "--env", "more"],
+    "publishing with a lock": ["locked_runs", "--env", "more"],
+    "publishing broken runs": ["broken_shared_runs", "--env", "more"],
+    "publishing without an index": ["sweep_runs"],
+    "publishing on this machine": ["locally_indexed_runs", "--env", "more"],
+    "publishing one run": ["one_run"],
+    "publishing the best run": ["the_best_run"],
+    "publishing one artifact": ["the_best_confusion_matrix"],
+    "publishing no entry": [],
+    "publishing an unknown entry": ["swep_run"],
+    "publishing another type": ["leaderboard"],
+}
+
 DRIVER = """\
 import json, sys
 from pathlib import Path
@@ -85,7 +144,7 @@ from kedro_hydraflow.cli.project import commands
 metadata = bootstrap_project(Path.cwd())
 results = {}
 for name, arguments in json.load(sys.stdin).items():
-    result = RUNNER.invoke(commands, ["hydraflow", "ls", *arguments], obj=metadata)
+    result = RUNNER.invoke(commands, ["hydraflow", *arguments], obj=metadata)
     results[name] = [result.exit_code, result.stdout, result.stderr]
 Path("results.json").write_text(json.dumps(results))
 """
@@ -102,9 +161,15 @@ def results(project: Path, environment: dict[str, str]) -> Results:
         write(broken / name / "meta.yaml", (ROOT / RUN_META).read_text())
     write(broken / "meta.yaml", (ROOT / EXPERIMENT_META).read_text())
     for env, on_error in (("more", "raise"), ("lenient", "warn")):
-        write(project / f"conf/{env}/catalog.yml", CATALOG.format(on_error=on_error))
+        catalog = CATALOG.format(on_error=on_error, index=(project / "shared").as_uri())
+        write(project / f"conf/{env}/catalog.yml", catalog)
         write(project / f"conf/{env}/credentials.yml", "some: {token: hunter22}\n")
-    commands = {name: [*arguments, "--csv"] for name, arguments in COMMANDS.items()}
+    Checkpoint(locate(project / "processed_runs.json")).add(["13f42e9535654d01a4143ddd9be02cb7"])
+    HydraflowRunCollectionDataset(
+        path=str(SWEEP), filters=["model.type == mlp"], lock=str(project / "locked_runs.json")
+    ).load()
+    commands = {name: ["ls", *arguments, "--csv"] for name, arguments in LS.items()}
+    commands |= {name: ["index", *arguments] for name, arguments in INDEX.items()}
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", DRIVER],
         cwd=project,
@@ -236,6 +301,48 @@ def test_entries_without_runs(results: Results) -> None:
         "runs; the entries with runs are 'sweep_runs', "
     )
     assert "has the type MemoryDataset, which loads no runs" in get_error(results["parameters"])
+
+
+def test_publishing(results: Results, project: Path) -> None:
+    """All runs of the experiments are published, whatever filters and `min_runs` say."""
+    for name, published in [
+        ("publishing", "published 31 runs"),
+        ("publishing again", "published 0 runs, 31 were published before"),
+        ("publishing all again", "published 31 runs"),
+        ("publishing some", "published 2 runs"),
+        ("publishing with a checkpoint", "published 31 runs"),
+        ("publishing with a lock", "published 31 runs"),
+    ]:
+        assert results[name][:2] == (0, f"{published}\n")
+    for name in ("shared", "shared-of-some", "shared-of-new", "shared-of-locked"):
+        assert len(list((project / name).glob("runs-*.parquet"))) == 1
+
+
+def test_publishing_runs_that_cannot_be_read(results: Results) -> None:
+    code, stdout, stderr = results["publishing broken runs"]
+    assert (code, stdout) == (2, "published 1 runs, 1 could not be read\n")
+    assert "skipped 1 of 2 runs and experiments" in " ".join(stderr.split())
+
+
+def test_entries_that_cannot_be_published(results: Results, project: Path) -> None:
+    expected = (
+        "Error: index: expected the URL of an index to publish in, such as "
+        "s3://team/mlruns/.kedro-hydraflow or file:///mnt/team/index, found "
+    )
+    assert get_error(results["publishing without an index"]) == f"{expected}None"
+    assert get_error(results["publishing on this machine"]) == f"{expected}'data/index'"
+    for name, entry in [
+        ("publishing one run", "one_run"),
+        ("publishing the best run", "the_best_run"),
+        ("publishing one artifact", "the_best_confusion_matrix"),
+    ]:
+        message = f"Error: the catalog entry {entry!r} loads one run; give one with many runs"
+        assert get_error(results[name]) == message
+    for how in ("no entry", "an unknown entry"):
+        assert get_error(results[f"publishing {how}"]) == get_error(results[how])
+    message = get_error(results["publishing another type"])
+    assert message.startswith("Error: the catalog entry 'leaderboard' has the type")
+    assert not (project / "data").exists()
 
 
 def test_without_a_project(execute: Execute, tmp_path: Path) -> None:

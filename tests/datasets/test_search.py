@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,10 +10,10 @@ from typing import Any
 import pytest
 from kedro.io import DatasetError
 
-from kedro_hydraflow import HydraflowRunCollectionDataset
+from kedro_hydraflow import HydraflowRunCollectionDataset, HydraflowRunDataset, publish_index
 from kedro_hydraflow.errors import NotFoundError, RunLoadError, StorageError
 from kedro_hydraflow.storage import LocalStorage
-from tests.conftest import FilesRead, TrackingDir, WebServer, write
+from tests.conftest import FilesRead, TrackingDir, WebServer, replace_meta, write
 from tests.datasets.conftest import from_catalog
 
 
@@ -36,6 +37,75 @@ def test_filters_by_facts_read_nothing_of_known_runs(
         )
         assert len(dataset.load()) == 3
         assert sum(path.endswith(".yaml") for path in server.requests) == n_files
+
+
+@pytest.fixture
+def published(tracking_dir: TrackingDir, tmp_path: Path) -> str:
+    """The URL of an index with three runs. What was recorded has changed since."""
+    url = (tmp_path / "shared").as_uri()
+    tracking_dir.add_runs(3)
+    publish_index(tracking_dir.root, index=url)
+    for path in tracking_dir.root.glob("1/*/artifacts/.hydra/config.yaml"):
+        path.write_text("seed: -1\n")
+    replace_meta(tracking_dir.root / "1", name="renamed")
+    return url
+
+
+def test_a_preview_shows_what_a_load_with_the_shared_index_gives(
+    tracking_dir: TrackingDir, tmp_path: Path, published: str, files_read: FilesRead
+) -> None:
+    root = str(tracking_dir.root)
+    dataset = HydraflowRunCollectionDataset(path=root, index=published)
+    parts = {path: path.read_bytes() for path in (tmp_path / "shared").iterdir()}
+    tracking_dir.add_run(tracking_dir.root / "1", "r003", "seed: 3")  # not published yet
+    files_read.clear()
+    preview = dataset.preview()
+    of_runs = [path for path in files_read.paths if path.startswith(root)]
+    assert {os.path.relpath(path, root) for path in of_runs} == {
+        "1/r003/artifacts/.hydra/config.yaml",
+        "1/r003/meta.yaml",  # which says whether it was deleted
+    }
+    loaded = dataset.load().to_frame()
+    assert preview["columns"] == loaded.columns
+    assert preview["data"] == list(map(list, loaded.rows()))
+    (name,) = set(loaded["job_name"])
+    assert name != "renamed"
+    for run_id, expected in (("r003", True), ("r004", False)):
+        of_name = HydraflowRunDataset(
+            path=root, index=published, experiment_names=name, run_id=run_id
+        )
+        assert of_name.exists() is expected
+    assert {path: path.read_bytes() for path in (tmp_path / "shared").iterdir()} == parts
+
+
+def test_a_preview_publishes_nothing(
+    tracking_dir: TrackingDir, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracking_dir.add_runs(1)
+    url = (tmp_path / "nothing").as_uri()
+    dataset = HydraflowRunCollectionDataset(path=str(tracking_dir.root), index=url)
+    assert len(dataset.preview()["data"]) == 1
+    assert "nothing was published there yet" in caplog.text
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize(("is_requested", "n_again"), [(True, 0), (False, 5)])
+def test_a_preview_uses_a_requested_index(
+    tracking_dir: TrackingDir,
+    tmp_path: Path,
+    serve: Callable[[Path], WebServer],
+    is_requested: bool,
+    n_again: int,
+) -> None:
+    pytest.importorskip("aiohttp")
+    index = tmp_path / "index" if is_requested else False
+    tracking_dir.add_runs(9)
+    server = serve(tracking_dir.root.parent)
+    dataset = HydraflowRunCollectionDataset(path=f"{server.url}/mlruns", index=index)
+    first = dataset.preview()
+    server.requests.clear()
+    assert dataset.preview() == first
+    assert sum(path.endswith("config.yaml") for path in server.requests) == n_again
 
 
 def test_the_option_is_described() -> None:

@@ -1,12 +1,18 @@
-"""Credentials that no option gives, on a real S3 server: which engine finds them, and reads."""
+"""Credentials that no option gives, on real servers: which engine finds them, and reads."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 import sys
 import threading
+import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -24,6 +30,7 @@ from tests.integration.places import is_server_required
 pytest.importorskip("obstore")
 pytest.importorskip("s3fs")
 pytest.importorskip("gcsfs")
+pytest.importorskip("adlfs")
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -207,7 +214,7 @@ class Role:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 role.n_given += 1
-                role.logins.add(self.headers["Authorization"])
+                role.logins.add(self.headers["Authorization"] or self.headers["X-IDENTITY-HEADER"])
                 self.rfile.read(int(self.headers["Content-Length"] or 0))
                 expiration = datetime.now(timezone.utc) + timedelta(seconds=1)
                 expires = {"Expiration": expiration.strftime("%Y-%m-%dT%H:%M:%SZ")}
@@ -299,3 +306,201 @@ def test_the_default_login_of_google(tmp_path: Path, monkeypatch: pytest.MonkeyP
         dirs = iter_run_dirs(f"{server.url}/mlruns", storage_options=options)
         assert len(Run.load(dirs)) == N_RUNS
     assert role.n_given == 1
+
+
+# Azure ------------------------------------------------------------------------------------------
+
+LOAD = """
+import json, sys
+from kedro_hydraflow import Run, iter_run_dirs
+
+url, options = sys.argv[1], json.loads(sys.argv[2])
+print(len(Run.load(iter_run_dirs(url, storage_options=options))))
+"""
+
+IDENTITY_HEADER = "of-the-app-service"
+
+
+@dataclass
+class Azure:
+    """An account, and an identity of the machine that may read it."""
+
+    server: servers.Server
+    folder: Path
+    role: Role
+    environment: dict[str, str]
+    """The variables of the processes that load."""
+
+    @property
+    def account(self) -> dict[str, str]:
+        """The options that name the account."""
+        name = self.server.options["account_name"]
+        return {"account_name": name, "account_host": f"{self.server.endpoint}/{name}"}
+
+    def load(self, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Load the runs in a process of its own: clients read certificates when imported."""
+        (self.folder / "requests.log").write_bytes(b"")
+        return subprocess.run(
+            [sys.executable, "-c", LOAD, f"{self.server.url}/mlruns", json.dumps(options)],
+            env=self.environment,
+            text=True,
+            capture_output=True,
+            timeout=60,
+        )
+
+    def get_engines(self) -> set[str]:
+        """Return the engines that have sent requests since the last load began."""
+        agents = re.findall(r'"user-agent":"([^"]*)"', (self.folder / "requests.log").read_text())
+        return {"obstore" if "object_store" in agent else "fsspec" for agent in agents}
+
+
+def make_token(**claims: Any) -> str:
+    """Return a token that Azurite accepts: it does not check signatures."""
+    now = int(time.time())
+    claims = {
+        "aud": "https://storage.azure.com",
+        "iss": "https://sts.windows.net/tenant/",
+        "nbf": now - 60,
+        "iat": now - 60,
+        "exp": now + 3600,
+        **claims,
+    }
+    parts = [json.dumps(part).encode() for part in ({"alg": "none", "typ": "JWT"}, claims)]
+    return ".".join(urlsafe_b64encode(part).rstrip(b"=").decode() for part in [*parts, b"signed"])
+
+
+@pytest.fixture(scope="module")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[servers.Server, Path]]:
+    folder = tmp_path_factory.mktemp("azurite")
+    with start_or_skip(lambda: servers.azurite_with_tokens(folder)) as server:
+        for path, content in make_experiment("101", N_RUNS).items():
+            server.write(f"mlruns/{path}", content)
+        yield server, folder
+
+
+def make_identity(token: str) -> dict[str, Any]:
+    """Return the answer of App Service to those who ask for a token."""
+    return {
+        "access_token": token,
+        "expires_on": str(int(time.time()) + 3600),
+        "resource": "https://storage.azure.com",
+        "token_type": "Bearer",
+    }
+
+
+@pytest.fixture
+def azure(azurite: tuple[servers.Server, Path]) -> Iterator[Azure]:
+    server, folder = azurite
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AZURE_", "AWS_", "MSI_"))}
+    with Role(make_identity(make_token())).serving() as role:
+        environment = {
+            **kept,
+            "SSL_CERT_FILE": str(folder / "ca.pem"),
+            "IDENTITY_ENDPOINT": role.url,
+            "IDENTITY_HEADER": IDENTITY_HEADER,
+        }
+        yield Azure(server, folder, role, environment)
+
+
+def test_the_identity_of_azure(azure: Azure) -> None:
+    for engine in ("obstore", "fsspec", None):
+        done = azure.load(**azure.account, **({"engine": engine} if engine else {}))
+        assert (done.stdout, done.stderr) == (f"{N_RUNS}\n", "")
+        assert azure.get_engines() == {engine or "obstore"}
+    assert azure.role.logins == {IDENTITY_HEADER}
+
+
+def make_signature(server: servers.Server) -> str:
+    """Return the token of a shared access signature that may read the container."""
+    from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+
+    return generate_container_sas(
+        server.options["account_name"],
+        servers.BUCKET,
+        account_key=server.options["account_key"],
+        permission=ContainerSasPermissions(read=True, list=True),
+        expiry=datetime.now(timezone.utc) + timedelta(hours=1),
+    )
+
+
+@pytest.mark.parametrize("name", ["account_key", "sas_token", "connection_string"])
+@pytest.mark.parametrize("how", ["option", "variable"])
+def test_a_key_of_azure_comes_before_the_identity(azure: Azure, name: str, how: str) -> None:
+    options = {**azure.server.options, "sas_token": make_signature(azure.server)}
+    given = {} if name == "connection_string" else azure.account
+    if how == "option":
+        given = {**given, name: options[name]}
+    else:
+        azure.environment[f"AZURE_STORAGE_{name.upper()}"] = options[name]
+    for engine in ("fsspec", None):
+        done = azure.load(**given, **({"engine": engine} if engine else {}))
+        assert (done.stdout, done.stderr) == (f"{N_RUNS}\n", "")
+        assert azure.get_engines() == {engine or "obstore"}
+    assert azure.role.n_given == 0
+
+
+def test_a_connection_string_with_a_signature_alone(azure: Azure) -> None:
+    url = f"https://{azure.account['account_host']}"
+    text = f"BlobEndpoint={url};SharedAccessSignature={make_signature(azure.server)}"
+    for engine in ("fsspec", None):
+        done = azure.load(connection_string=text, **({"engine": engine} if engine else {}))
+        assert (done.stdout, done.stderr) == (f"{N_RUNS}\n", "")
+        assert azure.get_engines() == {engine or "obstore"}
+
+
+def test_a_key_in_a_variable_comes_before_a_signature_as_in_adlfs(azure: Azure) -> None:
+    wrong = azure.server.wrong_options
+    assert wrong is not None
+    azure.environment["AZURE_STORAGE_ACCOUNT_KEY"] = wrong["account_key"]
+    for engine in ("fsspec", None):
+        options = {"sas_token": make_signature(azure.server), "engine": engine}
+        done = azure.load(**azure.account, **{k: v for k, v in options.items() if v})
+        assert (done.stdout, done.returncode) == ("", 1)
+        assert "InvalidAuthenticationInfo" in done.stderr
+        assert azure.get_engines() == {engine or "obstore"}
+
+
+def test_variables_that_only_obstore_knows_change_nothing(azure: Azure) -> None:
+    with Role({}).serving() as other:
+        azure.environment |= {
+            "AZURE_STORAGE_TOKEN": "of-another",
+            "AZURE_STORAGE_ACCESS_KEY": "b2YgYW5vdGhlcg==",
+            "AZURE_STORAGE_ENDPOINT": other.url,
+            "AZURE_SKIP_SIGNATURE": "true",
+            "AZURE_STORAGE_USE_EMULATOR": "true",
+        }
+        done = azure.load(**azure.account)
+    assert (done.stdout, done.stderr) == (f"{N_RUNS}\n", "")
+    assert azure.get_engines() == {"obstore"}
+    assert azure.role.n_given > other.n_given == 0
+
+
+def test_anonymous_on_azure(azure: Azure) -> None:
+    done = azure.load(**azure.account, anon=True)
+    assert (done.stdout, done.returncode) == ("", 1)
+    assert azure.get_engines() == {"obstore"}
+    assert azure.role.n_given == 0
+
+
+def test_azure_denies_an_identity(azure: Azure) -> None:
+    token = make_token(aud="https://vault.azure.net")
+    with Role(make_identity(token)).serving() as role:
+        azure.environment["IDENTITY_ENDPOINT"] = role.url
+        done = azure.load(**azure.account)
+    assert (done.stdout, done.returncode) == ("", 1)
+    assert "access denied" in done.stderr
+    assert azure.get_engines() == {"obstore", "fsspec"}
+    assert token not in done.stderr
+    assert IDENTITY_HEADER not in done.stderr
+
+
+def test_there_is_no_identity(azure: Azure) -> None:
+    azure.environment["AZURE_TOKEN_CREDENTIALS"] = "ManagedIdentityCredential"  # and no other one
+    with Role({"error": "there is none"}).serving() as role:
+        azure.environment["IDENTITY_ENDPOINT"] = role.url
+        done = azure.load(**azure.account, engine="obstore")  # adlfs would ask for minutes
+    assert (done.stdout, done.returncode) == ("", 1)
+    assert "access denied" in done.stderr
+    assert "Attempted credentials: ManagedIdentityCredential: " in done.stderr
+    assert IDENTITY_HEADER not in done.stderr
+    assert azure.get_engines() == set()

@@ -56,8 +56,6 @@ def make_azure(url: str, engine: str) -> Way:
 def make_signed_azure(url: str, engine: str) -> Way:
     signature = f"sv=2024-01-01&sig={quote(SIGNATURE, safe='')}"
     text = f"BlobEndpoint={url}/ours;SharedAccessSignature={signature}"
-    if engine == "obstore":
-        text += ";AccountName=ours"
     return Way("az://bucket/mlruns", {"connection_string": text, "engine": engine})
 
 

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from kedro_hydraflow import (
+    HydraflowFrameDataset,
     HydraflowRunCollectionDataset,
     Run,
     RunCollection,
@@ -285,6 +286,25 @@ def test_a_shared_index_takes_the_place_of_all_other_reads(site, engine, locatio
     site.proxy.reset()
     assert publish_index(site.url, index=index, storage_options=options).n_known == N_RUNS
     assert site.proxy.counts() == {"LIST": 6, "GET": 1 + len(EXPERIMENTS)}
+
+
+def test_a_preview_with_a_shared_index_reads_it_instead_of_the_runs(site, engine):
+    index = f"{site.url.removesuffix('mlruns')}of-previews/{engine['engine']}"
+    options: dict[str, Any] = {"path": site.url, "credentials": site.options, "fs_args": engine}
+    options["columns"] = ["run_id", "seed", "status", "metrics.accuracy"]
+    expected = HydraflowFrameDataset(**options).preview()
+    paths = sum((list_paths(n, ("202",), range(5)) for n in FILES_OF_COLUMNS), EXPERIMENT_METAS)
+    assert get_paths(site) == paths
+    assert site.proxy.counts() == {"LIST": 3, "GET": paths.total()}
+    publish_index(site.url, index=index, storage_options=site.options | engine)
+    site.proxy.reset()
+
+    assert HydraflowFrameDataset(**options, index=index).preview() == expected
+
+    assert site.proxy.counts() == {"LIST": 4, "GET": 1}
+
+
+FILES_OF_COLUMNS = (CONFIG, "meta.yaml", "metrics/accuracy")
 
 
 def test_what_is_published_has_no_credentials(bucket, engine):

@@ -29,8 +29,9 @@ THEIR_KEYS = {"access_key_id": "K", "secret_access_key": "S"}
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_REGION", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
+    for name in os.environ:
+        if name.startswith(("AWS_", "AZURE_")):
+            monkeypatch.delenv(name)
 
 
 class Obstore(ModuleType):
@@ -170,18 +171,6 @@ def test_other_errors_of_a_listing_are_raised(
         ("gs", {"token": "anon", "project": "p"}, {"skip_signature": True}),
         ("gcs", {"token": {"a": 1}}, {"service_account_key": json.dumps({"a": 1})}),
         ("gs", {"token": __file__}, {"application_credentials": __file__}),
-        (
-            "az",
-            {"account_name": "n", "account_key": "k"},
-            {"account_name": "n", "account_key": "k"},
-        ),
-        ("abfs", {"sas_token": "t"}, {"sas_key": "t"}),
-        (
-            "az",
-            {"connection_string": "AccountName=n;AccountKey=a==;BlobEndpoint=http://h:1/n;"},
-            {"account_name": "n", "account_key": "a==", "endpoint": "http://h:1/n"},
-        ),
-        ("az", {"account_host": "h"}, {"endpoint": "https://h"}),
     ],
 )
 def test_options_of_fsspec(
@@ -191,6 +180,110 @@ def test_options_of_fsspec(
     client = make_client(protocol, options)
     assert get_store_options(obstore, client)["config"] == expected
     assert json.dumps(options) == before
+
+
+KEY = {"access_key": "k=="}
+SIGNATURE = {"sas_token": "sv=1&sig=a%3D"}
+PUBLIC = "https://n.blob.core.windows.net"
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "endpoint", "login"),
+    [
+        ({"account_name": "n", "account_key": "k=="}, {}, PUBLIC, KEY),
+        ({"account_name": "n", "sas_token": SIGNATURE["sas_token"]}, {}, PUBLIC, SIGNATURE),
+        ({"account_name": "n", "account_key": "k==", "sas_token": "s"}, {}, PUBLIC, KEY),
+        ({"account_name": "n", "account_key": "k==", "anon": True}, {}, PUBLIC, KEY),
+        (
+            {"account_name": "n", "account_key": "k==", "account_host": "n.blob.example"},
+            {},
+            "https://n.blob.example",
+            KEY,
+        ),
+        ({}, {"ACCOUNT_NAME": "n", "ACCOUNT_KEY": "k=="}, PUBLIC, KEY),
+        ({"account_name": "n", "sas_token": "s"}, {"ACCOUNT_KEY": "k=="}, PUBLIC, KEY),
+        ({"connection_string": "AccountName=n;AccountKey=k==;"}, {}, PUBLIC, KEY),
+        ({"connection_string": "accountname=n;ACCOUNTKEY=k=="}, {}, PUBLIC, KEY),
+        (
+            {"connection_string": "AccountName=n;AccountKey=k==;BlobEndpoint=http://h:1/n/"},
+            {"ACCOUNT_NAME": "other", "ACCOUNT_KEY": "other"},
+            "http://h:1/n",
+            KEY,
+        ),
+        (
+            {"account_name": "other", "account_key": "other"},
+            {"CONNECTION_STRING": "AccountName=n;AccountKey=k=="},
+            PUBLIC,
+            KEY,
+        ),
+        (
+            {
+                "connection_string": "DefaultEndpointsProtocol=https;AccountName=n;AccountKey=k==;"
+                "EndpointSuffix=core.chinacloudapi.cn"
+            },
+            {},
+            "https://n.blob.core.chinacloudapi.cn",
+            KEY,
+        ),
+        (
+            {"connection_string": "DefaultEndpointsProtocol=http;AccountName=n;AccountKey=k=="},
+            {},
+            PUBLIC,  # as in Azure's SDK
+            KEY,
+        ),
+        (
+            {
+                "connection_string": f"BlobEndpoint={PUBLIC}/;QueueEndpoint=https://n.queue/;"
+                f"SharedAccessSignature={SIGNATURE['sas_token']}"
+            },
+            {},
+            PUBLIC,
+            SIGNATURE,
+        ),
+    ],
+)
+def test_keys_of_azure(
+    obstore: Obstore,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    variables: dict[str, str],
+    endpoint: str,
+    login: dict[str, str],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"AZURE_STORAGE_{name}", value)
+    assert choose_connect("az", options) is connect
+    opened = get_store_options(obstore, make_client("az", options))
+    assert opened["config"] == {
+        "account_name": "n",
+        "endpoint": endpoint,
+        "skip_signature": False,
+        "use_emulator": False,
+    }
+    assert opened["client_options"]["allow_http"] is endpoint.startswith("http:")
+    assert opened["credential_provider"]() == {**login, "expires_at": None}
+
+
+def test_azure_without_credentials(obstore: Obstore) -> None:
+    options = {"account_name": "n", "anon": True}
+    assert choose_connect("abfss", options) is connect
+    opened = get_store_options(obstore, make_client("abfss", options))
+    assert opened["config"]["skip_signature"] is True
+    assert "credential_provider" not in opened
+
+
+SERVICE = {"client_id": "c", "client_secret": "s", "tenant_id": "t"}
+
+
+def test_a_service_principal_of_azure_with_and_without_adlfs(
+    obstore: Obstore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"account_name": "n", **SERVICE}
+    for is_installed in (True, False):
+        add_module(monkeypatch, "adlfs", is_installed)
+        assert choose_connect("az", options) is (connect_unasked if is_installed else connect)
+    opened = get_store_options(obstore, make_client("az", options))
+    assert opened["config"].items() >= SERVICE.items()
 
 
 @pytest.mark.parametrize(
@@ -282,10 +375,15 @@ def test_options_that_are_not_supported(
 
 @pytest.fixture(params=[False, True], ids=["alone", "with botocore"])
 def has_botocore(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    module = ModuleType("botocore")
-    module.__spec__ = ModuleSpec("botocore", None)
-    monkeypatch.setitem(sys.modules, "botocore", module if request.param else None)
+    add_module(monkeypatch, "botocore", request.param)
     return bool(request.param)
+
+
+def add_module(monkeypatch: pytest.MonkeyPatch, name: str, is_installed: bool) -> None:
+    """Let a package seem to be installed, or not."""
+    module = ModuleType(name)
+    module.__spec__ = ModuleSpec(name, None)
+    monkeypatch.setitem(sys.modules, name, module if is_installed else None)
 
 
 @pytest.mark.parametrize(
@@ -300,6 +398,8 @@ def has_botocore(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         ("gs", {}, False),
         ("gs", {"token": "anon"}, True),
         ("az", {"account_name": "n"}, False),
+        ("az", {"account_name": "n", "anon": False}, False),
+        ("az", {"connection_string": "UseDevelopmentStorage=true", "anon": True}, False),
         ("az", {"account_name": "n", "account_key": "k"}, True),
     ],
 )

@@ -216,7 +216,12 @@ def test_identities_tell_servers_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     assert identify(secret="SECRET") == identify()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://three")
     identities.add(identify())
-    assert len(identities) == 5
+    text = "AccountName=us;AccountKey=SECRET;EndpointSuffix=core.chinacloudapi.cn"
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", text)
+    identities.add(identify())
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", text.replace("china", "gov"))
+    identities.add(identify())
+    assert len(identities) == 7
     assert "SECRET" not in " ".join(identities)
 
 

@@ -139,7 +139,7 @@ def reset(metadata: ProjectMetadata, entry: str | None, env: str | None) -> NoRe
 _INDEX_HELP = f"""Publish what is known of the runs that a catalog entry loads, in its index.
 
 ENTRY is an entry of the catalog with many runs and the URL of an index, such as
-index: s3://team/mlruns/.kedro-hydraflow. Its filters are not applied.
+index: s3://team/mlruns/.kedro-hydraflow. Its filters, checkpoint and lock are not applied.
 {INDEX_HELP}"""
 
 

@@ -24,6 +24,7 @@ from kedro_hydraflow.errors import (
     show_names,
 )
 from kedro_hydraflow.finding import Search, find_first_runs, find_runs, report
+from kedro_hydraflow.index import NO_INDEX
 from kedro_hydraflow.loading import LoadOptions, load_runs
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.redaction import Options, SafeRepr
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.filters import Conditions, Filters
     from kedro_hydraflow.finding import Findings
-    from kedro_hydraflow.index import IndexOption
+    from kedro_hydraflow.index import Index, IndexOption
     from kedro_hydraflow.loading import LoadedRuns
     from kedro_hydraflow.run_collection import RunCollection
     from kedro_hydraflow.run_info import ReadOptions, RunInfo
@@ -256,8 +257,9 @@ class RunSearch(SafeRepr):
 
     def find(self) -> list[RunInfo]:
         """Return the runs of the experiments, unread and unfiltered; none without experiments."""
+        search = self._import_names()
         try:
-            return find_runs(self._import_names()).runs
+            return find_runs(search, self._open_requested_index(search)).runs
         except NotFoundError:
             return []
 
@@ -265,11 +267,22 @@ class RunSearch(SafeRepr):
         self, count: int, config_class: type | None = None
     ) -> RunCollection[Run[Any, Any]]:
         """Return the first runs that can be read, for previews. Filters are not applied."""
-        infos = find_first_runs(self._import_names(), count)
+        search = self._import_names()
         options = LoadOptions(
             config_class=config_class, on_error=self.on_error, results=self.results
         )
-        return load_runs(infos, Run, options).runs
+        index = self._open_requested_index(search)
+        infos = find_first_runs(search, count, index)
+        return load_runs(infos, Run, options, index, was_searched=True).runs
+
+    def _open_requested_index(self, search: Search) -> Index:
+        """Return the index that the option names, so that a few runs are those that `load` gives.
+
+        The index of local disks, which is there by default, saves nothing for a few runs.
+        """
+        if not self.index:
+            return NO_INDEX
+        return LoadOptions(index=self.index).open_index(search.source)
 
     def exists(self) -> bool:
         """Whether the tracking directory, database or server exists, even if it has no runs."""

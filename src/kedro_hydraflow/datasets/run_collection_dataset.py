@@ -76,8 +76,8 @@ class HydraflowRunCollectionDataset(SearchDataset[RunCollection[Run[Any, Any]]])
             IDs and digests. Later ones give these runs, wherever they are, or an error that names
             what is missing or was changed. To lock what there is now, remove the file.
         engine: The package that reads from S3, Google Cloud Storage and Azure: ``fsspec`` or
-            ``obstore``. The default is obstore if it is installed and the other options include
-            the credentials, otherwise fsspec.
+            ``obstore``. The default is obstore if it is installed and credentials are found,
+            otherwise fsspec.
         credentials: Passed on to the fsspec filesystem of a URL.
         fs_args: Passed on to the fsspec filesystem of a URL.
         metadata: Anything; Kedro and this package ignore it.

@@ -1,8 +1,8 @@
-"""Credentials that the Python packages of S3 and Google Cloud Storage find, for obstore.
+"""Credentials that the Python packages of S3, Google Cloud Storage and Azure find, for obstore.
 
 They look where obstore does not: into profiles of ``~/.aws``, SSO, the roles of instances and
-containers, the login of ``gcloud``. fsspec's filesystems use the same packages, so that these have
-the same credentials, and the same server, whichever engine reads.
+containers, the logins of ``gcloud`` and ``az``. fsspec's filesystems use the same packages, so that
+these have the same credentials, and the same server, whichever engine reads.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ are valid for ten more minutes."""
 _AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn")
 
 _GCS_SCOPES = ("https://www.googleapis.com/auth/devstorage.read_write",)
+
+_AZURE_SCOPE = "https://storage.azure.com/.default"
 
 
 class Found(NamedTuple):
@@ -97,3 +99,29 @@ def find_for_gcs() -> Found | None:
         return {"token": credentials.token, "expires_at": datetime.now(timezone.utc) + _LIFETIME}
 
     return Found({}, provide)
+
+
+def find_for_azure(options: Mapping[str, Any]) -> Found | None:
+    """Return the account and the login that adlfs uses; None if it uses a key, or no login.
+
+    Which login that is without an option depends on the version of adlfs: azure-identity's default
+    login, or none.
+
+    Args:
+        options: The options of adlfs.
+    """
+    try:
+        from adlfs import AzureBlobFileSystem
+    except ImportError:
+        return None
+    fs = AzureBlobFileSystem(**options)
+    credential = fs.sync_credential
+    if credential is None:
+        return None
+
+    def provide() -> dict[str, Any]:
+        token = credential.get_token(_AZURE_SCOPE)
+        expires_at = datetime.fromtimestamp(token.expires_on, timezone.utc)
+        return {"token": token.token, "expires_at": expires_at}
+
+    return Found({"account_name": fs.account_name, "endpoint": fs.account_url}, provide)

@@ -31,7 +31,7 @@ def locate(location: Location, storage_options: Mapping[str, Any] | None = None)
             fsspec, including chained ones (``zip://…::s3://…``).
         storage_options: Options of the fsspec filesystem, and two others. ``engine`` is
             ``"fsspec"`` or ``"obstore"``. The default for S3, Google Cloud Storage and Azure is
-            obstore if it is installed and the other options include the credentials.
+            obstore if it is installed and credentials are found, otherwise fsspec.
             ``allowed_hosts`` lists URLs of hosts that may be asked, though only a record or a
             redirect names them.
 

@@ -17,6 +17,7 @@ from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from typing_extensions import override
 
@@ -26,7 +27,7 @@ from kedro_hydraflow.limits import check_file_size
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.storage.base import Entry
 from kedro_hydraflow.storage.bulk import MAX_CONCURRENCY
-from kedro_hydraflow.storage.credentials import find_for_gcs, find_for_s3
+from kedro_hydraflow.storage.credentials import find_for_azure, find_for_gcs, find_for_s3
 from kedro_hydraflow.storage.fsspec_client import FsspecClient
 from kedro_hydraflow.storage.remote import Client
 
@@ -118,7 +119,7 @@ class ObstoreClient(Client):
         self._options = _translate(root.protocol, root.storage_options)
         self.is_complete = self._options.is_complete
         """Whether there are credentials, and what else obstore cannot find by itself."""
-        self._login: dict[str, Any] = {}
+        self._login = self._options.login
         found = None if self.is_complete else self._options.find()
         if found is not None:
             self.is_complete = True
@@ -313,6 +314,8 @@ class _Options:
     """The options for obstore, translated one by one from those of fsspec."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
+        self.given = options
+        """The options of fsspec."""
         self._left = {k: v for k, v in options.items() if v is not None and k not in _IGNORED}
         self.config: dict[str, Any] = {}
         self.client: dict[str, Any] = {
@@ -322,6 +325,8 @@ class _Options:
             "pool_max_idle_per_host": str(MAX_CONCURRENCY),
         }
         self.concurrency = MAX_CONCURRENCY
+        self.login: dict[str, Any] = {}
+        """The argument of obstore's store with credentials that are not in `config`."""
         self.is_complete = False
         self.find: Callable[[], Found | None] = lambda: None
         """Finds what the options lack."""
@@ -438,35 +443,68 @@ def _translate_gcs(options: _Options) -> _Options:
 
 
 def _translate_azure(options: _Options) -> _Options:
-    text = options.take("connection_string") or ""
-    parts = dict(part.split("=", 1) for part in text.split(";") if "=" in part)
-    for part, name in _CONNECTION_PARTS.items():
-        if part in parts:
-            options.config[name] = parts[part]
-    options.rename(
-        {
-            "account_name": "account_name",
-            "account_key": "account_key",
-            "sas_token": "sas_key",
-            "client_id": "client_id",
-            "client_secret": "client_secret",
-            "tenant_id": "tenant_id",
-            "anon": "skip_signature",
-        }
-    )
-    host = options.take("account_host")
-    options.set_endpoint("endpoint", parts.get("BlobEndpoint") or (host and f"https://{host}"))
-    keys = {"account_key", "sas_key", "client_secret"} & options.config.keys()
-    options.is_complete = bool(keys or options.config.get("skip_signature"))
+    settings = {
+        name: options.take(name) or os.environ.get(f"AZURE_STORAGE_{name.upper()}")
+        for name in _AZURE_SETTINGS
+    }
+    anon, host = options.take("anon"), options.take("account_host")
+    text = settings["connection_string"]
+    if text:  # adlfs then uses nothing else
+        settings = _read_connection_string(text)
+    elif host or settings["account_name"]:
+        host = host or f"{settings['account_name']}.blob.core.windows.net"
+        settings["endpoint"] = f"https://{host}"
+    config = options.config
+    # Else obstore would take these from variables that adlfs does not know.
+    config.update({"skip_signature": False, "use_emulator": False})
+    options.set_endpoint("endpoint", settings.get("endpoint"))
+    for name in ("account_name", "client_id", "client_secret", "tenant_id"):
+        if settings.get(name):
+            config[name] = settings[name]
+    key, signature = settings.get("account_key"), settings.get("sas_token")
+    if key or signature:
+        login = {"access_key": key} if key else {"sas_token": signature}
+        # As a provider, it comes before everything in variables.
+        options.login = {"credential_provider": lambda: {**login, "expires_at": None}}
+        options.is_complete = True
+    elif settings.get("client_id"):
+        options.is_complete = find_spec("adlfs") is None  # whose login is used otherwise
+    elif anon and not text:
+        config["skip_signature"] = options.is_complete = True
+    options.find = functools.partial(find_for_azure, options.given)
     return options
 
 
-_CONNECTION_PARTS = {
-    "AccountName": "account_name",
-    "AccountKey": "account_key",
-    "SharedAccessSignature": "sas_key",
-}
-"""The parts of an Azure connection string, and obstore's names for them."""
+_AZURE_SETTINGS = (
+    "account_key",
+    "account_name",
+    "client_id",
+    "client_secret",
+    "connection_string",
+    "sas_token",
+    "tenant_id",
+)
+"""Options of adlfs that may be in variables such as ``AZURE_STORAGE_ACCOUNT_KEY``, too."""
+
+
+def _read_connection_string(text: str) -> dict[str, str | None]:
+    """Return the account, endpoint and key that a connection string of Azure has."""
+    parts = {name.upper(): value for name, _, value in (p.partition("=") for p in text.split(";"))}
+    name, endpoint = parts.get("ACCOUNTNAME"), parts.get("BLOBENDPOINT")
+    if endpoint is None and name is not None:
+        scheme, suffix = "https", parts.get("ENDPOINTSUFFIX", "core.windows.net")
+        if "ENDPOINTSUFFIX" in parts:
+            scheme = parts.get("DEFAULTENDPOINTSPROTOCOL", scheme)
+        endpoint = f"{scheme}://{name}.blob.{suffix}"
+    if name is None and endpoint is not None:  # obstore needs one
+        name = (urlsplit(endpoint).hostname or "").partition(".")[0]
+    return {
+        "account_name": name,
+        "account_key": parts.get("ACCOUNTKEY"),
+        "sas_token": parts.get("SHAREDACCESSSIGNATURE"),
+        "endpoint": endpoint,
+    }
+
 
 _STORES: dict[str, tuple[str, Callable[[_Options], _Options]]] = {
     "s3": ("S3Store", _translate_s3),

@@ -411,12 +411,17 @@ def _iter_server_settings(options: Mapping[str, Any]) -> Iterator[str]:
     for name in _SERVER_OPTIONS:
         if isinstance(options.get(name), str):
             yield f"{name}={redact_url(options[name])}"
-    for part in str(options.get("connection_string", "")).split(";"):
-        if part.startswith(("AccountName=", "BlobEndpoint=")):
-            yield redact_url(part)
+    yield from _iter_azure_settings(str(options.get("connection_string", "")))
     for name in ("client_kwargs", "target_options"):
         if isinstance(options.get(name), dict):
             yield from _iter_server_settings(options[name])
     for name in _SERVER_VARIABLES:
         if name in os.environ:
             yield f"{name}={redact_url(os.environ[name])}"
+    yield from _iter_azure_settings(os.environ.get("AZURE_STORAGE_CONNECTION_STRING", ""))
+
+
+def _iter_azure_settings(connection_string: str) -> Iterator[str]:
+    for part in connection_string.split(";"):
+        if part.lower().startswith(("accountname=", "blobendpoint=", "endpointsuffix=")):
+            yield redact_url(part)
