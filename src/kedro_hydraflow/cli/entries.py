@@ -72,9 +72,7 @@ def select_entry(
 def make_query(
     name: str | None, env: str | None = None, project: Path | None = None
 ) -> tuple[Search, LoadOptions]:
-    """Return the search for all runs of an entry's experiments, and the entry's options.
-
-    Neither its filters nor its checkpoint or lock leave runs out.
+    """Return the search of a catalog entry with many runs, without its filters, and its options.
 
     Args:
         name: As for `select_entry`.
@@ -92,6 +90,26 @@ def make_query(
         raise OptionError(f"the catalog entry {name!r} loads one run; give one with many runs")
     search, options = dataset.make_query()
     return replace(search, filters=None, keeps=None, on_error="warn"), options
+
+
+def open_checkpoint(
+    name: str | None, env: str | None = None, project: Path | None = None
+) -> Checkpoint:
+    """Return the checkpoint of a catalog entry.
+
+    Args:
+        name: As for `select_entry`.
+        env: As for `select_entry`.
+        project: As for `select_entry`.
+
+    Raises:
+        OptionError: As for `select_entry`, or if the entry has no checkpoint.
+        NotFoundError: As for `select_entry`.
+    """
+    dataset = _load_dataset(name, env, project)
+    if isinstance(dataset, HydraflowRunDataset):
+        raise OptionError(f"the catalog entry {name!r} loads one run, and has no checkpoint")
+    return cast("Checkpoint", dataset.open_checkpoint())
 
 
 def _select_one(run: Run[Any, Any], wanted: Wanted) -> Selection:
