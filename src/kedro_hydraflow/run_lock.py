@@ -34,10 +34,12 @@ class RunLock:
         place: The file.
         query: What was searched for, as data that JSON gives back. The runs of another search are
             others.
+        logged: Whether the digests cover metrics, params and tags.
     """
 
     place: Place
     query: Mapping[str, Any]
+    logged: bool = False
 
     def read(self) -> dict[str, str] | None:
         """Return the digests of the pinned runs by ID, None if there is no file yet.
@@ -53,19 +55,24 @@ class RunLock:
         digests = state.get("runs")
         is_valid = isinstance(digests, dict) and all(isinstance(d, str) for d in digests.values())
         check_state(self.place, _KIND, "runs", digests, is_valid)
-        for name, value in self.query.items():
+        for name, value in self._options.items():
             locked = state.get(name)
             if locked != value:
                 raise LockError(
-                    f"{self.place.url}: the runs were locked with {name}={locked!r}, and now it "
-                    f"is {value!r}; remove the file to lock the runs of this search"
+                    f"{self.place.url}: the runs were locked with {name}={locked!r}, and the "
+                    f"entry has {value!r}; restore the option, or remove the file to lock what "
+                    "is found now"
                 )
         return digests
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {**self.query, "logged": self.logged}
 
     def check(self, runs: Sequence[RunBase], locked: Mapping[str, str]) -> None:
         """Raise LockError unless the runs are those that are locked."""
         self._check_ids(runs)
-        self._compare(runs, make_digests(runs), locked)
+        self._compare(runs, make_digests(runs, logged=self.logged), locked)
 
     def _compare(
         self, runs: Sequence[RunBase], digests: Sequence[str], locked: Mapping[str, str]
@@ -87,9 +94,10 @@ class RunLock:
             lines.append(f"\n- and {len(problems) - _MAX_SHOWN} more")
         raise LockError(
             Lines(
-                f"{escape(self.place.url)}: of {len(locked)} runs that were locked, {n_missing} "
-                f"are missing and {len(problems) - n_missing} are not the same; remove the file "
-                f"to lock the runs as they are now:{''.join(lines)}"
+                f"{escape(self.place.url)}: of {len(locked)} locked runs, {n_missing} "
+                f"{'is' if n_missing == 1 else 'are'} missing and {len(problems) - n_missing} not "
+                "the same; restore them, or remove the file to search again and lock what is "
+                f"found now:{''.join(lines)}"
             )
         )
 
@@ -101,10 +109,10 @@ class RunLock:
             StorageError: If the file cannot be written, or a run not read.
         """
         self._check_ids(runs)
-        digests = make_digests(runs)
+        digests = make_digests(runs, logged=self.logged)
         self._warn_of_unsettled(runs)
         pinned = {run.info.run_id: d for run, d in zip(runs, digests, strict=True)}
-        content = make_state(_KIND, {**self.query, "runs": dict(sorted(pinned.items()))})
+        content = make_state(_KIND, {**self._options, "runs": dict(sorted(pinned.items()))})
         self.place.storage.create(self.place.path, content)
         self._compare(runs, digests, self.read() or {})
 
@@ -117,12 +125,13 @@ class RunLock:
             )
 
     def _warn_of_unsettled(self, runs: Sequence[RunBase]) -> None:
-        unsettled = [run.info.run_id for run in runs if not is_settled(run.info)]
+        unsettled = [run.info for run in runs if not is_settled(run.info)]
         if unsettled:
+            has_status = unsettled[0].status is not None
             logger.warning(
-                "%s: %d of the locked runs may still change, such as %s, which is an error then; "
-                "to leave them out, filter by status == FINISHED",
+                "%s: %d of the locked runs may still change, such as %s, which will be an error%s",
                 self.place.url,
                 len(unsettled),
-                unsettled[0],
+                unsettled[0].run_id,
+                "; filter by status == FINISHED to leave them out" if has_status else "",
             )

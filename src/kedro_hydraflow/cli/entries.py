@@ -65,6 +65,10 @@ def select_entry(
         return _select_one(dataset.load(), wanted)
     if isinstance(dataset, _OF_ONE_OR_MANY) and dataset.has_one_run:
         return _select_one(dataset.find_run(), wanted)
+    locked = dataset.load_locked()
+    if locked is not None:
+        chosen = sort_runs(locked.filter(*wanted.filters), wanted.order)
+        return Selection(chosen[: wanted.limit], n_matching=len(chosen))
     search, options = dataset.make_query()
     return select_runs(search, options, wanted)
 

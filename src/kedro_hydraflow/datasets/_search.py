@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kedro.io import DatasetError
 
@@ -21,6 +21,7 @@ from kedro_hydraflow.errors import (
     KedroHydraflowError,
     NotFoundError,
     OptionError,
+    check_flag,
     show_names,
 )
 from kedro_hydraflow.finding import Search, find_first_runs, find_runs, report
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.run_info import ReadOptions, RunInfo
     from kedro_hydraflow.storage import Location
 
-    StateFile = Location | Mapping[str, Location] | None
+    StateFile = Location | Mapping[str, Any] | None
 
 logger = get_logger(f"kedro.{__name__}")
 """Below ``kedro``: by default, Kedro shows INFO of its own loggers and of the project alone."""
@@ -102,7 +103,7 @@ class RunSearch(SafeRepr):
             if isinstance(value, Sequence) and not isinstance(value, str):
                 object.__setattr__(self, name, list(value))
         for name in ("checkpoint", "lock"):
-            object.__setattr__(self, name, _check_state_file(name, getattr(self, name)))
+            _parse_state_file(name, getattr(self, name))
         if self.checkpoint is not None and self.lock is not None:
             raise OptionError(
                 "give checkpoint or lock, not both: one gives new runs alone, the other always the "
@@ -189,19 +190,33 @@ class RunSearch(SafeRepr):
         if lock is not None and locked is None and writes_lock:
             if runs:
                 lock.write(runs)
-            shown += f"; {f'locked in {lock.place.url}' if runs else 'nothing is locked'}"
+                logger.warning(
+                    "%s: there was no lock; %d runs are locked now, and later loads give these. "
+                    "Keep the file with the project",
+                    lock.place.url,
+                    len(runs),
+                )
+            else:
+                shown += "; nothing is locked"
         was_logged = not found.runs and found.emptiness is None
         is_usual = bool(runs) or was_logged or self.checkpoint is not None
         logger.log(logging.INFO if is_usual else logging.WARNING, shown)
         return runs
 
+    def load_locked(
+        self, impl: Callable[..., Any] | None = None, config_class: type | None = None
+    ) -> RunCollection[Run[Any, Any]] | None:
+        """Return the runs that are locked, None if none are. The errors are those of `load`."""
+        if self._select(self._import_names()).locked is None:
+            return None
+        return self.load(impl, config_class)
+
     def _select(self, search: Search) -> _Selected:
         """Return the search for the runs that the checkpoint or lock leaves over."""
         if self.lock is not None:
-            lock = RunLock(
-                search.source.locate_beside("lock", cast("Location", self.lock)),
-                self._describe_query(),
-            )
+            file = _parse_state_file("lock", self.lock)
+            place = search.source.locate_beside("lock", file.location)
+            lock = RunLock(place, self._describe_query(), file.logged)
             locked = lock.read()
             if locked is not None:
                 # They met the filters, of which one may be about what is newest.
@@ -214,10 +229,11 @@ class RunSearch(SafeRepr):
         return _Selected(search)
 
     def _describe_query(self) -> dict[str, Any]:
-        """Return the options that say which runs there are, as a lock has them."""
+        """Return the options that say which runs are wanted, as a lock has them."""
         described = self.describe()
-        names = ("experiment_names", "filters", "include_deleted", "layout")
-        return {name: described.get(name) for name in names}
+        values = [described.get(name) for name in ("experiment_names", "filters")]
+        names, filters = ([value] if isinstance(value, str) else value for value in values)
+        return {"experiment_names": names and sorted(names), "filters": filters}
 
     def open_checkpoint(self) -> Checkpoint:
         """Return the checkpoint.
@@ -227,11 +243,11 @@ class RunSearch(SafeRepr):
         """
         if self.checkpoint is None:
             raise OptionError(
-                "there is no checkpoint to confirm the runs in; give the option checkpoint, such "
-                "as {filepath: data/processed_runs.json}"
+                f"{self.shown_location}: the option checkpoint is not given, such as {{filepath: "
+                "data/processed_runs.json}, so no runs can be confirmed"
             )
-        source = self._make_search().source
-        return Checkpoint(source.locate_beside("checkpoint", cast("Location", self.checkpoint)))
+        file = _parse_state_file("checkpoint", self.checkpoint)
+        return Checkpoint(self._make_search().source.locate_beside("checkpoint", file.location))
 
     def _list_steps(
         self, found: Findings, loaded: LoadedRuns[Any], conditions: Conditions
@@ -241,8 +257,8 @@ class RunSearch(SafeRepr):
         experiments = f"runs of {'one experiment' if count == 1 else f'{count} experiments'}"
         without = [f"without {found.n_deleted} that were deleted"] if found.n_deleted else []
         if found.n_left_out:
-            reason = "are confirmed" if self.checkpoint is not None else "are not locked"
-            without.append(f"without {found.n_left_out} that {reason}")
+            reason = "confirmed" if self.checkpoint is not None else "new since the lock"
+            without.append(f"without {found.n_left_out} {reason}")
         if conditions.is_narrowed:  # so are the deleted ones
             first, *others = conditions.steps
             steps = [experiments, first, *without, *others]
@@ -304,6 +320,9 @@ class RunSearch(SafeRepr):
         """Return the options that have a value, as Kedro shows them, without credentials."""
         shown = {f.name: getattr(self, f.name) for f in fields(self)}
         del shown["storage_options"]
+        for name in ("checkpoint", "lock"):
+            if shown[name] is not None:
+                shown[name] = _parse_state_file(name, shown[name]).location
         for name in ("path", "tracking_uri", "artifact_root", "index", "checkpoint", "lock"):
             if shown[name] is not None:
                 shown[name] = show_location(shown[name])
@@ -354,8 +373,9 @@ class SearchDataset(ReadOnlyDataset[D]):
             checkpoint = self.open_checkpoint()
             if not self._given.has_loaded:
                 raise OptionError(
-                    "confirm: this object has not loaded any runs; with ParallelRunner, each node "
-                    "has objects of its own, so give confirms to the node with the entry as input"
+                    f"confirm: no runs were loaded from {self._search.shown_location} by this "
+                    "object; start the pipeline run with the node that loads them. With "
+                    "ParallelRunner, each node has objects of its own: give confirms to that node"
                 )
             run_ids = self._given.list_settled()
             twice = checkpoint.add(run_ids)
@@ -374,6 +394,14 @@ class SearchDataset(ReadOnlyDataset[D]):
         more = f"; {n_unsettled} had not ended, and will come again" if n_unsettled else ""
         logger.info("%s: confirmed %d runs%s", checkpoint.place.url, len(run_ids), more)
         self._given.forget(run_ids)
+
+    def load_locked(self) -> RunCollection[Run[Any, Any]] | None:
+        """Return the runs that are locked, for ``kedro hydraflow``; None without a lock.
+
+        Raises:
+            KedroHydraflowError: As `RunSearch.load` does.
+        """
+        return self._search.load_locked(self._load_impl(), self._load_config_class())
 
     def open_checkpoint(self) -> Checkpoint:
         """Return the checkpoint, for ``kedro hydraflow``.
@@ -419,15 +447,29 @@ def check_min_runs(min_runs: int) -> int:
     return min_runs
 
 
-def _check_state_file(option: str, value: Any) -> Location | None:
-    """Return the location of a checkpoint or lock: a path or URL, or a mapping with one."""
+class _StateFile(NamedTuple):
+    """Where a checkpoint or lock is."""
+
+    location: Location
+    logged: bool = False
+    """Whether the digests in a lock cover logged values."""
+
+
+def _parse_state_file(option: str, value: Any) -> _StateFile:
+    """Return where a checkpoint or lock is: at a path or URL, or at the one in a mapping.
+
+    Without a value, the location is empty.
+    """
     if value is None:
-        return None
-    if isinstance(value, Mapping):
-        if len(value) != 1 or not {"filepath", "path"}.issuperset(value):
-            raise OptionError(
-                f"{option}: expected a path, a URL or a mapping with the key filepath, found "
-                f"one with {show_names(list(map(str, value))) or 'no keys'}"
-            )
-        (value,) = value.values()
-    return check_location(option, value)
+        return _StateFile("")
+    if not isinstance(value, Mapping):
+        return _StateFile(check_location(option, value))
+    others = {"logged"} if option == "lock" else set()
+    if "filepath" not in value or not {"filepath", *others}.issuperset(value):
+        more = ", and logged" if others else ""
+        raise OptionError(
+            f"{option}: expected a path, a URL or a mapping with the key filepath{more}, found "
+            f"one with {show_names(list(map(str, value))) or 'no keys'}"
+        )
+    logged = check_flag(f"{option}: logged", value.get("logged", False))
+    return _StateFile(check_location(f"{option}: filepath", value["filepath"]), logged)
