@@ -27,6 +27,7 @@ from typing_extensions import override
 
 from kedro_hydraflow.cache_dir import expand_home, get_cache_dir
 from kedro_hydraflow.errors import OptionError, StorageError, describe
+from kedro_hydraflow.exact_json import no_garbage
 from kedro_hydraflow.index_file import FILE_NAME, IndexFile
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.storage import is_url
@@ -179,25 +180,30 @@ class LocalIndex(Index):
         runs: Iterable[tuple[str, str | None, Facts | object]],
     ) -> None:
         file = self._file
-        known = [run for run in runs if run[1] is not None and type(run[2]) is dict]
-        if file is None or not known or not self.covers(storage):
+        if file is None or not self.covers(storage):
             return
-        run_dirs = [run_dir for run_dir, _, _ in known]
-        folders = _group_by_kind_and_folder(kind, storage, run_dirs)
-        with self._giving_up(file):
-            file.write(
-                {
-                    folder: {name: known[i][1:] for name, i in positions.items()}  # type: ignore[misc]
-                    for folder, positions in folders.items()
-                }
-            )
+        with self._giving_up(file), no_garbage():
+            run_dirs: list[str] = []
+            known: list[tuple[str, Facts]] = []
+            for run_dir, validator, facts in runs:
+                if validator is not None and type(facts) is dict:
+                    run_dirs.append(run_dir)
+                    known.append((validator, facts))
+            folders = _group_by_kind_and_folder(kind, storage, run_dirs)
+            if folders:
+                file.write(
+                    {
+                        folder: {name: known[i] for name, i in positions.items()}
+                        for folder, positions in folders.items()
+                    }
+                )
 
     def _read(self, folders: dict[str, dict[str, int]]) -> dict[int, tuple[str, Facts]]:
         """Return the latest validators and facts of runs by their positions."""
         known: dict[int, tuple[str, Facts]] = {}
         file = self._file
         if file is not None:
-            with self._giving_up(file):
+            with self._giving_up(file), no_garbage():
                 for folder, entries in file.read(folders):
                     positions = folders[folder]
                     known.update(
