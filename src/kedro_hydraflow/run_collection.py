@@ -65,7 +65,13 @@ from kedro_hydraflow.parallel import check_jobs, parallel_map
 from kedro_hydraflow.recorded import read_entries, to_ordered
 from kedro_hydraflow.run import Run, copy_without_credentials
 from kedro_hydraflow.run_base import get_configuration
-from kedro_hydraflow.run_info import RECORDED_FACTS, CredentialRemover, get_place, read_fact
+from kedro_hydraflow.run_info import (
+    RECORDED_FACTS,
+    CredentialRemover,
+    connected,
+    get_place,
+    read_fact,
+)
 from kedro_hydraflow.schemas import parse_schema
 from kedro_hydraflow.selecting import Selector
 from kedro_hydraflow.summary import make_description, make_over_frame
@@ -524,14 +530,15 @@ class RunCollection(Collection[R]):
         schema: Schema | None = None,
     ) -> dict[str, pl.Series]:
         columns = {}
-        for name, default, values in expand_columns(self._items, keys, defaults):
-            key = None if schema is None else schema.find(name)
-            if schema is not None and key is not None:
-                columns[key] = self._make_declared(schema, key, default)
-            elif values is None:
-                columns[name] = self._make_column(name, default, nested)
-            else:
-                columns[name] = make_column(name, values, nested)
+        with connected(run.info for run in self._items):
+            for name, default, values in expand_columns(self._items, keys, defaults):
+                key = None if schema is None else schema.find(name)
+                if schema is not None and key is not None:
+                    columns[key] = self._make_declared(schema, key, default)
+                elif values is None:
+                    columns[name] = self._make_column(name, default, nested)
+                else:
+                    columns[name] = make_column(name, values, nested)
         return columns
 
     def to_pandas(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
@@ -40,7 +41,7 @@ from kedro_hydraflow.stores.run_folder import check_not_above
 from kedro_hydraflow.times import from_milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from kedro_hydraflow.config import PlainConfig
@@ -405,6 +406,17 @@ def get_store(info: RunInfo) -> Store:
     if info._store is None:
         find_missing_stores([info])
     return cast("Store", info._store)
+
+
+@contextmanager
+def connected(infos: Iterable[RunInfo]) -> Iterator[None]:
+    """Let what is read of runs in the block share a connection to each of their stores."""
+    stores = {id(info._store): info._store for info in infos}
+    with ExitStack() as stack:
+        for store in stores.values():
+            if store is not None:
+                stack.enter_context(store.connected())
+        yield
 
 
 def get_layout(info: RunInfo) -> Store:
