@@ -21,7 +21,8 @@ import logging
 import os
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import override
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from kedro_hydraflow.storage import Storage
 
     IndexOption = bool | str | os.PathLike[str] | None
+
+T = TypeVar("T")
 
 logger = get_logger(__name__)
 
@@ -164,7 +167,7 @@ class LocalIndex(Index):
     ) -> Mapping[int, Facts]:
         if not self.covers(storage):
             return {}
-        known = self._read(_group_by_kind_and_folder(kind, storage, run_dirs))
+        known = self._read(_group_by_kind_and_folder(kind, storage, zip(run_dirs, count())))
         validators: list[str | None] = [SETTLED] * len(known)
         if storage.has_validators and file is not None:
             suffix = storage.sep + file.replace("/", storage.sep)
@@ -183,20 +186,14 @@ class LocalIndex(Index):
         if file is None or not self.covers(storage):
             return
         with self._giving_up(file), no_garbage():
-            run_dirs: list[str] = []
-            known: list[tuple[str, Facts]] = []
-            for run_dir, validator, facts in runs:
-                if validator is not None and type(facts) is dict:
-                    run_dirs.append(run_dir)
-                    known.append((validator, facts))
-            folders = _group_by_kind_and_folder(kind, storage, run_dirs)
+            entries = (
+                (run_dir, (validator, facts))
+                for run_dir, validator, facts in runs
+                if validator is not None and type(facts) is dict
+            )
+            folders = _group_by_kind_and_folder(kind, storage, entries)
             if folders:
-                file.write(
-                    {
-                        folder: {name: known[i] for name, i in positions.items()}
-                        for folder, positions in folders.items()
-                    }
-                )
+                file.write(folders)
 
     def _read(self, folders: dict[str, dict[str, int]]) -> dict[int, tuple[str, Facts]]:
         """Return the latest validators and facts of runs by their positions."""
@@ -317,21 +314,25 @@ def check_index(option: Any) -> None:
 
 
 def _group_by_kind_and_folder(
-    kind: str, storage: Storage, run_dirs: Sequence[str]
-) -> dict[str, dict[str, int]]:
-    """Return the positions of runs by folder, here with the kind in front, and by name."""
-    folders = group_by_folder(storage, run_dirs)
+    kind: str, storage: Storage, runs: Iterable[tuple[str, T]]
+) -> dict[str, dict[str, T]]:
+    """Return what belongs to runs by folder, here with the kind in front, and by name."""
+    folders = group_by_folder(storage, runs)
     return {f"{kind} {storage.get_identity(folder)}": names for folder, names in folders.items()}
 
 
-def group_by_folder(storage: Storage, run_dirs: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Return the positions of runs by folder and by name.
+def group_by_folder(storage: Storage, runs: Iterable[tuple[str, T]]) -> dict[str, dict[str, T]]:
+    """Return what belongs to runs, given with their directories, by folder and by name.
 
     Names that are not ASCII, some of which SQLite cannot hold, are left out.
     """
-    folders: dict[str, dict[str, int]] = {}
-    for i, path in enumerate(run_dirs):
-        folder, _, name = path.rpartition(storage.sep)
+    folders: dict[str, dict[str, T]] = {}
+    sep = storage.sep
+    last: str | None = None
+    for path, value in runs:
+        folder, _, name = path.rpartition(sep)
+        if folder != last:  # runs of a folder follow each other
+            of_folder, last = folders.setdefault(folder, {}), folder
         if name.isascii():
-            folders.setdefault(folder, {})[name] = i
-    return folders
+            of_folder[name] = value
+    return {folder: of_folder for folder, of_folder in folders.items() if of_folder}

@@ -18,6 +18,7 @@ from collections import Counter
 from contextlib import closing, contextmanager
 from hashlib import blake2b
 from itertools import chain, repeat
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.cache_dir import make_private_folder
@@ -416,7 +417,7 @@ def _try_encode(entries: Entries) -> bytes | None:
 
 
 def _encode_column(values: Sequence[Any], parts: _Parts) -> Any:
-    if values[0] is values[-1] and len(set(map(id, values))) == 1:
+    if all(map(is_, values, repeat(values[0]))):
         values = values[:1]
     kinds = set(map(type, values))
     if kinds == _TEXT:
