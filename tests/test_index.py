@@ -408,7 +408,7 @@ def test_a_trigger_that_is_made_while_it_is_open_does_not_run(
 def replace_blocks(directory: Path, text: bytes, count: int = 1) -> None:
     """Replace the block by others with the right checksum."""
     with sqlite3.connect(directory / FILE_NAME) as connection:
-        ((folder,),) = connection.execute("SELECT folder FROM blocks")
+        ((folder,),) = connection.execute("SELECT DISTINCT folder FROM blocks")
         connection.execute("DELETE FROM blocks")
         row = (folder, "", "z", 1, zlib.crc32(text, folder & 0xFFFFFFFF), text)
         insert = "INSERT INTO blocks VALUES (NULL, ?, ?, ?, ?, ?, ?)"
@@ -439,6 +439,47 @@ def test_a_block_is_limited_before_it_is_decoded(
     assert caplog.messages == []
     put(open_local_index(directory), [{"a": 1}])
     assert get(open_local_index(directory), 1) == [{"a": 1}]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('[[], [], [["run0", "validator", [], []]]]', "TypeError: "),
+        ('[[], [], [["run0", "validator", {"a": 0}, ["a"]]]]', "IndexError: "),
+        ('[[], [], [["run0", "validator", {}, ["a"]]]]', "KeyError: "),
+        ('[[], [[["a"], "run0\x7frun1", "v\x7fv", "1\x7f2\x7f3"]], []]', "ValueError: "),
+        ('[[], [[["a"], "run0\x7frun1", "v\x7fv", {"parts": [0, 1]}]], []]', "IndexError: "),
+        ('[[], [[["a"], "run0\x7frun1", "v\x7fv", {"other": [0, 1]}]], []]', "KeyError: "),
+        ('[[], [[["a", "b"], "run0\x7frun1", "v\x7fv", "1\x7f2"]], []]', "ValueError: "),
+        ('[[], [[["a"]]], []]', "ValueError: "),
+        ('[[], [[[{}], "run0\x7frun1", "v", "1"]], []]', "TypeError: "),
+        ("[[], {}]", "ValueError: "),
+        ("[" * 100_000, "RecursionError: "),
+    ],
+)
+def test_blocks_of_another_shape_are_noticed(
+    directory: Path, caplog: pytest.LogCaptureFixture, text: str, reason: str
+) -> None:
+    replace_blocks(directory, text.encode())
+    assert get(open_local_index(directory), 1) == [None]
+    (message,) = caplog.messages
+    assert f"{FILE_NAME} is not used: {reason}" in message
+    check_recovers(directory, caplog)
+
+
+def test_the_values_of_a_block_are_limited(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(index_file, "MAX_VALUES", 100)
+    configs: list[Any] = [{f"key{i}": "x" for i in range(10)} for _ in range(300)]
+    put(open_local_index(directory), configs)
+    assert get(open_local_index(directory), 300) == configs
+    assert max(get_sizes(directory)) <= 10
+    names = "\x7f".join(f"run{i}" for i in range(11))
+    keys = [f"key{i}" for i in range(10)]
+    replace_blocks(directory, json.dumps([[], [[keys, names, "validator", *keys]], []]).encode())
+    assert get(open_local_index(directory), 1) == [None]
+    assert "is not used: ValueError: a block has more than 100 values; it was" in caplog.text
 
 
 def test_all_blocks_together_are_limited(

@@ -50,6 +50,9 @@ MAX_BYTES = 500 * 10**6
 BLOCK_SIZE = 2000
 """How many runs a block has at most. One block at a time is in memory."""
 
+MAX_VALUES = 2_000_000
+"""How many values the runs of a block have at most. Few bytes may say that they are all equal."""
+
 MAX_BLOCKS = 10_000
 """How many blocks of a folder are used at most: a damaged table may have no end."""
 
@@ -286,8 +289,10 @@ def _write_blocks(opened: _Opened, folder: int, entries: Entries) -> None:
 
 def _write_block(opened: _Opened, folder: int, names: Sequence[str], entries: Entries) -> None:
     """Add a block, or several if one would be too large. An entry that is too large is left out."""
-    text = _encode({name: entries[name] for name in names})
-    if opened.fits(text, names[0], names[-1]):
+    block = {name: entries[name] for name in names}
+    text = _encode(block)
+    n_values = sum(len(facts) for _, facts in block.values())
+    if n_values <= MAX_VALUES and opened.fits(text, names[0], names[-1]):
         opened.limits.restart()
         row = (folder, names[0], names[-1], len(names), _checksum(folder, text), text)
         opened.connection.execute("INSERT INTO blocks VALUES (NULL, ?, ?, ?, ?, ?, ?)", row)
@@ -360,16 +365,20 @@ _SEPARATOR = "\x7f"
 def _decode(text: bytes) -> Entries:
     parts, groups, rows = json.loads(text)
     entries: Entries = {}
+    n_values = 0
     for keys, *encoded in groups:
         columns = [_decode_column(column, parts) for column in encoded]
         n_runs = max(map(len, columns))
+        n_values += n_runs * (len(columns) - 2)
+        if n_values > MAX_VALUES:
+            raise ValueError(f"a block has more than {MAX_VALUES:,} values")
         columns = [column * n_runs if len(column) == 1 else column for column in columns]
         names, validators, *columns = columns
         values = zip(*columns, strict=True) if columns else repeat((), len(names))
         facts = [dict(zip(keys, row, strict=True)) for row in values]
         entries.update(zip(names, zip(validators, facts, strict=True), strict=True))
     for name, validator, mapping, shared in rows:
-        mapping.update({key: parts[mapping[key]] for key in shared})
+        dict.update(mapping, {key: parts[mapping[key]] for key in shared})
         entries[name] = validator, mapping
     return entries
 
