@@ -234,16 +234,17 @@ def find_runs(
         StorageError: If the experiments cannot be listed.
     """
     store, search = open_search(search, index)
-    found = _find_matching(store, search, conditions, include_default=include_default)
-    for listing in iter_listings(store, found.experiments.matching, conditions, narrow=narrow):
-        read = read_infos(store, listing.experiments, search)
-        if not listing.is_narrowed or read.failures or read.n_left_out:
-            break
-        if conditions.are_met_as_narrowed(read.runs):
-            break
-    emptiness = None
-    if not read.runs and not found.was_explained:
-        emptiness = explain_emptiness(store, found, read.n_deleted, read.n_left_out)
+    with store.connected():
+        found = _find_matching(store, search, conditions, include_default=include_default)
+        for listing in iter_listings(store, found.experiments.matching, conditions, narrow=narrow):
+            read = read_infos(store, listing.experiments, search)
+            if not listing.is_narrowed or read.failures or read.n_left_out:
+                break
+            if conditions.are_met_as_narrowed(read.runs):
+                break
+        emptiness = None
+        if not read.runs and not found.was_explained:
+            emptiness = explain_emptiness(store, found, read.n_deleted, read.n_left_out)
     return Findings(
         read.runs,
         experiments=found.experiments.names,

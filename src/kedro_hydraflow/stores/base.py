@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -108,6 +109,10 @@ class Store(ABC):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._arguments
+
+    def connected(self) -> AbstractContextManager[None]:
+        """Return a block in which what is read may share a connection."""
+        return nullcontext()
 
     def without_credentials(self) -> Self:
         """Return the same store without credentials. It reads no remote storages and servers."""
