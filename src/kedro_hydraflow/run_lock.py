@@ -9,13 +9,14 @@ from kedro_hydraflow.digests import make_digests
 from kedro_hydraflow.errors import Lines, LockError, OptionError
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.logs import get_logger
-from kedro_hydraflow.run_info import get_place, is_settled
+from kedro_hydraflow.run_info import get_place, get_store, is_settled
 from kedro_hydraflow.state_files import check_state, make_state, read_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kedro_hydraflow.run_base import RunBase
+    from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.storage import Place
 
 logger = get_logger(__name__)
@@ -69,24 +70,37 @@ class RunLock:
     def _options(self) -> dict[str, Any]:
         return {**self.query, "logged": self.logged}
 
-    def check(self, runs: Sequence[RunBase], locked: Mapping[str, str]) -> None:
-        """Raise LockError unless the runs are those that are locked."""
+    def check(
+        self, runs: Sequence[RunBase], locked: Mapping[str, str], lost: Sequence[RunInfo] = ()
+    ) -> None:
+        """Raise LockError unless the runs are those that are locked.
+
+        Args:
+            runs: The runs.
+            locked: The result of `read`.
+            lost: Those of the runs whose artifacts cannot be found.
+        """
         self._check_ids(runs)
-        self._compare(runs, make_digests(runs, logged=self.logged), locked)
+        self._compare(runs, make_digests(runs, logged=self.logged), locked, lost)
 
     def _compare(
-        self, runs: Sequence[RunBase], digests: Sequence[str], locked: Mapping[str, str]
+        self,
+        runs: Sequence[RunBase],
+        digests: Sequence[str],
+        locked: Mapping[str, str],
+        lost: Sequence[RunInfo] = (),
     ) -> None:
+        without_artifacts = {info.run_id for info in lost}
         found = {run.info.run_id for run in runs}
         problems = [f"{run_id} is missing" for run_id in sorted(locked) if run_id not in found]
         n_missing = len(problems)
-        problems += [
-            f"{run.info.run_id} was changed: {get_place(run.info).url}"
-            if run.info.run_id in locked
-            else f"{run.info.run_id} is not in the lock: {get_place(run.info).url}"
-            for run, digest in zip(runs, digests, strict=True)
-            if locked.get(run.info.run_id) != digest
-        ]
+        for run, digest in zip(runs, digests, strict=True):
+            run_id = run.info.run_id
+            if locked.get(run_id) != digest:
+                problem = "was changed" if run_id in locked else "is not in the lock"
+                if run_id in without_artifacts:
+                    problem = "has no artifacts, and so no configuration, any more"
+                problems.append(f"{run_id} {problem}: {get_place(run.info).url}")
         if not problems:
             return
         lines = [f"\n- {escape(problem)}" for problem in problems[:_MAX_SHOWN]]
@@ -125,13 +139,13 @@ class RunLock:
             )
 
     def _warn_of_unsettled(self, runs: Sequence[RunBase]) -> None:
-        unsettled = [run.info for run in runs if not is_settled(run.info)]
+        infos = [run.info for run in runs if get_store(run.info).records_facts]
+        unsettled = [info.run_id for info in infos if not is_settled(info)]
         if unsettled:
-            has_status = unsettled[0].status is not None
             logger.warning(
-                "%s: %d of the locked runs may still change, such as %s, which will be an error%s",
+                "%s: %d of the locked runs may still change, such as %s, which will be an error; "
+                "filter by status == FINISHED to leave them out",
                 self.place.url,
                 len(unsettled),
-                unsettled[0].run_id,
-                "; filter by status == FINISHED to leave them out" if has_status else "",
+                unsettled[0],
             )

@@ -60,7 +60,10 @@ def test_load_gives_what_was_not_confirmed(
     assert list_ids(dataset.load()) == ["a", "b", "c"]
     assert not checkpoint.parent.exists()
     dataset.confirm()
-    assert f"{checkpoint}: confirmed 2 runs; 1 had not ended, and will come again" in caplog.text
+    assert (
+        f"{checkpoint}: confirmed 2 runs; 1 had not ended, or lack artifacts, and will come again"
+        in caplog.text
+    )
     assert read(checkpoint) == ["a", "b"]
     tracking_dir.add_run(train, "d")
     assert list_ids(dataset.load()) == ["c", "d"]
@@ -120,13 +123,16 @@ def test_each_consumer_has_its_own(train: Path, tmp_path: Path) -> None:
     assert [list_ids(dataset.load()) for dataset in datasets] == [["c"], ["a", "b", "c"]]
 
 
-def test_filters_are_for_new_runs(train: Path, tracking_dir: TrackingDir, checkpoint: Path) -> None:
+def test_filters_are_for_new_runs(
+    train: Path, checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write(train / "a/metrics/loss", "1 0.5 0\n")
     options = {"path": str(train.parent), "checkpoint": str(checkpoint)}
     dataset = from_catalog(**options, filters="metrics.loss < 1")
     assert list_ids(dataset.load()) == ["a"]
     dataset.confirm()
     assert list_ids(dataset.load()) == []  # none has the metric yet, which is no error
+    assert "none of the 2 runs has the key 'metrics.loss'" in caplog.text
     write(train / "b/metrics/loss", "1 0.5 0\n")
     assert list_ids(dataset.load()) == ["b"]
     with pytest.raises(DatasetError, match=r"none of the 3 runs has the key 'metrics\.los'"):
@@ -178,6 +184,7 @@ def test_previews_and_exists_neither_write_nor_confirm(train: Path, checkpoint: 
         ("[]", "expected the format 'kedro-hydraflow checkpoint 1', found []"),
         ('{"format": "kedro-hydraflow lock 1"}', "found 'kedro-hydraflow lock 1'"),
         ('{"format": "kedro-hydraflow checkpoint 1"}', "unexpected runs: None"),
+        (f'{EMPTY[:-1]}, "runs": []}}', "the key 'runs' occurs twice"),
         ('{"format": "kedro-hydraflow checkpoint 1", "runs": [1]}', "unexpected runs: [1]"),
     ],
 )
@@ -290,21 +297,98 @@ def test_runs_in_a_database(tmp_path: Path, database: Database, checkpoint: Path
     experiment = database.add_experiment("train")
     database.add_run(experiment, "a")
     database.add_run(experiment, "b", status="RUNNING")
-    dataset = from_catalog(path=str(database.path), checkpoint=str(checkpoint))
+    options = {"path": str(database.path), "artifact_root": str(tmp_path)}
+    dataset = from_catalog(**options, checkpoint=str(checkpoint))
     dataset.load()
     dataset.confirm()
     database.add_run(experiment, "c", status="FAILED")
     assert list_ids(dataset.load()) == ["b", "c"]
 
 
-def test_runs_of_hydra_alone(tmp_path: Path, checkpoint: Path) -> None:
-    write_sweep(tmp_path / "multirun/2026-01-25/10-00-00", 2)
-    dataset = from_catalog(path=str(tmp_path / "multirun"), checkpoint=str(checkpoint))
-    dataset.load()
+def test_runs_whose_artifacts_are_lost_come_again(
+    tmp_path: Path, database: Database, checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = tmp_path / "disk"
+    artifacts = disk / "1/a/artifacts"
+    database.add_run(database.add_experiment("train"), "a", artifact_uri=str(artifacts))
+    dataset = from_catalog(path=str(database.path), checkpoint=str(checkpoint))
+    assert list_ids(dataset.load()) == ["a"]
+    assert "1 runs will not be confirmed, because their artifacts cannot be found" in caplog.text
     dataset.confirm()
-    assert read(checkpoint) == [f"multirun/2026-01-25/10-00-00/{i}" for i in (0, 1)]
-    write_job(tmp_path / "multirun/2026-01-25/10-00-00/2")
-    assert list_ids(dataset.load()) == ["multirun/2026-01-25/10-00-00/2"]
+    write(artifacts / ".hydra/config.yaml", "seed: 1\n")
+    assert dataset.load().to_list("seed") == [1]
+    dataset.confirm()
+    assert list_ids(dataset.load()) == []
+
+
+def test_jobs_of_hydra_have_ended_when_they_have_results(tmp_path: Path, checkpoint: Path) -> None:
+    sweep = write_sweep(tmp_path / "multirun/named", 2)
+    write(sweep / "0/result.json", '{"loss": 1}')
+    options = {"path": str(tmp_path / "multirun"), "checkpoint": str(checkpoint)}
+    dataset = from_catalog(**options, results="result.json")
+    assert list_ids(dataset.load()) == ["multirun/named/0", "multirun/named/1"]
+    dataset.confirm()
+    assert read(checkpoint) == ["multirun/named/0"]
+    write_job(sweep / "2")
+    write(sweep / "1/result.json", '{"loss": 2}')
+    assert list_ids(dataset.load()) == ["multirun/named/1", "multirun/named/2"]
+    with pytest.raises(DatasetError, match=r"it is not recorded in .* which runs have ended; give"):
+        from_catalog(**options).load()
+
+
+def test_jobs_of_hydra_have_ended_when_they_have_the_artifact(
+    tmp_path: Path, checkpoint: Path
+) -> None:
+    sweep = write_sweep(tmp_path / "multirun/named", 2)
+    write(sweep / "0/note.txt", "done")
+    options = {"experiment_names": None, "artifact": "note.txt", "dataset": TEXT}
+    options |= {"filepath_arg": "where", "checkpoint": str(checkpoint), "missing": "skip"}
+    dataset = make_artifact_dataset(tmp_path / "multirun", **options)
+    assert list(dataset.load()) == ["multirun/named/0"]
+    dataset.confirm()
+    assert read(checkpoint) == ["multirun/named/0"]
+    write(sweep / "1/note.txt", "done")
+    assert list(dataset.load()) == ["multirun/named/1"]
+
+
+@pytest.mark.parametrize("option", ["checkpoint", "lock"])
+def test_ids_that_others_may_have_are_refused(
+    tmp_path: Path, checkpoint: Path, option: str
+) -> None:
+    write_sweep(tmp_path / "sweep", 2)
+    options = {"path": str(tmp_path / "sweep"), option: str(checkpoint), "results": "result.json"}
+    with pytest.raises(DatasetError, match=f"{option}: the run IDs in .* are relative to it, such"):
+        from_catalog(**options).load()
+
+
+def test_what_only_one_of_several_loads_gave_comes_again(
+    train: Path, tracking_dir: TrackingDir, checkpoint: Path
+) -> None:
+    dataset = from_catalog(path=str(train.parent), checkpoint=str(checkpoint))
+    dataset.load()
+    tracking_dir.add_run(train, "d")
+    assert list_ids(dataset.load()) == ["a", "b", "c", "d"]
+    dataset.confirm()
+    assert list_ids(dataset.load()) == ["c", "d"]
+    write(train / "d/artifacts/.hydra/config.yaml", "[")
+    again = from_catalog(path=str(train.parent), checkpoint=str(checkpoint), on_error="warn")
+    again.load()
+    write(train / "d/artifacts/.hydra/config.yaml", "seed: 4\n")
+    again.load()
+    again.confirm()
+    assert list_ids(dataset.load()) == ["c", "d"]
+
+
+def test_the_working_directory_may_change(
+    train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path)
+    dataset = from_catalog(path=str(train.parent), checkpoint="done.json")
+    dataset.load()
+    monkeypatch.chdir(tmp_path / "inner")
+    dataset.confirm()
+    assert read(tmp_path / "done.json") == ["a", "b"]
 
 
 # Frames and artifacts ------------------------------------------------------------------------

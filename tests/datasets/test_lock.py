@@ -4,6 +4,7 @@ import json
 import logging
 import multiprocessing
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,11 @@ def train(tracking_dir: TrackingDir) -> Path:
     return experiment
 
 
+@dataclass
+class Config:
+    seed: int = 0
+
+
 def list_ids(dataset: Any) -> list[str]:
     return [run.info.run_id for run in dataset.load()]
 
@@ -46,12 +52,13 @@ def test_the_first_load_writes_what_later_ones_give(
     runs = Run.load(iter_run_dirs(train.parent))
     assert json.loads(lock.read_text()) == {
         "format": "kedro-hydraflow lock 1",
-        "experiment_names": None,
-        "filters": None,
+        "experiment_names": [],
+        "filters": [],
+        "config_class": None,
         "logged": False,
         "runs": {run.info.run_id: run.digest() for run in runs},
     }
-    assert lock.read_text().splitlines()[6].startswith('  "a": "')
+    assert lock.read_text().splitlines()[7].startswith('  "a": "')
     before = lock.read_bytes()
     tracking_dir.add_run(train, "aa")
     write(train / "b/metrics/loss", "1 0.5 0\n")  # what was logged is not in the digests
@@ -139,8 +146,9 @@ def test_filters_are_applied_once(train: Path, lock: Path) -> None:
     ("other", "message"),
     [
         ({"filters": "seed > 1"}, "filters=['seed > 0'], and the entry has ['seed > 1']"),
-        ({"filters": None}, "locked with filters=['seed > 0'], and the entry has None"),
-        ({"experiment_names": ["train"]}, "experiment_names=None, and the entry has ['train']"),
+        ({"filters": None}, "locked with filters=['seed > 0'], and the entry has []"),
+        ({"config_class": f"{__name__}.Config"}, "config_class=None, and the entry has 'Config'"),
+        ({"experiment_names": ["train"]}, "experiment_names=[], and the entry has ['train']"),
     ],
 )
 def test_another_search_has_another_lock(

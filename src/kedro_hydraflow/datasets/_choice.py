@@ -81,7 +81,7 @@ class RunChoice:
             is_wanted=None if self.run_id is None else self._matches_run_id,
             min_runs=min_runs,
             writes_lock=writes_lock,
-        )
+        ).runs
         if self.run_id is not None:  # a whole ID may be the beginning of another
             runs = runs.filter(lambda run: run.info.run_id == self.run_id) or runs
         if not runs:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kedro.io.core import VERSION_KEY, VERSIONED_FLAG_KEY, parse_dataset_definition
+from typing_extensions import override
 
 from kedro_hydraflow.datasets._base import TablePreview, to_table
 from kedro_hydraflow.datasets._choice import RunChoice
@@ -35,7 +36,6 @@ from kedro_hydraflow.lookup import warn_of_other_meaning
 from kedro_hydraflow.pandas_frames import to_pandas_frame
 from kedro_hydraflow.parallel import parallel_map
 from kedro_hydraflow.redaction import Options, SafeRepr, get_safe_cause, redact
-from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.run_files import describe_others
 from kedro_hydraflow.run_html import make_loader_html
 from kedro_hydraflow.run_info import get_artifacts, get_place
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.filters import Filters
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.run import Run
+    from kedro_hydraflow.run_collection import RunCollection
     from kedro_hydraflow.source import Layout
     from kedro_hydraflow.stores import ExperimentFilter
 
@@ -243,12 +244,13 @@ class HydraflowArtifactDataset(SearchDataset[Any]):
         if self._choice:
             run = self._choose_run(writes_lock=True)
             artifact = load_artifact(run)
-            self._note(RunCollection([run]))
+            self._record([run])
             return artifact
-        runs, lacking = self._leave_out_missing(self._search.load(min_runs=self._min_runs))
+        loaded = self._search.load(min_runs=self._min_runs, has_artifact=True)
+        runs, lacking = self._leave_out_missing(loaded.runs)
         if self._concat:
             runs, frame = self._load_frame(runs, load_artifact)
-            self._note(runs, [*runs, *lacking])
+            self._note(loaded, runs, lacking)
             return frame
         loaders = {run.info.run_id: ArtifactLoader(run, load_artifact) for run in runs}
         if len(loaders) < len(runs):
@@ -256,7 +258,7 @@ class HydraflowArtifactDataset(SearchDataset[Any]):
                 f"{len(runs)} runs in {self._search.shown_location} have {len(loaders)} run IDs: "
                 "some were copied; choose among them with experiment_names or filters"
             )
-        self._note(runs, [*runs, *lacking])
+        self._note(loaded, runs, lacking)
         return loaders
 
     def make_query(self) -> Query:
@@ -380,6 +382,10 @@ class HydraflowArtifactDataset(SearchDataset[Any]):
         for run, frame in zip(runs, frames, strict=True):
             self._check_columns(run, frame, values.columns)
         return runs, concat_frames(values, frames)
+
+    @override
+    def _have_end(self, runs: Sequence[Run[Any, Any]]) -> list[bool]:
+        return [True] * len(runs)  # they have the artifact
 
     def _make_empty_frame(self, load_artifact: LoadArtifact) -> Any:
         """Return a frame of no new runs, which has no columns but the keys."""

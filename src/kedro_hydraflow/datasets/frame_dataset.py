@@ -14,7 +14,7 @@ from kedro_hydraflow.datasets._base import (
     to_table,
 )
 from kedro_hydraflow.datasets._choice import RunChoice
-from kedro_hydraflow.datasets._search import Query, RunSearch, SearchDataset, check_min_runs
+from kedro_hydraflow.datasets._search import Loaded, Query, RunSearch, SearchDataset, check_min_runs
 from kedro_hydraflow.errors import OptionError, check_flag
 from kedro_hydraflow.frames import (
     list_null,
@@ -227,9 +227,9 @@ class HydraflowFrameDataset(SearchDataset[Any]):
             return make_lazy_frame(Scan(search, options, schema))
         if self._library == "pandas":
             import_pandas()
-        runs = self._find_runs()
-        frame = self._make_frame(runs, self._columns, schema)
-        self._note(runs)
+        loaded = self._find_runs()
+        frame = self._make_frame(loaded.runs, self._columns, schema)
+        self._note(loaded, loaded.runs)
         return to_pandas_frame(frame) if self._library == "pandas" else frame
 
     def make_query(self) -> Query:
@@ -270,9 +270,9 @@ class HydraflowFrameDataset(SearchDataset[Any]):
             self._make_frame(runs, keys, None if schema is None else replace(schema, strict=False))
         )
 
-    def _find_runs(self) -> RunCollection[Run[Any, Any]]:
+    def _find_runs(self) -> Loaded:
         if self._choice:
-            return RunCollection([self.find_run(writes_lock=True)])
+            return Loaded(RunCollection([self.find_run(writes_lock=True)]), [])
         impl, config_class = self._load_impl(), self._load_config_class()
         return self._search.load(impl, config_class, min_runs=self._min_runs)
 

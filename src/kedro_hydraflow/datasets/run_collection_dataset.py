@@ -173,9 +173,9 @@ class HydraflowRunCollectionDataset(SearchDataset[RunCollection[Run[Any, Any]]])
                 cannot be read.
         """
         impl, config_class = self._load_impl(), self._load_config_class()
-        runs = self._search.load(impl, config_class, min_runs=self._min_runs)
-        self._note(runs)
-        return runs
+        loaded = self._search.load(impl, config_class, min_runs=self._min_runs)
+        self._note(loaded, loaded.runs)
+        return loaded.runs
 
     def make_query(self) -> Query:
         """Return which runs `load` gives, whatever ``min_runs`` says; for ``kedro hydraflow``."""

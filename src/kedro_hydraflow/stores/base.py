@@ -380,6 +380,10 @@ class Store(ABC):
         """Return the ID of the run that has a name in an experiment."""
         return name
 
+    def has_unique_ids(self, record: RunRecord) -> bool:  # noqa: ARG002 - for others
+        """Whether no run elsewhere has the ID of a run."""
+        return True
+
     def is_settled(self, record: RunRecord) -> bool:
         """Whether the files of a run are not expected to change, by what is known of it."""
         return is_finished(record.facts)
