@@ -16,6 +16,7 @@ from kedro_hydraflow.datasets._base import (
     import_object,
     is_importable_path,
 )
+from kedro_hydraflow.datasets._preview import Some, explain_too_many, load_some
 from kedro_hydraflow.errors import (
     Failure,
     KedroHydraflowError,
@@ -24,7 +25,7 @@ from kedro_hydraflow.errors import (
     check_flag,
     show_names,
 )
-from kedro_hydraflow.finding import Search, find_first_runs, find_runs, report
+from kedro_hydraflow.finding import Search, find_runs, report
 from kedro_hydraflow.index import NO_INDEX
 from kedro_hydraflow.loading import LoadOptions, load_runs
 from kedro_hydraflow.logs import get_logger
@@ -323,17 +324,18 @@ class RunSearch(SafeRepr):
         except NotFoundError:
             return []
 
-    def load_some(
-        self, count: int, config_class: type | None = None
-    ) -> RunCollection[Run[Any, Any]]:
-        """Return the first runs that can be read, for previews. Filters are not applied."""
-        search = self._import_names()
+    def load_some(self, count: int, config_class: type | None = None) -> Some:
+        """Return the first of the runs that `load` gives, for previews."""
+        search = self._select(self._import_names(), config_class).search
         options = LoadOptions(
             config_class=config_class, on_error=self.on_error, results=self.results
         )
-        index = self._open_requested_index(search)
-        infos = find_first_runs(search, count, index)
-        return load_runs(infos, Run, options, index, was_searched=True).runs
+        return load_some(search, options, count, self._open_requested_index(search))
+
+    def explain_too_many(self) -> str | None:
+        """Return why a preview does not choose one of the runs; None if it may."""
+        search = self._select(self._import_names()).search
+        return explain_too_many(search, self._open_requested_index(search))
 
     def _open_requested_index(self, search: Search) -> Index:
         """Return the index that the option names, so that a few runs are those that `load` gives.

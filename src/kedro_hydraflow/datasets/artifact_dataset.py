@@ -16,6 +16,7 @@ from typing_extensions import override
 from kedro_hydraflow.datasets._base import TablePreview, to_table
 from kedro_hydraflow.datasets._choice import RunChoice
 from kedro_hydraflow.datasets._concat import concat_frames, is_frame, preview_frame
+from kedro_hydraflow.datasets._preview import make_note_table
 from kedro_hydraflow.datasets._search import Query, RunSearch, SearchDataset, check_min_runs
 from kedro_hydraflow.errors import (
     ArtifactError,
@@ -268,16 +269,19 @@ class HydraflowArtifactDataset(SearchDataset[Any]):
     def preview(self, nrows: int = 5) -> TablePreview:
         """Return a table of the artifact's URLs in a few runs or, with ``concat``, of one frame.
 
-        With ``best_by`` or ``run_id``, it is the URL of the one artifact that `load` gives.
+        With ``best_by`` or ``run_id``, it is the URL of the one artifact that `load` gives. It
+        looks at as many runs as that of `HydraflowRunCollectionDataset`.
 
         Args:
-            nrows: The maximum number of rows. Filters are not applied to these.
+            nrows: The maximum number of rows.
         """
         if self._choice:
-            return self._preview_one(self._choose_run())
-        runs = self._search.load_some(nrows).filter(self._has_artifact)
+            note = self._choice.explain_too_many(self._search)
+            return self._preview_one(self._choose_run()) if note is None else make_note_table(note)
+        some = self._search.load_some(nrows)
+        runs = some.runs.filter(self._has_artifact)
         if not self._concat or not runs:
-            return to_table(runs.to_frame("run_id", artifact=self._get_url))
+            return some.to_table(runs.to_frame("run_id", artifact=self._get_url))
         run = runs[0]
         keys = [(key, None) for key in self._keys]  # which other runs may have
         values = make_frame_by_spelling([run], keys)
