@@ -60,7 +60,7 @@ test-newest: ## Run the tests on Python 3.13 with the newest packages
 
 integration: $(SERVERS)/stamp $(MLFLOW)/stamp $(OLDEST_MLFLOW)/stamp $(AZURITE) ## Run the tests against real S3, GCS, Azure, SFTP, web, MLflow and database servers
 	@PATH="$$PATH:/usr/sbin"; for pair in nginx:nginx-light sshd:openssh-server \
-		mariadbd:mariadb-server pg_ctlcluster:postgresql; do \
+		mariadbd:mariadb-server pg_ctlcluster:postgresql chromium:chromium; do \
 		command -v "$${pair%:*}" > /dev/null || \
 			echo "$${pair%:*} is missing: apt-get install $${pair#*:} (on Debian)"; \
 	done
