@@ -65,7 +65,13 @@ from kedro_hydraflow.parallel import check_jobs, parallel_map
 from kedro_hydraflow.recorded import read_entries, to_ordered
 from kedro_hydraflow.run import Run, copy_without_credentials
 from kedro_hydraflow.run_base import get_configuration
-from kedro_hydraflow.run_info import RECORDED_FACTS, CredentialRemover, get_place, read_fact
+from kedro_hydraflow.run_info import (
+    RECORDED_FACTS,
+    CredentialRemover,
+    describe_runs,
+    get_place,
+    read_fact,
+)
 from kedro_hydraflow.schemas import parse_schema
 from kedro_hydraflow.selecting import Selector
 from kedro_hydraflow.summary import make_description, make_over_frame
@@ -97,7 +103,8 @@ class RunCollection(Collection[R]):
         >>> from kedro_hydraflow import Run, iter_run_dirs
         >>> runs = Run.load(iter_run_dirs("examples/data/mlruns"))
         >>> runs.filter(model__type="mlp").sort("training.learning_rate")
-        RunCollection(Run, n=19)
+        RunCollection(Run, n=19, job_name={'train_digits_v1': 12, 'train_digits_v2': 5,
+        'eval_digits': 2}, status={'FINISHED': 18, 'FAILED': 1})
 
         The examples of the methods use these ``runs``.
     """
@@ -106,6 +113,27 @@ class RunCollection(Collection[R]):
         self, runs: Iterable[R], get: Callable[[R, str, Default], Any] | None = None
     ) -> None:
         super().__init__(runs, _get_from_run if get is None or get is Run.get else get)
+
+    def __repr__(self) -> str:
+        text = super().__repr__()
+        known = describe_runs([run.info for run in self._items])
+        return f"{text[:-1]}, {known})" if known else text
+
+    def _repr_html_(self) -> str:
+        """Return for a notebook how many runs there are, the first ones, and what differs.
+
+        Of runs on remote storage, it is only what has been read. Of local ones, it reads at most
+        the facts of a thousand runs, and the logged values of the ten that are shown.
+        """
+        from kedro_hydraflow.run_html import make_runs_html
+
+        return make_runs_html(super().__repr__(), self._items)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """Return the keys that ``runs["<Tab>`` offers, of what has been read of a few runs."""
+        from kedro_hydraflow.run_html import list_known_keys
+
+        return list_known_keys(self._items)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         runs = []
@@ -368,7 +396,7 @@ class RunCollection(Collection[R]):
 
         Examples:
             >>> runs.parents()  # no run of this sweep is nested
-            RunCollection(Run, n=31)
+            RunCollection(Run, n=31, ...)
         """
         return self._make(run for run, parent in self._iter_with_parents() if parent is None)
 
