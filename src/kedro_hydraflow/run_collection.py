@@ -62,6 +62,7 @@ from kedro_hydraflow.lookup import (
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.pandas_frames import import_pandas, to_pandas_frame
 from kedro_hydraflow.parallel import check_jobs, parallel_map
+from kedro_hydraflow.parallel_plot import make_parallel_plot
 from kedro_hydraflow.recorded import read_entries, to_ordered
 from kedro_hydraflow.run import Run, copy_without_credentials
 from kedro_hydraflow.run_base import get_configuration
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+    import plotly.graph_objects as go
     import polars as pl
 
     from kedro_hydraflow.schemas import Schema, SchemaOption
@@ -806,6 +808,38 @@ class RunCollection(Collection[R]):
         if self._gets_as_run(self._items):
             return find_values(self._items, key)
         return self._get_column(key, MISSING)
+
+    def plot_parallel(self, *keys: str, color: str | None = None) -> go.Figure:
+        """Return a Plotly figure of parallel coordinates: a line a run, and an axis for each key.
+
+        Kedro-Viz shows it, if a ``plotly.JSONDataset`` of kedro-datasets saves it. An axis of
+        positive numbers over two decades or more is logarithmic. Params and tags that are numbers
+        are shown as numbers, all other values as categories. A run without a value is at the tick
+        *missing*, and grey without one for the colour; NaN and infinities have ticks of their own.
+
+        Args:
+            *keys: The axes: keys and patterns, which mean what they do in filters. By default the
+                keys of the configurations that differ, as in `varying`, without those of more than
+                30 texts. A key with the same value in all runs has no axis. There are at most 20
+                axes, and 30 categories on each of them: more are logged as a warning.
+            color: The key of the colours, which is the last axis, too. By default the first
+                metric.
+
+        Raises:
+            MissingPackageError: If Plotly is not installed: it is in the extra ``plotly``.
+            MissingKeyError: If no run has a key, or one that a pattern matches.
+            OptionError: If there are no runs, or nothing differs between them.
+
+        Examples:
+            >>> figure = runs.plot_parallel("model.*", "training.learning_rate")
+            >>> [axis.label for axis in figure.data[0].dimensions]
+            ['model.type', 'model.hidden_size', 'model.activation', 'training.learning_rate',
+             'metrics.accuracy']
+            >>> figure.data[0].dimensions[1].ticktext
+            ('16', '32', '64')
+        """
+        check_keys(keys)
+        return make_parallel_plot(self._items, keys, color, self._find_by_spelling)
 
     def list_keys(self, *patterns: str) -> list[str]:
         """Return the keys that the runs have.
