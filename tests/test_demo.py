@@ -65,6 +65,10 @@ def test_run(project: Path, runner: str) -> None:
     assert "The best 10 of 30 runs" in output
     assert (reporting / "accuracy.png").read_bytes().startswith(PNG)
     assert (reporting / "confusion.png").read_bytes().startswith(PNG)
+    figure = json.loads((reporting / "parallel.json").read_text(encoding="utf-8"))
+    axes = figure["data"][0]["dimensions"]
+    assert (figure["data"][0]["type"], axes[-1]["label"]) == ("parcoords", "metrics.accuracy")
+    assert [len(axis["values"]) for axis in axes] == [30] * 8
     assert (project / "pyproject.toml").read_bytes() == pyproject
 
 
@@ -81,7 +85,9 @@ def test_run_on_a_database(project: Path) -> None:
 
 def test_run_on_the_directories_of_hydra(project: Path) -> None:
     output = kedro(project, "run", "--env", "hydra", "--pipeline", "curves")
-    with open(project / "examples/data/reporting/hydra/curve_leaderboard.csv", encoding="utf-8") as file:
+    with open(
+        project / "examples/data/reporting/hydra/curve_leaderboard.csv", encoding="utf-8"
+    ) as file:
         rows = list(csv.DictReader(file))
     losses = [row["loss"] for row in rows]
     assert "The best 10 of 18 runs" in output
