@@ -20,11 +20,11 @@ AZURITE := .cache/azurite/node_modules/.bin/azurite-blob
 # The lower bounds in pyproject.toml.
 OLDEST := kedro==1.0.0 omegaconf==2.3.0 fsspec==2025.3.2 joblib==1.3.0 numpy==1.24.0 polars==1.24.0 \
 	pyyaml==6.0.1 tqdm==4.60.0 typing-extensions==4.12.0 universal-pathlib==0.3.9 \
-	filelock==3.13.0 platformdirs==4.0.0 click==8.1.0 rich==12.0.0 pandas==2.2.1
+	filelock==3.13.0 platformdirs==4.0.0 click==8.1.0 rich==12.0.0 pandas==2.2.1 plotly==5.23.0
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-sqlite demo-hydra demo-incremental demo-s3 test test-oldest test-newest integration fuzz \
-	prove mutants lint format bench clean
+	prove mutants notebook lint format bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ prove: $(SERVERS)/stamp $(MLFLOW)/stamp ## Look for wrong values: 3,000 random t
 
 mutants: $(VENV)/test.stamp ## Change the code in 300 small ways, and look whether the tests notice: half an hour
 	$(BIN)/python -m tests.mutants
+
+notebook: $(VENV)/test.stamp ## Run the notebook of the example sweep, and write what its cells give
+	$(BIN)/python -m tests.notebook
 
 lint: $(VENV)/lint.stamp ## Check style (ruff), types (mypy, pyright) and the direction of imports
 	$(BIN)/ruff check .

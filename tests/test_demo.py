@@ -65,6 +65,10 @@ def test_run(project: Path, runner: str) -> None:
     assert "The best 10 of 30 runs" in output
     assert (reporting / "accuracy.png").read_bytes().startswith(PNG)
     assert (reporting / "confusion.png").read_bytes().startswith(PNG)
+    figure = json.loads((reporting / "parallel.json").read_text(encoding="utf-8"))
+    axes = figure["data"][0]["dimensions"]
+    assert (figure["data"][0]["type"], axes[-1]["label"]) == ("parcoords", "metrics.accuracy")
+    assert [len(axis["values"]) for axis in axes] == [30] * 8
     assert (project / "pyproject.toml").read_bytes() == pyproject
 
 

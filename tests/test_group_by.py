@@ -32,7 +32,8 @@ def runs(tmp_path: Path) -> RunCollection[Run[Any, Any]]:
 def test_is_a_mapping(runs: RunCollection[Run[Any, Any]]) -> None:
     groups = runs.group_by("model.type")
     assert isinstance(groups, GroupBy)
-    assert repr(groups) == "GroupBy(by=model.type, n=2)"
+    assert repr(groups) == "GroupBy(by=model.type, n=2, sizes={'b': 2, 'a': 1})"
+    assert groups._ipython_key_completions_() == ["b", "a"]
     assert len(groups) == 2
     assert list(groups) == list(groups.keys()) == ["b", "a"]  # in order of appearance
     assert "a" in groups

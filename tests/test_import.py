@@ -11,6 +11,7 @@ LATE = (
     "joblib",
     "kedro",
     "numpy",
+    "plotly",
     "polars",
     "rich",
     "upath",

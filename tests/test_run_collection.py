@@ -73,7 +73,9 @@ def square(run: Run[Any, Any]) -> float:
 
 
 def test_repr(runs: Runs) -> None:
-    assert repr(runs) == "RunCollection(Run[Impl], n=3)"
+    facts = "job_name={'train': 3}, status={'FINISHED': 3}"
+    assert repr(runs) == f"RunCollection(Run[Impl], n=3, {facts})"
+    assert repr(RunCollection([Run(run.info.run_dir) for run in runs])) == "RunCollection(Run, n=3)"
     assert repr(runs[:0]) == "RunCollection(empty)"
 
 

@@ -54,7 +54,7 @@ def test_facts(tracking_dir: TrackingDir, publish: Callable[[Path], str]) -> Non
             "lifecycle_stage": "active",
             "parent_run_id": None,
         }
-        assert repr(each) == "RunInfo('a')"
+        assert repr(each) == "RunInfo('a', job_name='train', status='FINISHED')"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 import polars as pl
 from matplotlib.figure import Figure
 
@@ -73,6 +74,11 @@ def plot_metric(leaderboard: pl.DataFrame, metric: str) -> Figure:
     axes.grid(alpha=0.3)
     axes.legend(title="model")
     return figure
+
+
+def plot_parallel(runs: Runs, metric: str) -> go.Figure:
+    """Return parallel coordinates of what differs between the runs, coloured by a metric."""
+    return runs.plot_parallel(color=f"metrics.{metric}")
 
 
 def select_best_run(runs: Runs, leaderboard: pl.DataFrame) -> Run[Any, TrainedModel]:

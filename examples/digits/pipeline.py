@@ -1,4 +1,4 @@
-"""The demo's pipeline: runs in, a leaderboard, a summary and two pictures out."""
+"""The demo's pipeline: runs in, a leaderboard, a summary and three pictures out."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -6,6 +6,7 @@ from digits.nodes import (
     make_leaderboard,
     plot_confusion,
     plot_metric,
+    plot_parallel,
     print_leaderboard,
     select_best_run,
     summarize,
@@ -20,6 +21,7 @@ def create_pipeline() -> Pipeline:
             Node(summarize, ["sweep_frame", "params:ranking_metric"], "summary"),
             Node(print_leaderboard, ["leaderboard", "params:shown_runs"], None),
             Node(plot_metric, ["leaderboard", "params:ranking_metric"], "accuracy_plot"),
+            Node(plot_parallel, ["sweep_runs", "params:ranking_metric"], "parallel_plot"),
             Node(select_best_run, ["sweep_runs", "leaderboard"], "best_run"),
             Node(plot_confusion, ["best_run", "params:ranking_metric"], "confusion_plot"),
         ]

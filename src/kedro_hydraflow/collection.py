@@ -77,7 +77,7 @@ class Collection(Sequence[T], Generic[T]):
         >>> runs = Run.load(iter_run_dirs("examples/data/mlruns"))
         >>> infos = Collection(run.info for run in runs)
         >>> infos.first(status="FAILED")
-        RunInfo('16188f25c92f4d218507a2809e71ec9f')
+        RunInfo('16188f25c92f4d218507a2809e71ec9f', ...)
 
         The examples of the methods use these ``runs``. A `RunCollection` is a collection too.
     """
@@ -158,15 +158,15 @@ class Collection(Sequence[T], Generic[T]):
 
         Examples:
             >>> runs.filter(model__type="mlp", seed=[1, 2])
-            RunCollection(Run, n=12)
+            RunCollection(Run, n=12, ...)
             >>> runs.filter(training__learning_rate=(0.01, 0.1))
-            RunCollection(Run, n=20)
+            RunCollection(Run, n=20, ...)
             >>> runs.filter(("model.hidden_size", 64), lambda run: run.metrics["accuracy"] > 0.97)
-            RunCollection(Run, n=1)
+            RunCollection(Run, n=1, ...)
             >>> runs.filter(data__classes=list(range(10)))
-            RunCollection(Run, n=31)
+            RunCollection(Run, n=31, ...)
             >>> runs.filter("model.type == linear or training.learning_rate > 0.01", seed=1)
-            RunCollection(Run, n=8)
+            RunCollection(Run, n=8, ...)
         """
         kept = list(range(len(self)))
         for criterion in (*criteria, *kwargs.items()):
@@ -178,7 +178,7 @@ class Collection(Sequence[T], Generic[T]):
 
         Examples:
             >>> runs.exclude(status="FAILED", job_name="eval_digits")
-            RunCollection(Run, n=28)
+            RunCollection(Run, n=28, ...)
         """
         kept = list(range(len(self)))
         for criterion in (*criteria, *kwargs.items()):
@@ -262,7 +262,7 @@ class Collection(Sequence[T], Generic[T]):
 
         Examples:
             >>> runs.get(status="FAILED")
-            Run('16188f25c92f4d218507a2809e71ec9f')
+            Run('16188f25c92f4d218507a2809e71ec9f', ...)
         """
         items = self.filter(*criteria, **kwargs)
         if len(items) != 1:
@@ -406,7 +406,7 @@ class Collection(Sequence[T], Generic[T]):
 
         Examples:
             >>> runs.filter(runs.to_series("metrics.accuracy").rank(descending=True) <= 2)
-            RunCollection(Run, n=2)
+            RunCollection(Run, n=2, ...)
         """
         values = self._look_up(self._items, key, default)
         return self._make_series(name or key, key, values)
@@ -728,7 +728,7 @@ class Collection(Sequence[T], Generic[T]):
         Examples:
             >>> shuffled = runs.shuffle(seed=1)
             >>> shuffled[:25], shuffled[25:]
-            (RunCollection(Run, n=25), RunCollection(Run, n=6))
+            (RunCollection(Run, n=25, ...), RunCollection(Run, n=6, ...))
         """
         return self._make(random.Random(seed).sample(self._items, len(self)))  # noqa: S311
 
@@ -743,9 +743,9 @@ class Collection(Sequence[T], Generic[T]):
 
         Examples:
             >>> runs.filter(runs.eq("model.hidden_size", "training.batch_size"))
-            RunCollection(Run, n=12)
+            RunCollection(Run, n=12, ...)
             >>> runs.filter(runs.eq("seed", 42))
-            RunCollection(Run, n=5)
+            RunCollection(Run, n=5, ...)
         """
         return self._compare(operator.eq, left, right, default)
 
@@ -756,9 +756,9 @@ class Collection(Sequence[T], Generic[T]):
 
         Examples:
             >>> runs.filter(runs.ne("model.hidden_size", "training.batch_size"))
-            RunCollection(Run, n=19)
+            RunCollection(Run, n=19, ...)
             >>> runs.filter(runs.ne("end_time", None))
-            RunCollection(Run, n=31)
+            RunCollection(Run, n=31, ...)
         """
         return self._compare(operator.ne, left, right, default)
 
@@ -769,9 +769,9 @@ class Collection(Sequence[T], Generic[T]):
 
         Examples:
             >>> runs.filter(runs.gt("metrics.train/loss", "training.learning_rate"))
-            RunCollection(Run, n=23)
+            RunCollection(Run, n=23, ...)
             >>> runs.filter(runs.gt("training.learning_rate", 0.05))
-            RunCollection(Run, n=9)
+            RunCollection(Run, n=9, ...)
         """
         return self._compare(operator.gt, left, right, default)
 
@@ -782,10 +782,10 @@ class Collection(Sequence[T], Generic[T]):
 
         Examples:
             >>> runs.filter(runs.lt("metrics.train/loss", "training.learning_rate"))
-            RunCollection(Run, n=8)
+            RunCollection(Run, n=8, ...)
             >>> from datetime import datetime
             >>> runs.filter(runs.lt("start_time", datetime(2026, 11, 23, 0, 39, 22)))
-            RunCollection(Run, n=10)
+            RunCollection(Run, n=10, ...)
         """
         return self._compare(operator.lt, left, right, default)
 
@@ -796,9 +796,9 @@ class Collection(Sequence[T], Generic[T]):
 
         Examples:
             >>> runs.filter(runs.ge("model.hidden_size", "training.batch_size"))
-            RunCollection(Run, n=12)
+            RunCollection(Run, n=12, ...)
             >>> runs.filter(runs.ge("metrics.accuracy", 0.97))
-            RunCollection(Run, n=3)
+            RunCollection(Run, n=3, ...)
         """
         return self._compare(operator.ge, left, right, default)
 
@@ -809,9 +809,9 @@ class Collection(Sequence[T], Generic[T]):
 
         Examples:
             >>> runs.filter(runs.le("metrics.train/loss", "training.learning_rate"))
-            RunCollection(Run, n=8)
+            RunCollection(Run, n=8, ...)
             >>> runs.filter(runs.le("training.epochs", 1))
-            RunCollection(Run, n=1)
+            RunCollection(Run, n=1, ...)
         """
         return self._compare(operator.le, left, right, default)
 
@@ -853,7 +853,7 @@ class Collection(Sequence[T], Generic[T]):
 
         Examples:
             >>> runs.filter(runs.startswith("run_id", "5b59290f"))
-            RunCollection(Run, n=1)
+            RunCollection(Run, n=1, ...)
         """
         get, default = self._get, to_dataclasses(default)
         return lambda i: str(get(i, key, default)).startswith(prefix)
@@ -863,7 +863,7 @@ class Collection(Sequence[T], Generic[T]):
 
         Examples:
             >>> runs.filter(runs.endswith("job_name", "_v2"))
-            RunCollection(Run, n=5)
+            RunCollection(Run, n=5, ...)
         """
         get, default = self._get, to_dataclasses(default)
         return lambda i: str(get(i, key, default)).endswith(suffix)
@@ -886,7 +886,7 @@ class Collection(Sequence[T], Generic[T]):
 
         Examples:
             >>> runs.filter(runs.match("job_name", r"train_.*_v\d$"))
-            RunCollection(Run, n=29)
+            RunCollection(Run, n=29, ...)
         """
         get, default = self._get, to_dataclasses(default)
         compiled = re.compile(pattern, flags)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from kedro_hydraflow.aggregates import OF_NUMBERS, aggregate, check_aggregate
 from kedro_hydraflow.columns import check_keys, make_series
 from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.html_parts import MAX_ROWS, make_html, make_table
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.recorded import to_ordered
+from kedro_hydraflow.value_text import show_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 class Group(Protocol):
     """The part of a collection's interface that `GroupBy` uses."""
+
+    def __len__(self) -> int:
+        """Return the number of items."""
 
     def __getitem__(self, index: slice, /) -> Self:
         """Return a part of the collection."""
@@ -54,9 +59,11 @@ class GroupBy(Generic[G, T]):
     Examples:
         >>> from kedro_hydraflow import Run, iter_run_dirs
         >>> runs = Run.load(iter_run_dirs("examples/data/mlruns"))
+        >>> runs.group_by("model.type")
+        GroupBy(by=model.type, n=2, sizes={'mlp': 19, 'linear': 12})
         >>> groups = runs.group_by("model.type", "training.learning_rate")
         >>> groups["mlp", 0.03].best(by="metrics.accuracy", mode="max")
-        Run('6a8bb938e7f6477ea2d3a00e1f433be6')
+        Run('6a8bb938e7f6477ea2d3a00e1f433be6', ...)
     """
 
     def __init__(
@@ -72,7 +79,25 @@ class GroupBy(Generic[G, T]):
         self._look_up = look_up or _look_up_one_by_one
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(by={', '.join(self.by)}, n={len(self)})"
+        text = f"{type(self).__name__}(by={', '.join(self.by)}, n={len(self)}"
+        return f"{text}, sizes={show_counts(self._count())})" if self.groups else f"{text})"
+
+    def _repr_html_(self) -> str:
+        """Return for a notebook the keys and sizes of the first groups. It reads nothing."""
+        names = [*self.by, "n"]
+        rows = [
+            [*(key if len(self.by) > 1 else [key]), n]
+            for key, n in islice(self._count().items(), MAX_ROWS)
+        ]
+        title = f"{type(self).__name__}(by={', '.join(self.by)}, n={len(self)})"
+        return make_html(title, lambda: make_table(names, rows, len(self)))
+
+    def _ipython_key_completions_(self) -> list[Any]:
+        """Return the group keys that ``groups["<Tab>`` offers."""
+        return list(self.groups)
+
+    def _count(self) -> dict[Any, int]:
+        return {key: len(group) for key, group in self.groups.items()}
 
     def __getitem__(self, key: Any) -> G:
         return self.groups[key]

@@ -23,7 +23,7 @@ from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.nearest_keys import describe_nearest_matches
 from kedro_hydraflow.recorded import list_entries, read_key
-from kedro_hydraflow.run_info import LOGGED_KINDS
+from kedro_hydraflow.run_info import FACTS_IN_ORDER, LOGGED_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,20 +31,6 @@ if TYPE_CHECKING:
     from kedro_hydraflow.run_base import RunBase
 
 logger = get_logger(__name__)
-
-FACTS_IN_ORDER = (
-    "run_id",
-    "run_name",
-    "job_name",
-    "experiment_id",
-    "status",
-    "start_time",
-    "end_time",
-    "lifecycle_stage",
-    "parent_run_id",
-    "run_dir",
-)
-"""The `FACTS` in the order in which ``info.*`` names them."""
 
 _SYSTEM_TAGS = "mlflow."
 """The beginning of the tags that MLflow itself sets."""

@@ -32,6 +32,7 @@ from kedro_hydraflow.run_info import (
     CredentialRemover,
     ReadOptions,
     RunInfo,
+    describe_run,
     has_results_file,
     make_info,
     rebuild_info,
@@ -143,7 +144,23 @@ class Run(RunFiles, Generic[C, I]):
     def __repr__(self) -> str:
         factory = self.impl_factory
         impl_name = f"[{factory.__name__}]" if isinstance(factory, type) else ""
-        return f"{type(self).__name__}{impl_name}({self.info.run_id!r})"
+        return f"{type(self).__name__}{impl_name}({describe_run(self.info)})"
+
+    def _repr_html_(self) -> str:
+        """Return facts, logged values and the configuration for a notebook.
+
+        Of a run on remote storage, it is only what has been read. Of a local run, all of these are
+        read, the configuration only if it is in the run directory.
+        """
+        from kedro_hydraflow.run_html import make_run_html
+
+        return make_run_html(type(self).__name__, self)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """Return the keys that ``run["<Tab>`` offers, of what `_repr_html_` reads."""
+        from kedro_hydraflow.run_html import list_known_keys
+
+        return list_known_keys([self])
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Flat, because a call for each nested object would double the time.
@@ -511,7 +528,7 @@ class Run(RunFiles, Generic[C, I]):
             >>> from kedro_hydraflow import Run, iter_run_dirs
             >>> runs = Run.load(iter_run_dirs("examples/data/mlruns", "train_*"))
             >>> runs
-            RunCollection(Run, n=29)
+            RunCollection(Run, n=29, ...)
         """
         # The only import against the order of the modules, because users start with Run.load.
         from kedro_hydraflow.loading import LoadOptions

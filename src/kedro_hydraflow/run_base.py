@@ -63,3 +63,9 @@ def get_config_state(run: RunBase) -> State:
     if run._configuration is None:
         return run._config_class, run._config, None, run._lock
     return run._configuration.get_state()
+
+
+def is_config_read(run: RunBase) -> bool:
+    """Whether the configuration of a run is there without reading it."""
+    _, data, cfg, _ = get_config_state(run)
+    return data is not None or cfg is not None

@@ -62,10 +62,17 @@ from kedro_hydraflow.lookup import (
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.pandas_frames import import_pandas, to_pandas_frame
 from kedro_hydraflow.parallel import check_jobs, parallel_map
+from kedro_hydraflow.parallel_plot import make_parallel_plot
 from kedro_hydraflow.recorded import read_entries, to_ordered
 from kedro_hydraflow.run import Run, copy_without_credentials
 from kedro_hydraflow.run_base import get_configuration
-from kedro_hydraflow.run_info import RECORDED_FACTS, CredentialRemover, get_place, read_fact
+from kedro_hydraflow.run_info import (
+    RECORDED_FACTS,
+    CredentialRemover,
+    describe_runs,
+    get_place,
+    read_fact,
+)
 from kedro_hydraflow.schemas import parse_schema
 from kedro_hydraflow.selecting import Selector
 from kedro_hydraflow.summary import make_description, make_over_frame
@@ -76,6 +83,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+    import plotly.graph_objects as go
     import polars as pl
 
     from kedro_hydraflow.schemas import Schema, SchemaOption
@@ -97,7 +105,8 @@ class RunCollection(Collection[R]):
         >>> from kedro_hydraflow import Run, iter_run_dirs
         >>> runs = Run.load(iter_run_dirs("examples/data/mlruns"))
         >>> runs.filter(model__type="mlp").sort("training.learning_rate")
-        RunCollection(Run, n=19)
+        RunCollection(Run, n=19, job_name={'train_digits_v1': 12, 'train_digits_v2': 5,
+        'eval_digits': 2}, status={'FINISHED': 18, 'FAILED': 1})
 
         The examples of the methods use these ``runs``.
     """
@@ -106,6 +115,27 @@ class RunCollection(Collection[R]):
         self, runs: Iterable[R], get: Callable[[R, str, Default], Any] | None = None
     ) -> None:
         super().__init__(runs, _get_from_run if get is None or get is Run.get else get)
+
+    def __repr__(self) -> str:
+        text = super().__repr__()
+        known = describe_runs([run.info for run in self._items])
+        return f"{text[:-1]}, {known})" if known else text
+
+    def _repr_html_(self) -> str:
+        """Return for a notebook how many runs there are, the first ones, and what differs.
+
+        Of runs on remote storage, it is only what has been read. Of local ones, it reads at most
+        the facts of a thousand runs, and the logged values of the ten that are shown.
+        """
+        from kedro_hydraflow.run_html import make_runs_html
+
+        return make_runs_html(super().__repr__(), self._items)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """Return the keys that ``runs["<Tab>`` offers, of what has been read of a few runs."""
+        from kedro_hydraflow.run_html import list_known_keys
+
+        return list_known_keys(self._items)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         runs = []
@@ -368,7 +398,7 @@ class RunCollection(Collection[R]):
 
         Examples:
             >>> runs.parents()  # no run of this sweep is nested
-            RunCollection(Run, n=31)
+            RunCollection(Run, n=31, ...)
         """
         return self._make(run for run, parent in self._iter_with_parents() if parent is None)
 
@@ -778,6 +808,38 @@ class RunCollection(Collection[R]):
         if self._gets_as_run(self._items):
             return find_values(self._items, key)
         return self._get_column(key, MISSING)
+
+    def plot_parallel(self, *keys: str, color: str | None = None) -> go.Figure:
+        """Return a Plotly figure of parallel coordinates: a line a run, and an axis for each key.
+
+        Kedro-Viz shows it, if a ``plotly.JSONDataset`` of kedro-datasets saves it. An axis of
+        positive numbers over two decades or more is logarithmic. Params and tags that are numbers
+        are shown as numbers, all other values as categories. A run without a value is at the tick
+        *missing*, and grey without one for the colour; NaN and infinities have ticks of their own.
+
+        Args:
+            *keys: The axes: keys and patterns, which mean what they do in filters. By default the
+                keys of the configurations that differ, as in `varying`, without those of more than
+                30 texts. A key with the same value in all runs has no axis. There are at most 20
+                axes, and 30 categories on each of them: more are logged as a warning.
+            color: The key of the colours, which is the last axis, too. By default the first
+                metric.
+
+        Raises:
+            MissingPackageError: If Plotly is not installed: it is in the extra ``plotly``.
+            MissingKeyError: If no run has a key, or one that a pattern matches.
+            OptionError: If there are no runs, or nothing differs between them.
+
+        Examples:
+            >>> figure = runs.plot_parallel("model.*", "training.learning_rate")
+            >>> [axis.label for axis in figure.data[0].dimensions]
+            ['model.type', 'model.hidden_size', 'model.activation', 'training.learning_rate',
+             'metrics.accuracy']
+            >>> figure.data[0].dimensions[1].ticktext
+            ('16', '32', '64')
+        """
+        check_keys(keys)
+        return make_parallel_plot(self._items, keys, color, self._find_by_spelling)
 
     def list_keys(self, *patterns: str) -> list[str]:
         """Return the keys that the runs have.

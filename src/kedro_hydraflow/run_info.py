@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
@@ -16,6 +17,7 @@ from kedro_hydraflow.errors import (
     StorageError,
     UnreachableError,
 )
+from kedro_hydraflow.html_parts import make_html, make_note, make_table
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.redaction import redact_url
@@ -38,6 +40,7 @@ from kedro_hydraflow.stores.record import RECORDED_FACTS as RECORDED_FACTS
 from kedro_hydraflow.stores.record import STATUSES as STATUSES
 from kedro_hydraflow.stores.run_folder import check_not_above
 from kedro_hydraflow.times import from_milliseconds
+from kedro_hydraflow.value_text import show_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -156,7 +159,11 @@ class RunInfo:
         self._run_dir = None  # made on first use: loading many runs takes text paths
 
     def __repr__(self) -> str:
-        return f"RunInfo({self.run_id!r})"
+        return f"RunInfo({describe_run(self)})"
+
+    def _repr_html_(self) -> str:
+        """Return the facts for a notebook. Of a run on remote storage, nothing is read for it."""
+        return make_html(f"RunInfo({self.run_id!r})", lambda: make_facts_table(self))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RunInfo) and self.run_dir == other.run_dir
@@ -298,6 +305,20 @@ FACTS = frozenset(
     if isinstance(value, property) and not name.startswith("_")
 )
 """The public attributes of `RunInfo`."""
+
+FACTS_IN_ORDER = (
+    "run_id",
+    "run_name",
+    "job_name",
+    "experiment_id",
+    "status",
+    "start_time",
+    "end_time",
+    "lifecycle_stage",
+    "parent_run_id",
+    "run_dir",
+)
+"""The `FACTS` in the order in which ``info.*`` names them."""
 
 
 def rebuild_info(
@@ -825,6 +846,83 @@ def _log_malformed(
         logger.warning("taken for missing: %s", error)
     if errors:
         logger.warning("%s: %d malformed in %d runs", what, len(errors), len(infos))
+
+
+def is_read(info: RunInfo, name: str) -> bool:
+    """Whether a fact, or a kind of logged values or parsed files, is there without reading it."""
+    logged = info._logged or {}
+    if name in RECORDED_FACTS:
+        return info._record.facts is not None
+    if name == "job_name":
+        return info._record.experiment.experiment_name is not None
+    if name == "parent_run_id":
+        return "tags" in logged or _PARENT in logged
+    return name in FACTS or name in logged
+
+
+def get_read_values(info: RunInfo, kind: str) -> dict[str, Any]:
+    """Return the logged values of a kind that have been read by name, perhaps not all of them."""
+    logged = info._logged or {}
+    if kind in logged:
+        return logged[kind] or {}
+    prefix = f"{kind}."
+    return {
+        key.removeprefix(prefix): value
+        for key, value in logged.items()
+        if key.startswith(prefix) and value is not None
+    }
+
+
+def is_config_in_place(info: RunInfo) -> bool:
+    """Whether the configuration is in a local run directory, so that reading it is quick."""
+    if info._record.storage.is_remote:
+        return False
+    (config,) = get_layout(info).read_configs([info._record], ConfigReader()).values
+    return isinstance(config, dict)
+
+
+def may_read(infos: Iterable[RunInfo]) -> bool:
+    """Whether facts and logged values are read without asking a remote storage."""
+    return not any(info._record.storage.is_remote for info in infos)
+
+
+def make_facts_table(info: RunInfo) -> str:
+    """Return the facts about a run for a notebook: on remote storage those that have been read."""
+    rows = []
+    errors: dict[str, None] = {}
+    for name in FACTS_IN_ORDER:
+        if may_read([info]) or is_read(info, name):
+            try:
+                # The URL of a directory is the one without credentials.
+                value = info._record.url if name == "run_dir" else getattr(info, name)
+            except KedroHydraflowError as exc:
+                value = "cannot be read"
+                errors[str(exc)] = None
+            if value not in (None, ""):
+                rows.append([name, value])
+    notes = [make_note(f"cannot be read: {error}") for error in errors]
+    return "\n".join([make_table(["fact", "value"], rows, len(rows)), *notes])
+
+
+def describe_run(info: RunInfo) -> str:
+    """Return the ID, job name and status for a ``repr``, as far as they have been read."""
+    facts = {name: getattr(info, name) for name in ("job_name", "status") if is_read(info, name)}
+    shown = [f"{name}={value!r}" for name, value in facts.items() if value]
+    return ", ".join([repr(info.run_id), *shown])
+
+
+def describe_runs(infos: Sequence[RunInfo]) -> str:
+    """Return how many runs there are by job name and status, for a ``repr``.
+
+    A fact that has not been read of all runs is left out.
+    """
+    shown = []
+    for name in ("job_name", "status"):
+        if all(is_read(info, name) for info in infos):
+            counts = Counter(getattr(info, name) for info in infos)
+            if any(counts):
+                shown.append(f"{name}={show_counts(counts)}")
+    return ", ".join(shown)
 
 
 def is_known_as_deleted(info: RunInfo) -> bool:

@@ -58,7 +58,7 @@ def make_description(runs: Sequence[RunBase], keys: Iterable[str], find: Find) -
     import polars as pl
 
     warn_of_polars()
-    rows = [_describe(*item) for item in read_values_by_name(runs, keys, find).items()]
+    rows = [describe_values(*item) for item in read_values_by_name(runs, keys, find).items()]
     schema: dict[str, Any] = {
         "key": pl.String,
         "type": pl.String,
@@ -74,7 +74,8 @@ def make_description(runs: Sequence[RunBase], keys: Iterable[str], find: Find) -
     )
 
 
-def _describe(key: str, values: list[Any]) -> dict[str, Any]:
+def describe_values(key: str, values: list[Any]) -> dict[str, Any]:
+    """Return the row of a key for `make_description`."""
     counts = Counter(map(id, values))
     objects = {id(value): value for value in values}  # runs share most of them
     present = [value for value in objects.values() if value is not None]

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 from datetime import date, datetime
 from enum import Enum
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.config import parse_scalar
 from kedro_hydraflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MAX_COUNTS = 4
+"""The maximum number of counts in a ``repr``."""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 40
 
 
 def show_value(value: Any) -> str:
@@ -21,6 +32,16 @@ def show_value(value: Any) -> str:
     if text is None:
         return _show_other(value)
     return text if _is_clear(text) else _quote(text)
+
+
+def show_counts(counts: Mapping[Any, int]) -> str:
+    """Return the first of some counts as ``repr`` shows a mapping: ``{'mlp': 19, 'linear': 12}``.
+
+    Others are ``...``, and long values are cut.
+    """
+    shown = [f"{_SHORT.repr(value)}: {n}" for value, n in islice(counts.items(), _MAX_COUNTS)]
+    more = ["..."] if len(counts) > _MAX_COUNTS else []
+    return f"{{{', '.join([*shown, *more])}}}"
 
 
 def _get_text(value: Any) -> str | None:

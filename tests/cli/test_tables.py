@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from rich.text import Text
 
-from kedro_hydraflow.cli.formats import Column
 from kedro_hydraflow.cli.tables import fit, make_plain_table, make_terminal_table
+from kedro_hydraflow.formats import Column
 
 RUN = Column("run_id", ["2ca54cc6", "cde953df"], "whole")
 STATUS = Column("status", ["FINISHED", "FAILED"], "text")

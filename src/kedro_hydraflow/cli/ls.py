@@ -23,8 +23,8 @@ from kedro_hydraflow.errors import OptionError, show_names
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from kedro_hydraflow.cli.columns import Columns
     from kedro_hydraflow.cli.selection import Selection, SortKey, Wanted
+    from kedro_hydraflow.default_columns import Columns
     from kedro_hydraflow.json_columns import Nested
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -63,12 +63,12 @@ def list_runs(select: Callable[[], Selection], options: ListOptions) -> NoReturn
         select: Returns the runs. What is logged meanwhile goes to standard error.
         options: How to show them.
     """
-    from kedro_hydraflow.cli.columns import make_columns
+    from kedro_hydraflow.default_columns import make_columns
 
     with logs_on_stderr():
         selection = select()
         nested: Nested = "json" if options.format == "csv" else "keep"
-        columns = make_columns(selection.runs, options.columns, nested)
+        columns = make_columns(list(selection.runs), options.columns, nested)
     text, left_out = _render(columns, options)
     write(text)
     n_shown, n_matching = len(selection.runs), selection.n_matching
@@ -84,8 +84,8 @@ def list_runs(select: Callable[[], Selection], options: ListOptions) -> NoReturn
 
 def _render(columns: Columns, options: ListOptions) -> tuple[str, list[str]]:
     """Return columns as text, and the names of those for which there is no room."""
-    from kedro_hydraflow.cli.formats import make_cells, to_csv, to_json, to_markdown
     from kedro_hydraflow.cli.tables import make_plain_table, make_terminal_table
+    from kedro_hydraflow.formats import make_cells, to_csv, to_json, to_markdown
 
     frame = columns.frame
     if options.format == "csv":

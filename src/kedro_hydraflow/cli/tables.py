@@ -10,7 +10,7 @@ from typing_extensions import NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kedro_hydraflow.cli.formats import Column
+    from kedro_hydraflow.formats import Column
 
 _GAP = "  "
 

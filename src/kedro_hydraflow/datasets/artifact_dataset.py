@@ -37,6 +37,7 @@ from kedro_hydraflow.parallel import parallel_map
 from kedro_hydraflow.redaction import Options, SafeRepr, get_safe_cause, redact
 from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.run_files import describe_others
+from kedro_hydraflow.run_html import make_loader_html
 from kedro_hydraflow.run_info import get_artifacts, get_place
 
 if TYPE_CHECKING:
@@ -499,12 +500,24 @@ class LoadArtifact(SafeRepr):
             ) from get_safe_cause(exc, self.options)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ArtifactLoader:
     """What a node calls to load the artifact of one run."""
 
     run: Run[Any, Any]
     load_artifact: LoadArtifact
+
+    def __repr__(self) -> str:
+        return f"ArtifactLoader({self.load_artifact.artifact!r}, {self.run!r})"
+
+    def _repr_html_(self) -> str:
+        """Return the artifact and the facts of its run for a notebook.
+
+        The artifact is not read, nor is anything else on remote storage.
+        """
+        return make_loader_html(
+            self.load_artifact.artifact, _get_name(self.load_artifact.dataset_class), self.run.info
+        )
 
     def __call__(self) -> Any:
         """Return the artifact, freshly loaded.

@@ -107,7 +107,7 @@ class HydraflowRunCollectionDataset(SearchDataset[RunCollection[Run[Any, Any]]])
         ...     filters="status == FINISHED and training.learning_rate < 0.1",
         ... )
         >>> dataset.load()
-        RunCollection(Run, n=20)
+        RunCollection(Run, n=20, ...)
     """
 
     def __init__(

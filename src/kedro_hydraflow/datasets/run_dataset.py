@@ -94,9 +94,9 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         >>> from kedro_hydraflow import HydraflowRunDataset
         >>> root = "examples/data/mlruns"
         >>> HydraflowRunDataset(path=root, best_by="metrics.accuracy", mode="max").load()
-        Run('13f42e9535654d01a4143ddd9be02cb7')
+        Run('13f42e9535654d01a4143ddd9be02cb7', ...)
         >>> HydraflowRunDataset(path=root, run_id="5b59290f").load()
-        Run('5b59290f35f943c8863522a4cd371131')
+        Run('5b59290f35f943c8863522a4cd371131', ...)
         >>> run_dir = f"{root}/803221166256626715/5b59290f35f943c8863522a4cd371131"
         >>> HydraflowRunDataset(filepath=run_dir).load()
         Run('5b59290f35f943c8863522a4cd371131')

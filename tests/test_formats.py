@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedro_hydraflow.cli.formats import make_cells, to_csv, to_json, to_markdown
+from kedro_hydraflow.formats import make_cells, to_csv, to_json, to_markdown
 
 TIME = datetime(2026, 1, 25, 22, 15, 10, 123_000, timezone(timedelta(hours=9)))
 TIME_TEXT = "2026-01-25T22:15:10.123+09:00"

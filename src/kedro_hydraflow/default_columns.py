@@ -1,4 +1,4 @@
-"""The columns of a listing: by default facts, what differs, and the first metrics."""
+"""The columns that say most about runs: facts, what differs, and the first metrics."""
 
 from __future__ import annotations
 
@@ -8,25 +8,30 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import NamedTuple
 
 from kedro_hydraflow.config import flatten_config
-from kedro_hydraflow.errors import show_names
+from kedro_hydraflow.errors import raise_first, show_names
 from kedro_hydraflow.frames import make_frame_by_spelling
 from kedro_hydraflow.json_columns import Nested, make_column
 from kedro_hydraflow.key_patterns import read_columns
 from kedro_hydraflow.keys import is_pattern, parse_key
 from kedro_hydraflow.missing import MISSING
-from kedro_hydraflow.recorded import list_entries
+from kedro_hydraflow.recorded import list_entries, read_key
 from kedro_hydraflow.run_info import has_results_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import polars as pl
 
-    from kedro_hydraflow.run import Run
-    from kedro_hydraflow.run_collection import RunCollection
+    from kedro_hydraflow.run_base import RunBase
 
 _FACTS = ("run_id", "job_name", "status", "start_time")
 """The facts that are shown if they are known."""
+
+_KINDS = ("cfg", "params", "metrics", "results")
+"""The kinds of keys, other than facts, that are shown."""
+
+SHOWN = (*_FACTS, *_KINDS)
+"""The names of the facts and the kinds of keys that are shown."""
 
 _MAX_COLUMNS = 10
 """The maximum number of columns."""
@@ -59,45 +64,58 @@ class Columns(NamedTuple):
     """Which keys have no column, for a message; None if none is left out."""
 
 
-def make_columns(
-    runs: RunCollection[Run[Any, Any]], keys: Sequence[str], nested: Nested = "keep"
-) -> Columns:
-    """Return the columns of some keys, or those of `_make_default_columns` without keys.
+def make_columns(runs: Sequence[RunBase], keys: Sequence[str], nested: Nested = "keep") -> Columns:
+    """Return the columns of some keys, or those of `make_default_columns` without keys.
 
     Lists, mappings and mixed values are kept or JSON, as for ``to_frame``.
     """
     import polars as pl
 
     if runs and not keys:
-        return _make_default_columns(runs, nested)
+        return make_default_columns(runs, nested)
     if runs:
-        frame = make_frame_by_spelling(list(runs), keys, nested)
+        frame = make_frame_by_spelling(runs, keys, nested)
     else:
         names = [key for key in keys if not is_pattern(key)] or _FACTS
         frame = pl.DataFrame(schema=dict.fromkeys(names, pl.Null))
     return Columns(frame, frame.columns)
 
 
-def _make_default_columns(runs: RunCollection[Run[Any, Any]], nested: Nested) -> Columns:
+def make_default_columns(
+    runs: Sequence[RunBase], nested: Nested = "keep", among: Collection[str] = SHOWN
+) -> Columns:
     """Return the columns that say most about some runs, up to ten.
 
     They are the facts that are known, the configuration keys (or else the params) whose values
     differ, and the metrics and results of a few runs. Their names are keys.
+
+    Args:
+        runs: The runs, at least one.
+        nested: As for `make_columns`.
+        among: Which of `SHOWN` to look at. Nothing else is read.
+
+    Raises:
+        KedroHydraflowError: If a run cannot be read.
     """
     import polars as pl
 
     facts = [
-        series.rename(name)
+        series
         for name in _FACTS
-        for series in runs.to_frame(f"info.{name}", nested=nested)
+        if name in among
+        for series in [_make_column(runs, f"info.{name}", name, nested)]
         if series.null_count() < len(runs)
     ]
-    differing = _list_differing(runs)
-    values = _list_values(runs)
+    differing = _list_differing(runs, among)
+    values = list_value_keys(runs, among)
     room = _MAX_COLUMNS - len(facts)
     shown = _choose_distinct(differing, room - min(len(values), _MIN_VALUES), nested)
     n_values = room - len(shown)
-    logged = [_make_column(runs, key, nested) for key in values[:n_values]]
+    # Where the configuration has a key like that of a metric, too, it is not meant.
+    logged = [
+        _make_column(runs, f"logged.{key}" if key.startswith("metrics.") else key, key, nested)
+        for key in values[:n_values]
+    ]
     others = [key for key in differing if key not in shown]
     omitted = [
         _describe(len(others), others, "param" if _are_params(others) else "configuration key"),
@@ -122,10 +140,11 @@ def _rank(facts: Sequence[str], differing: Sequence[str], values: Sequence[str])
     return [*first, *mixed[:_N_BEFORE_TIME], *times, *mixed[_N_BEFORE_TIME:]]
 
 
-def _make_column(runs: RunCollection[Run[Any, Any]], key: str, nested: Nested) -> pl.Series:
-    # Where the configuration has the key, too, it is not meant.
-    outright = f"logged.{key}" if key.startswith("metrics.") else key
-    return runs.to_frame((outright, None), nested=nested).to_series().rename(key)
+def _make_column(runs: Sequence[RunBase], key: str, name: str, nested: Nested) -> pl.Series:
+    """Return the values of a fact, metric or result, null without one."""
+    values = read_key([run.info for run in runs], parse_key(key))
+    raise_first(values)
+    return make_column(name, [None if value is MISSING else value for value in values], nested)
 
 
 def _describe_values(keys: Sequence[str], what: str) -> str:
@@ -139,12 +158,14 @@ def _describe(count: int, keys: Sequence[str], what: str) -> str:
     return f"{count} more {what}{plural} ({show_names(keys, _MAX_SHOWN)})" if count else ""
 
 
-def _list_differing(runs: RunCollection[Run[Any, Any]]) -> dict[str, list[Any]]:
+def _list_differing(runs: Sequence[RunBase], among: Collection[str]) -> dict[str, list[Any]]:
     """Return the values of configuration keys that differ, by key; of one run, all of them.
 
     Where no run has a configuration, they are those of params. Keys that few runs have come last.
     """
-    values = read_columns(list(runs), "*") or read_columns(list(runs), "params.*")
+    values = read_columns(runs, "*") if "cfg" in among else {}
+    if not values and "params" in among:
+        values = read_columns(runs, "params.*")
     keys = [
         key
         for key, (first, *others) in values.items()
@@ -171,11 +192,24 @@ def _are_params(keys: Sequence[str]) -> bool:
     return all(parse_key(key).kind == "params" for key in keys)
 
 
-def _list_values(runs: RunCollection[Run[Any, Any]]) -> list[str]:
-    """Return the keys of the metrics and results of a few runs, those of the system last."""
-    finished = [run for run in runs if run.info.status == "FINISHED"] or list(runs)
-    some = [run.info for run in finished[:: max(1, len(finished) // _N_EXAMPLES)]][:_N_EXAMPLES]
-    kinds = ["metrics", "results"] if has_results_file(some[0]) else ["metrics"]
+def list_value_keys(runs: Sequence[RunBase], among: Collection[str] = SHOWN) -> list[str]:
+    """Return the keys of the metrics and results of a few runs, those of the system last.
+
+    Args:
+        runs: The runs, at least one.
+        among: As for `make_default_columns`. With ``status``, finished runs are looked at first.
+    """
+    finished = []
+    if "status" in among:
+        statuses = read_key([run.info for run in runs], parse_key("status"))
+        finished = [run for run, status in zip(runs, statuses, strict=True) if status == "FINISHED"]
+    chosen = finished or runs
+    some = [run.info for run in chosen[:: max(1, len(chosen) // _N_EXAMPLES)]][:_N_EXAMPLES]
+    kinds = [
+        kind
+        for kind in ("metrics", "results")
+        if kind in among and (kind == "metrics" or has_results_file(some[0]))
+    ]
     keys = {
         f"{kind}.{name}"
         for kind in kinds

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from kedro_hydraflow import Run, RunCollection, iter_run_dirs
-from kedro_hydraflow.cli.columns import Columns, make_columns
+from kedro_hydraflow import Run, iter_run_dirs
+from kedro_hydraflow.default_columns import Columns, make_columns
 from tests.conftest import HYDRA_SWEEP, TrackingDir
 
 FACTS = ["run_id", "job_name", "status", "start_time"]
 
 
 def make(root: Path, **options: Any) -> Columns:
-    return make_columns(Run.load(iter_run_dirs(root), **options), ())
+    return make_columns(list(Run.load(iter_run_dirs(root), **options)), ())
 
 
 def add_runs(tracking_dir: TrackingDir, *configs: str, **options: Any) -> Path:
@@ -37,7 +37,7 @@ def test_keys_that_some_runs_lack_differ(tracking_dir: TrackingDir) -> None:
 
 
 def test_without_runs_patterns_have_no_column() -> None:
-    runs = RunCollection[Run[Any, Any]]([])
+    runs: list[Run[Any, Any]] = []
     assert make_columns(runs, ["seed", "metrics.*", "model.?"]).frame.columns == ["seed"]
     assert make_columns(runs, ["model.?"]).frame.columns == FACTS
 

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import date, datetime, time, timezone
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import NamedTuple
 
@@ -21,15 +21,13 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from kedro_hydraflow.html_parts import Kind
+
 _MIN_ID = 8
 """The minimum length of an ID that is cut short."""
 
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|~&#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 """The characters that would mean something in a cell of Markdown."""
-
-
-Kind = Literal["number", "text", "whole"]
-"""How a column is shown. Numbers and what is whole, times and IDs, are not cut."""
 
 
 class Column(NamedTuple):
