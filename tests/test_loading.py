@@ -197,6 +197,7 @@ def test_an_integer_too_large_for_a_float_hides_no_others(tracking_dir: Tracking
         Run.load(iter_run_dirs(tracking_dir.root), config_class=Training)
 
 
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("n_jobs", [0, 2])
 def test_progress_goes_to_standard_error(
     sweep: Path, capsys: pytest.CaptureFixture[str], n_jobs: int
@@ -310,6 +311,7 @@ def test_bad_batch_size(batch_size: Any) -> None:
     assert str(raised.value) == f"batch_size: expected a positive integer, found {batch_size!r}"
 
 
+@pytest.mark.usefixtures("terminal")
 def test_progress_moves_with_each_batch(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in iter_runs(sweep, batch_size=10, progress=True):
         pass

@@ -886,7 +886,7 @@ class RunCollection(Collection[R]):
             n_jobs: 0 or 1: one after the other; N: in N threads; -1: in one thread for each core.
             cfg: Whether to read the configurations.
             impl: Whether to build the implementations.
-            progress: Whether to show a progress bar.
+            progress: Whether to show a progress bar, see `Run.load`.
 
         Examples:
             >>> from kedro_hydraflow import Run, iter_run_dirs
