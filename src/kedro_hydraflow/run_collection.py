@@ -31,6 +31,7 @@ from kedro_hydraflow.fact_checks import (
     explain_beginning,
     explain_impossible,
     explain_unrecorded,
+    is_meant,
     to_fact_value,
 )
 from kedro_hydraflow.filters import Conditions, advise_filter, parse_filters
@@ -89,6 +90,9 @@ if TYPE_CHECKING:
     from kedro_hydraflow.schemas import Schema, SchemaOption
 
 logger = get_logger(__name__)
+
+_MAX_IDS = 10
+"""The maximum number of IDs named in a message."""
 
 R = TypeVar("R", bound=Run[Any, Any], default=Run[Any, Any])
 
@@ -701,15 +705,10 @@ class RunCollection(Collection[R]):
             raise OptionError(
                 f"{option}: expected a run, the ID of one or its position, found {run!r}"
             )
-        ids = _match_ids(run, {each.info.run_id for each in self._items})
-        found = [each for each in self._items if each.info.run_id in ids]
-        if len(found) != 1:
-            how_many = f"{len(found)} runs have" if found else "no run has"
-            raise OptionError(
-                f"{option}: {how_many} the ID {run!r}, or one that begins so (with at least "
-                f"{MIN_PREFIX} characters)"
-            )
-        return found[0]
+        try:
+            return find_by_id(self._items, run)
+        except OptionError as exc:
+            raise OptionError(f"{option}: {exc}") from exc
 
     def describe(self, *keys: str) -> pl.DataFrame:
         """Return a Polars frame with a row for each key: what values the runs have.
@@ -1142,7 +1141,30 @@ def _match_ids(text: str, ids: set[str]) -> set[str]:
     """Return the ID that a text is, or else those that begin with it."""
     if text in ids:
         return {text}
-    return {i for i in ids if i.startswith(text)} if len(text) >= MIN_PREFIX else set()
+    return {run_id for run_id in ids if is_meant(run_id, text)}
+
+
+def find_by_id(runs: Iterable[R], text: str) -> R:
+    """Return the run with an ID, or the only one with an ID that begins so.
+
+    Raises:
+        OptionError: If there is none, or there are several.
+    """
+    runs = list(runs)
+    ids = _match_ids(text, {run.info.run_id for run in runs})
+    found = [run for run in runs if run.info.run_id in ids]
+    if not found:
+        raise OptionError(
+            f"no run has the ID {text!r}, or one that begins so (with at least {MIN_PREFIX} "
+            "characters)"
+        )
+    if len(found) > 1:
+        names = sorted(ids) if len(ids) > 1 else [get_place(run.info).url for run in found]
+        raise OptionError(
+            f"{len(found)} runs have the ID {text!r}, or one that begins so: "
+            f"{show_names(names, _MAX_IDS)}"
+        )
+    return found[0]
 
 
 def _complete_id(text: str, ids: set[str]) -> str:

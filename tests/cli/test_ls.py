@@ -11,7 +11,6 @@ import polars as pl
 import pytest
 
 from kedro_hydraflow import Run, iter_run_dirs
-from kedro_hydraflow.cli import ls as ls_module
 from kedro_hydraflow.errors import StorageError
 from tests.cli.conftest import Ls
 from tests.conftest import HYDRA_SWEEP, Database, FilesRead, TrackingDir, write
@@ -456,7 +455,7 @@ def test_credentials_are_not_shown(ls: Ls) -> None:
 
 
 def test_a_closed_pipe_is_no_error(ls: Ls, sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ls_module, "write", fail_with(BrokenPipeError()))
+    monkeypatch.setattr("kedro_hydraflow.cli.output.write", fail_with(BrokenPipeError()))
     result = ls(sweep)
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
 

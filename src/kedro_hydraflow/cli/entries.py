@@ -11,7 +11,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.utils import find_kedro_project
 
-from kedro_hydraflow.cli.selection import EVERYTHING, Selection, Wanted, select_runs, sort_runs
+from kedro_hydraflow.cli.selection import EVERYTHING, Selection, Wanted, select_runs
 from kedro_hydraflow.datasets import (
     HydraflowArtifactDataset,
     HydraflowFrameDataset,
@@ -114,7 +114,9 @@ def open_checkpoint(
 
 def _select_one(run: Run[Any, Any], wanted: Wanted) -> Selection:
     runs = RunCollection([run])
-    chosen = sort_runs(runs.filter(*wanted.filters), wanted.order)
+    chosen = runs.filter(*wanted.filters)
+    if wanted.order is not None:
+        chosen = wanted.order.apply(chosen)
     if not chosen:
         logger.warning("the run %s does not meet the filters", runs[0].info.run_id)
     return Selection(chosen, n_matching=len(chosen))
