@@ -1159,10 +1159,11 @@ def find_by_id(runs: Iterable[R], text: str) -> R:
             "characters)"
         )
     if len(found) > 1:
-        names = sorted(ids) if len(ids) > 1 else [get_place(run.info).url for run in found]
+        are_copies = len(ids) == 1
+        names = [get_place(run.info).url for run in found] if are_copies else sorted(ids)
         raise OptionError(
             f"{len(found)} runs have the ID {text!r}, or one that begins so: "
-            f"{show_names(names, _MAX_IDS)}"
+            f"{show_names(names, _MAX_IDS)}{'' if are_copies else '; give more of the ID'}"
         )
     return found[0]
 

@@ -13,17 +13,34 @@ from kedro_hydraflow.cli.output import take_filters, take_keys
 from kedro_hydraflow.errors import NotFoundError, OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import polars as pl
 
     from kedro_hydraflow.cli.selection import Selection, Wanted
     from kedro_hydraflow.json_columns import Nested
-    from kedro_hydraflow.run import Run
     from kedro_hydraflow.storage import Place
 
 _SUFFIXES = (".csv", ".parquet", ".json", ".jsonl")
 _ENDINGS = f"{', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}"
+
+_FACTS = (
+    "run_id",
+    "run_name",
+    "job_name",
+    "experiment_id",
+    "status",
+    "start_time",
+    "end_time",
+    "lifecycle_stage",
+    "parent_run_id",
+)
+"""The facts that are written. The run directory is not: its URL may have credentials."""
+
+_PATTERNS = ("*", "metrics.*", "params.*", "tags.*", "results.*")
+
+_ALL = [(key, None) for key in (*_FACTS, *_PATTERNS)]
+"""All columns, with null for runs without a value."""
 
 _HELP = f"""\
 Write runs to a file, with all their columns.
@@ -59,9 +76,7 @@ def export(
 
     suffix = PurePosixPath(file).suffix
     if suffix not in _SUFFIXES:
-        raise click.UsageError(
-            f"FILE: expected one that ends with .csv, .parquet, .json or .jsonl, found {file!r}"
-        )
+        raise click.UsageError(f"FILE: expected the ending {_ENDINGS}, found {file!r}")
     with logs_on_stderr():
         place = locate(file)
         _check_absent(place, force=force)
@@ -69,7 +84,7 @@ def export(
         runs = list(selection.runs)
         if runs:
             nested: Nested = "keep" if suffix.startswith(".json") else "json"
-            frame = make_frame_by_spelling(runs, columns or _list_patterns(runs), nested)
+            frame = make_frame_by_spelling(runs, columns or _ALL, nested)
             content = _to_bytes(frame, suffix)
             _check_absent(place, force=force)  # by now there may be one
             place.storage.write(place.path, content)
@@ -92,16 +107,6 @@ def _exists(place: Place) -> bool:
         return any(entry.name == name for entry in place.parent.list())
     except NotFoundError:
         return False
-
-
-def _list_patterns(runs: Sequence[Run]) -> list[str]:
-    """Return the patterns of all that runs have."""
-    from kedro_hydraflow.key_patterns import list_keys
-    from kedro_hydraflow.run_info import FACTS_IN_ORDER
-
-    facts = [name for name in FACTS_IN_ORDER if name != "run_dir"]  # may have credentials
-    patterns = ["*", "metrics.*", "params.*", "tags.*", "results.*"]
-    return [*facts, *(pattern for pattern in patterns if list_keys(runs, [pattern]))]
 
 
 def _to_bytes(frame: pl.DataFrame, suffix: str) -> bytes:

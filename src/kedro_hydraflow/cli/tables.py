@@ -86,10 +86,10 @@ def make_list(pairs: Sequence[tuple[str, str]], width: int | None) -> list[str]:
     Args:
         pairs: The names and values.
         width: The width of the lines, to which values and the beginnings of names are cut. Without
-            it, values are cut as in other tables for files and programs.
+            it, only very long ones are cut, as in other tables for files and programs.
     """
     widest = max((_measure(name) for name, _ in pairs), default=0)
-    of_names = widest if width is None else min(widest, width // 2)
+    of_names = min(widest, _MAX_WIDTH if width is None else width // 2)
     of_values = _MAX_WIDTH if width is None else width - of_names - len(_GAP)
     shown = [(_cut_start(name, of_names), _cut(value, of_values)) for name, value in pairs]
     return [f"{_pad(name, of_names, 'text')}{_GAP}{value}".rstrip() for name, value in shown]
