@@ -211,6 +211,16 @@ def test_progress_goes_to_standard_error(
     assert capsys.readouterr() == ("", "")
 
 
+def test_logs_have_no_progress(
+    sweep: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kedro_hydraflow.parallel.BAR_DELAY", 0)
+    Run.load(iter_run_dirs(sweep), progress=True)
+    for _ in iter_runs(sweep, progress=True):
+        pass
+    assert capsys.readouterr() == ("", "")
+
+
 # A batch at a time -----------------------------------------------------------------------
 
 
