@@ -21,15 +21,19 @@ import yaml
 from hypothesis import HealthCheck, settings
 
 from kedro_hydraflow import Run, RunCollection
+from kedro_hydraflow.datasets._preview import load_some
 from kedro_hydraflow.filters import Conditions, parse_filters
-from kedro_hydraflow.index import Index, open_local_index
+from kedro_hydraflow.index import NO_INDEX, Index, open_local_index
+from kedro_hydraflow.loading import LoadOptions
 from kedro_hydraflow.storage import LocalStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from kedro_hydraflow.errors import Failure
+    from kedro_hydraflow.finding import Search
     from kedro_hydraflow.index import IndexOption
+    from kedro_hydraflow.run_info import RunInfo
 
 ROOT = Path(__file__).parent.parent
 SWEEP = ROOT / "examples" / "data" / "mlruns"
@@ -54,6 +58,11 @@ settings.register_profile(
     suppress_health_check=list(HealthCheck),
 )
 settings.load_profile("same")
+
+
+def find_first_runs(search: Search, count: int) -> list[RunInfo]:
+    """Return the first runs of a search, as previews show them."""
+    return [run.info for run in load_some(search, LoadOptions(), count, NO_INDEX).runs]
 
 
 class TrackingDir:

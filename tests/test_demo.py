@@ -127,7 +127,7 @@ def test_a_changed_run_is_found(project: Path, tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError) as caught:
         kedro(changed, "run", "--to-outputs", "leaderboard")
     output = " ".join(caught.value.output.split())
-    assert "of 30 runs that were locked, 0 are missing and 1 are not the same" in output
+    assert "of 30 locked runs, 0 are missing and 1 not the same" in output
     config.write_text(text)
     kedro(changed, "run", "--to-outputs", "leaderboard")
 

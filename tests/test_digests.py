@@ -184,3 +184,15 @@ def test_what_cannot_be_read_is_an_error(run_dir: Path) -> None:
         Run(run_dir).digest()
     with pytest.raises(OptionError, match="logged: expected true or false, found 1"):
         Run(run_dir).digest(logged=1)  # type: ignore[arg-type]
+
+
+def test_results_are_logged_values(tmp_path: Path) -> None:
+    job = tmp_path / "multirun/2026-01-25/10-00-00/0"
+    write(job / ".hydra/config.yaml", "seed: 1\n")
+    write(job / "result.json", '{"loss": 0.5}')
+    with_results = Run(job, results="result.json")
+    digest = with_results.digest(logged=True)
+    assert digest != Run(job).digest(logged=True)
+    assert with_results.digest() == Run(job).digest()
+    write(job / "result.json", '{"loss": 0.25}')
+    assert Run(job, results="result.json").digest(logged=True) != digest

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import os
 import re
 import shlex
@@ -26,7 +27,8 @@ from kedro.io import DataCatalog
 
 from kedro_hydraflow import Collection, GroupBy, Run, RunCollection, RunInfo, iter_run_dirs
 from kedro_hydraflow.cli.main import main
-from tests.conftest import HYDRA_SWEEP, ROOT, SWEEP
+from kedro_hydraflow.provenance import describe_runs
+from tests.conftest import HYDRA_SWEEP, ROOT, SWEEP, write
 
 DOCUMENTS = [
     path.relative_to(ROOT)
@@ -71,6 +73,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             (run_dir / "artifacts/metrics.csv").write_text("step,loss\n1,0.5\n")
     shutil.copytree(HYDRA_SWEEP / "multirun", tmp_path / "multirun")
     (tmp_path / "frames").mkdir()
+    loads = [describe_runs(Run.load(iter_run_dirs(SWEEP, "eval_*")))]
+    provenance = {"entries": {"eval_runs": {"loads": loads}}}
+    write(tmp_path / "data/provenance/run.json", json.dumps(provenance))
     (tmp_path / "my_project").mkdir()
     (tmp_path / "my_project/analysis.py").write_text(
         "class Model:\n    def __init__(self, artifacts_dir): self.artifacts_dir = artifacts_dir\n"

@@ -24,9 +24,9 @@ from kedro_hydraflow import (
     iter_runs,
 )
 from kedro_hydraflow.errors import NotFoundError, OptionError, RunLoadError, TrackingDirectoryError
-from kedro_hydraflow.finding import Search, find_first_runs, find_runs, report
+from kedro_hydraflow.finding import Search, find_runs, report
 from kedro_hydraflow.source import Source
-from tests.conftest import SWEEP_NAMES, Database, TrackingDir, WebServer, write
+from tests.conftest import SWEEP_NAMES, Database, TrackingDir, WebServer, find_first_runs, write
 
 # The same on every kind of storage ------------------------------------------------------
 

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 import sys
+import tempfile
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -124,7 +126,7 @@ def test_each_runner(
             }
         ]
     assert list(content["entries"]) == ["eval_runs", "train_runs"]
-    assert f"{content['run_id']}.json: provenance of the runs of 2 entries" in output
+    assert f"{content['run_id']}.json: which runs 2 entries gave" in output
 
 
 @pytest.mark.parametrize("runner", ["SequentialRunner", "ParallelRunner"])
@@ -448,3 +450,74 @@ def test_nothing_is_logged_without_an_active_run_of_mlflow(
     tracking_dir.add_runs(1)
     run(tmp_path, {"runs": entry(tracking_dir.root)}, node(count, "runs", "n"))
     assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
+
+
+# Several at once -----------------------------------------------------------------------------
+
+
+def read_n_runs(folder: Path) -> list[list[int]]:
+    """Return the number of runs of each load of the entry ``runs``, by file."""
+    contents = [json.loads(file.read_text("utf-8")) for file in sorted(folder.iterdir())]
+    return [[load["n_runs"] for load in c["entries"]["runs"]["loads"]] for c in contents]
+
+
+def test_two_hooks_write_the_same(tmp_path: Path) -> None:
+    manager = _create_hook_manager()
+    _register_hooks(manager, [ProvenanceHook(), ProvenanceHook(tmp_path / "copy")])
+    pipe = pipeline([node(count, "runs", "n")])
+    catalog = DataCatalog.from_config({"runs": entry(SWEEP)})
+    arguments = {
+        "run_params": {"run_id": RUN_ID, "project_path": tmp_path.as_posix()},
+        "pipeline": pipe,
+        "catalog": catalog,
+    }
+    manager.hook.before_pipeline_run(**arguments)
+    result = SequentialRunner().run(pipe, catalog, manager, run_id=RUN_ID)
+    manager.hook.after_pipeline_run(run_result=result, **arguments)
+    assert read_n_runs(tmp_path / "data/provenance") == read_n_runs(tmp_path / "copy") == [[31]]
+
+
+def test_pipelines_with_the_same_id(tmp_path: Path) -> None:
+    hook = ProvenanceHook()
+    parameters = {"run_id": RUN_ID, "project_path": tmp_path.as_posix()}
+    pipe = pipeline([node(count, "runs", "n")])
+    catalogs = [
+        DataCatalog.from_config({"runs": entry(SWEEP, experiment_names=names)})
+        for names in ("eval_*", "train_*")
+    ]
+    for catalog in catalogs:
+        hook.before_pipeline_run(run_params=parameters, pipeline=pipe, catalog=catalog)
+    for catalog in catalogs:
+        catalog.load("runs")
+        hook.after_pipeline_run(run_params=parameters, catalog=catalog)
+    folder = tmp_path / "data/provenance"
+    assert sorted(file.name for file in folder.iterdir()) == [
+        f"{RUN_ID}-2.json",
+        f"{RUN_ID}.json",
+    ]
+    assert read_n_runs(folder) == [[29], [2]]
+
+
+def test_records_that_others_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+
+    def clean(runs: Any) -> int:
+        for folder in (tmp_path / "temporary").iterdir():
+            shutil.rmtree(folder)
+        return len(runs)
+
+    run(tmp_path, {"runs": entry(SWEEP)}, node(clean, "runs", "n"))
+    assert "the records of which runs were loaded cannot be read" in caplog.text
+    assert not (tmp_path / "data").exists()
+
+
+def test_home_and_variables_in_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("REPORTS", str(tmp_path / "reports"))
+    for path in ("~/runs", "$REPORTS/runs"):
+        run(tmp_path, {"runs": entry(SWEEP)}, node(count, "runs", "n"), hook=ProvenanceHook(path))
+    for folder in ("home", "reports"):
+        assert len(list((tmp_path / folder / "runs").iterdir())) == 1

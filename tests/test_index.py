@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -165,6 +166,64 @@ def test_what_json_cannot_give_back_is_left_out(tmp_path: Path, config: Any) -> 
     assert get(index, 3) == [{"b": 1}, None, {"c": 2}]
 
 
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        ["a", "b", "a"],
+        ["a", "a", "a"],
+        ["", "", ""],
+        ["a\x7fb", "c", "d"],
+        ["a\nb", '"', "\\"],
+        [1, 2, 3],
+        [1, True, 1.0],
+        [0.0, -0.0, 0.0],
+        [NAN, NAN, NAN],
+        [None, None, None],
+        [None, "a", 1],
+        [MODEL, MODEL, MODEL],
+        [MODEL, {}, MODEL],
+        [MODEL, None, 1],
+        [[], [], [[]]],
+    ],
+    ids=str,
+)
+def test_values_of_one_key_come_back_exactly(tmp_path: Path, column: list[Any]) -> None:
+    configs: list[Any] = [{"a": value, "b": i} for i, value in enumerate(column)]
+    put(open_local_index(tmp_path), configs)
+    known = get(open_local_index(tmp_path), len(configs))
+    assert list(map(repr, known)) == list(map(repr, configs))
+
+
+def test_runs_without_any_key_come_back(tmp_path: Path) -> None:
+    put(open_local_index(tmp_path), [{}, {}, {"a": 1}])
+    assert get(open_local_index(tmp_path), 3) == [{}, {}, {"a": 1}]
+
+
+def test_runs_with_keys_that_are_no_text_are_left_out(tmp_path: Path) -> None:
+    put(open_local_index(tmp_path), [{1: "a"}, {True: "b"}, {1: "c"}, {"1": "d"}])
+    assert get(open_local_index(tmp_path), 4) == [None, None, None, {"1": "d"}]
+
+
+def test_a_run_that_json_cannot_give_back_leaves_those_with_the_same_keys(tmp_path: Path) -> None:
+    put(open_local_index(tmp_path), [{"a": 1}, {"a": b"bytes"}, {"a": 2}])
+    assert get(open_local_index(tmp_path), 3) == [{"a": 1}, None, {"a": 2}]
+
+
+def test_a_run_with_keys_of_its_own_shares_what_others_have(tmp_path: Path) -> None:
+    configs: list[Any] = [
+        {"seed": 0, "model": MODEL},
+        {"seed": 1, "model": MODEL},
+        {"seed": 1, "model": MODEL, "other": {"a": 1}, "last": None},
+    ]
+    put(open_local_index(tmp_path), configs)
+    known = get(open_local_index(tmp_path), 3)
+    assert list(map(repr, known)) == list(map(repr, configs))
+    assert len({id(config["model"]) for config in known}) == 1
+
+
 def test_names_that_are_not_ascii_are_left_out(tmp_path: Path) -> None:
     paths = [f"/mlruns/1/{name}" for name in ("ä", "\udcff", "run1")]
     index = open_local_index(tmp_path)
@@ -224,6 +283,23 @@ def test_what_a_reader_gives_comes_back_exactly_or_not(
     known = get(index, len(configs))
     for config, found in zip(configs, known, strict=True):
         assert found is None or repr(found) == repr(config)
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_garbage_collection_is_left_as_it_was(directory: Path, is_enabled: bool) -> None:
+    (gc.enable if is_enabled else gc.disable)()
+    gc.freeze()
+    n_frozen = gc.get_freeze_count()
+    try:
+        assert get(open_local_index(directory), 300) == make_configs(300)
+        assert gc.isenabled() is is_enabled
+        assert gc.get_freeze_count() <= n_frozen  # some have been freed
+        assert gc.get_freeze_count() > n_frozen / 2
+    finally:
+        gc.unfreeze()
+        gc.enable()
+    assert get(open_local_index(directory), 300) == make_configs(300)
+    assert gc.get_freeze_count() == 0
 
 
 # What happens to the file -----------------------------------------------------------------
@@ -332,7 +408,7 @@ def test_a_trigger_that_is_made_while_it_is_open_does_not_run(
 def replace_blocks(directory: Path, text: bytes, count: int = 1) -> None:
     """Replace the block by others with the right checksum."""
     with sqlite3.connect(directory / FILE_NAME) as connection:
-        ((folder,),) = connection.execute("SELECT folder FROM blocks")
+        ((folder,),) = connection.execute("SELECT DISTINCT folder FROM blocks")
         connection.execute("DELETE FROM blocks")
         row = (folder, "", "z", 1, zlib.crc32(text, folder & 0xFFFFFFFF), text)
         insert = "INSERT INTO blocks VALUES (NULL, ?, ?, ?, ?, ?, ?)"
@@ -341,7 +417,7 @@ def replace_blocks(directory: Path, text: bytes, count: int = 1) -> None:
 
 
 def make_block(config: str) -> bytes:
-    return f'[[{config}], [[{{"a": true}}, ["run0"], ["validator"], [0]]]]'.encode()
+    return f'[[], [], [["run0", "validator", {{"a": {config}}}, []]]]'.encode()
 
 
 def test_a_block_is_limited_before_it_is_decoded(
@@ -363,6 +439,47 @@ def test_a_block_is_limited_before_it_is_decoded(
     assert caplog.messages == []
     put(open_local_index(directory), [{"a": 1}])
     assert get(open_local_index(directory), 1) == [{"a": 1}]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('[[], [], [["run0", "validator", [], []]]]', "TypeError: "),
+        ('[[], [], [["run0", "validator", {"a": 0}, ["a"]]]]', "IndexError: "),
+        ('[[], [], [["run0", "validator", {}, ["a"]]]]', "KeyError: "),
+        ('[[], [[["a"], "run0\x7frun1", "v\x7fv", "1\x7f2\x7f3"]], []]', "ValueError: "),
+        ('[[], [[["a"], "run0\x7frun1", "v\x7fv", {"parts": [0, 1]}]], []]', "IndexError: "),
+        ('[[], [[["a"], "run0\x7frun1", "v\x7fv", {"other": [0, 1]}]], []]', "KeyError: "),
+        ('[[], [[["a", "b"], "run0\x7frun1", "v\x7fv", "1\x7f2"]], []]', "ValueError: "),
+        ('[[], [[["a"]]], []]', "ValueError: "),
+        ('[[], [[[{}], "run0\x7frun1", "v", "1"]], []]', "TypeError: "),
+        ("[[], {}]", "ValueError: "),
+        ("[" * 100_000, "RecursionError: "),
+    ],
+)
+def test_blocks_of_another_shape_are_noticed(
+    directory: Path, caplog: pytest.LogCaptureFixture, text: str, reason: str
+) -> None:
+    replace_blocks(directory, text.encode())
+    assert get(open_local_index(directory), 1) == [None]
+    (message,) = caplog.messages
+    assert f"{FILE_NAME} is not used: {reason}" in message
+    check_recovers(directory, caplog)
+
+
+def test_the_values_of_a_block_are_limited(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(index_file, "MAX_VALUES", 100)
+    configs: list[Any] = [{f"key{i}": "x" for i in range(10)} for _ in range(300)]
+    put(open_local_index(directory), configs)
+    assert get(open_local_index(directory), 300) == configs
+    assert max(get_sizes(directory)) <= 10
+    names = "\x7f".join(f"run{i}" for i in range(11))
+    keys = [f"key{i}" for i in range(10)]
+    replace_blocks(directory, json.dumps([[], [[keys, names, "validator", *keys]], []]).encode())
+    assert get(open_local_index(directory), 1) == [None]
+    assert "is not used: ValueError: a block has more than 100 values; it was" in caplog.text
 
 
 def test_all_blocks_together_are_limited(
@@ -401,7 +518,7 @@ def test_the_time_of_a_query_is_limited(
 
 def test_large_blocks_are_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(QUERY_SIZE_VARIABLE, f"{64 * 20_000}")
-    configs: list[Any] = [{"seed": i, "text": "x" * 1000} for i in range(50)]
+    configs: list[Any] = [{"seed": i, "text": f"{i:01000}"} for i in range(50)]
     put(open_local_index(tmp_path), configs)
     assert get(open_local_index(tmp_path), 50) == configs
     assert all(2 < size < 20 for size in get_sizes(tmp_path))
@@ -575,7 +692,7 @@ def test_a_full_disk(
 
     def connect_to_full_disk(*args: Any, **kwargs: Any) -> sqlite3.Connection:
         connection = connect(*args, **kwargs)
-        connection.execute("PRAGMA max_page_count = 8")
+        connection.execute("PRAGMA max_page_count = 3")
         return connection
 
     with monkeypatch.context() as patch:
@@ -666,7 +783,7 @@ def test_it_begins_anew_after_some_time(directory: Path, monkeypatch: pytest.Mon
 
 
 def test_its_size_is_bounded(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_file, "MAX_BYTES", 30_000)
+    monkeypatch.setattr(index_file, "MAX_BYTES", 60_000)
     index = open_local_index(directory)
     put(index, [{"a": 1}])  # it began today: what it knows is kept, and nothing added
     assert get(index, 300) == make_configs(300)

@@ -72,7 +72,10 @@ BAD: dict[str, tuple[Any, str]] = {
     "lazy": ("yes", "lazy: expected true or false, found 'yes'"),
     "nested": ("text", "nested: expected 'keep' or 'json', found 'text'"),
     "checkpoint": (3, "checkpoint: expected a path or URL, found 3"),
-    "lock": ({"file": "x"}, "lock: expected a path, a URL or a mapping with the key filepath"),
+    "lock": (
+        {"file": "x"},
+        "lock: expected .* a mapping with the key filepath, and logged",
+    ),
     "missing": ("ignore", "missing: expected 'raise' or 'skip', found 'ignore'"),
 }
 """For each option a value that is none, and the error."""

@@ -140,9 +140,11 @@ def test_nothing_remote_is_read(sweep_dir: Path, serve: Callable[[Path], WebServ
     info = runs[0].info._repr_html_()
     keys = runs._ipython_key_completions_()
     unread = Run(f"{server.url}/1/t1")
+    mixed = RunCollection([*runs, unread])._repr_html_()
     texts = [repr(runs), repr(unread), unread._repr_html_(), *unread._ipython_key_completions_()]
     assert len(server.requests) == n_requests
     assert ["lr", "0.01, 0.1, 1", "0"] in get_rows(html)
+    assert "job_name: train 3, eval 1, not read 1" in to_lines(mixed)
     assert ["0.1", "1"] in get_rows(group_html)
     assert ["loss", "0.2"] in get_rows(one)
     assert ["run_id", "e0"] in get_rows(info)

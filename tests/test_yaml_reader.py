@@ -534,6 +534,13 @@ def test_memory_is_bounded() -> None:
     assert max(sizes[40:]) < 1.2 * max(sizes[:40])
 
 
+def test_what_all_runs_of_a_large_sweep_have_is_the_same_object() -> None:
+    reader = ConfigReader()
+    configs = [reader.read(f"seed: {seed}\nmodel:\n  type: mlp\n".encode()) for seed in range(5000)]
+    assert [config["seed"] for config in configs] == [*range(5000)]
+    assert len({id(config["model"]) for config in configs}) == 1
+
+
 def test_threads_share_a_reader() -> None:
     reader = ConfigReader()
     texts = list(map(write_distinct, range(40)))

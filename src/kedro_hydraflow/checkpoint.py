@@ -67,10 +67,12 @@ class Checkpoint:
             "consumer needs a checkpoint of its own"
         )
 
-    def remove(self) -> None:
-        """Remove the file, so that all runs are new.
+    def remove(self) -> bool:
+        """Remove the file, so that all runs are new; return whether there was one.
 
         Raises:
-            StorageError: If it cannot be removed.
+            StorageError: If it cannot be read or removed.
         """
+        was_there = self.place.read() is not None
         self.place.storage.remove(self.place.path)
+        return was_there

@@ -12,7 +12,8 @@ spaces, in ASCII, whose keys are sorted, as in
 - ``start_time``, ``end_time``: milliseconds since 1970, UTC; null if they are not recorded.
 - With logged values also ``metrics`` (the latest values), ``params`` and ``tags``, but no tags
   ``mlflow.*``, some of which change with the place. Infinities are the largest float, as in
-  MLflow's databases, and NaN is the word ``NaN``.
+  MLflow's databases, and NaN is the word ``NaN``. If the option ``results`` was given, also
+  ``results``, the content of that file.
 
 The digest of several runs is that of the JSON list of their digests, sorted.
 """
@@ -31,7 +32,7 @@ from kedro_hydraflow.errors import raise_first
 from kedro_hydraflow.exact_json import CONTAINERS, is_exact
 from kedro_hydraflow.recorded import list_entries
 from kedro_hydraflow.run_base import get_configuration
-from kedro_hydraflow.run_info import LOGGED_KINDS, read_facts
+from kedro_hydraflow.run_info import LOGGED_KINDS, has_results_file, read_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -63,11 +64,14 @@ def make_digests(runs: Sequence[RunBase], *, logged: bool = False) -> list[str]:
     infos = [run.info for run in runs]
     read_facts(infos)
     values: list[dict[str, Any]] = [{} for _ in runs]
-    for kind in LOGGED_KINDS if logged else ():
+    for kind in (*LOGGED_KINDS, "results") if logged else ():
         entries = list_entries(infos, kind)
         raise_first(entries)
-        for of_run, found in zip(values, entries, strict=True):
-            of_run[kind] = _select_logged(kind, found)
+        for info, of_run, found in zip(infos, values, entries, strict=True):
+            if kind != "results":
+                of_run[kind] = _select_logged(kind, found)
+            elif has_results_file(info):
+                of_run[kind] = found if is_exact([found]) else _tag(found)
     texts = _ConfigTexts()
     return [
         _hash(_make_text(run.info, texts.get(get_configuration(run).to_plain()), of_run))
@@ -110,8 +114,8 @@ def _select_logged(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _bound(value: float) -> float:
-    """Return a number, with the largest float for infinity."""
-    return value if math.isnan(value) else min(max(-_LARGEST, value), _LARGEST)
+    """Return a number as databases keep it: the largest float for infinity, no negative zero."""
+    return value if math.isnan(value) else min(max(-_LARGEST, value), _LARGEST) + 0.0
 
 
 class _ConfigTexts:
@@ -147,7 +151,7 @@ def _tag(value: Any) -> Any:
     if isinstance(value, bytes):
         return ["bytes", value.hex()]
     if isinstance(value, Enum):
-        return ["enum", value.name]
+        return ["enum", type(value).__qualname__, value.name]
     if isinstance(value, (str, bool, int, float, type(None))):
         return [kind, value]
     return ["path", value.as_posix()] if hasattr(value, "as_posix") else [kind, str(value)]

@@ -7,10 +7,14 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from kedro_hydraflow.logs import get_logger
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from filelock import BaseFileLock
+
+logger = get_logger(__name__)
 
 _PATIENCE = 5.0
 """Seconds to wait for a lock before a check whether files can be locked at all."""
@@ -46,6 +50,7 @@ def _acquire(lock: BaseFileLock) -> None:
             lock.acquire(timeout=_PATIENCE)
         except Timeout:  # noqa: PERF203 - seconds apart
             _check_lockable(lock.lock_file)
+            logger.info("waiting for another process, which has locked %s", lock.lock_file)
 
 
 def _check_lockable(path: str) -> None:

@@ -50,9 +50,6 @@ _MAX_SHOWN = 100
 _MAX_SHOWN_NAMES = 10
 """Maximum number of experiment names shown in a message."""
 
-_MIN_LOOK = 100
-"""Minimum number of folders of an experiment to list, to find a few runs."""
-
 
 @dataclass(frozen=True, repr=False)
 class Search(SafeRepr):
@@ -234,16 +231,17 @@ def find_runs(
         StorageError: If the experiments cannot be listed.
     """
     store, search = open_search(search, index)
-    found = _find_matching(store, search, conditions, include_default=include_default)
-    for listing in iter_listings(store, found.experiments.matching, conditions, narrow=narrow):
-        read = read_infos(store, listing.experiments, search)
-        if not listing.is_narrowed or read.failures or read.n_left_out:
-            break
-        if conditions.are_met_as_narrowed(read.runs):
-            break
-    emptiness = None
-    if not read.runs and not found.was_explained:
-        emptiness = explain_emptiness(store, found, read.n_deleted, read.n_left_out)
+    with store.connected():
+        found = _find_matching(store, search, conditions, include_default=include_default)
+        for listing in iter_listings(store, found.experiments.matching, conditions, narrow=narrow):
+            read = read_infos(store, listing.experiments, search)
+            if not listing.is_narrowed or read.failures or read.n_left_out:
+                break
+            if conditions.are_met_as_narrowed(read.runs):
+                break
+        emptiness = None
+        if not read.runs and not found.was_explained:
+            emptiness = explain_emptiness(store, found, read.n_deleted, read.n_left_out)
     return Findings(
         read.runs,
         experiments=found.experiments.names,
@@ -289,20 +287,6 @@ def iter_streams(
         yield RunStream.make(narrowed)
         conditions.start(is_narrowed=False)
     yield store.stream_runs(experiments)
-
-
-def find_first_runs(search: Search, count: int, index: Index = NO_INDEX) -> list[RunInfo]:
-    """Return the first runs that can be read, without listing all of them."""
-    limit = max(count, _MIN_LOOK)
-    store, search = open_search(search, index)
-    runs: list[RunInfo] = []
-    for experiment in _find_matching(store, search).experiments.matching:
-        if len(runs) >= count:
-            break
-        listing = store.list_runs([experiment], limit)
-        some = [part.take(0, limit) for part in listing.experiments]
-        runs += read_infos(store, some, search).runs
-    return runs[:count]
 
 
 class ReadInfos(NamedTuple):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import sys
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Literal
 
 from kedro import __version__ as kedro_version
 from kedro.framework.hooks import hook_impl
 
 import kedro_hydraflow
+from kedro_hydraflow.cache_dir import expand_home
 from kedro_hydraflow.datasets import ReadOnlyDataset
 from kedro_hydraflow.errors import describe
 from kedro_hydraflow.logs import get_logger
@@ -26,7 +30,6 @@ from kedro_hydraflow.state_files import make_state
 from kedro_hydraflow.storage import is_url, locate
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator, Mapping
 
     from kedro.io import DataCatalog
@@ -65,19 +68,25 @@ class _PipelineRun:
     started: str
     datasets: dict[str, ReadOnlyDataset[Any]]
     """Those that the pipeline loads from the catalog, by the names of their entries."""
-    records: TemporaryDirectory[str]
+    folder: str
+    """Where the records are. A finalizer would remove it in forked processes, too."""
 
     def begin_records(self) -> None:
         """Have each load recorded."""
         for name, dataset in self.datasets.items():
-            dataset.record_loads(LoadRecorder(name, self.records.name))
+            dataset.add_recorder(LoadRecorder(name, self.folder))
 
     def end_records(self) -> dict[str, list[dict[str, Any]]]:
-        """Return what the loads gave, by entry. Later ones are not recorded."""
-        for dataset in self.datasets.values():
-            dataset.record_loads(None)
-        with self.records:
-            return read_loads(self.records.name)
+        """Return what the loads gave, by entry. Later ones are not recorded.
+
+        Raises:
+            OSError: If the records were removed by others.
+        """
+        for name, dataset in self.datasets.items():
+            dataset.remove_recorder(LoadRecorder(name, self.folder))
+        loads = read_loads(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return loads
 
 
 class ProvenanceHook:
@@ -104,7 +113,8 @@ class ProvenanceHook:
 
     def __init__(self, path: str | os.PathLike[str] = "data/provenance") -> None:
         self._path = str(check_location("path", path))
-        self._running: dict[str, _PipelineRun] = {}
+        self._running: dict[int, _PipelineRun] = {}
+        """The pipeline runs by the ID of their catalog: several may have the same run ID."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({show_location(self._path)!r})"
@@ -118,26 +128,31 @@ class ProvenanceHook:
         with _warning_of(f"{run_id}: it will not be recorded which runs are loaded"):
             datasets = _find_datasets(pipeline, catalog)
             if datasets:
-                records = TemporaryDirectory(prefix="kedro-hydraflow-", ignore_cleanup_errors=True)
-                self._running[run_id] = _PipelineRun(_now(), datasets, records)
-                self._running[run_id].begin_records()
+                running = _PipelineRun(_now(), datasets, mkdtemp(prefix="kedro-hydraflow-"))
+                running.begin_records()
+                self._running[id(catalog)] = running
 
     @hook_impl(tryfirst=True)  # kedro-mlflow ends its run
-    def after_pipeline_run(self, run_params: dict[str, Any]) -> None:
+    def after_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
         """Write the file of a pipeline that succeeded."""
-        self._finish(run_params, "succeeded")
+        self._finish(run_params, catalog, "succeeded")
 
     @hook_impl(tryfirst=True)
-    def on_pipeline_error(self, run_params: dict[str, Any]) -> None:
+    def on_pipeline_error(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
         """Write the file of a pipeline that failed."""
-        self._finish(run_params, "failed")
+        self._finish(run_params, catalog, "failed")
 
-    def _finish(self, run_params: dict[str, Any], outcome: Literal["succeeded", "failed"]) -> None:
+    def _finish(
+        self,
+        run_params: dict[str, Any],
+        catalog: DataCatalog,
+        outcome: Literal["succeeded", "failed"],
+    ) -> None:
         run_id = _get_run_id(run_params)
-        running = self._running.pop(run_id, None)
+        running = self._running.pop(id(catalog), None)
         if running is None:  # it loads no runs, or it was logged why they are not recorded
             return
-        name = re.sub(r"[^\w.-]", "_", run_id) + ".json"
+        name = re.sub(r"[^\w.-]", "_", run_id)
         with _warning_of(f"{run_id}: the records of which runs were loaded cannot be read"):
             loads = running.end_records()
             content = {
@@ -154,15 +169,32 @@ class ProvenanceHook:
                 },
             }
             state = make_state("provenance", content)
-            with _warning_of(f"{name} cannot be written"):
-                place = self._locate(run_params["project_path"]).join(name)
-                place.storage.write(place.path, state)
-                logger.info("%s: provenance of the runs of %d entries", place.url, len(loads))
-            with _warning_of(f"{name} cannot be logged to the active run of MLflow"):
-                _log_to_mlflow(name, state.decode("ascii"), loads)
+            with _warning_of(f"{name}.json cannot be written"):
+                place = _find_new(self._locate(run_params["project_path"]), name)
+                place.storage.create(place.path, state)
+                logger.info("%s: which runs %s gave", place.url, _count(loads))
+            with _warning_of(f"{name}.json cannot be logged to the active run of MLflow"):
+                _log_to_mlflow(f"{name}.json", state.decode("ascii"), loads)
 
     def _locate(self, project: str) -> Place:
-        return locate(self._path if is_url(self._path) else Path(project, self._path))
+        if is_url(self._path):
+            return locate(self._path)
+        path = os.path.expandvars(expand_home(self._path, "ProvenanceHook"))
+        return locate(Path(project, path))
+
+
+def _find_new(folder: Place, name: str) -> Place:
+    """Return a JSON file that is not there yet, with a number if there is one of that name."""
+    place = folder.join(f"{name}.json")
+    for number in count(2):
+        if place.read() is None:
+            break
+        place = folder.join(f"{name}-{number}.json")
+    return place
+
+
+def _count(loads: Mapping[str, object]) -> str:
+    return "one entry" if len(loads) == 1 else f"{len(loads)} entries"
 
 
 @contextmanager

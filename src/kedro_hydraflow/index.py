@@ -21,12 +21,14 @@ import logging
 import os
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import override
 
 from kedro_hydraflow.cache_dir import expand_home, get_cache_dir
 from kedro_hydraflow.errors import OptionError, StorageError, describe
+from kedro_hydraflow.exact_json import no_garbage
 from kedro_hydraflow.index_file import FILE_NAME, IndexFile
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.storage import is_url
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from kedro_hydraflow.storage import Storage
 
     IndexOption = bool | str | os.PathLike[str] | None
+
+T = TypeVar("T")
 
 logger = get_logger(__name__)
 
@@ -163,7 +167,7 @@ class LocalIndex(Index):
     ) -> Mapping[int, Facts]:
         if not self.covers(storage):
             return {}
-        known = self._read(_group_by_kind_and_folder(kind, storage, run_dirs))
+        known = self._read(_group_by_kind_and_folder(kind, storage, zip(run_dirs, count())))
         validators: list[str | None] = [SETTLED] * len(known)
         if storage.has_validators and file is not None:
             suffix = storage.sep + file.replace("/", storage.sep)
@@ -179,25 +183,24 @@ class LocalIndex(Index):
         runs: Iterable[tuple[str, str | None, Facts | object]],
     ) -> None:
         file = self._file
-        known = [run for run in runs if run[1] is not None and type(run[2]) is dict]
-        if file is None or not known or not self.covers(storage):
+        if file is None or not self.covers(storage):
             return
-        run_dirs = [run_dir for run_dir, _, _ in known]
-        folders = _group_by_kind_and_folder(kind, storage, run_dirs)
-        with self._giving_up(file):
-            file.write(
-                {
-                    folder: {name: known[i][1:] for name, i in positions.items()}  # type: ignore[misc]
-                    for folder, positions in folders.items()
-                }
+        with self._giving_up(file), no_garbage():
+            entries = (
+                (run_dir, (validator, facts))
+                for run_dir, validator, facts in runs
+                if validator is not None and type(facts) is dict
             )
+            folders = _group_by_kind_and_folder(kind, storage, entries)
+            if folders:
+                file.write(folders)
 
     def _read(self, folders: dict[str, dict[str, int]]) -> dict[int, tuple[str, Facts]]:
         """Return the latest validators and facts of runs by their positions."""
         known: dict[int, tuple[str, Facts]] = {}
         file = self._file
         if file is not None:
-            with self._giving_up(file):
+            with self._giving_up(file), no_garbage():
                 for folder, entries in file.read(folders):
                     positions = folders[folder]
                     known.update(
@@ -311,21 +314,25 @@ def check_index(option: Any) -> None:
 
 
 def _group_by_kind_and_folder(
-    kind: str, storage: Storage, run_dirs: Sequence[str]
-) -> dict[str, dict[str, int]]:
-    """Return the positions of runs by folder, here with the kind in front, and by name."""
-    folders = group_by_folder(storage, run_dirs)
+    kind: str, storage: Storage, runs: Iterable[tuple[str, T]]
+) -> dict[str, dict[str, T]]:
+    """Return what belongs to runs by folder, here with the kind in front, and by name."""
+    folders = group_by_folder(storage, runs)
     return {f"{kind} {storage.get_identity(folder)}": names for folder, names in folders.items()}
 
 
-def group_by_folder(storage: Storage, run_dirs: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Return the positions of runs by folder and by name.
+def group_by_folder(storage: Storage, runs: Iterable[tuple[str, T]]) -> dict[str, dict[str, T]]:
+    """Return what belongs to runs, given with their directories, by folder and by name.
 
     Names that are not ASCII, some of which SQLite cannot hold, are left out.
     """
-    folders: dict[str, dict[str, int]] = {}
-    for i, path in enumerate(run_dirs):
-        folder, _, name = path.rpartition(storage.sep)
+    folders: dict[str, dict[str, T]] = {}
+    sep = storage.sep
+    last: str | None = None
+    for path, value in runs:
+        folder, _, name = path.rpartition(sep)
+        if folder != last:  # runs of a folder follow each other
+            of_folder, last = folders.setdefault(folder, {}), folder
         if name.isascii():
-            folders.setdefault(folder, {})[name] = i
-    return folders
+            of_folder[name] = value
+    return {folder: of_folder for folder, of_folder in folders.items() if of_folder}

@@ -14,19 +14,19 @@ import json
 import os
 import time
 import zlib
+from collections import Counter
 from contextlib import closing, contextmanager
 from hashlib import blake2b
 from itertools import chain, repeat
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.cache_dir import make_private_folder
 from kedro_hydraflow.exact_json import (
     CONTAINERS,
-    KINDS,
     Facts,
     has_few_nodes,
     is_exact,
-    no_garbage,
     to_json,
 )
 from kedro_hydraflow.foreign_sqlite import QueryLimits, list_files_beside
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 Entries = dict[str, tuple[str, Facts]]
 """The validators and facts of the runs of one folder, by the runs' names."""
 
-FILE_NAME = "kedro-hydraflow-index-2.sqlite"
+FILE_NAME = "kedro-hydraflow-index-3.sqlite"
 """The number is the version of the content: each version has its own file."""
 
 MAX_DAYS = 90
@@ -50,6 +50,9 @@ MAX_BYTES = 500 * 10**6
 BLOCK_SIZE = 2000
 """How many runs a block has at most. One block at a time is in memory."""
 
+MAX_VALUES = 2_000_000
+"""How many values the runs of a block have at most. Few bytes may say that they are all equal."""
+
 MAX_BLOCKS = 10_000
 """How many blocks of a folder are used at most: a damaged table may have no end."""
 
@@ -58,6 +61,9 @@ TIMEOUT = 1.0
 
 _APPLICATION_ID = 0x6B686678
 """What marks an SQLite file as this index."""
+
+_PAGE_SIZE = 2**14
+"""Four times the default: large blocks are written and read faster."""
 
 _STATEMENTS = (
     """CREATE TABLE blocks (
@@ -148,8 +154,7 @@ class _Opened:
         for checksum, text in rows:
             self._add_size(len(text))
             if checksum == _checksum(folder, text) and has_few_nodes(text):
-                with no_garbage():
-                    return _decode(text)
+                return _decode(text)
         return None
 
     def _add_size(self, size: int) -> None:
@@ -200,6 +205,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
     # There is no write-ahead log, which does not work on network folders. And nothing waits
     # for the disk, because checksums show what a power failure left behind.
     connection.execute("PRAGMA synchronous = OFF")
+    connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")  # of a file that is still empty
     if _get(connection, "application_id") != _APPLICATION_ID:
         connection.execute("BEGIN IMMEDIATE")
         if _get(connection, "application_id") != _APPLICATION_ID:  # no process was faster
@@ -283,9 +289,10 @@ def _write_blocks(opened: _Opened, folder: int, entries: Entries) -> None:
 
 def _write_block(opened: _Opened, folder: int, names: Sequence[str], entries: Entries) -> None:
     """Add a block, or several if one would be too large. An entry that is too large is left out."""
-    with no_garbage():
-        text = _encode({name: entries[name] for name in names})
-    if opened.fits(text, names[0], names[-1]):
+    block = {name: entries[name] for name in names}
+    text = _encode(block)
+    n_values = sum(len(facts) for _, facts in block.values())
+    if n_values <= MAX_VALUES and opened.fits(text, names[0], names[-1]):
         opened.limits.restart()
         row = (folder, names[0], names[-1], len(names), _checksum(folder, text), text)
         opened.connection.execute("INSERT INTO blocks VALUES (NULL, ?, ?, ?, ?, ?, ?)", row)
@@ -340,26 +347,48 @@ def _checksum(folder: int, text: bytes) -> int:
 
 # A block as JSON ---------------------------------------------------------------------------
 #
-# It is [parts, groups]. Parts are the mappings and lists, each one once however many runs share it.
-# A group has the runs whose values have the same keys and types, column by column: it is [shape,
-# names, validators, *values], with the numbers of parts in place of mappings and lists. Its shape
-# maps the keys to whether the values are parts.
+# It is [parts, groups, rows]. Parts are the values that runs share, each one once.
+#
+# A group has the runs whose facts have the same keys, column by column: [keys, names, validators,
+# *values]. A column of texts is one text, joined by a separator; a column with mappings or lists is
+# {"parts": numbers of parts}; any other is a list. A column of one value has it for all runs.
+#
+# A row is a run whose keys no other run has: [name, validator, facts, shared]. The values of the
+# keys in the list `shared` are numbers of parts.
 
 _TEXT = frozenset({str})
 
+_SEPARATOR = "\x7f"
+"""What separates the texts of a column: JSON does not escape it, and texts hardly have it."""
+
 
 def _decode(text: bytes) -> Entries:
-    parts, groups = json.loads(text)
+    parts, groups, rows = json.loads(text)
     entries: Entries = {}
-    for shape, names, validators, *columns in groups:
-        keys = list(shape)
-        for i, is_part in enumerate(shape.values()):
-            if is_part:
-                columns[i] = list(map(parts.__getitem__, columns[i]))
-        rows = zip(*columns, strict=True) if columns else repeat((), len(names))
-        facts = [dict(zip(keys, row, strict=True)) for row in rows]
+    n_values = 0
+    for keys, *encoded in groups:
+        columns = [_decode_column(column, parts) for column in encoded]
+        n_runs = max(map(len, columns))
+        n_values += n_runs * (len(columns) - 2)
+        if n_values > MAX_VALUES:
+            raise ValueError(f"a block has more than {MAX_VALUES:,} values")
+        columns = [column * n_runs if len(column) == 1 else column for column in columns]
+        names, validators, *columns = columns
+        values = zip(*columns, strict=True) if columns else repeat((), len(names))
+        facts = [dict(zip(keys, row, strict=True)) for row in values]
         entries.update(zip(names, zip(validators, facts, strict=True), strict=True))
+    for name, validator, mapping, shared in rows:
+        dict.update(mapping, {key: parts[mapping[key]] for key in shared})
+        entries[name] = validator, mapping
     return entries
+
+
+def _decode_column(column: Any, parts: list[Any]) -> list[Any]:
+    if type(column) is str:
+        return column.split(_SEPARATOR)
+    if type(column) is dict:
+        return list(map(parts.__getitem__, column["parts"]))
+    return list(column)
 
 
 def _encode(entries: Entries) -> bytes:
@@ -373,26 +402,73 @@ def _encode(entries: Entries) -> bytes:
 
 def _try_encode(entries: Entries) -> bytes | None:
     """Return the JSON text of a block, None if JSON would not give back all of it."""
-    groups: dict[tuple[tuple[Any, ...], tuple[type, ...]], list[str]] = {}
+    by_keys: dict[tuple[Any, ...], list[str]] = {}
     for name, (_, facts) in entries.items():
-        groups.setdefault((tuple(facts), tuple(map(type, facts.values()))), []).append(name)
-    if not all(_TEXT.issuperset(map(type, k)) and KINDS.issuperset(kinds) for k, kinds in groups):
-        return None
-    parts: list[Any] = []
-    numbers: dict[int, int] = {}  # of parts by their ID: `facts` keep them alive
-    columnar = []
-    for (keys, kinds), names in groups.items():
-        validators, of_runs = zip(*map(entries.__getitem__, names), strict=True)
-        columns: list[Any] = list(zip(*map(dict.values, of_runs), strict=True))
-        for i, kind in enumerate(kinds):
-            if kind in CONTAINERS:
-                for part in columns[i]:
-                    if numbers.setdefault(id(part), len(parts)) == len(parts):
-                        parts.append(part)
-                columns[i] = [numbers[id(part)] for part in columns[i]]
-        shape = dict(zip(keys, map(CONTAINERS.__contains__, kinds), strict=True))
-        columnar.append([shape, names, validators, *columns])
+        by_keys.setdefault(tuple(facts), []).append(name)
+    parts = _Parts()
+    groups = []
+    single = {}
+    for keys, names in by_keys.items():
+        if len(names) == 1:
+            single[names[0]] = entries[names[0]]
+        elif _TEXT.issuperset(map(type, keys)):  # 1 and True are the same key here
+            validators, of_runs = zip(*map(entries.__getitem__, names), strict=True)
+            columns = names, validators, *zip(*map(dict.values, of_runs), strict=True)
+            groups.append([[*keys], *(_encode_column(column, parts) for column in columns)])
+        else:
+            return None
+    rows = _make_rows(single, parts)
+    block = [parts.values, groups, rows]
     try:
-        return to_json([parts, columnar]).encode() if is_exact(parts) else None
+        return to_json(block).encode() if is_exact(block) else None
     except ValueError:  # half a surrogate pair, or an integer of 5,000 digits
         return None
+
+
+def _encode_column(values: Sequence[Any], parts: _Parts) -> Any:
+    if all(map(is_, values, repeat(values[0]))):
+        values = values[:1]
+    kinds = set(map(type, values))
+    if kinds == _TEXT:
+        text = _SEPARATOR.join(values)
+        if text.count(_SEPARATOR) == len(values) - 1:
+            return text
+    elif not kinds.isdisjoint(CONTAINERS):
+        return {"parts": parts.number(values)}
+    return [*values]
+
+
+def _make_rows(entries: Entries, parts: _Parts) -> list[Any]:
+    of_runs = [facts.values() for _, facts in entries.values()]
+    counts = Counter(map(id, chain.from_iterable(of_runs)))
+    rows = []
+    for name, (validator, facts) in entries.items():
+        shared = {
+            key: value
+            for key, value in facts.items()
+            if type(value) in CONTAINERS and (counts[id(value)] > 1 or parts.has(value))
+        }
+        if shared:
+            numbers = parts.number([*shared.values()])
+            facts = {**facts, **dict(zip(shared, numbers, strict=True))}
+        rows.append([name, validator, facts, [*shared]])
+    return rows
+
+
+class _Parts:
+    """The values that runs share, by their identity. Someone else has to keep them alive."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._numbers: dict[int, int] = {}
+
+    def has(self, value: Any) -> bool:
+        return id(value) in self._numbers
+
+    def number(self, values: Sequence[Any]) -> list[int]:
+        """Return the number of each value. Add those that are new."""
+        ids = [*map(id, values)]
+        for key, value in dict(zip(ids, values, strict=True)).items():
+            if self._numbers.setdefault(key, len(self.values)) == len(self.values):
+                self.values.append(value)
+        return [*map(self._numbers.__getitem__, ids)]

@@ -152,8 +152,8 @@ def _choose_columns(
     differing = find_differing(runs, keys or ["*"], find)
     columns = {column.name: column.values for column in differing}
     if keys:
-        given = read_values_by_name(runs, keys, find)
-        constant = [key for key in keys if key in given and key not in columns]
+        shown = set(map(identify, columns))
+        constant = [key for key in keys if not is_pattern(key) and identify(key) not in shown]
         if constant:
             logger.warning(
                 "plot_parallel: no axis for %s: all runs have the same value", show_names(constant)

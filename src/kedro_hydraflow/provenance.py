@@ -59,7 +59,11 @@ def read_loads(folder: str) -> dict[str, list[dict[str, Any]]]:
     """Return what the loads of each entry gave, in the order of the first ones, by entry.
 
     Loads that gave the same are one.
+
+    Raises:
+        OSError: If there is no such folder.
     """
+    Path(folder).resolve(strict=True)
     loads: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for path in sorted(Path(folder).glob("[!.]*.json")):
         record = json.loads(path.read_bytes())

@@ -70,6 +70,7 @@ from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.run_info import (
     RECORDED_FACTS,
     CredentialRemover,
+    connected,
     describe_runs,
     get_place,
     read_fact,
@@ -558,14 +559,15 @@ class RunCollection(Collection[R]):
         schema: Schema | None = None,
     ) -> dict[str, pl.Series]:
         columns = {}
-        for name, default, values in expand_columns(self._items, keys, defaults):
-            key = None if schema is None else schema.find(name)
-            if schema is not None and key is not None:
-                columns[key] = self._make_declared(schema, key, default)
-            elif values is None:
-                columns[name] = self._make_column(name, default, nested)
-            else:
-                columns[name] = make_column(name, values, nested)
+        with connected(run.info for run in self._items):
+            for name, default, values in expand_columns(self._items, keys, defaults):
+                key = None if schema is None else schema.find(name)
+                if schema is not None and key is not None:
+                    columns[key] = self._make_declared(schema, key, default)
+                elif values is None:
+                    columns[name] = self._make_column(name, default, nested)
+                else:
+                    columns[name] = make_column(name, values, nested)
         return columns
 
     def to_pandas(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
@@ -43,7 +44,7 @@ from kedro_hydraflow.times import from_milliseconds
 from kedro_hydraflow.value_text import show_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from kedro_hydraflow.config import PlainConfig
@@ -426,6 +427,17 @@ def get_store(info: RunInfo) -> Store:
     if info._store is None:
         find_missing_stores([info])
     return cast("Store", info._store)
+
+
+@contextmanager
+def connected(infos: Iterable[RunInfo]) -> Iterator[None]:
+    """Let what is read of runs in the block share a connection to each of their stores."""
+    stores = {id(info._store): info._store for info in infos}
+    with ExitStack() as stack:
+        for store in stores.values():
+            if store is not None:
+                stack.enter_context(store.connected())
+        yield
 
 
 def get_layout(info: RunInfo) -> Store:

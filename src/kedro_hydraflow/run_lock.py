@@ -9,13 +9,14 @@ from kedro_hydraflow.digests import make_digests
 from kedro_hydraflow.errors import Lines, LockError, OptionError
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.logs import get_logger
-from kedro_hydraflow.run_info import get_place, is_settled
+from kedro_hydraflow.run_info import get_place, get_store, is_settled
 from kedro_hydraflow.state_files import check_state, make_state, read_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kedro_hydraflow.run_base import RunBase
+    from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.storage import Place
 
 logger = get_logger(__name__)
@@ -34,10 +35,12 @@ class RunLock:
         place: The file.
         query: What was searched for, as data that JSON gives back. The runs of another search are
             others.
+        logged: Whether the digests cover metrics, params and tags.
     """
 
     place: Place
     query: Mapping[str, Any]
+    logged: bool = False
 
     def read(self) -> dict[str, str] | None:
         """Return the digests of the pinned runs by ID, None if there is no file yet.
@@ -53,33 +56,51 @@ class RunLock:
         digests = state.get("runs")
         is_valid = isinstance(digests, dict) and all(isinstance(d, str) for d in digests.values())
         check_state(self.place, _KIND, "runs", digests, is_valid)
-        for name, value in self.query.items():
+        for name, value in self._options.items():
             locked = state.get(name)
             if locked != value:
                 raise LockError(
-                    f"{self.place.url}: the runs were locked with {name}={locked!r}, and now it "
-                    f"is {value!r}; remove the file to lock the runs of this search"
+                    f"{self.place.url}: the runs were locked with {name}={locked!r}, and the "
+                    f"entry has {value!r}; restore the option, or remove the file to lock what "
+                    "is found now"
                 )
         return digests
 
-    def check(self, runs: Sequence[RunBase], locked: Mapping[str, str]) -> None:
-        """Raise LockError unless the runs are those that are locked."""
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {**self.query, "logged": self.logged}
+
+    def check(
+        self, runs: Sequence[RunBase], locked: Mapping[str, str], lost: Sequence[RunInfo] = ()
+    ) -> None:
+        """Raise LockError unless the runs are those that are locked.
+
+        Args:
+            runs: The runs.
+            locked: The result of `read`.
+            lost: Those of the runs whose artifacts cannot be found.
+        """
         self._check_ids(runs)
-        self._compare(runs, make_digests(runs), locked)
+        self._compare(runs, make_digests(runs, logged=self.logged), locked, lost)
 
     def _compare(
-        self, runs: Sequence[RunBase], digests: Sequence[str], locked: Mapping[str, str]
+        self,
+        runs: Sequence[RunBase],
+        digests: Sequence[str],
+        locked: Mapping[str, str],
+        lost: Sequence[RunInfo] = (),
     ) -> None:
+        without_artifacts = {info.run_id for info in lost}
         found = {run.info.run_id for run in runs}
         problems = [f"{run_id} is missing" for run_id in sorted(locked) if run_id not in found]
         n_missing = len(problems)
-        problems += [
-            f"{run.info.run_id} was changed: {get_place(run.info).url}"
-            if run.info.run_id in locked
-            else f"{run.info.run_id} is not in the lock: {get_place(run.info).url}"
-            for run, digest in zip(runs, digests, strict=True)
-            if locked.get(run.info.run_id) != digest
-        ]
+        for run, digest in zip(runs, digests, strict=True):
+            run_id = run.info.run_id
+            if locked.get(run_id) != digest:
+                problem = "was changed" if run_id in locked else "is not in the lock"
+                if run_id in without_artifacts:
+                    problem = "has no artifacts, and so no configuration, any more"
+                problems.append(f"{run_id} {problem}: {get_place(run.info).url}")
         if not problems:
             return
         lines = [f"\n- {escape(problem)}" for problem in problems[:_MAX_SHOWN]]
@@ -87,9 +108,10 @@ class RunLock:
             lines.append(f"\n- and {len(problems) - _MAX_SHOWN} more")
         raise LockError(
             Lines(
-                f"{escape(self.place.url)}: of {len(locked)} runs that were locked, {n_missing} "
-                f"are missing and {len(problems) - n_missing} are not the same; remove the file "
-                f"to lock the runs as they are now:{''.join(lines)}"
+                f"{escape(self.place.url)}: of {len(locked)} locked runs, {n_missing} "
+                f"{'is' if n_missing == 1 else 'are'} missing and {len(problems) - n_missing} not "
+                "the same; restore them, or remove the file to search again and lock what is "
+                f"found now:{''.join(lines)}"
             )
         )
 
@@ -101,10 +123,10 @@ class RunLock:
             StorageError: If the file cannot be written, or a run not read.
         """
         self._check_ids(runs)
-        digests = make_digests(runs)
+        digests = make_digests(runs, logged=self.logged)
         self._warn_of_unsettled(runs)
         pinned = {run.info.run_id: d for run, d in zip(runs, digests, strict=True)}
-        content = make_state(_KIND, {**self.query, "runs": dict(sorted(pinned.items()))})
+        content = make_state(_KIND, {**self._options, "runs": dict(sorted(pinned.items()))})
         self.place.storage.create(self.place.path, content)
         self._compare(runs, digests, self.read() or {})
 
@@ -117,11 +139,12 @@ class RunLock:
             )
 
     def _warn_of_unsettled(self, runs: Sequence[RunBase]) -> None:
-        unsettled = [run.info.run_id for run in runs if not is_settled(run.info)]
+        infos = [run.info for run in runs if get_store(run.info).records_facts]
+        unsettled = [info.run_id for info in infos if not is_settled(info)]
         if unsettled:
             logger.warning(
-                "%s: %d of the locked runs may still change, such as %s, which is an error then; "
-                "to leave them out, filter by status == FINISHED",
+                "%s: %d of the locked runs may still change, such as %s, which will be an error; "
+                "filter by status == FINISHED to leave them out",
                 self.place.url,
                 len(unsettled),
                 unsettled[0],

@@ -16,6 +16,7 @@ import re
 from contextlib import contextmanager
 from functools import cached_property
 from hashlib import blake2b
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
@@ -97,7 +98,7 @@ class SharedIndex(Index):
     ) -> Mapping[int, Facts]:
         folders = {
             self.get_folder(storage, folder): names
-            for folder, names in group_by_folder(storage, run_dirs).items()
+            for folder, names in group_by_folder(storage, zip(run_dirs, count())).items()
         }
         known: dict[int, Facts] = {}
         for published in self._get_parts():

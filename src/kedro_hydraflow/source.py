@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeGuard, get_args
 
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.redaction import Options, SafeRepr, redact_url
-from kedro_hydraflow.storage import check_engine, is_url, locate
+from kedro_hydraflow.storage import LocalStorage, check_engine, is_url, locate
 from kedro_hydraflow.storage.hosts import (
     HOSTS_OPTION,
     WITHHELD_OPTION,
@@ -141,12 +141,15 @@ class Source(SafeRepr):
     def locate_beside(self, option: str, location: Location) -> Place:
         """Return the place of a file beside the runs, such as a checkpoint, as a user gave it.
 
-        The storage options are for it as for artifacts.
+        The storage options are for it as for artifacts. A local path is absolute, for messages.
 
         Raises:
             OptionError: If it names an environment variable that is not set.
         """
-        return self.locate_artifacts(_expand(option, location))
+        place = self.locate_artifacts(_expand(option, location))
+        if isinstance(place.storage, LocalStorage):
+            return replace(place, path=place.storage.get_identity(place.path))
+        return place
 
     def without_credentials(self) -> Source:
         """Return the same source without credentials. Remote storages and servers are not read."""

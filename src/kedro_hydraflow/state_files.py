@@ -11,6 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import StateFileError, describe
+from kedro_hydraflow.limits import check_file_size, get_max_file_size
 
 if TYPE_CHECKING:
     from kedro_hydraflow.storage import Place
@@ -31,7 +32,7 @@ def read_state(place: Place, kind: str) -> dict[str, Any] | None:
     if content is None:
         return None
     try:
-        state = json.loads(content)
+        state = json.loads(content, object_pairs_hook=_refuse_duplicates)
     except (ValueError, RecursionError) as exc:
         raise _make_error(place, kind, describe(exc)) from exc
     if not isinstance(state, dict) or state.get("format") != _get_format(kind):
@@ -42,8 +43,15 @@ def read_state(place: Place, kind: str) -> dict[str, Any] | None:
 
 
 def make_state(kind: str, content: dict[str, Any]) -> bytes:
-    """Return the text of a file, which `read_state` reads."""
+    """Return the text of a file, which `read_state` reads.
+
+    Raises:
+        FileSizeError: If it would be too large to be read.
+    """
     text = json.dumps({"format": _get_format(kind), **content}, indent=1)
+    limit = get_max_file_size()
+    if len(text) >= limit:
+        check_file_size(len(text) + 1, limit)
     return f"{text}\n".encode("ascii")
 
 
@@ -51,6 +59,16 @@ def check_state(place: Place, kind: str, name: str, value: object, is_valid: boo
     """Raise StateFileError unless an entry of a file is valid."""
     if not is_valid:
         raise _make_error(place, kind, f"unexpected {name}: {repr(value)[:100]}")
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object. Raise ValueError if a key occurs twice, as after a bad merge."""
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} occurs twice")
+    return mapping
 
 
 def _get_format(kind: str) -> str:

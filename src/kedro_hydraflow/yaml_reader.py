@@ -111,10 +111,11 @@ class ConfigReader:
             return None
         if len(text) > self._max_unchecked and "- - - " in text:
             check_limits(text)  # to count lists in lists here would take time for all texts
-        if len(self._pieces) >= _MAX_PIECES:  # the next runs may share other pieces
-            self._pieces, self._names = {}, {}
         known = self._pieces  # another thread may add to it, or begin a new one
         pieces = _PIECE.split(text[:-1])
+        if len(known) >= _MAX_PIECES:  # the next runs may share other pieces, or those of this one
+            known = {piece: known[piece] for piece in pieces if piece in known}
+            self._pieces, self._names = known, {}
         unread = [piece for piece in pieces if piece not in known]
         if unread:
             known.update(zip(unread, self._read_new(unread), strict=True))

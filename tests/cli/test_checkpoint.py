@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kedro_hydraflow import HydraflowRunCollectionDataset
+from tests.cli.conftest import Execute
 from tests.conftest import SWEEP, write
 
 CATALOG = """\
@@ -112,7 +114,7 @@ def test_ls_lists_what_the_entry_gives(results: Results) -> None:
 def test_reset(results: Results) -> None:
     code, stdout, _ = results["reset"]
     assert (code, stdout.startswith("removed ")) == (0, True)
-    assert results["reset again"][0] == 0
+    assert results["reset again"][:2] == (0, stdout.replace("removed", "there is no", 1))
     assert list_rows(results["all"][1]) == RUN_IDS
 
 
@@ -120,7 +122,7 @@ def test_reset(results: Results) -> None:
     ("name", "message"),
     [
         ("damaged", "damaged.json: this is no checkpoint of kedro-hydraflow, or it is damaged"),
-        ("without", "there is no checkpoint to confirm the runs in"),
+        ("without", "examples/data/mlruns: the option checkpoint is not given"),
         ("one run", "the catalog entry 'one_run' loads one run, and has no checkpoint"),
         ("unknown", "there is no catalog entry 'new_run'; the nearest are 'new_runs'"),
         ("no entry", "give the name of a catalog entry; the entries with runs are"),
@@ -130,3 +132,17 @@ def test_errors(results: Results, name: str, message: str) -> None:
     code, stdout, stderr = results[name]
     assert (code, stdout) == (2, "")
     assert message in stderr
+
+
+def test_ls_checks_a_lock(execute: Execute, project: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "changed"
+    shutil.copytree(project, changed)
+    ls = (sys.executable, "-W", "ignore", "-m", "kedro_hydraflow", "ls", "--entry", "sweep_runs")
+    done = execute(*ls, "--limit", "2", "--csv", "--columns", "run_id", cwd=changed)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 3)
+    run_id = "13f42e9535654d01a4143ddd9be02cb7"
+    (run_dir,) = changed.glob(f"examples/data/mlruns/*/{run_id}")
+    shutil.rmtree(run_dir)
+    done = execute(*ls, cwd=changed)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "of 30 locked runs, 1 is missing and 0 not the same" in done.stderr

@@ -130,7 +130,7 @@ def test_preview_is_strict_json(tracking_dir: TrackingDir) -> None:
     tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", config)
     dataset = from_catalog(path=str(tracking_dir.root))
     json.dumps(dataset.preview(), allow_nan=False)
-    assert dataset.preview()["data"][0][2] == "nan"
+    assert dataset.preview()["data"][0][3] == "nan"
 
 
 # The same in every dataset ---------------------------------------------------------------

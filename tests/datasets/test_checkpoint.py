@@ -60,7 +60,10 @@ def test_load_gives_what_was_not_confirmed(
     assert list_ids(dataset.load()) == ["a", "b", "c"]
     assert not checkpoint.parent.exists()
     dataset.confirm()
-    assert f"{checkpoint}: confirmed 2 runs; 1 had not ended, and will come again" in caplog.text
+    assert (
+        f"{checkpoint}: confirmed 2 runs; 1 had not ended, or lack artifacts, and will come again"
+        in caplog.text
+    )
     assert read(checkpoint) == ["a", "b"]
     tracking_dir.add_run(train, "d")
     assert list_ids(dataset.load()) == ["c", "d"]
@@ -71,7 +74,7 @@ def test_load_gives_what_was_not_confirmed(
     dataset.confirm()
     caplog.clear()
     assert list_ids(dataset.load()) == []
-    assert "0 runs of one experiment, without 4 that are confirmed" in caplog.text
+    assert "0 runs of one experiment, without 4 confirmed" in caplog.text
     dataset.confirm()
     assert read(checkpoint) == ["a", "b", "c", "d"]
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
@@ -120,13 +123,16 @@ def test_each_consumer_has_its_own(train: Path, tmp_path: Path) -> None:
     assert [list_ids(dataset.load()) for dataset in datasets] == [["c"], ["a", "b", "c"]]
 
 
-def test_filters_are_for_new_runs(train: Path, tracking_dir: TrackingDir, checkpoint: Path) -> None:
+def test_filters_are_for_new_runs(
+    train: Path, checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write(train / "a/metrics/loss", "1 0.5 0\n")
     options = {"path": str(train.parent), "checkpoint": str(checkpoint)}
     dataset = from_catalog(**options, filters="metrics.loss < 1")
     assert list_ids(dataset.load()) == ["a"]
     dataset.confirm()
     assert list_ids(dataset.load()) == []  # none has the metric yet, which is no error
+    assert "none of the 2 runs has the key 'metrics.loss'" in caplog.text
     write(train / "b/metrics/loss", "1 0.5 0\n")
     assert list_ids(dataset.load()) == ["b"]
     with pytest.raises(DatasetError, match=r"none of the 3 runs has the key 'metrics\.los'"):
@@ -139,7 +145,7 @@ def test_an_object_confirms_what_it_loaded_itself(
     dataset = from_catalog(path=str(train.parent), checkpoint=str(checkpoint))
     dataset.load()
     copied = pickle.loads(pickle.dumps(dataset))
-    with pytest.raises(DatasetError, match="has not loaded any runs; with ParallelRunner"):
+    with pytest.raises(DatasetError, match=r"no runs were loaded from .* With ParallelRunner"):
         copied.confirm()
     tracking_dir.add_run(train, "d")
     dataset.release()  # as Kedro does after the last node that loads it
@@ -165,7 +171,7 @@ def test_previews_and_exists_neither_write_nor_confirm(train: Path, checkpoint: 
     dataset = from_catalog(path=str(train.parent), checkpoint=str(checkpoint))
     assert dataset.exists()
     assert len(dataset.preview()["data"]) == 3
-    with pytest.raises(DatasetError, match="has not loaded any runs"):
+    with pytest.raises(DatasetError, match="no runs were loaded from"):
         dataset.confirm()
     assert not checkpoint.exists()
 
@@ -178,6 +184,7 @@ def test_previews_and_exists_neither_write_nor_confirm(train: Path, checkpoint: 
         ("[]", "expected the format 'kedro-hydraflow checkpoint 1', found []"),
         ('{"format": "kedro-hydraflow lock 1"}', "found 'kedro-hydraflow lock 1'"),
         ('{"format": "kedro-hydraflow checkpoint 1"}', "unexpected runs: None"),
+        (f'{EMPTY[:-1]}, "runs": []}}', "the key 'runs' occurs twice"),
         ('{"format": "kedro-hydraflow checkpoint 1", "runs": [1]}', "unexpected runs: [1]"),
     ],
 )
@@ -290,21 +297,98 @@ def test_runs_in_a_database(tmp_path: Path, database: Database, checkpoint: Path
     experiment = database.add_experiment("train")
     database.add_run(experiment, "a")
     database.add_run(experiment, "b", status="RUNNING")
-    dataset = from_catalog(path=str(database.path), checkpoint=str(checkpoint))
+    options = {"path": str(database.path), "artifact_root": str(tmp_path)}
+    dataset = from_catalog(**options, checkpoint=str(checkpoint))
     dataset.load()
     dataset.confirm()
     database.add_run(experiment, "c", status="FAILED")
     assert list_ids(dataset.load()) == ["b", "c"]
 
 
-def test_runs_of_hydra_alone(tmp_path: Path, checkpoint: Path) -> None:
-    write_sweep(tmp_path / "multirun/2026-01-25/10-00-00", 2)
-    dataset = from_catalog(path=str(tmp_path / "multirun"), checkpoint=str(checkpoint))
-    dataset.load()
+def test_runs_whose_artifacts_are_lost_come_again(
+    tmp_path: Path, database: Database, checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = tmp_path / "disk"
+    artifacts = disk / "1/a/artifacts"
+    database.add_run(database.add_experiment("train"), "a", artifact_uri=str(artifacts))
+    dataset = from_catalog(path=str(database.path), checkpoint=str(checkpoint))
+    assert list_ids(dataset.load()) == ["a"]
+    assert "1 runs will not be confirmed, because their artifacts cannot be found" in caplog.text
     dataset.confirm()
-    assert read(checkpoint) == [f"multirun/2026-01-25/10-00-00/{i}" for i in (0, 1)]
-    write_job(tmp_path / "multirun/2026-01-25/10-00-00/2")
-    assert list_ids(dataset.load()) == ["multirun/2026-01-25/10-00-00/2"]
+    write(artifacts / ".hydra/config.yaml", "seed: 1\n")
+    assert dataset.load().to_list("seed") == [1]
+    dataset.confirm()
+    assert list_ids(dataset.load()) == []
+
+
+def test_jobs_of_hydra_have_ended_when_they_have_results(tmp_path: Path, checkpoint: Path) -> None:
+    sweep = write_sweep(tmp_path / "multirun/named", 2)
+    write(sweep / "0/result.json", '{"loss": 1}')
+    options = {"path": str(tmp_path / "multirun"), "checkpoint": str(checkpoint)}
+    dataset = from_catalog(**options, results="result.json")
+    assert list_ids(dataset.load()) == ["multirun/named/0", "multirun/named/1"]
+    dataset.confirm()
+    assert read(checkpoint) == ["multirun/named/0"]
+    write_job(sweep / "2")
+    write(sweep / "1/result.json", '{"loss": 2}')
+    assert list_ids(dataset.load()) == ["multirun/named/1", "multirun/named/2"]
+    with pytest.raises(DatasetError, match=r"it is not recorded in .* which runs have ended; give"):
+        from_catalog(**options).load()
+
+
+def test_jobs_of_hydra_have_ended_when_they_have_the_artifact(
+    tmp_path: Path, checkpoint: Path
+) -> None:
+    sweep = write_sweep(tmp_path / "multirun/named", 2)
+    write(sweep / "0/note.txt", "done")
+    options = {"experiment_names": None, "artifact": "note.txt", "dataset": TEXT}
+    options |= {"filepath_arg": "where", "checkpoint": str(checkpoint), "missing": "skip"}
+    dataset = make_artifact_dataset(tmp_path / "multirun", **options)
+    assert list(dataset.load()) == ["multirun/named/0"]
+    dataset.confirm()
+    assert read(checkpoint) == ["multirun/named/0"]
+    write(sweep / "1/note.txt", "done")
+    assert list(dataset.load()) == ["multirun/named/1"]
+
+
+@pytest.mark.parametrize("option", ["checkpoint", "lock"])
+def test_ids_that_others_may_have_are_refused(
+    tmp_path: Path, checkpoint: Path, option: str
+) -> None:
+    write_sweep(tmp_path / "sweep", 2)
+    options = {"path": str(tmp_path / "sweep"), option: str(checkpoint), "results": "result.json"}
+    with pytest.raises(DatasetError, match=f"{option}: the run IDs in .* are relative to it, such"):
+        from_catalog(**options).load()
+
+
+def test_what_only_one_of_several_loads_gave_comes_again(
+    train: Path, tracking_dir: TrackingDir, checkpoint: Path
+) -> None:
+    dataset = from_catalog(path=str(train.parent), checkpoint=str(checkpoint))
+    dataset.load()
+    tracking_dir.add_run(train, "d")
+    assert list_ids(dataset.load()) == ["a", "b", "c", "d"]
+    dataset.confirm()
+    assert list_ids(dataset.load()) == ["c", "d"]
+    write(train / "d/artifacts/.hydra/config.yaml", "[")
+    again = from_catalog(path=str(train.parent), checkpoint=str(checkpoint), on_error="warn")
+    again.load()
+    write(train / "d/artifacts/.hydra/config.yaml", "seed: 4\n")
+    again.load()
+    again.confirm()
+    assert list_ids(dataset.load()) == ["c", "d"]
+
+
+def test_the_working_directory_may_change(
+    train: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path)
+    dataset = from_catalog(path=str(train.parent), checkpoint="done.json")
+    dataset.load()
+    monkeypatch.chdir(tmp_path / "inner")
+    dataset.confirm()
+    assert read(tmp_path / "done.json") == ["a", "b"]
 
 
 # Frames and artifacts ------------------------------------------------------------------------
@@ -367,7 +451,10 @@ def test_runs_without_the_artifact_are_done_if_they_may_be_skipped(
         ({"checkpoint": 3}, "checkpoint: expected a path or URL, found 3"),
         ({"checkpoint": {}}, "expected a path, a URL or a mapping with the key filepath"),
         ({"checkpoint": {"file": "x"}}, "mapping with the key filepath, found one with 'file'"),
-        ({"checkpoint": {"filepath": ""}}, "checkpoint: expected a path or URL, found ''"),
+        (
+            {"checkpoint": {"filepath": ""}},
+            "checkpoint: filepath: expected a path or URL, found ''",
+        ),
         ({"checkpoint": "x", "lock": "y"}, "give checkpoint or lock, not both"),
     ],
 )
@@ -394,7 +481,7 @@ def test_lazy_frames_have_none() -> None:
 def test_without_a_checkpoint_nothing_can_be_confirmed(train: Path) -> None:
     dataset = from_catalog(path=str(train.parent))
     dataset.load()
-    with pytest.raises(DatasetError, match="there is no checkpoint to confirm the runs in"):
+    with pytest.raises(DatasetError, match="the option checkpoint is not given, such as"):
         dataset.confirm()
 
 
@@ -448,7 +535,7 @@ def test_another_node_confirms(train: Path, checkpoint: Path, tmp_path: Path) ->
         [node(process, "runs", "first"), node(pass_on, "first", "second", confirms="runs")]
     )
     catalog = {"runs": config, **numbers}
-    with pytest.raises(DatasetError, match="with ParallelRunner, each node has objects of its own"):
+    with pytest.raises(DatasetError, match="With ParallelRunner, each node has objects of its own"):
         ParallelRunner().run(steps, SharedMemoryDataCatalog.from_config(catalog))
     assert not checkpoint.exists()
     SequentialRunner().run(steps, DataCatalog.from_config(catalog))

@@ -4,6 +4,7 @@ import json
 import logging
 import multiprocessing
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,11 @@ def train(tracking_dir: TrackingDir) -> Path:
     return experiment
 
 
+@dataclass
+class Config:
+    seed: int = 0
+
+
 def list_ids(dataset: Any) -> list[str]:
     return [run.info.run_id for run in dataset.load()]
 
@@ -42,14 +48,14 @@ def test_the_first_load_writes_what_later_ones_give(
     caplog.set_level(logging.INFO)
     dataset = from_catalog(path=str(train.parent), lock={"filepath": str(lock)})
     assert list_ids(dataset) == ["a", "b", "c"]
-    assert f"3 runs of one experiment; locked in {lock}" in caplog.text
+    assert f"{lock}: there was no lock; 3 runs are locked now" in caplog.text
     runs = Run.load(iter_run_dirs(train.parent))
     assert json.loads(lock.read_text()) == {
         "format": "kedro-hydraflow lock 1",
-        "experiment_names": None,
-        "filters": None,
-        "include_deleted": None,
-        "layout": None,
+        "experiment_names": [],
+        "filters": [],
+        "config_class": None,
+        "logged": False,
         "runs": {run.info.run_id: run.digest() for run in runs},
     }
     assert lock.read_text().splitlines()[7].startswith('  "a": "')
@@ -57,7 +63,7 @@ def test_the_first_load_writes_what_later_ones_give(
     tracking_dir.add_run(train, "aa")
     write(train / "b/metrics/loss", "1 0.5 0\n")  # what was logged is not in the digests
     assert list_ids(dataset) == ["a", "b", "c"]
-    assert "3 runs of one experiment, without 1 that are not locked" in caplog.text
+    assert "3 runs of one experiment, without 1 new since the lock" in caplog.text
     assert lock.read_bytes() == before
     lock.unlink()
     assert list_ids(dataset) == ["a", "aa", "b", "c"]
@@ -85,12 +91,25 @@ def test_what_is_missing_or_changed_is_listed(train: Path, lock: Path) -> None:
     with pytest.raises(DatasetError) as caught:
         dataset.load()
     assert str(caught.value).splitlines()[1:] == [
-        f"{lock}: of 3 runs that were locked, 1 are missing and 2 are not the same; remove the "
-        "file to lock the runs as they are now:",
+        f"{lock}: of 3 locked runs, 1 is missing and 2 not the same; restore them, or remove the "
+        "file to search again and lock what is found now:",
         "- a is missing",
         f"- b was changed: {train / 'b'}",
         f"- c was changed: {train / 'c'}",
     ]
+
+
+def test_logged_values_may_be_locked_too(train: Path, lock: Path) -> None:
+    write(train / "a/metrics/loss", "1 0.5 0\n")
+    options = {"path": str(train.parent), "lock": {"filepath": str(lock), "logged": True}}
+    list_ids(from_catalog(**options))
+    runs = Run.load(iter_run_dirs(train.parent))
+    assert json.loads(lock.read_text())["runs"]["a"] == runs[0].digest(logged=True)
+    with pytest.raises(DatasetError, match="logged=True, and the entry has False"):
+        from_catalog(path=str(train.parent), lock=str(lock)).load()
+    write(train / "a/metrics/loss", "1 0.25 0\n")
+    with pytest.raises(DatasetError, match="a was changed"):
+        from_catalog(**options).load()
 
 
 def test_deleted_runs_are_missing(train: Path, lock: Path) -> None:
@@ -126,10 +145,10 @@ def test_filters_are_applied_once(train: Path, lock: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"filters": "seed > 1"}, "filters='seed > 0', and now it is 'seed > 1'"),
-        ({"filters": None}, "locked with filters='seed > 0', and now it is None"),
-        ({"experiment_names": ["train"]}, "experiment_names=None, and now it is ['train']"),
-        ({"include_deleted": True}, "include_deleted=None, and now it is True"),
+        ({"filters": "seed > 1"}, "filters=['seed > 0'], and the entry has ['seed > 1']"),
+        ({"filters": None}, "locked with filters=['seed > 0'], and the entry has []"),
+        ({"config_class": f"{__name__}.Config"}, "config_class=None, and the entry has 'Config'"),
+        ({"experiment_names": ["train"]}, "experiment_names=[], and the entry has ['train']"),
     ],
 )
 def test_another_search_has_another_lock(
@@ -140,7 +159,14 @@ def test_another_search_has_another_lock(
     with pytest.raises(DatasetError) as caught:
         from_catalog(**{**options, **other}).load()
     assert message in str(caught.value)
-    assert "remove the file to lock the runs of this search" in str(caught.value)
+    assert "restore the option, or remove the file to lock what is found now" in str(caught.value)
+
+
+def test_another_spelling_is_the_same_search(train: Path, lock: Path) -> None:
+    options = {"path": str(train.parent), "lock": str(lock)}
+    from_catalog(**options, filters="seed > 0", experiment_names=["train", "t*"]).load()
+    again = from_catalog(**options, filters=["seed > 0"], experiment_names=["t*", "train"])
+    assert list_ids(again) == ["a", "b"]
 
 
 def test_nothing_is_not_locked(

@@ -11,7 +11,7 @@ from kedro.io import DataCatalog, DatasetError
 from upath import UPath
 
 from kedro_hydraflow import HydraflowRunCollectionDataset, Run, RunCollection
-from kedro_hydraflow.errors import KedroHydraflowError
+from kedro_hydraflow.errors import FilterError, KedroHydraflowError
 from tests.conftest import HYDRA_SWEEP, TrackingDir, write
 from tests.datasets.conftest import from_catalog, make_again
 
@@ -85,7 +85,7 @@ def test_config_round_trip(sweep: Path) -> None:
 
 def test_preview(sweep: Path) -> None:
     preview = from_catalog(path=str(sweep)).preview(nrows=3)
-    assert preview["columns"][:3] == ["run_id", "job_name", "model.type"]
+    assert preview["columns"][:3] == ["run_id", "job_name", "status"]
     assert preview["index"] == [0, 1, 2]
     assert [row[1] for row in preview["data"]] == ["eval_digits", "eval_digits", "train_digits_v1"]
     assert HydraflowRunCollectionDataset.preview.__annotations__["return"] == "TablePreview"
@@ -116,7 +116,56 @@ def test_a_upath_is_a_location() -> None:
 
 def test_preview_of_nothing(tracking_dir: TrackingDir) -> None:
     preview = from_catalog(path=str(tracking_dir.root)).preview()
-    assert preview == {"index": [], "columns": ["run_id", "job_name"], "data": []}
+    assert preview["columns"] == ["run_id", "job_name", "status"]
+    assert preview["data"] == [["no runs", None, None]]
+
+
+def test_preview_shows_what_a_load_gives(sweep: Path) -> None:
+    dataset = from_catalog(path=str(sweep), filters="status == FAILED")
+    preview = dataset.preview()
+    (run,) = dataset.load()
+    assert [row[:3] for row in preview["data"]] == [[run.info.run_id, "train_digits_v2", "FAILED"]]
+    nothing = from_catalog(path=str(sweep), filters="seed < 0").preview()
+    assert [row[0] for row in nothing["data"]] == ["no runs: none of 31 meets the filters"]
+    with pytest.raises(FilterError, match="none of the 31 runs has the key 'sead'"):
+        from_catalog(path=str(sweep), filters="sead < 0").preview()
+
+
+def test_preview_shows_what_differs_first(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for number in range(3):
+        tracking_dir.add_run(experiment, f"{number}", f"same: [1]\nseed: {number}\n")
+    dataset = from_catalog(path=str(tracking_dir.root))
+    assert dataset.preview()["columns"][3:] == ["seed", "same"]
+
+
+def test_preview_of_many_runs_is_bounded(
+    tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kedro_hydraflow.datasets._preview.MAX_LOOKED_AT", 150)
+    tracking_dir.add_runs(300)
+    dataset = from_catalog(path=str(tracking_dir.root), filters="i < 0")
+    assert [row[0] for row in dataset.preview()["data"]] == [
+        "… of the first 150 runs alone: a preview looks at no more",
+    ]
+
+
+def test_preview_of_new_runs_and_of_locked_ones(tracking_dir: TrackingDir, tmp_path: Path) -> None:
+    tracking_dir.add_runs(2)
+    options = {"path": str(tracking_dir.root)}
+    new = from_catalog(**options, checkpoint=str(tmp_path / "checkpoint.json"))
+    locked = from_catalog(**options, lock=str(tmp_path / "lock.json"))
+    new.load()
+    new.confirm()
+    locked.load()
+    tracking_dir.add_run(tracking_dir.root / "1", "new", "i: 2\n")
+    assert [row[0] for row in new.preview()["data"]] == ["new"]
+    assert [row[0] for row in locked.preview()["data"]] == ["r000", "r001"]
+    new.load()
+    new.confirm()
+    assert [row[0] for row in new.preview()["data"]] == [
+        "no runs: none of 3 is left by the checkpoint or lock"
+    ]
 
 
 def test_runs_are_plain_runs(sweep: Path) -> None:

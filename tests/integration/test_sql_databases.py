@@ -7,8 +7,9 @@ import multiprocessing
 import pickle
 import random
 import sqlite3
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -379,6 +380,92 @@ def test_pickles_hold_the_password_unless_it_is_left_out(server: SqlServer, tmp_
     assert b"database-password" not in data
     with pytest.raises(WithheldError, match="is not read for a copy"):
         pickle.loads(data).to_list("metrics.loss", None)
+
+
+# Connections ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def counting_connections() -> Iterator[dict[str, int]]:
+    """Count the connections that are opened and closed in the block."""
+    from sqlalchemy import event
+    from sqlalchemy.pool import Pool
+
+    counts = {"connect": 0, "close": 0}
+
+    def count(name: str) -> Callable[..., None]:
+        def listen(*_: Any) -> None:
+            counts[name] += 1
+
+        return listen
+
+    listeners = {name: count(name) for name in counts}
+    for name, listener in listeners.items():
+        event.listen(Pool, name, listener)
+    try:
+        yield counts
+    finally:
+        for name, listener in listeners.items():
+            event.remove(Pool, name, listener)
+
+
+def test_a_search_and_a_frame_take_a_connection_each(server: SqlServer, tmp_path: Path) -> None:
+    put_runs(server, tmp_path)
+    with counting_connections() as counts:
+        runs = Run.load(iter_run_dirs(**locate(server, tmp_path)))
+    assert counts == {"connect": 1, "close": 1}
+    with counting_connections() as counts:
+        frame = runs.to_frame("metrics.loss", "params.model", "status", defaults={"none": 0})
+    assert counts == {"connect": 1, "close": 1}
+    assert frame["params.model"].to_list() == runs.to_list("params.model")
+    with counting_connections() as counts:
+        runs.to_frame("run_id", "status")  # which are known
+    assert counts == {"connect": 0, "close": 0}
+
+
+def test_queries_in_a_block(server: SqlServer, tmp_path: Path) -> None:
+    from sqlalchemy import text
+
+    put_runs(server, tmp_path)
+    database = SqlDatabase(Source(tracking_uri=server.get_url()))
+    numbers = text("SELECT experiment_id FROM experiments")
+    with counting_connections() as counts:
+        with database.connected(), database.connected():
+            expected = list(database.query(numbers))
+            with pytest.raises(TrackingDirectoryError):
+                list(database.query(text("SELECT wrong FROM experiments")))
+            assert list(database.query(numbers)) == expected
+            first, second = database.query(numbers), database.query(numbers)
+            assert list(zip(first, second, strict=True)) == [(row, row) for row in expected]
+            with ThreadPoolExecutor(1) as pool:  # another thread has its own
+                assert pool.submit(lambda: list(database.query(numbers))).result() == expected
+            unfinished, late = database.query(numbers), database.query(numbers)
+            assert next(unfinished) == next(late) == expected[0]
+            unfinished.close()
+        assert list(late) == expected[1:]
+        assert list(database.query(numbers)) == expected
+    assert counts["connect"] == counts["close"]
+
+
+def read_in_fork(database: SqlDatabase, query: Any, found: Any) -> None:
+    found.put(list(database.query(query)))
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_process_forked_in_a_block_has_a_connection_of_its_own(server: SqlServer) -> None:
+    from sqlalchemy import text
+
+    database = SqlDatabase(Source(tracking_uri=server.get_url()))
+    numbers = text("SELECT experiment_id FROM experiments")
+    context = multiprocessing.get_context("fork")
+    found = context.SimpleQueue()
+    with database.connected():
+        expected = list(database.query(numbers))
+        process = context.Process(target=read_in_fork, args=(database, numbers, found))
+        process.start()
+        assert found.get() == expected
+        process.join()
+        assert list(database.query(numbers)) == expected
 
 
 # Reading only -----------------------------------------------------------------------------------

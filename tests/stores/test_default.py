@@ -20,10 +20,10 @@ from kedro_hydraflow import (
     iter_runs,
 )
 from kedro_hydraflow.errors import NotFoundError, RunLoadError
-from kedro_hydraflow.finding import Search, find_first_runs, find_runs
+from kedro_hydraflow.finding import Search, find_runs
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.stores import open_store
-from tests.conftest import Database, TrackingDir, WebServer, write
+from tests.conftest import Database, TrackingDir, WebServer, find_first_runs, write
 from tests.stores.conftest import FAKE, FakeClient, put
 
 ID = "a" * 32

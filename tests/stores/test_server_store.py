@@ -17,13 +17,14 @@ from kedro_hydraflow.errors import (
     StorageError,
     UnreachableError,
 )
-from kedro_hydraflow.finding import Search, find_first_runs
+from kedro_hydraflow.finding import Search
 from kedro_hydraflow.run_info import get_models, get_record, get_store, make_info
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.storage import LocalStorage
 from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores.record import ExperimentRecord, Point, RunNames, RunRecord
 from kedro_hydraflow.stores.server_store import ServerStore
+from tests.conftest import find_first_runs
 from tests.stores.conftest import FAKE, FakeError, Page, find_run_ids, make_metric
 
 URI = "https://ann:s3cret@mlflow.example/team"

@@ -29,12 +29,12 @@ from kedro_hydraflow.errors import (
     StorageError,
     TrackingDirectoryError,
 )
-from kedro_hydraflow.finding import Search, find_first_runs, find_runs
+from kedro_hydraflow.finding import Search, find_runs
 from kedro_hydraflow.run import make_run
 from kedro_hydraflow.run_info import get_store, make_info
 from kedro_hydraflow.source import Source
 from kedro_hydraflow.stores import open_store
-from tests.conftest import DATABASE_SWEEP, Database, TrackingDir, write
+from tests.conftest import DATABASE_SWEEP, Database, TrackingDir, find_first_runs, write
 from tests.stores.conftest import find_run_ids
 
 CONFIG = "artifacts/.hydra/config.yaml"

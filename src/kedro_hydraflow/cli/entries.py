@@ -65,6 +65,9 @@ def select_entry(
         return _select_one(dataset.load(), wanted)
     if isinstance(dataset, _OF_ONE_OR_MANY) and dataset.has_one_run:
         return _select_one(dataset.find_run(), wanted)
+    locked = dataset.load_locked()
+    if locked is not None:
+        return _select_among(locked, wanted)
     search, options = dataset.make_query()
     return select_runs(search, options, wanted)
 
@@ -113,13 +116,18 @@ def open_checkpoint(
 
 
 def _select_one(run: Run[Any, Any], wanted: Wanted) -> Selection:
-    runs = RunCollection([run])
+    selection = _select_among(RunCollection([run]), wanted)
+    if not selection.runs:
+        logger.warning("the run %s does not meet the filters", run.info.run_id)
+    return selection
+
+
+def _select_among(runs: RunCollection[Run[Any, Any]], wanted: Wanted) -> Selection:
+    """Return those of the runs that are wanted. `Selection.find` chooses by ID."""
     chosen = runs.filter(*wanted.filters)
     if wanted.order is not None:
         chosen = wanted.order.apply(chosen)
-    if not chosen:
-        logger.warning("the run %s does not meet the filters", runs[0].info.run_id)
-    return Selection(chosen, n_matching=len(chosen))
+    return Selection(chosen[: wanted.limit], n_matching=len(chosen))
 
 
 def _enter_project() -> Path:

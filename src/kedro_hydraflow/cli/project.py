@@ -135,8 +135,10 @@ def reset(metadata: ProjectMetadata, entry: str | None, env: str | None) -> NoRe
 
     with logs_on_stderr():
         opened = open_checkpoint(entry, env, metadata.project_path)
-        opened.remove()
-    write(f"removed {opened.place.url}\n")
+        opened.read()  # another file, named by mistake, is not removed
+        was_there = opened.remove()
+    what = "removed" if was_there else "there is no"
+    write(f"{what} {opened.place.url}; all runs are new\n")
     click.get_current_context().exit(FOUND)
 
 

@@ -67,11 +67,15 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
             self._storage_options["engine"] = engine
         self.metadata = metadata
         self._given = Given()
-        self._recorder: LoadRecorder | None = None
+        self._recorders: tuple[LoadRecorder, ...] = ()
 
-    def record_loads(self, recorder: LoadRecorder | None) -> None:
-        """Have each load recorded from now on, also in processes that get a copy. None ends it."""
-        self._recorder = recorder
+    def add_recorder(self, recorder: LoadRecorder) -> None:
+        """Have each load recorded from now on, also in processes that get a copy."""
+        self._recorders = (*self._recorders, recorder)
+
+    def remove_recorder(self, recorder: LoadRecorder) -> None:
+        """Have loads no longer recorded by a recorder."""
+        self._recorders = tuple(each for each in self._recorders if each != recorder)
 
     def describe(self) -> dict[str, Any]:
         """Return the options that have a value, as JSON has them, without credentials."""
@@ -85,8 +89,8 @@ class ReadOnlyDataset(AbstractDataset[NoReturn, D]):
 
     def _record(self, runs: Sequence[Run[Any, Any]]) -> None:
         """Record the runs of a load, before anybody can change them."""
-        if self._recorder is not None:
-            self._recorder.record(runs)
+        for recorder in self._recorders:
+            recorder.record(runs)
 
     def _describe_common(self) -> dict[str, Any]:
         return {"impl": _name(self._impl), "config_class": _name(self._config_class)}

@@ -81,7 +81,7 @@ class RunChoice:
             is_wanted=None if self.run_id is None else self._matches_run_id,
             min_runs=min_runs,
             writes_lock=writes_lock,
-        )
+        ).runs
         if self.run_id is not None:  # a whole ID may be the beginning of another
             runs = runs.filter(lambda run: run.info.run_id == self.run_id) or runs
         if not runs:
@@ -100,6 +100,13 @@ class RunChoice:
             )
         if self.run_id is not None and search.lock is not None:
             raise OptionError("lock: cannot be used with run_id, which chooses one run")
+
+    def explain_too_many(self, search: RunSearch) -> str | None:
+        """Return why a preview does not choose a run; None if it may.
+
+        One that has a given ID is found without reading the others.
+        """
+        return None if self.run_id is not None else search.explain_too_many()
 
     def exists(self, search: RunSearch) -> bool:
         """Whether there is the directory and, if an ID is given, that run. No filter is applied."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.run_info import is_settled
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
-    from kedro_hydraflow.run import Run
+    from kedro_hydraflow.checkpoint import Checkpoint
 
 
 class Given:
@@ -18,41 +16,40 @@ class Given:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._unconfirmed: dict[str, bool] = {}
-        """Whether the run has ended, by ID, for all runs that were given since the last `pop`."""
-        self.has_loaded = False
+        self._checkpoint: Checkpoint | None = None
+        self._have_ended: dict[str, bool] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Given, ()
 
-    def note_unconfirmed(self, runs: Iterable[Run[Any, Any]]) -> None:
-        """Note the runs of a load that are to be confirmed. Their facts have been read."""
-        with self._lock:
-            self.has_loaded = True
-            for run in runs:
-                run_id = run.info.run_id
-                # Of copies, and of several loads, all have to have ended.
-                self._unconfirmed[run_id] = is_settled(run.info) and self._unconfirmed.get(
-                    run_id, True
-                )
+    def note(self, checkpoint: Checkpoint, have_ended: Mapping[str, bool]) -> None:
+        """Note the runs of a load.
 
-    def list_settled(self) -> list[str]:
-        """Return the IDs of the runs to confirm: those that had ended when they were given."""
+        Of several loads, the runs that all of them gave are to be confirmed: the others were given
+        to some consumers alone.
+
+        Args:
+            checkpoint: Where they are to be confirmed.
+            have_ended: Whether they had ended, by ID.
+        """
         with self._lock:
-            return [run_id for run_id, has_ended in self._unconfirmed.items() if has_ended]
+            self._checkpoint = checkpoint
+            if self._have_ended is None:
+                self._have_ended = dict(have_ended)
+            else:
+                self._have_ended = {
+                    run_id: has_ended and have_ended[run_id]
+                    for run_id, has_ended in self._have_ended.items()
+                    if run_id in have_ended
+                }
 
     @property
-    def n_unsettled(self) -> int:
-        """The number of runs that had not ended when they were given."""
-        with self._lock:
-            return sum(not has_ended for has_ended in self._unconfirmed.values())
+    def checkpoint(self) -> Checkpoint | None:
+        """Where to confirm the runs, None before the first load."""
+        return self._checkpoint
 
-    def forget(self, run_ids: Iterable[str]) -> None:
-        """Forget runs that were confirmed, and those that had not ended."""
+    def take(self) -> dict[str, bool]:
+        """Return whether the runs that are to be confirmed had ended, and forget them."""
         with self._lock:
-            done = set(run_ids)
-            self._unconfirmed = {
-                run_id: has_ended
-                for run_id, has_ended in self._unconfirmed.items()
-                if has_ended and run_id not in done
-            }
+            have_ended, self._have_ended = self._have_ended, None
+            return have_ended or {}

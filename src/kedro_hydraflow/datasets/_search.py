@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kedro.io import DatasetError
 
@@ -16,27 +16,35 @@ from kedro_hydraflow.datasets._base import (
     import_object,
     is_importable_path,
 )
+from kedro_hydraflow.datasets._preview import Some, explain_too_many, load_some
 from kedro_hydraflow.errors import (
     Failure,
     KedroHydraflowError,
     NotFoundError,
     OptionError,
+    check_flag,
     show_names,
 )
-from kedro_hydraflow.finding import Search, find_first_runs, find_runs, report
+from kedro_hydraflow.finding import Search, find_runs, report
 from kedro_hydraflow.index import NO_INDEX
 from kedro_hydraflow.loading import LoadOptions, load_runs
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.redaction import Options, SafeRepr
 from kedro_hydraflow.run import Run
-from kedro_hydraflow.run_info import get_place, read_facts, set_options
+from kedro_hydraflow.run_info import (
+    get_place,
+    get_record,
+    get_store,
+    is_settled,
+    read_facts,
+    read_parsed_files,
+    set_options,
+)
 from kedro_hydraflow.run_lock import RunLock
 from kedro_hydraflow.source import Layout, Source, check_location, show_location
 from kedro_hydraflow.stores import ExperimentFilter, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.filters import Conditions, Filters
     from kedro_hydraflow.finding import Findings
@@ -46,7 +54,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.run_info import ReadOptions, RunInfo
     from kedro_hydraflow.storage import Location
 
-    StateFile = Location | Mapping[str, Location] | None
+    StateFile = Location | Mapping[str, Any] | None
 
 logger = get_logger(f"kedro.{__name__}")
 """Below ``kedro``: by default, Kedro shows INFO of its own loggers and of the project alone."""
@@ -57,6 +65,14 @@ class Query(NamedTuple):
 
     search: Search
     options: LoadOptions
+
+
+class Loaded(NamedTuple):
+    """What a search found."""
+
+    runs: RunCollection[Run[Any, Any]]
+    lost: Sequence[RunInfo]
+    """Those of the runs whose artifacts, and so their configurations, cannot be found."""
 
 
 class _Selected(NamedTuple):
@@ -102,7 +118,7 @@ class RunSearch(SafeRepr):
             if isinstance(value, Sequence) and not isinstance(value, str):
                 object.__setattr__(self, name, list(value))
         for name in ("checkpoint", "lock"):
-            object.__setattr__(self, name, _check_state_file(name, getattr(self, name)))
+            _parse_state_file(name, getattr(self, name))
         if self.checkpoint is not None and self.lock is not None:
             raise OptionError(
                 "give checkpoint or lock, not both: one gives new runs alone, the other always the "
@@ -130,7 +146,7 @@ class RunSearch(SafeRepr):
         self, impl: Callable[..., Any] | None = None, config_class: type | None = None
     ) -> Query:
         """Return what the entry loads, for those who load it in their own way."""
-        selected = self._select(self._import_names())
+        selected = self._select(self._import_names(), config_class)
         return Query(selected.search, self._make_load_options(impl, config_class))
 
     def load(
@@ -141,7 +157,8 @@ class RunSearch(SafeRepr):
         is_wanted: Callable[[RunInfo], bool] | None = None,
         min_runs: int = 0,
         writes_lock: bool = True,
-    ) -> RunCollection[Run[Any, Any]]:
+        has_artifact: bool = False,
+    ) -> Loaded:
         """Return the runs, sorted by experiment name, then by run directory.
 
         With ``checkpoint``, these are the new ones, whose facts are read before anything else of
@@ -153,22 +170,27 @@ class RunSearch(SafeRepr):
             is_wanted: A predicate on the facts of a run. Runs that fail it are not read.
             min_runs: The number of runs that there have to be.
             writes_lock: Whether to write the lock if there is none yet.
+            has_artifact: Whether an artifact of each run says that it has ended, if nothing else
+                does.
 
         Raises:
+            OptionError: If the store cannot say which runs a checkpoint or lock means.
             NotFoundError: If there are fewer than ``min_runs``.
             RunLoadError: If ``on_error`` is ``raise`` and something cannot be read.
             LockError: If the runs are not those that are locked.
             StateFileError: If the checkpoint or lock is damaged.
         """
         options = self._make_load_options(impl, config_class)
-        search, lock, locked = self._select(self._import_names())
+        search, lock, locked = self._select(self._import_names(), config_class)
         index = options.open_index(search.source)
         conditions = search.make_conditions()
         # Of the runs with the ID, all are counted.
         found = find_runs(search, index, conditions, narrow=is_wanted is None)
         infos = found.runs if is_wanted is None else list(filter(is_wanted, found.runs))
         unread: list[Failure] = []
-        if self.checkpoint is not None:  # what is read afterwards of a run that has ended is final
+        if self.checkpoint is not None or lock is not None:
+            self._check_store(infos, has_artifact=has_artifact)
+            # First: what is read afterwards of a run that has ended is final.
             infos, unread = _read_facts(infos, options.make_read_options(index))
         loaded = load_runs(infos, Run, options, index, was_searched=True, conditions=conditions)
         conditions.check()
@@ -180,28 +202,61 @@ class RunSearch(SafeRepr):
             what="runs and experiments",
             n_ruled_out=loaded.n_ruled_out,
         )
-        runs = loaded.runs
+        runs, lost = loaded.runs, [info for info, _ in loaded.lost]
         if lock is not None and locked is not None:
-            lock.check(runs, locked)
+            lock.check(runs, locked, lost)
         shown = f"{self.shown_location}: {', '.join(self._list_steps(found, loaded, conditions))}"
         if len(runs) < min_runs:
             raise NotFoundError(f"expected min_runs={min_runs} or more, found {shown}")
         if lock is not None and locked is None and writes_lock:
             if runs:
                 lock.write(runs)
-            shown += f"; {f'locked in {lock.place.url}' if runs else 'nothing is locked'}"
+                logger.warning(
+                    "%s: there was no lock; %d runs are locked now, and later loads give these. "
+                    "Keep the file with the project",
+                    lock.place.url,
+                    len(runs),
+                )
+            else:
+                shown += "; nothing is locked"
         was_logged = not found.runs and found.emptiness is None
         is_usual = bool(runs) or was_logged or self.checkpoint is not None
         logger.log(logging.INFO if is_usual else logging.WARNING, shown)
-        return runs
+        return Loaded(runs, lost)
 
-    def _select(self, search: Search) -> _Selected:
+    def _check_store(self, infos: Sequence[RunInfo], *, has_artifact: bool) -> None:
+        """Raise OptionError if a checkpoint or lock cannot know which runs it means."""
+        for info in infos:
+            store = get_store(info)
+            if not store.has_unique_ids(get_record(info)):
+                option = "lock" if self.checkpoint is None else "checkpoint"
+                raise OptionError(
+                    f"{option}: the run IDs in {self.shown_location} are relative to it, such as "
+                    f"{info.run_id!r}, so that runs elsewhere may have the same ones; keep the "
+                    "output directories of Hydra below a folder 'multirun' or 'outputs'"
+                )
+            knows_end = store.records_facts or self.results is not None or has_artifact
+            if self.checkpoint is not None and not knows_end:
+                raise OptionError(
+                    f"checkpoint: it is not recorded in {self.shown_location} which runs have "
+                    "ended; give the option results, the name of a file that each run writes at "
+                    "its end, such as result.json"
+                )
+
+    def load_locked(
+        self, impl: Callable[..., Any] | None = None, config_class: type | None = None
+    ) -> RunCollection[Run[Any, Any]] | None:
+        """Return the runs that are locked, None if none are. The errors are those of `load`."""
+        if self._select(self._import_names(), config_class).locked is None:
+            return None
+        return self.load(impl, config_class).runs
+
+    def _select(self, search: Search, config_class: type | None = None) -> _Selected:
         """Return the search for the runs that the checkpoint or lock leaves over."""
         if self.lock is not None:
-            lock = RunLock(
-                search.source.locate_beside("lock", cast("Location", self.lock)),
-                self._describe_query(),
-            )
+            file = _parse_state_file("lock", self.lock)
+            place = search.source.locate_beside("lock", file.location)
+            lock = RunLock(place, self._describe_query(config_class), file.logged)
             locked = lock.read()
             if locked is not None:
                 # They met the filters, of which one may be about what is newest.
@@ -213,11 +268,17 @@ class RunSearch(SafeRepr):
                 search = replace(search, keeps=lambda run_id: run_id not in confirmed)
         return _Selected(search)
 
-    def _describe_query(self) -> dict[str, Any]:
-        """Return the options that say which runs there are, as a lock has them."""
-        described = self.describe()
-        names = ("experiment_names", "filters", "include_deleted", "layout")
-        return {name: described.get(name) for name in names}
+    def _describe_query(self, config_class: type | None) -> dict[str, Any]:
+        """Return the options that say which runs are wanted, as a lock has them."""
+        names = self.experiment_names
+        if callable(names):
+            names = getattr(names, "__qualname__", type(names).__qualname__)
+        names, filters = ([v] if isinstance(v, str) else v or [] for v in (names, self.filters))
+        return {
+            "experiment_names": sorted(names),
+            "filters": list(filters),
+            "config_class": None if config_class is None else config_class.__qualname__,
+        }
 
     def open_checkpoint(self) -> Checkpoint:
         """Return the checkpoint.
@@ -227,11 +288,11 @@ class RunSearch(SafeRepr):
         """
         if self.checkpoint is None:
             raise OptionError(
-                "there is no checkpoint to confirm the runs in; give the option checkpoint, such "
-                "as {filepath: data/processed_runs.json}"
+                f"{self.shown_location}: the option checkpoint is not given, such as {{filepath: "
+                "data/processed_runs.json}, so no runs can be confirmed"
             )
-        source = self._make_search().source
-        return Checkpoint(source.locate_beside("checkpoint", cast("Location", self.checkpoint)))
+        file = _parse_state_file("checkpoint", self.checkpoint)
+        return Checkpoint(self._make_search().source.locate_beside("checkpoint", file.location))
 
     def _list_steps(
         self, found: Findings, loaded: LoadedRuns[Any], conditions: Conditions
@@ -241,8 +302,8 @@ class RunSearch(SafeRepr):
         experiments = f"runs of {'one experiment' if count == 1 else f'{count} experiments'}"
         without = [f"without {found.n_deleted} that were deleted"] if found.n_deleted else []
         if found.n_left_out:
-            reason = "are confirmed" if self.checkpoint is not None else "are not locked"
-            without.append(f"without {found.n_left_out} that {reason}")
+            reason = "confirmed" if self.checkpoint is not None else "new since the lock"
+            without.append(f"without {found.n_left_out} {reason}")
         if conditions.is_narrowed:  # so are the deleted ones
             first, *others = conditions.steps
             steps = [experiments, first, *without, *others]
@@ -263,17 +324,18 @@ class RunSearch(SafeRepr):
         except NotFoundError:
             return []
 
-    def load_some(
-        self, count: int, config_class: type | None = None
-    ) -> RunCollection[Run[Any, Any]]:
-        """Return the first runs that can be read, for previews. Filters are not applied."""
-        search = self._import_names()
+    def load_some(self, count: int, config_class: type | None = None) -> Some:
+        """Return the first of the runs that `load` gives, for previews."""
+        search = self._select(self._import_names(), config_class).search
         options = LoadOptions(
             config_class=config_class, on_error=self.on_error, results=self.results
         )
-        index = self._open_requested_index(search)
-        infos = find_first_runs(search, count, index)
-        return load_runs(infos, Run, options, index, was_searched=True).runs
+        return load_some(search, options, count, self._open_requested_index(search))
+
+    def explain_too_many(self) -> str | None:
+        """Return why a preview does not choose one of the runs; None if it may."""
+        search = self._select(self._import_names()).search
+        return explain_too_many(search, self._open_requested_index(search))
 
     def _open_requested_index(self, search: Search) -> Index:
         """Return the index that the option names, so that a few runs are those that `load` gives.
@@ -304,6 +366,9 @@ class RunSearch(SafeRepr):
         """Return the options that have a value, as Kedro shows them, without credentials."""
         shown = {f.name: getattr(self, f.name) for f in fields(self)}
         del shown["storage_options"]
+        for name in ("checkpoint", "lock"):
+            if shown[name] is not None:
+                shown[name] = _parse_state_file(name, shown[name]).location
         for name in ("path", "tracking_uri", "artifact_root", "index", "checkpoint", "lock"):
             if shown[name] is not None:
                 shown[name] = show_location(shown[name])
@@ -351,14 +416,21 @@ class SearchDataset(ReadOnlyDataset[D]):
                 checkpoint cannot be read or written. It has been left as it was then.
         """
         try:
-            checkpoint = self.open_checkpoint()
-            if not self._given.has_loaded:
+            checkpoint = self._given.checkpoint
+            if checkpoint is None:
+                self.open_checkpoint()
                 raise OptionError(
-                    "confirm: this object has not loaded any runs; with ParallelRunner, each node "
-                    "has objects of its own, so give confirms to the node with the entry as input"
+                    f"confirm: no runs were loaded from {self._search.shown_location} by this "
+                    "object; start the pipeline run with the node that loads them. With "
+                    "ParallelRunner, each node has objects of its own: give confirms to that node"
                 )
-            run_ids = self._given.list_settled()
-            twice = checkpoint.add(run_ids)
+            have_ended = self._given.take()
+            run_ids = [run_id for run_id, has_ended in have_ended.items() if has_ended]
+            try:
+                twice = checkpoint.add(run_ids)
+            except KedroHydraflowError:
+                self._given.note(checkpoint, have_ended)
+                raise
         except KedroHydraflowError as exc:
             raise DatasetError(f"{type(self).__name__}: {exc}") from exc
         if twice:
@@ -370,10 +442,17 @@ class SearchDataset(ReadOnlyDataset[D]):
                 len(run_ids),
                 min(twice),
             )
-        n_unsettled = self._given.n_unsettled
-        more = f"; {n_unsettled} had not ended, and will come again" if n_unsettled else ""
+        n_open = len(have_ended) - len(run_ids)
+        more = f"; {n_open} had not ended, or lack artifacts, and will come again" if n_open else ""
         logger.info("%s: confirmed %d runs%s", checkpoint.place.url, len(run_ids), more)
-        self._given.forget(run_ids)
+
+    def load_locked(self) -> RunCollection[Run[Any, Any]] | None:
+        """Return the runs that are locked, for ``kedro hydraflow``; None without a lock.
+
+        Raises:
+            KedroHydraflowError: As `RunSearch.load` does.
+        """
+        return self._search.load_locked(self._load_impl(), self._load_config_class())
 
     def open_checkpoint(self) -> Checkpoint:
         """Return the checkpoint, for ``kedro hydraflow``.
@@ -384,14 +463,43 @@ class SearchDataset(ReadOnlyDataset[D]):
         return self._search.open_checkpoint()
 
     def _note(
-        self,
-        runs: RunCollection[Run[Any, Any]],
-        to_confirm: Iterable[Run[Any, Any]] | None = None,
+        self, loaded: Loaded, runs: Sequence[Run[Any, Any]], lacking: Sequence[Run[Any, Any]] = ()
     ) -> None:
-        """Note which runs a load gives, and which may be confirmed, by default the same ones."""
+        """Note the runs of a load for `confirm`, and for hooks.
+
+        Args:
+            loaded: What the search found.
+            runs: The runs that the load gives.
+            lacking: Runs that it leaves out, because they lack the artifact and may do so.
+        """
         self._record(runs)
-        if self._search.checkpoint is not None:
-            self._given.note_unconfirmed(runs if to_confirm is None else to_confirm)
+        if self._search.checkpoint is None:
+            return
+        lost: set[int] = set()
+        if loaded.lost and self._search.artifact_root is None:
+            lost = set(map(id, loaded.lost))
+            logger.warning(
+                "%s: %d runs will not be confirmed, because their artifacts cannot be found; give "
+                "artifact_root, the directory of the artifacts, if these runs never had any",
+                self._search.shown_location,
+                len(lost),
+            )
+        ends = [*self._have_end(runs), *([False] * len(lacking))]
+        have_ended: dict[str, bool] = {}
+        for run, has_end in zip((*runs, *lacking), ends, strict=True):
+            info = run.info
+            has_ended = is_settled(info) if get_store(info).records_facts else has_end
+            is_whole = has_ended and id(info) not in lost
+            have_ended[info.run_id] = is_whole and have_ended.get(info.run_id, True)  # of copies
+        self._given.note(self.open_checkpoint(), have_ended)
+
+    def _have_end(self, runs: Sequence[Run[Any, Any]]) -> list[bool]:
+        """Return whether each run has what it writes at its end, if its store knows no status."""
+        unknown = [run.info for run in runs if not get_store(run.info).records_facts]
+        contents = iter(read_parsed_files(unknown, "results"))
+        return [
+            get_store(run.info).records_facts or isinstance(next(contents), dict) for run in runs
+        ]
 
 
 def _read_facts(
@@ -419,15 +527,29 @@ def check_min_runs(min_runs: int) -> int:
     return min_runs
 
 
-def _check_state_file(option: str, value: Any) -> Location | None:
-    """Return the location of a checkpoint or lock: a path or URL, or a mapping with one."""
+class _StateFile(NamedTuple):
+    """Where a checkpoint or lock is."""
+
+    location: Location
+    logged: bool = False
+    """Whether the digests in a lock cover logged values."""
+
+
+def _parse_state_file(option: str, value: Any) -> _StateFile:
+    """Return where a checkpoint or lock is: at a path or URL, or at the one in a mapping.
+
+    Without a value, the location is empty.
+    """
     if value is None:
-        return None
-    if isinstance(value, Mapping):
-        if len(value) != 1 or not {"filepath", "path"}.issuperset(value):
-            raise OptionError(
-                f"{option}: expected a path, a URL or a mapping with the key filepath, found "
-                f"one with {show_names(list(map(str, value))) or 'no keys'}"
-            )
-        (value,) = value.values()
-    return check_location(option, value)
+        return _StateFile("")
+    if not isinstance(value, Mapping):
+        return _StateFile(check_location(option, value))
+    others = {"logged"} if option == "lock" else set()
+    if "filepath" not in value or not {"filepath", *others}.issuperset(value):
+        more = ", and logged" if others else ""
+        raise OptionError(
+            f"{option}: expected a path, a URL or a mapping with the key filepath{more}, found "
+            f"one with {show_names(list(map(str, value))) or 'no keys'}"
+        )
+    logged = check_flag(f"{option}: logged", value.get("logged", False))
+    return _StateFile(check_location(f"{option}: filepath", value["filepath"]), logged)

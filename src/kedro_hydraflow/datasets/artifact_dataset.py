@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kedro.io.core import VERSION_KEY, VERSIONED_FLAG_KEY, parse_dataset_definition
+from typing_extensions import override
 
 from kedro_hydraflow.datasets._base import TablePreview, to_table
 from kedro_hydraflow.datasets._choice import RunChoice
 from kedro_hydraflow.datasets._concat import concat_frames, is_frame, preview_frame
+from kedro_hydraflow.datasets._preview import make_note_table
 from kedro_hydraflow.datasets._search import Query, RunSearch, SearchDataset, check_min_runs
 from kedro_hydraflow.errors import (
     ArtifactError,
@@ -35,7 +37,6 @@ from kedro_hydraflow.lookup import warn_of_other_meaning
 from kedro_hydraflow.pandas_frames import to_pandas_frame
 from kedro_hydraflow.parallel import parallel_map
 from kedro_hydraflow.redaction import Options, SafeRepr, get_safe_cause, redact
-from kedro_hydraflow.run_collection import RunCollection
 from kedro_hydraflow.run_files import describe_others
 from kedro_hydraflow.run_html import make_loader_html
 from kedro_hydraflow.run_info import get_artifacts, get_place
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.filters import Filters
     from kedro_hydraflow.index import IndexOption
     from kedro_hydraflow.run import Run
+    from kedro_hydraflow.run_collection import RunCollection
     from kedro_hydraflow.source import Layout
     from kedro_hydraflow.stores import ExperimentFilter
 
@@ -243,12 +245,13 @@ class HydraflowArtifactDataset(SearchDataset[Any]):
         if self._choice:
             run = self._choose_run(writes_lock=True)
             artifact = load_artifact(run)
-            self._note(RunCollection([run]))
+            self._record([run])
             return artifact
-        runs, lacking = self._leave_out_missing(self._search.load(min_runs=self._min_runs))
+        loaded = self._search.load(min_runs=self._min_runs, has_artifact=True)
+        runs, lacking = self._leave_out_missing(loaded.runs)
         if self._concat:
             runs, frame = self._load_frame(runs, load_artifact)
-            self._note(runs, [*runs, *lacking])
+            self._note(loaded, runs, lacking)
             return frame
         loaders = {run.info.run_id: ArtifactLoader(run, load_artifact) for run in runs}
         if len(loaders) < len(runs):
@@ -256,7 +259,7 @@ class HydraflowArtifactDataset(SearchDataset[Any]):
                 f"{len(runs)} runs in {self._search.shown_location} have {len(loaders)} run IDs: "
                 "some were copied; choose among them with experiment_names or filters"
             )
-        self._note(runs, [*runs, *lacking])
+        self._note(loaded, runs, lacking)
         return loaders
 
     def make_query(self) -> Query:
@@ -266,16 +269,19 @@ class HydraflowArtifactDataset(SearchDataset[Any]):
     def preview(self, nrows: int = 5) -> TablePreview:
         """Return a table of the artifact's URLs in a few runs or, with ``concat``, of one frame.
 
-        With ``best_by`` or ``run_id``, it is the URL of the one artifact that `load` gives.
+        With ``best_by`` or ``run_id``, it is the URL of the one artifact that `load` gives. It
+        looks at as many runs as that of `HydraflowRunCollectionDataset`.
 
         Args:
-            nrows: The maximum number of rows. Filters are not applied to these.
+            nrows: The maximum number of rows.
         """
         if self._choice:
-            return self._preview_one(self._choose_run())
-        runs = self._search.load_some(nrows).filter(self._has_artifact)
+            note = self._choice.explain_too_many(self._search)
+            return self._preview_one(self._choose_run()) if note is None else make_note_table(note)
+        some = self._search.load_some(nrows)
+        runs = some.runs.filter(self._has_artifact)
         if not self._concat or not runs:
-            return to_table(runs.to_frame("run_id", artifact=self._get_url))
+            return some.to_table(runs.to_frame("run_id", artifact=self._get_url))
         run = runs[0]
         keys = [(key, None) for key in self._keys]  # which other runs may have
         values = make_frame_by_spelling([run], keys)
@@ -380,6 +386,10 @@ class HydraflowArtifactDataset(SearchDataset[Any]):
         for run, frame in zip(runs, frames, strict=True):
             self._check_columns(run, frame, values.columns)
         return runs, concat_frames(values, frames)
+
+    @override
+    def _have_end(self, runs: Sequence[Run[Any, Any]]) -> list[bool]:
+        return [True] * len(runs)  # they have the artifact
 
     def _make_empty_frame(self, load_artifact: LoadArtifact) -> Any:
         """Return a frame of no new runs, which has no columns but the keys."""

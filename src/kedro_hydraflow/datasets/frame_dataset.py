@@ -11,10 +11,10 @@ from kedro_hydraflow.datasets._base import (
     TablePreview,
     import_object,
     is_dotted_path,
-    to_table,
 )
 from kedro_hydraflow.datasets._choice import RunChoice
-from kedro_hydraflow.datasets._search import Query, RunSearch, SearchDataset, check_min_runs
+from kedro_hydraflow.datasets._preview import Some, make_note_table
+from kedro_hydraflow.datasets._search import Loaded, Query, RunSearch, SearchDataset, check_min_runs
 from kedro_hydraflow.errors import OptionError, check_flag
 from kedro_hydraflow.frames import (
     list_null,
@@ -227,9 +227,9 @@ class HydraflowFrameDataset(SearchDataset[Any]):
             return make_lazy_frame(Scan(search, options, schema))
         if self._library == "pandas":
             import_pandas()
-        runs = self._find_runs()
-        frame = self._make_frame(runs, self._columns, schema)
-        self._note(runs)
+        loaded = self._find_runs()
+        frame = self._make_frame(loaded.runs, self._columns, schema)
+        self._note(loaded, loaded.runs)
         return to_pandas_frame(frame) if self._library == "pandas" else frame
 
     def make_query(self) -> Query:
@@ -252,27 +252,30 @@ class HydraflowFrameDataset(SearchDataset[Any]):
         )
 
     def preview(self, nrows: int = 5) -> TablePreview:
-        """Return the rows of a few runs as a table, without reading the others.
+        """Return the first rows of the frame that `load` gives as a table.
+
+        It looks at as many runs as that of `HydraflowRunCollectionDataset`.
 
         Args:
-            nrows: The maximum number of rows. Filters are not applied, unless ``best_by`` or
-                ``run_id`` chooses the run.
+            nrows: The maximum number of rows.
         """
         schema = self._parse_schema()
         if self._choice:
-            runs = RunCollection([self.find_run()])
+            note = self._choice.explain_too_many(self._search)
+            if note is not None:
+                return make_note_table(note)
+            some = Some(RunCollection([self.find_run()]))
         else:
-            runs = self._search.load_some(nrows, self._load_config_class())
+            some = self._search.load_some(nrows, self._load_config_class())
         keys = None
         if self._columns is not None:  # which other runs may have
             keys = [(key, None) for key in self._columns]
-        return to_table(
-            self._make_frame(runs, keys, None if schema is None else replace(schema, strict=False))
-        )
+        lenient = None if schema is None else replace(schema, strict=False)
+        return some.to_table(self._make_frame(some.runs, keys, lenient))
 
-    def _find_runs(self) -> RunCollection[Run[Any, Any]]:
+    def _find_runs(self) -> Loaded:
         if self._choice:
-            return RunCollection([self.find_run(writes_lock=True)])
+            return Loaded(RunCollection([self.find_run(writes_lock=True)]), [])
         impl, config_class = self._load_impl(), self._load_config_class()
         return self._search.load(impl, config_class, min_runs=self._min_runs)
 

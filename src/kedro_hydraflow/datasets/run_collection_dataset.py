@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.datasets._base import TablePreview, to_table
+from kedro_hydraflow.datasets._preview import make_collection_frame
 from kedro_hydraflow.datasets._search import Query, RunSearch, SearchDataset, check_min_runs
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import RunCollection
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
+    from kedro_hydraflow.datasets._base import TablePreview
     from kedro_hydraflow.datasets._search import StateFile
     from kedro_hydraflow.errors import OnError
     from kedro_hydraflow.filters import Filters
@@ -173,21 +174,28 @@ class HydraflowRunCollectionDataset(SearchDataset[RunCollection[Run[Any, Any]]])
                 cannot be read.
         """
         impl, config_class = self._load_impl(), self._load_config_class()
-        runs = self._search.load(impl, config_class, min_runs=self._min_runs)
-        self._note(runs)
-        return runs
+        loaded = self._search.load(impl, config_class, min_runs=self._min_runs)
+        self._note(loaded, loaded.runs)
+        return loaded.runs
 
     def make_query(self) -> Query:
         """Return which runs `load` gives, whatever ``min_runs`` says; for ``kedro hydraflow``."""
         return self._search.make_query(self._load_impl(), self._load_config_class())
 
     def preview(self, nrows: int = 5) -> TablePreview:
-        """Return a few runs as a table, without reading the others.
+        """Return the first of the runs that `load` gives as a table.
+
+        After the ID, job name and status come the keys whose values differ, then those that are
+        the same in all of the runs.
+
+        It looks at a thousand runs, and not for longer than five seconds. If there may be others
+        that meet the filters, the last row of the table says so.
 
         Args:
-            nrows: The maximum number of runs. Filters are not applied.
+            nrows: The maximum number of runs.
         """
-        return to_table(self._search.load_some(nrows, self._load_config_class()).to_frame())
+        some = self._search.load_some(nrows, self._load_config_class())
+        return some.to_table(make_collection_frame(some.runs))
 
     def _exists(self) -> bool:
         return self._search.exists()

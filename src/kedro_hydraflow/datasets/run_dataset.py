@@ -178,6 +178,9 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
     def preview(self) -> JSONPreview:
         """Return the run's facts and configuration as JSON."""
         if isinstance(self._source, RunSearch):
+            note = self._choice.explain_too_many(self._source)
+            if note is not None:
+                return JSONPreview(json.dumps({"note": note}))
             run = self._find_run(self._source)
         else:
             run = self._load_run(self._source, None)

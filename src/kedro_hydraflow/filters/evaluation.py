@@ -261,17 +261,18 @@ class Conditions:
         """Raise FilterError if no run has the key of a comparison. Log what is never equal.
 
         It counts what runs have that met the conditions before. If there are more runs than were
-        asked, nothing is said.
+        asked, it is logged that none of these has the key.
         """
-        if self._is_partial:
-            return
         for condition in self._conditions:
             for comparison in _iter_comparisons(condition.expression):
                 tally = self._tallies[id(comparison)]
                 if tally.n_missing and tally.n_missing == tally.n_runs:
                     n_asked = tally.n_runs + tally.n_failures
                     is_all = n_asked == self._n_items and not self.is_narrowed
-                    raise _make_missing_error(condition, comparison.key, tally, is_all=is_all)
+                    error = _make_missing_error(condition, comparison.key, tally, is_all=is_all)
+                    if not self._is_partial:
+                        raise error
+                    logger.warning("%s", error)
                 self._warn_of_kinds(condition, comparison, tally)
                 _warn_of_beginnings(condition, tally)
 

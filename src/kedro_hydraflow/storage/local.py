@@ -50,6 +50,9 @@ _READ_FLAGS = (
 _FILE_MODE = 0o666
 """The permissions of new files, less the umask."""
 
+_LOCK_MODE = 0o664
+"""The permissions of the files with which processes take turns."""
+
 _FORMAT = 0o170000
 """The bits of a mode that say what kind of file it is."""
 
@@ -186,7 +189,7 @@ class LocalStorage(Storage):
             try:
                 file = self._make_folder_of(path)
                 lock = file.with_name(f".{file.name}.lock")
-                turn.enter_context(hold_lock(str(lock), _FILE_MODE))
+                turn.enter_context(hold_lock(str(lock), _LOCK_MODE))
             except (OSError, ValueError, NotImplementedError) as exc:
                 raise StorageError(f"cannot lock {path!r}: {describe(exc)}") from exc
             yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -108,6 +109,10 @@ class Store(ABC):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._arguments
+
+    def connected(self) -> AbstractContextManager[None]:
+        """Return a block in which what is read may share a connection."""
+        return nullcontext()
 
     def without_credentials(self) -> Self:
         """Return the same store without credentials. It reads no remote storages and servers."""
@@ -374,6 +379,10 @@ class Store(ABC):
     def get_run_id(self, experiment: ExperimentRecord, name: str) -> str:  # noqa: ARG002 - for others
         """Return the ID of the run that has a name in an experiment."""
         return name
+
+    def has_unique_ids(self, record: RunRecord) -> bool:  # noqa: ARG002 - for others
+        """Whether no run elsewhere has the ID of a run."""
+        return True
 
     def is_settled(self, record: RunRecord) -> bool:
         """Whether the files of a run are not expected to change, by what is known of it."""

@@ -230,6 +230,10 @@ class HydraStore(UntrackedStore):
         return _join_id(experiment.experiment_id, name)
 
     @override
+    def has_unique_ids(self, record: RunRecord) -> bool:
+        return record.run_id.partition("/")[0] in HYDRA_FOLDERS
+
+    @override
     def get_run_errors(self, records: Sequence[RunRecord]) -> list[KedroHydraflowError | None]:
         errors: list[KedroHydraflowError | None] = []
         found = read_parsed_in(records, CONFIG_FILE, lambda _: True).values

@@ -1,14 +1,17 @@
 """Querying a database on a server through SQLAlchemy.
 
-It is connected to only during a query, so a forked process never shares a connection. The
-transaction is read-only. The time and the size of a query are limited.
+It is connected to only during a query, or a block with several: runs that are kept hold no
+connection. Threads and forked processes never share one. The transaction of a query is read-only,
+and its time and size are limited.
 """
 
 from __future__ import annotations
 
 import marshal
+import os
 import re
-from contextlib import closing
+import threading
+from contextlib import closing, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 1000
 """The number of rows that are fetched before the size is checked."""
+
+_OPTIONS = {"yield_per": _CHUNK}
 
 _CONNECT_TIMEOUT = 20
 """Seconds to wait for a connection, unless the URL has a ``connect_timeout``."""
@@ -80,6 +85,25 @@ class SqlDatabase:
         self._source = source
         self._url = source.uri or ""
         self.where = redact_url(self._url)
+        self._idle: dict[tuple[int, int], list[Any]] = {}
+        """The open connections that no query uses, for each process and thread in a block."""
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Keep connections open between the queries of this thread in the block.
+
+        Connecting may take longer than a query: PyMySQL reads all certificates for it.
+        """
+        thread = _get_thread()
+        if thread in self._idle:  # in a block of this one
+            yield
+            return
+        self._idle[thread] = []
+        try:
+            yield
+        finally:
+            for connection in self._idle.pop(thread):
+                connection.close()
 
     def query(self, *selects: Any) -> Iterator[Row]:
         """Yield the rows of queries, made over one connection.
@@ -95,15 +119,32 @@ class SqlDatabase:
         """
         engine = self._engine
         try:
-            with engine.connect() as connection:
+            with self._connect(engine) as connection:
                 _restrict(connection)
                 for select in selects:
-                    with closing(connection.execute(select)) as result:
+                    with closing(connection.execute(select, execution_options=_OPTIONS)) as result:
                         yield from self._fetch(result)
         except KedroHydraflowError:
             raise
         except Exception as exc:  # drivers raise others than SQLAlchemy's, too
             raise self._explain(exc) from self._get_cause(exc)
+
+    @contextmanager
+    def _connect(self, engine: Any) -> Iterator[Any]:
+        """Yield a connection, which is open after the block only within one of `connected`."""
+        thread = _get_thread()
+        idle = self._idle.get(thread)
+        connection = idle.pop() if idle else engine.connect()
+        is_kept = False
+        try:
+            yield connection
+            connection.rollback()
+            is_kept = idle is not None and idle is self._idle.get(thread)
+        finally:
+            if idle is not None and is_kept:
+                idle.append(connection)
+            else:
+                connection.close()
 
     def has_table(self, name: str) -> bool:
         """Whether the database has a table. Raises as `query` does."""
@@ -218,7 +259,11 @@ def _restrict(connection: Any) -> None:
         )
         connection.exec_driver_sql(f"SET SESSION {limit}")
         connection.exec_driver_sql("SET SESSION TRANSACTION READ ONLY")
-    connection.execution_options(yield_per=_CHUNK)  # not before, as a cursor runs only on fetch
+
+
+def _get_thread() -> tuple[int, int]:
+    """Return the IDs of this process and thread."""
+    return os.getpid(), threading.get_ident()
 
 
 def _measure(rows: list[Row]) -> int:

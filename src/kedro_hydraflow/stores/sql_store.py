@@ -24,6 +24,7 @@ from kedro_hydraflow.stores.sql_database import IncomparableTextError, SqlDataba
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from kedro_hydraflow.source import Source
     from kedro_hydraflow.storage import Place
@@ -56,6 +57,10 @@ class SqlStore(DatabaseStore):
     @override
     def where(self) -> str:
         return self._database.where
+
+    @override
+    def connected(self) -> AbstractContextManager[None]:
+        return self._database.connected()
 
     @property
     def _queries(self) -> Any:

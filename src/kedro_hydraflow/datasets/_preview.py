@@ -1,0 +1,156 @@
+"""The first runs that a catalog entry gives, for previews, which have to be quick."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kedro_hydraflow.datasets._base import TablePreview, to_table
+from kedro_hydraflow.finding import find_experiments, open_search, read_infos
+from kedro_hydraflow.frames import make_complete_frame
+from kedro_hydraflow.keys import parse_key
+from kedro_hydraflow.loading import load_runs
+from kedro_hydraflow.recorded import read_key
+from kedro_hydraflow.run import Run
+from kedro_hydraflow.run_collection import RunCollection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import polars as pl
+
+    from kedro_hydraflow.finding import Search
+    from kedro_hydraflow.index import Index
+    from kedro_hydraflow.loading import LoadOptions
+    from kedro_hydraflow.stores import Store
+    from kedro_hydraflow.stores.record import ExperimentRecord, RunNames
+
+MAX_LOOKED_AT = 1000
+"""The maximum number of runs that a preview looks at to find some that meet the filters."""
+
+MAX_SECONDS = 5.0
+"""The time after which a preview looks at no more runs."""
+
+MAX_CANDIDATES = 2000
+"""The maximum number of runs that are read to choose one of them."""
+
+_BATCH_SIZE = 100
+"""How many runs are looked at at once, if some of them may be left out."""
+
+_FACTS = ("run_id", "job_name", "status")
+
+_MIN_DIFFERENT = 2
+"""The number of different values from which on a column is not constant."""
+
+_MIN_LISTED = 100
+"""The minimum number of names in an experiment to list: some may not be those of runs."""
+
+
+class Some(NamedTuple):
+    """The first runs of a search."""
+
+    runs: RunCollection[Run[Any, Any]]
+
+    note: str | None = None
+    """Why there may be more runs, or why there are none, for those who see the preview."""
+
+    def to_table(self, frame: pl.DataFrame) -> TablePreview:
+        """Return a table of a frame of the runs, with the note as its last row."""
+        table = to_table(frame)
+        if self.note is None:
+            return table
+        columns = table["columns"] or ["note"]
+        data = [*table["data"], [self.note, *[None] * (len(columns) - 1)]]
+        return TablePreview({"index": [*range(len(data))], "columns": columns, "data": data})
+
+
+def make_note_table(note: str) -> TablePreview:
+    """Return a table of a note alone."""
+    return TablePreview({"index": [0], "columns": ["note"], "data": [[note]]})
+
+
+def load_some(search: Search, options: LoadOptions, count: int, index: Index) -> Some:
+    """Return the first runs that meet the filters and can be read, in the order of the search.
+
+    It lists at most `MAX_LOOKED_AT` names in an experiment, and looks at as many runs, but not for
+    longer than `MAX_SECONDS`.
+
+    Raises:
+        FilterError: If no run has a key in the filters, and all were looked at.
+        KedroHydraflowError: If experiments or runs cannot be listed.
+    """
+    store, search = open_search(search, index)
+    conditions = search.make_conditions()
+    experiments = find_experiments(store, search, conditions).experiments.matching
+    leaves_out = bool(conditions) or search.keeps is not None
+    limit = MAX_LOOKED_AT if leaves_out else max(count, _MIN_LISTED)
+    deadline = time.monotonic() + MAX_SECONDS
+    runs: list[Run[Any, Any]] = []
+    n_looked_at = n_left_out = 0
+    for part in _list_parts(store, experiments, limit, _BATCH_SIZE if leaves_out else count):
+        if part is None or n_looked_at >= MAX_LOOKED_AT or time.monotonic() > deadline:
+            note = f"… of the first {n_looked_at} runs alone: a preview looks at no more"
+            return Some(RunCollection(runs), note)
+        read = read_infos(store, [part], search)
+        n_looked_at += len(part.names)
+        n_left_out += read.n_left_out
+        loaded = load_runs(read.runs, Run, options, index, was_searched=True, conditions=conditions)
+        runs += loaded.runs
+        if len(runs) >= count:
+            return Some(RunCollection(runs[:count]))
+    conditions.check()
+    return Some(RunCollection(runs), None if runs else _explain_none(n_looked_at, n_left_out))
+
+
+def explain_too_many(search: Search, index: Index) -> str | None:
+    """Return why a preview does not choose one of the runs of a search; None if it may.
+
+    Raises:
+        KedroHydraflowError: If experiments or runs cannot be listed.
+    """
+    store, search = open_search(search, index)
+    n_left = MAX_CANDIDATES
+    for experiment in find_experiments(
+        store, search, search.make_conditions()
+    ).experiments.matching:
+        n_left -= store.list_runs([experiment], n_left + 1).total
+        if n_left < 0:
+            return f"… a preview does not choose one of more than {MAX_CANDIDATES:,} runs"
+    return None
+
+
+def _list_parts(
+    store: Store, experiments: Sequence[ExperimentRecord], limit: int, size: int
+) -> Iterator[RunNames | None]:
+    """Yield the names of runs in parts, and None where there are more than the limit."""
+    for experiment in experiments:
+        for names in store.list_runs([experiment], limit).experiments:
+            for start in range(0, len(names.names), max(size, 1)):
+                yield names.take(start, start + max(size, 1))
+            if len(names.names) >= limit:
+                yield None
+
+
+def _explain_none(n_looked_at: int, n_left_out: int) -> str:
+    if not n_looked_at:
+        return "no runs"
+    if n_left_out == n_looked_at:
+        return f"no runs: none of {n_looked_at} is left by the checkpoint or lock"
+    return f"no runs: none of {n_looked_at} meets the filters"
+
+
+def make_collection_frame(runs: RunCollection[Run[Any, Any]]) -> pl.DataFrame:
+    """Return the ID, job name and status of runs, what differs, and the rest of the configurations.
+
+    The statuses are null if they cannot be read.
+    """
+    import polars as pl
+
+    frame = make_complete_frame(runs, {}, "json")
+    values = read_key([run.info for run in runs], parse_key("status"))
+    statuses = [value if isinstance(value, str) else None for value in values]
+    facts = [frame["run_id"], frame["job_name"], pl.Series("status", statuses, pl.String)]
+    others = [column for column in frame.iter_columns() if column.name not in _FACTS]
+    # Not `n_unique`, for which Polars needs threads, which a forked process lacks.
+    others.sort(key=lambda column: len(set(map(repr, column.to_list()))) < _MIN_DIFFERENT)
+    return pl.DataFrame([*facts, *others])
