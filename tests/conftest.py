@@ -469,6 +469,13 @@ class ArtifactsServer:
 
 
 @pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show progress bars at once, as in a terminal."""
+    monkeypatch.setattr("kedro_hydraflow.parallel.is_watched", lambda: True)
+    monkeypatch.setattr("kedro_hydraflow.parallel.BAR_DELAY", 0)
+
+
+@pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry requests at once."""
     monkeypatch.setattr("kedro_hydraflow.storage.bulk.WAIT", 0)

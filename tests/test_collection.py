@@ -583,6 +583,7 @@ def test_pmap(items: Collection[Item], n_jobs: int, backend: str | None) -> None
     assert items.pmap(square, n_jobs, backend) == [1, 1, 4, 4, 9, 9]
 
 
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("n_jobs", [0, 2])
 def test_progress(items: Collection[Item], n_jobs: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert items.pmap(square, n_jobs, "threading", progress=True) == [1, 1, 4, 4, 9, 9]

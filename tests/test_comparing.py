@@ -353,8 +353,22 @@ def test_the_beginning_of_several_ids(tracking_dir: TrackingDir) -> None:
     assert runs.diff("abcd", "abcdf").rows() == [("x", "abcd", "abcdf")]
     with pytest.raises(OptionError, match="b: no run has the ID 'abc'"):
         runs.diff("abcd", "abc")
-    with pytest.raises(OptionError, match="b: 2 runs have the ID 'abcd"):
+    with pytest.raises(OptionError) as error:
         runs[1:].diff(0, "abcd")
+    assert str(error.value) == (
+        "b: 2 runs have the ID 'abcd', or one that begins so: 'abcde', 'abcdf'; give more of the ID"
+    )
+
+
+def test_copies_of_a_run_are_told_apart_by_their_places(tracking_dir: TrackingDir) -> None:
+    for number in ("1", "2"):
+        tracking_dir.add_run(tracking_dir.add_experiment(f"train_{number}", number), "abcd")
+    runs = Run.load(iter_run_dirs(tracking_dir.root))
+    with pytest.raises(OptionError) as error:
+        runs.diff(0, "abcd")
+    places = ", ".join(repr(str(tracking_dir.root / number / "abcd")) for number in "12")
+    message = f"b: 2 runs have the ID 'abcd', or one that begins so: {places}"
+    assert str(error.value) == message
 
 
 # What is read ----------------------------------------------------------------------------

@@ -197,6 +197,7 @@ def test_an_integer_too_large_for_a_float_hides_no_others(tracking_dir: Tracking
         Run.load(iter_run_dirs(tracking_dir.root), config_class=Training)
 
 
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("n_jobs", [0, 2])
 def test_progress_goes_to_standard_error(
     sweep: Path, capsys: pytest.CaptureFixture[str], n_jobs: int
@@ -207,6 +208,16 @@ def test_progress_goes_to_standard_error(
     assert "100%" in shown.err
     assert "31/31" in shown.err
     Run.load(iter_run_dirs(sweep), n_jobs=n_jobs)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_logs_have_no_progress(
+    sweep: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kedro_hydraflow.parallel.BAR_DELAY", 0)
+    Run.load(iter_run_dirs(sweep), progress=True)
+    for _ in iter_runs(sweep, progress=True):
+        pass
     assert capsys.readouterr() == ("", "")
 
 
@@ -310,6 +321,7 @@ def test_bad_batch_size(batch_size: Any) -> None:
     assert str(raised.value) == f"batch_size: expected a positive integer, found {batch_size!r}"
 
 
+@pytest.mark.usefixtures("terminal")
 def test_progress_moves_with_each_batch(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in iter_runs(sweep, batch_size=10, progress=True):
         pass

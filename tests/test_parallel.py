@@ -3,14 +3,17 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import joblib
 import pytest
+from tqdm import tqdm
 from typing_extensions import Self
 
 from kedro_hydraflow import Collection, RunCollection
@@ -69,6 +72,7 @@ def test_where_jobs_run(
         assert threading.get_ident() not in {thread for _, thread in workers}
 
 
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("n_jobs", [0, 2])
 @pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
 def test_progress_on_standard_error(
@@ -80,6 +84,40 @@ def test_progress_on_standard_error(
     assert "3/3" in shown.err
 
 
+class Shell:
+    """What IPython has of a notebook, or of its own terminal."""
+
+    def __init__(self, *programs: str) -> None:
+        self.config = dict.fromkeys(programs)
+
+
+@pytest.mark.parametrize(
+    ("shell", "is_shown"), [(None, False), (Shell(), False), (Shell("IPKernelApp"), True)]
+)
+def test_progress_is_shown_to_those_who_watch(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    shell: Shell | None,
+    is_shown: bool,
+) -> None:
+    """In logs there is none, and in notebooks it does not matter what standard error is."""
+    monkeypatch.setattr("kedro_hydraflow.parallel.BAR_DELAY", 0)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setattr("tqdm.auto.tqdm", tqdm)  # without widgets
+    parallel_map(square, [1, 2, 3], n_jobs=0, progress=True)
+    assert ("3/3" in capsys.readouterr().err) is is_shown
+
+
+def test_progress_of_what_is_quick_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr("kedro_hydraflow.parallel.BAR_DELAY", 3600)
+    parallel_map(square, [1, 2, 3], n_jobs=0, progress=True)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("terminal")
 def test_progress_does_not_wait_for_the_last_job(monkeypatch: pytest.MonkeyPatch) -> None:
     moved = threading.Event()
 
@@ -141,6 +179,7 @@ def estimates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return asked
 
 
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("backend", [None, "loky", "threading", "multiprocessing"])
 @pytest.mark.parametrize("n_jobs", [0, 1, 2, -1])
 def test_batches_are_in_order(

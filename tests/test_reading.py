@@ -200,6 +200,7 @@ def many_runs(tracking_dir: TrackingDir) -> Path:
     return tracking_dir.root
 
 
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("pays", [True, False])
 @pytest.mark.parametrize("backend", [None, "loky", "threading"])
 def test_one_job_for_each_core_stays_here_where_jobs_do_not_pay(
@@ -377,6 +378,7 @@ def test_a_broken_index_costs_a_reading(
     assert get_runs_read(files_read) == (METAS + RUNS) * 2
 
 
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("n_jobs", [0, 2])
 def test_only_what_is_not_known_goes_to_jobs(
     tracking_dir: TrackingDir,

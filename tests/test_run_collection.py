@@ -445,6 +445,7 @@ def test_preload(root: Path, n_jobs: int, cfg: bool, impl: bool) -> None:
     assert isinstance(runs[0].cfg, DictConfig)
 
 
+@pytest.mark.usefixtures("terminal")
 def test_preload_progress(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     runs.preload(progress=True)
     assert "3/3" in capsys.readouterr().err

@@ -550,7 +550,7 @@ class Collection(Sequence[T], Generic[T]):
             n_jobs: 0 or 1: in this process; N: in N jobs; -1: in one job for each core.
             backend: A backend of joblib, such as ``"threading"``. By default that of the
                 surrounding ``joblib.parallel_config``, or else loky processes.
-            progress: Whether to show a progress bar.
+            progress: Whether to show a progress bar, see `Run.load`.
             *args: Passed to the function.
             **kwargs: Passed to the function.
 

@@ -27,7 +27,7 @@ from kedro_hydraflow.stores.record import is_run_id
 from kedro_hydraflow.value_text import show_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import polars as pl
 
@@ -88,14 +88,19 @@ def make_diff_frame(
         find: As for `make_varying_frame`.
         derived: As for `make_varying_frame`.
     """
+    columns = find_differing(runs, keys, find, derived=derived)
+    return make_pair_frame({column.name: column.values for column in columns})
+
+
+def make_pair_frame(values: Mapping[str, Sequence[Any]]) -> pl.DataFrame:
+    """Return a frame with a row for each key: ``key``, and the values of two runs as text."""
     import polars as pl
 
     warn_of_polars()
-    columns = find_differing(runs, keys, find, derived=derived)
-    texts = [[None if v is None else show_value(v) for v in c.values] for c in columns]
+    texts = [[None if v is None else show_value(v) for v in pair] for pair in values.values()]
     return pl.DataFrame(
         [
-            pl.Series("key", [column.name for column in columns], pl.String),
+            pl.Series("key", list(values), pl.String),
             pl.Series("a", [a for a, _ in texts], pl.String),
             pl.Series("b", [b for _, b in texts], pl.String),
         ]
@@ -171,16 +176,16 @@ def _compare_written(
     column = columns.get_written(key)
     written = [None if v is MISSING or v == "???" else v for v in column.values]
     present = [value for value in written if value is not None]
-    if derived or any(map(is_literal, present)) or not _are_same(present):
+    if derived or any(map(is_literal, present)) or not are_same(present):
         is_resolved = all(map(is_literal, present))
-        if is_resolved and _are_same([written[i] for i in set(column.positions)]):
+        if is_resolved and are_same([written[i] for i in set(column.positions)]):
             return None
         return _compare_values(name, _to_none(columns.resolve(column)), ids)
     causes = column.expand(written)  # the same interpolation, which some runs may lack
-    if _are_same(causes):
+    if are_same(causes):
         return None
     values = _to_none(columns.resolve(column))
-    return None if _are_same(values) else ComparedColumn(name, values, causes)
+    return None if are_same(values) else ComparedColumn(name, values, causes)
 
 
 def _compare_values(
@@ -193,16 +198,16 @@ def _compare_values(
         values: The values.
         ids: The IDs of the runs that do not count where they are in text; empty for none.
     """
-    if _are_same(values):
+    if are_same(values):
         return None
     causes = _hide_ids(values, ids) if ids else values
-    if causes is not values and _are_same(causes):
+    if causes is not values and are_same(causes):
         return None
     return ComparedColumn(name, values, causes)
 
 
-def _are_same(values: Iterable[Any]) -> bool:
-    """Whether values do not differ."""
+def are_same(values: Iterable[Any]) -> bool:
+    """Whether values are all the same, see `to_identity`."""
     distinct = {id(value): value for value in values}
     identities = ((to_identity(value),) for value in distinct.values())  # NaN is equal in tuples
     first = next(identities, None)

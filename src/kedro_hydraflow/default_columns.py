@@ -64,7 +64,12 @@ class Columns(NamedTuple):
     """Which keys have no column, for a message; None if none is left out."""
 
 
-def make_columns(runs: Sequence[RunBase], keys: Sequence[str], nested: Nested = "keep") -> Columns:
+def make_columns(
+    runs: Sequence[RunBase],
+    keys: Sequence[str],
+    nested: Nested = "keep",
+    ranked_by: str | None = None,
+) -> Columns:
     """Return the columns of some keys, or those of `make_default_columns` without keys.
 
     Lists, mappings and mixed values are kept or JSON, as for ``to_frame``.
@@ -72,7 +77,7 @@ def make_columns(runs: Sequence[RunBase], keys: Sequence[str], nested: Nested = 
     import polars as pl
 
     if runs and not keys:
-        return make_default_columns(runs, nested)
+        return make_default_columns(runs, nested, ranked_by=ranked_by)
     if runs:
         frame = make_frame_by_spelling(runs, keys, nested)
     else:
@@ -82,7 +87,10 @@ def make_columns(runs: Sequence[RunBase], keys: Sequence[str], nested: Nested = 
 
 
 def make_default_columns(
-    runs: Sequence[RunBase], nested: Nested = "keep", among: Collection[str] = SHOWN
+    runs: Sequence[RunBase],
+    nested: Nested = "keep",
+    among: Collection[str] = SHOWN,
+    ranked_by: str | None = None,
 ) -> Columns:
     """Return the columns that say most about some runs, up to ten.
 
@@ -93,6 +101,7 @@ def make_default_columns(
         runs: The runs, at least one.
         nested: As for `make_columns`.
         among: Which of `SHOWN` to look at. Nothing else is read.
+        ranked_by: A key that has a column in any case.
 
     Raises:
         KedroHydraflowError: If a run cannot be read.
@@ -107,7 +116,7 @@ def make_default_columns(
         if series.null_count() < len(runs)
     ]
     differing = _list_differing(runs, among)
-    values = list_value_keys(runs, among)
+    values = sorted(list_value_keys(runs, among), key=lambda key: key != ranked_by)
     room = _MAX_COLUMNS - len(facts)
     shown = _choose_distinct(differing, room - min(len(values), _MIN_VALUES), nested)
     n_values = room - len(shown)
@@ -122,11 +131,12 @@ def make_default_columns(
         _describe_values(values[n_values:], "metric"),
         _describe_values(values[n_values:], "result"),
     ]
-    return Columns(
-        pl.DataFrame([*facts, *shown.values(), *logged]),
-        _rank([s.name for s in facts], [s.name for s in shown.values()], values[:n_values]),
-        ", ".join(filter(None, omitted)) or None,
-    )
+    frame = pl.DataFrame([*facts, *shown.values(), *logged])
+    importance = _rank([s.name for s in facts], list(shown), values[:n_values])
+    if ranked_by is not None and ranked_by not in importance:
+        frame = frame.hstack(make_frame_by_spelling(runs, [ranked_by], nested))
+        importance.insert(1, ranked_by)
+    return Columns(frame, importance, ", ".join(filter(None, omitted)) or None)
 
 
 def _rank(facts: Sequence[str], differing: Sequence[str], values: Sequence[str]) -> list[str]:

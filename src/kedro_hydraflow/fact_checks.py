@@ -29,6 +29,11 @@ MIN_PREFIX = 4
 """The minimum length of the beginning of a run ID where that may stand for the ID."""
 
 
+def is_meant(run_id: str, text: str) -> bool:
+    """Whether a text is a run ID, or a beginning of it that is long enough."""
+    return run_id == text or (len(text) >= MIN_PREFIX and run_id.startswith(text))
+
+
 def check_fact_value(key: Key, operator: str, value: Any, texts: Any) -> str | None:
     """Return why no fact can have a value that it is compared with, None if one can.
 

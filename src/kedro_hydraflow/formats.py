@@ -17,7 +17,7 @@ from kedro_hydraflow.json_columns import dump_json
 from kedro_hydraflow.stores.record import is_run_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import polars as pl
 
@@ -57,9 +57,23 @@ def to_json(frame: pl.DataFrame) -> str:
 
     Missing values, NaN and infinities are null, times are text in ISO 8601.
     """
-    names = frame.columns
-    rows = [dump_json(_to_json(dict(zip(names, row, strict=True)))) for row in frame.iter_rows()]
-    return "[\n" + ",\n".join(rows) + "\n]\n" if rows else "[]\n"
+    return to_json_array(frame.iter_rows(named=True))
+
+
+def to_json_array(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return rows as `to_json` does."""
+    lines = list(map(to_json_object, rows))
+    return "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n"
+
+
+def to_json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return rows as JSON Lines, otherwise as `to_json` does."""
+    return "".join(f"{to_json_object(row)}\n" for row in rows)
+
+
+def to_json_object(values: Mapping[str, Any]) -> str:
+    """Return a mapping as JSON in one line, otherwise as `to_json` does."""
+    return dump_json(_to_json(values))
 
 
 def to_markdown(columns: Sequence[Column]) -> str:
@@ -82,9 +96,9 @@ def make_cells(frame: pl.DataFrame, short_ids: str | None = None) -> list[Column
     for series in frame.iter_columns():
         values = series.to_list()
         present = [value for value in values if value is not None]
-        cells = list(map(_to_cell, values))
+        cells = list(map(to_cell, values))
         if series.name == short_ids:
-            cells = _shorten(cells)
+            cells = shorten_ids(cells)
         columns.append(Column(escape(series.name), cells, _get_kind(present)))
     return columns
 
@@ -97,8 +111,8 @@ def _get_kind(values: Sequence[Any]) -> Kind:
     return "whole" if is_id or types == {datetime} else "text"
 
 
-def _shorten(run_ids: list[str]) -> list[str]:
-    """Return the beginnings of run IDs. Names of other kinds stay whole."""
+def shorten_ids(run_ids: list[str]) -> list[str]:
+    """Return the beginnings of run IDs, as long as they stay different; others stay whole."""
     if not all(map(is_run_id, run_ids)):
         return run_ids
     count = len(set(run_ids))
@@ -107,7 +121,7 @@ def _shorten(run_ids: list[str]) -> list[str]:
     return [run_id[:length] for run_id in run_ids]
 
 
-def _to_cell(value: Any) -> str:
+def to_cell(value: Any) -> str:
     """Return a value for people: floats have six digits, times are in UTC."""
     if type(value) is float and math.isfinite(value):
         return f"{value:.6g}"

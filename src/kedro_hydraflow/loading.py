@@ -218,7 +218,7 @@ def iter_runs(
         batch_size: The maximum number of runs in a batch. Skipped runs make a batch smaller.
         include_deleted: As for `iter_run_dirs`.
         n_jobs: As for ``Run.load``; each batch is one load.
-        progress: Whether to show a progress bar, which moves with each batch.
+        progress: As for ``Run.load``; the bar moves with each batch.
         on_error: ``"raise"`` raises an error that names what cannot be read: for experiments
             before the first batch, for runs instead of their batch. ``"warn"`` logs and skips
             them, and has the effect of ``Run.load`` on what is read later.

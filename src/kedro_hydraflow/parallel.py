@@ -33,7 +33,13 @@ _BACKENDS = ("loky", "multiprocessing", "threading")
 
 _MIN_BATCH = 32
 _MAX_BATCH = 2000
-"""The limits of a batch's size: worth sending to a process, small enough for a progress bar."""
+"""The limits of a batch's size: worth sending to a process, small enough for all to get some."""
+
+_MAX_SHOWN_BATCH = 500
+"""The limit with a progress bar, which moves with each batch."""
+
+BAR_DELAY = 1.0
+"""The seconds after which a progress bar is shown."""
 
 
 def check_jobs(n_jobs: object, backend: object, progress: object) -> None:
@@ -71,7 +77,7 @@ def parallel_map(
             ``joblib.Parallel``: -1 means one job for each core.
         backend: A backend of joblib. None: that of the surrounding
             ``joblib.parallel_config``, else loky processes.
-        progress: Whether to show a progress bar (tqdm) on standard error.
+        progress: Whether to show a progress bar (tqdm), as `progress_bar` does.
 
     Raises:
         OptionError: If an option is invalid.
@@ -115,7 +121,7 @@ def map_batches(
             advance(len(sample))
             if _is_child() or not pays(pace * len(items)):
                 n_jobs = 0
-        batches = _make_batches(items, n_jobs)
+        batches = _make_batches(items, n_jobs, progress)
         read = _iter_results(function, batches, n_jobs, backend)
         for batch, result in zip(batches, read, strict=True):
             results.append(result)
@@ -137,23 +143,38 @@ def pays(seconds_left: float) -> bool:
 def progress_bar(
     total: int | None, *, show: bool, n_done: int = 0
 ) -> Iterator[Callable[[int], object]]:
-    """Show a bar on standard error; yield the function that moves it on by a number."""
-    if not show:
+    """Show a bar on standard error; yield the function that moves it on by a number.
+
+    It is shown in terminals and notebooks alone, so that logs have none, and only if it takes
+    longer than `BAR_DELAY`.
+    """
+    if not (show and is_watched()):
         yield lambda _: None
         return
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, initial=n_done, unit="run") as bar:
+    with tqdm(total=total, initial=n_done, unit="run", delay=BAR_DELAY) as bar:
         yield bar.update
 
 
-def _make_batches(items: Sequence[T], n_jobs: int) -> list[Sequence[T]]:
+def is_watched() -> bool:
+    """Whether standard error is that of a terminal or a notebook."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        return True
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+def _make_batches(items: Sequence[T], n_jobs: int, progress: bool) -> list[Sequence[T]]:
     size = _MAX_BATCH
+    if progress and is_watched():
+        size = _MAX_SHOWN_BATCH
     if n_jobs not in (0, 1):
         from joblib import effective_n_jobs
 
         fair = math.ceil(len(items) / (4 * effective_n_jobs(n_jobs)))
-        size = min(max(fair, _MIN_BATCH), _MAX_BATCH)
+        size = min(max(fair, _MIN_BATCH), size)
     return [items[i : i + size] for i in range(0, len(items), size)]
 
 

@@ -502,7 +502,8 @@ class Run(RunFiles, Generic[C, I]):
                 one job for each core where that is faster (``docs/scaling.md``). The jobs run
                 on the backend of the surrounding ``joblib.parallel_config``, by default in
                 loky processes.
-            progress: Whether to show a progress bar for many runs.
+            progress: Whether to show a progress bar for many runs, on standard error. There is none
+                outside of terminals and notebooks, nor for what takes less than a second.
             on_error: For many runs: ``"raise"`` raises one error that names every run
                 that failed, ``"warn"`` logs each of them and leaves it out. With ``"warn"``, a
                 malformed metric, param, tag, fact, result or file of Hydra that is read later is

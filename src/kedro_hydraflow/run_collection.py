@@ -31,6 +31,7 @@ from kedro_hydraflow.fact_checks import (
     explain_beginning,
     explain_impossible,
     explain_unrecorded,
+    is_meant,
     to_fact_value,
 )
 from kedro_hydraflow.filters import Conditions, advise_filter, parse_filters
@@ -90,6 +91,9 @@ if TYPE_CHECKING:
     from kedro_hydraflow.schemas import Schema, SchemaOption
 
 logger = get_logger(__name__)
+
+_MAX_IDS = 10
+"""The maximum number of IDs named in a message."""
 
 R = TypeVar("R", bound=Run[Any, Any], default=Run[Any, Any])
 
@@ -703,15 +707,10 @@ class RunCollection(Collection[R]):
             raise OptionError(
                 f"{option}: expected a run, the ID of one or its position, found {run!r}"
             )
-        ids = _match_ids(run, {each.info.run_id for each in self._items})
-        found = [each for each in self._items if each.info.run_id in ids]
-        if len(found) != 1:
-            how_many = f"{len(found)} runs have" if found else "no run has"
-            raise OptionError(
-                f"{option}: {how_many} the ID {run!r}, or one that begins so (with at least "
-                f"{MIN_PREFIX} characters)"
-            )
-        return found[0]
+        try:
+            return find_by_id(self._items, run)
+        except OptionError as exc:
+            raise OptionError(f"{option}: {exc}") from exc
 
     def describe(self, *keys: str) -> pl.DataFrame:
         """Return a Polars frame with a row for each key: what values the runs have.
@@ -888,7 +887,7 @@ class RunCollection(Collection[R]):
             n_jobs: 0 or 1: one after the other; N: in N threads; -1: in one thread for each core.
             cfg: Whether to read the configurations.
             impl: Whether to build the implementations.
-            progress: Whether to show a progress bar.
+            progress: Whether to show a progress bar, see `Run.load`.
 
         Examples:
             >>> from kedro_hydraflow import Run, iter_run_dirs
@@ -1144,7 +1143,31 @@ def _match_ids(text: str, ids: set[str]) -> set[str]:
     """Return the ID that a text is, or else those that begin with it."""
     if text in ids:
         return {text}
-    return {i for i in ids if i.startswith(text)} if len(text) >= MIN_PREFIX else set()
+    return {run_id for run_id in ids if is_meant(run_id, text)}
+
+
+def find_by_id(runs: Iterable[R], text: str) -> R:
+    """Return the run with an ID, or the only one with an ID that begins so.
+
+    Raises:
+        OptionError: If there is none, or there are several.
+    """
+    runs = list(runs)
+    ids = _match_ids(text, {run.info.run_id for run in runs})
+    found = [run for run in runs if run.info.run_id in ids]
+    if not found:
+        raise OptionError(
+            f"no run has the ID {text!r}, or one that begins so (with at least {MIN_PREFIX} "
+            "characters)"
+        )
+    if len(found) > 1:
+        are_copies = len(ids) == 1
+        names = [get_place(run.info).url for run in found] if are_copies else sorted(ids)
+        raise OptionError(
+            f"{len(found)} runs have the ID {text!r}, or one that begins so: "
+            f"{show_names(names, _MAX_IDS)}{'' if are_copies else '; give more of the ID'}"
+        )
+    return found[0]
 
 
 def _complete_id(text: str, ids: set[str]) -> str:

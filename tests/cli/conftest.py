@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -28,14 +30,24 @@ RUNNER = CliRunner(mix_stderr=False) if IS_MIXED else CliRunner()
 Ls = Callable[..., Result]
 
 
+def invoke(*arguments: object) -> Result:
+    """Run ``kedro-hydraflow`` in this process."""
+    return RUNNER.invoke(main, list(map(str, arguments)), prog_name="kedro-hydraflow")
+
+
+def fail_with(error: BaseException) -> Any:
+    """Return a function that raises an error."""
+
+    def fail(*arguments: object) -> None:
+        raise error
+
+    return fail
+
+
 @pytest.fixture
 def ls() -> Ls:
     """Run ``kedro-hydraflow ls`` in this process."""
-
-    def run(*arguments: object) -> Result:
-        return RUNNER.invoke(main, ["ls", *map(str, arguments)], prog_name="kedro-hydraflow")
-
-    return run
+    return functools.partial(invoke, "ls")
 
 
 COMMAND = [sys.executable, "-m", "kedro_hydraflow"]

@@ -11,6 +11,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from kedro_hydraflow import HydraflowRunCollectionDataset, Run, iter_run_dirs
@@ -134,6 +135,21 @@ INDEX: dict[str, list[str]] = {
     "publishing another type": ["leaderboard"],
 }
 
+OTHERS: dict[str, list[str]] = {
+    "showing": ["show", "sweep_runs", "13f4"],
+    "showing what filters leave out": ["show", "strict_runs", "00a3be32", "--env", "more"],
+    "showing the run of an entry": ["show", "one_run", "5b59290f", "--json"],
+    "showing another run": ["show", "one_run", "13f42e95"],
+    "showing confirmed runs": ["show", "new_runs", "13f42e95", "--env", "more"],
+    "showing no run": ["show", "sweep_runs"],
+    "a difference": ["diff", "sweep_runs", "13f4", "cde9", "--csv"],
+    "the best": ["best", "sweep_runs", "--by", "metrics.accuracy", "--mode", "max", "--csv"],
+    "the best of one": ["best", "one_run", "--by", "seed", "--mode", "min", "--csv"],
+    "the best without mode": ["best", "sweep_runs", "--by", "metrics.accuracy"],
+    "an export": ["export", "curve_runs", "exported.parquet", "--env", "hydra"],
+    "an export of an unknown entry": ["export", "swep_run", "other.parquet"],
+}
+
 DRIVER = """\
 import json, sys
 from pathlib import Path
@@ -170,6 +186,7 @@ def results(project: Path, environment: dict[str, str]) -> Results:
     ).load()
     commands = {name: ["ls", *arguments, "--csv"] for name, arguments in LS.items()}
     commands |= {name: ["index", *arguments] for name, arguments in INDEX.items()}
+    commands |= OTHERS
     subprocess.run(
         [sys.executable, "-W", "ignore", "-c", DRIVER],
         cwd=project,
@@ -301,6 +318,53 @@ def test_entries_without_runs(results: Results) -> None:
         "runs; the entries with runs are 'sweep_runs', "
     )
     assert "has the type MemoryDataset, which loads no runs" in get_error(results["parameters"])
+
+
+def test_showing(results: Results) -> None:
+    code, stdout, _ = results["showing"]
+    assert (code, stdout.splitlines()[0].split()[1]) == (0, "13f42e9535654d01a4143ddd9be02cb7")
+    code, stdout, _ = results["showing the run of an entry"]
+    assert (code, json.loads(stdout)["configuration"]["seed"]) == (0, 42)
+    for name, run_id in [
+        ("showing what filters leave out", "00a3be32"),
+        ("showing another run", "13f42e95"),
+        ("showing confirmed runs", "13f42e95"),
+    ]:
+        assert get_error(results[name]).startswith(f"Error: no run has the ID {run_id!r}, or one")
+    code, stdout, stderr = results["showing no run"]
+    assert (code, stdout) == (2, "")
+    assert "hydraflow show [OPTIONS] ENTRY RUN\n" in stderr
+
+
+def test_a_difference(results: Results) -> None:
+    code, stdout, _ = results["a difference"]
+    assert code == 0
+    assert [row["key"] for row in read_csv(stdout)] == [
+        "model.hidden_size",
+        "seed",
+        "metrics.train/loss",
+    ]
+
+
+def test_the_best(results: Results) -> None:
+    code, stdout, _ = results["the best"]
+    (row,) = read_csv(stdout)
+    assert (code, row["run_id"]) == (0, "13f42e9535654d01a4143ddd9be02cb7")
+    code, stdout, _ = results["the best of one"]
+    (row,) = read_csv(stdout)
+    assert (code, row["run_id"]) == (0, "5b59290f35f943c8863522a4cd371131")
+    assert "give --mode max if the largest value" in get_error(results["the best without mode"])
+
+
+def test_an_export(results: Results, project: Path) -> None:
+    code, stdout, _ = results["an export"]
+    frame = pl.read_parquet(project / "exported.parquet")
+    shown = f"wrote {frame.height} runs with {frame.width} columns to exported.parquet\n"
+    assert (code, stdout) == (0, shown)
+    assert "results.n_weights" in frame.columns
+    message = get_error(results["an export of an unknown entry"])
+    assert message == get_error(results["an unknown entry"])
+    assert not (project / "other.parquet").exists()
 
 
 def test_publishing(results: Results, project: Path) -> None:

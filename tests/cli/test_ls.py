@@ -11,9 +11,8 @@ import polars as pl
 import pytest
 
 from kedro_hydraflow import Run, iter_run_dirs
-from kedro_hydraflow.cli import ls as ls_module
 from kedro_hydraflow.errors import StorageError
-from tests.cli.conftest import Ls
+from tests.cli.conftest import Ls, fail_with, invoke
 from tests.conftest import HYDRA_SWEEP, Database, FilesRead, TrackingDir, write
 
 
@@ -419,13 +418,6 @@ def test_malformed_metrics_leave_cells_empty(
     assert len(read_csv(result.stdout)) == 1
 
 
-def fail_with(error: BaseException) -> Any:
-    def fail(*arguments: object) -> None:
-        raise error
-
-    return fail
-
-
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
@@ -456,7 +448,7 @@ def test_credentials_are_not_shown(ls: Ls) -> None:
 
 
 def test_a_closed_pipe_is_no_error(ls: Ls, sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ls_module, "write", fail_with(BrokenPipeError()))
+    monkeypatch.setattr("kedro_hydraflow.cli.output.write", fail_with(BrokenPipeError()))
     result = ls(sweep)
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
 
@@ -491,3 +483,93 @@ def test_columns_mean_what_their_spelling_says(ls: Ls, tracking_dir: TrackingDir
         {"metrics.loss": 0.05, "cfg.metrics.loss": 10, "only": None},
         {"metrics.loss": 0.15, "cfg.metrics.loss": 11, "only": "x"},
     ]
+
+
+# What differs ---------------------------------------------------------------------------
+
+
+def test_only_what_differs(ls: Ls, sweep: Path) -> None:
+    columns = "-c", "job_name,status,seed,data.scale,data.classes,metrics.accuracy"
+    result = ls(sweep, "--csv", "--only-changed", "-n", "3", *columns)
+    assert result.stdout.splitlines()[0] == "job_name,seed,metrics.accuracy"
+    result = ls(sweep, "--only-changed", "-f", "model.type == mlp", "-f", "status == FINISHED")
+    header = result.stdout.splitlines()[0].split()
+    assert header[:3] == ["run_id", "job_name", "start_time"]
+    assert "metrics.accuracy" in header
+
+
+def test_nothing_differs(ls: Ls, sweep: Path) -> None:
+    options = "--only-changed", "-c", "data.scale,data.classes"
+    result = ls(sweep, *options)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no column differs\n")
+    result = ls(sweep, *options, "-n", "1")  # there is nothing from which one run might differ
+    assert result.stdout.splitlines()[0] == "data.scale  data.classes"
+
+
+# The best runs --------------------------------------------------------------------------
+
+
+def list_best(*arguments: object) -> list[str]:
+    return get_column(invoke("best", *arguments, "--csv", "-c", "run_id").stdout, "run_id")
+
+
+@pytest.mark.parametrize("by", ["metrics.accuracy", "metrics.train/loss", "end_time", "seed"])
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_the_best_runs_are_those_of_python(sweep: Path, by: str, mode: Any) -> None:
+    runs = Run.load(iter_run_dirs(sweep))
+    expected = runs.top(5, by=by, mode=mode).to_list("run_id")
+    assert list_best(sweep, "--by", by, "--mode", mode, "-n", "5") == expected
+    assert list_best(sweep, "--by", by, "--mode", mode) == expected[:1]
+    runs = runs.filter("model.type == linear")
+    expected = runs.top(5, by=by, mode=mode).to_list("run_id")
+    filters = "-f", "model.type == linear"
+    assert list_best(sweep, "--by", by, "--mode", mode, "-n", "5", *filters) == expected
+
+
+def test_the_key_of_a_ranking_is_a_column(sweep: Path) -> None:
+    result = invoke("best", sweep, "--by", "metrics.val/accuracy", "--mode", "max", "-n", "2")
+    assert result.exit_code == 0
+    header, *rows = result.stdout.splitlines()
+    assert "metrics.val/accuracy" in header.split()
+    assert len(rows) == 2
+    assert result.stderr.splitlines()[0] == "the best 2 of 31 runs"
+    assert "metrics.val/accuracy" not in result.stderr
+    result = invoke("best", sweep, "--by", "training.l2", "--mode", "min", "-n", "2")
+    assert result.stdout.splitlines()[0].split()[-1] == "training.l2"
+
+
+def test_the_best_run_by_a_metric_reads_its_configuration_alone(
+    tracking_dir: TrackingDir, files_read: FilesRead
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for i in range(9):
+        tracking_dir.add_run(experiment, f"r{i}", f"i: {i}\n", {"loss": f"1 {9 - i} 0\n"})
+    assert list_best(tracking_dir.root, "--by", "metrics.loss", "--mode", "min") == ["r8"]
+    assert count_configs(files_read) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--by", "metrics.accuracy"],
+            "give --mode max if the largest value of 'metrics.accuracy' is the best one, or --mode "
+            "min if the smallest is, as for a loss\n",
+        ),
+        (["--mode", "max"], "Missing option '--by'"),
+        (["--by", "metrics.acuracy", "--mode", "max"], "similar keys: 'metrics.accuracy'"),
+        (["--by", "model.type", "--mode", "max"], "expected a number or a time, run"),
+        (["--by", "info.absent", "--mode", "max"], "there is no 'absent'; expected one of"),
+    ],
+)
+def test_a_ranking_that_is_impossible(sweep: Path, options: list[str], message: str) -> None:
+    result = invoke("best", sweep, *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_no_run_is_the_best(sweep: Path) -> None:
+    options = "--by", "metrics.accuracy", "--mode", "max", "-f", "status == RUNNING"
+    assert invoke("best", sweep, *options).exit_code == 1
+    assert invoke("best", sweep, *options[:2], "--mode", "min", "-f", "seed > 999").exit_code == 1

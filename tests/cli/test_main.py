@@ -57,16 +57,28 @@ def test_a_full_disk(environment: dict[str, str]) -> None:
     assert (run.returncode, run.stderr) == (2, message)
 
 
-@pytest.mark.parametrize("width", [60, 100, 200])
-def test_a_terminal(width: int, environment: dict[str, str]) -> None:
+def run_in_terminal(
+    command: list[str], environment: dict[str, str], width: int, *, stderr: bool = False
+) -> tuple[int, str, str]:
+    """Run a command in a terminal.
+
+    Args:
+        command: The command.
+        environment: The environment variables.
+        width: The width of the terminal.
+        stderr: Whether standard error is the terminal, instead of standard output.
+
+    Returns:
+        The exit code, what the terminal gets, and what the other stream gets.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
     with subprocess.Popen(
-        [*COMMAND, "ls", str(SWEEP), "-s", "-start_time", "-n", "2"],
+        command,
         env={**environment, "TERM": "xterm-256color"},
         stdin=theirs,
-        stdout=theirs,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE if stderr else theirs,
+        stderr=theirs if stderr else subprocess.PIPE,
         text=True,
     ) as process:
         os.close(theirs)
@@ -80,15 +92,57 @@ def test_a_terminal(width: int, environment: dict[str, str]) -> None:
                 break
             written += part
         os.close(ours)
-        _, errors = process.communicate()
-    text = written.decode().replace("\r\n", "\n")
+        out, errors = process.communicate()
+    return process.returncode, written.decode().replace("\r\n", "\n"), out if stderr else errors
+
+
+@pytest.mark.parametrize("width", [60, 100, 200])
+def test_a_terminal(width: int, environment: dict[str, str]) -> None:
+    command = [*COMMAND, "ls", str(SWEEP), "-s", "-start_time", "-n", "2"]
+    code, text, errors = run_in_terminal(command, environment, width)
     lines = Text.from_ansi(text).plain.splitlines()
-    assert process.returncode == 0
+    assert code == 0
     assert "\x1b[31mFAILED" in text
     assert len(lines) == 3
     assert lines[1].startswith("16188f25  train_d")
     assert max(map(len, lines)) <= width
     assert ("no room for" in errors) == (width < 200)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["show", SWEEP, "13f4"], ["diff", SWEEP, "13f4", "cde9", "--all"]]
+)
+def test_lines_are_no_wider_than_the_terminal(
+    arguments: list[object], environment: dict[str, str]
+) -> None:
+    code, text, errors = run_in_terminal([*COMMAND, *map(str, arguments)], environment, 40)
+    lines = Text.from_ansi(text).plain.splitlines()
+    assert (code, errors) == (0, "")
+    assert max(map(len, lines)) <= 40
+    assert any("…" in line for line in lines)
+    assert any("[0, 1," in line for line in lines)
+
+
+IMPATIENT = """\
+import sys
+from kedro_hydraflow import parallel
+from kedro_hydraflow.cli.main import main
+parallel.BAR_DELAY = 0
+main(sys.argv[1:])
+"""
+
+
+def test_loads_show_progress_in_a_terminal_alone(
+    environment: dict[str, str], tracking_dir: TrackingDir
+) -> None:
+    tracking_dir.add_runs(600)
+    command = [sys.executable, "-c", IMPATIENT, "ls", str(tracking_dir.root), "--csv", "-c", "i"]
+    code, text, out = run_in_terminal(command, environment, 100, stderr=True)
+    assert (code, len(out.splitlines())) == (0, 601)
+    assert "600/600" in text
+    assert "run/s" in text
+    code, _, errors = run_in_terminal(command, environment, 100)
+    assert (code, errors) == (0, "")
 
 
 def test_python_imports_kedro_for_entries_alone() -> None:
@@ -120,6 +174,10 @@ def test_help(execute: Execute) -> None:
     assert "Exit codes:\n    0  there are runs\n    1  no run matches\n    2  an error" in text
     for option in ("--filter", "--sort", "--columns", "--limit", "--csv", "--md", "--json"):
         assert option in text
+    for command in ("ls", "show", "diff", "best", "export"):
+        text = execute(*COMMAND, command, "--help").stdout
+        assert "PATH_OR_URL is a directory" in text
+        assert "Exit codes:\n    0  " in text
     assert execute(*COMMAND, "--version").stdout == f"kedro-hydraflow, version {__version__}\n"
 
 

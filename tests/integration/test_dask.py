@@ -90,6 +90,7 @@ def test_batches_of_more_runs_than_memory_holds(server: Server, tasks: list[str]
     assert len(tasks) >= 3
 
 
+@pytest.mark.usefixtures("terminal")
 def test_progress_counts_runs(
     server: Server, client: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

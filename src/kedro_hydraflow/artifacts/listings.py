@@ -25,7 +25,7 @@ _MAX_DEPTH = 200
 """The maximum number of folders within each other: a link may lead back to a folder above it."""
 
 _MAX_FOLDERS = 20
-"""The maximum number of folders that are listed for a message."""
+"""The number of folders that are listed for a message."""
 
 
 class FolderListings:
@@ -159,15 +159,15 @@ class FolderListings:
             ]
         return tree
 
-    def list_some(self) -> list[str]:
-        """Return the files and folders that are found with a few requests, for messages.
+    def list_some(self, max_folders: int = _MAX_FOLDERS) -> list[str]:
+        """Return the files and folders that are found by listing a few folders.
 
         Raises:
             StorageError: If a folder cannot be listed.
         """
         level, n_listed = [""], 0
-        while level and n_listed < _MAX_FOLDERS:
-            some = level[: _MAX_FOLDERS - n_listed]
+        while level and n_listed < max_folders:
+            some = level[: max_folders - n_listed]
             n_listed += len(some)
             listed = zip(some, self.get_all(some), strict=True)
             level = [

@@ -23,14 +23,6 @@ FAILED = 2
 INTERRUPTED = 130
 """The exit codes. The first three are those of grep, the last is that of the shell for Ctrl-C."""
 
-EXIT_CODES = """\b
-Exit codes:
-  0  there are runs
-  1  no run matches
-  2  an error, or some runs could not be read
-"""
-"""For the help of commands that find runs."""
-
 
 class CommandError(click.ClickException):
     """An error that ends a command."""

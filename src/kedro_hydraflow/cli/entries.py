@@ -11,7 +11,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.utils import find_kedro_project
 
-from kedro_hydraflow.cli.selection import EVERYTHING, Selection, Wanted, select_runs, sort_runs
+from kedro_hydraflow.cli.selection import EVERYTHING, Selection, Wanted, select_runs
 from kedro_hydraflow.datasets import (
     HydraflowArtifactDataset,
     HydraflowFrameDataset,
@@ -67,8 +67,7 @@ def select_entry(
         return _select_one(dataset.find_run(), wanted)
     locked = dataset.load_locked()
     if locked is not None:
-        chosen = sort_runs(locked.filter(*wanted.filters), wanted.order)
-        return Selection(chosen[: wanted.limit], n_matching=len(chosen))
+        return _select_among(locked, wanted)
     search, options = dataset.make_query()
     return select_runs(search, options, wanted)
 
@@ -117,11 +116,18 @@ def open_checkpoint(
 
 
 def _select_one(run: Run[Any, Any], wanted: Wanted) -> Selection:
-    runs = RunCollection([run])
-    chosen = sort_runs(runs.filter(*wanted.filters), wanted.order)
-    if not chosen:
-        logger.warning("the run %s does not meet the filters", runs[0].info.run_id)
-    return Selection(chosen, n_matching=len(chosen))
+    selection = _select_among(RunCollection([run]), wanted)
+    if not selection.runs:
+        logger.warning("the run %s does not meet the filters", run.info.run_id)
+    return selection
+
+
+def _select_among(runs: RunCollection[Run[Any, Any]], wanted: Wanted) -> Selection:
+    """Return those of the runs that are wanted. `Selection.find` chooses by ID."""
+    chosen = runs.filter(*wanted.filters)
+    if wanted.order is not None:
+        chosen = wanted.order.apply(chosen)
+    return Selection(chosen[: wanted.limit], n_matching=len(chosen))
 
 
 def _enter_project() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -37,6 +38,7 @@ def publish_runs(select: Callable[[], tuple[Search, LoadOptions]], *, refresh: b
     from kedro_hydraflow.publishing import publish
 
     with logs_on_stderr():
-        done = publish(*select(), refresh=refresh)
+        search, options = select()
+        done = publish(search, replace(options, progress=True), refresh=refresh)
     write(f"{done}\n")
     click.get_current_context().exit(FAILED if done.n_failed else FOUND)

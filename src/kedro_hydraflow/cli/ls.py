@@ -1,203 +1,186 @@
-"""``ls``: runs as a table."""
+"""``ls`` and ``best``: runs as rows."""
 
 from __future__ import annotations
 
-import functools
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from kedro_hydraflow.cli.command import (
-    EXIT_CODES,
-    FAILED,
-    FOUND,
-    NOTHING_FOUND,
-    logs_on_stderr,
-    write,
-)
-from kedro_hydraflow.errors import OptionError, show_names
+from kedro_hydraflow.cli.command import FAILED, FOUND, NOTHING_FOUND, logs_on_stderr
+from kedro_hydraflow.cli.output import note, take_filters, take_format, take_keys, write_frame
+from kedro_hydraflow.errors import OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from kedro_hydraflow.cli.selection import Selection, SortKey, Wanted
+    from kedro_hydraflow.cli.orders import Order, SortKey
+    from kedro_hydraflow.cli.output import Format
+    from kedro_hydraflow.cli.selection import Selection, Wanted
+    from kedro_hydraflow.columns import Mode
     from kedro_hydraflow.default_columns import Columns
     from kedro_hydraflow.json_columns import Nested
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-Format = Literal["table", "csv", "md", "json"]
-
-HELP = f"""
+_HELP = """\
 KEY is a key of runs, such as status, start_time, model.type or metrics.accuracy. A filter is a
 condition on keys, such as "metrics.accuracy > 0.9 and model.type == mlp".
 
-{EXIT_CODES}"""
-"""The end of the help of a command that lists runs."""
+\b
+Exit codes:
+  0  there are runs
+  1  no run matches
+  2  an error, or some runs could not be read
+"""
 
-_MAX_SHOWN = 10
-"""The maximum number of columns named in a note."""
-
-
-@dataclass(frozen=True)
-class ListOptions:
-    """Which runs to list, and how to show them."""
-
-    wanted: Wanted
-    columns: tuple[str, ...]
-    format: Format
-
-    @property
-    def is_data(self) -> bool:
-        """Whether the output is for programs."""
-        return self.format in ("csv", "json")
+_take_columns = take_keys(
+    "--columns",
+    "-c",
+    text="Show these keys, instead of some facts, what differs, and the first metrics.",
+)
 
 
-def list_runs(select: Callable[[], Selection], options: ListOptions) -> NoReturn:
+def _parse_order(
+    _ctx: click.Context, _parameter: click.Parameter, texts: Iterable[str]
+) -> Order | None:
+    from kedro_hydraflow.cli.orders import SortOrder, parse_sort_key
+
+    keys: list[SortKey] = []
+    try:
+        keys += map(parse_sort_key, texts)
+    except OptionError as exc:
+        raise click.BadParameter(str(exc)) from exc
+    return SortOrder(keys) if keys else None
+
+
+@click.command(help=f"List runs.\n\n{_HELP}")
+@take_filters
+@click.option(
+    "--sort",
+    "-s",
+    "order",
+    multiple=True,
+    metavar="KEY",
+    callback=_parse_order,
+    help="Sort by this key, or with -KEY from the largest value to the smallest. Repeat it for "
+    "runs with equal values. Runs without a value come last.",
+)
+@_take_columns
+@click.option("--only-changed", is_flag=True, help="Only columns that differ between these runs.")
+@click.option(
+    "--limit",
+    "-n",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Show the first N runs. The others are not read, unless --sort needs it.",
+)
+@take_format
+def ls(
+    select: Callable[[Wanted], Selection],
+    filters: tuple[str, ...],
+    order: Order | None,
+    columns: tuple[str, ...],
+    only_changed: bool,
+    limit: int | None,
+    output: Format,
+) -> NoReturn:
+    """List runs."""
+    from kedro_hydraflow.cli.selection import Wanted
+
+    wanted = Wanted(filters, order, limit)
+    _show_runs(lambda: select(wanted), columns, output, only_changed=only_changed)
+
+
+@click.command(
+    help="Show the best run, or the best ones. Of runs with equal values, the first is that with "
+    f"the first ID.\n\n{_HELP}"
+)
+@click.option(
+    "--by",
+    required=True,
+    metavar="KEY",
+    help="The key of the number or time that says how good a run is, such as metrics.accuracy.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["max", "min"]),
+    help="Whether the largest or the smallest value is the best one. It has to be given.",
+)
+@take_filters
+@_take_columns
+@click.option(
+    "--limit",
+    "-n",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Show the N best runs, the best one first. By default, it is one.",
+)
+@take_format
+def best(
+    select: Callable[[Wanted], Selection],
+    by: str,
+    mode: Mode | None,
+    filters: tuple[str, ...],
+    columns: tuple[str, ...],
+    limit: int,
+    output: Format,
+) -> NoReturn:
+    """Show the best runs."""
+    if mode is None:
+        raise click.UsageError(
+            f"give --mode max if the largest value of {by!r} is the best one, or --mode min if the "
+            "smallest is, as for a loss"
+        )
+    from kedro_hydraflow.cli.orders import Ranking
+    from kedro_hydraflow.cli.selection import Wanted
+
+    wanted = Wanted(filters, Ranking(by, mode), limit)
+    _show_runs(lambda: select(wanted), columns, output, ranked_by=by)
+
+
+def _show_runs(
+    select: Callable[[], Selection],
+    keys: tuple[str, ...],
+    output: Format,
+    *,
+    only_changed: bool = False,
+    ranked_by: str | None = None,
+) -> NoReturn:
     """Show runs, and end the command.
 
     Args:
         select: Returns the runs. What is logged meanwhile goes to standard error.
-        options: How to show them.
+        keys: The columns; by default, those that say most.
+        output: How to show them.
+        only_changed: Whether to leave out columns that do not differ.
+        ranked_by: The key by which the runs were chosen, which is among the columns by default.
     """
     from kedro_hydraflow.default_columns import make_columns
 
     with logs_on_stderr():
         selection = select()
-        nested: Nested = "json" if options.format == "csv" else "keep"
-        columns = make_columns(list(selection.runs), options.columns, nested)
-    text, left_out = _render(columns, options)
-    write(text)
-    n_shown, n_matching = len(selection.runs), selection.n_matching
-    if n_matching is not None and n_matching > n_shown:
-        _note(f"the first {n_shown} of {n_matching} runs")
+        runs = list(selection.runs)
+        nested: Nested = "json" if output == "csv" else "keep"
+        columns = make_columns(runs, keys, nested, ranked_by)
+        if only_changed and len(runs) > 1:
+            columns = _drop_same(columns)
+    advice = "; choose with --columns"
+    short_ids = None if keys else "run_id"
+    write_frame(columns.frame, output, columns.importance, short_ids=short_ids, advice=advice)
+    n_matching = selection.n_matching
+    if n_matching is not None and n_matching > len(runs):
+        note(f"the {'first' if ranked_by is None else 'best'} {len(runs)} of {n_matching} runs")
     if columns.omission is not None:
-        _note(f"not shown: {columns.omission}; choose with --columns")
-    if left_out:
-        _note(f"no room for {show_names(left_out, _MAX_SHOWN)}; choose with --columns")
-    code = FAILED if selection.failures else FOUND if selection.runs else NOTHING_FOUND
+        note(f"not shown: {columns.omission}{advice}")
+    code = FAILED if selection.failures else FOUND if runs else NOTHING_FOUND
     click.get_current_context().exit(code)
 
 
-def _render(columns: Columns, options: ListOptions) -> tuple[str, list[str]]:
-    """Return columns as text, and the names of those for which there is no room."""
-    from kedro_hydraflow.cli.tables import make_plain_table, make_terminal_table
-    from kedro_hydraflow.formats import make_cells, to_csv, to_json, to_markdown
+def _drop_same(columns: Columns) -> Columns:
+    """Return the columns whose values differ."""
+    from kedro_hydraflow.comparing import are_same
 
-    frame = columns.frame
-    if options.format == "csv":
-        return to_csv(frame), []
-    if options.format == "json":
-        return to_json(frame), []
-    if frame.is_empty():
-        return "", []
-    cells = make_cells(frame, short_ids=None if options.columns else "run_id")
-    if options.format == "md":
-        return to_markdown(cells), []
-    if sys.stdout.isatty():
-        return make_terminal_table(cells, columns.importance)
-    return make_plain_table(cells), []
-
-
-def _note(text: str) -> None:
-    click.echo(text, err=True)
-
-
-# The options ------------------------------------------------------------------------------
-
-
-def take_list_options(command: F) -> F:
-    """Decorate a command that takes the options of a listing as its argument ``options``."""
-
-    @functools.wraps(command)
-    def wrapped(
-        *,
-        filters: tuple[str, ...],
-        order: tuple[SortKey, ...],
-        columns: tuple[str, ...],
-        limit: int | None,
-        csv: bool,
-        md: bool,
-        json: bool,
-        **others: Any,
-    ) -> Any:
-        from kedro_hydraflow.cli.selection import Wanted
-
-        wanted = Wanted(filters, order, limit)
-        options = ListOptions(wanted, columns, _get_format(csv, md, json))
-        return command(options=options, **others)
-
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped  # type: ignore[return-value]
-
-
-def _get_format(csv: bool, md: bool, json: bool) -> Format:
-    flags: dict[Format, bool] = {"csv": csv, "md": md, "json": json}
-    given = [name for name, is_given in flags.items() if is_given]
-    if len(given) > 1:
-        raise click.UsageError(f"--{given[0]} and --{given[1]} do not go together")
-    return given[0] if given else "table"
-
-
-def _parse_columns(
-    _ctx: click.Context, _parameter: click.Parameter, texts: Iterable[str]
-) -> tuple[str, ...]:
-    keys = [key.strip() for text in texts for key in text.split(",")]
-    if not all(keys):
-        raise click.BadParameter("expected keys with commas between them, found an empty one")
-    return tuple(dict.fromkeys(keys))
-
-
-def _parse_order(
-    _ctx: click.Context, _parameter: click.Parameter, texts: Iterable[str]
-) -> tuple[SortKey, ...]:
-    from kedro_hydraflow.cli.selection import parse_sort_key
-
-    try:
-        return tuple(map(parse_sort_key, texts))
-    except OptionError as exc:
-        raise click.BadParameter(str(exc)) from exc
-
-
-_OPTIONS = [
-    click.option(
-        "--filter",
-        "-f",
-        "filters",
-        multiple=True,
-        metavar="TEXT",
-        help="Only runs that meet this condition. Repeat it for more conditions.",
-    ),
-    click.option(
-        "--sort",
-        "-s",
-        "order",
-        multiple=True,
-        metavar="KEY",
-        callback=_parse_order,
-        help="Sort by this key, or with -KEY from the largest value to the smallest. Repeat it for "
-        "runs with equal values. Runs without a value come last.",
-    ),
-    click.option(
-        "--columns",
-        "-c",
-        multiple=True,
-        metavar="KEY,KEY",
-        callback=_parse_columns,
-        help="Show these keys, instead of some facts, what differs, and the first metrics.",
-    ),
-    click.option(
-        "--limit",
-        "-n",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Show the first N runs. The others are not read, unless --sort needs it.",
-    ),
-    click.option("--csv", is_flag=True, help="Write CSV."),
-    click.option("--md", is_flag=True, help="Write a table in Markdown."),
-    click.option("--json", is_flag=True, help="Write a JSON array with an object for each run."),
-]
+    differing = [each.name for each in columns.frame.iter_columns() if not are_same(each)]
+    if not differing:
+        note("no column differs")
+    importance = [name for name in columns.importance if name in differing]
+    return columns._replace(frame=columns.frame.select(differing), importance=importance)

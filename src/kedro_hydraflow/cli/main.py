@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from typing_extensions import override
 
 from kedro_hydraflow import __version__
 from kedro_hydraflow.cli.command import Command
+from kedro_hydraflow.cli.commands import Select, Where, add_commands, get_arguments
 from kedro_hydraflow.cli.index import HELP as INDEX_HELP
 from kedro_hydraflow.cli.index import publish_runs
-from kedro_hydraflow.cli.ls import HELP, ListOptions, list_runs, take_list_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from kedro_hydraflow.cli.selection import Selection
+    from kedro_hydraflow.cli.selection import Selection, Wanted
     from kedro_hydraflow.finding import Search
     from kedro_hydraflow.loading import LoadOptions
     from kedro_hydraflow.source import Layout
@@ -27,72 +28,88 @@ def main() -> None:
     """Look at the runs of HydraFlow, MLflow and Hydra."""
 
 
-_LS_HELP = f"""List the runs of a tracking directory.
-
-PATH_OR_URL is a directory such as mlruns or multirun, on this machine or in a bucket (s3://...),
-a database (mlflow.db), or a tracking URI (https://mlflow.example, sqlite:///mlflow.db). Without
-it, the runs are those that MLflow reads by default: at MLFLOW_TRACKING_URI, in ./mlruns, or in
-./mlflow.db.
-{HELP}"""
-
-
-_take_experiments = click.option(
-    "--experiment",
-    "-x",
-    "experiments",
+_EXPERIMENTS = click.Option(
+    ["--experiment", "-x", "experiments"],
     multiple=True,
     metavar="NAME",
     help="Only experiments with this name or glob. Repeat it for more of them.",
 )
-_take_layout = click.option(
-    "--layout",
+_LAYOUT = click.Option(
+    ["--layout"],
     type=click.Choice(["mlflow", "hydra"]),
     help="What to read in a directory that has runs of both.",
 )
-
-
-@main.command(cls=Command, help=_LS_HELP)
-@click.argument("path", required=False, metavar="[PATH_OR_URL]")
-@_take_experiments
-@click.option(
-    "--results",
-    metavar="FILE",
-    help="A file in each run's artifacts, such as result.json, whose values are keys results.KEY.",
+_OPTIONS = (
+    _EXPERIMENTS,
+    click.Option(
+        ["--results"],
+        metavar="FILE",
+        help="A file in each run's artifacts, such as result.json, whose values are keys "
+        "results.KEY.",
+    ),
+    _LAYOUT,
+    click.Option(
+        ["--entry"],
+        metavar="ENTRY",
+        help="Instead of PATH_OR_URL: an entry of the catalog of the Kedro project here.",
+    ),
+    click.Option(["--env", "-e"], metavar="ENV", help="With --entry: the project's environment."),
 )
-@_take_layout
-@click.option(
-    "--entry",
-    metavar="ENTRY",
-    help="Instead of PATH_OR_URL: an entry of the catalog of the Kedro project here.",
-)
-@click.option("--env", "-e", metavar="ENV", help="With --entry: the project's environment.")
-@take_list_options
-def ls(
-    path: str | None,
-    experiments: tuple[str, ...],
-    results: str | None,
-    layout: Layout | None,
-    entry: str | None,
-    env: str | None,
-    options: ListOptions,
-) -> NoReturn:
-    """List runs, as `_LS_HELP` says."""
-    given = {"PATH_OR_URL": path, "--experiment": experiments, "--results": results}
-    _check_options(entry, env, {**given, "--layout": layout})
-    if layout == "hydra" and path is None:
-        raise click.UsageError("--layout hydra needs PATH_OR_URL")
+"""The options of a command about the runs of a place or an entry."""
 
-    def select() -> Selection:
-        if entry is not None:
-            from kedro_hydraflow.cli.entries import select_entry
 
-            return select_entry(entry, env, wanted=options.wanted)
-        from kedro_hydraflow.cli.paths import select_path
+class _Place(Where):
+    """A path or URL, an entry of a catalog, or MLflow's default."""
 
-        return select_path(path, experiments, layout, results, options.wanted)
+    help = """\
+PATH_OR_URL is a directory such as mlruns or multirun, on this machine or in a bucket (s3://...),
+a database (mlflow.db), or a tracking URI (https://mlflow.example, sqlite:///mlflow.db). Without
+it, the runs are those that MLflow reads by default: at MLFLOW_TRACKING_URI, in ./mlruns, or in
+./mlflow.db.
+"""
 
-    list_runs(select, options)
+    @override
+    def add_parameters(self, arguments: Sequence[click.Argument]) -> list[click.Parameter]:
+        # click gives the first value to an argument that may be left out, even if others follow.
+        given = click.Argument(["given"], nargs=-1, metavar=_show_usage(arguments))
+        return [given, *_OPTIONS]
 
+    @override
+    def take(self, command: click.Command, values: dict[str, Any]) -> Select:
+        given = list(values.pop("given"))
+        arguments = get_arguments(command)
+        n_others = len(arguments)
+        if len(given) not in (n_others, n_others + 1):
+            raise click.UsageError(
+                f"expected {_show_usage(arguments)}, found {len(given)} arguments"
+            )
+        path = given.pop(0) if len(given) > n_others else None
+        values |= {each.name: text for each, text in zip(arguments, given, strict=True)}
+        experiments, results, layout, entry, env = (
+            values.pop(name) for name in ("experiments", "results", "layout", "entry", "env")
+        )
+        of_paths = {"PATH_OR_URL": path, "--experiment": experiments, "--results": results}
+        _check_options(entry, env, {**of_paths, "--layout": layout})
+        if layout == "hydra" and path is None:
+            raise click.UsageError("--layout hydra needs PATH_OR_URL")
+
+        def select(wanted: Wanted) -> Selection:
+            if entry is not None:
+                from kedro_hydraflow.cli.entries import select_entry
+
+                return select_entry(entry, env, wanted=wanted)
+            from kedro_hydraflow.cli.paths import select_path
+
+            return select_path(path, experiments, layout, results, wanted)
+
+        return select
+
+
+def _show_usage(arguments: Sequence[click.Argument]) -> str:
+    return " ".join(["[PATH_OR_URL]", *(str(each.metavar) for each in arguments)])
+
+
+add_commands(main, _Place())
 
 _INDEX_HELP = f"""Publish what is known of the runs of a directory, in an index that a team shares.
 
@@ -100,7 +117,7 @@ PATH_OR_URL is a directory such as mlruns or multirun, on this machine or in a b
 {INDEX_HELP}"""
 
 
-@main.command(cls=Command, help=_INDEX_HELP)
+@main.command(cls=Command, help=_INDEX_HELP, params=[_EXPERIMENTS, _LAYOUT])
 @click.argument("path", metavar="PATH_OR_URL")
 @click.option(
     "--to",
@@ -109,8 +126,6 @@ PATH_OR_URL is a directory such as mlruns or multirun, on this machine or in a b
     metavar="URL",
     help="The index, such as s3://team/mlruns/.kedro-hydraflow or file:///mnt/team/index.",
 )
-@_take_experiments
-@_take_layout
 @click.option("--refresh", is_flag=True, help="Read all runs again.")
 def index(
     path: str, index: str, experiments: tuple[str, ...], layout: Layout | None, refresh: bool

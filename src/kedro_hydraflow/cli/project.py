@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from typing_extensions import override
 
 from kedro_hydraflow.cli.command import (
     FOUND,
@@ -15,17 +16,18 @@ from kedro_hydraflow.cli.command import (
     may_have_logged_to_stdout,
     write,
 )
+from kedro_hydraflow.cli.commands import Select, Where, add_commands
 from kedro_hydraflow.cli.index import HELP as INDEX_HELP
 from kedro_hydraflow.cli.index import publish_runs
-from kedro_hydraflow.cli.ls import HELP, ListOptions, list_runs, take_list_options
+from kedro_hydraflow.cli.output import note
 from kedro_hydraflow.escaping import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from kedro.framework.startup import ProjectMetadata
 
-    from kedro_hydraflow.cli.selection import Selection
+    from kedro_hydraflow.cli.selection import Selection, Wanted
     from kedro_hydraflow.finding import Search
     from kedro_hydraflow.loading import LoadOptions
 
@@ -40,42 +42,44 @@ def hydraflow() -> None:
     """Look at the runs that catalog entries load."""
 
 
-_LS_HELP = f"""List the runs that a catalog entry loads.
+_ENTRY = click.Argument(["entry"], required=False, metavar="ENTRY")
+_ENV = click.Option(
+    ["--env", "-e"], metavar="ENV", help="The environment of the project's configuration."
+)
 
+
+class _Entry(Where):
+    """An entry of the project's catalog."""
+
+    help = """\
 ENTRY is an entry of the catalog with runs: a HydraflowRunCollectionDataset, HydraflowFrameDataset,
 HydraflowRunDataset or HydraflowArtifactDataset, also one that a dataset factory makes.
-{HELP}"""
+"""
+
+    @override
+    def add_parameters(self, arguments: Sequence[click.Argument]) -> list[click.Parameter]:
+        return [_ENTRY, *arguments, _ENV]
+
+    @override
+    def take(self, command: click.Command, values: dict[str, Any]) -> Select:
+        entry, env = values.pop("entry"), values.pop("env")
+        metadata: ProjectMetadata = click.get_current_context().obj
+        is_data = values.get("csv") or values.get("json")
+        if is_data and not sys.stdout.isatty() and may_have_logged_to_stdout():
+            note(
+                "Kedro has logged to standard output before this command began; to get nothing but "
+                f"the runs there, use kedro-hydraflow {command.name} --entry {entry}"
+            )
+
+        def select(wanted: Wanted) -> Selection:
+            from kedro_hydraflow.cli.entries import select_entry
+
+            return select_entry(entry, env, metadata.project_path, wanted)
+
+        return select
 
 
-def _take_entry(command: Callable[..., NoReturn]) -> Callable[..., NoReturn]:
-    """Let a command take a project, an entry of its catalog and an environment."""
-    where = "The environment of the project's configuration."
-    command = click.option("--env", "-e", metavar="ENV", help=where)(command)
-    command = click.argument("entry", required=False, metavar="ENTRY")(command)
-    return click.pass_obj(command)
-
-
-@hydraflow.command(cls=Command, help=_LS_HELP)
-@take_list_options
-@_take_entry
-def ls(
-    metadata: ProjectMetadata, entry: str | None, env: str | None, options: ListOptions
-) -> NoReturn:
-    """List runs, as `_LS_HELP` says."""
-    is_read_by_program = options.is_data and not sys.stdout.isatty()
-    if is_read_by_program and may_have_logged_to_stdout():
-        click.echo(
-            "Kedro has logged to standard output before this command began; to get nothing but "
-            f"the runs there, use kedro-hydraflow ls --entry {entry}",
-            err=True,
-        )
-
-    def select() -> Selection:
-        from kedro_hydraflow.cli.entries import select_entry
-
-        return select_entry(entry, env, metadata.project_path, options.wanted)
-
-    list_runs(select, options)
+add_commands(hydraflow, _Entry())
 
 
 _CHECKPOINT_HELP = """Show or reset which runs were confirmed.
@@ -100,8 +104,8 @@ Exit codes:
 """
 
 
-@checkpoint.command(cls=Command, help=_SHOW_HELP)
-@_take_entry
+@checkpoint.command(cls=Command, help=_SHOW_HELP, params=[_ENTRY, _ENV])
+@click.pass_obj
 def show(metadata: ProjectMetadata, entry: str | None, env: str | None) -> NoReturn:
     """Show a checkpoint, as `_SHOW_HELP` says."""
     from kedro_hydraflow.cli.entries import open_checkpoint
@@ -123,8 +127,8 @@ Exit codes:
 """
 
 
-@checkpoint.command(cls=Command, help=_RESET_HELP)
-@_take_entry
+@checkpoint.command(cls=Command, help=_RESET_HELP, params=[_ENTRY, _ENV])
+@click.pass_obj
 def reset(metadata: ProjectMetadata, entry: str | None, env: str | None) -> NoReturn:
     """Remove a checkpoint, as `_RESET_HELP` says."""
     from kedro_hydraflow.cli.entries import open_checkpoint
@@ -145,9 +149,9 @@ index: s3://team/mlruns/.kedro-hydraflow. Its filters, checkpoint and lock are n
 {INDEX_HELP}"""
 
 
-@hydraflow.command(cls=Command, help=_INDEX_HELP)
+@hydraflow.command(cls=Command, help=_INDEX_HELP, params=[_ENTRY, _ENV])
 @click.option("--refresh", is_flag=True, help="Read all runs again.")
-@_take_entry
+@click.pass_obj
 def index(metadata: ProjectMetadata, entry: str | None, env: str | None, refresh: bool) -> NoReturn:
     """Publish runs, as `_INDEX_HELP` says."""
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from typing_extensions import NamedTuple
-
-from kedro_hydraflow.columns import sort_order
-from kedro_hydraflow.errors import OptionError, raise_first
-from kedro_hydraflow.fact_checks import explain_unrecorded
+from kedro_hydraflow.errors import RunLoadError
+from kedro_hydraflow.fact_checks import is_meant
 from kedro_hydraflow.finding import (
     Search,
     explain_emptiness,
@@ -19,42 +16,24 @@ from kedro_hydraflow.finding import (
     read_infos,
     report,
 )
-from kedro_hydraflow.keys import Key, parse_key
 from kedro_hydraflow.loading import LoadOptions, Tally, load_runs, read_runs, warn_of_none_left
 from kedro_hydraflow.logs import get_logger
-from kedro_hydraflow.lookup import read_values
-from kedro_hydraflow.missing import MISSING
-from kedro_hydraflow.nearest_keys import describe_nearest_keys
-from kedro_hydraflow.recorded import read_key, to_ordered
 from kedro_hydraflow.run import Run
-from kedro_hydraflow.run_base import make_base
-from kedro_hydraflow.run_collection import RunCollection
+from kedro_hydraflow.run_collection import RunCollection, find_by_id
 from kedro_hydraflow.run_info import set_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from kedro_hydraflow.cli.orders import Order
     from kedro_hydraflow.errors import Failure
     from kedro_hydraflow.filters import Conditions
     from kedro_hydraflow.index import Index
-    from kedro_hydraflow.run_base import RunBase
-
-T = TypeVar("T")
 
 logger = get_logger(__name__)
 
 _BATCH_SIZE = 1000
 """The number of runs to read at once where filters may leave out most of them."""
-
-_MAX_EXAMPLES = 10
-"""The maximum number of runs to look at for the nearest keys."""
-
-
-class SortKey(NamedTuple):
-    """A key by which runs are sorted."""
-
-    key: Key
-    is_descending: bool
 
 
 @dataclass(frozen=True)
@@ -64,12 +43,14 @@ class Wanted:
     filters: Sequence[str] = ()
     """Conditions, all of which have to hold."""
 
-    order: Sequence[SortKey] = ()
-    """The keys by which to sort, the most important one first. By default, the order is that of
-    `iter_run_dirs`. Runs without a value, or with NaN, come last."""
+    order: Order | None = None
+    """By default, the order is that of `iter_run_dirs`."""
 
     limit: int | None = None
     """The maximum number of runs, by default all."""
+
+    run_ids: Sequence[str] = ()
+    """IDs, or beginnings of IDs, of the runs; by default, any ID will do."""
 
 
 EVERYTHING = Wanted()
@@ -87,17 +68,16 @@ class Selection:
     n_matching: int | None = None
     """The number of runs without the limit; None if they were not counted."""
 
+    def find(self, run_id: str) -> Run[Any, Any]:
+        """Return the run with an ID, or the only one with an ID that begins so.
 
-def parse_sort_key(text: str) -> SortKey:
-    """Return what ``KEY`` or ``-KEY`` means.
-
-    Raises:
-        OptionError: If the key is empty, or there is no such fact.
-    """
-    key = text.removeprefix("-")
-    if not key:
-        raise OptionError(f"--sort: expected KEY or -KEY, found {text!r}")
-    return SortKey(parse_key(key), text.startswith("-"))
+        Raises:
+            OptionError: If there is none, or there are several.
+            RunLoadError: If there may be one among those that could not be read.
+        """
+        if self.failures and not self.runs:
+            raise RunLoadError(f"the run {run_id!r} could not be read: {self.failures[0]}")
+        return find_by_id(self.runs, run_id)
 
 
 def select_runs(search: Search, options: LoadOptions, wanted: Wanted) -> Selection:
@@ -118,11 +98,14 @@ def select_runs(search: Search, options: LoadOptions, wanted: Wanted) -> Selecti
     """
     is_strict = search.on_error == "raise"
     search = _add_filters(replace(search, on_error="warn"), wanted.filters)
+    options = replace(options, progress=True)
     index = options.open_index(search.source)
     order, limit = wanted.order, wanted.limit
-    if limit is not None and not order:
+    if wanted.run_ids:
+        selection = _select_by_id(search, options, wanted.run_ids, index)
+    elif limit is not None and order is None:
         selection = _select_first(search, options, limit, index)
-    elif limit is not None and all(sort_key.key.is_recorded for sort_key in order):
+    elif limit is not None and order is not None and order.is_recorded:
         selection = _select_by_record(search, options, order, limit, index)
     else:
         selection = _select_all(search, options, order, index)
@@ -143,15 +126,26 @@ def _add_filters(search: Search, filters: Sequence[str]) -> Search:
     return replace(search, filters=(*given, *filters))
 
 
-def sort_runs(
-    runs: RunCollection[Run[Any, Any]], order: Sequence[SortKey]
-) -> RunCollection[Run[Any, Any]]:
-    """Return runs in another order. The errors are those of `select_runs`."""
-    return RunCollection(_sort(list(runs), order, read_values, lambda run: run))
+def _select_by_id(
+    search: Search, options: LoadOptions, run_ids: Sequence[str], index: Index
+) -> Selection:
+    """Return the runs whose IDs are meant. Nothing is read of the others."""
+    keeps = search.keeps
+
+    def is_wanted(run_id: str) -> bool:
+        return any(is_meant(run_id, text) for text in run_ids) and (keeps is None or keeps(run_id))
+
+    search = replace(search, keeps=is_wanted)
+    conditions = search.make_conditions()
+    found = find_runs(search, index, conditions)
+    loaded = load_runs(found.runs, Run, options, index, was_searched=True, conditions=conditions)
+    failures = [*found.failures, *loaded.failures]
+    _report(failures, found.total)
+    return Selection(loaded.runs, failures)
 
 
 def _select_all(
-    search: Search, options: LoadOptions, order: Sequence[SortKey], index: Index
+    search: Search, options: LoadOptions, order: Order | None, index: Index
 ) -> Selection:
     conditions = search.make_conditions()
     found = find_runs(search, index, conditions)
@@ -161,11 +155,13 @@ def _select_all(
     _report(failures, len(found.runs) + len(found.failures))
     if not loaded.runs and not failures:
         _warn_of_none(found.emptiness, len(found.runs), conditions)
-    return Selection(sort_runs(loaded.runs, order), failures, len(loaded.runs))
+    runs = loaded.runs if order is None else order.apply(loaded.runs)
+    return Selection(runs, failures, len(runs))
 
 
 def _select_first(search: Search, options: LoadOptions, count: int, index: Index) -> Selection:
     """Return the first runs, in the order of the search."""
+    options = replace(options, progress=False)  # how many runs will be read is not known
     store, search = open_search(search, index)
     conditions = search.make_conditions()
     found = find_experiments(store, search, conditions)
@@ -201,7 +197,7 @@ def _select_first(search: Search, options: LoadOptions, count: int, index: Index
 
 
 def _select_by_record(
-    search: Search, options: LoadOptions, order: Sequence[SortKey], count: int, index: Index
+    search: Search, options: LoadOptions, order: Order, count: int, index: Index
 ) -> Selection:
     """Return the first runs in an order that is known without configurations."""
     conditions = search.make_conditions()
@@ -211,7 +207,7 @@ def _select_by_record(
         set_options(info, read_options)
     selected = conditions.select_infos(found.runs)
     failures = [*found.failures, *selected.failures]
-    infos = _sort(selected.runs, order, read_key, make_base)
+    infos = order.apply_to_infos(selected.runs)
     runs: list[Run[Any, Any]] = []
     size = max(count, _BATCH_SIZE) if conditions.need_configs else count
     for start in range(0, len(infos), size):
@@ -229,37 +225,6 @@ def _select_by_record(
         _warn_of_none(found.emptiness, len(found.runs), conditions)
     n_matching = None if conditions.need_configs else len(infos)
     return Selection(RunCollection(runs), failures, n_matching)
-
-
-def _sort(
-    items: list[T],
-    order: Sequence[SortKey],
-    read: Callable[[Sequence[T], Key], list[Any]],
-    to_run: Callable[[T], RunBase],
-) -> list[T]:
-    """Return runs or their infos in an order."""
-    positions = list(range(len(items)))
-    for key, is_descending in reversed(order):
-        values = read(items, key)
-        raise_first(values)
-        absent = [value is None or value is MISSING for value in values]
-        if items and all(absent):
-            _check_known([to_run(item) for item in items[:_MAX_EXAMPLES]], key, values)
-        values = [None if lacks else v for v, lacks in zip(values, absent, strict=True)]
-        try:
-            positions = sort_order(to_ordered(key.text, values), positions, reverse=is_descending)
-        except TypeError as exc:
-            raise OptionError(f"--sort: cannot compare the values of {key.text!r}: {exc}") from exc
-    return [items[i] for i in positions]
-
-
-def _check_known(runs: Sequence[RunBase], key: Key, values: Sequence[Any]) -> None:
-    """Raise OptionError if none of the runs can have a value for a key."""
-    unrecorded = explain_unrecorded(runs[0].info, key.path) if key.kind == "fact" else None
-    if unrecorded is None and any(value is None for value in values):
-        return
-    reason = unrecorded or describe_nearest_keys(runs, key.path)
-    raise OptionError(f"--sort: none of the {len(values)} runs has the key {key.text!r}; {reason}")
 
 
 def _report(failures: Sequence[Failure], total: int) -> None:

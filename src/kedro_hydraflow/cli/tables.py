@@ -80,6 +80,21 @@ def make_terminal_table(
     return Table(capture.get(), [c.header for c in columns if c.header not in shown])
 
 
+def make_list(pairs: Sequence[tuple[str, str]], width: int | None) -> list[str]:
+    """Return a line for each name and its value, all values one below the other.
+
+    Args:
+        pairs: The names and values.
+        width: The width of the lines, to which values and the beginnings of names are cut. Without
+            it, only very long ones are cut, as in other tables for files and programs.
+    """
+    widest = max((_measure(name) for name, _ in pairs), default=0)
+    of_names = min(widest, _MAX_WIDTH if width is None else width // 2)
+    of_values = _MAX_WIDTH if width is None else width - of_names - len(_GAP)
+    shown = [(_cut_start(name, of_names), _cut(value, of_values)) for name, value in pairs]
+    return [f"{_pad(name, of_names, 'text')}{_GAP}{value}".rstrip() for name, value in shown]
+
+
 def fit(columns: Sequence[Column], importance: Sequence[str], width: int) -> list[FittedColumn]:
     """Return as many columns as fit into a width, at least one.
 

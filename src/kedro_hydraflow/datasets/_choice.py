@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_hydraflow.columns import Mode, check_mode
 from kedro_hydraflow.errors import Lines, OptionError
 from kedro_hydraflow.escaping import escape
-from kedro_hydraflow.fact_checks import MIN_PREFIX
+from kedro_hydraflow.fact_checks import MIN_PREFIX, is_meant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,10 +115,7 @@ class RunChoice:
         return any(map(self._matches_run_id, search.find()))
 
     def _matches_run_id(self, info: RunInfo) -> bool:
-        wanted = self.run_id or ""
-        return info.run_id == wanted or (
-            len(wanted) >= MIN_PREFIX and info.run_id.startswith(wanted)
-        )
+        return is_meant(info.run_id, self.run_id or "")
 
     def _make_error(self, search: RunSearch, runs: RunCollection[Run[Any, Any]]) -> OptionError:
         """Return the error for several runs, which shows in what they differ."""

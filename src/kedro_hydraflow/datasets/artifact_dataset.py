@@ -100,7 +100,7 @@ class HydraflowArtifactDataset(SearchDataset[Any]):
             with ``concat`` or ``missing: skip``.
         mode: As for `HydraflowRunDataset`.
         n_jobs: As for `HydraflowRunCollectionDataset`, to read the configurations.
-        progress: Whether to show progress bars.
+        progress: Whether to show progress bars, in terminals and notebooks alone.
         on_error: As for `HydraflowRunCollectionDataset`. With ``concat``, also for artifacts
             that cannot be read.
         include_deleted: As for `HydraflowRunCollectionDataset`.

@@ -49,7 +49,7 @@ class HydraflowRunCollectionDataset(SearchDataset[RunCollection[Run[Any, Any]]])
             dotted path.
         n_jobs: 0 or 1 reads in this process, N in N joblib jobs, -1 in one job per core if
             there is enough to read. Within Kedro's ParallelRunner the jobs are threads.
-        progress: Whether to show a progress bar.
+        progress: Whether to show a progress bar, in terminals and notebooks alone.
         on_error: What to do about experiments and runs that cannot be read. ``raise``
             names all of them in one error, ``warn`` logs and skips each. With ``warn``, a
             malformed metric, param, tag, fact, result or file of Hydra that is read after the

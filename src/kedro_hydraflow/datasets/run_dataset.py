@@ -56,7 +56,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         mode: Needed with ``best_by``: ``max`` if the largest value is the best one, ``min`` if
             the smallest.
         n_jobs: As for `HydraflowRunCollectionDataset`.
-        progress: Whether to show a progress bar.
+        progress: Whether to show a progress bar, in terminals and notebooks alone.
         on_error: As for `HydraflowRunCollectionDataset`.
         include_deleted: As for `HydraflowRunCollectionDataset`.
         index: As for `HydraflowRunCollectionDataset`.
