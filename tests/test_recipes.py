@@ -148,7 +148,7 @@ def check_going_on(kitchen: Kitchen) -> None:
 
 def check_csv(kitchen: Kitchen) -> None:
     """Both ways write the same."""
-    by_shell = pl.read_csv("runs.csv")
+    by_shell = pl.read_csv("sweep.csv")
     kitchen.run(RECIPES["Export to CSV"][0])
     assert pl.read_csv("runs.csv").equals(by_shell)
     assert by_shell.height == 31

@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+import plotly.io
 import polars as pl
 from matplotlib.figure import Figure
 
 from digits.trained_model import TrainedModel
 from kedro_hydraflow import Run, RunCollection
+
+plotly.io.renderers  # noqa: B018 - imports IPython now, not while Matplotlib asks for its version
 
 Runs = RunCollection[Run[Any, TrainedModel]]
 

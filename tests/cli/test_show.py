@@ -166,7 +166,7 @@ def test_a_run_that_cannot_be_read(tracking_dir: TrackingDir) -> None:
     tracking_dir.add_run(experiment, "abcd", "a: [\n")
     result = invoke("show", tracking_dir.root, "abcd")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith("Error: the run 'abcd' could not be read: ")
+    assert "Error: the run 'abcd' could not be read: " in result.stderr
     assert "abcd/artifacts/.hydra/config.yaml" in result.stderr
 
 
