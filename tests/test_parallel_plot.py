@@ -221,3 +221,17 @@ except MissingPackageError as exc:
         [sys.executable, "-c", code], text=True, stdout=subprocess.PIPE, check=True
     ).stdout
     assert "pip install 'kedro-hydraflow[plotly]'" in output
+
+
+def test_a_missing_value_is_apart_from_large_numbers(tracking_dir: TrackingDir) -> None:
+    seed = 1732662000000000000
+    runs = load(tracking_dir, f"seed: {seed}\nb: 1\n", "b: 2\n", "b: 3\n")
+    positions, ticks = get_axis(runs, "seed")
+    assert positions[0] == seed
+    assert positions[1] == positions[2] < seed
+    assert "missing" in ticks.values()
+
+
+def test_integers_that_are_no_floats_are_categories(tracking_dir: TrackingDir) -> None:
+    runs = load(tracking_dir, f"x: {10**400}\n", "x: 5\n")
+    assert len(get_axis(runs, "x")[1]) == 2

@@ -237,7 +237,8 @@ def _make_number_axis(key: str, values: Sequence[float | None], *, are_times: bo
         if all(abs(place - other) > (last - first) * _NEAR for other in (*ticks, last)):
             ticks[place] = show(value)
     ticks[last] = show(high)
-    gap = (last - first or 1.0) * _GAP
+    # Large numbers would swallow a small gap.
+    gap = max((last - first or 1.0) * _GAP, max(abs(first), abs(last)) * 1e-12)
     others = sorted({_name_other(v) for v in values} - {""}, key=lambda name: name == _MISSING)
     places = {name: first - gap * (i + 1) for i, name in enumerate(others)}
     ticks = {**{place: name for name, place in reversed(places.items())}, **ticks}
@@ -303,7 +304,7 @@ def _name_other(value: float | None) -> str:
 
 def _get_order(value: Any, text: str) -> tuple[bool, float, str]:
     """Return a key to sort categories by: numbers by value, then the others by their text."""
-    if type(value) in (int, float) and math.isfinite(value):
+    if _is_number(value) and math.isfinite(value):
         return False, float(value), text
     return True, 0.0, text
 

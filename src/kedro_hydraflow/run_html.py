@@ -156,10 +156,12 @@ def _show_differing(runs: Sequence[RunBase]) -> str:
     if len(compared) < 2 or not any(get_configuration(run).to_plain() for run in compared):
         return ""
     columns = find_differing(compared, ["*"], lambda key: find_values(compared, key))
-    rows = [[column.name, *_summarise(column.name, column.values)] for column in columns]
-    table = make_table(["key", "values", "missing"], rows, len(rows), ["text", "text", "number"])
+    rows = ([column.name, *_summarise(column.name, column.values)] for column in columns)
+    table = make_table(["key", "values", "missing"], rows, len(columns), ["text", "text", "number"])
     among = "" if len(compared) == len(runs) else f" among {len(compared)} runs"
-    return make_details(f"what differs{among} ({len(rows)})", table if rows else "", is_open=True)
+    return make_details(
+        f"what differs{among} ({len(columns)})", table if columns else "", is_open=True
+    )
 
 
 def _summarise(key: str, values: list[Any]) -> tuple[str, int]:

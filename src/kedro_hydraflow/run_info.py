@@ -41,7 +41,7 @@ from kedro_hydraflow.stores.record import RECORDED_FACTS as RECORDED_FACTS
 from kedro_hydraflow.stores.record import STATUSES as STATUSES
 from kedro_hydraflow.stores.run_folder import check_not_above
 from kedro_hydraflow.times import from_milliseconds
-from kedro_hydraflow.value_text import show_counts
+from kedro_hydraflow.value_text import show_counts, show_short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -919,7 +919,7 @@ def make_facts_table(info: RunInfo) -> str:
 def describe_run(info: RunInfo) -> str:
     """Return the ID, job name and status for a ``repr``, as far as they have been read."""
     facts = {name: getattr(info, name) for name in ("job_name", "status") if is_read(info, name)}
-    shown = [f"{name}={value!r}" for name, value in facts.items() if value]
+    shown = [f"{name}={show_short(value)}" for name, value in facts.items() if value]
     return ", ".join([repr(info.run_id), *shown])
 
 

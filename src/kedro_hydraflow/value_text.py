@@ -34,12 +34,17 @@ def show_value(value: Any) -> str:
     return text if _is_clear(text) else _quote(text)
 
 
+def show_short(value: Any) -> str:
+    """Return the ``repr`` of a value, cut if it is long."""
+    return _SHORT.repr(value)
+
+
 def show_counts(counts: Mapping[Any, int]) -> str:
     """Return the first of some counts as ``repr`` shows a mapping: ``{'mlp': 19, 'linear': 12}``.
 
     Others are ``...``, and long values are cut.
     """
-    shown = [f"{_SHORT.repr(value)}: {n}" for value, n in islice(counts.items(), _MAX_COUNTS)]
+    shown = [f"{show_short(value)}: {n}" for value, n in islice(counts.items(), _MAX_COUNTS)]
     more = ["..."] if len(counts) > _MAX_COUNTS else []
     return f"{{{', '.join([*shown, *more])}}}"
 

@@ -104,3 +104,12 @@ def test_errors(sweep: Path, arguments: list[str], message: str) -> None:
     assert (result.exit_code, result.stdout) == (2, "")
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_run_that_cannot_be_read_is_not_absent(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "aaaa", "seed: 1\n")
+    tracking_dir.add_run(experiment, "bbbb", "seed: [\n")
+    result = invoke("diff", tracking_dir.root, "aaaa", "bbbb")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "the run 'bbbb' could not be read: " in result.stderr

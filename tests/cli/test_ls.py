@@ -573,3 +573,11 @@ def test_no_run_is_the_best(sweep: Path) -> None:
     options = "--by", "metrics.accuracy", "--mode", "max", "-f", "status == RUNNING"
     assert invoke("best", sweep, *options).exit_code == 1
     assert invoke("best", sweep, *options[:2], "--mode", "min", "-f", "seed > 999").exit_code == 1
+
+
+def test_no_run_is_the_best_without_a_number(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a", metrics={"loss": "1 nan 0\n"})
+    result = invoke("best", tracking_dir.root, "--by", "metrics.loss", "--mode", "min")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "none of the 1 runs has a value for 'metrics.loss' (1 have NaN)" in result.stderr

@@ -170,3 +170,40 @@ def test_preview_of_new_runs_and_of_locked_ones(tracking_dir: TrackingDir, tmp_p
 
 def test_runs_are_plain_runs(sweep: Path) -> None:
     assert type(from_catalog(path=str(sweep)).load()[0]) is Run
+
+
+def test_preview_says_what_cannot_be_read(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a", "a: [")
+    dataset = from_catalog(path=str(tracking_dir.root))
+    ((note, *_),) = dataset.preview()["data"]
+    assert note.startswith("1 of the runs looked at could not be read, such as ")
+    assert "a/artifacts/.hydra/config.yaml" in note
+    tracking_dir.add_run(experiment, "b", "a: 1")
+    assert [row[0] for row in dataset.preview()["data"]] == ["b", note]
+
+
+def test_preview_of_deleted_runs(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a", lifecycle_stage="deleted")
+    preview = from_catalog(path=str(tracking_dir.root)).preview()
+    assert [row[0] for row in preview["data"]] == ["no runs: 1 were deleted"]
+
+
+def test_preview_shows_the_first_of_many_runs(tracking_dir: TrackingDir) -> None:
+    tracking_dir.add_runs(250)
+    preview = from_catalog(path=str(tracking_dir.root)).preview()
+    assert [row[0] for row in preview["data"]] == [f"r{i:03}" for i in range(5)]
+
+
+def test_preview_of_foreign_text_is_cut(tracking_dir: TrackingDir) -> None:
+    keys = "".join(f"k{i}: 1\n" for i in range(200))
+    config = f'text: "\\e[31m{"x" * 10_000}"\n{keys}'
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", config)
+    preview = from_catalog(path=str(tracking_dir.root)).preview()
+    row, note = preview["data"]
+    assert len(preview["columns"]) == len(row) == 100
+    assert note[0] == "… and 104 more columns"
+    text = row[preview["columns"].index("text")]
+    assert text.startswith("\\x1b[31mx")
+    assert len(text) < 600

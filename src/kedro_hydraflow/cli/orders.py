@@ -138,7 +138,10 @@ class Ranking(Order):
 
     @override
     def apply(self, runs: RunCollection[Run[Any, Any]]) -> RunCollection[Run[Any, Any]]:
-        return runs.top(len(runs), self.by, mode=self.mode) if runs else runs
+        if not runs:
+            return runs
+        runs.best(self.by, mode=self.mode)  # which is an error if no run has a value
+        return runs.top(len(runs), self.by, mode=self.mode)
 
     @override
     def apply_to_infos(self, infos: list[RunInfo]) -> list[RunInfo]:

@@ -75,8 +75,9 @@ class Selection:
             OptionError: If there is none, or there are several.
             RunLoadError: If there may be one among those that could not be read.
         """
-        if self.failures and not self.runs:
-            raise RunLoadError(f"the run {run_id!r} could not be read: {self.failures[0]}")
+        for failure in self.failures:
+            if not self.runs or run_id in failure.path:
+                raise RunLoadError(f"the run {run_id!r} could not be read: {failure}")
         return find_by_id(self.runs, run_id)
 
 

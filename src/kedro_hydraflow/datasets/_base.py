@@ -16,6 +16,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_hydraflow.config import is_structured
 from kedro_hydraflow.datasets._given import Given
 from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.redaction import Options
 from kedro_hydraflow.storage import check_engine
 
@@ -34,6 +35,9 @@ TablePreview = NewType("TablePreview", dict[str, Any])
 
 kedro-viz recognises the type by its name.
 """
+
+_MAX_TEXT = 500
+"""The maximum number of characters of a text in a table."""
 
 _DOTTED_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
@@ -149,9 +153,16 @@ def to_table(frame: pl.DataFrame) -> TablePreview:
         {
             "index": list(range(frame.height)),
             "columns": frame.columns,
-            "data": [[to_json(value) for value in row] for row in frame.rows()],
+            "data": [[_shorten(to_json(value)) for value in row] for row in frame.rows()],
         }
     )
+
+
+def _shorten(value: Any) -> Any:
+    """Return foreign text without control characters, and cut; anything else unchanged."""
+    if not isinstance(value, str):
+        return value
+    return escape(value if len(value) <= _MAX_TEXT else f"{value[:_MAX_TEXT]}…")
 
 
 def to_json(value: Any) -> Any:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from kedro_hydraflow.errors import Failure
     from kedro_hydraflow.finding import Search
     from kedro_hydraflow.index import Index
     from kedro_hydraflow.loading import LoadOptions
@@ -37,13 +38,16 @@ MAX_CANDIDATES = 2000
 _BATCH_SIZE = 100
 """How many runs are looked at at once, if some of them may be left out."""
 
+_MAX_COLUMNS = 100
+"""The maximum number of columns of a table."""
+
 _FACTS = ("run_id", "job_name", "status")
 
 _MIN_DIFFERENT = 2
 """The number of different values from which on a column is not constant."""
 
 _MIN_LISTED = 100
-"""The minimum number of names in an experiment to list: some may not be those of runs."""
+"""The number of names in an experiment to list in addition: some may not be those of runs."""
 
 
 class Some(NamedTuple):
@@ -51,16 +55,17 @@ class Some(NamedTuple):
 
     runs: RunCollection[Run[Any, Any]]
 
-    note: str | None = None
+    notes: Sequence[str] = ()
     """Why there may be more runs, or why there are none, for those who see the preview."""
 
     def to_table(self, frame: pl.DataFrame) -> TablePreview:
-        """Return a table of a frame of the runs, with the note as its last row."""
-        table = to_table(frame)
-        if self.note is None:
-            return table
+        """Return a table of a frame of the runs, with the notes as its last rows."""
+        table = to_table(frame[:, :_MAX_COLUMNS])
         columns = table["columns"] or ["note"]
-        data = [*table["data"], [self.note, *[None] * (len(columns) - 1)]]
+        notes = [*self.notes]
+        if frame.width > _MAX_COLUMNS:
+            notes.append(f"… and {frame.width - _MAX_COLUMNS} more columns")
+        data = [*table["data"], *([note, *[None] * (len(columns) - 1)] for note in notes)]
         return TablePreview({"index": [*range(len(data))], "columns": columns, "data": data})
 
 
@@ -83,23 +88,29 @@ def load_some(search: Search, options: LoadOptions, count: int, index: Index) ->
     conditions = search.make_conditions()
     experiments = find_experiments(store, search, conditions).experiments.matching
     leaves_out = bool(conditions) or search.keeps is not None
-    limit = MAX_LOOKED_AT if leaves_out else max(count, _MIN_LISTED)
+    limit = MAX_LOOKED_AT if leaves_out else count + _MIN_LISTED
     deadline = time.monotonic() + MAX_SECONDS
     runs: list[Run[Any, Any]] = []
-    n_looked_at = n_left_out = 0
+    n_looked_at = n_left_out = n_deleted = 0
+    failures: list[Failure] = []
     for part in _list_parts(store, experiments, limit, _BATCH_SIZE if leaves_out else count):
         if part is None or n_looked_at >= MAX_LOOKED_AT or time.monotonic() > deadline:
             note = f"… of the first {n_looked_at} runs alone: a preview looks at no more"
-            return Some(RunCollection(runs), note)
+            return Some(RunCollection(runs), [note, *_describe_failures(failures)])
         read = read_infos(store, [part], search)
         n_looked_at += len(part.names)
         n_left_out += read.n_left_out
+        n_deleted += read.n_deleted
         loaded = load_runs(read.runs, Run, options, index, was_searched=True, conditions=conditions)
         runs += loaded.runs
+        failures += [*read.failures, *loaded.failures]
         if len(runs) >= count:
-            return Some(RunCollection(runs[:count]))
+            return Some(RunCollection(runs[:count]), _describe_failures(failures))
     conditions.check()
-    return Some(RunCollection(runs), None if runs else _explain_none(n_looked_at, n_left_out))
+    notes = _describe_failures(failures)
+    if not (runs or notes):
+        notes = [_explain_none(n_looked_at, n_left_out, n_deleted)]
+    return Some(RunCollection(runs), notes)
 
 
 def explain_too_many(search: Search, index: Index) -> str | None:
@@ -124,16 +135,22 @@ def _list_parts(
 ) -> Iterator[RunNames | None]:
     """Yield the names of runs in parts, and None where there are more than the limit."""
     for experiment in experiments:
-        for names in store.list_runs([experiment], limit).experiments:
-            for start in range(0, len(names.names), max(size, 1)):
-                yield names.take(start, start + max(size, 1))
-            if len(names.names) >= limit:
+        for names in store.list_runs([experiment], limit + _MIN_LISTED).experiments:
+            for start in range(0, min(len(names.names), limit), max(size, 1)):
+                yield names.take(start, min(start + max(size, 1), limit))
+            if len(names.names) > limit:
                 yield None
 
 
-def _explain_none(n_looked_at: int, n_left_out: int) -> str:
-    if not n_looked_at:
-        return "no runs"
+def _describe_failures(failures: Sequence[Failure]) -> list[str]:
+    if not failures:
+        return []
+    return [f"{len(failures)} of the runs looked at could not be read, such as {failures[0]}"]
+
+
+def _explain_none(n_looked_at: int, n_left_out: int, n_deleted: int) -> str:
+    if n_looked_at == n_deleted:
+        return f"no runs: {n_deleted} were deleted" if n_deleted else "no runs"
     if n_left_out == n_looked_at:
         return f"no runs: none of {n_looked_at} is left by the checkpoint or lock"
     return f"no runs: none of {n_looked_at} meets the filters"

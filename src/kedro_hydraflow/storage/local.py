@@ -11,7 +11,8 @@ import stat
 import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import islice
+from heapq import nsmallest
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -89,7 +90,10 @@ class LocalStorage(Storage):
     def list_dir(self, path: str, limit: int | None = None) -> list[Entry]:
         try:
             with os.scandir(self._resolve(path) or ".") as entries:
-                return sorted(map(_make_entry, islice(entries, limit)))
+                if limit is None:
+                    return sorted(map(_make_entry, entries))
+                first = nsmallest(limit, entries, key=attrgetter("name"))  # not just any
+                return list(map(_make_entry, first))
         except (FileNotFoundError, NotADirectoryError) as exc:
             if _is_below_broken_link(self._resolve(path)):
                 raise StorageError(_describe_broken_link("list the directory", path)) from exc
