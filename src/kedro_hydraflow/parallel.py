@@ -24,9 +24,9 @@ _MIN_SECONDS = 3.0
 """The CPU time that must be left for processes to be worth starting.
 
 On two cores they take 0.8 s to start and save 44 % of the rest, so that they are faster from 1.9 s
-on. (With two jobs, 10,000 configurations with nothing in common take 1.5 s instead of 1.2 s, those of
-a sweep 1.0 s instead of 0.4 s.) The margin is for the estimate, which is up to 1.6 times too high for
-a sweep, and for the CPU time of processes, which is 30 % higher."""
+on. (With two jobs, 10,000 configurations with nothing in common take 1.5 s instead of 1.2 s, those
+of a sweep 1.0 s instead of 0.4 s.) The margin is for the estimate, which is up to 1.6 times too
+high for a sweep, and for the CPU time of processes, which is 30 % higher."""
 
 _BACKENDS = ("loky", "multiprocessing", "threading")
 """joblib's own backends. It has others, too, but takes a tenth of a second to import."""
