@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.errors import StorageError
-from kedro_hydraflow.state_files import check_state, make_state, read_state
+from kedro_hydraflow.state_files import make_state, make_state_error, read_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,9 +36,9 @@ class Checkpoint:
         if state is None:
             return frozenset()
         runs = state.get("runs")
-        is_valid = isinstance(runs, list) and all(isinstance(run_id, str) for run_id in runs)
-        check_state(self.place, _KIND, "runs", runs, is_valid)
-        return frozenset(runs or ())
+        if not isinstance(runs, list) or not all(isinstance(run_id, str) for run_id in runs):
+            raise make_state_error(self.place, _KIND, f"unexpected runs: {repr(runs)[:100]}")
+        return frozenset(runs)
 
     def add(self, run_ids: Iterable[str]) -> frozenset[str]:
         """Add the IDs of runs. What others add at the same time is kept.

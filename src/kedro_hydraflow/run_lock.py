@@ -10,7 +10,7 @@ from kedro_hydraflow.errors import Lines, LockError, OptionError
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.run_info import get_place, get_store, is_settled
-from kedro_hydraflow.state_files import check_state, make_state, read_state
+from kedro_hydraflow.state_files import make_state, make_state_error, read_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,9 +53,9 @@ class RunLock:
         state = read_state(self.place, _KIND)
         if state is None:
             return None
-        digests = state.get("runs")
-        is_valid = isinstance(digests, dict) and all(isinstance(d, str) for d in digests.values())
-        check_state(self.place, _KIND, "runs", digests, is_valid)
+        runs = state.get("runs")
+        if not isinstance(runs, dict) or not all(isinstance(d, str) for d in runs.values()):
+            raise make_state_error(self.place, _KIND, f"unexpected runs: {repr(runs)[:100]}")
         for name, value in self._options.items():
             locked = state.get(name)
             if locked != value:
@@ -64,7 +64,7 @@ class RunLock:
                     f"entry has {value!r}; restore the option, or remove the file to lock what "
                     "is found now"
                 )
-        return digests
+        return runs
 
     @property
     def _options(self) -> dict[str, Any]:

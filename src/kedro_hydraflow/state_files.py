@@ -34,11 +34,11 @@ def read_state(place: Place, kind: str) -> dict[str, Any] | None:
     try:
         state = json.loads(content, object_pairs_hook=_refuse_duplicates)
     except (ValueError, RecursionError) as exc:
-        raise _make_error(place, kind, describe(exc)) from exc
+        raise make_state_error(place, kind, describe(exc)) from exc
     if not isinstance(state, dict) or state.get("format") != _get_format(kind):
         found = state.get("format") if isinstance(state, dict) else state
         reason = f"expected the format {_get_format(kind)!r}, found {repr(found)[:100]}"
-        raise _make_error(place, kind, reason)
+        raise make_state_error(place, kind, reason)
     return state
 
 
@@ -55,12 +55,6 @@ def make_state(kind: str, content: dict[str, Any]) -> bytes:
     return f"{text}\n".encode("ascii")
 
 
-def check_state(place: Place, kind: str, name: str, value: object, is_valid: bool) -> None:
-    """Raise StateFileError unless an entry of a file is valid."""
-    if not is_valid:
-        raise _make_error(place, kind, f"unexpected {name}: {repr(value)[:100]}")
-
-
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object. Raise ValueError if a key occurs twice, as after a bad merge."""
     mapping = dict(pairs)
@@ -75,7 +69,8 @@ def _get_format(kind: str) -> str:
     return f"kedro-hydraflow {kind} 1"
 
 
-def _make_error(place: Place, kind: str, reason: str) -> StateFileError:
+def make_state_error(place: Place, kind: str, reason: str) -> StateFileError:
+    """Return the error for a file that is damaged, or of another kind."""
     return StateFileError(
         f"{place.url}: this is no {kind} of kedro-hydraflow, or it is damaged: {reason}; restore "
         "it, or remove it to begin without one"

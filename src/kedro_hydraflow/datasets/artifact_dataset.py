@@ -16,8 +16,9 @@ from typing_extensions import override
 from kedro_hydraflow.datasets._base import TablePreview, to_table
 from kedro_hydraflow.datasets._choice import RunChoice
 from kedro_hydraflow.datasets._concat import concat_frames, is_frame, preview_frame
+from kedro_hydraflow.datasets._confirming import SearchDataset
 from kedro_hydraflow.datasets._preview import make_note_table
-from kedro_hydraflow.datasets._search import Query, RunSearch, SearchDataset, check_min_runs
+from kedro_hydraflow.datasets._search import Query, RunSearch, check_min_runs
 from kedro_hydraflow.errors import (
     ArtifactError,
     Failure,

@@ -13,8 +13,9 @@ from kedro_hydraflow.datasets._base import (
     is_dotted_path,
 )
 from kedro_hydraflow.datasets._choice import RunChoice
+from kedro_hydraflow.datasets._confirming import SearchDataset
 from kedro_hydraflow.datasets._preview import Some, make_note_table
-from kedro_hydraflow.datasets._search import Loaded, Query, RunSearch, SearchDataset, check_min_runs
+from kedro_hydraflow.datasets._search import Loaded, Query, RunSearch, check_min_runs
 from kedro_hydraflow.errors import OptionError, check_flag
 from kedro_hydraflow.frames import (
     list_null,

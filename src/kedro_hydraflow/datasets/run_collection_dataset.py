@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kedro_hydraflow.datasets._confirming import SearchDataset
 from kedro_hydraflow.datasets._preview import make_collection_frame
-from kedro_hydraflow.datasets._search import Query, RunSearch, SearchDataset, check_min_runs
+from kedro_hydraflow.datasets._search import Query, RunSearch, check_min_runs
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import RunCollection
 
