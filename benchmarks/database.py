@@ -163,6 +163,11 @@ def measure_ours(location: str) -> tuple[Measured, list[tuple[Any, ...]]]:
 
         import kedro_hydraflow
         from kedro_hydraflow import Run, iter_run_dirs
+
+        if "://" in location and not location.startswith("sqlite"):
+            import sqlalchemy
+
+            sqlalchemy.create_engine(location)  # which imports the driver; MLflow has done so
     measured["version"] = kedro_hydraflow.__version__
     with measuring(measured):
         run_dirs = iter_run_dirs(tracking_uri=location)

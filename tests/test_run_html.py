@@ -203,6 +203,19 @@ def test_runs_without_configurations(tracking_dir: TrackingDir) -> None:
     assert "what differs" not in html
 
 
+def test_what_differs_by_little_is_told_apart(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    path = f"/mnt/{'x' * 80}"
+    for i, (rate, seed) in enumerate([("0.12345671", "1"), ("0.12345672", "'1'")]):
+        config = f"lr: {rate}\nseed: {seed}\npath: {path}{i}\n"
+        tracking_dir.add_run(experiment, f"r{i}", config)
+    html = Run.load(iter_run_dirs(tracking_dir.root), index=False)._repr_html_()
+    rows = {row[0]: row[1] for row in get_rows(html)}
+    assert rows["lr"] == "0.12345671, 0.12345672"
+    assert rows["seed"] == "1, '1'"
+    assert "xxx0, " in rows["path"]
+
+
 # One run ---------------------------------------------------------------------------------------
 
 

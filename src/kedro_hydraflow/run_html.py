@@ -34,6 +34,7 @@ from kedro_hydraflow.run_info import (
     may_read,
 )
 from kedro_hydraflow.summary import describe_values
+from kedro_hydraflow.value_text import show_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -46,6 +47,9 @@ _MAX_RUNS = 10
 
 _MAX_COMPARED = 1000
 """The number of runs that are counted by status and compared."""
+
+_MAX_LENGTH = 36
+"""The maximum length of one of several values."""
 
 _MAX_DISTINCT = 5
 """The number of distinct values that are shown instead of a range."""
@@ -170,11 +174,20 @@ def _summarise(key: str, values: list[Any]) -> tuple[str, int]:
     if row["distinct"] > _MAX_DISTINCT and row["min"] is not None:
         text = f"{row['min']} … {row['max']} ({row['distinct']} distinct)"
     else:
-        distinct = list(dict.fromkeys(show_briefly(v) for v in values if v is not None))
-        text = ", ".join(_sort_texts(distinct)[:_MAX_DISTINCT])
+        present = [value for value in values if value is not None]
+        exact = [*dict.fromkeys(map(show_value, present))]
+        distinct = [*dict.fromkeys(map(show_briefly, present))]
+        if len(distinct) < len(exact):
+            distinct = exact
+        text = ", ".join(map(_shorten_middle, _sort_texts(distinct)[:_MAX_DISTINCT]))
         if len(distinct) > _MAX_DISTINCT:
             text = f"{text}, … ({row['distinct']} distinct)"
     return text, row["missing"]
+
+
+def _shorten_middle(text: str) -> str:
+    """Return text whose middle is cut if it is long: paths often differ at the end."""
+    return text if len(text) <= _MAX_LENGTH else f"{text[:15]}…{text[-20:]}"
 
 
 def _sort_texts(texts: Iterable[str]) -> list[str]:

@@ -581,3 +581,16 @@ def test_no_run_is_the_best_without_a_number(tracking_dir: TrackingDir) -> None:
     result = invoke("best", tracking_dir.root, "--by", "metrics.loss", "--mode", "min")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "none of the 1 runs has a value for 'metrics.loss' (1 have NaN)" in result.stderr
+
+
+def test_a_malformed_metric_of_one_run_does_not_hide_the_best(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a", metrics={"loss": "1 0.5 0\n"})
+    tracking_dir.add_run(experiment, "b", metrics={"loss": "1 garbage 0\n"})
+    for sort in ("best", "--by", "metrics.loss", "--mode", "min"), ("ls", "-s", "metrics.loss"):
+        result = invoke(sort[0], tracking_dir.root, *sort[1:], "-n", "1", "-c", "run_id", "--csv")
+        assert (result.exit_code, result.stdout) == (0, "run_id\na\n")
+        assert "taken for missing: " in caplog.text
+        caplog.clear()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.errors import Failure
     from kedro_hydraflow.filters import Conditions
     from kedro_hydraflow.index import Index
+    from kedro_hydraflow.run_info import RunInfo
 
 logger = get_logger(__name__)
 
@@ -111,14 +112,19 @@ def select_runs(search: Search, options: LoadOptions, wanted: Wanted) -> Selecti
     else:
         selection = _select_all(search, options, order, index)
     # What is read for the columns from now on is no reason to show nothing.
-    lenient = replace(options, on_error="warn").make_read_options(index)
-    for run in selection.runs:
-        set_options(run.info, lenient)
+    _read_leniently([run.info for run in selection.runs], options, index)
     return replace(
         selection,
         runs=selection.runs[:limit],
         failures=selection.failures if is_strict else (),
     )
+
+
+def _read_leniently(infos: Sequence[RunInfo], options: LoadOptions, index: Index) -> None:
+    """Have malformed values logged, and missing, that are read of runs from now on."""
+    lenient = replace(options, on_error="warn").make_read_options(index)
+    for info in infos:
+        set_options(info, lenient)
 
 
 def _add_filters(search: Search, filters: Sequence[str]) -> Search:
@@ -156,6 +162,7 @@ def _select_all(
     _report(failures, len(found.runs) + len(found.failures))
     if not loaded.runs and not failures:
         _warn_of_none(found.emptiness, len(found.runs), conditions)
+    _read_leniently([run.info for run in loaded.runs], options, index)
     runs = loaded.runs if order is None else order.apply(loaded.runs)
     return Selection(runs, failures, len(runs))
 
@@ -208,6 +215,7 @@ def _select_by_record(
         set_options(info, read_options)
     selected = conditions.select_infos(found.runs)
     failures = [*found.failures, *selected.failures]
+    _read_leniently(selected.runs, options, index)
     infos = order.apply_to_infos(selected.runs)
     runs: list[Run[Any, Any]] = []
     size = max(count, _BATCH_SIZE) if conditions.need_configs else count
