@@ -27,7 +27,7 @@ from kedro.io import DataCatalog
 
 from kedro_hydraflow import Collection, GroupBy, Run, RunCollection, RunInfo, iter_run_dirs
 from kedro_hydraflow.cli.main import main
-from kedro_hydraflow.provenance import describe_runs
+from kedro_hydraflow.provenance import describe_load
 from tests.conftest import HYDRA_SWEEP, ROOT, SWEEP, write
 
 DOCUMENTS = [
@@ -73,7 +73,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             (run_dir / "artifacts/metrics.csv").write_text("step,loss\n1,0.5\n")
     shutil.copytree(HYDRA_SWEEP / "multirun", tmp_path / "multirun")
     (tmp_path / "frames").mkdir()
-    loads = [describe_runs(Run.load(iter_run_dirs(SWEEP, "eval_*")))]
+    loads = [describe_load(Run.load(iter_run_dirs(SWEEP, "eval_*")))]
     provenance = {"entries": {"eval_runs": {"loads": loads}}}
     write(tmp_path / "data/provenance/run.json", json.dumps(provenance))
     (tmp_path / "my_project").mkdir()

@@ -32,9 +32,13 @@ class Checkpoint:
             StateFileError: If the file is damaged, or is no checkpoint.
             StorageError: If it cannot be read.
         """
+        return self._read() or frozenset()
+
+    def _read(self) -> frozenset[str] | None:
+        """Return the IDs in the file, None if there is none."""
         state = read_state(self.place, _KIND)
         if state is None:
-            return frozenset()
+            return None
         runs = state.get("runs")
         if not isinstance(runs, list) or not all(isinstance(run_id, str) for run_id in runs):
             raise make_state_error(self.place, _KIND, f"unexpected runs: {repr(runs)[:100]}")
@@ -71,8 +75,9 @@ class Checkpoint:
         """Remove the file, so that all runs are new; return whether there was one.
 
         Raises:
+            StateFileError: If the file is damaged, or is no checkpoint. Then it is left.
             StorageError: If it cannot be read or removed.
         """
-        was_there = self.place.read() is not None
+        was_there = self._read() is not None
         self.place.storage.remove(self.place.path)
         return was_there

@@ -43,7 +43,7 @@ class LoadRecorder:
         name = f"{time.time_ns()}-{secrets.token_hex(4)}.json"
         try:
             folder = Path(self.folder).resolve(strict=True)  # it may be that of another machine
-            text = json.dumps({"entry": self.entry, "load": describe_runs(runs)})
+            text = json.dumps({"entry": self.entry, "load": describe_load(runs)})
             LocalStorage().write(str(folder / name), text.encode("ascii"))
         except Exception as exc:
             problem = redact(describe(exc), {})
@@ -72,7 +72,7 @@ def read_loads(folder: str) -> dict[str, list[dict[str, Any]]]:
     return loads
 
 
-def describe_runs(runs: Sequence[RunBase]) -> dict[str, Any]:
+def describe_load(runs: Sequence[RunBase]) -> dict[str, Any]:
     """Return the number of runs, the digest of all, and the digest of each by its ID, as JSON.
 
     Copies of a run have one ID. If they differ, it has the digests of all, separated by spaces.

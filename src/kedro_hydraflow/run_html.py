@@ -175,14 +175,23 @@ def _summarise(key: str, values: list[Any]) -> tuple[str, int]:
         text = f"{row['min']} … {row['max']} ({row['distinct']} distinct)"
     else:
         present = [value for value in values if value is not None]
-        exact = [*dict.fromkeys(map(show_value, present))]
         distinct = [*dict.fromkeys(map(show_briefly, present))]
-        if len(distinct) < len(exact):
-            distinct = exact
+        if len(distinct) < row["distinct"]:
+            distinct = [*dict.fromkeys(map(_show_exactly, present))]
         text = ", ".join(map(_shorten_middle, _sort_texts(distinct)[:_MAX_DISTINCT]))
         if len(distinct) > _MAX_DISTINCT:
             text = f"{text}, … ({row['distinct']} distinct)"
     return text, row["missing"]
+
+
+def _show_exactly(value: Any) -> str:
+    """Return a value as text with all its digits, and with quotes where it is text that needs them.
+
+    No more is looked at of a long value than `show_briefly` does.
+    """
+    if isinstance(value, (list, tuple, dict)):
+        return show_briefly(value)
+    return show_value(_shorten_middle(value) if isinstance(value, str) else value)
 
 
 def _shorten_middle(text: str) -> str:

@@ -24,23 +24,8 @@ if TYPE_CHECKING:
 _SUFFIXES = (".csv", ".parquet", ".json", ".jsonl")
 _ENDINGS = f"{', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}"
 
-_FACTS = (
-    "run_id",
-    "run_name",
-    "job_name",
-    "experiment_id",
-    "status",
-    "start_time",
-    "end_time",
-    "lifecycle_stage",
-    "parent_run_id",
-)
-"""The facts that are written. The run directory is not: its URL may have credentials."""
-
 _PATTERNS = ("*", "metrics.*", "params.*", "tags.*", "results.*")
-
-_ALL = [(key, None) for key in (*_FACTS, *_PATTERNS)]
-"""All columns, with null for runs without a value."""
+"""What is written besides the facts."""
 
 _HELP = f"""\
 Write runs to a file, with all their columns.
@@ -84,7 +69,7 @@ def export(
         runs = list(selection.runs)
         if runs:
             nested: Nested = "keep" if suffix.startswith(".json") else "json"
-            frame = make_frame_by_spelling(runs, columns or _ALL, nested)
+            frame = make_frame_by_spelling(runs, columns or _list_all(), nested)
             content = _to_bytes(frame, suffix)
             _check_absent(place, force=force)  # by now there may be one
             place.storage.write(place.path, content)
@@ -92,6 +77,17 @@ def export(
         write(f"wrote {len(runs)} runs with {frame.width} columns to {place.url}\n")
     code = FAILED if selection.failures else FOUND if runs else NOTHING_FOUND
     click.get_current_context().exit(code)
+
+
+def _list_all() -> list[tuple[str, None]]:
+    """Return all columns, with null for runs without a value.
+
+    The run directory is not among them: its URL may have credentials.
+    """
+    from kedro_hydraflow.run_info import FACTS_IN_ORDER
+
+    facts = [name for name in FACTS_IN_ORDER if name != "run_dir"]
+    return [(key, None) for key in (*facts, *_PATTERNS)]
 
 
 def _check_absent(place: Place, *, force: bool) -> None:

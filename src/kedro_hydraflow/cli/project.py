@@ -135,7 +135,6 @@ def reset(metadata: ProjectMetadata, entry: str | None, env: str | None) -> NoRe
 
     with logs_on_stderr():
         opened = open_checkpoint(entry, env, metadata.project_path)
-        opened.read()  # another file, named by mistake, is not removed
         was_there = opened.remove()
     what = "removed" if was_there else "there is no"
     write(f"{what} {opened.place.url}; all runs are new\n")

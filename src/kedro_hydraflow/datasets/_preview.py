@@ -120,10 +120,9 @@ def explain_too_many(search: Search, index: Index) -> str | None:
         KedroHydraflowError: If experiments or runs cannot be listed.
     """
     store, search = open_search(search, index)
+    matching = find_experiments(store, search, search.make_conditions())
     n_left = MAX_CANDIDATES
-    for experiment in find_experiments(
-        store, search, search.make_conditions()
-    ).experiments.matching:
+    for experiment in matching.experiments.matching:
         n_left -= store.list_runs([experiment], n_left + 1).total
         if n_left < 0:
             return f"… a preview does not choose one of more than {MAX_CANDIDATES:,} runs"
