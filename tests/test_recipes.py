@@ -92,7 +92,7 @@ PREPARE: dict[str, Callable[[Kitchen], None]] = {
     "Load a csv, npz or pickle file of the best run": add_pickles,
     "A sweep that is still running": start_run,
     "Child runs of a parent run": nest_runs,
-    "Choose runs with kedro run --params": lambda kitchen: add_project(kitchen, has_one=True),
+    "Choose runs with runtime parameters": lambda kitchen: add_project(kitchen, has_one=True),
     "Catalog entries for files of the best run": add_pickles,
 }
 """What the example data lack for a recipe."""
@@ -249,7 +249,7 @@ CHECKS: dict[str, Callable[[Kitchen], None]] = {
     "Plot with seaborn": check_seaborn,
     "A sweep that is still running": check_going_on,
     "Child runs of a parent run": check_children,
-    "Choose runs with kedro run --params": check_runtime_params,
+    "Choose runs with runtime parameters": check_runtime_params,
     "Export to CSV": check_csv,
     "Export to Parquet": check_parquet,
     "Export to pandas": check_pandas,

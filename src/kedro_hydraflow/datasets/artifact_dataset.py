@@ -123,7 +123,7 @@ class HydraflowArtifactDataset(SearchDataset[Any]):
         FilterError: If a filter cannot be parsed.
 
     Examples:
-        In a catalog::
+        In a catalog:
 
             learning_curves:
               type: kedro_hydraflow.HydraflowArtifactDataset
