@@ -637,7 +637,7 @@ class RunCollection(Collection[R]):
 
         Args:
             *keys: Which keys to compare: keys and patterns, which mean what they do in filters,
-                see https://kedro-hydraflow.github.io/kedro-hydraflow/filters/#keys. By default all
+                see https://kedro-hydraflow.github.io/kedro-hydraflow/keys/. By default all
                 keys of the configurations, ``"*"``. For a key that is not a pattern, the values
                 themselves are compared.
             derived: Whether to include the values that only follow from others.
@@ -719,7 +719,7 @@ class RunCollection(Collection[R]):
 
         Args:
             *keys: Keys and patterns, which mean what they do in filters, see
-                https://kedro-hydraflow.github.io/kedro-hydraflow/filters/#keys. By default all
+                https://kedro-hydraflow.github.io/kedro-hydraflow/keys/. By default all
                 keys of the configurations, ``"*"``.
 
         Returns:
