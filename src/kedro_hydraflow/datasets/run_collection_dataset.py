@@ -95,7 +95,7 @@ class HydraflowRunCollectionDataset(SearchDataset[RunCollection[Run[Any, Any]]])
 
             sweep_runs:
               type: kedro_hydraflow.HydraflowRunCollectionDataset
-              path: s3://ml-team/mlruns
+              path: s3://team/mlruns
               experiment_names: ["train_*", "eval_*"]
               filters: status == FINISHED and training.learning_rate < 0.1
               impl: my_project.analysis.ModelLoader
