@@ -20,7 +20,7 @@ from tests.follow import PageError, follow
 ROOT = Path(__file__).parents[1]
 PAGE = Path("docs/start.md")
 
-DATA = {"py.typed", "cli/example_sweep.zip"}
+DATA = {"py.typed", "catalog.schema.json", "cli/example_sweep.zip"}
 """What is in the package besides Python."""
 
 
