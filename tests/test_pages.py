@@ -43,7 +43,7 @@ GOOD = {
         + ENTRY.format("${globals:root}")
     ),
     "terminal": f"```console\n$ {LS}\nseed\n7\n```\n",
-    "shell": "```sh\npip install 'kedro-hydraflow[s3]'\nmake demo\necho 1; echo 2\n```\n```\n…\n2\n```\n",
+    "shell": "```sh\npip install 'kedro-hydraflow[s3]'\nmake test\necho 1; echo 2\n```\n```\n2\n```\n",
     "not run": "<!-- not run: it is wrong -->\n```python\nunknown\n```\n",
 }
 

@@ -113,8 +113,8 @@ def test_links_to_the_site_lead_somewhere() -> None:
     assert "filters/" in {link.rstrip(".") for link in links}
     for link in links:
         path, _, anchor = link.rstrip(".").partition("#")
-        page = DOCS / f"{path.rstrip('/') or 'index'}.md"
-        assert page.is_file() or path == "llms.txt", link
+        page = DOCS / f"{path.rstrip('/')}.md"
+        assert path in ("", "llms.txt") or page.is_file(), link
         assert not anchor or anchor in get_anchors(page), link
 
 
