@@ -1,17 +1,17 @@
 """Follow a page of the documentation as its reader does, in an empty directory.
 
-``python -m tests.follow docs/start.md`` runs the blocks of the page one after the other:
+``python -m tests.follow docs/start.md`` runs the blocks of the page one after the other, with the
+programs that are on PATH:
 
 - ``sh``: commands of a shell. The directory and the variables that they leave hold afterwards.
 - ``console``: ``$ command``, and below it the output that it has to give.
 - ``python``: code. The blocks share their names.
-- ``yaml``: entries of the catalog, which are added to ``conf/base/catalog.yml``.
+- ``yaml``: entries, which are added to ``conf/base/catalog.yml``, or to the file that a comment in
+  the first line names. Python with such a comment is that file.
 
-A block whose first line is a comment with a path, such as ``# conf/base/globals.yml``, is that
-file, or added to it if it is YAML. A block after an HTML comment is left out: the comment says why.
-Other languages are to read.
-
-Needs nothing but the standard library: the package under test is what the reader has installed.
+A block without a language is what the block before it shows, among other lines. Blocks with a
+comment ``<!-- not run: … -->`` are left out, unless they install packages. `tests/test_docs.py`
+runs pages in its own process instead, with the example data.
 """
 
 from __future__ import annotations
@@ -22,18 +22,11 @@ import re
 import subprocess
 import sys
 import tempfile
-import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
-_BLOCK = re.compile(
-    r"(?P<comment><!--(?:(?!-->).)*-->\s*)?^(?P<indent> *)```(?P<language>\w+)[^\n]*\n"
-    r"(?P<code>.*?)^(?P=indent)```$",
-    re.MULTILINE | re.DOTALL,
-)
-_FILE = re.compile(r"# ((?:[\w.-]+/)*[\w-]+\.(?:cfg|ini|json|py|toml|ya?ml))\n")
+from tests.blocks import Block, read_blocks
 
 _CATALOG = "conf/base/catalog.yml"
 
@@ -57,30 +50,8 @@ while file := sys.stdin.readline().strip():
 """
 
 
-class Block(NamedTuple):
-    """A block of code in a page."""
-
-    language: str
-    code: str
-    line: int
-    reason: str | None
-    """Why it cannot be run, None if it can."""
-
-
 class PageError(Exception):
     """A block does not do what the page says."""
-
-
-def read_blocks(text: str) -> Iterator[Block]:
-    """Yield the blocks of a page in Markdown."""
-    for match in _BLOCK.finditer(text):
-        comment = match["comment"]
-        yield Block(
-            match["language"],
-            textwrap.dedent(match["code"]),
-            text.count("\n", 0, match.start("language")) + 1,
-            None if comment is None else " ".join(comment.strip()[4:-3].split()),
-        )
 
 
 class Reader:
@@ -100,17 +71,16 @@ class Reader:
         """Do what a block says.
 
         Raises:
-            PageError: If it fails, or a command writes something else.
+            PageError: If it fails, or shows something else.
         """
-        file = _FILE.match(block.code)
-        if file is not None or block.language == "yaml":
-            self._write(_CATALOG if file is None else file[1], block.code)
+        if block.file is not None or block.language == "yaml":
+            self._write(block.file or _CATALOG, block.code)
         elif block.language == "sh":
-            self._run_shell(block.code)
+            _check_shown(self._run_shell(block.code), block)
         elif block.language == "console":
             self._compare(block.code)
         elif block.language == "python":
-            self._run_python(block.code)
+            _check_shown(self._run_python(block.code), block)
 
     def close(self) -> None:
         """End the interpreter that has run blocks of Python."""
@@ -126,7 +96,7 @@ class Reader:
             stream.write(text)
 
     def _run_shell(self, code: str) -> str:
-        """Run commands, and return what they write."""
+        """Run commands, and return what they show."""
         with tempfile.NamedTemporaryFile() as state:
             done = subprocess.run(
                 ["bash", "-c", _SHELL.format(code=code)],
@@ -149,14 +119,14 @@ class Reader:
         for part in re.split(r"^\$ ", code, flags=re.MULTILINE)[1:]:
             command, _, expected = part.partition("\n")
             found = self._run_shell(command)
-            if [*map(str.rstrip, found.splitlines())] != [*map(str.rstrip, expected.splitlines())]:
+            if found.rstrip() != expected.rstrip():
                 raise PageError(f"expected of {command}:\n{expected}\nfound:\n{found}")
 
-    def _run_python(self, code: str) -> None:
+    def _run_python(self, code: str) -> str:
+        """Run code, and return what it prints."""
         if self._python is None:
             self._python = subprocess.Popen(
                 ["python", "-c", _PYTHON],
-                # Windows looks for the program on its own PATH, others on this one.
                 env=self._environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -170,12 +140,22 @@ class Reader:
             file.flush()
             self._python.stdin.write(f"{file.name}\n{self._directory}\n")
             self._python.stdin.flush()
-            written = ""
+            shown = ""
             for line in self._python.stdout:
                 if line.strip() == file.name:
-                    return
-                written += line
-        raise PageError(written)
+                    return shown
+                shown += line
+        raise PageError(shown)
+
+
+def _check_shown(shown: str, block: Block) -> None:
+    """Raise PageError unless the lines that a block is to show are shown, in their order."""
+    rest = shown
+    for line in (line.strip("… ") for line in (block.output or "").splitlines()):
+        if line:
+            _, found, rest = rest.partition(line)
+            if not found:
+                raise PageError(f"expected the line {line!r}, found:\n{shown}")
 
 
 def follow(page: Path, directory: Path, environment: Mapping[str, str]) -> None:
@@ -188,8 +168,8 @@ def follow(page: Path, directory: Path, environment: Mapping[str, str]) -> None:
     try:
         for block in read_blocks(page.read_text(encoding="utf-8")):
             name = f"{page}:{block.line}: {block.language}"
-            if block.reason is not None:
-                print(f"{name} is left out: {block.reason}", flush=True)
+            if block.reason is not None and "pip install" not in block.code:
+                print(f"{name} is not run: {block.reason}", flush=True)
                 continue
             start = time.perf_counter()
             try:
@@ -202,8 +182,8 @@ def follow(page: Path, directory: Path, environment: Mapping[str, str]) -> None:
 
 
 def main() -> None:
-    """Follow the pages on the command line, with the programs that are on PATH."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    """Follow the pages on the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("pages", nargs="+", type=Path)
     for page in parser.parse_args().pages:
         with tempfile.TemporaryDirectory() as directory:

@@ -87,7 +87,7 @@ def test_the_catalogs_of_the_demo(file: Path) -> None:
 @pytest.mark.parametrize("cls", DATASETS)
 def test_the_catalogs_of_docstrings(cls: type) -> None:
     doc = inspect.getdoc(cls) or ""
-    text = doc.partition("In a catalog::\n")[2].partition("    In Python:")[0]
+    text = doc.partition("In a catalog:\n")[2].partition("    In Python:")[0]
     catalog = yaml.safe_load(inspect.cleandoc(text))
     assert catalog
     assert list_errors(catalog) == []

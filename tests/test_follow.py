@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.follow import Block, PageError, Reader, follow, read_blocks
+from tests.blocks import Block
+from tests.follow import PageError, Reader, follow
 
 PAGE = """\
 # Start
@@ -26,10 +27,14 @@ export NAME=value
    project
    ```
 
-<!-- It needs
-     a server. -->
+<!-- not run: it needs a server -->
 ```sh
 false
+```
+
+<!-- not run: it installs packages -->
+```sh
+touch installed # as pip install does
 ```
 
 ```yaml
@@ -57,8 +62,12 @@ with open("src/module.py") as file:
 ```
 
 ```python
-with open("result.txt", "w") as file:
-    print(text, os.environ["NAME"], file=file)
+print("before", text, "after", os.environ["NAME"], sep="\\n")
+```
+
+```
+written
+… value
 ```
 
 ```text
@@ -76,14 +85,6 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     reader.close()
 
 
-def test_blocks() -> None:
-    blocks = list(read_blocks(PAGE))
-    assert blocks[0] == Block("sh", "mkdir project && cd project\nexport NAME=value\n", 3, None)
-    assert blocks[1].code.startswith('$ echo "$NAME"\nvalue\n')
-    assert [block.reason for block in blocks if block.reason] == ["It needs a server."]
-    assert [block.line for block in blocks[:3]] == [3, 10, 19]
-
-
 def test_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE)
@@ -93,8 +94,8 @@ def test_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written = tmp_path / "project"
     assert (written / "conf/base/catalog.yml").read_text() == "a: 1\nc: 3\n"
     assert (written / "conf/base/globals.yml").read_text() == "# conf/base/globals.yml\nb: 2\n"
-    assert (written / "result.txt").read_text() == "written value\n"
-    assert f"{page}:19: sh is left out: It needs a server.\n" in capsys.readouterr().out
+    assert (written / "installed").exists()
+    assert f"{page}:18: sh is not run: it needs a server\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -109,10 +110,19 @@ def test_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_what_fails(reader: Reader, language: str, code: str, message: str) -> None:
     with pytest.raises(PageError) as caught:
-        reader.follow(Block(language, code, 1, None))
+        reader.follow(Block(language, code, 1))
     assert message in str(caught.value)
 
 
 def test_the_variables_of_a_block_hold_for_python_too(reader: Reader) -> None:
-    reader.follow(Block("sh", "export PLACE='a b'\n", 1, None))
-    reader.follow(Block("python", "import os\nassert os.environ['PLACE'] == 'a b'\n", 4, None))
+    reader.follow(Block("sh", "export PLACE='a b'\n", 1))
+    reader.follow(Block("python", "import os\nassert os.environ['PLACE'] == 'a b'\n", 4))
+
+
+@pytest.mark.parametrize("language", ["sh", "python"])
+def test_what_is_not_shown(reader: Reader, language: str) -> None:
+    code = {"sh": "echo a; echo b\n", "python": "print('a')\nprint('b')\n"}[language]
+    reader.follow(Block(language, code, 1, output="a\n…\nb\n"))
+    for output in ("c\n", "b\na\n"):
+        with pytest.raises(PageError, match="expected the line"):
+            reader.follow(Block(language, code, 1, output=output))
