@@ -108,7 +108,12 @@ def make_pair_frame(values: Mapping[str, Sequence[Any]]) -> pl.DataFrame:
 
 
 def find_differing(
-    runs: Sequence[RunBase], keys: Iterable[str], find: Find, *, derived: bool = False
+    runs: Sequence[RunBase],
+    keys: Iterable[str],
+    find: Find,
+    *,
+    derived: bool = False,
+    max_keys: int | None = None,
 ) -> list[ComparedColumn]:
     """Return the columns of keys and patterns that differ. A key that is given twice comes once.
 
@@ -118,6 +123,7 @@ def find_differing(
             as ones that follow from others.
         find: As for `make_varying_frame`.
         derived: As for `make_varying_frame`.
+        max_keys: For patterns, as for `read_columns`.
 
     Raises:
         MissingKeyError: If there are runs, and none has a key, or one that a pattern matches.
@@ -130,7 +136,7 @@ def find_differing(
             named[identify(key)] = partial(_compare_values, key, find(key))
     for key in keys:
         if is_pattern(key):
-            found = _compare_pattern(runs, key, derived=derived)
+            found = _compare_pattern(runs, key, derived=derived, max_keys=max_keys)
         else:
             found = {key: named[identify(key)]}
         for name, function in found.items():
@@ -140,18 +146,18 @@ def find_differing(
 
 
 def _compare_pattern(
-    runs: Sequence[RunBase], pattern: str, *, derived: bool
+    runs: Sequence[RunBase], pattern: str, *, derived: bool, max_keys: int | None
 ) -> dict[str, Callable[[], ComparedColumn | None]]:
     """Return a function for each key that gives its column if the values differ."""
     ids = [None if derived else _get_telling_id(run) for run in runs]
     compare: dict[str, Callable[[], ComparedColumn | None]] = {}
     if parse_pattern(pattern).kind == "cfg":
-        columns = ConfigColumns(runs)
+        columns = ConfigColumns(runs, max_keys)
         for key in choose_config_keys(pattern, columns.names):
             name = name_config_key(key)
             compare[name] = partial(_compare_written, name, key, columns, ids, derived=derived)
     else:
-        for name, values in read_columns(runs, pattern).items():
+        for name, values in read_columns(runs, pattern, max_keys).items():
             if name != "run_id" or derived:
                 compare[name] = partial(_compare_values, name, _to_none(values), ids)
     if runs and not compare:

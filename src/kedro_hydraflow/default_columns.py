@@ -91,6 +91,7 @@ def make_default_columns(
     nested: Nested = "keep",
     among: Collection[str] = SHOWN,
     ranked_by: str | None = None,
+    max_keys: int | None = None,
 ) -> Columns:
     """Return the columns that say most about some runs, up to ten.
 
@@ -102,6 +103,7 @@ def make_default_columns(
         nested: As for `make_columns`.
         among: Which of `SHOWN` to look at. Nothing else is read.
         ranked_by: A key that has a column in any case.
+        max_keys: The maximum number of keys of a run to look at, of each kind; by default all.
 
     Raises:
         KedroHydraflowError: If a run cannot be read.
@@ -115,8 +117,9 @@ def make_default_columns(
         for series in [_make_column(runs, f"info.{name}", name, nested)]
         if series.null_count() < len(runs)
     ]
-    differing = _list_differing(runs, among)
-    values = sorted(list_value_keys(runs, among), key=lambda key: key != ranked_by)
+    differing = _list_differing(runs, among, max_keys)
+    values = list_value_keys(runs, among, max_keys)
+    values.sort(key=lambda key: key != ranked_by)
     room = _MAX_COLUMNS - len(facts)
     shown = _choose_distinct(differing, room - min(len(values), _MIN_VALUES), nested)
     n_values = room - len(shown)
@@ -168,14 +171,16 @@ def _describe(count: int, keys: Sequence[str], what: str) -> str:
     return f"{count} more {what}{plural} ({show_names(keys, _MAX_SHOWN)})" if count else ""
 
 
-def _list_differing(runs: Sequence[RunBase], among: Collection[str]) -> dict[str, list[Any]]:
+def _list_differing(
+    runs: Sequence[RunBase], among: Collection[str], max_keys: int | None
+) -> dict[str, list[Any]]:
     """Return the values of configuration keys that differ, by key; of one run, all of them.
 
     Where no run has a configuration, they are those of params. Keys that few runs have come last.
     """
-    values = read_columns(runs, "*") if "cfg" in among else {}
+    values = read_columns(runs, "*", max_keys) if "cfg" in among else {}
     if not values and "params" in among:
-        values = read_columns(runs, "params.*")
+        values = read_columns(runs, "params.*", max_keys)
     keys = [
         key
         for key, (first, *others) in values.items()
@@ -202,12 +207,15 @@ def _are_params(keys: Sequence[str]) -> bool:
     return all(parse_key(key).kind == "params" for key in keys)
 
 
-def list_value_keys(runs: Sequence[RunBase], among: Collection[str] = SHOWN) -> list[str]:
+def list_value_keys(
+    runs: Sequence[RunBase], among: Collection[str] = SHOWN, max_keys: int | None = None
+) -> list[str]:
     """Return the keys of the metrics and results of a few runs, those of the system last.
 
     Args:
         runs: The runs, at least one.
         among: As for `make_default_columns`. With ``status``, finished runs are looked at first.
+        max_keys: As for `make_default_columns`.
     """
     finished = []
     if "status" in among:
@@ -223,7 +231,7 @@ def list_value_keys(runs: Sequence[RunBase], among: Collection[str] = SHOWN) -> 
     keys = {
         f"{kind}.{name}"
         for kind in kinds
-        for content in list_entries(some, kind)
+        for content in list_entries(some, kind, max_keys)
         if isinstance(content, dict)
         for name in flatten_config(content)
     }

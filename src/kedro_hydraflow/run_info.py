@@ -742,12 +742,13 @@ def _get_file(info: RunInfo, kind: str) -> tuple[ParsedFile, Index]:
     return HYDRA_FILES[kind], NO_INDEX
 
 
-def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
+def read_logged(infos: Sequence[RunInfo], key: str, limit: int | None = None) -> list[Any]:
     """Return a logged value of each run, read at once unless it has been read.
 
     Args:
         infos: The runs.
         key: One value (``metrics.accuracy``), or all of a kind (``metrics``).
+        limit: For all of a kind, how many of each run are enough. There may be more in the result.
 
     Returns:
         For each run its value, or the values by name; None if there is none, or the error of
@@ -756,12 +757,18 @@ def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
     kind, _, name = key.partition(".")
     unread = [info for info in infos if {kind, key}.isdisjoint(info._logged or ())]
     failures: dict[int, KedroHydraflowError] = {}
+    parts: dict[int, dict[str, Any]] = {}
     malformed: list[MetadataError] = []
     without = []
     for store, group in _group_by_store(unread):
         records = _get_records(group)
         values: Sequence[Any]
-        values = store.read_values(records, kind, name) if name else store.read_all(records, kind)
+        if name:
+            values = store.read_values(records, kind, name)
+        elif limit is not None:
+            values = store.read_first(records, kind, limit)
+        else:
+            values = store.read_all(records, kind)
         for info, found in zip(group, values, strict=True):
             value = found
             if isinstance(value, MetadataError) and info._options.on_error == "warn":
@@ -770,6 +777,8 @@ def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
                 value = None if name else others
             if isinstance(value, KedroHydraflowError):
                 failures[id(info)] = value
+            elif limit is not None and len(value) >= limit:
+                parts[id(info)] = value
             else:
                 info._logged = info._logged or {}
                 info._logged[key] = value
@@ -779,8 +788,9 @@ def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
     for info, error in _find_strays(without):
         failures[id(info)] = error
         (info._logged or {}).pop(key)
-    if failures:
-        return [failures.get(id(info)) or _get_logged(info, kind, name, key) for info in infos]
+    if failures or parts:
+        found = {**parts, **failures}
+        return [found.get(id(info)) or _get_logged(info, kind, name, key) for info in infos]
     return [_get_logged(info, kind, name, key) for info in infos]
 
 
