@@ -33,6 +33,9 @@ _KINDS = ("cfg", "params", "metrics", "results")
 SHOWN = (*_FACTS, *_KINDS)
 """The names of the facts and the kinds of keys that are shown."""
 
+MAX_KEYS = 1000
+"""The maximum number of keys of a run, of each kind, that notebooks and previews look at."""
+
 _MAX_COLUMNS = 10
 """The maximum number of columns."""
 
@@ -130,10 +133,14 @@ def make_default_columns(
     ]
     others = [key for key in differing if key not in shown]
     omitted = [
-        _describe(len(others), others, "param" if _are_params(others) else "configuration key"),
-        _describe_values(values[n_values:], "metric"),
-        _describe_values(values[n_values:], "result"),
+        _describe(others, "param" if _are_params(others) else "configuration key"),
+        *(
+            _describe([key for key in values[n_values:] if key.startswith(f"{what}s.")], what)
+            for what in ("metric", "result")
+        ),
     ]
+    if max_keys is not None and max(len(differing), len(values)) >= max_keys:
+        omitted.append(f"of the first {max_keys:,} keys of each kind")
     frame = pl.DataFrame([*facts, *shown.values(), *logged])
     importance = _rank([s.name for s in facts], list(shown), values[:n_values])
     if ranked_by is not None and ranked_by not in importance:
@@ -160,15 +167,10 @@ def _make_column(runs: Sequence[RunBase], key: str, name: str, nested: Nested) -
     return make_column(name, [None if value is MISSING else value for value in values], nested)
 
 
-def _describe_values(keys: Sequence[str], what: str) -> str:
-    keys = [key for key in keys if key.startswith(f"{what}s.")]
-    return _describe(len(keys), keys, what)
-
-
-def _describe(count: int, keys: Sequence[str], what: str) -> str:
+def _describe(keys: Sequence[str], what: str) -> str:
     """Return a number of keys and the first of them, an empty text for none."""
-    plural = "s" if count > 1 else ""
-    return f"{count} more {what}{plural} ({show_names(keys, _MAX_SHOWN)})" if count else ""
+    plural = "s" if len(keys) > 1 else ""
+    return f"{len(keys)} more {what}{plural} ({show_names(keys, _MAX_SHOWN)})" if keys else ""
 
 
 def _list_differing(

@@ -138,7 +138,7 @@ def list_entries(infos: Sequence[RunInfo], kind: str, limit: int | None = None) 
     """
     is_parsed = kind in KEYED_FILES
     read = read_parsed_files(infos, kind) if is_parsed else read_logged(infos, kind, limit)
-    entries = [{} if content is None else content for content in read]
+    entries: list[Any] = [{} if content is None else content for content in read]
     if limit is None:
         return entries
     return [take_leaves(each, limit) if isinstance(each, dict) else each for each in entries]

@@ -757,7 +757,7 @@ def read_logged(infos: Sequence[RunInfo], key: str, limit: int | None = None) ->
     kind, _, name = key.partition(".")
     unread = [info for info in infos if {kind, key}.isdisjoint(info._logged or ())]
     failures: dict[int, KedroHydraflowError] = {}
-    parts: dict[int, dict[str, Any]] = {}
+    parts: dict[int, Any] = {}
     malformed: list[MetadataError] = []
     without = []
     for store, group in _group_by_store(unread):
@@ -777,7 +777,7 @@ def read_logged(infos: Sequence[RunInfo], key: str, limit: int | None = None) ->
                 value = None if name else others
             if isinstance(value, KedroHydraflowError):
                 failures[id(info)] = value
-            elif limit is not None and len(value) >= limit:
+            elif limit is not None and isinstance(value, dict) and len(value) >= limit:
                 parts[id(info)] = value
             else:
                 info._logged = info._logged or {}
@@ -789,8 +789,8 @@ def read_logged(infos: Sequence[RunInfo], key: str, limit: int | None = None) ->
         failures[id(info)] = error
         (info._logged or {}).pop(key)
     if failures or parts:
-        found = {**parts, **failures}
-        return [found.get(id(info)) or _get_logged(info, kind, name, key) for info in infos]
+        parts |= failures
+        return [parts.get(id(info)) or _get_logged(info, kind, name, key) for info in infos]
     return [_get_logged(info, kind, name, key) for info in infos]
 
 

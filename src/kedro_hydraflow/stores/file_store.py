@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
