@@ -251,6 +251,7 @@ def test_of_many_keys_the_first_are_looked_at(
     files_read.clear()
     lines = to_lines(runs[0]._repr_html_())
     assert {"configuration (more than 1,000)", "metrics (more than 1,000)"} <= set(lines)
+    assert lines.count("… at least 951 more") == 2
     assert sum("/metrics/" in path for path in files_read.paths) == 1001
     lines = to_lines(runs._repr_html_())
     assert "what differs among the first 1,000 keys of each (1000)" in lines

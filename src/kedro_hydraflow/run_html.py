@@ -89,10 +89,10 @@ def _show_logged(info: RunInfo, kind: str) -> Callable[[], str]:
         if not names:
             return ""
         rows = ([name, values[name]] for name in names)
-        table = make_table([kind, "value"], rows, len(names))
-        return make_details(
-            f"{kind} ({_count(len(values), len(names))})", table, is_open=kind == "metrics"
-        )
+        is_cut = len(values) > MAX_KEYS
+        table = make_table([kind, "value"], rows, len(names), is_cut=is_cut)
+        count = f"more than {MAX_KEYS:,}" if is_cut else len(names)
+        return make_details(f"{kind} ({count})", table, is_open=kind == "metrics")
 
     return show
 
@@ -103,18 +103,15 @@ def _get_logged(info: RunInfo, kind: str, limit: int) -> dict[str, Any]:
     return take_leaves(values, limit)
 
 
-def _count(n_keys: int, n_shown: int) -> str:
-    """Return a number of keys that have a row, where one more than `MAX_KEYS` were looked at."""
-    return f"{n_shown}" if n_keys <= MAX_KEYS else f"more than {MAX_KEYS:,}"
-
-
 def _show_config(run: RunBase) -> str:
     if not is_config_read(run) and not is_config_in_place(run.info):
         return make_note("The configuration has not been read.")
     values = flatten_config(take_leaves(get_configuration(run).to_plain(), MAX_KEYS + 1))
     rows = ([name_config_key(key), value] for key, value in values.items())
-    table = make_table(["key", "value"], rows, len(values))
-    return make_details(f"configuration ({_count(len(values), len(values))})", table)
+    is_cut = len(values) > MAX_KEYS
+    table = make_table(["key", "value"], rows, len(values), is_cut=is_cut)
+    count = f"more than {MAX_KEYS:,}" if is_cut else len(values)
+    return make_details(f"configuration ({count})", table)
 
 
 # Many runs ---------------------------------------------------------------------------------
