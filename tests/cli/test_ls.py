@@ -411,7 +411,7 @@ def test_malformed_metrics_leave_cells_empty(
     tracking_dir.add_run(experiment, "b", metrics={"loss": "garbage\n"})
     result = ls(tracking_dir.root, "--csv")
     assert get_column(result.stdout, "metrics.loss") == ["0.5", ""]
-    assert result.exit_code == 0
+    assert result.exit_code == 2
     assert "metrics/loss" in caplog.text
     result = ls(tracking_dir.root, "--csv", "-f", "metrics.loss < 1")
     assert result.exit_code == 2
@@ -591,6 +591,7 @@ def test_a_malformed_metric_of_one_run_does_not_hide_the_best(
     tracking_dir.add_run(experiment, "b", metrics={"loss": "1 garbage 0\n"})
     for sort in ("best", "--by", "metrics.loss", "--mode", "min"), ("ls", "-s", "metrics.loss"):
         result = invoke(sort[0], tracking_dir.root, *sort[1:], "-n", "1", "-c", "run_id", "--csv")
-        assert (result.exit_code, result.stdout) == (0, "run_id\na\n")
-        assert "taken for missing: " in caplog.text
+        assert (result.exit_code, result.stdout) == (2, "run_id\na\n")
+        path = tracking_dir.root / "1/b/metrics/loss"
+        assert f"taken for missing: {path}: line 1: expected 'timestamp value step'" in caplog.text
         caplog.clear()

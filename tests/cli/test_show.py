@@ -211,3 +211,14 @@ def test_the_default_place(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None
 )
 def test_sizes(size: int | None, text: str) -> None:
     assert _show_size(size) == text
+
+
+def test_a_malformed_metric_is_left_out(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = {"loss": "garbage\n", "accuracy": "1 0.5 0\n"}
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "abcd", metrics=metrics)
+    result = invoke("show", tracking_dir.root, "abcd")
+    assert result.exit_code == 2
+    assert "\nmetrics (1)\n  accuracy  0.5\n" in result.stdout
+    assert "1/abcd/metrics/loss: line 1: expected 'timestamp value step'" in caplog.text

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from kedro_hydraflow.cli.command import FOUND, NOTHING_FOUND, logs_on_stderr, write
+from kedro_hydraflow.cli.command import FAILED, FOUND, NOTHING_FOUND, logs_on_stderr, write
 from kedro_hydraflow.cli.output import take_format, take_keys, write_frame
 from kedro_hydraflow.errors import OptionError
 
@@ -28,7 +28,7 @@ follow from others, such as paths with the run's ID, are left out, unless with -
 Exit codes:
   0  the runs differ
   1  they do not
-  2  an error
+  2  an error, or something of them could not be read
 """
 
 
@@ -66,7 +66,8 @@ def diff(
             frame = frame.rename(dict(zip("ab", ids, strict=True)))
         write_frame(frame, output, frame.columns)
     differ = not all(map(are_same, values.values()))
-    click.get_current_context().exit(FOUND if differ else NOTHING_FOUND)
+    code = FAILED if selection.is_incomplete else FOUND if differ else NOTHING_FOUND
+    click.get_current_context().exit(code)
 
 
 def _compare(

@@ -48,7 +48,8 @@ def show(select: Callable[[Wanted], Selection], run_id: str, json: bool) -> NoRe
     from kedro_hydraflow.formats import to_json_object
 
     with logs_on_stderr():
-        run = select(Wanted(run_ids=(run_id,))).find(run_id)
+        selection = select(Wanted(run_ids=(run_id,)))
+        run = selection.find(run_id)
         facts = _read_facts(run)
         sections = {name: _try(name, read, run) for name, read in _list_sections(run).items()}
     if json:
@@ -56,7 +57,8 @@ def show(select: Callable[[Wanted], Selection], run_id: str, json: bool) -> NoRe
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         write(_to_text(facts, sections, width))
-    code = FAILED if None in sections.values() else FOUND
+    is_incomplete = selection.is_incomplete or None in sections.values()
+    code = FAILED if is_incomplete else FOUND
     click.get_current_context().exit(code)
 
 
