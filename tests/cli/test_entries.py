@@ -36,7 +36,8 @@ broken_runs:
 
 malformed_run:
   type: kedro_hydraflow.HydraflowRunDataset
-  filepath: examples/malformed/1/a
+  path: examples/malformed
+  run_id: abcd
   on_error: {on_error}
 
 remote_runs:
@@ -146,8 +147,8 @@ OTHERS: dict[str, list[str]] = {
     "showing what filters leave out": ["show", "strict_runs", "00a3be32", "--env", "more"],
     "showing the run of an entry": ["show", "one_run", "5b59290f", "--json"],
     "showing another run": ["show", "one_run", "13f42e95"],
-    "showing a malformed metric": ["show", "malformed_run", "a", "--env", "more"],
-    "tolerating a malformed metric": ["show", "malformed_run", "a", "--env", "lenient"],
+    "showing a malformed metric": ["show", "malformed_run", "abcd", "--env", "more"],
+    "tolerating a malformed metric": ["show", "malformed_run", "abcd", "--env", "lenient"],
     "showing confirmed runs": ["show", "new_runs", "13f42e95", "--env", "more"],
     "showing no run": ["show", "sweep_runs"],
     "a difference": ["diff", "sweep_runs", "13f4", "cde9", "--csv"],
@@ -187,9 +188,11 @@ def results(project: Path, environment: dict[str, str]) -> Results:
         write(broken / name / "artifacts/.hydra/config.yaml", config)
         write(broken / name / "meta.yaml", (ROOT / RUN_META).read_text())
     write(broken / "meta.yaml", (ROOT / EXPERIMENT_META).read_text())
-    malformed = shutil.copytree(broken, project / "examples/malformed/1")
-    write(malformed / "a/metrics/loss", "garbage\n")
-    write(malformed / "a/metrics/n", "1 2 0\n")
+    malformed = project / "examples/malformed/1/abcd"
+    shutil.copytree(broken / "a", malformed)
+    shutil.copy(broken / "meta.yaml", malformed.parent)
+    write(malformed / "metrics/loss", "garbage\n")
+    write(malformed / "metrics/n", "1 2 0\n")
     for env, on_error in (("more", "raise"), ("lenient", "warn")):
         catalog = CATALOG.format(on_error=on_error, index=(project / "shared").as_uri())
         write(project / f"conf/{env}/catalog.yml", catalog)
