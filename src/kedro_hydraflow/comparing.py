@@ -12,6 +12,7 @@ from kedro_hydraflow.columns import make_series, to_identity
 from kedro_hydraflow.config import is_literal
 from kedro_hydraflow.config_columns import ConfigColumns
 from kedro_hydraflow.errors import ConfigError, raise_first
+from kedro_hydraflow.escaping import escape_undecodable
 from kedro_hydraflow.forks import warn_of_polars
 from kedro_hydraflow.frames import make_id_series
 from kedro_hydraflow.key_patterns import (
@@ -100,7 +101,7 @@ def make_pair_frame(values: Mapping[str, Sequence[Any]]) -> pl.DataFrame:
     texts = [[None if v is None else show_value(v) for v in pair] for pair in values.values()]
     return pl.DataFrame(
         [
-            pl.Series("key", list(values), pl.String),
+            pl.Series("key", list(map(escape_undecodable, values)), pl.String),
             pl.Series("a", [a for a, _ in texts], pl.String),
             pl.Series("b", [b for _, b in texts], pl.String),
         ]

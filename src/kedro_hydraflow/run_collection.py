@@ -32,6 +32,7 @@ from kedro_hydraflow.fact_checks import (
     explain_impossible,
     explain_unrecorded,
     is_meant,
+    is_whole_id,
     to_fact_value,
 )
 from kedro_hydraflow.filters import Conditions, advise_filter, parse_filters
@@ -1141,9 +1142,8 @@ def _warn_of_beginning(runs: Sequence[Run[Any, Any]], wanted: str) -> None:
 
 def _match_ids(text: str, ids: set[str]) -> set[str]:
     """Return the ID that a text is, or else those that begin with it."""
-    if text in ids:
-        return {text}
-    return {run_id for run_id in ids if is_meant(run_id, text)}
+    whole = {run_id for run_id in ids if is_whole_id(run_id, text)}
+    return whole or {run_id for run_id in ids if is_meant(run_id, text)}
 
 
 def find_by_id(runs: Iterable[R], text: str) -> R:

@@ -91,7 +91,7 @@ def _show_item(value: Any) -> str:
         }
     except ConfigError:
         is_clear = False
-    return text if is_clear else _quote(text)
+    return text if is_clear and text.isprintable() else _quote(text)
 
 
 def _is_clear(text: str) -> bool:
@@ -106,4 +106,15 @@ def _is_clear(text: str) -> bool:
 
 def _quote(text: str) -> str:
     is_simple = text.isprintable() and "'" not in text
-    return f"'{text}'" if is_simple else json.dumps(text, ensure_ascii=False)
+    if is_simple:
+        return f"'{text}'"
+    quoted = json.dumps(text, ensure_ascii=False)
+    return quoted if quoted.isprintable() else "".join(map(_escape, quoted))
+
+
+def _escape(character: str) -> str:
+    """Return a character of text in double quotes, with YAML's escape if it cannot be printed."""
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

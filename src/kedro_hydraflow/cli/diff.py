@@ -9,6 +9,7 @@ import click
 from kedro_hydraflow.cli.command import FAILED, FOUND, NOTHING_FOUND, logs_on_stderr, write
 from kedro_hydraflow.cli.output import take_format, take_keys, write_frame
 from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.escaping import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,7 +63,7 @@ def diff(
     else:
         frame = make_pair_frame(values)
         if output != "csv":
-            ids = shorten_ids([run.info.run_id for run in runs])
+            ids = shorten_ids([escape(run.info.run_id) for run in runs])
             frame = frame.rename(dict(zip("ab", ids, strict=True)))
         write_frame(frame, output, frame.columns)
     differ = not all(map(are_same, values.values()))
