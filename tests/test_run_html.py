@@ -69,7 +69,7 @@ def test_a_collection(sweep_dir: Path) -> None:
     assert rows[2] == ["t0", "train", "FINISHED", "2026-11-23 00:39:29Z", "1", "a", "0"]
     assert rows[5:] == [
         ["key", "values", "missing"],
-        ["lr", "0.01, 0.1, 1", "0"],
+        ["lr", "0.01, 0.1, 1.0", "0"],
         ["model.type", "a, b", "1"],
     ]
 
@@ -143,7 +143,7 @@ def test_nothing_remote_is_read(sweep_dir: Path, serve: Callable[[Path], WebServ
     mixed = RunCollection([*runs, unread])._repr_html_()
     texts = [repr(runs), repr(unread), unread._repr_html_(), *unread._ipython_key_completions_()]
     assert len(server.requests) == n_requests
-    assert ["lr", "0.01, 0.1, 1", "0"] in get_rows(html)
+    assert ["lr", "0.01, 0.1, 1.0", "0"] in get_rows(html)
     assert "job_name: train 3, eval 1, not read 1" in to_lines(mixed)
     assert ["0.1", "1"] in get_rows(group_html)
     assert ["loss", "0.2"] in get_rows(one)

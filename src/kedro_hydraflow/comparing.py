@@ -95,15 +95,23 @@ def make_diff_frame(
 
 def make_pair_frame(values: Mapping[str, Sequence[Any]]) -> pl.DataFrame:
     """Return a frame with a row for each key: ``key``, and the values of two runs as text."""
+    texts = {
+        escape_undecodable(key): [None if value is None else show_value(value) for value in pair]
+        for key, pair in values.items()
+    }
+    return make_text_frame(texts)
+
+
+def make_text_frame(texts: Mapping[str, Sequence[str | None]]) -> pl.DataFrame:
+    """Return a frame with a row for each key: ``key``, and two texts, ``a`` and ``b``."""
     import polars as pl
 
     warn_of_polars()
-    texts = [[None if v is None else show_value(v) for v in pair] for pair in values.values()]
     return pl.DataFrame(
         [
-            pl.Series("key", list(map(escape_undecodable, values)), pl.String),
-            pl.Series("a", [a for a, _ in texts], pl.String),
-            pl.Series("b", [b for _, b in texts], pl.String),
+            pl.Series("key", list(texts), pl.String),
+            pl.Series("a", [a for a, _ in texts.values()], pl.String),
+            pl.Series("b", [b for _, b in texts.values()], pl.String),
         ]
     )
 

@@ -150,6 +150,14 @@ def _shorten(value: Any, depth: int) -> Any:
 
 
 def escape_text(text: str, limit: int = _MAX_LENGTH) -> str:
-    """Return text for HTML, cut to a number of characters."""
-    cut = text if len(text) <= limit else f"{text[: limit - 1]}…"
-    return html.escape(escape(cut))
+    """Return text for HTML, without its middle if it has more than a number of characters."""
+    return html.escape(escape(cut_middle(text, limit)))
+
+
+def cut_middle(text: str, limit: int) -> str:
+    """Return text without its middle if it has more than a number of characters.
+
+    Long texts that differ, such as paths, often do so at the end.
+    """
+    n_last = limit // 2
+    return text if len(text) <= limit else f"{text[: limit - 1 - n_last]}…{text[-n_last:]}"

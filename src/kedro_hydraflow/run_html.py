@@ -16,6 +16,7 @@ from kedro_hydraflow.default_columns import MAX_KEYS, SHOWN, make_default_column
 from kedro_hydraflow.errors import KedroHydraflowError
 from kedro_hydraflow.formats import make_cells
 from kedro_hydraflow.html_parts import (
+    cut_middle,
     make_details,
     make_html,
     make_note,
@@ -158,10 +159,10 @@ def _show_first(runs: Sequence[RunBase], n_runs: int) -> str:
     among = [name for name in SHOWN if name != "cfg"] if may_read(infos) else read
     notes = []
     try:
-        columns = make_default_columns(runs, among=[*among, *config], max_keys=MAX_KEYS)
+        columns = make_default_columns(runs, "json", [*among, *config], max_keys=MAX_KEYS)
     except KedroHydraflowError as exc:
         notes.append(make_note(f"cannot be read: {exc}"))
-        columns = make_default_columns(runs, among=[*read, *config], max_keys=MAX_KEYS)
+        columns = make_default_columns(runs, "json", [*read, *config], max_keys=MAX_KEYS)
     if columns.omission:
         notes.append(make_note(f"not shown: {columns.omission}"))
     cells = make_cells(columns.frame, short_ids="run_id")
@@ -213,10 +214,10 @@ def _summarise(key: str, values: list[Any]) -> tuple[str, int]:
         text = f"{row['min']} … {row['max']} ({row['distinct']} distinct)"
     else:
         present = [value for value in values if value is not None]
-        distinct = [*dict.fromkeys(map(show_briefly, present))]
-        if len(distinct) < row["distinct"]:
-            distinct = [*dict.fromkeys(map(_show_exactly, present))]
-        text = ", ".join(map(_shorten_middle, _sort_texts(distinct)[:_MAX_DISTINCT]))
+        distinct = [*dict.fromkeys(map(_show_exactly, present))]
+        text = ", ".join(
+            cut_middle(each, _MAX_LENGTH) for each in _sort_texts(distinct)[:_MAX_DISTINCT]
+        )
         if len(distinct) > _MAX_DISTINCT:
             text = f"{text}, … ({row['distinct']} distinct)"
     return text, row["missing"]
@@ -229,12 +230,7 @@ def _show_exactly(value: Any) -> str:
     """
     if isinstance(value, (list, tuple, dict)):
         return show_briefly(value)
-    return show_value(_shorten_middle(value) if isinstance(value, str) else value)
-
-
-def _shorten_middle(text: str) -> str:
-    """Return text whose middle is cut if it is long: paths often differ at the end."""
-    return text if len(text) <= _MAX_LENGTH else f"{text[:15]}…{text[-20:]}"
+    return show_value(cut_middle(value, _MAX_LENGTH) if isinstance(value, str) else value)
 
 
 def _sort_texts(texts: Iterable[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import reprlib
 from datetime import date, datetime
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.config import parse_scalar
 from kedro_hydraflow.errors import ConfigError
+from kedro_hydraflow.escaping import escape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,16 +105,8 @@ def _is_clear(text: str) -> bool:
 
 
 def _quote(text: str) -> str:
-    is_simple = text.isprintable() and "'" not in text
-    if is_simple:
+    """Return text in quotes, with YAML's escapes of what cannot be printed."""
+    if text.isprintable() and "'" not in text:
         return f"'{text}'"
-    quoted = json.dumps(text, ensure_ascii=False)
-    return quoted if quoted.isprintable() else "".join(map(_escape, quoted))
-
-
-def _escape(character: str) -> str:
-    """Return a character of text in double quotes, with YAML's escape if it cannot be printed."""
-    if character.isprintable():
-        return character
-    code = ord(character)
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    quotable = text.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escape(quotable)}"'

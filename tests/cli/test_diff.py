@@ -125,3 +125,20 @@ def test_a_malformed_metric_is_an_error_beside_the_others(
     assert result.exit_code == 2
     assert json.loads(result.stdout)[1] == {"key": "metrics.n", "a": 1.0, "b": 2.0}
     assert "bbbb/metrics/loss" in caplog.text
+
+
+def test_values_that_differ_look_different(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    path = f"/mnt/{'x' * 250}"
+    for run_id, rate, seed in ("aaaa", "0.12345671", "1"), ("bbbb", "0.12345672", "'1'"):
+        config = f"lr: {rate}\nseed: {seed}\npath: {path}/{run_id}\nlong: {path}\n"
+        tracking_dir.add_run(experiment, run_id, config)
+    arguments = "diff", tracking_dir.root, "aaaa", "bbbb"
+    assert [line.split() for line in invoke(*arguments).stdout.splitlines()] == [
+        ["key", "aaaa", "bbbb"],
+        ["lr", "0.12345671", "0.12345672"],
+        ["seed", "1", "'1'"],
+        ["path", "…xxxxxxxxx/aaaa", "…xxxxxxxxx/bbbb"],
+    ]
+    rows = list(csv.DictReader(io.StringIO(invoke(*arguments, "--csv").stdout)))
+    assert rows[2] == {"key": "path", "a": f"{path}/aaaa", "b": f"{path}/bbbb"}

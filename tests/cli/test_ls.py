@@ -595,3 +595,17 @@ def test_a_malformed_metric_of_one_run_does_not_hide_the_best(
         path = tracking_dir.root / "1/b/metrics/loss"
         assert f"taken for missing: {path}: line 1: expected 'timestamp value step'" in caplog.text
         caplog.clear()
+
+
+def test_values_that_differ_look_different(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for i, (seed, layers) in enumerate([("1", "[1, a]"), ("'1'", "['1', a]"), ("true", "[2]")]):
+        config = f"lr: 0.1234567{i}\nseed: {seed}\nlayers: {layers}\n"
+        tracking_dir.add_run(experiment, f"r{i}", config, {"loss": f"1 0.33333333{i} 0\n"})
+    result = invoke("ls", tracking_dir.root, "-c", "lr,seed,metrics.loss,layers")
+    assert [line.split(maxsplit=3) for line in result.stdout.splitlines()] == [
+        ["lr", "seed", "metrics.loss", "layers"],
+        ["0.1234567", "1", "0.33333333", '[1, "a"]'],
+        ["0.12345671", '"1"', "0.333333331", '["1", "a"]'],
+        ["0.12345672", "true", "0.333333332", "[2]"],
+    ]

@@ -159,7 +159,7 @@ def _show_runs(
     with logs_on_stderr():
         selection = select()
         runs = list(selection.runs)
-        nested: Nested = "json" if output == "csv" else "keep"
+        nested: Nested = "keep" if output == "json" else "json"
         columns = make_columns(runs, keys, nested, ranked_by)
         if only_changed and len(runs) > 1:
             columns = _drop_same(columns)
