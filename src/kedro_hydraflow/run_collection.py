@@ -22,7 +22,15 @@ from kedro_hydraflow.columns import (
 )
 from kedro_hydraflow.comparing import find_values, make_diff_frame, make_varying_frame
 from kedro_hydraflow.digests import combine_digests, make_digests
-from kedro_hydraflow.errors import FilterError, OptionError, check_flag, show_names
+from kedro_hydraflow.errors import (
+    FilterError,
+    Lines,
+    OptionError,
+    check_flag,
+    prefix_error,
+    show_names,
+)
+from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.fact_checks import (
     FACT_VALUES,
     MIN_PREFIX,
@@ -709,9 +717,9 @@ class RunCollection(Collection[R]):
                 f"{option}: expected a run, the ID of one or its position, found {run!r}"
             )
         try:
-            return find_by_id(self._items, run)
+            return find_by_id(self._items, run, "a run of this collection, or its position,")
         except OptionError as exc:
-            raise OptionError(f"{option}: {exc}") from exc
+            raise prefix_error(option, exc) from exc
 
     def describe(self, *keys: str) -> pl.DataFrame:
         """Return a Polars frame with a row for each key: what values the runs have.
@@ -1146,8 +1154,13 @@ def _match_ids(text: str, ids: set[str]) -> set[str]:
     return whole or {run_id for run_id in ids if is_meant(run_id, text)}
 
 
-def find_by_id(runs: Iterable[R], text: str) -> R:
+def find_by_id(runs: Iterable[R], text: str, of_copies: str) -> R:
     """Return the run with an ID, or the only one with an ID that begins so.
+
+    Args:
+        runs: The runs.
+        text: The ID, or the beginning of it.
+        of_copies: What to give to choose one of several copies of a run.
 
     Raises:
         OptionError: If there is none, or there are several.
@@ -1160,14 +1173,25 @@ def find_by_id(runs: Iterable[R], text: str) -> R:
             f"no run has the ID {text!r}, or one that begins so (with at least {MIN_PREFIX} "
             "characters)"
         )
-    if len(found) > 1:
-        are_copies = len(ids) == 1
-        names = [get_place(run.info).url for run in found] if are_copies else sorted(ids)
+    if len(found) == 1:
+        return found[0]
+    if len(ids) > 1:
         raise OptionError(
             f"{len(found)} runs have the ID {text!r}, or one that begins so: "
-            f"{show_names(names, _MAX_IDS)}{'' if are_copies else '; give more of the ID'}"
+            f"{show_names(sorted(ids), _MAX_IDS)}; give more of the ID"
         )
-    return found[0]
+    copies = [
+        f"\n- {escape(run.info.job_name or '')}: {escape(get_place(run.info).url)}"
+        for run in found[:_MAX_IDS]
+    ]
+    if len(found) > _MAX_IDS:
+        copies.append(f"\n- and {len(found) - _MAX_IDS} more")
+    raise OptionError(
+        Lines(
+            f"the run {escape(found[0].info.run_id)} is in {len(found)} experiments; give "
+            f"{of_copies} to choose one:{''.join(copies)}"
+        )
+    )
 
 
 def _complete_id(text: str, ids: set[str]) -> str:

@@ -229,3 +229,17 @@ def test_text_that_looks_like_another_value_is_quoted(tracking_dir: TrackingDir)
     tracking_dir.add_run(tracking_dir.add_experiment("train"), "abcd", config)
     lines = invoke("show", tracking_dir.root, "abcd").stdout.splitlines()
     assert {"  a  1", "  b  '1'", "  c  'null'", "  d  null", "  e  0.1234567891"} <= set(lines)
+
+
+def test_a_run_that_was_copied_to_another_experiment(tracking_dir: TrackingDir) -> None:
+    for name, experiment_id in ("train", "1"), ("copy\n", "2"):
+        tracking_dir.add_run(tracking_dir.add_experiment(name, experiment_id), "abcd")
+    result = invoke("show", tracking_dir.root, "abcd")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "Error: the run abcd is in 2 experiments; give --experiment NAME to choose one:\n"
+        f"- copy\\n: {tracking_dir.root}/2/abcd\n"
+        f"- train: {tracking_dir.root}/1/abcd\n"
+    )
+    shown = invoke("show", tracking_dir.root, "abcd", "-x", "train").stdout
+    assert f"run_dir          {tracking_dir.root}/1/abcd\n" in shown

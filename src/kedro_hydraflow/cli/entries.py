@@ -66,7 +66,11 @@ def select_entry(
         NotFoundError: If the working directory is not in a Kedro project.
         KedroHydraflowError: If the runs cannot be loaded.
     """
-    dataset = _load_dataset(name, env, project)
+    selection = _select(_load_dataset(name, env, project), wanted)
+    return replace(selection, of_copies="experiment_names in the catalog entry")
+
+
+def _select(dataset: Any, wanted: Wanted) -> Selection:
     if isinstance(dataset, HydraflowRunDataset):
         return _select_one(dataset.load(), wanted)
     if isinstance(dataset, _OF_ONE_OR_MANY) and dataset.has_one_run:

@@ -75,6 +75,9 @@ class Selection:
     is_strict: bool = True
     """Whether it is an error if something cannot be read."""
 
+    of_copies: str = "--experiment NAME"
+    """What to give to choose one of several copies of a run."""
+
     @property
     def is_incomplete(self) -> bool:
         """Whether it is an error that some runs, or values of runs, could not be read until now."""
@@ -91,7 +94,7 @@ class Selection:
         for failure in self.failures:
             if not self.runs or run_id in failure.path:
                 raise RunLoadError(f"the run {run_id!r} could not be read: {failure}")
-        return find_by_id(self.runs, run_id)
+        return find_by_id(self.runs, run_id, self.of_copies)
 
 
 def select_runs(search: Search, options: LoadOptions, wanted: Wanted) -> Selection:
