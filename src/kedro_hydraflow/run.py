@@ -515,7 +515,7 @@ class Run(RunFiles, Generic[C, I]):
                 local runs. A path uses that directory (text without a separator needs ``./`` in
                 front), True the default one; both also cover finished runs on remote storage,
                 which are assumed not to change. False turns it off. The URL of an index that
-                a team shares is only read, see `publish_index`. See ``docs/scaling.md``.
+                a team shares is only read, see `publish_index`. See ``docs/index-and-caches.md``.
             storage_options: As for `Run`.
             results: As for `Run`. Read on first use, the files of all runs at once.
 
@@ -789,7 +789,7 @@ class Run(RunFiles, Generic[C, I]):
                 ``mlflow.*``. A file store has a file for each of them.
 
         Returns:
-            SHA-256, 64 hexadecimal digits. ``docs/incremental.md`` says of what.
+            SHA-256, 64 hexadecimal digits. ``docs/pinned-runs.md`` says of what.
 
         Raises:
             ConfigError: If the configuration cannot be read.
