@@ -54,7 +54,9 @@ def test_every_method_has_an_example(method: Any) -> None:
 
 def read_blocks(document: Path, language: str) -> list[str]:
     text = (ROOT / document).read_text(encoding="utf-8")
-    text = re.sub(r"^<!-- not run: .*? -->\n *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(
+        r"^<!-- not run: .*? -->\n *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL
+    )
     blocks = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL)
     return [textwrap.dedent(code) for _, code in blocks]
 
