@@ -15,6 +15,7 @@ ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 SERVERS := .venv-integration
 MLFLOW := .venv-mlflow
 OLDEST_MLFLOW := .venv-mlflow-oldest
+DOCS := .venv-docs
 AZURITE := .cache/azurite/node_modules/.bin/azurite-blob
 
 # The lower bounds in pyproject.toml.
@@ -24,7 +25,7 @@ OLDEST := kedro==1.0.0 omegaconf==2.3.0 fsspec==2025.3.2 joblib==1.3.0 numpy==1.
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-sqlite demo-hydra demo-incremental demo-s3 test test-oldest test-newest integration fuzz \
-	prove mutants notebook lint format bench clean
+	prove mutants notebook docs lint format bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +81,9 @@ mutants: $(VENV)/test.stamp ## Change the code in 300 small ways, and look wheth
 notebook: $(VENV)/test.stamp ## Run the notebook of the example sweep, and write what its cells give
 	$(BIN)/python -m tests.notebook
 
+docs: $(DOCS)/stamp ## Build the documentation site in .cache/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
 lint: $(VENV)/lint.stamp ## Check style (ruff), types (mypy, pyright) and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -106,6 +110,13 @@ clean: ## Remove the environments and everything that was generated
 $(VENV)/%.stamp: pyproject.toml | $(BIN)/python
 	@echo "Installing what 'make $*' needs into $(VENV): a minute or so, the first time"
 	$(BIN)/$(PIP) --editable . --group $*
+	@touch $@
+
+# Reads the docstrings without importing the package, which so needs no installation here.
+$(DOCS)/stamp: pyproject.toml
+	[ -x $(DOCS)/bin/python ] || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/$(PIP) --upgrade 'pip>=25.1'
+	$(DOCS)/bin/$(PIP) --group docs
 	@touch $@
 
 $(SERVERS)/stamp: pyproject.toml

@@ -77,6 +77,26 @@ class _Selected(NamedTuple):
     locked: dict[str, str] | None = None
     """The digests of the locked runs by ID, None if nothing is locked yet."""
 
+    def check(self, loaded: LoadedRuns[Any]) -> None:
+        """Raise LockError unless the runs are those that are locked, if any are."""
+        if self.lock is not None and self.locked is not None:
+            self.lock.check(loaded.runs, self.locked, [info for info, _ in loaded.lost])
+
+    def pin(self, runs: RunCollection[Run[Any, Any]]) -> str:
+        """Write the lock if there is none yet. Return what the log is to say of it."""
+        if self.lock is None or self.locked is not None:
+            return ""
+        if not runs:
+            return "; nothing is locked"
+        self.lock.write(runs)
+        logger.warning(
+            "%s: there was no lock; %d runs are locked now, and later loads give these. "
+            "Keep the file with the project",
+            self.lock.place.url,
+            len(runs),
+        )
+        return ""
+
 
 @dataclass(frozen=True, repr=False)
 class RunSearch(SafeRepr):
@@ -175,14 +195,15 @@ class RunSearch(SafeRepr):
             StateFileError: If the checkpoint or lock is damaged.
         """
         options = self._make_load_options(impl, config_class)
-        search, lock, locked = self._select(self._import_names(), config_class)
+        selected = self._select(self._import_names(), config_class)
+        search = selected.search
         index = options.open_index(search.source)
         conditions = search.make_conditions()
         # Of the runs with the ID, all are counted.
         found = find_runs(search, index, conditions, narrow=is_wanted is None)
         infos = found.runs if is_wanted is None else list(filter(is_wanted, found.runs))
         unread: list[Failure] = []
-        if self.checkpoint is not None or lock is not None:
+        if self.checkpoint is not None or self.lock is not None:
             self._check_store(infos, has_artifact=has_artifact)
             # First: what is read afterwards of a run that has ended is final.
             infos, unread = _read_facts(infos, options.make_read_options(index))
@@ -196,27 +217,17 @@ class RunSearch(SafeRepr):
             what="runs and experiments",
             n_ruled_out=loaded.n_ruled_out,
         )
-        runs, lost = loaded.runs, [info for info, _ in loaded.lost]
-        if lock is not None and locked is not None:
-            lock.check(runs, locked, lost)
+        selected.check(loaded)
+        runs = loaded.runs
         shown = f"{self.shown_location}: {', '.join(self._list_steps(found, loaded, conditions))}"
         if len(runs) < min_runs:
             raise NotFoundError(f"expected min_runs={min_runs} or more, found {shown}")
-        if lock is not None and locked is None and writes_lock:
-            if runs:
-                lock.write(runs)
-                logger.warning(
-                    "%s: there was no lock; %d runs are locked now, and later loads give these. "
-                    "Keep the file with the project",
-                    lock.place.url,
-                    len(runs),
-                )
-            else:
-                shown += "; nothing is locked"
+        if writes_lock:
+            shown += selected.pin(runs)
         was_logged = not found.runs and found.emptiness is None
         is_usual = bool(runs) or was_logged or self.checkpoint is not None
         logger.log(logging.INFO if is_usual else logging.WARNING, shown)
-        return Loaded(runs, lost)
+        return Loaded(runs, [info for info, _ in loaded.lost])
 
     def _check_store(self, infos: Sequence[RunInfo], *, has_artifact: bool) -> None:
         """Raise OptionError if a checkpoint or lock cannot know which runs it means."""
