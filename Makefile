@@ -25,7 +25,7 @@ OLDEST := kedro==1.0.0 omegaconf==2.3.0 fsspec==2025.3.2 joblib==1.3.0 numpy==1.
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-sqlite demo-hydra demo-incremental demo-s3 test test-oldest test-newest integration fuzz \
-	prove mutants notebook docs lint format bench clean
+	prove mutants notebook docs package lint format bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,8 +81,15 @@ mutants: $(VENV)/test.stamp ## Change the code in 300 small ways, and look wheth
 notebook: $(VENV)/test.stamp ## Run the notebook of the example sweep, and write what its cells give
 	$(BIN)/python -m tests.notebook
 
+package: $(VENV)/package.stamp ## Build the wheel and the sdist, check them, and follow docs/start.md with the wheel alone
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m tests.package
+
 docs: $(DOCS)/stamp ## Build the documentation site in .cache/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+	cp src/kedro_hydraflow/catalog.schema.json .cache/site
 
 lint: $(VENV)/lint.stamp ## Check style (ruff), types (mypy, pyright) and the direction of imports
 	$(BIN)/ruff check .
