@@ -517,7 +517,7 @@ class Run(RunFiles, Generic[C, I]):
                 front), True the default one; both also cover finished runs on remote storage,
                 which are assumed not to change. False turns it off. The URL of an index that
                 a team shares is only read, see `publish_index` and
-                https://kedro-hydraflow.github.io/kedro-hydraflow/scaling/#reading-again.
+                https://kedro-hydraflow.github.io/kedro-hydraflow/index-and-caches/.
             storage_options: As for `Run`.
             results: As for `Run`. Read on first use, the files of all runs at once.
 
@@ -792,7 +792,7 @@ class Run(RunFiles, Generic[C, I]):
 
         Returns:
             SHA-256, 64 hexadecimal digits. Of what:
-            https://kedro-hydraflow.github.io/kedro-hydraflow/incremental/#digests.
+            https://kedro-hydraflow.github.io/kedro-hydraflow/pinned-runs/#digests.
 
         Raises:
             ConfigError: If the configuration cannot be read.
