@@ -8,12 +8,10 @@ is found with their packages (`credentials`).
 from __future__ import annotations
 
 import asyncio
-import atexit
 import functools
 import json
 import os
 import re
-import time
 from collections.abc import Mapping
 from datetime import timedelta
 from importlib.util import find_spec
@@ -41,8 +39,6 @@ if TYPE_CHECKING:
     from kedro_hydraflow.storage.credentials import Found
 
 logger = get_logger(__name__)
-
-_SECONDS_AT_EXIT = 0.05
 
 _IGNORED = frozenset(
     {
@@ -114,23 +110,12 @@ def _get_first_process() -> int:
     return os.getpid()
 
 
-@functools.cache
-def _wait_at_exit() -> None:
-    """Let the process end a moment later.
-
-    A thread of obstore that has delivered a result takes Python's lock once more, which aborts a
-    process that ends just then (https://github.com/PyO3/pyo3-async-runtimes/issues/40).
-    """
-    atexit.register(time.sleep, _SECONDS_AT_EXIT)
-
-
 class ObstoreClient(Client):
     """A client for all buckets of an object store."""
 
     def __init__(self, root: UPath) -> None:
         from obstore import store
 
-        _wait_at_exit()
         self._options = _translate(root.protocol, root.storage_options)
         self.is_complete = self._options.is_complete
         """Whether there are credentials, and what else obstore cannot find by itself."""
