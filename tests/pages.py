@@ -29,7 +29,8 @@ from tests.workspace import Workspace, add_project, check_shown
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
-    if path.name not in (
+    if path.name
+    not in (
         "recipes.md",  # each recipe is a test of test_recipes.py
         "start.md",  # `make package` follows it, from an empty directory
     )
