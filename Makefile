@@ -16,6 +16,7 @@ SERVERS := .venv-integration
 MLFLOW := .venv-mlflow
 OLDEST_MLFLOW := .venv-mlflow-oldest
 DOCS := .venv-docs
+PYODIDE := .cache/pyodide
 AZURITE := .cache/azurite/node_modules/.bin/azurite-blob
 
 # The lower bounds in pyproject.toml.
@@ -25,7 +26,7 @@ OLDEST := kedro==1.0.0 omegaconf==2.3.0 fsspec==2025.3.2 joblib==1.3.0 numpy==1.
 
 .DEFAULT_GOAL := help
 .PHONY: demo demo-sqlite demo-hydra demo-incremental demo-s3 test lint format test-oldest test-newest docs \
-	package integration bench fuzz prove mutants notebook clean help
+	package integration pyodide bench fuzz prove mutants notebook clean help
 
 ##@ See what it does
 
@@ -90,6 +91,11 @@ integration: $(SERVERS)/stamp $(MLFLOW)/stamp $(OLDEST_MLFLOW)/stamp $(AZURITE) 
 			echo "$${pair%:*} is missing: apt-get install $${pair#*:} (on Debian)"; \
 	done
 	$(SERVERS)/bin/python -m pytest -m integration -n 2 --dist loadfile --timeout 300 --timeout-method thread tests/integration
+
+pyodide: ## Try the package on CPython 3.14 in WebAssembly, as far as it goes without Polars
+	@if ! command -v npm > /dev/null; then echo "SKIPPED pyodide: there is no npm"; exit 0; fi; \
+	$(MAKE) --silent --no-print-directory $(PYODIDE)/stamp && \
+	node tests/pyodide/run.mjs $(PYODIDE)/node_modules/pyodide $(PYODIDE)/packages
 
 ##@ Look further: minutes to an hour
 
@@ -160,6 +166,13 @@ $(OLDEST_MLFLOW)/stamp: Makefile
 	if [ -z "$$python" ]; then echo "there is no Python 3.11 for MLflow's oldest server"; exit 0; fi; \
 	[ -x $(OLDEST_MLFLOW)/bin/python ] || "$$python" -m venv $(OLDEST_MLFLOW); \
 	$(OLDEST_MLFLOW)/bin/$(PIP) --no-compile 'mlflow==2.14.*' 'sqlalchemy<2.1' && touch $@
+
+# The dependencies but for NumPy and Polars. Of PyYAML, it takes what is in Python.
+$(PYODIDE)/stamp: pyproject.toml | $(BIN)/python
+	npm install --silent --no-fund --no-audit --prefix $(PYODIDE) 'pyodide@^314.0.7'
+	$(BIN)/$(PIP) --no-compile --upgrade --target $(PYODIDE)/packages click filelock fsspec joblib kedro \
+		omegaconf platformdirs pyyaml rich tqdm typing-extensions universal-pathlib
+	@touch $@
 
 # Without npm the tests on Azure are skipped, or fail where REQUIRE_SERVERS=1 is set.
 $(AZURITE):
