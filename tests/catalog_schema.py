@@ -64,23 +64,26 @@ def make_object(*required: str, **properties: Schema) -> Schema:
 
 
 BY_NAME = {
-    "artifact": {"type": "string", "pattern": r"^[^/*?][^*?]*$"},
+    "artifact": {"type": "string", "pattern": r"^(?!/|\.\.(/|$)|\.$)[^*?]+$"},
     "checkpoint": any_of(TEXT, make_object("filepath", filepath=TEXT)),
     "credentials": any_of(TEXT, MAPPING),  # of which Kedro takes the name in credentials.yml
     "dataset": any_of(TEXT, {"type": "object", "required": ["type"], "properties": {"type": TEXT}}),
     "engine": one_of(ENGINES),
+    "index": any_of(FLAG, {"type": "string", "pattern": r"^[.~]|[/\\]"}),
     "lock": any_of(TEXT, make_object("filepath", filepath=TEXT, logged=FLAG)),
     "metadata": {},
     "min_runs": {"type": "integer", "minimum": 0},
     "missing": one_of(MISSING_POLICIES),
-    "results": {"type": "string", "pattern": r"\.([jJ][sS][oO][nN]|[yY][aA]?[mM][lL])$"},
+    "results": {
+        "type": "string",
+        "pattern": r"^(?!/|(.*/)?\.\./)[^\\]+\.([jJ][sS][oO][nN]|[yY][aA]?[mM][lL])$",
+    },
 }
 """The schemas of options that say more than their annotations."""
 
 BY_ANNOTATION = {
     "ExperimentFilter": any_of(TEXT, TEXTS),
     "Filters": any_of(TEXT, {"type": "array", "items": TEXT}),
-    "IndexOption": any_of(FLAG, TEXT),
     "Layout": one_of(get_args(Layout)),
     "Library": one_of(get_args(Library)),
     "Mapping[str, Any]": MAPPING,
@@ -218,13 +221,15 @@ def _describe_dataset(cls: type) -> Schema:
 def _describe_option(option: inspect.Parameter) -> Schema:
     annotation = option.annotation.removesuffix(" | None")
     schema = BY_NAME[option.name] if option.name in BY_NAME else BY_ANNOTATION[annotation]
-    if schema in ({}, TEXT):
+    kinds = schema.get("anyOf", [schema])
+    if option.name in SOURCES or kinds == [{}]:
         return schema
-    kinds = [*schema.get("anyOf", [schema]), EXPRESSION]
+    if TEXT not in kinds:
+        kinds = [*kinds, EXPRESSION]
     if option.default is None:
-        kinds.append({"type": "null"})
+        kinds = [*kinds, {"type": "null"}]
     default = {} if option.default in (None, option.empty) else {"default": option.default}
-    return {**any_of(*kinds), **default}
+    return {**(any_of(*kinds) if len(kinds) > 1 else schema), **default}
 
 
 def read_arguments(cls: type) -> dict[str, str]:

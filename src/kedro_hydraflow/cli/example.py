@@ -17,10 +17,10 @@ _ARCHIVE = "example_sweep.zip"
 """The runs, beside this module. ``tests/example_sweep.py`` makes it of those of the demo."""
 
 _HELP = """\
-Write the tracking directory of a small sweep, to try the other commands and Kedro with.
+Write a small sweep, to try the other commands with.
 
-DIRECTORY, by default mlruns, must not exist yet. It gets 31 runs, which HydraFlow wrote: a search
-for the best classifier of handwritten digits.
+DIRECTORY, by default mlruns, must not exist yet. It becomes a tracking directory of MLflow with 31
+runs, which HydraFlow wrote: a search for the best classifier of handwritten digits.
 
 \b
 Exit codes:
