@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,15 @@ from tests.blocks import Block, read_blocks
 from tests.conftest import ROOT
 from tests.workspace import Workspace, add_project, check_shown
 
-PAGES = sorted(
+ALL_PAGES = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
-    if path.name
-    not in (
-        "recipes.md",  # each recipe is a test of test_recipes.py
-        "start.md",  # `make package` follows it, from an empty directory
-    )
 )
+ELSEWHERE = {
+    "docs/recipes.md",  # each recipe is a test of test_recipes.py
+    "docs/start.md",  # `make package` follows it, from an empty directory
+}
+PAGES = [page for page in ALL_PAGES if page not in ELSEWHERE]
 
 OURS = "kedro_hydraflow."
 COLLECTION = f"{OURS}HydraflowRunCollectionDataset"
@@ -153,7 +153,6 @@ class PageRunner:
             if block.reason is not None or not self._can_run(block):
                 _check_commands(command)
                 continue
-            _make_room([command])
             program, *arguments = shlex.split(command)
             if program == "kedro-hydraflow" and "--entry" not in arguments:
                 assert CliRunner().invoke(main, arguments).output == output
@@ -170,11 +169,7 @@ class PageRunner:
         if not self._can_run(block):
             _check_commands("\n".join(commands))
         elif "".join(commands):
-            _make_room(commands)
-            directory = Path(self._workspace.root, ".directory")  # where the commands end
-            commands = ["{", *commands, f"pwd > {shlex.quote(str(directory))}", "} 2>&1"]
-            shown = self._workspace.run_shell("\n".join(commands))
-            os.chdir(directory.read_text("utf-8").strip())
+            shown = self._workspace.run_shell("\n".join(["{", *commands, "} 2>&1"]))
             _check_in_order(shown, block.output or "")
 
     def _write(self, path: str, text: str) -> None:
@@ -206,13 +201,6 @@ def _add_data(workspace: Workspace) -> None:
 def _fill(name: str) -> str:
     """Return the name of an entry, for a dataset factory that of one that it makes."""
     return re.sub(r"\{\w+\}", "train_digits_v1", name)
-
-
-def _make_room(lines: Iterable[str]) -> None:
-    """Remove a sweep that a command writes to a directory that may not exist yet."""
-    for line in lines:
-        if found := re.match(r"kedro-hydraflow example\b *([\w./-]*)", line):
-            shutil.rmtree(found[1] or "mlruns", ignore_errors=True)
 
 
 def _check_install(line: str) -> None:

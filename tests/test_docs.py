@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from kedro_hydraflow import Collection, GroupBy, Run, RunCollection, RunInfo, iter_run_dirs
 from tests.blocks import RUN, SHOWN
-from tests.pages import PAGES, PageRunner, forget_project, is_run_somewhere, read_page
+from tests.pages import ALL_PAGES, PAGES, PageRunner, forget_project, is_run_somewhere, read_page
 from tests.workspace import Workspace
 
 # Kedro registers its resolvers in a way that newer versions of OmegaConf warn of.
@@ -94,7 +94,7 @@ def test_page(page: str, workspace: Workspace) -> None:
         CHECKS[page](workspace.names)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", ALL_PAGES)
 def test_no_block_is_left_out_in_silence(page: str) -> None:
     """A block of Python that needs other servers than the tests have says so, and why."""
     for block in read_page(page):

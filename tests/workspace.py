@@ -28,7 +28,7 @@ class Workspace:
     """A Kedro project with the example data, in which code of the documentation runs.
 
     Args:
-        root: Its directory, which is the working directory at first.
+        root: Its directory, which is the working directory.
     """
 
     def __init__(self, root: Path) -> None:
