@@ -43,7 +43,8 @@ def test_every_page_is_in_the_navigation_once() -> None:
 def test_nothing_is_fetched_from_other_hosts() -> None:
     config = read_config()
     assert config["theme"]["font"] is False
-    assert not {"extra_css", "extra_javascript", "extra"} & {*config}
+    assert not any("://" in str(path) for path in config["extra_css"])
+    assert not {"extra_javascript", "extra"} & {*config}
 
 
 # llms.txt ----------------------------------------------------------------------------------
