@@ -47,6 +47,14 @@ def test_nothing_is_fetched_from_other_hosts() -> None:
     assert not {"extra_javascript", "extra"} & {*config}
 
 
+def test_the_readme_has_absolute_links_alone() -> None:
+    """It is the page on PyPI, too, which knows no files beside it."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", re.sub(r"^```.*?^```$", "", readme, flags=re.M | re.S))
+    assert len(links) > 15
+    assert [link for link in links if not link.startswith("https://")] == []
+
+
 # llms.txt ----------------------------------------------------------------------------------
 
 
