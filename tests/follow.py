@@ -26,7 +26,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.blocks import Block, read_blocks
+from tests.blocks import RUN, Block, read_blocks
 
 _CATALOG = "conf/base/catalog.yml"
 
@@ -167,6 +167,8 @@ def follow(page: Path, directory: Path, environment: Mapping[str, str]) -> None:
     reader = Reader(directory, environment)
     try:
         for block in read_blocks(page.read_text(encoding="utf-8")):
+            if block.language not in RUN:
+                continue
             name = f"{page}:{block.line}: {block.language}"
             if block.reason is not None and "pip install" not in block.code:
                 print(f"{name} is not run: {block.reason}", flush=True)

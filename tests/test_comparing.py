@@ -366,8 +366,10 @@ def test_copies_of_a_run_are_told_apart_by_their_places(tracking_dir: TrackingDi
     runs = Run.load(iter_run_dirs(tracking_dir.root))
     with pytest.raises(OptionError) as error:
         runs.diff(0, "abcd")
-    places = ", ".join(repr(str(tracking_dir.root / number / "abcd")) for number in "12")
-    message = f"b: 2 runs have the ID 'abcd', or one that begins so: {places}"
+    message = (
+        "b: the run abcd is in 2 experiments; give a run of this collection, or its position, to "
+        f"choose one:\n- train_1: {tracking_dir.root}/1/abcd\n- train_2: {tracking_dir.root}/2/abcd"
+    )
     assert str(error.value) == message
 
 

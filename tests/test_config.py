@@ -21,6 +21,7 @@ from kedro_hydraflow.config import (
     merge_config,
     parse_meta,
     parse_scalar,
+    take_leaves,
     to_plain,
 )
 from kedro_hydraflow.errors import ConfigError, MetadataError
@@ -292,3 +293,26 @@ def test_merging_many_is_like_merging_each(config_class: type, configs: list[Any
         except ConfigError as exc:
             expected = exc
         assert repr(merger.merge(stored)) == repr(expected)
+
+
+class Counted(dict[str, Any]):
+    """A mapping that counts how many of its items are looked at."""
+
+    n_looked_at = 0
+
+    def items(self) -> Any:
+        for item in super().items():
+            self.n_looked_at += 1
+            yield item
+
+
+def test_the_first_leaves_are_taken_without_looking_at_the_others() -> None:
+    config = {"a": {"b": 1, "c": {}}, "d": [1, 2], "e": {"f": {"g": 3, "h": 4}}}
+    assert take_leaves(config, 1) == {"a": {"b": 1}}
+    assert take_leaves(config, 2) == {"a": {"b": 1, "c": {}}}
+    assert take_leaves(config, 4) == {**config, "e": {"f": {"g": 3}}}
+    assert take_leaves(config, 5) is config
+    assert take_leaves(config, 4)["a"] is config["a"]  # what is whole stays shared
+    many = Counted({f"k{i}": i for i in range(1000)})
+    assert len(take_leaves(many, 10)) == 10
+    assert many.n_looked_at == 11

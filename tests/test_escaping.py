@@ -22,7 +22,7 @@ from kedro_hydraflow import (
     iter_run_dirs,
 )
 from kedro_hydraflow.errors import KedroHydraflowError, Lines, OptionError, RunLoadError
-from kedro_hydraflow.escaping import escape
+from kedro_hydraflow.escaping import escape, escape_json, escape_undecodable
 from kedro_hydraflow.logs import get_logger
 from tests.conftest import TrackingDir, write
 
@@ -39,6 +39,11 @@ def test_what_is_not_printable_is_escaped() -> None:
     assert escape("plain é 文") == "plain é 文"
     assert escape(EVIL) == r"\x1b[2J\x1b[31mx\nWARNING: all is well\r\x07\u202e"
     assert escape("a\nb\x07\ud800", keep="\n") == "a\nb\\x07\\ud800"
+
+
+def test_what_utf_8_cannot_encode_is_escaped() -> None:
+    assert escape_undecodable("é 文\n\udcff") == "é 文\n\\udcff"
+    assert escape_json('{"a": "é\udcff\x7f"}') == '{"a": "é\\udcff\\u007f"}'
 
 
 def test_errors_are_one_line_unless_they_are_lists() -> None:

@@ -121,3 +121,20 @@ def test_markdown_means_nothing_in_cells() -> None:
         "| \\&lt; | 7 |",
         "| a\\\\\\| | 8 |",
     ]
+
+
+@pytest.mark.parametrize(
+    ("values", "cells"),
+    [
+        ([0.1 + 0.2, 1.0], ["0.3", "1"]),
+        ([0.1 + 0.2, 0.3], ["0.30000000000000004", "0.3"]),
+        ([0.12345671, 0.12345672, None], ["0.12345671", "0.12345672", ""]),
+        ([float("nan"), float("nan"), 1 / 3], ["NaN", "NaN", "0.333333"]),
+        ([1 / 3, 1 / 3], ["0.333333", "0.333333"]),
+    ],
+)
+def test_numbers_have_the_digits_that_tell_them_apart(
+    values: list[float | None], cells: list[str]
+) -> None:
+    (column,) = make_cells(pl.DataFrame({"x": values}))
+    assert column.cells == cells

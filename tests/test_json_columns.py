@@ -74,7 +74,6 @@ TEXTS: list[tuple[list[Any], list[str | None]]] = [
     ([Thing()], ['"a thing"']),
     ([OmegaConf.create({"a": [1]})], ['{"a": [1]}']),
     (["caf\u00e9", 1], ['"caf\u00e9"', "1"]),
-    (["\udc80"], ['"\\udc80"']),
     (["\x1b[31m", 1], ['"\\u001b[31m"', "1"]),
 ]  # fmt: skip
 
@@ -218,3 +217,9 @@ def test_patterns_over_all_namespaces_have_the_same_order(
         assert runs.to_frame(*reversed(ALL)).columns == [
             name for pattern in reversed(ALL) for name in runs.to_frame(pattern).columns
         ]
+
+
+def test_text_that_is_not_utf_8_leaves_other_text_alone() -> None:
+    column = make_column("k\udcff", ["a", None, "b\udcff"], "json")
+    assert (column.name, column.to_list()) == ("k\\udcff", ["a", None, "b\\udcff"])
+    assert make_column("k\udcff", ["a", "b\udcff"]).to_list() == ["a", "b\udcff"]

@@ -69,7 +69,7 @@ def test_a_collection(sweep_dir: Path) -> None:
     assert rows[2] == ["t0", "train", "FINISHED", "2026-11-23 00:39:29Z", "1", "a", "0"]
     assert rows[5:] == [
         ["key", "values", "missing"],
-        ["lr", "0.01, 0.1, 1", "0"],
+        ["lr", "0.01, 0.1, 1.0", "0"],
         ["model.type", "a, b", "1"],
     ]
 
@@ -143,7 +143,7 @@ def test_nothing_remote_is_read(sweep_dir: Path, serve: Callable[[Path], WebServ
     mixed = RunCollection([*runs, unread])._repr_html_()
     texts = [repr(runs), repr(unread), unread._repr_html_(), *unread._ipython_key_completions_()]
     assert len(server.requests) == n_requests
-    assert ["lr", "0.01, 0.1, 1", "0"] in get_rows(html)
+    assert ["lr", "0.01, 0.1, 1.0", "0"] in get_rows(html)
     assert "job_name: train 3, eval 1, not read 1" in to_lines(mixed)
     assert ["0.1", "1"] in get_rows(group_html)
     assert ["loss", "0.2"] in get_rows(one)
@@ -237,6 +237,39 @@ def test_a_large_run_has_bounds(tracking_dir: TrackingDir) -> None:
     html = Run(run_dir)._repr_html_()
     assert ["key0", "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …]"] in get_rows(html)
     assert len(html) < 10_000
+
+
+def test_of_many_keys_the_first_are_looked_at(
+    tracking_dir: TrackingDir, files_read: FilesRead
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for i in range(2):
+        config = "".join(f"k{k}: {i}\n" for k in range(1001))
+        metrics = {f"m{k:04}": "1 0.5 0\n" for k in range(1002)}
+        tracking_dir.add_run(experiment, f"r{i}", config, metrics)
+    runs = load(tracking_dir.root)
+    files_read.clear()
+    lines = to_lines(runs[0]._repr_html_())
+    assert {"configuration (more than 1,000)", "metrics (more than 1,000)"} <= set(lines)
+    assert lines.count("… at least 951 more") == 2
+    assert sum("/metrics/" in path for path in files_read.paths) == 1001
+    lines = to_lines(runs._repr_html_())
+    assert "what differs among the first 1,000 keys of each (1000)" in lines
+    (omission,) = [line for line in lines if line.startswith("not shown: ")]
+    assert "999 more configuration keys" in omission
+    assert "995 more metrics" in omission
+    assert omission.endswith(", of the first 1,000 keys of each kind")
+    assert "k1000" not in runs[0]._ipython_key_completions_()
+    assert len(runs[0].metrics) == 1002  # nothing of it is taken for all there is
+
+
+def test_as_many_runs_are_compared_as_bounds_allow(
+    tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kedro_hydraflow.run_html._MAX_VALUES", 10)
+    tracking_dir.add_runs(7, lambda i: f"a: {i}\nb: 1\n")
+    lines = to_lines(load(tracking_dir.root)._repr_html_())
+    assert "what differs among 3 runs (2)" in lines
 
 
 def test_values_that_were_read_by_name_are_shown(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from omegaconf import DictConfig, OmegaConf
 
 from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.escaping import escape_undecodable
 from kedro_hydraflow.forks import warn_of_polars
 
 if TYPE_CHECKING:
@@ -57,13 +58,14 @@ def make_series(name: str, values: list[Any]) -> pl.Series:
 
     Lists and mappings become List and Struct columns, paths and members of enumerations text.
     Integers among floats become floats, other mixtures of scalars text: ``true`` and ``1`` stay
-    different. Values without a Polars type are kept as objects.
+    different. Values without a Polars type are kept as objects, and so is text that is not UTF-8.
 
     It neither starts nor needs Polars' threads (see `forks`).
     """
     import polars as pl
 
     warn_of_polars()
+    name = escape_undecodable(name)
     types = set(map(type, values))
     if types <= SCALARS:
         positions = {}

@@ -12,6 +12,7 @@ from kedro_hydraflow.columns import make_series, to_identity
 from kedro_hydraflow.config import is_literal
 from kedro_hydraflow.config_columns import ConfigColumns
 from kedro_hydraflow.errors import ConfigError, raise_first
+from kedro_hydraflow.escaping import escape_undecodable
 from kedro_hydraflow.forks import warn_of_polars
 from kedro_hydraflow.frames import make_id_series
 from kedro_hydraflow.key_patterns import (
@@ -94,21 +95,34 @@ def make_diff_frame(
 
 def make_pair_frame(values: Mapping[str, Sequence[Any]]) -> pl.DataFrame:
     """Return a frame with a row for each key: ``key``, and the values of two runs as text."""
+    texts = {
+        escape_undecodable(key): [None if value is None else show_value(value) for value in pair]
+        for key, pair in values.items()
+    }
+    return make_text_frame(texts)
+
+
+def make_text_frame(texts: Mapping[str, Sequence[str | None]]) -> pl.DataFrame:
+    """Return a frame with a row for each key: ``key``, and two texts, ``a`` and ``b``."""
     import polars as pl
 
     warn_of_polars()
-    texts = [[None if v is None else show_value(v) for v in pair] for pair in values.values()]
     return pl.DataFrame(
         [
-            pl.Series("key", list(values), pl.String),
-            pl.Series("a", [a for a, _ in texts], pl.String),
-            pl.Series("b", [b for _, b in texts], pl.String),
+            pl.Series("key", list(texts), pl.String),
+            pl.Series("a", [a for a, _ in texts.values()], pl.String),
+            pl.Series("b", [b for _, b in texts.values()], pl.String),
         ]
     )
 
 
 def find_differing(
-    runs: Sequence[RunBase], keys: Iterable[str], find: Find, *, derived: bool = False
+    runs: Sequence[RunBase],
+    keys: Iterable[str],
+    find: Find,
+    *,
+    derived: bool = False,
+    max_keys: int | None = None,
 ) -> list[ComparedColumn]:
     """Return the columns of keys and patterns that differ. A key that is given twice comes once.
 
@@ -118,6 +132,7 @@ def find_differing(
             as ones that follow from others.
         find: As for `make_varying_frame`.
         derived: As for `make_varying_frame`.
+        max_keys: For patterns, as for `read_columns`.
 
     Raises:
         MissingKeyError: If there are runs, and none has a key, or one that a pattern matches.
@@ -130,7 +145,7 @@ def find_differing(
             named[identify(key)] = partial(_compare_values, key, find(key))
     for key in keys:
         if is_pattern(key):
-            found = _compare_pattern(runs, key, derived=derived)
+            found = _compare_pattern(runs, key, derived=derived, max_keys=max_keys)
         else:
             found = {key: named[identify(key)]}
         for name, function in found.items():
@@ -140,18 +155,18 @@ def find_differing(
 
 
 def _compare_pattern(
-    runs: Sequence[RunBase], pattern: str, *, derived: bool
+    runs: Sequence[RunBase], pattern: str, *, derived: bool, max_keys: int | None
 ) -> dict[str, Callable[[], ComparedColumn | None]]:
     """Return a function for each key that gives its column if the values differ."""
     ids = [None if derived else _get_telling_id(run) for run in runs]
     compare: dict[str, Callable[[], ComparedColumn | None]] = {}
     if parse_pattern(pattern).kind == "cfg":
-        columns = ConfigColumns(runs)
+        columns = ConfigColumns(runs, max_keys)
         for key in choose_config_keys(pattern, columns.names):
             name = name_config_key(key)
             compare[name] = partial(_compare_written, name, key, columns, ids, derived=derived)
     else:
-        for name, values in read_columns(runs, pattern).items():
+        for name, values in read_columns(runs, pattern, max_keys).items():
             if name != "run_id" or derived:
                 compare[name] = partial(_compare_values, name, _to_none(values), ids)
     if runs and not compare:

@@ -577,6 +577,38 @@ def list_leaves(
     return leaves
 
 
+def take_leaves(data: dict[Any, Any], limit: int) -> dict[Any, Any]:
+    """Return the part of a configuration with its first leaves; the same object if that is all.
+
+    The work does not grow with the leaves beyond the limit.
+
+    Args:
+        data: The configuration, plain data.
+        limit: The maximum number of the leaves that `list_leaves` returns, at least one.
+    """
+    taken, _ = _take_leaves(data, limit)
+    return taken
+
+
+def _take_leaves(data: dict[Any, Any], limit: int) -> tuple[dict[Any, Any], int]:
+    """Return the result of `take_leaves`, and how many leaves it has."""
+    taken: dict[Any, Any] = {}
+    count = 0
+    is_whole = True
+    for name, value in data.items():
+        if count == limit:
+            return taken, count
+        if type(value) is dict and value:
+            part, n_taken = _take_leaves(value, limit - count)
+            is_whole = is_whole and part is value
+            taken[name] = part
+            count += n_taken
+        else:
+            taken[name] = value
+            count += 1
+    return (data if is_whole else taken), count
+
+
 def flatten_config(data: Mapping[Any, Any]) -> dict[str, Any]:
     """Return the values of `list_leaves` by dotted key."""
     return {".".join(map(str, path)): value for path, value in list_leaves(data)}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import NamedTuple
 
-from kedro_hydraflow.config import is_literal, list_leaves
+from kedro_hydraflow.config import is_literal, list_leaves, take_leaves
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.selecting import Selector
@@ -67,16 +67,20 @@ class ConfigColumns:
 
     Args:
         runs: The runs, whose configurations are read now.
+        max_keys: The maximum number of keys to look at in each configuration, the first ones. By
+            default, it is all of them.
 
     Attributes:
         names: The dotted keys in the order in which the runs have them first.
     """
 
-    def __init__(self, runs: Sequence[RunBase]) -> None:
+    def __init__(self, runs: Sequence[RunBase], max_keys: int | None = None) -> None:
         self._configurations = [get_configuration(run) for run in runs]
         self._selector = Selector()
         # It keeps the parts alive, because Python reuses the ID of an object that is gone.
         self._data = [configuration.to_plain() for configuration in self._configurations]
+        if max_keys is not None:
+            self._data = [take_leaves(data, max_keys) for data in self._data]
         self._parts: dict[tuple[type, Any], _Part] = {}
         self._parts_of: dict[str, dict[tuple[type, Any], None]] = {}
         known: dict[tuple[int, type, Any], int] = {}

@@ -33,6 +33,9 @@ _KINDS = ("cfg", "params", "metrics", "results")
 SHOWN = (*_FACTS, *_KINDS)
 """The names of the facts and the kinds of keys that are shown."""
 
+MAX_KEYS = 1000
+"""The maximum number of keys of a run, of each kind, that notebooks and previews look at."""
+
 _MAX_COLUMNS = 10
 """The maximum number of columns."""
 
@@ -91,6 +94,7 @@ def make_default_columns(
     nested: Nested = "keep",
     among: Collection[str] = SHOWN,
     ranked_by: str | None = None,
+    max_keys: int | None = None,
 ) -> Columns:
     """Return the columns that say most about some runs, up to ten.
 
@@ -102,6 +106,7 @@ def make_default_columns(
         nested: As for `make_columns`.
         among: Which of `SHOWN` to look at. Nothing else is read.
         ranked_by: A key that has a column in any case.
+        max_keys: The maximum number of keys of a run to look at, of each kind; by default all.
 
     Raises:
         KedroHydraflowError: If a run cannot be read.
@@ -115,8 +120,9 @@ def make_default_columns(
         for series in [_make_column(runs, f"info.{name}", name, nested)]
         if series.null_count() < len(runs)
     ]
-    differing = _list_differing(runs, among)
-    values = sorted(list_value_keys(runs, among), key=lambda key: key != ranked_by)
+    differing = _list_differing(runs, among, max_keys)
+    values = list_value_keys(runs, among, max_keys)
+    values.sort(key=lambda key: key != ranked_by)
     room = _MAX_COLUMNS - len(facts)
     shown = _choose_distinct(differing, room - min(len(values), _MIN_VALUES), nested)
     n_values = room - len(shown)
@@ -127,10 +133,14 @@ def make_default_columns(
     ]
     others = [key for key in differing if key not in shown]
     omitted = [
-        _describe(len(others), others, "param" if _are_params(others) else "configuration key"),
-        _describe_values(values[n_values:], "metric"),
-        _describe_values(values[n_values:], "result"),
+        _describe(others, "param" if _are_params(others) else "configuration key"),
+        *(
+            _describe([key for key in values[n_values:] if key.startswith(f"{what}s.")], what)
+            for what in ("metric", "result")
+        ),
     ]
+    if max_keys is not None and max(len(differing), len(values)) >= max_keys:
+        omitted.append(f"of the first {max_keys:,} keys of each kind")
     frame = pl.DataFrame([*facts, *shown.values(), *logged])
     importance = _rank([s.name for s in facts], list(shown), values[:n_values])
     if ranked_by is not None and ranked_by not in importance:
@@ -157,25 +167,22 @@ def _make_column(runs: Sequence[RunBase], key: str, name: str, nested: Nested) -
     return make_column(name, [None if value is MISSING else value for value in values], nested)
 
 
-def _describe_values(keys: Sequence[str], what: str) -> str:
-    keys = [key for key in keys if key.startswith(f"{what}s.")]
-    return _describe(len(keys), keys, what)
-
-
-def _describe(count: int, keys: Sequence[str], what: str) -> str:
+def _describe(keys: Sequence[str], what: str) -> str:
     """Return a number of keys and the first of them, an empty text for none."""
-    plural = "s" if count > 1 else ""
-    return f"{count} more {what}{plural} ({show_names(keys, _MAX_SHOWN)})" if count else ""
+    plural = "s" if len(keys) > 1 else ""
+    return f"{len(keys)} more {what}{plural} ({show_names(keys, _MAX_SHOWN)})" if keys else ""
 
 
-def _list_differing(runs: Sequence[RunBase], among: Collection[str]) -> dict[str, list[Any]]:
+def _list_differing(
+    runs: Sequence[RunBase], among: Collection[str], max_keys: int | None
+) -> dict[str, list[Any]]:
     """Return the values of configuration keys that differ, by key; of one run, all of them.
 
     Where no run has a configuration, they are those of params. Keys that few runs have come last.
     """
-    values = read_columns(runs, "*") if "cfg" in among else {}
+    values = read_columns(runs, "*", max_keys) if "cfg" in among else {}
     if not values and "params" in among:
-        values = read_columns(runs, "params.*")
+        values = read_columns(runs, "params.*", max_keys)
     keys = [
         key
         for key, (first, *others) in values.items()
@@ -202,12 +209,15 @@ def _are_params(keys: Sequence[str]) -> bool:
     return all(parse_key(key).kind == "params" for key in keys)
 
 
-def list_value_keys(runs: Sequence[RunBase], among: Collection[str] = SHOWN) -> list[str]:
+def list_value_keys(
+    runs: Sequence[RunBase], among: Collection[str] = SHOWN, max_keys: int | None = None
+) -> list[str]:
     """Return the keys of the metrics and results of a few runs, those of the system last.
 
     Args:
         runs: The runs, at least one.
         among: As for `make_default_columns`. With ``status``, finished runs are looked at first.
+        max_keys: As for `make_default_columns`.
     """
     finished = []
     if "status" in among:
@@ -223,7 +233,7 @@ def list_value_keys(runs: Sequence[RunBase], among: Collection[str] = SHOWN) -> 
     keys = {
         f"{kind}.{name}"
         for kind in kinds
-        for content in list_entries(some, kind)
+        for content in list_entries(some, kind, max_keys)
         if isinstance(content, dict)
         for name in flatten_config(content)
     }

@@ -215,7 +215,9 @@ def raise_first(values: Iterable[object]) -> None:
 
 def prefix_error(prefix: str, error: E) -> E:
     """Return an error of the same class with a prefix, such as a path, in front of its text."""
-    prefixed = type(error)(f"{prefix}: {error}")
+    text = f"{prefix}: {error}"
+    is_list = bool(error.args) and isinstance(error.args[0], Lines)
+    prefixed = type(error)(Lines(text) if is_list else text)
     prefixed.__cause__ = error
     return prefixed
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.errors import FilterError
+from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.run_info import RECORDED_FACTS, STATUSES, get_store
 from kedro_hydraflow.times import to_time
 
@@ -30,8 +31,18 @@ MIN_PREFIX = 4
 
 
 def is_meant(run_id: str, text: str) -> bool:
-    """Whether a text is a run ID, or a beginning of it that is long enough."""
-    return run_id == text or (len(text) >= MIN_PREFIX and run_id.startswith(text))
+    """Whether a text is a run ID, or a beginning of it that is long enough.
+
+    Characters that cannot be printed may be escapes in it, as in what is shown.
+    """
+    return is_whole_id(run_id, text) or (
+        len(text) >= MIN_PREFIX and (run_id.startswith(text) or escape(run_id).startswith(text))
+    )
+
+
+def is_whole_id(run_id: str, text: str) -> bool:
+    """Whether a text is a run ID, with escapes or without."""
+    return text in (run_id, escape(run_id))
 
 
 def check_fact_value(key: Key, operator: str, value: Any, texts: Any) -> str | None:

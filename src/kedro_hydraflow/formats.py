@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _MIN_ID = 8
 """The minimum length of an ID that is cut short."""
 
+_DIGITS = (6, 9, 12)
+"""How many digits floats have in tables: the first number that tells them apart, or else all."""
+
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|~&#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 """The characters that would mean something in a cell of Markdown."""
 
@@ -96,11 +99,23 @@ def make_cells(frame: pl.DataFrame, short_ids: str | None = None) -> list[Column
     for series in frame.iter_columns():
         values = series.to_list()
         present = [value for value in values if value is not None]
-        cells = list(map(to_cell, values))
+        kind = _get_kind(present)
+        cells = _to_numbers(values) if kind == "number" else list(map(to_cell, values))
         if series.name == short_ids:
             cells = shorten_ids(cells)
-        columns.append(Column(escape(series.name), cells, _get_kind(present)))
+        columns.append(Column(escape(series.name), cells, kind))
     return columns
+
+
+def _to_numbers(values: Sequence[Any]) -> list[str]:
+    """Return the cells of numbers, with as many digits as it takes to tell them apart."""
+    exact = list(map(_to_text, values))
+    n_distinct = len(set(exact))
+    for digits in _DIGITS:
+        cells = [to_cell(value, digits) for value in values]
+        if len(set(cells)) == n_distinct:
+            return cells
+    return exact
 
 
 def _get_kind(values: Sequence[Any]) -> Kind:
@@ -121,10 +136,10 @@ def shorten_ids(run_ids: list[str]) -> list[str]:
     return [run_id[:length] for run_id in run_ids]
 
 
-def to_cell(value: Any) -> str:
-    """Return a value for people: floats have six digits, times are in UTC."""
+def to_cell(value: Any, digits: int = _DIGITS[0]) -> str:
+    """Return a value for people: floats have some digits, by default six, times are in UTC."""
     if type(value) is float and math.isfinite(value):
-        return f"{value:.6g}"
+        return f"{value:.{digits}g}"
     if type(value) is datetime:
         is_aware = value.tzinfo is not None
         value = value.astimezone(timezone.utc) if is_aware else value

@@ -50,7 +50,10 @@ logger = get_logger(__name__)
 
 
 def make_complete_frame(
-    runs: Sequence[RunBase], defaults: Mapping[str, Any], nested: Nested = "keep"
+    runs: Sequence[RunBase],
+    defaults: Mapping[str, Any],
+    nested: Nested = "keep",
+    max_keys: int | None = None,
 ) -> pl.DataFrame:
     """Return a frame of ``run_id``, ``job_name`` and every key of the configurations.
 
@@ -58,12 +61,13 @@ def make_complete_frame(
         runs: The runs.
         defaults: Values for runs that lack a key, by key. A callable is called with the run.
         nested: As for `make_column`.
+        max_keys: As for `read_columns`.
     """
     import polars as pl
 
     columns = {}
     for pattern in ("info.run_id", "info.job_name", "*"):
-        found = read_columns(runs, pattern)
+        found = read_columns(runs, pattern, max_keys)
         if runs and not found:
             warn_of_no_configuration(runs)
         for name, values in found.items():
@@ -136,6 +140,7 @@ def make_frame_by_spelling(
     keys: Sequence[str | tuple[str, Any]],
     nested: Nested = "keep",
     schema: Schema | None = None,
+    max_keys: int | None = None,
 ) -> pl.DataFrame:
     """Return a frame of keys and patterns, which mean what their spelling says, as in filters.
 
@@ -146,6 +151,7 @@ def make_frame_by_spelling(
             a configuration has such a key.
         nested: As for `make_column`.
         schema: The types of columns, of which those that are not among the keys come last.
+        max_keys: For patterns, as for `read_columns`.
 
     Raises:
         MissingKeyError: If no run has a key, or one that a pattern matches, without a default
@@ -155,7 +161,7 @@ def make_frame_by_spelling(
     import polars as pl
 
     columns: dict[str, pl.Series] = {}
-    for name, default, values in expand_columns(runs, keys, {}):
+    for name, default, values in expand_columns(runs, keys, {}, max_keys):
         key = None if schema is None else schema.find(name)
         if schema is not None and key is not None:
             columns[key] = make_declared_column(runs, schema, key, default)

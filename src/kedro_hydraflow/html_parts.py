@@ -82,6 +82,8 @@ def make_table(
     rows: Iterable[Sequence[Any]],
     n_rows: int,
     kinds: Sequence[Kind] = (),
+    *,
+    is_cut: bool = False,
 ) -> str:
     """Return a table of values, as `show_briefly` shows them, or of text.
 
@@ -91,6 +93,7 @@ def make_table(
         n_rows: How many rows there are.
         kinds: The kinds of the columns, by default text. Numbers are aligned at the right, and
             what is whole is not broken into lines.
+        is_cut: Whether there are more rows than `n_rows`.
     """
     kinds = kinds or ["text"] * len(names)
     shown = [_make_row("td", row, kinds) for row in islice(rows, MAX_ROWS)]
@@ -98,7 +101,7 @@ def make_table(
     table = f"<table>\n<thead>{head}</thead>\n<tbody>\n" + "\n".join(shown) + "\n</tbody>\n</table>"
     notes = []
     if n_rows > len(shown):
-        notes.append(make_note(f"… {n_rows - len(shown)} more"))
+        notes.append(make_note(f"… {'at least ' if is_cut else ''}{n_rows - len(shown)} more"))
     if len(names) > _MAX_COLUMNS:
         notes.append(make_note(f"… {len(names) - _MAX_COLUMNS} more columns"))
     return "\n".join([table, *notes])
@@ -147,6 +150,14 @@ def _shorten(value: Any, depth: int) -> Any:
 
 
 def escape_text(text: str, limit: int = _MAX_LENGTH) -> str:
-    """Return text for HTML, cut to a number of characters."""
-    cut = text if len(text) <= limit else f"{text[: limit - 1]}…"
-    return html.escape(escape(cut))
+    """Return text for HTML, without its middle if it has more than a number of characters."""
+    return html.escape(escape(cut_middle(text, limit)))
+
+
+def cut_middle(text: str, limit: int) -> str:
+    """Return text without its middle if it has more than a number of characters.
+
+    Long texts that differ, such as paths, often do so at the end.
+    """
+    n_last = limit // 2
+    return text if len(text) <= limit else f"{text[: limit - 1 - n_last]}…{text[-n_last:]}"

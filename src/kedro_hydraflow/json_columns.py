@@ -14,6 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kedro_hydraflow.columns import SCALARS, make_series, to_plain
 from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.escaping import escape_json, escape_undecodable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,8 +43,9 @@ def make_column(name: str, values: list[Any], nested: Nested = "keep") -> pl.Ser
         values: The values.
         nested: ``"keep"`` for the result of `make_series`. With ``"json"``, values that are all of
             one kind (numbers, text, truth values, times) have the same type as with ``"keep"``.
-            All others are text: lists, mappings, values of several kinds, integers of more than
-            64 bits, bytes, durations and objects, each as JSON.
+            Characters in text that are not UTF-8 are escapes. All others are text: lists, mappings,
+            values of several kinds, integers of more than 64 bits, bytes, durations and objects,
+            each as JSON.
     """
     import polars as pl
 
@@ -55,7 +57,10 @@ def make_column(name: str, values: list[Any], nested: Nested = "keep") -> pl.Ser
         series = make_series(name, values)
         if series.dtype != pl.Object and not str(series.dtype).endswith("128"):
             return series
-    return pl.Series(name, to_json_texts(values), pl.String)
+        if types == {str}:
+            texts = [None if value is None else escape_undecodable(value) for value in values]
+            return pl.Series(series.name, texts, pl.String)
+    return pl.Series(escape_undecodable(name), to_json_texts(values), pl.String)
 
 
 def to_json_texts(values: list[Any]) -> list[str | None]:
@@ -89,12 +94,7 @@ def dump_json(data: Any) -> str:
 
     Characters that a terminal might act on, and those that are no UTF-8, are escaped.
     """
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False)
-    return text if text.isprintable() else "".join(map(_escape, text))
-
-
-def _escape(character: str) -> str:
-    return character if character.isprintable() else json.dumps(character)[1:-1]
+    return escape_json(json.dumps(data, ensure_ascii=False, allow_nan=False))
 
 
 def _to_json(value: Any) -> Any:

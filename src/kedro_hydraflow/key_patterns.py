@@ -53,6 +53,7 @@ def expand_columns(
     runs: Sequence[RunBase],
     keys: Iterable[str | tuple[str, Any]],
     defaults: Mapping[str, Any],
+    max_keys: int | None = None,
 ) -> list[KeyColumn]:
     """Return the columns that keys and patterns stand for.
 
@@ -63,6 +64,7 @@ def expand_columns(
         keys: Keys, patterns, or pairs of either and a default, which may be a callable that takes
             a run. Without a default, runs that lack a key that a pattern matched have None.
         defaults: Defaults by key or pattern.
+        max_keys: For patterns, as for `read_columns`.
 
     Raises:
         MissingKeyError: If there is no key that a pattern without a default matches.
@@ -74,7 +76,7 @@ def expand_columns(
         if not is_pattern(key):
             columns[key] = KeyColumn(key, to_missing(default), None)
             continue
-        found = read_columns(runs, key)
+        found = read_columns(runs, key, max_keys)
         if runs and not found and to_missing(default) is MISSING:
             raise make_no_match_error(runs, key)
         for name, values in found.items():
@@ -84,7 +86,9 @@ def expand_columns(
     return list(columns.values())
 
 
-def read_columns(runs: Sequence[RunBase], pattern: str) -> dict[str, list[Any]]:
+def read_columns(
+    runs: Sequence[RunBase], pattern: str, max_keys: int | None = None
+) -> dict[str, list[Any]]:
     """Return the values for each run of each key that matches a pattern, MISSING without a value.
 
     Everything is read at once. Facts are in the order of `FACTS_IN_ORDER`, logged values sorted by
@@ -94,6 +98,7 @@ def read_columns(runs: Sequence[RunBase], pattern: str) -> dict[str, list[Any]]:
     Args:
         runs: The runs.
         pattern: A pattern, or one key as it is written with a prefix.
+        max_keys: The maximum number of keys of a run to look at, the first ones; by default all.
 
     Raises:
         OptionError: If it is a pattern of attributes of the `impl`.
@@ -107,12 +112,12 @@ def read_columns(runs: Sequence[RunBase], pattern: str) -> dict[str, list[Any]]:
         raise_first(chain.from_iterable(columns.values()))
         return columns
     if key.kind == "cfg":
-        written = ConfigColumns(runs)
+        written = ConfigColumns(runs, max_keys)
         return {
             name_config_key(name): written.resolve(written.get_written(name))
             for name in choose_config_keys(pattern, written.names)
         }
-    rows = _read_rows(runs, key.kind)
+    rows = _read_rows(runs, key.kind, max_keys)
     return {
         _spell(key.kind, name): [row.get(name, MISSING) for row in rows]
         for name in _choose(key, chain.from_iterable(rows))
@@ -210,9 +215,11 @@ def _hint_at_params(runs: Sequence[RunBase]) -> str:
     return f"for {show_names(params)} give 'params.*'" if params else ""
 
 
-def _read_rows(runs: Sequence[RunBase], kind: str) -> list[dict[str, Any]]:
+def _read_rows(
+    runs: Sequence[RunBase], kind: str, limit: int | None = None
+) -> list[dict[str, Any]]:
     """Return what each run has of a kind, by name. The values are shared: do not modify them."""
-    entries = list_entries([run.info for run in runs], kind)
+    entries = list_entries([run.info for run in runs], kind, limit)
     raise_first(entries)
     if kind not in KEYED_FILES:
         return entries

@@ -7,7 +7,7 @@ import multiprocessing
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from kedro_hydraflow.errors import OptionError, check_flag
 
@@ -159,11 +159,16 @@ def progress_bar(
 
 def is_watched() -> bool:
     """Whether standard error is that of a terminal or a notebook."""
-    if sys.stderr is not None and sys.stderr.isatty():
+    if is_terminal(sys.stderr):
         return True
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return shell is not None and "IPKernelApp" in shell.config
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal. Python has None for one that was closed when it began."""
+    return stream is not None and stream.isatty()
 
 
 def _make_batches(items: Sequence[T], n_jobs: int, progress: bool) -> list[Sequence[T]]:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.columns import copy_data
-from kedro_hydraflow.config import parse_logged
+from kedro_hydraflow.config import parse_logged, take_leaves
 from kedro_hydraflow.errors import ConfigError, KedroHydraflowError
 from kedro_hydraflow.keys import KEYED_FILES, is_recorded, to_dotted
 from kedro_hydraflow.missing import MISSING
@@ -125,29 +125,39 @@ def _select_entry(kind: str, content: Any, names: Sequence[str]) -> Any:
     return MISSING
 
 
-def list_entries(infos: Sequence[RunInfo], kind: str) -> list[Any]:
+def list_entries(infos: Sequence[RunInfo], kind: str, limit: int | None = None) -> list[Any]:
     """Return what there is of a kind, such as ``metrics`` or ``results``, of each run.
 
     Args:
         infos: The runs.
         kind: A kind of logged values, or of parsed files with keys.
+        limit: The maximum number of entries of a run, the first ones; by default all.
 
     Returns:
         For each run a mapping, or the error of reading it: do not modify it.
     """
-    read = read_parsed_files if kind in KEYED_FILES else read_logged
-    return [{} if content is None else content for content in read(infos, kind)]
+    is_parsed = kind in KEYED_FILES
+    read = read_parsed_files(infos, kind) if is_parsed else read_logged(infos, kind, limit)
+    entries: list[Any] = [{} if content is None else content for content in read]
+    if limit is None:
+        return entries
+    return [take_leaves(each, limit) if isinstance(each, dict) else each for each in entries]
 
 
-def get_logged(info: RunInfo, kind: str) -> dict[str, Any]:
-    """Return all metrics, params or tags of a run by name: do not modify them.
+def get_logged(info: RunInfo, kind: str, limit: int | None = None) -> dict[str, Any]:
+    """Return the metrics, params or tags of a run by name: do not modify them.
+
+    Args:
+        info: The run.
+        kind: The kind.
+        limit: How many are enough; by default, it is all of them.
 
     Raises:
         MetadataError: If their record is malformed.
         NotARunError: If the directory is not that of a run.
         StorageError: If it cannot be read.
     """
-    (values,) = read_logged([info], kind)
+    (values,) = read_logged([info], kind, limit)
     if isinstance(values, Exception):
         raise values
     return values or {}

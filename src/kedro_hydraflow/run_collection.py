@@ -22,7 +22,15 @@ from kedro_hydraflow.columns import (
 )
 from kedro_hydraflow.comparing import find_values, make_diff_frame, make_varying_frame
 from kedro_hydraflow.digests import combine_digests, make_digests
-from kedro_hydraflow.errors import FilterError, OptionError, check_flag, show_names
+from kedro_hydraflow.errors import (
+    FilterError,
+    Lines,
+    OptionError,
+    check_flag,
+    prefix_error,
+    show_names,
+)
+from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.fact_checks import (
     FACT_VALUES,
     MIN_PREFIX,
@@ -32,6 +40,7 @@ from kedro_hydraflow.fact_checks import (
     explain_impossible,
     explain_unrecorded,
     is_meant,
+    is_whole_id,
     to_fact_value,
 )
 from kedro_hydraflow.filters import Conditions, advise_filter, parse_filters
@@ -710,9 +719,9 @@ class RunCollection(Collection[R]):
                 f"{option}: expected a run, the ID of one or its position, found {run!r}"
             )
         try:
-            return find_by_id(self._items, run)
+            return find_by_id(self._items, run, "a run of this collection, or its position,")
         except OptionError as exc:
-            raise OptionError(f"{option}: {exc}") from exc
+            raise prefix_error(option, exc) from exc
 
     def describe(self, *keys: str) -> pl.DataFrame:
         """Return a Polars frame with a row for each key: what values the runs have.
@@ -1144,13 +1153,17 @@ def _warn_of_beginning(runs: Sequence[Run[Any, Any]], wanted: str) -> None:
 
 def _match_ids(text: str, ids: set[str]) -> set[str]:
     """Return the ID that a text is, or else those that begin with it."""
-    if text in ids:
-        return {text}
-    return {run_id for run_id in ids if is_meant(run_id, text)}
+    whole = {run_id for run_id in ids if is_whole_id(run_id, text)}
+    return whole or {run_id for run_id in ids if is_meant(run_id, text)}
 
 
-def find_by_id(runs: Iterable[R], text: str) -> R:
+def find_by_id(runs: Iterable[R], text: str, of_copies: str) -> R:
     """Return the run with an ID, or the only one with an ID that begins so.
+
+    Args:
+        runs: The runs.
+        text: The ID, or the beginning of it.
+        of_copies: What to give to choose one of several copies of a run.
 
     Raises:
         OptionError: If there is none, or there are several.
@@ -1163,14 +1176,25 @@ def find_by_id(runs: Iterable[R], text: str) -> R:
             f"no run has the ID {text!r}, or one that begins so (with at least {MIN_PREFIX} "
             "characters)"
         )
-    if len(found) > 1:
-        are_copies = len(ids) == 1
-        names = [get_place(run.info).url for run in found] if are_copies else sorted(ids)
+    if len(found) == 1:
+        return found[0]
+    if len(ids) > 1:
         raise OptionError(
             f"{len(found)} runs have the ID {text!r}, or one that begins so: "
-            f"{show_names(names, _MAX_IDS)}{'' if are_copies else '; give more of the ID'}"
+            f"{show_names(sorted(ids), _MAX_IDS)}; give more of the ID"
         )
-    return found[0]
+    copies = [
+        f"\n- {escape(run.info.job_name or '')}: {escape(get_place(run.info).url)}"
+        for run in found[:_MAX_IDS]
+    ]
+    if len(found) > _MAX_IDS:
+        copies.append(f"\n- and {len(found) - _MAX_IDS} more")
+    raise OptionError(
+        Lines(
+            f"the run {escape(found[0].info.run_id)} is in {len(found)} experiments; give "
+            f"{of_copies} to choose one:{''.join(copies)}"
+        )
+    )
 
 
 def _complete_id(text: str, ids: set[str]) -> str:

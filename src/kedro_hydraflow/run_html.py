@@ -1,7 +1,8 @@
 """What notebooks show of runs.
 
 Runs on remote storage are shown as far as they have been read. Of local ones, a bounded number of
-files is read.
+files is read. Of each run, the first `MAX_KEYS` keys of each kind are looked at: those of the
+configuration, metrics, params and tags. `_MAX_VALUES` bounds how many values are compared.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.comparing import find_differing, find_values
-from kedro_hydraflow.config import flatten_config
-from kedro_hydraflow.default_columns import SHOWN, make_default_columns
+from kedro_hydraflow.config import flatten_config, list_leaves, take_leaves
+from kedro_hydraflow.default_columns import MAX_KEYS, SHOWN, make_default_columns
 from kedro_hydraflow.errors import KedroHydraflowError
 from kedro_hydraflow.formats import make_cells
 from kedro_hydraflow.html_parts import (
+    cut_middle,
     make_details,
     make_html,
     make_note,
@@ -48,6 +50,9 @@ _MAX_RUNS = 10
 _MAX_COMPARED = 1000
 """The number of runs that are counted by status and compared."""
 
+_MAX_VALUES = 100_000
+"""The number of values of configurations, of all runs together, that are compared."""
+
 _MAX_LENGTH = 36
 """The maximum length of one of several values."""
 
@@ -80,23 +85,34 @@ def make_loader_html(artifact: str, dataset: str, info: RunInfo) -> str:
 
 def _show_logged(info: RunInfo, kind: str) -> Callable[[], str]:
     def show() -> str:
-        values = get_logged(info, kind) if may_read([info]) else get_read_values(info, kind)
-        shown = {k: v for k, v in sorted(values.items()) if not k.startswith("mlflow.")}
-        if not shown:
+        values = _get_logged(info, kind, MAX_KEYS + 1)
+        names = sorted(name for name in values if not name.startswith("mlflow."))
+        if not names:
             return ""
-        table = make_table([kind, "value"], shown.items(), len(shown))
-        return make_details(f"{kind} ({len(shown)})", table, is_open=kind == "metrics")
+        rows = ([name, values[name]] for name in names)
+        is_cut = len(values) > MAX_KEYS
+        table = make_table([kind, "value"], rows, len(names), is_cut=is_cut)
+        count = f"more than {MAX_KEYS:,}" if is_cut else len(names)
+        return make_details(f"{kind} ({count})", table, is_open=kind == "metrics")
 
     return show
+
+
+def _get_logged(info: RunInfo, kind: str, limit: int) -> dict[str, Any]:
+    """Return the first logged values of a kind by name: of a remote run those that were read."""
+    values = get_logged(info, kind, limit) if may_read([info]) else get_read_values(info, kind)
+    return take_leaves(values, limit)
 
 
 def _show_config(run: RunBase) -> str:
     if not is_config_read(run) and not is_config_in_place(run.info):
         return make_note("The configuration has not been read.")
-    values = flatten_config(get_configuration(run).to_plain())
+    values = flatten_config(take_leaves(get_configuration(run).to_plain(), MAX_KEYS + 1))
     rows = ([name_config_key(key), value] for key, value in values.items())
-    table = make_table(["key", "value"], rows, len(values))
-    return make_details(f"configuration ({len(values)})", table)
+    is_cut = len(values) > MAX_KEYS
+    table = make_table(["key", "value"], rows, len(values), is_cut=is_cut)
+    count = f"more than {MAX_KEYS:,}" if is_cut else len(values)
+    return make_details(f"configuration ({count})", table)
 
 
 # Many runs ---------------------------------------------------------------------------------
@@ -143,10 +159,10 @@ def _show_first(runs: Sequence[RunBase], n_runs: int) -> str:
     among = [name for name in SHOWN if name != "cfg"] if may_read(infos) else read
     notes = []
     try:
-        columns = make_default_columns(runs, among=[*among, *config])
+        columns = make_default_columns(runs, "json", [*among, *config], max_keys=MAX_KEYS)
     except KedroHydraflowError as exc:
         notes.append(make_note(f"cannot be read: {exc}"))
-        columns = make_default_columns(runs, among=[*read, *config])
+        columns = make_default_columns(runs, "json", [*read, *config], max_keys=MAX_KEYS)
     if columns.omission:
         notes.append(make_note(f"not shown: {columns.omission}"))
     cells = make_cells(columns.frame, short_ids="run_id")
@@ -156,16 +172,39 @@ def _show_first(runs: Sequence[RunBase], n_runs: int) -> str:
 
 
 def _show_differing(runs: Sequence[RunBase]) -> str:
-    compared = [run for run in runs[:_MAX_COMPARED] if is_config_read(run)]
-    if len(compared) < 2 or not any(get_configuration(run).to_plain() for run in compared):
+    read = [run for run in runs[:_MAX_COMPARED] if is_config_read(run)]
+    compared, is_whole = _choose_compared(read)
+    if len(compared) < 2:
         return ""
-    columns = find_differing(compared, ["*"], lambda key: find_values(compared, key))
+    columns = find_differing(
+        compared, ["*"], lambda key: find_values(compared, key), max_keys=MAX_KEYS
+    )
     rows = ([column.name, *_summarise(column.name, column.values)] for column in columns)
     table = make_table(["key", "values", "missing"], rows, len(columns), ["text", "text", "number"])
-    among = "" if len(compared) == len(runs) else f" among {len(compared)} runs"
-    return make_details(
-        f"what differs{among} ({len(columns)})", table if columns else "", is_open=True
-    )
+    among = [] if len(compared) == len(runs) else [f"{len(compared)} runs"]
+    among += [] if is_whole else [f"the first {MAX_KEYS:,} keys of each"]
+    title = " among ".join(["what differs", *filter(None, [", ".join(among)])])
+    return make_details(f"{title} ({len(columns)})", table if columns else "", is_open=True)
+
+
+def _choose_compared(runs: Sequence[RunBase]) -> tuple[list[RunBase], bool]:
+    """Return the first runs, which have no more than `_MAX_VALUES` keys together.
+
+    Returns:
+        The runs, none if they have no keys, and whether none of them has more than `MAX_KEYS`.
+    """
+    compared: list[RunBase] = []
+    n_values = 0
+    is_whole = True
+    for run in runs:
+        config = get_configuration(run).to_plain()
+        looked_at = take_leaves(config, MAX_KEYS)
+        n_values += len(list_leaves(looked_at))
+        if n_values > _MAX_VALUES:
+            break
+        is_whole = is_whole and looked_at is config
+        compared.append(run)
+    return (compared if n_values else []), is_whole
 
 
 def _summarise(key: str, values: list[Any]) -> tuple[str, int]:
@@ -175,10 +214,10 @@ def _summarise(key: str, values: list[Any]) -> tuple[str, int]:
         text = f"{row['min']} … {row['max']} ({row['distinct']} distinct)"
     else:
         present = [value for value in values if value is not None]
-        distinct = [*dict.fromkeys(map(show_briefly, present))]
-        if len(distinct) < row["distinct"]:
-            distinct = [*dict.fromkeys(map(_show_exactly, present))]
-        text = ", ".join(map(_shorten_middle, _sort_texts(distinct)[:_MAX_DISTINCT]))
+        distinct = [*dict.fromkeys(map(_show_exactly, present))]
+        text = ", ".join(
+            cut_middle(each, _MAX_LENGTH) for each in _sort_texts(distinct)[:_MAX_DISTINCT]
+        )
         if len(distinct) > _MAX_DISTINCT:
             text = f"{text}, … ({row['distinct']} distinct)"
     return text, row["missing"]
@@ -191,12 +230,7 @@ def _show_exactly(value: Any) -> str:
     """
     if isinstance(value, (list, tuple, dict)):
         return show_briefly(value)
-    return show_value(_shorten_middle(value) if isinstance(value, str) else value)
-
-
-def _shorten_middle(text: str) -> str:
-    """Return text whose middle is cut if it is long: paths often differ at the end."""
-    return text if len(text) <= _MAX_LENGTH else f"{text[:15]}…{text[-20:]}"
+    return show_value(cut_middle(value, _MAX_LENGTH) if isinstance(value, str) else value)
 
 
 def _sort_texts(texts: Iterable[str]) -> list[str]:
@@ -220,11 +254,10 @@ def list_known_keys(runs: Sequence[RunBase]) -> list[str]:
     for run in runs[:_MAX_RUNS]:
         try:
             if _is_config_known(run):
-                config = flatten_config(get_configuration(run).to_plain())
+                config = flatten_config(take_leaves(get_configuration(run).to_plain(), MAX_KEYS))
                 keys |= dict.fromkeys(map(name_config_key, config))
             for kind in LOGGED_KINDS:
-                values = get_logged(run.info, kind) if may_read([run.info]) else None
-                values = get_read_values(run.info, kind) if values is None else values
+                values = _get_logged(run.info, kind, MAX_KEYS)
                 keys |= dict.fromkeys(f"{kind}.{name}" for name in values)
         except KedroHydraflowError:  # noqa: PERF203 - the keys of the others are still of use
             continue

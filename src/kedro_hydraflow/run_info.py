@@ -119,6 +119,7 @@ class RunInfo:
         "_record",
         "_run_dir",
         "_store",
+        "_was_malformed",
     )
 
     _record: RunRecord
@@ -145,6 +146,9 @@ class RunInfo:
 
     _run_dir: AnyPath | None
 
+    _was_malformed: bool
+    """Whether something of the run was malformed, and is taken for missing."""
+
     def __init__(self, run_dir: AnyPath) -> None:
         self._set_up(make_run_record(locate_option("run_dir", run_dir)), None, None)
 
@@ -158,6 +162,7 @@ class RunInfo:
         self._is_run = store is not None
         self._options = _DEFAULTS
         self._run_dir = None  # made on first use: loading many runs takes text paths
+        self._was_malformed = False
 
     def __repr__(self) -> str:
         return f"RunInfo({describe_run(self)})"
@@ -483,6 +488,26 @@ def set_options(info: RunInfo, options: ReadOptions) -> None:
     info._options = options
 
 
+def raises_errors(info: RunInfo) -> bool:
+    """Whether what is malformed is an error, rather than logged, and missing."""
+    return info._options.on_error == "raise"
+
+
+def read_leniently(infos: Iterable[RunInfo]) -> None:
+    """Have what is malformed logged, and missing, that is read of runs from now on."""
+    lenient: dict[int, ReadOptions] = {}
+    for info in infos:
+        options = info._options
+        if id(options) not in lenient:
+            lenient[id(options)] = replace(options, on_error="warn")
+        info._options = lenient[id(options)]
+
+
+def was_malformed(info: RunInfo) -> bool:
+    """Whether something of a run was malformed, and is taken for missing."""
+    return info._was_malformed
+
+
 def has_results_file(info: RunInfo) -> bool:
     """Whether the option ``results`` was given for a run."""
     return info._options.results is not None
@@ -637,6 +662,7 @@ def _read_facts(infos: Sequence[RunInfo]) -> list[Exception | None]:
             facts = found
             if isinstance(facts, MetadataError) and info._options.on_error == "warn":
                 malformed.append(facts)
+                info._was_malformed = True
                 facts = {}
             if isinstance(facts, Exception):
                 failures[id(info)] = _explain_stray(info, facts)
@@ -709,6 +735,7 @@ def read_parsed_files(
             content = found
             if isinstance(content, ConfigError) and info._options.on_error == "warn":
                 malformed.append(content)
+                info._was_malformed = True
                 content = None
             if isinstance(content, KedroHydraflowError):
                 failures[id(info)] = content
@@ -742,12 +769,13 @@ def _get_file(info: RunInfo, kind: str) -> tuple[ParsedFile, Index]:
     return HYDRA_FILES[kind], NO_INDEX
 
 
-def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
+def read_logged(infos: Sequence[RunInfo], key: str, limit: int | None = None) -> list[Any]:
     """Return a logged value of each run, read at once unless it has been read.
 
     Args:
         infos: The runs.
         key: One value (``metrics.accuracy``), or all of a kind (``metrics``).
+        limit: For all of a kind, how many of each run are enough. There may be more in the result.
 
     Returns:
         For each run its value, or the values by name; None if there is none, or the error of
@@ -756,20 +784,29 @@ def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
     kind, _, name = key.partition(".")
     unread = [info for info in infos if {kind, key}.isdisjoint(info._logged or ())]
     failures: dict[int, KedroHydraflowError] = {}
+    parts: dict[int, Any] = {}
     malformed: list[MetadataError] = []
     without = []
     for store, group in _group_by_store(unread):
         records = _get_records(group)
         values: Sequence[Any]
-        values = store.read_values(records, kind, name) if name else store.read_all(records, kind)
+        if name:
+            values = store.read_values(records, kind, name)
+        elif limit is not None:
+            values = store.read_first(records, kind, limit)
+        else:
+            values = store.read_all(records, kind)
         for info, found in zip(group, values, strict=True):
             value = found
             if isinstance(value, MetadataError) and info._options.on_error == "warn":
                 malformed += value.errors if isinstance(value, MalformedValuesError) else [value]
+                info._was_malformed = True
                 others = value.values if isinstance(value, MalformedValuesError) else {}
                 value = None if name else others
             if isinstance(value, KedroHydraflowError):
                 failures[id(info)] = value
+            elif limit is not None and isinstance(value, dict) and len(value) >= limit:
+                parts[id(info)] = value
             else:
                 info._logged = info._logged or {}
                 info._logged[key] = value
@@ -779,8 +816,9 @@ def read_logged(infos: Sequence[RunInfo], key: str) -> list[Any]:
     for info, error in _find_strays(without):
         failures[id(info)] = error
         (info._logged or {}).pop(key)
-    if failures:
-        return [failures.get(id(info)) or _get_logged(info, kind, name, key) for info in infos]
+    if failures or parts:
+        parts |= failures
+        return [parts.get(id(info)) or _get_logged(info, kind, name, key) for info in infos]
     return [_get_logged(info, kind, name, key) for info in infos]
 
 
@@ -803,6 +841,7 @@ def read_histories(infos: Sequence[RunInfo], name: str) -> list[History]:
         for info, history in zip(group, read, strict=True):
             if isinstance(history, MetadataError) and info._options.on_error == "warn":
                 malformed.append(history)
+                info._was_malformed = True
                 histories[id(info)] = []
             else:
                 histories[id(info)] = None if history == [] else history

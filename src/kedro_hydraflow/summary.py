@@ -16,6 +16,7 @@ from kedro_hydraflow.aggregates import get_max, get_mean, get_min, get_std, to_f
 from kedro_hydraflow.columns import make_series, to_identities, to_identity
 from kedro_hydraflow.comparing import find_differing, read_values_by_name
 from kedro_hydraflow.errors import KedroHydraflowError, OptionError, show_names
+from kedro_hydraflow.escaping import escape_undecodable
 from kedro_hydraflow.forks import warn_of_polars
 from kedro_hydraflow.key_patterns import list_keys, read_columns
 from kedro_hydraflow.keys import identify, is_pattern, parse_pattern
@@ -82,7 +83,7 @@ def describe_values(key: str, values: list[Any]) -> dict[str, Any]:
     distinct = {to_identity(value): value for value in present}
     low, high = _find_range(to_ordered(key, list(distinct.values())))
     return {
-        "key": key,
+        "key": escape_undecodable(key),
         "type": " | ".join(sorted(set(map(_name_type, present)))) or "null",
         "distinct": len(distinct),
         "missing": counts[id(None)],
@@ -175,7 +176,7 @@ def _average(
 
     firsts = [group[0] for group in groups for _ in numbers]
     rows = [
-        (key, *_summarise([column[i] for i in group]))
+        (escape_undecodable(key), *_summarise([column[i] for i in group]))
         for group in groups
         for key, column in numbers.items()
     ]

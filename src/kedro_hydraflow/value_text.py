@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import reprlib
 from datetime import date, datetime
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.config import parse_scalar
 from kedro_hydraflow.errors import ConfigError
+from kedro_hydraflow.escaping import escape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +91,7 @@ def _show_item(value: Any) -> str:
         }
     except ConfigError:
         is_clear = False
-    return text if is_clear else _quote(text)
+    return text if is_clear and text.isprintable() else _quote(text)
 
 
 def _is_clear(text: str) -> bool:
@@ -105,5 +105,8 @@ def _is_clear(text: str) -> bool:
 
 
 def _quote(text: str) -> str:
-    is_simple = text.isprintable() and "'" not in text
-    return f"'{text}'" if is_simple else json.dumps(text, ensure_ascii=False)
+    """Return text in quotes, with YAML's escapes of what cannot be printed."""
+    if text.isprintable() and "'" not in text:
+        return f"'{text}'"
+    quotable = text.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escape(quotable)}"'

@@ -113,3 +113,32 @@ def test_a_run_that_cannot_be_read_is_not_absent(tracking_dir: TrackingDir) -> N
     result = invoke("diff", tracking_dir.root, "aaaa", "bbbb")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "the run 'bbbb' could not be read: " in result.stderr
+
+
+def test_a_malformed_metric_is_an_error_beside_the_others(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "aaaa", metrics={"loss": "1 0.5 0\n", "n": "1 1 0\n"})
+    tracking_dir.add_run(experiment, "bbbb", metrics={"loss": "garbage\n", "n": "1 2 0\n"})
+    result = invoke("diff", tracking_dir.root, "aaaa", "bbbb", "--json")
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)[1] == {"key": "metrics.n", "a": 1.0, "b": 2.0}
+    assert "bbbb/metrics/loss" in caplog.text
+
+
+def test_values_that_differ_look_different(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    path = f"/mnt/{'x' * 250}"
+    for run_id, rate, seed in ("aaaa", "0.12345671", "1"), ("bbbb", "0.12345672", "'1'"):
+        config = f"lr: {rate}\nseed: {seed}\npath: {path}/{run_id}\nlong: {path}\n"
+        tracking_dir.add_run(experiment, run_id, config)
+    arguments = "diff", tracking_dir.root, "aaaa", "bbbb"
+    assert [line.split() for line in invoke(*arguments).stdout.splitlines()] == [
+        ["key", "aaaa", "bbbb"],
+        ["lr", "0.12345671", "0.12345672"],
+        ["seed", "1", "'1'"],
+        ["path", "…xxxxxxxxx/aaaa", "…xxxxxxxxx/bbbb"],
+    ]
+    rows = list(csv.DictReader(io.StringIO(invoke(*arguments, "--csv").stdout)))
+    assert rows[2] == {"key": "path", "a": f"{path}/aaaa", "b": f"{path}/bbbb"}

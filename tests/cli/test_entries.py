@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -31,6 +32,12 @@ strict_runs:
 broken_runs:
   type: kedro_hydraflow.HydraflowRunCollectionDataset
   path: examples/broken
+  on_error: {on_error}
+
+malformed_run:
+  type: kedro_hydraflow.HydraflowRunDataset
+  path: examples/malformed
+  run_id: abcd
   on_error: {on_error}
 
 remote_runs:
@@ -140,6 +147,8 @@ OTHERS: dict[str, list[str]] = {
     "showing what filters leave out": ["show", "strict_runs", "00a3be32", "--env", "more"],
     "showing the run of an entry": ["show", "one_run", "5b59290f", "--json"],
     "showing another run": ["show", "one_run", "13f42e95"],
+    "showing a malformed metric": ["show", "malformed_run", "abcd", "--env", "more"],
+    "tolerating a malformed metric": ["show", "malformed_run", "abcd", "--env", "lenient"],
     "showing confirmed runs": ["show", "new_runs", "13f42e95", "--env", "more"],
     "showing no run": ["show", "sweep_runs"],
     "a difference": ["diff", "sweep_runs", "13f4", "cde9", "--csv"],
@@ -179,6 +188,11 @@ def results(project: Path, environment: dict[str, str]) -> Results:
         write(broken / name / "artifacts/.hydra/config.yaml", config)
         write(broken / name / "meta.yaml", (ROOT / RUN_META).read_text())
     write(broken / "meta.yaml", (ROOT / EXPERIMENT_META).read_text())
+    malformed = project / "examples/malformed/1/abcd"
+    shutil.copytree(broken / "a", malformed)
+    shutil.copy(broken / "meta.yaml", malformed.parent)
+    write(malformed / "metrics/loss", "garbage\n")
+    write(malformed / "metrics/n", "1 2 0\n")
     for env, on_error in (("more", "raise"), ("lenient", "warn")):
         catalog = CATALOG.format(on_error=on_error, index=(project / "shared").as_uri())
         write(project / f"conf/{env}/catalog.yml", catalog)
@@ -338,6 +352,13 @@ def test_showing(results: Results) -> None:
     code, stdout, stderr = results["showing no run"]
     assert (code, stdout) == (2, "")
     assert "hydraflow show [OPTIONS] ENTRY RUN\n" in stderr
+
+
+def test_what_is_malformed_is_an_error_unless_the_entry_tolerates_it(results: Results) -> None:
+    for name, code in [("showing a malformed metric", 2), ("tolerating a malformed metric", 0)]:
+        assert results[name][0] == code
+        assert "metrics (1)\n  n  2\n" in results[name][1]
+        assert "line 1: expected 'timestamp value step'" in " ".join(results[name][2].split())
 
 
 def test_a_difference(results: Results) -> None:

@@ -74,6 +74,7 @@ def test_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there are no such limits")
 def test_a_write_that_fails_leaves_nothing(execute: Execute, tmp_path: Path) -> None:
     code = (
         "import resource, sys\n"

@@ -130,3 +130,14 @@ def test_other_storages(sweep: Path) -> None:
     )
     result = invoke("export", sweep, "memory://exported/runs.csv", "-c", "seed")
     assert "'memory://exported/runs.csv' exists; give --force" in result.stderr
+
+
+def test_a_malformed_metric_is_null(
+    tracking_dir: TrackingDir, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", metrics={"x": "garbage\n"})
+    file = tmp_path / "runs.csv"
+    result = invoke("export", tracking_dir.root, file)
+    assert result.exit_code == 2
+    assert result.stdout.startswith("wrote 1 run")
+    assert "a/metrics/x" in caplog.text

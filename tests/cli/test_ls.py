@@ -411,7 +411,7 @@ def test_malformed_metrics_leave_cells_empty(
     tracking_dir.add_run(experiment, "b", metrics={"loss": "garbage\n"})
     result = ls(tracking_dir.root, "--csv")
     assert get_column(result.stdout, "metrics.loss") == ["0.5", ""]
-    assert result.exit_code == 0
+    assert result.exit_code == 2
     assert "metrics/loss" in caplog.text
     result = ls(tracking_dir.root, "--csv", "-f", "metrics.loss < 1")
     assert result.exit_code == 2
@@ -591,6 +591,21 @@ def test_a_malformed_metric_of_one_run_does_not_hide_the_best(
     tracking_dir.add_run(experiment, "b", metrics={"loss": "1 garbage 0\n"})
     for sort in ("best", "--by", "metrics.loss", "--mode", "min"), ("ls", "-s", "metrics.loss"):
         result = invoke(sort[0], tracking_dir.root, *sort[1:], "-n", "1", "-c", "run_id", "--csv")
-        assert (result.exit_code, result.stdout) == (0, "run_id\na\n")
-        assert "taken for missing: " in caplog.text
+        assert (result.exit_code, result.stdout) == (2, "run_id\na\n")
+        path = tracking_dir.root / "1/b/metrics/loss"
+        assert f"taken for missing: {path}: line 1: expected 'timestamp value step'" in caplog.text
         caplog.clear()
+
+
+def test_values_that_differ_look_different(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for i, (seed, layers) in enumerate([("1", "[1, a]"), ("'1'", "['1', a]"), ("true", "[2]")]):
+        config = f"lr: 0.1234567{i}\nseed: {seed}\nlayers: {layers}\n"
+        tracking_dir.add_run(experiment, f"r{i}", config, {"loss": f"1 0.33333333{i} 0\n"})
+    result = invoke("ls", tracking_dir.root, "-c", "lr,seed,metrics.loss,layers")
+    assert [line.split(maxsplit=3) for line in result.stdout.splitlines()] == [
+        ["lr", "seed", "metrics.loss", "layers"],
+        ["0.1234567", "1", "0.33333333", '[1, "a"]'],
+        ["0.12345671", '"1"', "0.333333331", '["1", "a"]'],
+        ["0.12345672", "true", "0.333333332", "[2]"],
+    ]

@@ -119,7 +119,7 @@ def test_what_is_foreign_does_not_act(tracking_dir: TrackingDir) -> None:
     result = invoke("show", tracking_dir.root, "abcd")
     assert result.exit_code == 0
     assert "\x1b" not in result.stdout
-    for line in ("job_name         train\\x1b[2J", "  k\\x1b[2J  a\\x1b[2J\\nb", "  a\\x1b[2J"):
+    for line in ("job_name         train\\x1b[2J", '  k\\x1b[2J  "a\\x1b[2J\\nb"', "  a\\x1b[2J"):
         assert line in "\n".join(each[: len(line)] for each in result.stdout.splitlines())
     shown = json.loads(invoke("show", tracking_dir.root, "abcd", "--json").stdout)
     assert shown["configuration"] == {"k\x1b[2J": "a\x1b[2J\nb"}
@@ -211,3 +211,35 @@ def test_the_default_place(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None
 )
 def test_sizes(size: int | None, text: str) -> None:
     assert _show_size(size) == text
+
+
+def test_a_malformed_metric_is_left_out(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = {"loss": "garbage\n", "accuracy": "1 0.5 0\n"}
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "abcd", metrics=metrics)
+    result = invoke("show", tracking_dir.root, "abcd")
+    assert result.exit_code == 2
+    assert "\nmetrics (1)\n  accuracy  0.5\n" in result.stdout
+    assert "1/abcd/metrics/loss: line 1: expected 'timestamp value step'" in caplog.text
+
+
+def test_text_that_looks_like_another_value_is_quoted(tracking_dir: TrackingDir) -> None:
+    config = "a: 1\nb: '1'\nc: 'null'\nd: null\ne: 0.1234567891\n"
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "abcd", config)
+    lines = invoke("show", tracking_dir.root, "abcd").stdout.splitlines()
+    assert {"  a  1", "  b  '1'", "  c  'null'", "  d  null", "  e  0.1234567891"} <= set(lines)
+
+
+def test_a_run_that_was_copied_to_another_experiment(tracking_dir: TrackingDir) -> None:
+    for name, experiment_id in ("train", "1"), ("copy\n", "2"):
+        tracking_dir.add_run(tracking_dir.add_experiment(name, experiment_id), "abcd")
+    result = invoke("show", tracking_dir.root, "abcd")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "Error: the run abcd is in 2 experiments; give --experiment NAME to choose one:\n"
+        f"- copy\\n: {tracking_dir.root}/2/abcd\n"
+        f"- train: {tracking_dir.root}/1/abcd\n"
+    )
+    shown = invoke("show", tracking_dir.root, "abcd", "-x", "train").stdout
+    assert f"run_dir          {tracking_dir.root}/1/abcd\n" in shown

@@ -98,3 +98,10 @@ def test_other_columns_have_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     assert text == "\x1b[1mnote\x1b[0m\nFAILED\n[bold]x[/]\n"
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[31m" not in make_terminal_table([STATUS], ["status"], width=40).text
+
+
+def test_texts_that_begin_alike_keep_their_ends() -> None:
+    cells = [f"/mnt/{'x' * 300}/{i}" for i in range(2)]
+    table = make_terminal_table([Column("path", cells, "text")], ["path"], width=20)
+    assert strip_styles(table.text)[1:] == [f"/mnt/xxxx…xxxxxxx/{i}" for i in range(2)]
+    assert make_plain_table([Column("path", cells, "text")]).splitlines()[2].endswith("x/1")

@@ -109,3 +109,15 @@ def test_preview_has_the_first_rows() -> None:
     assert preview_frame(pl.DataFrame({"x": [float("nan"), 1.0, 2.0]}), 2) == expected
     pd = pytest.importorskip("pandas")
     assert preview_frame(pd.DataFrame({"x": [float("nan"), 1.0, 2.0]}), 2) == expected
+
+
+@pytest.mark.parametrize("library", ["polars", "pandas"])
+def test_preview_of_wide_frames_is_cut(library: str) -> None:
+    frame = pytest.importorskip(library).DataFrame(
+        {f"c{i}": ["\x1b" + "x" * 1000] for i in range(103)}
+    )
+    preview = preview_frame(frame, 5)
+    assert len(preview["columns"]) == 100
+    assert preview["data"][0][0].startswith("\\x1bxxx")
+    assert len(preview["data"][0][0]) < 600
+    assert preview["data"][1][0] == "… and 3 more columns"

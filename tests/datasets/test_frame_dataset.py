@@ -319,3 +319,14 @@ def test_validators_of_a_catalog(sweep: Path, filters: str | None) -> None:
     else:
         with pytest.raises(exceptions.DataValidationError, match="not all runs are finished"):
             catalog.load("frame")
+
+
+def test_preview_of_a_pattern_reads_the_first_keys(
+    tracking_dir: TrackingDir, files_read: FilesRead
+) -> None:
+    metrics = {f"m{i:04}": "1 0.5 0\n" for i in range(1002)}
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", "", metrics)
+    preview = make_dataset(tracking_dir.root, columns=["metrics.*"]).preview()
+    assert preview["columns"][99] == "metrics.m0099"
+    assert preview["data"][2][0] == "… and 900 more columns"
+    assert sum("/metrics/" in path for path in files_read.paths) == 1000

@@ -207,3 +207,13 @@ def test_preview_of_foreign_text_is_cut(tracking_dir: TrackingDir) -> None:
     text = row[preview["columns"].index("text")]
     assert text.startswith("\\x1b[31mx")
     assert len(text) < 600
+
+
+def test_preview_looks_at_a_thousand_keys(tracking_dir: TrackingDir) -> None:
+    config = "".join(f"k{i}: 1\n" for i in range(1500))
+    tracking_dir.add_run(tracking_dir.add_experiment("train"), "a", config)
+    preview = from_catalog(path=str(tracking_dir.root)).preview()
+    assert [row[0] for row in preview["data"][1:]] == [
+        "… of the first 1,000 keys of a run: a preview looks at no more",
+        "… and 903 more columns",
+    ]

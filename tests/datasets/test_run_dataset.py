@@ -326,3 +326,12 @@ def test_a_run_directory_as_path_is_an_error_that_names_filepath(root: Path) -> 
     run_dir = run_dir.parent if run_dir.name == "artifacts" else run_dir
     with pytest.raises(DatasetError, match="give filepath instead of path"):
         HydraflowRunDataset(path=str(run_dir), run_id="abcd").load()
+
+
+def test_preview_has_the_first_thousand_keys(tracking_dir: TrackingDir) -> None:
+    config = "".join(f"k{i}: ${{seed}}\n" for i in range(1001))
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", config)
+    preview = json.loads(from_catalog(filepath=str(run_dir)).preview())
+    assert len(preview["cfg"]) == 1000
+    assert preview["cfg"]["k999"] == "${seed}"
+    assert preview["note"] == "… of the first 1,000 keys alone: a preview looks at no more"

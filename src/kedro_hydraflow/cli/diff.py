@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from kedro_hydraflow.cli.command import FOUND, NOTHING_FOUND, logs_on_stderr, write
-from kedro_hydraflow.cli.output import take_format, take_keys, write_frame
+from kedro_hydraflow.cli.command import FAILED, FOUND, NOTHING_FOUND, logs_on_stderr, write
+from kedro_hydraflow.cli.output import get_width, take_format, take_keys, write_frame
 from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.escaping import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,8 +29,14 @@ follow from others, such as paths with the run's ID, are left out, unless with -
 Exit codes:
   0  the runs differ
   1  they do not
-  2  an error
+  2  an error, or something of them could not be read
 """
+
+_MAX_ROOM = 200
+"""The number of characters of a value that a table shows."""
+
+_MIN_SHOWN = 10
+"""The number of characters that are shown of what two long values begin with, and after that."""
 
 
 @click.command(help=_HELP)
@@ -48,7 +55,7 @@ def diff(
 ) -> NoReturn:
     """Show two runs side by side, as `_HELP` says."""
     from kedro_hydraflow.cli.selection import Wanted
-    from kedro_hydraflow.comparing import are_same, make_pair_frame
+    from kedro_hydraflow.comparing import are_same, make_pair_frame, make_text_frame
     from kedro_hydraflow.formats import shorten_ids, to_json_array
 
     with logs_on_stderr():
@@ -61,12 +68,18 @@ def diff(
         write(to_json_array({"key": key, "a": a, "b": b} for key, (a, b) in values.items()))
     else:
         frame = make_pair_frame(values)
+        if output == "table":
+            width = get_width()
+            room = _MAX_ROOM if width is None else width // 3
+            pairs = {key: _cut_beginnings(texts, room) for key, *texts in frame.iter_rows()}
+            frame = make_text_frame(pairs)
         if output != "csv":
-            ids = shorten_ids([run.info.run_id for run in runs])
+            ids = shorten_ids([escape(run.info.run_id) for run in runs])
             frame = frame.rename(dict(zip("ab", ids, strict=True)))
         write_frame(frame, output, frame.columns)
     differ = not all(map(are_same, values.values()))
-    click.get_current_context().exit(FOUND if differ else NOTHING_FOUND)
+    code = FAILED if selection.is_incomplete else FOUND if differ else NOTHING_FOUND
+    click.get_current_context().exit(code)
 
 
 def _compare(
@@ -90,3 +103,17 @@ def _list_patterns(runs: Sequence[Run]) -> list[str]:
     config = ["*"] if list_keys(runs, ["*"]) else ["params.*"]
     patterns = [*config, "metrics.*", "results.*"]
     return [pattern for pattern in patterns if list_keys(runs, [pattern])]
+
+
+def _cut_beginnings(texts: Sequence[str | None], room: int) -> Sequence[str | None]:
+    """Return two texts without what both begin with, if all that there is room for is the same.
+
+    A table cuts the end of long texts, which would look alike.
+    """
+    a, b = texts
+    if a is None or b is None or a == b:
+        return texts
+    pairs = enumerate(zip(a, b, strict=False))
+    n_same = next((i for i, (one, other) in pairs if one != other), min(len(a), len(b)))
+    start = n_same - _MIN_SHOWN
+    return texts if n_same + _MIN_SHOWN < room else [f"…{a[start:]}", f"…{b[start:]}"]

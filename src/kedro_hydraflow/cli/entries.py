@@ -11,7 +11,13 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.utils import find_kedro_project
 
-from kedro_hydraflow.cli.selection import EVERYTHING, Selection, Wanted, select_runs
+from kedro_hydraflow.cli.selection import (
+    EVERYTHING,
+    Selection,
+    Wanted,
+    select_among,
+    select_runs,
+)
 from kedro_hydraflow.datasets import (
     HydraflowArtifactDataset,
     HydraflowFrameDataset,
@@ -60,14 +66,18 @@ def select_entry(
         NotFoundError: If the working directory is not in a Kedro project.
         KedroHydraflowError: If the runs cannot be loaded.
     """
-    dataset = _load_dataset(name, env, project)
+    selection = _select(_load_dataset(name, env, project), wanted)
+    return replace(selection, of_copies="experiment_names in the catalog entry")
+
+
+def _select(dataset: Any, wanted: Wanted) -> Selection:
     if isinstance(dataset, HydraflowRunDataset):
         return _select_one(dataset.load(), wanted)
     if isinstance(dataset, _OF_ONE_OR_MANY) and dataset.has_one_run:
         return _select_one(dataset.find_run(), wanted)
     locked = dataset.load_locked()
     if locked is not None:
-        return _select_among(locked, wanted)
+        return select_among(locked, wanted)
     search, options = dataset.make_query()
     return select_runs(search, options, wanted)
 
@@ -116,18 +126,10 @@ def open_checkpoint(
 
 
 def _select_one(run: Run[Any, Any], wanted: Wanted) -> Selection:
-    selection = _select_among(RunCollection([run]), wanted)
+    selection = select_among(RunCollection([run]), wanted)
     if not selection.runs:
         logger.warning("the run %s does not meet the filters", run.info.run_id)
     return selection
-
-
-def _select_among(runs: RunCollection[Run[Any, Any]], wanted: Wanted) -> Selection:
-    """Return those of the runs that are wanted. `Selection.find` chooses by ID."""
-    chosen = runs.filter(*wanted.filters)
-    if wanted.order is not None:
-        chosen = wanted.order.apply(chosen)
-    return Selection(chosen[: wanted.limit], n_matching=len(chosen))
 
 
 def _enter_project() -> Path:

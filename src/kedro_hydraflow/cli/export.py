@@ -38,7 +38,7 @@ results.
 Exit codes:
   0  written
   1  no run matches, and nothing is written
-  2  an error, or some runs could not be read
+  2  an error, or some runs, or values of runs, could not be read
 """
 
 
@@ -75,7 +75,7 @@ def export(
             place.storage.write(place.path, content)
     if runs:
         write(f"wrote {len(runs)} runs with {frame.width} columns to {place.url}\n")
-    code = FAILED if selection.failures else FOUND if runs else NOTHING_FOUND
+    code = FAILED if selection.is_incomplete else FOUND if runs else NOTHING_FOUND
     click.get_current_context().exit(code)
 
 

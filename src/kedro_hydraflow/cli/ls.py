@@ -28,7 +28,7 @@ condition on keys, such as "metrics.accuracy > 0.9 and model.type == mlp".
 Exit codes:
   0  there are runs
   1  no run matches
-  2  an error, or some runs could not be read
+  2  an error, or some runs, or values of runs, could not be read
 """
 
 _take_columns = take_keys(
@@ -159,7 +159,7 @@ def _show_runs(
     with logs_on_stderr():
         selection = select()
         runs = list(selection.runs)
-        nested: Nested = "json" if output == "csv" else "keep"
+        nested: Nested = "keep" if output == "json" else "json"
         columns = make_columns(runs, keys, nested, ranked_by)
         if only_changed and len(runs) > 1:
             columns = _drop_same(columns)
@@ -171,7 +171,7 @@ def _show_runs(
         note(f"the {'first' if ranked_by is None else 'best'} {len(runs)} of {n_matching} runs")
     if columns.omission is not None:
         note(f"not shown: {columns.omission}{advice}")
-    code = FAILED if selection.failures else FOUND if runs else NOTHING_FOUND
+    code = FAILED if selection.is_incomplete else FOUND if runs else NOTHING_FOUND
     click.get_current_context().exit(code)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -11,6 +12,7 @@ import click
 
 from kedro_hydraflow.cli.command import write
 from kedro_hydraflow.errors import show_names
+from kedro_hydraflow.parallel import is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -54,13 +56,18 @@ def write_frame(
         cells = make_cells(frame, short_ids)
         if output == "md":
             write(to_markdown(cells))
-        elif not sys.stdout.isatty():
+        elif get_width() is None:
             write(make_plain_table(cells))
         else:
             text, left_out = make_terminal_table(cells, importance)
             write(text)
             if left_out:
                 note(f"no room for {show_names(left_out, _MAX_SHOWN)}{advice}")
+
+
+def get_width() -> int | None:
+    """Return the width of the terminal; None if standard output is something else."""
+    return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
 
 
 def note(text: str) -> None:

@@ -20,7 +20,7 @@ from kedro_hydraflow.loading import LoadOptions, Tally, load_runs, read_runs, wa
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import RunCollection, find_by_id
-from kedro_hydraflow.run_info import set_options
+from kedro_hydraflow.run_info import raises_errors, read_leniently, set_options, was_malformed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,10 +64,25 @@ class Selection:
     runs: RunCollection[Run[Any, Any]]
 
     failures: Sequence[Failure] = ()
-    """What could not be read, unless it may be skipped. It has been logged."""
+    """What could not be read. It has been logged."""
 
     n_matching: int | None = None
     """The number of runs without the limit; None if they were not counted."""
+
+    ordered: Sequence[RunInfo] = ()
+    """The infos of all runs that were put in order, of which some may be beyond the limit."""
+
+    is_strict: bool = True
+    """Whether it is an error if something cannot be read."""
+
+    of_copies: str = "--experiment NAME"
+    """What to give to choose one of several copies of a run."""
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether it is an error that some runs, or values of runs, could not be read until now."""
+        infos = (*(run.info for run in self.runs), *self.ordered)
+        return self.is_strict and (bool(self.failures) or any(map(was_malformed, infos)))
 
     def find(self, run_id: str) -> Run[Any, Any]:
         """Return the run with an ID, or the only one with an ID that begins so.
@@ -79,7 +94,7 @@ class Selection:
         for failure in self.failures:
             if not self.runs or run_id in failure.path:
                 raise RunLoadError(f"the run {run_id!r} could not be read: {failure}")
-        return find_by_id(self.runs, run_id)
+        return find_by_id(self.runs, run_id, self.of_copies)
 
 
 def select_runs(search: Search, options: LoadOptions, wanted: Wanted) -> Selection:
@@ -112,19 +127,19 @@ def select_runs(search: Search, options: LoadOptions, wanted: Wanted) -> Selecti
     else:
         selection = _select_all(search, options, order, index)
     # What is read for the columns from now on is no reason to show nothing.
-    _read_leniently([run.info for run in selection.runs], options, index)
-    return replace(
-        selection,
-        runs=selection.runs[:limit],
-        failures=selection.failures if is_strict else (),
-    )
+    read_leniently(run.info for run in selection.runs)
+    return replace(selection, runs=selection.runs[:limit], is_strict=is_strict)
 
 
-def _read_leniently(infos: Sequence[RunInfo], options: LoadOptions, index: Index) -> None:
-    """Have malformed values logged, and missing, that are read of runs from now on."""
-    lenient = replace(options, on_error="warn").make_read_options(index)
-    for info in infos:
-        set_options(info, lenient)
+def select_among(runs: RunCollection[Run[Any, Any]], wanted: Wanted) -> Selection:
+    """Return those of some runs that are wanted. `Selection.find` chooses by ID."""
+    chosen = runs.filter(*wanted.filters)
+    infos = [run.info for run in chosen]
+    is_strict = any(map(raises_errors, infos))
+    read_leniently(infos)
+    if wanted.order is not None:
+        chosen = wanted.order.apply(chosen)
+    return Selection(chosen[: wanted.limit], (), len(chosen), infos, is_strict)
 
 
 def _add_filters(search: Search, filters: Sequence[str]) -> Search:
@@ -162,9 +177,10 @@ def _select_all(
     _report(failures, len(found.runs) + len(found.failures))
     if not loaded.runs and not failures:
         _warn_of_none(found.emptiness, len(found.runs), conditions)
-    _read_leniently([run.info for run in loaded.runs], options, index)
+    infos = [run.info for run in loaded.runs]
+    read_leniently(infos)
     runs = loaded.runs if order is None else order.apply(loaded.runs)
-    return Selection(runs, failures, len(runs))
+    return Selection(runs, failures, len(runs), infos)
 
 
 def _select_first(search: Search, options: LoadOptions, count: int, index: Index) -> Selection:
@@ -215,7 +231,7 @@ def _select_by_record(
         set_options(info, read_options)
     selected = conditions.select_infos(found.runs)
     failures = [*found.failures, *selected.failures]
-    _read_leniently(selected.runs, options, index)
+    read_leniently(selected.runs)
     infos = order.apply_to_infos(selected.runs)
     runs: list[Run[Any, Any]] = []
     size = max(count, _BATCH_SIZE) if conditions.need_configs else count
@@ -233,7 +249,7 @@ def _select_by_record(
     if not runs and not failures:
         _warn_of_none(found.emptiness, len(found.runs), conditions)
     n_matching = None if conditions.need_configs else len(infos)
-    return Selection(RunCollection(runs), failures, n_matching)
+    return Selection(RunCollection(runs), failures, n_matching, infos)
 
 
 def _report(failures: Sequence[Failure], total: int) -> None:

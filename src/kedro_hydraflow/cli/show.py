@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from kedro_hydraflow.cli.command import FAILED, FOUND, logs_on_stderr, write
+from kedro_hydraflow.cli.output import get_width
 from kedro_hydraflow.errors import KedroHydraflowError
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.logs import get_logger
@@ -48,15 +47,16 @@ def show(select: Callable[[Wanted], Selection], run_id: str, json: bool) -> NoRe
     from kedro_hydraflow.formats import to_json_object
 
     with logs_on_stderr():
-        run = select(Wanted(run_ids=(run_id,))).find(run_id)
+        selection = select(Wanted(run_ids=(run_id,)))
+        run = selection.find(run_id)
         facts = _read_facts(run)
         sections = {name: _try(name, read, run) for name, read in _list_sections(run).items()}
     if json:
         write(f"{to_json_object({**facts, **sections})}\n")
     else:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        write(_to_text(facts, sections, width))
-    code = FAILED if None in sections.values() else FOUND
+        write(_to_text(facts, sections, get_width()))
+    is_incomplete = selection.is_incomplete or None in sections.values()
+    code = FAILED if is_incomplete else FOUND
     click.get_current_context().exit(code)
 
 
@@ -166,6 +166,7 @@ def _to_text(facts: Mapping[str, Any], sections: Mapping[str, Any], width: int |
 def _to_pairs(name: str, content: Any) -> Sequence[tuple[str, str]]:
     """Return the rows of a section."""
     from kedro_hydraflow.formats import to_cell
+    from kedro_hydraflow.value_text import show_value
 
     if not content:
         return []
@@ -176,7 +177,8 @@ def _to_pairs(name: str, content: Any) -> Sequence[tuple[str, str]]:
     shown = content.items()
     if name == "tags":  # MLflow's own are not shown there either
         shown = [(key, value) for key, value in shown if not key.startswith("mlflow.")]
-    return [(escape(key), "null" if value is None else to_cell(value)) for key, value in shown]
+    show = show_value if name in ("configuration", "results") else to_cell
+    return [(escape(key), show(value)) for key, value in shown]
 
 
 def _show_size(size: int | None) -> str:

@@ -141,13 +141,26 @@ def _iter_rows(columns: Sequence[FittedColumn]) -> Iterator[tuple[str, ...]]:
     for column, width in columns:
         # The end of a key such as training.learning_rate says more than its beginning.
         header = _pad(_cut_start(column.header, width), width, column.kind)
-        cells.append([header, *(_pad(_cut(c, width), width, column.kind) for c in column.cells)])
+        shown = _cut_all(column.cells, width)
+        cells.append([header, *(_pad(cell, width, column.kind) for cell in shown)])
     yield from zip(*cells, strict=True)
 
 
 def _pad(text: str, width: int, kind: str) -> str:
     padding = " " * (width - _measure(text))
     return padding + text if kind == "number" else text + padding
+
+
+def _cut_all(texts: Sequence[str], width: int) -> list[str]:
+    """Return texts that fit into a width. The end is kept of texts that begin alike."""
+    cut = [_cut(text, width) for text in texts]
+    if len(set(cut)) == len(set(texts)):
+        return cut
+    half = width // 2
+    return [
+        text if _measure(text) <= width else _cut(text, width - half) + _cut_start(text, half)[1:]
+        for text in texts
+    ]
 
 
 def _cut(text: str, width: int) -> str:

@@ -21,7 +21,7 @@ from kedro_hydraflow.redaction import Options
 from kedro_hydraflow.storage import check_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import polars as pl
 
@@ -35,6 +35,9 @@ TablePreview = NewType("TablePreview", dict[str, Any])
 
 kedro-viz recognises the type by its name.
 """
+
+MAX_COLUMNS = 100
+"""The maximum number of columns of a table."""
 
 _MAX_TEXT = 500
 """The maximum number of characters of a text in a table."""
@@ -147,15 +150,28 @@ def is_importable_path(text: str) -> bool:
     return package in sys.modules or importlib.util.find_spec(package) is not None
 
 
-def to_table(frame: pl.DataFrame) -> TablePreview:
-    """Return a frame in the format of kedro-viz."""
-    return TablePreview(
-        {
-            "index": list(range(frame.height)),
-            "columns": frame.columns,
-            "data": [[_shorten(to_json(value)) for value in row] for row in frame.rows()],
-        }
-    )
+def to_table(frame: pl.DataFrame, notes: Sequence[str] = ()) -> TablePreview:
+    """Return the result of `make_table` for a Polars frame."""
+    shown = frame[:, :MAX_COLUMNS]
+    return make_table(shown.columns, shown.rows(), frame.width - shown.width, notes)
+
+
+def make_table(
+    columns: Sequence[Any], rows: Iterable[Sequence[Any]], n_more: int, notes: Sequence[str] = ()
+) -> TablePreview:
+    """Return a table in the format of kedro-viz.
+
+    Args:
+        columns: The names of the columns, at most `MAX_COLUMNS`.
+        rows: The rows.
+        n_more: How many columns are left out, which is noted.
+        notes: What else is said below the rows.
+    """
+    names = [_shorten(to_json(name)) for name in columns] or ["note"]
+    data = [[_shorten(to_json(value)) for value in row] for row in rows]
+    notes = [*notes, *([f"… and {n_more} more columns"] if n_more else [])]
+    data += [[note, *[None] * (len(names) - 1)] for note in notes]
+    return TablePreview({"index": [*range(len(data))], "columns": names, "data": data})
 
 
 def _shorten(value: Any) -> Any:

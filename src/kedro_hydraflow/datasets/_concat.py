@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.datasets._base import TablePreview, to_json, to_table
+from kedro_hydraflow.datasets._base import MAX_COLUMNS, make_table, to_table
 from kedro_hydraflow.errors import ArtifactError, describe
 from kedro_hydraflow.frames import stack_frames
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import polars as pl
+
+    from kedro_hydraflow.datasets._base import TablePreview
 
 
 def is_frame(value: Any) -> bool:
@@ -44,9 +46,11 @@ def concat_frames(values: pl.DataFrame, frames: Sequence[Any]) -> Any:
 
 def preview_frame(frame: Any, nrows: int) -> TablePreview:
     """Return the first rows of a frame as kedro-viz shows them."""
-    if _is_pandas(frame):
-        return TablePreview(to_json(frame.head(nrows).to_dict(orient="split")))
-    return to_table(frame.head(nrows))
+    if not _is_pandas(frame):
+        return to_table(frame.head(nrows))
+    shown = frame.iloc[:nrows, :MAX_COLUMNS].to_dict(orient="split")
+    n_more = len(frame.columns) - len(shown["columns"])
+    return make_table(shown["columns"], shown["data"], n_more)
 
 
 def _concat_polars(values: pl.DataFrame, frames: Sequence[Any], rows: list[int]) -> Any:

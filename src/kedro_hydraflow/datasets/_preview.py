@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kedro_hydraflow.datasets._base import TablePreview, to_table
+from kedro_hydraflow.datasets._base import make_table, to_table
+from kedro_hydraflow.default_columns import MAX_KEYS
 from kedro_hydraflow.finding import find_experiments, open_search, read_infos
 from kedro_hydraflow.frames import make_complete_frame
 from kedro_hydraflow.keys import parse_key
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from kedro_hydraflow.datasets._base import TablePreview
     from kedro_hydraflow.errors import Failure
     from kedro_hydraflow.finding import Search
     from kedro_hydraflow.index import Index
@@ -37,9 +39,6 @@ MAX_CANDIDATES = 2000
 
 _BATCH_SIZE = 100
 """How many runs are looked at at once, if some of them may be left out."""
-
-_MAX_COLUMNS = 100
-"""The maximum number of columns of a table."""
 
 _FACTS = ("run_id", "job_name", "status")
 
@@ -60,18 +59,15 @@ class Some(NamedTuple):
 
     def to_table(self, frame: pl.DataFrame) -> TablePreview:
         """Return a table of a frame of the runs, with the notes as its last rows."""
-        table = to_table(frame[:, :_MAX_COLUMNS])
-        columns = table["columns"] or ["note"]
         notes = [*self.notes]
-        if frame.width > _MAX_COLUMNS:
-            notes.append(f"… and {frame.width - _MAX_COLUMNS} more columns")
-        data = [*table["data"], *([note, *[None] * (len(columns) - 1)] for note in notes)]
-        return TablePreview({"index": [*range(len(data))], "columns": columns, "data": data})
+        if frame.width >= MAX_KEYS:
+            notes.append(f"… of the first {MAX_KEYS:,} keys of a run: a preview looks at no more")
+        return to_table(frame, notes)
 
 
 def make_note_table(note: str) -> TablePreview:
     """Return a table of a note alone."""
-    return TablePreview({"index": [0], "columns": ["note"], "data": [[note]]})
+    return make_table([], [], 0, [note])
 
 
 def load_some(search: Search, options: LoadOptions, count: int, index: Index) -> Some:
@@ -158,11 +154,11 @@ def _explain_none(n_looked_at: int, n_left_out: int, n_deleted: int) -> str:
 def make_collection_frame(runs: RunCollection[Run[Any, Any]]) -> pl.DataFrame:
     """Return the ID, job name and status of runs, what differs, and the rest of the configurations.
 
-    The statuses are null if they cannot be read.
+    The first `MAX_KEYS` keys of a run are looked at. The statuses are null if they cannot be read.
     """
     import polars as pl
 
-    frame = make_complete_frame(runs, {}, "json")
+    frame = make_complete_frame(runs, {}, "json", MAX_KEYS)
     values = read_key([run.info for run in runs], parse_key("status"))
     statuses = [value if isinstance(value, str) else None for value in values]
     facts = [frame["run_id"], frame["job_name"], pl.Series("status", statuses, pl.String)]

@@ -19,6 +19,7 @@ from kedro_hydraflow.datasets._concat import concat_frames, is_frame, preview_fr
 from kedro_hydraflow.datasets._confirming import SearchDataset
 from kedro_hydraflow.datasets._preview import make_note_table
 from kedro_hydraflow.datasets._search import Query, RunSearch, check_min_runs
+from kedro_hydraflow.default_columns import MAX_KEYS
 from kedro_hydraflow.errors import (
     ArtifactError,
     Failure,
@@ -285,7 +286,7 @@ class HydraflowArtifactDataset(SearchDataset[Any]):
             return some.to_table(runs.to_frame("run_id", artifact=self._get_url))
         run = runs[0]
         keys = [(key, None) for key in self._keys]  # which other runs may have
-        values = make_frame_by_spelling([run], keys)
+        values = make_frame_by_spelling([run], keys, max_keys=MAX_KEYS)
         frame = self._check_frame(run, self._load_dataset()(run))
         self._check_columns(run, frame, values.columns)
         return preview_frame(concat_frames(values, [frame]), nrows)

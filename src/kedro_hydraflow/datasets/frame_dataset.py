@@ -16,6 +16,7 @@ from kedro_hydraflow.datasets._choice import RunChoice
 from kedro_hydraflow.datasets._confirming import SearchDataset
 from kedro_hydraflow.datasets._preview import Some, make_note_table
 from kedro_hydraflow.datasets._search import Loaded, Query, RunSearch, check_min_runs
+from kedro_hydraflow.default_columns import MAX_KEYS
 from kedro_hydraflow.errors import OptionError, check_flag
 from kedro_hydraflow.frames import (
     list_null,
@@ -255,7 +256,8 @@ class HydraflowFrameDataset(SearchDataset[Any]):
     def preview(self, nrows: int = 5) -> TablePreview:
         """Return the first rows of the frame that `load` gives as a table.
 
-        It looks at as many runs as that of `HydraflowRunCollectionDataset`.
+        It looks at as many runs, and as many keys of a run that a pattern matches, as that of
+        `HydraflowRunCollectionDataset`.
 
         Args:
             nrows: The maximum number of rows.
@@ -272,7 +274,7 @@ class HydraflowFrameDataset(SearchDataset[Any]):
         if self._columns is not None:  # which other runs may have
             keys = [(key, None) for key in self._columns]
         lenient = None if schema is None else replace(schema, strict=False)
-        return some.to_table(self._make_frame(some.runs, keys, lenient))
+        return some.to_table(self._make_frame(some.runs, keys, lenient, MAX_KEYS))
 
     def _find_runs(self) -> Loaded:
         if self._choice:
@@ -285,13 +287,14 @@ class HydraflowFrameDataset(SearchDataset[Any]):
         runs: RunCollection[Run[Any, Any]],
         columns: Sequence[str | tuple[str, None]] | None,
         schema: Schema | None,
+        max_keys: int | None = None,
     ) -> pl.DataFrame:
         if columns is None and schema is None:
-            return make_complete_frame(runs, {}, self._nested)
+            return make_complete_frame(runs, {}, self._nested, max_keys)
         for key in columns or ():
             if isinstance(key, str) and not is_pattern(key):
                 warn_of_other_meaning(runs, parse_key(key))
-        frame = make_frame_by_spelling(runs, columns or [], self._nested, schema)
+        frame = make_frame_by_spelling(runs, columns or [], self._nested, schema, max_keys)
         if schema is not None:
             warn_of_absent(runs, list_null(frame, schema.types))
         return frame

@@ -191,8 +191,9 @@ class HydraflowRunCollectionDataset(SearchDataset[RunCollection[Run[Any, Any]]])
         After the ID, job name and status come the keys whose values differ, then those that are
         the same in all of the runs.
 
-        It looks at a thousand runs, and not for longer than five seconds. If there may be others
-        that meet the filters, the last row of the table says so.
+        It looks at a thousand runs, and not for longer than five seconds, and at the first
+        thousand keys of a run. If there may be other runs that meet the filters, or other keys,
+        the last rows of the table say so.
 
         Args:
             nrows: The maximum number of runs.

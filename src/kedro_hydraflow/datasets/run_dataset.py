@@ -6,9 +6,11 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NewType
 
+from kedro_hydraflow.config import take_leaves
 from kedro_hydraflow.datasets._base import ReadOnlyDataset, to_json
 from kedro_hydraflow.datasets._choice import RunChoice
 from kedro_hydraflow.datasets._search import RunSearch
+from kedro_hydraflow.default_columns import MAX_KEYS
 from kedro_hydraflow.errors import (
     NotARunError,
     NotFoundError,
@@ -17,6 +19,7 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.loading import LoadOptions, load_run
 from kedro_hydraflow.run import Run
+from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.source import Layout, check_location, locate_option, show_location
 
 if TYPE_CHECKING:
@@ -177,7 +180,10 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         return run
 
     def preview(self) -> JSONPreview:
-        """Return the run's facts and configuration as JSON."""
+        """Return the run's facts and configuration as JSON.
+
+        It has the first thousand keys of the configuration. If there are more, a note says so.
+        """
         if isinstance(self._source, RunSearch):
             note = self._choice.explain_too_many(self._source)
             if note is not None:
@@ -189,7 +195,10 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             name: getattr(run.info, name)
             for name in ("run_id", "job_name", "status", "run_name", "start_time", "end_time")
         }
-        shown = {"info": facts, "cfg": run.to_dict(flatten=False)}
+        config = get_configuration(run).to_plain()
+        shown: dict[str, Any] = {"info": facts, "cfg": take_leaves(config, MAX_KEYS)}
+        if shown["cfg"] is not config:
+            shown["note"] = f"… of the first {MAX_KEYS:,} keys alone: a preview looks at no more"
         return JSONPreview(json.dumps(to_json(shown), allow_nan=False))
 
     def _find_run(self, search: RunSearch) -> Run[Any, Any]:

@@ -459,6 +459,23 @@ class Store(ABC):
             kind: ``metrics``, ``params`` or ``tags``.
         """
 
+    def read_first(
+        self,
+        records: Sequence[RunRecord],
+        kind: str,
+        limit: int,  # noqa: ARG002 - for others
+    ) -> Sequence[dict[str, Any] | KedroHydraflowError]:
+        """Return the result of `read_all`, or of each run only the first values by name.
+
+        A store that has to open a file for each value leaves out what is beyond the limit.
+
+        Args:
+            records: As for `read_all`.
+            kind: As for `read_all`.
+            limit: The number of values of a run that have to be there, if it has as many.
+        """
+        return self.read_all(records, kind)
+
     @abstractmethod
     def read_histories(
         self, records: Sequence[RunRecord], name: str

@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -538,11 +539,20 @@ class FileStore(TrackedStore):
         validators = self._choose_validators([], [record.facts for record in unread])
         return _unwrap(recalled.complete(_wrap(trees), validators))
 
-    def _read_trees(
-        self, records: Sequence[RunRecord], kind: str
+    @override
+    def read_first(
+        self, records: Sequence[RunRecord], kind: str, limit: int
     ) -> list[dict[str, Any] | KedroHydraflowError]:
-        """Return all values of a kind for each run, by name, or the error."""
+        return self._read_trees(records, kind, limit)
+
+    def _read_trees(
+        self, records: Sequence[RunRecord], kind: str, limit: int | None = None
+    ) -> list[dict[str, Any] | KedroHydraflowError]:
+        """Return all values of a kind for each run, or the first ones by name, or the error."""
         files, failures = self._list_files(records, kind)
+        if limit is not None:
+            of_runs = groupby(files, key=lambda file: file[0])
+            files = [file for _, of_run in of_runs for file in islice(of_run, limit)]
         parsed = read_parsed([file for _, _, file in files], _get_parse(kind))
         values: list[dict[str, Any]] = [{} for _ in records]
         malformed: dict[int, list[MetadataError]] = {}
