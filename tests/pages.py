@@ -186,9 +186,9 @@ def forget_project() -> None:
 
 def _add_data(workspace: Workspace) -> None:
     """Add what pages name beside the sweeps."""
-    for run_dir in iter_run_dirs("mlruns"):
-        (run_dir / "artifacts/metrics.csv").write_text("step,loss\n1,0.5\n")
     shutil.copytree("mlruns", "data/mlruns")
+    for run_dir in iter_run_dirs("data/mlruns"):
+        (run_dir / "artifacts/metrics.csv").write_text("step,loss\n1,0.5\n")
     loads = [describe_load(Run.load(iter_run_dirs("mlruns", "eval_*")))]
     provenance = {"entries": {"eval_runs": {"loads": loads}}}
     workspace.write("data/provenance/run.json", json.dumps(provenance))
