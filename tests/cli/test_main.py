@@ -232,3 +232,54 @@ def test_kedro_that_logs_to_standard_error(execute: Execute, project: Path) -> N
     assert done.returncode == 0
     assert len(json.loads(done.stdout)) == 30
     assert "use kedro-hydraflow" not in done.stderr
+
+
+# Interrupts and closed streams ------------------------------------------------------------
+
+INTERRUPTED = """\
+import sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+from kedro_hydraflow.__main__ import run
+run(["ls", sys.argv[2], "--sort", "seed"])
+"""
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["click", "kedro_hydraflow.cli.main", "kedro_hydraflow.cli.orders", "omegaconf", "polars"],
+)
+def test_ctrl_c_while_it_begins(execute: Execute, module: str) -> None:
+    """It is pressed while the command imports a module."""
+    done = execute(sys.executable, "-c", INTERRUPTED, module, str(SWEEP))
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def run_in_shell(environment: dict[str, str], line: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash, in which ``"$@"`` is the command, with the exit code of the command."""
+    return subprocess.run(
+        ["bash", "-c", f'set -o pipefail; "$@" {line}', "-", *COMMAND],
+        env=environment,
+        text=True,
+        capture_output=True,
+        cwd=SWEEP.parents[2],
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["ls", "show RUN 13f4", "diff RUN 13f4 cde9", "best --by seed --mode max", "--help", "ls -h"],
+)
+def test_no_reader_is_no_error(environment: dict[str, str], arguments: str) -> None:
+    line = arguments.replace("RUN", str(SWEEP))
+    line = f"{line} {SWEEP}" if arguments.split()[0] in ("ls", "best") else line
+    for redirection in "| true", ">&-":
+        done = run_in_shell(environment, f"{line} {redirection}")
+        assert (done.returncode, done.stdout) == (0, "")
+        assert "Error" not in done.stderr
+        assert "Traceback" not in done.stderr

@@ -8,7 +8,7 @@ import click
 from typing_extensions import override
 
 from kedro_hydraflow import __version__
-from kedro_hydraflow.cli.command import Command
+from kedro_hydraflow.cli.command import Command, Group
 from kedro_hydraflow.cli.commands import Select, Where, add_commands, get_arguments
 from kedro_hydraflow.cli.index import HELP as INDEX_HELP
 from kedro_hydraflow.cli.index import publish_runs
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.source import Layout
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kedro-hydraflow")
 def main() -> None:
     """Look at the runs of HydraFlow, MLflow and Hydra."""

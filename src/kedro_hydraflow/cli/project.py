@@ -21,6 +21,7 @@ from kedro_hydraflow.cli.index import HELP as INDEX_HELP
 from kedro_hydraflow.cli.index import publish_runs
 from kedro_hydraflow.cli.output import note
 from kedro_hydraflow.escaping import escape
+from kedro_hydraflow.parallel import is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +66,7 @@ HydraflowRunDataset or HydraflowArtifactDataset, also one that a dataset factory
         entry, env = values.pop("entry"), values.pop("env")
         metadata: ProjectMetadata = click.get_current_context().obj
         is_data = values.get("csv") or values.get("json")
-        if is_data and not sys.stdout.isatty() and may_have_logged_to_stdout():
+        if is_data and not is_terminal(sys.stdout) and may_have_logged_to_stdout():
             note(
                 "Kedro has logged to standard output before this command began; to get nothing but "
                 f"the runs there, use kedro-hydraflow {command.name} --entry {entry}"
