@@ -102,7 +102,13 @@ def test_runs_that_cannot_be_read(tracking_dir: TrackingDir, tmp_path: Path) -> 
         ("runs.xlsx", [], "FILE: expected the ending .csv, .parquet, .json or .jsonl, found 'runs"),
         ("runs", [], "FILE: expected the ending .csv, .parquet, .json or .jsonl, found 'runs'"),
         ("a.csv", ["-c", "sead"], "no such key: 'sead'"),
-        ("folder.csv", ["--force"], "cannot write 'folder.csv': "),
+        (
+            "folder.csv",
+            [],
+            "'folder.csv' is a directory; give a file, such as 'folder.csv/runs.csv'",
+        ),
+        ("folder.csv", ["--force"], "'folder.csv' is a directory; give a file, such as "),
+        ("folder.csv/", [], "'folder.csv' is a directory; give a file, such as "),
     ],
 )
 def test_errors(
