@@ -23,6 +23,7 @@ from kedro_hydraflow.filters import NO_CONDITIONS, Conditions, Filters, parse_fi
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.nearest import find_nearest
+from kedro_hydraflow.progress import step
 from kedro_hydraflow.redaction import SafeRepr
 from kedro_hydraflow.run_info import RunInfo, make_info
 from kedro_hydraflow.source import DirectoryOrNames, Layout, Source, is_location
@@ -231,7 +232,7 @@ def find_runs(
         StorageError: If the experiments cannot be listed.
     """
     store, search = open_search(search, index)
-    with store.connected():
+    with store.connected(), step("finding runs"):
         found = _find_matching(store, search, conditions, include_default=include_default)
         for listing in iter_listings(store, found.experiments.matching, conditions, narrow=narrow):
             read = read_infos(store, listing.experiments, search)
@@ -302,7 +303,8 @@ class ReadInfos(NamedTuple):
 def read_infos(store: Store, listed: Sequence[RunNames], search: Search) -> ReadInfos:
     """Return those of the listed runs that match, and the failures."""
     kept = listed if search.keeps is None else _keep(store, listed, search.keeps)
-    found = store.read_runs(kept, include_deleted=search.include_deleted)
+    with step("finding runs"):
+        found = store.read_runs(kept, include_deleted=search.include_deleted)
     infos = [make_info(record, store) for record in found.records]
     n_left_out = sum(len(part.names) for part in listed) - sum(len(part.names) for part in kept)
     return ReadInfos(infos, found.failures, found.n_deleted, n_left_out)

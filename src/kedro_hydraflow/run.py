@@ -25,6 +25,7 @@ from kedro_hydraflow.keys import is_pattern, to_dotted
 from kedro_hydraflow.lookup import get_data, get_value
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.nearest_keys import RESULTS_HINT
+from kedro_hydraflow.progress import showing_progress
 from kedro_hydraflow.recorded import get_logged, get_parsed, read_entries
 from kedro_hydraflow.run_base import get_config_state, get_configuration
 from kedro_hydraflow.run_files import RunFiles
@@ -546,7 +547,8 @@ class Run(RunFiles, Generic[C, I]):
                 storage_options=storage_options,
                 results=results,
             )
-        return load_run_dirs(cast("Iterable[Location]", run_dir), cls, options, storage_options)
+        with showing_progress(show=progress):
+            return load_run_dirs(cast("Iterable[Location]", run_dir), cls, options, storage_options)
 
     @overload
     def update(

@@ -73,6 +73,7 @@ from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.pandas_frames import import_pandas, to_pandas_frame
 from kedro_hydraflow.parallel import check_jobs, parallel_map
 from kedro_hydraflow.parallel_plot import make_parallel_plot
+from kedro_hydraflow.progress import showing_progress
 from kedro_hydraflow.recorded import read_entries, to_ordered
 from kedro_hydraflow.run import Run, copy_without_credentials
 from kedro_hydraflow.run_base import get_configuration
@@ -510,24 +511,25 @@ class RunCollection(Collection[R]):
             ('[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]',)
         """
         declared = parse_schema(schema, strict=strict, nested=nested)
-        if declared is not None:
-            check_jobs(n_jobs, backend, progress)
-            check_columns(keys)
-            computed = dict(self._compute(kwargs, n_jobs, backend, progress))
-            return self._make_declared_frame(keys, defaults or {}, declared, computed)
-        if not keys and not kwargs:
-            check_jobs(n_jobs, backend, progress)
-            given = {k: v for k, v in (defaults or {}).items() if to_missing(v) is not MISSING}
-            return make_complete_frame(self._items, given, nested)
-        return super().to_frame(
-            *keys,
-            defaults=defaults,
-            nested=nested,
-            n_jobs=n_jobs,
-            backend=backend,
-            progress=progress,
-            **kwargs,
-        )
+        with showing_progress(show=progress):
+            if declared is not None:
+                check_jobs(n_jobs, backend, progress)
+                check_columns(keys)
+                computed = dict(self._compute(kwargs, n_jobs, backend, progress))
+                return self._make_declared_frame(keys, defaults or {}, declared, computed)
+            if not keys and not kwargs:
+                check_jobs(n_jobs, backend, progress)
+                given = {k: v for k, v in (defaults or {}).items() if to_missing(v) is not MISSING}
+                return make_complete_frame(self._items, given, nested)
+            return super().to_frame(
+                *keys,
+                defaults=defaults,
+                nested=nested,
+                n_jobs=n_jobs,
+                backend=backend,
+                progress=progress,
+                **kwargs,
+            )
 
     def _make_declared_frame(
         self,

@@ -21,6 +21,7 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.html_parts import make_html, make_note, make_table
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.logs import get_logger
+from kedro_hydraflow.progress import step
 from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.source import locate_option
 from kedro_hydraflow.storage import group_positions
@@ -658,7 +659,9 @@ def _read_facts(infos: Sequence[RunInfo]) -> list[Exception | None]:
     malformed: list[MetadataError] = []
     without = []
     for store, group in _group_by_store(infos):
-        for info, found in zip(group, store.read_facts(_get_records(group)), strict=True):
+        with step("reading facts"):
+            read = store.read_facts(_get_records(group))
+        for info, found in zip(group, read, strict=True):
             facts = found
             if isinstance(facts, MetadataError) and info._options.on_error == "warn":
                 malformed.append(facts)
@@ -730,7 +733,8 @@ def read_parsed_files(
     malformed: list[ConfigError] = []
     for source, group in _group(unread, lambda info: (get_layout(info), *_get_file(info, kind))):
         layout, file, index = source
-        contents = layout.read_parsed_files(_get_records(group), file, index)
+        with step(f"reading {file.path}"):
+            contents = layout.read_parsed_files(_get_records(group), file, index)
         for info, found in zip(group, contents, strict=True):
             content = found
             if isinstance(content, ConfigError) and info._options.on_error == "warn":
@@ -788,14 +792,8 @@ def read_logged(infos: Sequence[RunInfo], key: str, limit: int | None = None) ->
     malformed: list[MetadataError] = []
     without = []
     for store, group in _group_by_store(unread):
-        records = _get_records(group)
-        values: Sequence[Any]
-        if name:
-            values = store.read_values(records, kind, name)
-        elif limit is not None:
-            values = store.read_first(records, kind, limit)
-        else:
-            values = store.read_all(records, kind)
+        with step(f"reading {key}"):
+            values = _read_values(store, _get_records(group), kind, name, limit)
         for info, found in zip(group, values, strict=True):
             value = found
             if isinstance(value, MetadataError) and info._options.on_error == "warn":
@@ -820,6 +818,16 @@ def read_logged(infos: Sequence[RunInfo], key: str, limit: int | None = None) ->
         parts |= failures
         return [parts.get(id(info)) or _get_logged(info, kind, name, key) for info in infos]
     return [_get_logged(info, kind, name, key) for info in infos]
+
+
+def _read_values(
+    store: Store, records: Sequence[RunRecord], kind: str, name: str, limit: int | None
+) -> Sequence[Any]:
+    if name:
+        return store.read_values(records, kind, name)
+    if limit is not None:
+        return store.read_first(records, kind, limit)
+    return store.read_all(records, kind)
 
 
 def _get_logged(info: RunInfo, kind: str, name: str, key: str) -> Any:

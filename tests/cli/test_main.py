@@ -125,9 +125,9 @@ def test_lines_are_no_wider_than_the_terminal(
 
 IMPATIENT = """\
 import sys
-from kedro_hydraflow import parallel
+from kedro_hydraflow import progress
 from kedro_hydraflow.cli.main import main
-parallel.BAR_DELAY = 0
+progress.BAR_DELAY = 0
 main(sys.argv[1:])
 """
 
@@ -143,6 +143,31 @@ def test_loads_show_progress_in_a_terminal_alone(
     assert "run/s" in text
     code, _, errors = run_in_terminal(command, environment, 100)
     assert (code, errors) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ("-c metrics.loss", ["finding runs: ", " found", "60/60", "reading metrics.loss: "]),
+        ("-s metrics.loss -n 1 -c i", ["finding runs: ", "reading metrics.loss: "]),
+        ("-n 20 -c i", ["20run"]),
+        ("-n 1 -f i==59 -c i", ["60run"]),
+        ("-f status==FINISHED -c i", ["finding runs: ", "/60 [", "60/60"]),
+    ],
+)
+def test_each_step_is_shown(
+    environment: dict[str, str], tracking_dir: TrackingDir, arguments: str, shown: list[str]
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for i in range(60):
+        tracking_dir.add_run(experiment, f"r{i:03}", f"i: {i}\n", {"loss": f"1 {i} 0\n"})
+    ls = ["ls", str(tracking_dir.root), "--csv", *arguments.split()]
+    command = [sys.executable, "-c", IMPATIENT, *ls]
+    code, text, _ = run_in_terminal(command, environment, 100, stderr=True)
+    assert code == 0
+    assert [each for each in shown if each not in text] == []
+    _, _, errors = run_in_terminal(command, environment, 100)
+    assert errors in ("", "the first 1 of 60 runs\n")
 
 
 def test_python_imports_kedro_for_entries_alone() -> None:

@@ -12,6 +12,7 @@ import click
 
 from kedro_hydraflow.errors import KedroHydraflowError, describe
 from kedro_hydraflow.escaping import escape
+from kedro_hydraflow.progress import showing_progress
 from kedro_hydraflow.redaction import redact
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def logs_on_stderr() -> Iterator[None]:
     for handler in moved:
         handler.setStream(sys.stderr)
     try:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), showing_progress():
             yield
     finally:
         for handler in moved:

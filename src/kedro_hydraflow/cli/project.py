@@ -21,7 +21,7 @@ from kedro_hydraflow.cli.index import HELP as INDEX_HELP
 from kedro_hydraflow.cli.index import publish_runs
 from kedro_hydraflow.cli.output import note
 from kedro_hydraflow.escaping import escape
-from kedro_hydraflow.parallel import is_terminal
+from kedro_hydraflow.progress import is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
