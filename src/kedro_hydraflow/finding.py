@@ -17,6 +17,7 @@ from kedro_hydraflow.errors import (
     TrackingDirectoryError,
     check_flag,
     check_on_error,
+    show_count,
     show_names,
 )
 from kedro_hydraflow.filters import NO_CONDITIONS, Conditions, Filters, parse_filters
@@ -387,16 +388,17 @@ def explain_emptiness(store: Store, matching: Matching, n_deleted: int, n_left_o
     shown += f" ({show_names(experiments, _MAX_SHOWN_NAMES)})"
     if not experiments and ruled_out:
         names = show_names(ruled_out, _MAX_SHOWN_NAMES)
-        reason = f"none of {len(ruled_out)} experiments ({names}) meets the filters"
+        reason = f"none of {show_count(len(ruled_out), 'experiment')} ({names}) meets the filters"
     elif not experiments:
         defaults = [e.experiment_name or "" for e in found.defaults]
         besides = f" besides {show_names(defaults, _MAX_SHOWN_NAMES)}" if defaults else ""
         reason = f"there are no experiments{besides}"
     elif n_left_out:
-        reason = f"{n_left_out} runs of {shown}, none of which the checkpoint or lock leaves over"
+        count = show_count(n_left_out, "run")
+        reason = f"{count} of {shown}, none of which the checkpoint or lock leaves over"
     elif n_deleted:
         advice = "set include_deleted=True to include them"
-        reason = f"{n_deleted} runs of {shown}, all deleted; {advice}"
+        reason = f"{show_count(n_deleted, 'run')} of {shown}, all deleted; {advice}"
     else:
         reason = f"{shown}, without runs"
     n_others = len(found.other_names)

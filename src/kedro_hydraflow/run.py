@@ -16,7 +16,7 @@ from kedro_hydraflow.columns import check_columns, check_keys, is_numpy
 from kedro_hydraflow.comparing import find_values, make_diff_frame
 from kedro_hydraflow.config import SharedLock, check_config_class, flatten_config
 from kedro_hydraflow.digests import make_digests
-from kedro_hydraflow.errors import OptionError, check_flag
+from kedro_hydraflow.errors import OptionError, check_flag, show_count
 from kedro_hydraflow.forks import warn_of_polars
 from kedro_hydraflow.frames import add_values, check_metrics, make_history_frame, make_literal
 from kedro_hydraflow.impl import ImplFactory, build_impl
@@ -872,11 +872,13 @@ def copy_without_credentials(run: R, remover: CredentialRemover) -> R:
 
 def _check_values(keys: list[str], values: Any) -> list[Any]:
     if not isinstance(values, Iterable) or isinstance(values, str):
-        raise TypeError(f"expected an iterable of {len(keys)} values, found {values!r}")
+        raise TypeError(
+            f"expected an iterable of {show_count(len(keys), 'value')}, found {values!r}"
+        )
     found = list(values)
     if len(found) != len(keys):
         raise OptionError(
-            f"expected {len(keys)} values for the keys {', '.join(map(repr, keys))}, "
+            f"expected {show_count(len(keys), 'value')} for the keys {', '.join(map(repr, keys))}, "
             f"found {len(found)}"
         )
     return found

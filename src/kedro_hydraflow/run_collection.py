@@ -28,7 +28,9 @@ from kedro_hydraflow.errors import (
     OptionError,
     check_flag,
     prefix_error,
+    show_count,
     show_names,
+    show_none_has,
 )
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.fact_checks import (
@@ -398,9 +400,7 @@ class RunCollection(Collection[R]):
             fact = key.path if key.kind == "fact" else None
             unrecorded = explain_unrecorded(self._items[0].info, fact)
             hint = f"; {unrecorded or explain_lack(self._items, key)}"
-        return OptionError(
-            f"none of the {len(self)} runs has a value for {_show_by(by)}{found}{hint}"
-        )
+        return OptionError(f"{show_none_has(len(self))} a value for {_show_by(by)}{found}{hint}")
 
     def parents(self) -> Self:
         """Return the runs that are not nested in another run.
@@ -712,7 +712,8 @@ class RunCollection(Collection[R]):
             return cast("R", run)
         if isinstance(run, Integral) and not isinstance(run, bool):
             if not -len(self) <= run < len(self):
-                raise OptionError(f"{option}: there is no run {run}; there are {len(self)} runs")
+                count = show_count(len(self), "run")
+                raise OptionError(f"{option}: there is no run {run}, of {count}")
             return self._items[int(run)]
         if not isinstance(run, str):
             raise OptionError(

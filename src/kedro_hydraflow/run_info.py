@@ -17,6 +17,8 @@ from kedro_hydraflow.errors import (
     RunNotFoundError,
     StorageError,
     UnreachableError,
+    show_count,
+    show_none_has,
 )
 from kedro_hydraflow.html_parts import make_html, make_note, make_table
 from kedro_hydraflow.index import NO_INDEX, Index
@@ -759,7 +761,7 @@ def _warn_of_no_results(infos: Sequence[RunInfo]) -> None:
     file, _ = _get_file(first, RESULTS)
     logger.warning(
         "results: %s a file %r; looked for %s",
-        "the run does not have" if len(infos) == 1 else f"none of {len(infos)} runs has",
+        show_none_has(len(infos)),
         file.path,
         get_layout(first).artifacts(first._record).join(file.path).url,
     )
@@ -904,7 +906,7 @@ def _log_malformed(
     for error in errors:
         logger.warning("taken for missing: %s", error)
     if errors:
-        logger.warning("%s: %d malformed in %d runs", what, len(errors), len(infos))
+        logger.warning("%s: %d malformed in %s", what, len(errors), show_count(len(infos), "run"))
 
 
 def is_read(info: RunInfo, name: str) -> bool:
@@ -1043,7 +1045,7 @@ def warn_of_lost(info: RunInfo, error: LostArtifactsError, n_runs: int) -> None:
 
 def warn_of_no_config(info: RunInfo, n_runs: int) -> None:
     """Log that none of so many runs has a configuration, and where that of one was looked for."""
-    runs = "the run has no" if n_runs == 1 else f"none of {n_runs} runs has a"
+    runs = f"{show_none_has(n_runs)} a"
     logger.warning(
         "%s configuration: looked for %s of %s; give artifact_root if the artifacts are elsewhere",
         runs,

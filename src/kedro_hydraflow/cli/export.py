@@ -10,7 +10,7 @@ import click
 
 from kedro_hydraflow.cli.command import FAILED, FOUND, NOTHING_FOUND, logs_on_stderr, write
 from kedro_hydraflow.cli.output import take_filters, take_keys
-from kedro_hydraflow.errors import NotFoundError, OptionError
+from kedro_hydraflow.errors import NotFoundError, OptionError, show_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,8 @@ def export(
             _check_absent(place, force=force)  # by now there may be one
             place.storage.write(place.path, content)
     if runs:
-        write(f"wrote {len(runs)} runs with {frame.width} columns to {place.url}\n")
+        counts = f"{show_count(len(runs), 'run')} with {show_count(frame.width, 'column')}"
+        write(f"wrote {counts} to {place.url}\n")
     code = FAILED if selection.is_incomplete else FOUND if runs else NOTHING_FOUND
     click.get_current_context().exit(code)
 

@@ -12,6 +12,7 @@ from kedro_hydraflow.cli.command import Command, Group
 from kedro_hydraflow.cli.commands import Select, Where, add_commands, get_arguments
 from kedro_hydraflow.cli.index import HELP as INDEX_HELP
 from kedro_hydraflow.cli.index import publish_runs
+from kedro_hydraflow.errors import show_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,7 +82,7 @@ it, the runs are those that MLflow reads by default: at MLFLOW_TRACKING_URI, in 
         n_others = len(arguments)
         if len(given) not in (n_others, n_others + 1):
             raise click.UsageError(
-                f"expected {_show_usage(arguments)}, found {len(given)} arguments"
+                f"expected {_show_usage(arguments)}, found {show_count(len(given), 'argument')}"
             )
         path = given.pop(0) if len(given) > n_others else None
         values |= {each.name: text for each, text in zip(arguments, given, strict=True)}

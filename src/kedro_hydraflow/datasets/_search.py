@@ -19,6 +19,7 @@ from kedro_hydraflow.errors import (
     NotFoundError,
     OptionError,
     check_flag,
+    show_count,
     show_names,
 )
 from kedro_hydraflow.finding import Search, find_runs, report
@@ -208,10 +209,10 @@ class RunSearch(SafeRepr):
             if runs:
                 lock.write(runs)
                 logger.warning(
-                    "%s: there was no lock; %d runs are locked now, and later loads give these. "
+                    "%s: there was no lock; it has %s now, and later loads give these. "
                     "Keep the file with the project",
                     lock.place.url,
-                    len(runs),
+                    show_count(len(runs), "run"),
                 )
             else:
                 shown += "; nothing is locked"
