@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -85,6 +86,11 @@ it, the runs are those that MLflow reads by default: at MLFLOW_TRACKING_URI, in 
                 f"expected {_show_usage(arguments)}, found {show_count(len(given), 'argument')}"
             )
         path = given.pop(0) if len(given) > n_others else None
+        if path is None and given and arguments[0].name != "file" and os.path.isdir(given[0]):
+            raise click.UsageError(
+                f"expected {_show_usage(arguments)}, found the directory {given[0]!r} alone; give "
+                f"{' '.join(str(each.metavar) for each in arguments)} after it"
+            )
         values |= {each.name: text for each, text in zip(arguments, given, strict=True)}
         experiments, results, layout, entry, env = (
             values.pop(name) for name in ("experiments", "results", "layout", "entry", "env")

@@ -68,7 +68,7 @@ def parse_sort_key(text: str) -> SortKey:
     """
     key = text.removeprefix("-")
     if not key:
-        raise OptionError(f"--sort: expected KEY or -KEY, found {text!r}")
+        raise OptionError(f"expected KEY or -KEY, found {text!r}")
     return SortKey(parse_key(key), text.startswith("-"))
 
 
