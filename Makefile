@@ -32,23 +32,23 @@ OLDEST := kedro==1.0.0 omegaconf==2.3.0 fsspec==2025.3.2 joblib==1.3.0 numpy==1.
 
 demo: $(VENV)/demo.stamp ## Rank the runs of the example sweep in a Kedro pipeline, and draw pictures: start here
 	$(BIN)/kedro run
-	@$(call show-results,sweep)
+	@$(SHOW_RESULTS) base sweep_runs sweep
 
 demo-sqlite: $(VENV)/demo.stamp ## The same with a sweep in MLflow's database
 	$(BIN)/kedro run --env sqlite
-	@$(call show-results,sqlite)
+	@$(SHOW_RESULTS) sqlite sweep_runs sqlite
 
 demo-hydra: $(VENV)/demo.stamp ## Rank the runs of a sweep of Hydra without MLflow
 	$(BIN)/kedro run --env hydra --pipeline curves
-	@$(call show-results,hydra)
+	@$(SHOW_RESULTS) hydra curve_runs hydra
 
 demo-incremental: $(VENV)/demo.stamp ## Process a sweep that grows, in three runs of a pipeline
 	$(BIN)/python examples/growing_sweep.py $(BIN)/kedro run --env incremental --pipeline incremental
-	@$(call show-results,growing)
+	@$(SHOW_RESULTS) incremental new_runs growing
 
 demo-s3: $(VENV)/demo-s3.stamp ## The same with the sweep in a bucket, on an S3 server of this machine
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/on_s3.py kedro run --env s3
-	@$(call show-results,s3)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/on_s3.py sh -c \
+		'kedro run --env s3 && python examples/show_results.py s3 sweep_runs s3'
 
 ##@ Before you commit a change
 
@@ -183,8 +183,8 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/$(PIP) --upgrade 'pip>=25.1'
 
-# $(call show-results,FOLDER): what a demo has written.
-show-results = echo "Written to examples/data/reporting/$(1):"; ls examples/data/reporting/$(1)
+# How many runs a demo found and took, and what it has written.
+SHOW_RESULTS = $(BIN)/python examples/show_results.py
 
 # $(call find-python,VERSION): sets $$python, to nothing where there is no such interpreter.
 find-python = for python in python$(1) $$HOME/.pyenv/versions/$(1).*/bin/python ''; do \

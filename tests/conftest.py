@@ -471,8 +471,8 @@ class ArtifactsServer:
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Show progress bars at once, as in a terminal."""
-    monkeypatch.setattr("kedro_hydraflow.parallel.is_watched", lambda: True)
-    monkeypatch.setattr("kedro_hydraflow.parallel.BAR_DELAY", 0)
+    monkeypatch.setattr("kedro_hydraflow.progress.is_watched", lambda: True)
+    monkeypatch.setattr("kedro_hydraflow.progress.BAR_DELAY", 0)
 
 
 @pytest.fixture

@@ -326,8 +326,8 @@ def test_runs_are_named_in_many_ways(sweep: Path) -> None:
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        (31, "a: there is no run 31; there are 31 runs"),
-        (-32, "a: there is no run -32; there are 31 runs"),
+        (31, "a: there is no run 31, of 31 runs"),
+        (-32, "a: there is no run -32, of 31 runs"),
         (True, "a: expected a run, the ID of one or its position, found True"),
         (None, "a: expected a run, the ID of one or its position, found None"),
         ("2ca", "a: no run has the ID '2ca', or one that begins so (with at least 4 characters)"),

@@ -72,6 +72,47 @@ def test_run(project: Path, runner: str) -> None:
     assert (project / "pyproject.toml").read_bytes() == pyproject
 
 
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        (
+            "base sweep_runs sweep",
+            [
+                "Found 31 runs in examples/data/mlruns.",
+                "Took 30: status == FINISHED. Left out 1 FAILED.",
+            ],
+        ),
+        (
+            "sqlite sweep_runs sweep",
+            [
+                "Found 7 runs in examples/data/sqlite.",
+                "Took 6: status == FINISHED. Left out 1 FAILED.",
+            ],
+        ),
+        (
+            "hydra curve_runs sweep",
+            ["Found 18 runs in examples/data/hydra.", "Ranked 17; 1 wrote no result."],
+        ),
+    ],
+)
+def test_what_demos_say_at_their_end(project: Path, arguments: str, lines: list[str]) -> None:
+    (project / "examples/data/reporting/sweep").mkdir(parents=True, exist_ok=True)
+    (project / "examples/data/reporting/sweep/a.csv").touch()
+    output = subprocess.run(
+        [sys.executable, "examples/show_results.py", *arguments.split()],
+        cwd=project,
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    assert output.stderr == ""
+    assert output.stdout.splitlines()[1:4] == [
+        *lines,
+        "Written to examples/data/reporting/sweep:",
+    ]
+    assert "  a.csv" in output.stdout
+
+
 def test_run_on_a_database(project: Path) -> None:
     output = kedro(project, "run", "--env", "sqlite")
     with open(project / "examples/data/reporting/sqlite/leaderboard.csv", encoding="utf-8") as file:

@@ -292,7 +292,7 @@ def test_a_metric_that_no_run_has_is_an_error(sweep: Path, name: str, near: str)
     runs = Run.load(iter_run_dirs(sweep, "eval_*"))
     with pytest.raises(MissingKeyError) as caught:
         runs.metric_histories("train/loss", name)
-    assert str(caught.value) == f"none of 2 runs has the metric {name!r}; {near}"
+    assert str(caught.value) == f"none of the 2 runs has the metric {name!r}; {near}"
     run = runs[0]
     for look_up in (run.metric_history, run.metric_histories):
         with pytest.raises(MissingKeyError) as caught:
@@ -313,7 +313,7 @@ def test_a_pattern_that_matches_no_metric_is_an_error(sweep: Path, pattern: str,
     runs = Run.load(iter_run_dirs(sweep, "eval_*"))
     with pytest.raises(MissingKeyError) as caught:
         runs.metric_histories(pattern)
-    assert str(caught.value) == f"none of 2 runs has a metric that matches {pattern!r}; {near}"
+    assert str(caught.value) == f"none of the 2 runs has a metric that matches {pattern!r}; {near}"
 
 
 @pytest.fixture

@@ -299,7 +299,7 @@ def test_a_pattern_that_matches_nothing_is_an_error(runs: Runs, pattern: str, ne
         runs.to_frame("seed", pattern)
     expected = f"none of the 3 runs has a key that matches {pattern!r}; {near}"
     assert str(caught.value).startswith(expected)
-    with pytest.raises(MissingKeyError, match=r"^the run has no key that matches"):
+    with pytest.raises(MissingKeyError, match=r"^the run does not have a key that matches"):
         runs[:1].to_frame(pattern)
 
 

@@ -214,7 +214,7 @@ def test_progress_goes_to_standard_error(
 def test_logs_have_no_progress(
     sweep: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kedro_hydraflow.parallel.BAR_DELAY", 0)
+    monkeypatch.setattr("kedro_hydraflow.progress.BAR_DELAY", 0)
     Run.load(iter_run_dirs(sweep), progress=True)
     for _ in iter_runs(sweep, progress=True):
         pass

@@ -433,7 +433,7 @@ def test_a_job_without_the_files_of_hydra(tmp_path: Path) -> None:
     assert runs.to_list("overrides") == [[], []]
     with pytest.raises(MissingKeyError, match=r"run outputs/b: no such key: 'hydra\.job\.name'"):
         runs.to_list("hydra.job.name")
-    with pytest.raises(FilterError, match=r"none of the 1 runs has the key 'hydra\.job\.nam'"):
+    with pytest.raises(FilterError, match=r"the run does not have the key 'hydra\.job\.nam'"):
         apply_filters(runs[:1], "hydra.job.nam == x")
 
 

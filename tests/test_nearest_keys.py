@@ -110,7 +110,7 @@ def test_a_key_that_cannot_be_selected_says_why(tracking_dir: TrackingDir) -> No
         ("x0", "no similar keys"),
         ("dot.tedd", "no similar keys"),
         ("a_b", "no similar keys"),
-        ("metrics.*", "none of the 1 runs has the key 'metrics.*'; a pattern is for to_frame and"),
+        ("metrics.*", "the run does not have the key 'metrics.*'; a pattern is for to_frame and"),
         # Other names of what there is
         ("override", "similar keys: 'overrides'"),
         ("overrides.0", "similar keys: 'overrides'"),

@@ -188,15 +188,15 @@ def test_foreign_text(tracking_dir: TrackingDir) -> None:
     runs = load(tracking_dir, '"<b>k</b>": "<i>x</i>\\e"', '"<b>k</b>": "y & z"')
     (trace,) = runs.plot_parallel(color="<b>k</b>").data
     assert trace.dimensions[0].label == "&lt;b&gt;k&lt;/b&gt;"
-    assert list(trace.dimensions[0].ticktext) == ['"<i>x</i>\\u001b"', "y & z"]  # never marked up
-    assert list(trace.line.colorbar.ticktext) == ['"&lt;i&gt;x&lt;/i&gt;\\u001b"', "y &amp; z"]
+    assert list(trace.dimensions[0].ticktext) == ['"<i>x</i>\\x1b"', "y & z"]  # never marked up
+    assert list(trace.line.colorbar.ticktext) == ['"&lt;i&gt;x&lt;/i&gt;\\x1b"', "y &amp; z"]
 
 
 def test_errors(tracking_dir: TrackingDir) -> None:
     runs = load(tracking_dir, "a: 1", "a: 2")
     with pytest.raises(OptionError, match="there are no runs"):
         runs[:0].plot_parallel()
-    with pytest.raises(OptionError, match="nothing differs among 1 runs in their configurations"):
+    with pytest.raises(OptionError, match="nothing differs among 1 run in their configurations"):
         runs[:1].plot_parallel()
     with pytest.raises(MissingKeyError, match="'nope'"):
         runs.plot_parallel("nope")
@@ -235,3 +235,11 @@ def test_a_missing_value_is_apart_from_large_numbers(tracking_dir: TrackingDir) 
 def test_integers_that_are_no_floats_are_categories(tracking_dir: TrackingDir) -> None:
     runs = load(tracking_dir, f"x: {10**400}\n", "x: 5\n")
     assert len(get_axis(runs, "x")[1]) == 2
+
+
+def test_the_text_missing_is_not_a_missing_value(tracking_dir: TrackingDir) -> None:
+    runs = load(tracking_dir, "x: missing\n", "x: other\n", "y: 1\n")
+    (trace,) = runs.plot_parallel("x").data
+    (axis,) = [each for each in trace.dimensions if each.label == "x"]
+    assert list(axis.ticktext) == ["missing", "'missing'", "other"]
+    assert list(axis["values"]) == [0.0, 1.0, -1.0]

@@ -15,8 +15,8 @@ def test_a_load_on_another_machine_is_said_to_be_missing(
     run_dir = tracking_dir.add_run(tracking_dir.add_experiment("train"), "a")
     LoadRecorder("runs", str(tmp_path / "absent")).record([Run(run_dir)])
     assert caplog.messages == [
-        "runs: it is not recorded which 1 runs were given: FileNotFoundError: No such file or "
-        "directory"
+        "runs: it is not recorded which runs were given, 1 of them: FileNotFoundError: No such "
+        "file or directory"
     ]
     assert not (tmp_path / "absent").exists()
 

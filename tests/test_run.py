@@ -896,7 +896,7 @@ def test_the_record_of_an_absent_run_is_empty_and_logged_once(
     assert caplog.messages == [f"there is no run directory {typo}; its MLflow record is empty"]
     caplog.clear()
     runs = RunCollection(Run(typo) for _ in range(3))
-    with pytest.raises(MissingKeyError, match="none of 3 runs has the metric 'loss'; there is no"):
+    with pytest.raises(MissingKeyError, match="none of the 3 runs has the metric 'loss'; there"):
         runs.metric_histories("loss")
     assert len(runs.parents()) == 3
     assert caplog.messages == [

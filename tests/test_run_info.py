@@ -249,8 +249,8 @@ def test_malformed_facts_are_missing_if_they_are_to_be_logged(
         assert runs.to_list("job_name") == ["", "", ""]
     assert [message for message in caplog.messages if "malformed" in message] == [
         "the facts: 1 malformed in 3 runs",
-        "start_time: 1 malformed in 1 runs",
-        *["job_name: 1 malformed in 1 runs"] * 3,
+        "start_time: 1 malformed in 1 run",
+        *["job_name: 1 malformed in 1 run"] * 3,
     ]
 
 
@@ -425,7 +425,7 @@ def test_a_file_of_results_that_no_run_has_is_logged(
     assert {*runs.to_list("results.loss", None)} == {None}
     first = runs[0].info.run_dir
     assert caplog.messages == [
-        f"results: none of {len(runs)} runs has a file 'results.json'; looked for "
+        f"results: none of the {len(runs)} runs has a file 'results.json'; looked for "
         f"{first / 'results.json'}"
     ]
     caplog.clear()

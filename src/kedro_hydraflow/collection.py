@@ -35,7 +35,7 @@ from kedro_hydraflow.columns import (
     sort_order,
     to_hashable,
 )
-from kedro_hydraflow.errors import MissingKeyError, OptionError
+from kedro_hydraflow.errors import MissingKeyError, OptionError, show_count, show_none_has
 from kedro_hydraflow.group_by import GroupBy
 from kedro_hydraflow.json_columns import Nested, check_nested, make_column
 from kedro_hydraflow.logs import get_logger
@@ -303,7 +303,7 @@ class Collection(Sequence[T], Generic[T]):
     def _filter_some(self, criteria: tuple[Criterion[T], ...], kwargs: dict[str, Any]) -> Self:
         items = self.filter(*criteria, **kwargs)
         if not len(items):
-            raise OptionError(f"none of the {len(self)} items matches the criteria")
+            raise OptionError(f"none of the {show_count(len(self), 'item')} matches the criteria")
         return items
 
     def to_list(self, key: str, default: Default = MISSING) -> list[Any]:
@@ -651,7 +651,7 @@ class Collection(Sequence[T], Generic[T]):
         present = [value for value in values if value is not absent]
         if values and not present:
             self._look_up(self._items, key)  # its error says more
-            raise MissingKeyError(f"none of the {len(values)} items has the key {key!r}")
+            raise MissingKeyError(f"{show_none_has(len(values), 'item')} the key {key!r}")
         if len(present) == len(values):
             return values
         return [None if value is absent else value for value in values]
@@ -717,7 +717,9 @@ class Collection(Sequence[T], Generic[T]):
         if k < 1:
             raise OptionError(f"k: expected the number of items to draw, 1 or more, found {k}")
         if k > len(self):
-            raise OptionError(f"k: cannot draw {k} of {len(self)} items without replacement")
+            raise OptionError(
+                f"k: cannot draw {k} of {show_count(len(self), 'item')} without replacement"
+            )
         return self._make(random.Random(seed).sample(self._items, k))  # noqa: S311 - no secret
 
     def shuffle(self, seed: int | None = None) -> Self:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import NamedTuple
 
 from kedro_hydraflow.config import flatten_config
-from kedro_hydraflow.errors import raise_first, show_names
+from kedro_hydraflow.errors import raise_first, show_count, show_names
 from kedro_hydraflow.frames import make_frame_by_spelling
 from kedro_hydraflow.json_columns import Nested, make_column
 from kedro_hydraflow.key_patterns import read_columns
@@ -169,8 +169,9 @@ def _make_column(runs: Sequence[RunBase], key: str, name: str, nested: Nested) -
 
 def _describe(keys: Sequence[str], what: str) -> str:
     """Return a number of keys and the first of them, an empty text for none."""
-    plural = "s" if len(keys) > 1 else ""
-    return f"{len(keys)} more {what}{plural} ({show_names(keys, _MAX_SHOWN)})" if keys else ""
+    return (
+        f"{show_count(len(keys), f'more {what}')} ({show_names(keys, _MAX_SHOWN)})" if keys else ""
+    )
 
 
 def _list_differing(

@@ -237,6 +237,16 @@ def show_names(names: Sequence[str], limit: int = 5) -> str:
     return f"{', '.join(map(repr, names[:limit]))}{more}"
 
 
+def show_count(count: int, noun: str) -> str:
+    """Return a number of things for a message: ``1 run``, ``31 runs``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def show_none_has(count: int, noun: str = "run") -> str:
+    """Return subject and verb of a message that things lack something, such as a key."""
+    return f"the {noun} does not have" if count == 1 else f"none of the {count} {noun}s has"
+
+
 def describe(error: BaseException) -> str:
     """Return an error's type and text in one line, or only the text of an error of ours."""
     text = str(error).strip()

@@ -17,12 +17,14 @@ from kedro_hydraflow.errors import (
     TrackingDirectoryError,
     check_flag,
     check_on_error,
+    show_count,
     show_names,
 )
 from kedro_hydraflow.filters import NO_CONDITIONS, Conditions, Filters, parse_filters
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.nearest import find_nearest
+from kedro_hydraflow.progress import step
 from kedro_hydraflow.redaction import SafeRepr
 from kedro_hydraflow.run_info import RunInfo, make_info
 from kedro_hydraflow.source import DirectoryOrNames, Layout, Source, is_location
@@ -231,7 +233,7 @@ def find_runs(
         StorageError: If the experiments cannot be listed.
     """
     store, search = open_search(search, index)
-    with store.connected():
+    with store.connected(), step("finding runs"):
         found = _find_matching(store, search, conditions, include_default=include_default)
         for listing in iter_listings(store, found.experiments.matching, conditions, narrow=narrow):
             read = read_infos(store, listing.experiments, search)
@@ -302,7 +304,8 @@ class ReadInfos(NamedTuple):
 def read_infos(store: Store, listed: Sequence[RunNames], search: Search) -> ReadInfos:
     """Return those of the listed runs that match, and the failures."""
     kept = listed if search.keeps is None else _keep(store, listed, search.keeps)
-    found = store.read_runs(kept, include_deleted=search.include_deleted)
+    with step("finding runs"):
+        found = store.read_runs(kept, include_deleted=search.include_deleted)
     infos = [make_info(record, store) for record in found.records]
     n_left_out = sum(len(part.names) for part in listed) - sum(len(part.names) for part in kept)
     return ReadInfos(infos, found.failures, found.n_deleted, n_left_out)
@@ -385,16 +388,17 @@ def explain_emptiness(store: Store, matching: Matching, n_deleted: int, n_left_o
     shown += f" ({show_names(experiments, _MAX_SHOWN_NAMES)})"
     if not experiments and ruled_out:
         names = show_names(ruled_out, _MAX_SHOWN_NAMES)
-        reason = f"none of {len(ruled_out)} experiments ({names}) meets the filters"
+        reason = f"none of {show_count(len(ruled_out), 'experiment')} ({names}) meets the filters"
     elif not experiments:
         defaults = [e.experiment_name or "" for e in found.defaults]
         besides = f" besides {show_names(defaults, _MAX_SHOWN_NAMES)}" if defaults else ""
         reason = f"there are no experiments{besides}"
     elif n_left_out:
-        reason = f"{n_left_out} runs of {shown}, none of which the checkpoint or lock leaves over"
+        count = show_count(n_left_out, "run")
+        reason = f"{count} of {shown}, none of which the checkpoint or lock leaves over"
     elif n_deleted:
         advice = "set include_deleted=True to include them"
-        reason = f"{n_deleted} runs of {shown}, all deleted; {advice}"
+        reason = f"{show_count(n_deleted, 'run')} of {shown}, all deleted; {advice}"
     else:
         reason = f"{shown}, without runs"
     n_others = len(found.other_names)

@@ -7,7 +7,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from kedro_hydraflow.columns import SCALARS, check_keys, make_series
-from kedro_hydraflow.errors import ConfigError, KedroHydraflowError, MissingKeyError, OptionError
+from kedro_hydraflow.errors import (
+    ConfigError,
+    KedroHydraflowError,
+    MissingKeyError,
+    OptionError,
+    show_none_has,
+)
 from kedro_hydraflow.forks import warn_of_polars
 from kedro_hydraflow.json_columns import make_column
 from kedro_hydraflow.key_patterns import (
@@ -289,7 +295,7 @@ def _find_histories(runs: Sequence[RunBase], name: str) -> dict[str, list[Histor
         return {}
     what = f"a metric that matches {name!r}" if is_pattern(name) else f"the metric {name!r}"
     some = f"run {runs[0].info.run_id} does not have"
-    some = some if len(runs) == 1 else f"none of {len(runs)} runs has"
+    some = some if len(runs) == 1 else show_none_has(len(runs))
     raise MissingKeyError(f"{some} {what}; {describe_nearest_metrics(runs, name)}")
 
 

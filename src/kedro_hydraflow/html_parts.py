@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
-from kedro_hydraflow.errors import KedroHydraflowError
+from kedro_hydraflow.errors import KedroHydraflowError, show_count
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.value_text import show_value
 
@@ -103,7 +103,7 @@ def make_table(
     if n_rows > len(shown):
         notes.append(make_note(f"… {'at least ' if is_cut else ''}{n_rows - len(shown)} more"))
     if len(names) > _MAX_COLUMNS:
-        notes.append(make_note(f"… {len(names) - _MAX_COLUMNS} more columns"))
+        notes.append(make_note(f"… {show_count(len(names) - _MAX_COLUMNS, 'more column')}"))
     return "\n".join([table, *notes])
 
 

@@ -10,7 +10,13 @@ from typing_extensions import NamedTuple
 
 from kedro_hydraflow.config import flatten_config
 from kedro_hydraflow.config_columns import ConfigColumns
-from kedro_hydraflow.errors import MissingKeyError, OptionError, raise_first, show_names
+from kedro_hydraflow.errors import (
+    MissingKeyError,
+    OptionError,
+    raise_first,
+    show_names,
+    show_none_has,
+)
 from kedro_hydraflow.keys import (
     KEYED_FILES,
     Key,
@@ -194,19 +200,18 @@ def _spell(kind: str, name: str) -> str:
 def make_no_match_error(runs: Sequence[RunBase], pattern: str) -> MissingKeyError:
     """Return the error for a pattern that matches no key of any run."""
     key = parse_pattern(pattern)
-    some = "the run has no" if len(runs) == 1 else f"none of the {len(runs)} runs has a"
     if key.kind == "tags" and list_keys(runs, [f"tags.{_SYSTEM_TAGS}*"]):
         hint = f"those of MLflow itself match only patterns such as 'tags.{_SYSTEM_TAGS}*'"
     else:
         hint = (key.path == "*" and _hint_at_params(runs)) or describe_nearest_matches(runs, key)
-    return MissingKeyError(f"{some} key that matches {pattern!r}; {hint}")
+    return MissingKeyError(f"{show_none_has(len(runs))} a key that matches {pattern!r}; {hint}")
 
 
 def warn_of_no_configuration(runs: Sequence[RunBase]) -> None:
     """Log that no configuration of the runs has a key, if they have params instead."""
     hint = _hint_at_params(runs)
     if hint:
-        logger.warning("none of the %d runs has a configuration; %s", len(runs), hint)
+        logger.warning("%s a configuration; %s", show_none_has(len(runs)), hint)
 
 
 def _hint_at_params(runs: Sequence[RunBase]) -> str:

@@ -27,7 +27,8 @@ from kedro_hydraflow.finding import (
 )
 from kedro_hydraflow.index import NO_INDEX, Index, check_index, open_local_index
 from kedro_hydraflow.logs import get_logger
-from kedro_hydraflow.parallel import check_jobs, progress_bar
+from kedro_hydraflow.parallel import check_jobs
+from kedro_hydraflow.progress import progress_bar, showing_progress
 from kedro_hydraflow.reading import BulkReader
 from kedro_hydraflow.run import C, I, Run, make_run
 from kedro_hydraflow.run_collection import RunCollection
@@ -277,7 +278,8 @@ def iter_batches(
     show, options = options.progress, replace(options, progress=False)  # for all batches together
     store, search = open_search(search, index)
     conditions = search.make_conditions()
-    found = find_experiments(store, search, conditions)
+    with showing_progress(show=show):
+        found = find_experiments(store, search, conditions)
     for stream in iter_streams(store, found.experiments.matching, conditions):
         total, n_failures = stream.total, len(stream.failures)
         what = "runs and experiments"

@@ -172,9 +172,8 @@ def get_by_spelling(runs: Sequence[RunBase], key: str, default: Any = MISSING) -
 def check_some_have(runs: Sequence[RunBase], key: Key, values: Iterable[Any]) -> None:
     """Raise MissingKeyError if there are runs, and all their values of a key are MISSING."""
     if runs and all(value is MISSING for value in values):
-        raise MissingKeyError(
-            f"no such key: {key.text!r} in any of the {len(runs)} runs ({explain_lack(runs, key)})"
-        )
+        some = "the run" if len(runs) == 1 else f"any of the {len(runs)} runs"
+        raise MissingKeyError(f"no such key: {key.text!r} in {some} ({explain_lack(runs, key)})")
 
 
 def explain_lack(runs: Sequence[RunBase], key: Key, show: Callable[[str], str] = str) -> str:

@@ -6,13 +6,13 @@ import math
 import multiprocessing
 import sys
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from kedro_hydraflow.errors import OptionError, check_flag
+from kedro_hydraflow.progress import is_watched, progress_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -37,9 +37,6 @@ _MAX_BATCH = 2000
 
 _MAX_SHOWN_BATCH = 500
 """The limit with a progress bar, which moves with each batch."""
-
-BAR_DELAY = 1.0
-"""The seconds after which a progress bar is shown."""
 
 
 def check_jobs(n_jobs: object, backend: object, progress: object) -> None:
@@ -137,38 +134,6 @@ def pays(seconds_left: float) -> bool:
             does not count, as many reads are in flight at once.
     """
     return seconds_left > _MIN_SECONDS
-
-
-@contextmanager
-def progress_bar(
-    total: int | None, *, show: bool, n_done: int = 0
-) -> Iterator[Callable[[int], object]]:
-    """Show a bar on standard error; yield the function that moves it on by a number.
-
-    It is shown in terminals and notebooks alone, so that logs have none, and only if it takes
-    longer than `BAR_DELAY`.
-    """
-    if not (show and is_watched()):
-        yield lambda _: None
-        return
-    from tqdm.auto import tqdm
-
-    with tqdm(total=total, initial=n_done, unit="run", delay=BAR_DELAY) as bar:
-        yield bar.update
-
-
-def is_watched() -> bool:
-    """Whether standard error is that of a terminal or a notebook."""
-    if is_terminal(sys.stderr):
-        return True
-    ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    return shell is not None and "IPKernelApp" in shell.config
-
-
-def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a stream is a terminal. Python has None for one that was closed when it began."""
-    return stream is not None and stream.isatty()
 
 
 def _make_batches(items: Sequence[T], n_jobs: int, progress: bool) -> list[Sequence[T]]:

@@ -11,7 +11,7 @@ from typing_extensions import NamedTuple
 
 from kedro_hydraflow.comparing import find_differing, read_values_by_name
 from kedro_hydraflow.default_columns import list_value_keys
-from kedro_hydraflow.errors import MissingPackageError, OptionError, show_names
+from kedro_hydraflow.errors import MissingPackageError, OptionError, show_count, show_names
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.keys import identify, is_pattern
 from kedro_hydraflow.logs import get_logger
@@ -170,7 +170,7 @@ def _choose_columns(
         columns = {key: values for key, values in columns.items() if key not in many}
     if not columns and (keys or color is None):
         raise OptionError(
-            f"plot_parallel: nothing differs among {len(runs)} runs in "
+            f"plot_parallel: nothing differs among {show_count(len(runs), 'run')} in "
             f"{show_names(keys) if keys else 'their configurations'}"
         )
     return columns
@@ -267,7 +267,7 @@ def _make_category_axis(key: str, values: Sequence[Any]) -> Axis:
         )
         last = len(order) - 1
         places = {text: float(order.index(text) if text in most else last) for text in counts}
-    ticks = {float(i): _cut(text) for i, text in enumerate(order)}
+    ticks = {float(i): _show_category(text) for i, text in enumerate(order)}
     low = 0.0
     if None in texts:
         low = -1.0
@@ -334,6 +334,11 @@ def _show_time(seconds: float) -> str:
 
 def _to_seconds(value: datetime) -> float:
     return float(to_utc(value).timestamp())
+
+
+def _show_category(text: str) -> str:
+    """Return the tick of a category: in quotes if it reads like that of runs without a value."""
+    return f"'{text}'" if text == _MISSING else _cut(text)
 
 
 def _cut(text: str) -> str:

@@ -48,7 +48,7 @@ class LoadRecorder:
         except Exception as exc:
             problem = redact(describe(exc), {})
             logger.warning(
-                "%s: it is not recorded which %d runs were given: %s",
+                "%s: it is not recorded which runs were given, %d of them: %s",
                 self.entry,
                 len(runs),
                 problem,

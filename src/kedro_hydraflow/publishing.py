@@ -12,6 +12,7 @@ from kedro_hydraflow.errors import (
     NotFoundError,
     OptionError,
     check_flag,
+    show_count,
 )
 from kedro_hydraflow.finding import find_runs, make_search, report
 from kedro_hydraflow.forks import check_polars
@@ -73,7 +74,7 @@ class Publication:
     def __str__(self) -> str:
         """What was done, in one line."""
         parts = [
-            f"published {self.n_published} runs",
+            f"published {show_count(self.n_published, 'run')}",
             f"{self.n_known} were published before" if self.n_known else "",
             f"{self.n_unsettled} have not ended or were deleted" if self.n_unsettled else "",
             f"{self.n_failed} could not be read" if self.n_failed else "",

@@ -14,6 +14,7 @@ from kedro_hydraflow.errors import (
 )
 from kedro_hydraflow.index import NO_INDEX, Index, Recalled
 from kedro_hydraflow.parallel import map_batches
+from kedro_hydraflow.progress import step
 from kedro_hydraflow.run_info import (
     get_layout,
     get_place,
@@ -67,7 +68,8 @@ class BulkReader:
         configs: list[PlainConfig | KedroHydraflowError | None] = [None] * len(infos)
         places = ((get_layout(info), get_place(info).storage) for info in infos)
         for (store, storage), positions in group_positions(places).items():
-            group = self._read_group(store, storage, [infos[i] for i in positions])
+            with step("reading configurations"):
+                group = self._read_group(store, storage, [infos[i] for i in positions])
             for i, config in zip(positions, group, strict=True):
                 configs[i] = config
         return configs

@@ -16,7 +16,7 @@ from kedro_hydraflow.columns import check_columns, check_keys, is_numpy
 from kedro_hydraflow.comparing import find_values, make_diff_frame
 from kedro_hydraflow.config import SharedLock, check_config_class, flatten_config
 from kedro_hydraflow.digests import make_digests
-from kedro_hydraflow.errors import OptionError, check_flag
+from kedro_hydraflow.errors import OptionError, check_flag, show_count
 from kedro_hydraflow.forks import warn_of_polars
 from kedro_hydraflow.frames import add_values, check_metrics, make_history_frame, make_literal
 from kedro_hydraflow.impl import ImplFactory, build_impl
@@ -25,6 +25,7 @@ from kedro_hydraflow.keys import is_pattern, to_dotted
 from kedro_hydraflow.lookup import get_data, get_value
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.nearest_keys import RESULTS_HINT
+from kedro_hydraflow.progress import showing_progress
 from kedro_hydraflow.recorded import get_logged, get_parsed, read_entries
 from kedro_hydraflow.run_base import get_config_state, get_configuration
 from kedro_hydraflow.run_files import RunFiles
@@ -548,7 +549,8 @@ class Run(RunFiles, Generic[C, I]):
                 storage_options=storage_options,
                 results=results,
             )
-        return load_run_dirs(cast("Iterable[Location]", run_dir), cls, options, storage_options)
+        with showing_progress(show=progress):
+            return load_run_dirs(cast("Iterable[Location]", run_dir), cls, options, storage_options)
 
     @overload
     def update(
@@ -873,11 +875,13 @@ def copy_without_credentials(run: R, remover: CredentialRemover) -> R:
 
 def _check_values(keys: list[str], values: Any) -> list[Any]:
     if not isinstance(values, Iterable) or isinstance(values, str):
-        raise TypeError(f"expected an iterable of {len(keys)} values, found {values!r}")
+        raise TypeError(
+            f"expected an iterable of {show_count(len(keys), 'value')}, found {values!r}"
+        )
     found = list(values)
     if len(found) != len(keys):
         raise OptionError(
-            f"expected {len(keys)} values for the keys {', '.join(map(repr, keys))}, "
+            f"expected {show_count(len(keys), 'value')} for the keys {', '.join(map(repr, keys))}, "
             f"found {len(found)}"
         )
     return found

@@ -28,7 +28,9 @@ from kedro_hydraflow.errors import (
     OptionError,
     check_flag,
     prefix_error,
+    show_count,
     show_names,
+    show_none_has,
 )
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.fact_checks import (
@@ -73,6 +75,7 @@ from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.pandas_frames import import_pandas, to_pandas_frame
 from kedro_hydraflow.parallel import check_jobs, parallel_map
 from kedro_hydraflow.parallel_plot import make_parallel_plot
+from kedro_hydraflow.progress import showing_progress
 from kedro_hydraflow.recorded import read_entries, to_ordered
 from kedro_hydraflow.run import Run, copy_without_credentials
 from kedro_hydraflow.run_base import get_configuration
@@ -397,9 +400,7 @@ class RunCollection(Collection[R]):
             fact = key.path if key.kind == "fact" else None
             unrecorded = explain_unrecorded(self._items[0].info, fact)
             hint = f"; {unrecorded or explain_lack(self._items, key)}"
-        return OptionError(
-            f"none of the {len(self)} runs has a value for {_show_by(by)}{found}{hint}"
-        )
+        return OptionError(f"{show_none_has(len(self))} a value for {_show_by(by)}{found}{hint}")
 
     def parents(self) -> Self:
         """Return the runs that are not nested in another run.
@@ -511,24 +512,25 @@ class RunCollection(Collection[R]):
             ('[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]',)
         """
         declared = parse_schema(schema, strict=strict, nested=nested)
-        if declared is not None:
-            check_jobs(n_jobs, backend, progress)
-            check_columns(keys)
-            computed = dict(self._compute(kwargs, n_jobs, backend, progress))
-            return self._make_declared_frame(keys, defaults or {}, declared, computed)
-        if not keys and not kwargs:
-            check_jobs(n_jobs, backend, progress)
-            given = {k: v for k, v in (defaults or {}).items() if to_missing(v) is not MISSING}
-            return make_complete_frame(self._items, given, nested)
-        return super().to_frame(
-            *keys,
-            defaults=defaults,
-            nested=nested,
-            n_jobs=n_jobs,
-            backend=backend,
-            progress=progress,
-            **kwargs,
-        )
+        with showing_progress(show=progress):
+            if declared is not None:
+                check_jobs(n_jobs, backend, progress)
+                check_columns(keys)
+                computed = dict(self._compute(kwargs, n_jobs, backend, progress))
+                return self._make_declared_frame(keys, defaults or {}, declared, computed)
+            if not keys and not kwargs:
+                check_jobs(n_jobs, backend, progress)
+                given = {k: v for k, v in (defaults or {}).items() if to_missing(v) is not MISSING}
+                return make_complete_frame(self._items, given, nested)
+            return super().to_frame(
+                *keys,
+                defaults=defaults,
+                nested=nested,
+                n_jobs=n_jobs,
+                backend=backend,
+                progress=progress,
+                **kwargs,
+            )
 
     def _make_declared_frame(
         self,
@@ -712,7 +714,8 @@ class RunCollection(Collection[R]):
             return cast("R", run)
         if isinstance(run, Integral) and not isinstance(run, bool):
             if not -len(self) <= run < len(self):
-                raise OptionError(f"{option}: there is no run {run}; there are {len(self)} runs")
+                count = show_count(len(self), "run")
+                raise OptionError(f"{option}: there is no run {run}, of {count}")
             return self._items[int(run)]
         if not isinstance(run, str):
             raise OptionError(

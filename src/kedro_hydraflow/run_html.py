@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_hydraflow.comparing import find_differing, find_values
 from kedro_hydraflow.config import flatten_config, list_leaves, take_leaves
 from kedro_hydraflow.default_columns import MAX_KEYS, SHOWN, make_default_columns
-from kedro_hydraflow.errors import KedroHydraflowError
+from kedro_hydraflow.errors import KedroHydraflowError, show_count
 from kedro_hydraflow.formats import make_cells
 from kedro_hydraflow.html_parts import (
     cut_middle,
@@ -181,7 +181,7 @@ def _show_differing(runs: Sequence[RunBase]) -> str:
     )
     rows = ([column.name, *_summarise(column.name, column.values)] for column in columns)
     table = make_table(["key", "values", "missing"], rows, len(columns), ["text", "text", "number"])
-    among = [] if len(compared) == len(runs) else [f"{len(compared)} runs"]
+    among = [] if len(compared) == len(runs) else [show_count(len(compared), "run")]
     among += [] if is_whole else [f"the first {MAX_KEYS:,} keys of each"]
     title = " among ".join(["what differs", *filter(None, [", ".join(among)])])
     return make_details(f"{title} ({len(columns)})", table if columns else "", is_open=True)

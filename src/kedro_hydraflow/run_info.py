@@ -17,10 +17,13 @@ from kedro_hydraflow.errors import (
     RunNotFoundError,
     StorageError,
     UnreachableError,
+    show_count,
+    show_none_has,
 )
 from kedro_hydraflow.html_parts import make_html, make_note, make_table
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.logs import get_logger
+from kedro_hydraflow.progress import step
 from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.source import locate_option
 from kedro_hydraflow.storage import group_positions
@@ -658,7 +661,9 @@ def _read_facts(infos: Sequence[RunInfo]) -> list[Exception | None]:
     malformed: list[MetadataError] = []
     without = []
     for store, group in _group_by_store(infos):
-        for info, found in zip(group, store.read_facts(_get_records(group)), strict=True):
+        with step("reading facts"):
+            read = store.read_facts(_get_records(group))
+        for info, found in zip(group, read, strict=True):
             facts = found
             if isinstance(facts, MetadataError) and info._options.on_error == "warn":
                 malformed.append(facts)
@@ -730,7 +735,8 @@ def read_parsed_files(
     malformed: list[ConfigError] = []
     for source, group in _group(unread, lambda info: (get_layout(info), *_get_file(info, kind))):
         layout, file, index = source
-        contents = layout.read_parsed_files(_get_records(group), file, index)
+        with step(f"reading {file.path}"):
+            contents = layout.read_parsed_files(_get_records(group), file, index)
         for info, found in zip(group, contents, strict=True):
             content = found
             if isinstance(content, ConfigError) and info._options.on_error == "warn":
@@ -755,7 +761,7 @@ def _warn_of_no_results(infos: Sequence[RunInfo]) -> None:
     file, _ = _get_file(first, RESULTS)
     logger.warning(
         "results: %s a file %r; looked for %s",
-        "the run does not have" if len(infos) == 1 else f"none of {len(infos)} runs has",
+        show_none_has(len(infos)),
         file.path,
         get_layout(first).artifacts(first._record).join(file.path).url,
     )
@@ -788,14 +794,8 @@ def read_logged(infos: Sequence[RunInfo], key: str, limit: int | None = None) ->
     malformed: list[MetadataError] = []
     without = []
     for store, group in _group_by_store(unread):
-        records = _get_records(group)
-        values: Sequence[Any]
-        if name:
-            values = store.read_values(records, kind, name)
-        elif limit is not None:
-            values = store.read_first(records, kind, limit)
-        else:
-            values = store.read_all(records, kind)
+        with step(f"reading {key}"):
+            values = _read_values(store, _get_records(group), kind, name, limit)
         for info, found in zip(group, values, strict=True):
             value = found
             if isinstance(value, MetadataError) and info._options.on_error == "warn":
@@ -820,6 +820,16 @@ def read_logged(infos: Sequence[RunInfo], key: str, limit: int | None = None) ->
         parts |= failures
         return [parts.get(id(info)) or _get_logged(info, kind, name, key) for info in infos]
     return [_get_logged(info, kind, name, key) for info in infos]
+
+
+def _read_values(
+    store: Store, records: Sequence[RunRecord], kind: str, name: str, limit: int | None
+) -> Sequence[Any]:
+    if name:
+        return store.read_values(records, kind, name)
+    if limit is not None:
+        return store.read_first(records, kind, limit)
+    return store.read_all(records, kind)
 
 
 def _get_logged(info: RunInfo, kind: str, name: str, key: str) -> Any:
@@ -896,7 +906,7 @@ def _log_malformed(
     for error in errors:
         logger.warning("taken for missing: %s", error)
     if errors:
-        logger.warning("%s: %d malformed in %d runs", what, len(errors), len(infos))
+        logger.warning("%s: %d malformed in %s", what, len(errors), show_count(len(infos), "run"))
 
 
 def is_read(info: RunInfo, name: str) -> bool:
@@ -1035,7 +1045,7 @@ def warn_of_lost(info: RunInfo, error: LostArtifactsError, n_runs: int) -> None:
 
 def warn_of_no_config(info: RunInfo, n_runs: int) -> None:
     """Log that none of so many runs has a configuration, and where that of one was looked for."""
-    runs = "the run has no" if n_runs == 1 else f"none of {n_runs} runs has a"
+    runs = f"{show_none_has(n_runs)} a"
     logger.warning(
         "%s configuration: looked for %s of %s; give artifact_root if the artifacts are elsewhere",
         runs,

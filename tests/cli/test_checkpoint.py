@@ -97,9 +97,9 @@ def list_rows(stdout: str) -> list[str]:
 
 def test_show(results: Results) -> None:
     assert results["none yet"][:2] == (1, "")
-    assert "processed.json: 0 runs are confirmed" in results["none yet"][2]
+    assert "processed.json: 0 runs confirmed" in results["none yet"][2]
     assert results["some"][:2] == (0, "".join(f"{run_id}\n" for run_id in RUN_IDS))
-    assert "processed.json: 2 runs are confirmed" in results["some"][2]
+    assert "processed.json: 2 runs confirmed" in results["some"][2]
 
 
 def test_ls_lists_what_the_entry_gives(results: Results) -> None:

@@ -268,7 +268,7 @@ def test_one_run(results: Results) -> None:
     code, stdout, stderr = results["another run"]
     assert (code, stdout) == (1, "run_id,job_name,status,start_time\n")
     assert "does not meet the filters" in " ".join(stderr.split())
-    assert "none of the 1 runs has the key 'sead'" in get_error(results["an order of one run"])
+    assert "the run does not have the key 'sead'" in get_error(results["an order of one run"])
 
 
 def test_a_run_that_cannot_be_chosen(results: Results) -> None:
@@ -409,7 +409,7 @@ def test_publishing(results: Results, project: Path) -> None:
 
 def test_publishing_runs_that_cannot_be_read(results: Results) -> None:
     code, stdout, stderr = results["publishing broken runs"]
-    assert (code, stdout) == (2, "published 1 runs, 1 could not be read\n")
+    assert (code, stdout) == (2, "published 1 run, 1 could not be read\n")
     assert "skipped 1 of 2 runs and experiments" in " ".join(stderr.split())
 
 

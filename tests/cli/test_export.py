@@ -93,7 +93,7 @@ def test_runs_that_cannot_be_read(tracking_dir: TrackingDir, tmp_path: Path) -> 
     file = tmp_path / "runs.jsonl"
     result = invoke("export", tracking_dir.root, file, "-c", "i")
     assert (result.exit_code, file.read_text()) == (2, '{"i": 0}\n{"i": 2}\n')
-    assert result.stdout == f"wrote 2 runs with 1 columns to {file}\n"
+    assert result.stdout == f"wrote 2 runs with 1 column to {file}\n"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,13 @@ def test_runs_that_cannot_be_read(tracking_dir: TrackingDir, tmp_path: Path) -> 
         ("runs.xlsx", [], "FILE: expected the ending .csv, .parquet, .json or .jsonl, found 'runs"),
         ("runs", [], "FILE: expected the ending .csv, .parquet, .json or .jsonl, found 'runs'"),
         ("a.csv", ["-c", "sead"], "no such key: 'sead'"),
-        ("folder.csv", ["--force"], "cannot write 'folder.csv': "),
+        (
+            "folder.csv",
+            [],
+            "'folder.csv' is a directory; give a file, such as 'folder.csv/runs.csv'",
+        ),
+        ("folder.csv", ["--force"], "'folder.csv' is a directory; give a file, such as "),
+        ("folder.csv/", [], "'folder.csv' is a directory; give a file, such as "),
     ],
 )
 def test_errors(
@@ -126,7 +132,7 @@ def test_other_storages(sweep: Path) -> None:
     result = invoke("export", sweep, "memory://exported/runs.csv", "-c", "seed", "--force")
     assert (result.exit_code, result.stdout) == (
         0,
-        "wrote 31 runs with 1 columns to memory://exported/runs.csv\n",
+        "wrote 31 runs with 1 column to memory://exported/runs.csv\n",
     )
     result = invoke("export", sweep, "memory://exported/runs.csv", "-c", "seed")
     assert "'memory://exported/runs.csv' exists; give --force" in result.stderr

@@ -580,7 +580,7 @@ def test_no_run_is_the_best_without_a_number(tracking_dir: TrackingDir) -> None:
     tracking_dir.add_run(experiment, "a", metrics={"loss": "1 nan 0\n"})
     result = invoke("best", tracking_dir.root, "--by", "metrics.loss", "--mode", "min")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "none of the 1 runs has a value for 'metrics.loss' (1 have NaN)" in result.stderr
+    assert "the run does not have a value for 'metrics.loss' (1 have NaN)" in result.stderr
 
 
 def test_a_malformed_metric_of_one_run_does_not_hide_the_best(

@@ -125,9 +125,9 @@ def test_lines_are_no_wider_than_the_terminal(
 
 IMPATIENT = """\
 import sys
-from kedro_hydraflow import parallel
+from kedro_hydraflow import progress
 from kedro_hydraflow.cli.main import main
-parallel.BAR_DELAY = 0
+progress.BAR_DELAY = 0
 main(sys.argv[1:])
 """
 
@@ -143,6 +143,31 @@ def test_loads_show_progress_in_a_terminal_alone(
     assert "run/s" in text
     code, _, errors = run_in_terminal(command, environment, 100)
     assert (code, errors) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ("-c metrics.loss", ["finding runs: ", " found", "60/60", "reading metrics.loss: "]),
+        ("-s metrics.loss -n 1 -c i", ["finding runs: ", "reading metrics.loss: "]),
+        ("-n 20 -c i", ["20run"]),
+        ("-n 1 -f i==59 -c i", ["60run"]),
+        ("-f status==FINISHED -c i", ["finding runs: ", "/60 [", "60/60"]),
+    ],
+)
+def test_each_step_is_shown(
+    environment: dict[str, str], tracking_dir: TrackingDir, arguments: str, shown: list[str]
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for i in range(60):
+        tracking_dir.add_run(experiment, f"r{i:03}", f"i: {i}\n", {"loss": f"1 {i} 0\n"})
+    ls = ["ls", str(tracking_dir.root), "--csv", *arguments.split()]
+    command = [sys.executable, "-c", IMPATIENT, *ls]
+    code, text, _ = run_in_terminal(command, environment, 100, stderr=True)
+    assert code == 0
+    assert [each for each in shown if each not in text] == []
+    _, _, errors = run_in_terminal(command, environment, 100)
+    assert errors in ("", "the first 1 of 60 runs\n")
 
 
 def test_python_imports_kedro_for_entries_alone() -> None:
@@ -232,3 +257,54 @@ def test_kedro_that_logs_to_standard_error(execute: Execute, project: Path) -> N
     assert done.returncode == 0
     assert len(json.loads(done.stdout)) == 30
     assert "use kedro-hydraflow" not in done.stderr
+
+
+# Interrupts and closed streams ------------------------------------------------------------
+
+INTERRUPTED = """\
+import sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+from kedro_hydraflow.__main__ import run
+run(["ls", sys.argv[2], "--sort", "seed"])
+"""
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["click", "kedro_hydraflow.cli.main", "kedro_hydraflow.cli.orders", "omegaconf", "polars"],
+)
+def test_ctrl_c_while_it_begins(execute: Execute, module: str) -> None:
+    """It is pressed while the command imports a module."""
+    done = execute(sys.executable, "-c", INTERRUPTED, module, str(SWEEP))
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def run_in_shell(environment: dict[str, str], line: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash, in which ``"$@"`` is the command, with the exit code of the command."""
+    return subprocess.run(
+        ["bash", "-c", f'set -o pipefail; "$@" {line}', "-", *COMMAND],
+        env=environment,
+        text=True,
+        capture_output=True,
+        cwd=SWEEP.parents[2],
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["ls", "show RUN 13f4", "diff RUN 13f4 cde9", "best --by seed --mode max", "--help", "ls -h"],
+)
+def test_no_reader_is_no_error(environment: dict[str, str], arguments: str) -> None:
+    line = arguments.replace("RUN", str(SWEEP))
+    line = f"{line} {SWEEP}" if arguments.split()[0] in ("ls", "best") else line
+    for redirection in "| true", ">&-":
+        done = run_in_shell(environment, f"{line} {redirection}")
+        assert (done.returncode, done.stdout) == (0, "")
+        assert "Error" not in done.stderr
+        assert "Traceback" not in done.stderr

@@ -243,3 +243,12 @@ def test_a_run_that_was_copied_to_another_experiment(tracking_dir: TrackingDir) 
     )
     shown = invoke("show", tracking_dir.root, "abcd", "-x", "train").stdout
     assert f"run_dir          {tracking_dir.root}/1/abcd\n" in shown
+
+
+def test_a_directory_without_a_run(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(sweep.parent)
+    result = invoke("show", "mlruns")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.endswith(
+        "Error: expected [PATH_OR_URL] RUN, found the directory 'mlruns' alone; give RUN after it\n"
+    )

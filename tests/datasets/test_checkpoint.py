@@ -313,7 +313,7 @@ def test_runs_whose_artifacts_are_lost_come_again(
     database.add_run(database.add_experiment("train"), "a", artifact_uri=str(artifacts))
     dataset = from_catalog(path=str(database.path), checkpoint=str(checkpoint))
     assert list_ids(dataset.load()) == ["a"]
-    assert "1 runs will not be confirmed, because their artifacts cannot be found" in caplog.text
+    assert "1 run will not be confirmed, because their artifacts cannot be found" in caplog.text
     dataset.confirm()
     write(artifacts / ".hydra/config.yaml", "seed: 1\n")
     assert dataset.load().to_list("seed") == [1]

@@ -37,7 +37,10 @@ from kedro_hydraflow import (
     iter_run_dirs,
 )
 from kedro_hydraflow.errors import NotFoundError, RunLoadError, StorageError
+from kedro_hydraflow.source import Source
+from tests.cli.conftest import invoke
 from tests.conftest import HYDRA_SWEEP, ROOT, SWEEP, TrackingDir, write
+from tests.integration.commands import run_commands
 from tests.integration.places import BUCKETS, NAMES, S3, WITHOUT_SERVER, Place, Places, choose_sftp
 from tests.servers import PRIVATE_BUCKET, get_free_port
 
@@ -263,6 +266,36 @@ def test_metrics_params_and_tags(place: Place, local_runs: RunCollection[Any]) -
 def test_frame_of_metrics(place: Place, local_runs: RunCollection[Any]) -> None:
     keys = ("run_id", "metrics.accuracy", "metrics.train/loss")
     assert_frame_equal(load(place).to_frame(*keys), local_runs.to_frame(*keys))
+
+
+COMPARED = ("13f42e9535654d01a4143ddd9be02cb7", "cde953dfc57448a1bfe9943c868754db")
+
+
+@everywhere_but(NO_LISTING, HIDDEN_DOTFILES)  # artifacts are listed
+def test_commands(place: Place, tmp_path: Path) -> None:
+    expected = run_commands(Source(SWEEP), COMPARED, "metrics.accuracy", tmp_path)
+    source = Source(place.sweep_url, storage_options=place.options)
+    shown = run_commands(source, COMPARED, "metrics.accuracy", tmp_path)
+    for name, output in expected.items():
+        assert shown[name] == output
+
+
+@on(*S3)
+def test_commands_find_credentials_in_the_environment(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", place.options["key"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", place.options["secret"])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", place.options["client_kwargs"]["endpoint_url"])
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    url = f"{place.publish(SWEEP)}"
+    target = f"{url}/exported/runs.csv"
+    result = invoke("export", url, target, "-c", "seed")
+    assert (result.exit_code, result.stdout) == (0, f"wrote 31 runs with 1 column to {target}\n")
+    assert "exists; give --force to replace it" in invoke("export", url, target).stderr
+    result = invoke("export", url, f"{url}/exported.csv", "-c", "seed", "--force")
+    assert result.exit_code == 0
+    assert invoke("diff", url, "13f4", "cde9", "--csv").stdout.count("\n") == 4
 
 
 @listing

@@ -23,6 +23,7 @@ def test_same_leaderboard(tmp_path: Path) -> None:
     for name in ("pyproject.toml", ".telemetry"):
         shutil.copy(ROOT / name, tmp_path)
     kedro = [sys.executable, "-m", "kedro", "run"]
+    show_results = [sys.executable, "examples/show_results.py", "s3", "sweep_runs", "s3"]
     on_s3 = [sys.executable, "examples/on_s3.py", *kedro, "--env", "s3"]
 
     leaderboards = []
@@ -46,3 +47,11 @@ def test_same_leaderboard(tmp_path: Path) -> None:
         (leaderboard,) = tmp_path.glob("examples/data/reporting/*/leaderboard.csv")
         leaderboards.append(leaderboard.read_text())
     assert leaderboards[0] == leaderboards[1] == leaderboards[2]
+    shown = subprocess.run(
+        [sys.executable, "examples/on_s3.py", *show_results],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        check=True,
+    ).stdout
+    assert "Found 31 runs in s3://team/mlruns.\nTook 30: status == FINISHED. Left out 1" in shown

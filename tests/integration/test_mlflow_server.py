@@ -193,6 +193,34 @@ def test_the_terminal_takes_the_url_of_a_server_as_it_is(site):
     assert result.stderr.startswith(f"Error: the tracking server {site.proxied!r} denies access")
 
 
+def test_commands(site, tmp_path):
+    def run(*arguments: str) -> str:
+        result = RUNNER.invoke(main, [arguments[0], site.uri, *arguments[1:]])
+        assert (result.exit_code, result.stderr.count("Error")) == (0, 0), result.stderr
+        assert PASSWORD not in result.stdout + result.stderr
+        return result.stdout
+
+    runs = load(site.uri, "digits")
+    finished, failed = runs.get(status="FINISHED"), runs.get(status="FAILED")
+    ids = finished.info.run_id, failed.info.run_id
+    shown = json.loads(run("show", ids[0], "--json"))
+    assert shown["status"] == "FINISHED"
+    assert shown["configuration"] == finished.to_dict()
+    assert shown["metrics"] == finished.metrics
+    assert shown["params"] == finished.params
+    assert {"path": "confusion_matrix.json", "size": 792}.keys() <= shown["artifacts"][0].keys()
+    assert "confusion_matrix.json" in run("show", ids[0])
+    rows = {row["key"]: (row["a"], row["b"]) for row in json.loads(run("diff", *ids, "--json"))}
+    assert rows["training.learning_rate"] == (0.01, 0.99)
+    best = ["--by", "metrics.accuracy", "--mode", "max", "-x", "digits", "-c", "run_id", "--csv"]
+    assert run("best", *best) == f"run_id\n{ids[0]}\n"
+    file = tmp_path / "runs.jsonl"
+    written = run("export", str(file), "-x", "digits", "-c", "run_id,metrics.*")
+    assert written.startswith("wrote 2 runs with ")
+    rows = map(json.loads, file.read_text().splitlines())
+    assert {row["run_id"] for row in rows} == set(ids)
+
+
 def test_artifacts_through_the_server(site, tmp_path, monkeypatch):
     monkeypatch.setenv("KEDRO_HYDRAFLOW_CACHE_DIR", str(tmp_path))
     run = load(site.uri, "digits")[0]

@@ -42,6 +42,7 @@ from kedro_hydraflow.stores import open_store
 from kedro_hydraflow.stores.sql_database import SqlDatabase
 from tests import servers
 from tests.conftest import DATABASE_SWEEP, Database
+from tests.integration.commands import run_commands
 from tests.integration.places import is_server_required
 from tests.model.changes import DATABASE_CHANGES
 from tests.model.compare import Load, compare, compare_filters
@@ -139,6 +140,18 @@ def test_values_are_those_of_the_file_that_mlflow_wrote(
         scan_runs(**location, schema={"metrics.accuracy": "float", "seed": "int"}).collect(),
         scan_runs(database, schema={"metrics.accuracy": "float", "seed": "int"}).collect(),
     )
+
+
+@pytest.mark.parametrize(("name", "driver"), DRIVERS)
+def test_commands(started: dict[str, Any], tmp_path: Path, name: str, driver: str) -> None:
+    server = get_server(started, name)
+    server.put(DATABASE_SWEEP / "mlflow.db")
+    root = DATABASE_SWEEP / "mlruns"
+    local = Source(DATABASE_SWEEP / "mlflow.db", artifact_root=root)
+    first, second = Run.load(iter_run_dirs(DATABASE_SWEEP / "mlflow.db")).to_list("run_id")[:2]
+    there = Source(tracking_uri=server.get_url(driver=driver), artifact_root=root)
+    arguments = (first, second), "metrics.accuracy", tmp_path
+    assert run_commands(there, *arguments) == run_commands(local, *arguments)
 
 
 VALUES = [0.1, -1.5, 5e-324, 1e308, 1.7976931348623155e308, 2 / 3, math.inf, -math.inf, math.nan]

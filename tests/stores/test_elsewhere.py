@@ -526,8 +526,8 @@ def test_a_load_without_any_configuration_is_logged_once(
     for load in loads:
         caplog.clear()
         load()
-        (message,) = [text for text in caplog.messages if text.startswith("none of 5 runs")]
-        assert message.startswith("none of 5 runs has a configuration: looked for ")
+        (message,) = [text for text in caplog.messages if text.startswith("none of the 5 runs")]
+        assert message.startswith("none of the 5 runs has a configuration: looked for ")
         assert f"/5/{0:032}/artifacts/.hydra/config.yaml" in message
         assert " (in 'mlruns/5' and 'mlartifacts/5', or as recorded)" in message
         assert (
@@ -543,8 +543,8 @@ def test_places_that_were_not_looked_at_are_not_named(
     write(run_dir / "artifacts/text.txt", "")
     assert Run.load(iter_run_dirs(project.tracking.root))[0].cfg == {}
     assert caplog.messages == [
-        f"the run has no configuration: looked for {run_dir}/artifacts/.hydra/config.yaml of {A}; "
-        "give artifact_root if the artifacts are elsewhere"
+        f"the run does not have a configuration: looked for {run_dir}/artifacts/.hydra/config.yaml "
+        f"of {A}; give artifact_root if the artifacts are elsewhere"
     ]
 
 

@@ -634,7 +634,7 @@ def test_metric_histories(tracking_dir: TrackingDir) -> None:
     runs = Run.load(iter_run_dirs(tracking_dir.root))
     frame = runs.metric_histories("loss", "val/old")
     for absent in ("missing", "../../1/a/metrics/loss"):
-        with pytest.raises(MissingKeyError, match=f"none of 3 runs has the metric '{absent}'"):
+        with pytest.raises(MissingKeyError, match=f"none of the 3 runs has the metric '{absent}'"):
             runs.metric_histories("loss", absent)
     assert [str(row) for row in frame.select("run_id", "metric", "step", "value").rows()] == [
         "('a', 'loss', 0, nan)",

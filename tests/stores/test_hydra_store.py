@@ -399,7 +399,7 @@ def test_runs_without_a_name(root: Path, caplog: pytest.LogCaptureFixture) -> No
     assert caplog.messages == []
     assert find_ids(root, "train") == ["outputs/c"]
     assert caplog.messages == [
-        f"2 runs have no job name, such as {root}/outputs/a, because it is not in "
+        f"2 runs without a job name, such as {root}/outputs/a, because it is not in "
         ".hydra/hydra.yaml; experiment_names is matched against an empty name"
     ]
 

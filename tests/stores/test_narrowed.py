@@ -286,7 +286,7 @@ def test_nothing_left_by_a_later_condition_has_no_total(
         ),
         (  # which others have, that the first condition rules out
             "start_time in ['2026-01-03 00:00'] and metrics.loss < 1",
-            "none of the 1 runs that are left by then has the key 'metrics.loss'",
+            "the run that is left by then does not have the key 'metrics.loss'",
         ),
         (
             "metrics.loss is null and metrics.loss < 1",

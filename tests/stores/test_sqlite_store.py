@@ -282,7 +282,7 @@ def test_histories_are_sorted_and_without_duplicates(database: Database) -> None
     database.add_run(1, "b", metrics={"loss": [(0, 0, 3.0)]})
     database.add_run(1, "c")
     frame = load(database).metric_histories("loss", "other")
-    with pytest.raises(MissingKeyError, match="none of 3 runs has the metric 'missing'"):
+    with pytest.raises(MissingKeyError, match="none of the 3 runs has the metric 'missing'"):
         load(database).metric_histories("loss", "missing")
     assert frame.drop("timestamp").rows() == [
         ("a", "loss", -1, math.inf),

@@ -12,6 +12,7 @@ import click
 
 from kedro_hydraflow.errors import KedroHydraflowError, describe
 from kedro_hydraflow.escaping import escape
+from kedro_hydraflow.progress import showing_progress
 from kedro_hydraflow.redaction import redact
 
 if TYPE_CHECKING:
@@ -33,18 +34,40 @@ class CommandError(click.ClickException):
 class Command(click.Command):
     """A command whose errors are shown without a traceback, and never end with the exit code 1."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the arguments."""
+        with _ending():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        try:
+        with _ending():
             return super().invoke(ctx)
-        except (click.ClickException, click.Abort, click.exceptions.Exit):
-            raise
-        except KeyboardInterrupt:
-            ctx.exit(INTERRUPTED)
-        except BrokenPipeError:  # as in `| head`, which has what it wants
-            ctx.exit(FOUND)
-        except Exception as exc:
-            raise CommandError(show_error(exc)) from None
+
+
+class Group(click.Group):
+    """Commands, with `Command` for what is done before one of them runs."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the arguments."""
+        with _ending():
+            return super().make_context(*args, **kwargs)
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    """End with an exit code of ours, where click or Python would show a traceback or end with 1."""
+    try:
+        yield
+    except (click.ClickException, click.Abort, click.exceptions.Exit):
+        raise
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    except BrokenPipeError:  # as in `| head`, which has what it wants
+        _drop_output()
+        raise click.exceptions.Exit(FOUND) from None
+    except Exception as exc:
+        raise CommandError(show_error(exc)) from None
 
 
 def show_error(exc: BaseException) -> str:
@@ -70,11 +93,11 @@ def logs_on_stderr() -> Iterator[None]:
         added.setFormatter(_EscapingFormatter("%(levelname)s: %(message)s"))
         added.addFilter(_is_of_interest)
         root.addHandler(added)
-    moved = [h for h in _list_handlers() if getattr(h, "stream", None) is stdout]
+    moved = [h for h in _list_handlers() if stdout is not None and h.stream is stdout]
     for handler in moved:
         handler.setStream(sys.stderr)
     try:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), showing_progress():
             yield
     finally:
         for handler in moved:
@@ -91,7 +114,7 @@ def may_have_logged_to_stdout() -> bool:
     for handler in logging.root.handlers:
         console = getattr(handler, "console", None)  # of rich
         stream = getattr(handler, "stream", None) if console is None else console.file
-        if stream is sys.stdout:
+        if stream is not None and stream is sys.stdout:
             return True
     return False
 
@@ -129,6 +152,6 @@ def write(text: str) -> None:
 
 def _drop_output() -> None:
     """Keep Python from writing the rest when it ends, which would fail again."""
-    with suppress(OSError, ValueError):  # ValueError: it is not a file, as in tests
+    with suppress(OSError, ValueError, AttributeError):  # it is closed, or no file as in tests
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())

@@ -10,7 +10,7 @@ import click
 
 from kedro_hydraflow.cli.command import FAILED, FOUND, NOTHING_FOUND, logs_on_stderr, write
 from kedro_hydraflow.cli.output import take_filters, take_keys
-from kedro_hydraflow.errors import NotFoundError, OptionError
+from kedro_hydraflow.errors import NotFoundError, OptionError, show_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from kedro_hydraflow.cli.selection import Selection, Wanted
     from kedro_hydraflow.json_columns import Nested
-    from kedro_hydraflow.storage import Place
+    from kedro_hydraflow.storage import Entry, Place
 
 _SUFFIXES = (".csv", ".parquet", ".json", ".jsonl")
 _ENDINGS = f"{', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}"
@@ -74,7 +74,8 @@ def export(
             _check_absent(place, force=force)  # by now there may be one
             place.storage.write(place.path, content)
     if runs:
-        write(f"wrote {len(runs)} runs with {frame.width} columns to {place.url}\n")
+        counts = f"{show_count(len(runs), 'run')} with {show_count(frame.width, 'column')}"
+        write(f"wrote {counts} to {place.url}\n")
     code = FAILED if selection.is_incomplete else FOUND if runs else NOTHING_FOUND
     click.get_current_context().exit(code)
 
@@ -91,18 +92,22 @@ def _list_all() -> list[tuple[str, None]]:
 
 
 def _check_absent(place: Place, *, force: bool) -> None:
-    """Raise OptionError if there is a file that is not to be replaced."""
-    if not force and _exists(place):
+    """Raise OptionError if there is a directory, or a file that is not to be replaced."""
+    found = _find(place)
+    if found is not None and found.is_dir:
+        inner = place.join(f"runs{PurePosixPath(place.path).suffix}").url
+        raise OptionError(f"{place.url!r} is a directory; give a file, such as {inner!r}")
+    if found is not None and not force:
         raise OptionError(f"{place.url!r} exists; give --force to replace it")
 
 
-def _exists(place: Place) -> bool:
-    """Whether there is a file. It is not read, which `Place.read` would do."""
+def _find(place: Place) -> Entry | None:
+    """Return what there is at a place. A file is not read, which `Place.read` would do."""
     _, name = place.storage.split(place.path)
     try:
-        return any(entry.name == name for entry in place.parent.list())
+        return next((entry for entry in place.parent.list() if entry.name == name), None)
     except NotFoundError:
-        return False
+        return None
 
 
 def _to_bytes(frame: pl.DataFrame, suffix: str) -> bytes:

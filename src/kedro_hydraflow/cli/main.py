@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from typing_extensions import override
 
 from kedro_hydraflow import __version__
-from kedro_hydraflow.cli.command import Command
+from kedro_hydraflow.cli.command import Command, Group
 from kedro_hydraflow.cli.commands import Select, Where, add_commands, get_arguments
 from kedro_hydraflow.cli.example import example
 from kedro_hydraflow.cli.index import HELP as INDEX_HELP
 from kedro_hydraflow.cli.index import publish_runs
+from kedro_hydraflow.errors import show_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.source import Layout
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kedro-hydraflow")
 def main() -> None:
     """Look at the runs of HydraFlow, MLflow and Hydra."""
@@ -82,9 +84,14 @@ it, the runs are those that MLflow reads by default: at MLFLOW_TRACKING_URI, in 
         n_others = len(arguments)
         if len(given) not in (n_others, n_others + 1):
             raise click.UsageError(
-                f"expected {_show_usage(arguments)}, found {len(given)} arguments"
+                f"expected {_show_usage(arguments)}, found {show_count(len(given), 'argument')}"
             )
         path = given.pop(0) if len(given) > n_others else None
+        if path is None and given and arguments[0].name != "file" and os.path.isdir(given[0]):
+            raise click.UsageError(
+                f"expected {_show_usage(arguments)}, found the directory {given[0]!r} alone; give "
+                f"{' '.join(str(each.metavar) for each in arguments)} after it"
+            )
         values |= {each.name: text for each, text in zip(arguments, given, strict=True)}
         experiments, results, layout, entry, env = (
             values.pop(name) for name in ("experiments", "results", "layout", "entry", "env")

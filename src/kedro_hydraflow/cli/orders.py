@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from typing_extensions import NamedTuple, override
 
 from kedro_hydraflow.columns import sort_order
-from kedro_hydraflow.errors import OptionError, raise_first
+from kedro_hydraflow.errors import OptionError, raise_first, show_none_has
 from kedro_hydraflow.fact_checks import explain_unrecorded
 from kedro_hydraflow.keys import Key, parse_key
 from kedro_hydraflow.lookup import read_values
@@ -68,7 +68,7 @@ def parse_sort_key(text: str) -> SortKey:
     """
     key = text.removeprefix("-")
     if not key:
-        raise OptionError(f"--sort: expected KEY or -KEY, found {text!r}")
+        raise OptionError(f"expected KEY or -KEY, found {text!r}")
     return SortKey(parse_key(key), text.startswith("-"))
 
 
@@ -121,7 +121,7 @@ def _check_known(runs: Sequence[RunBase], key: Key, values: Sequence[Any]) -> No
     if unrecorded is None and any(value is None for value in values):
         return
     reason = unrecorded or describe_nearest_keys(runs, key.path)
-    raise OptionError(f"--sort: none of the {len(values)} runs has the key {key.text!r}; {reason}")
+    raise OptionError(f"--sort: {show_none_has(len(values))} the key {key.text!r}; {reason}")
 
 
 @dataclass(frozen=True)

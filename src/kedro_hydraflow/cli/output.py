@@ -12,7 +12,7 @@ import click
 
 from kedro_hydraflow.cli.command import write
 from kedro_hydraflow.errors import show_names
-from kedro_hydraflow.parallel import is_terminal
+from kedro_hydraflow.progress import is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

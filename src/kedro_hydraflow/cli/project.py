@@ -20,7 +20,9 @@ from kedro_hydraflow.cli.commands import Select, Where, add_commands
 from kedro_hydraflow.cli.index import HELP as INDEX_HELP
 from kedro_hydraflow.cli.index import publish_runs
 from kedro_hydraflow.cli.output import note
+from kedro_hydraflow.errors import show_count
 from kedro_hydraflow.escaping import escape
+from kedro_hydraflow.progress import is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +67,7 @@ HydraflowRunDataset or HydraflowArtifactDataset, also one that a dataset factory
         entry, env = values.pop("entry"), values.pop("env")
         metadata: ProjectMetadata = click.get_current_context().obj
         is_data = values.get("csv") or values.get("json")
-        if is_data and not sys.stdout.isatty() and may_have_logged_to_stdout():
+        if is_data and not is_terminal(sys.stdout) and may_have_logged_to_stdout():
             note(
                 "Kedro has logged to standard output before this command began; to get nothing but "
                 f"the runs there, use kedro-hydraflow {command.name} --entry {entry}"
@@ -113,7 +115,7 @@ def show(metadata: ProjectMetadata, entry: str | None, env: str | None) -> NoRet
     with logs_on_stderr():
         opened = open_checkpoint(entry, env, metadata.project_path)
         run_ids = sorted(opened.read())
-        click.echo(f"{opened.place.url}: {len(run_ids)} runs are confirmed", err=True)
+        click.echo(f"{opened.place.url}: {show_count(len(run_ids), 'run')} confirmed", err=True)
     write("".join(f"{escape(run_id)}\n" for run_id in run_ids))
     click.get_current_context().exit(FOUND if run_ids else NOTHING_FOUND)
 

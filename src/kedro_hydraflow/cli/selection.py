@@ -18,6 +18,7 @@ from kedro_hydraflow.finding import (
 )
 from kedro_hydraflow.loading import LoadOptions, Tally, load_runs, read_runs, warn_of_none_left
 from kedro_hydraflow.logs import get_logger
+from kedro_hydraflow.progress import progress_bar
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import RunCollection, find_by_id
 from kedro_hydraflow.run_info import raises_errors, read_leniently, set_options, was_malformed
@@ -185,28 +186,33 @@ def _select_all(
 
 def _select_first(search: Search, options: LoadOptions, count: int, index: Index) -> Selection:
     """Return the first runs, in the order of the search."""
-    options = replace(options, progress=False)  # how many runs will be read is not known
+    options = replace(options, progress=False)  # one bar for all batches
     store, search = open_search(search, index)
     conditions = search.make_conditions()
     found = find_experiments(store, search, conditions)
     runs: list[Run[Any, Any]] = []
     failures: list[Failure] = []
     tally = Tally()
-    for experiment in found.experiments.matching:
-        if len(runs) >= count:
-            break
-        listing = store.list_runs([experiment])
-        failures += listing.failures
-        left = listing.experiments
-        while left and len(runs) < count:
-            size = _BATCH_SIZE if conditions else count - len(runs)
-            read = read_infos(store, [part.take(0, size) for part in left], search)
-            left = [part.take(size, len(part.names)) for part in left if len(part.names) > size]
-            loaded = read_runs(
-                read.runs, Run, options, index, was_searched=True, conditions=conditions
-            )
-            runs += tally.add(replace(loaded, n_deleted=read.n_deleted, n_left_out=read.n_left_out))
-            failures += [*read.failures, *loaded.failures]
+    # How many runs have to be looked at is not known.
+    with progress_bar(None, show=True) as advance:
+        for experiment in found.experiments.matching:
+            if len(runs) >= count:
+                break
+            listing = store.list_runs([experiment])
+            failures += listing.failures
+            left = listing.experiments
+            while left and len(runs) < count:
+                size = _BATCH_SIZE if conditions else count - len(runs)
+                read = read_infos(store, [part.take(0, size) for part in left], search)
+                left = [part.take(size, len(part.names)) for part in left if len(part.names) > size]
+                loaded = read_runs(
+                    read.runs, Run, options, index, was_searched=True, conditions=conditions
+                )
+                advance(len(read.runs))
+                runs += tally.add(
+                    replace(loaded, n_deleted=read.n_deleted, n_left_out=read.n_left_out)
+                )
+                failures += [*read.failures, *loaded.failures]
     if len(runs) < count:
         conditions.check()
     tally.warn()

@@ -15,7 +15,7 @@ from kedro.io import AbstractDataset, DatasetError
 
 from kedro_hydraflow.config import is_structured
 from kedro_hydraflow.datasets._given import Given
-from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.errors import OptionError, show_count
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.redaction import Options
 from kedro_hydraflow.storage import check_engine
@@ -169,7 +169,7 @@ def make_table(
     """
     names = [_shorten(to_json(name)) for name in columns] or ["note"]
     data = [[_shorten(to_json(value)) for value in row] for row in rows]
-    notes = [*notes, *([f"… and {n_more} more columns"] if n_more else [])]
+    notes = [*notes, *([f"… and {show_count(n_more, 'more column')}"] if n_more else [])]
     data += [[note, *[None] * (len(names) - 1)] for note in notes]
     return TablePreview({"index": [*range(len(data))], "columns": names, "data": data})
 

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.datasets._base import MAX_COLUMNS, make_table, to_table
-from kedro_hydraflow.errors import ArtifactError, describe
+from kedro_hydraflow.errors import ArtifactError, describe, show_count
 from kedro_hydraflow.frames import stack_frames
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def concat_frames(values: pl.DataFrame, frames: Sequence[Any]) -> Any:
             return _concat_pandas(values, frames, rows)
         return _concat_polars(values, frames, rows)
     except Exception as exc:
-        raise ArtifactError(f"cannot concatenate {len(frames)} frames: {describe(exc)}") from exc
+        raise ArtifactError(
+            f"cannot concatenate {show_count(len(frames), 'frame')}: {describe(exc)}"
+        ) from exc
 
 
 def preview_frame(frame: Any, nrows: int) -> TablePreview:

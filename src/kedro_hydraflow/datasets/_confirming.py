@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import DatasetError
 
 from kedro_hydraflow.datasets._base import D, ReadOnlyDataset
-from kedro_hydraflow.errors import KedroHydraflowError, OptionError
+from kedro_hydraflow.errors import KedroHydraflowError, OptionError, show_count
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.run_info import get_store, is_settled, read_parsed_files
 
@@ -66,7 +66,9 @@ class SearchDataset(ReadOnlyDataset[D]):
             )
         n_open = len(have_ended) - len(run_ids)
         more = f"; {n_open} had not ended, or lack artifacts, and will come again" if n_open else ""
-        logger.info("%s: confirmed %d runs%s", checkpoint.place.url, len(run_ids), more)
+        logger.info(
+            "%s: confirmed %s%s", checkpoint.place.url, show_count(len(run_ids), "run"), more
+        )
 
     def load_locked(self) -> RunCollection[Run[Any, Any]] | None:
         """Return the runs that are locked, for ``kedro hydraflow``; None without a lock.
@@ -101,10 +103,10 @@ class SearchDataset(ReadOnlyDataset[D]):
         if loaded.lost and self._search.artifact_root is None:
             lost = set(map(id, loaded.lost))
             logger.warning(
-                "%s: %d runs will not be confirmed, because their artifacts cannot be found; give "
+                "%s: %s will not be confirmed, because their artifacts cannot be found; give "
                 "artifact_root, the directory of the artifacts, if these runs never had any",
                 self._search.shown_location,
-                len(lost),
+                show_count(len(lost), "run"),
             )
         ends = [*self._have_end(runs), *([False] * len(lacking))]
         have_ended: dict[str, bool] = {}

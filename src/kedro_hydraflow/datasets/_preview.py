@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kedro_hydraflow.datasets._base import make_table, to_table
 from kedro_hydraflow.default_columns import MAX_KEYS
+from kedro_hydraflow.errors import show_count
 from kedro_hydraflow.finding import find_experiments, open_search, read_infos
 from kedro_hydraflow.frames import make_complete_frame
 from kedro_hydraflow.keys import parse_key
@@ -91,7 +92,9 @@ def load_some(search: Search, options: LoadOptions, count: int, index: Index) ->
     failures: list[Failure] = []
     for part in _list_parts(store, experiments, limit, _BATCH_SIZE if leaves_out else count):
         if part is None or n_looked_at >= MAX_LOOKED_AT or time.monotonic() > deadline:
-            note = f"… of the first {n_looked_at} runs alone: a preview looks at no more"
+            note = (
+                f"… of the first {show_count(n_looked_at, 'run')} alone: a preview looks at no more"
+            )
             return Some(RunCollection(runs), [note, *_describe_failures(failures)])
         read = read_infos(store, [part], search)
         n_looked_at += len(part.names)

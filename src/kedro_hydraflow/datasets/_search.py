@@ -19,12 +19,14 @@ from kedro_hydraflow.errors import (
     NotFoundError,
     OptionError,
     check_flag,
+    show_count,
     show_names,
 )
 from kedro_hydraflow.finding import Search, find_runs, report
 from kedro_hydraflow.index import NO_INDEX
 from kedro_hydraflow.loading import LoadOptions, load_runs
 from kedro_hydraflow.logs import get_logger
+from kedro_hydraflow.progress import showing_progress
 from kedro_hydraflow.redaction import Options, SafeRepr
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_info import (
@@ -90,10 +92,10 @@ class _Selected(NamedTuple):
             return "; nothing is locked"
         self.lock.write(runs)
         logger.warning(
-            "%s: there was no lock; %d runs are locked now, and later loads give these. "
-            "Keep the file with the project",
+            "%s: there was no lock: locked %s; later loads give these. Keep the file with the "
+            "project",
             self.lock.place.url,
-            len(runs),
+            show_count(len(runs), "run"),
         )
         return ""
 
@@ -199,15 +201,16 @@ class RunSearch(SafeRepr):
         search = selected.search
         index = options.open_index(search.source)
         conditions = search.make_conditions()
-        # Of the runs with the ID, all are counted.
-        found = find_runs(search, index, conditions, narrow=is_wanted is None)
-        infos = found.runs if is_wanted is None else list(filter(is_wanted, found.runs))
-        unread: list[Failure] = []
-        if self.checkpoint is not None or self.lock is not None:
-            self._check_store(infos, has_artifact=has_artifact)
-            # First: what is read afterwards of a run that has ended is final.
-            infos, unread = _read_facts(infos, options.make_read_options(index))
-        loaded = load_runs(infos, Run, options, index, was_searched=True, conditions=conditions)
+        with showing_progress(show=self.progress):
+            # Of the runs with the ID, all are counted.
+            found = find_runs(search, index, conditions, narrow=is_wanted is None)
+            infos = found.runs if is_wanted is None else list(filter(is_wanted, found.runs))
+            unread: list[Failure] = []
+            if self.checkpoint is not None or self.lock is not None:
+                self._check_store(infos, has_artifact=has_artifact)
+                # First: what is read afterwards of a run that has ended is final.
+                infos, unread = _read_facts(infos, options.make_read_options(index))
+            loaded = load_runs(infos, Run, options, index, was_searched=True, conditions=conditions)
         conditions.check()
         failures = [*found.failures, *unread, *loaded.failures]
         report(

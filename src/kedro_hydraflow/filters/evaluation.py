@@ -14,6 +14,7 @@ from kedro_hydraflow.errors import (
     KedroHydraflowError,
     is_denied,
     prefix_error,
+    show_none_has,
 )
 from kedro_hydraflow.fact_checks import check_recorded, explain_beginning
 from kedro_hydraflow.filters.comparison import Comparer, get_kind
@@ -462,12 +463,17 @@ def _make_missing_error(
     unread = [item for item in tally.lacking if isinstance(item, RunInfo)]
     runs = [item for item in tally.lacking if isinstance(item, RunBase)]
     runs += map(make_base, unread[:_MAX_UNREAD_EXAMPLES])
-    asked = "" if is_all else " that are left by then"
+    if is_all:
+        lacking = show_none_has(tally.n_runs)
+    elif tally.n_runs == 1:
+        lacking = "the run that is left by then does not have"
+    else:
+        lacking = f"none of the {tally.n_runs} runs that are left by then has"
     failed = (
         f"; {tally.n_failures} more could not be read: {tally.failure}" if tally.failure else ""
     )
     return FilterError(
-        f"filter {condition.filter!r}: none of the {tally.n_runs} runs{asked} has the key "
+        f"filter {condition.filter!r}: {lacking} the key "
         f"{key.text!r}; {explain_lack(runs, key, quote_key)}; 'is null' selects runs without it"
         f"{failed}"
     )

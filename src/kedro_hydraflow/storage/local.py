@@ -28,6 +28,7 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.file_locks import hold_lock
 from kedro_hydraflow.limits import check_file_size, get_max_file_size
+from kedro_hydraflow.progress import counting, counting_found
 from kedro_hydraflow.storage.base import Download, Entry, Parsed, Storage, check_folder
 from kedro_hydraflow.storage.waiting import map_waiting
 
@@ -107,7 +108,13 @@ class LocalStorage(Storage):
     def list_many(
         self, paths: Sequence[str], limit: int | None = None
     ) -> list[list[Entry] | StorageError]:
-        return list(map_waiting(partial(self._try_list_dir, limit=limit), paths))
+        listings = []
+        with counting_found() as advance:
+            for listing in map_waiting(partial(self._try_list_dir, limit=limit), paths):
+                listings.append(listing)
+                if isinstance(listing, list):
+                    advance(len(listing))
+        return listings
 
     @override
     def read_parsed(self, paths: Sequence[str], parse: Callable[[bytes], T]) -> Parsed[T]:
@@ -116,14 +123,16 @@ class LocalStorage(Storage):
         values: list[T | KedroHydraflowError | None] = []
         validators: list[str | None] = []
         reads = map_waiting(partial(self._read, limit=limit), paths)
-        for path, read in zip(paths, reads, strict=True):
-            if isinstance(read, tuple):
-                content, status = read
-                values.append(self.parse_content(path, content, parse))
-                validators.append(_make_validator(status, latest))
-            else:
-                values.append(read)
-                validators.append(None)
+        with counting(len(paths)) as advance:
+            for path, read in zip(paths, reads, strict=True):
+                if isinstance(read, tuple):
+                    content, status = read
+                    values.append(self.parse_content(path, content, parse))
+                    validators.append(_make_validator(status, latest))
+                else:
+                    values.append(read)
+                    validators.append(None)
+                advance(1)
         return Parsed(values, validators)
 
     def _read(self, path: str, limit: int) -> tuple[bytes, os.stat_result] | StorageError | None:
@@ -142,7 +151,12 @@ class LocalStorage(Storage):
     @override
     def get_validators(self, paths: Sequence[str]) -> list[str | None]:
         latest = time.time_ns() - CLOCK_STEP_NS
-        return list(map_waiting(partial(self._get_validator, latest=latest), paths))
+        validators = []
+        with counting(len(paths)) as advance:
+            for validator in map_waiting(partial(self._get_validator, latest=latest), paths):
+                validators.append(validator)
+                advance(1)
+        return validators
 
     def _get_validator(self, path: str, latest: int) -> str | None:
         try:

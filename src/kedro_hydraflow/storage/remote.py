@@ -23,6 +23,7 @@ from kedro_hydraflow.errors import (
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.limits import get_max_file_size
 from kedro_hydraflow.logs import get_logger
+from kedro_hydraflow.progress import counting, counting_found
 from kedro_hydraflow.redaction import Options, get_safe_cause, redact, redact_url
 from kedro_hydraflow.storage.base import Download, Entry, Parsed, Storage, check_folder
 from kedro_hydraflow.storage.bulk import NotTriedError, run_requests
@@ -147,7 +148,17 @@ class RemoteStorage(Storage):
 
     @override
     def list_all(self, paths: Sequence[str]) -> list[list[Entry] | StorageError]:
-        listings = self._request(lambda client: client.list_dir, paths)
+        with counting_found() as advance:
+
+            def get_request(client: Client) -> Callable[[str], Awaitable[list[Entry]]]:
+                async def list_dir(path: str) -> list[Entry]:
+                    entries = await client.list_dir(path)
+                    advance(len(entries))
+                    return entries
+
+                return list_dir
+
+            listings = self._request(get_request, paths)
         return [
             self._make_error("list the directory", path, listing)
             if isinstance(listing, Exception)
@@ -171,13 +182,17 @@ class RemoteStorage(Storage):
     def read_parsed(self, paths: Sequence[str], parse: Callable[[bytes], T]) -> Parsed[T]:
         limit = get_max_file_size()
 
-        def get_request(client: Client) -> Callable[[str], Awaitable[T | KedroHydraflowError]]:
-            async def read(path: str) -> T | KedroHydraflowError:
-                return self.parse_content(path, await client.read(path, limit), parse)
+        with counting(len(paths)) as advance:
 
-            return read
+            def get_request(client: Client) -> Callable[[str], Awaitable[T | KedroHydraflowError]]:
+                async def read(path: str) -> T | KedroHydraflowError:
+                    content = await client.read(path, limit)
+                    advance(1)
+                    return self.parse_content(path, content, parse)
 
-        results = self._request(get_request, paths)
+                return read
+
+            results = self._request(get_request, paths)
         values = [
             self._explain_unread(path, result) if isinstance(result, Exception) else result
             for path, result in zip(paths, results, strict=True)

@@ -21,6 +21,7 @@ from kedro_hydraflow.errors import (
     KedroHydraflowError,
     NotFoundError,
     StorageError,
+    show_count,
 )
 from kedro_hydraflow.index import NO_INDEX, Index
 from kedro_hydraflow.logs import get_logger
@@ -308,9 +309,9 @@ def _warn_of_unnamed(experiments: Sequence[ExperimentRecord]) -> None:
         first = unnamed[0]
         example = first.join((first.run_names or ("",))[0])
         logger.warning(
-            "%d runs have no job name, such as %s, because it is not in %s; experiment_names is "
+            "%s without a job name, such as %s, because it is not in %s; experiment_names is "
             "matched against an empty name",
-            n_runs,
+            show_count(n_runs, "run"),
             example.url,
             HYDRA_FILE,
         )

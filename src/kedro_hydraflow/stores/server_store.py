@@ -36,6 +36,7 @@ from kedro_hydraflow.errors import (
     describe,
 )
 from kedro_hydraflow.logs import get_logger
+from kedro_hydraflow.progress import counting, counting_found
 from kedro_hydraflow.redaction import get_safe_cause, redact, redact_url
 from kedro_hydraflow.storage import Place, locate
 from kedro_hydraflow.storage.hosts import get_host, make_withheld_error
@@ -721,16 +722,20 @@ def _iter_pages(
     token = None
     tokens = set()
     left = math.inf if limit is None else limit
-    while left > 0:
-        page = search(**filters, max_results=min(_PAGE_SIZE, left), page_token=token)
-        yield page
-        left -= len(page)
-        token = page.token
-        if not token:
-            return
-        if token in tokens:
-            raise StorageError(f"the server's pages do not end: it gave the token {token!r} twice")
-        tokens.add(token)
+    with counting_found() as advance:
+        while left > 0:
+            page = search(**filters, max_results=min(_PAGE_SIZE, left), page_token=token)
+            advance(len(page))
+            yield page
+            left -= len(page)
+            token = page.token
+            if not token:
+                return
+            if token in tokens:
+                raise StorageError(
+                    f"the server's pages do not end: it gave the token {token!r} twice"
+                )
+            tokens.add(token)
 
 
 def _list_pages(search: Callable[..., Any], limit: int | None = None, **filters: Any) -> list[Any]:
@@ -749,10 +754,14 @@ def _get_status(exc: Exception) -> int:
     return get_status() if get_status else 0
 
 
-def _map_in_threads(function: Callable[[A], T], items: Iterable[A]) -> list[T]:
-    with ThreadPoolExecutor(_THREADS) as threads:
+def _map_in_threads(function: Callable[[A], T], items: Sequence[A]) -> list[T]:
+    results = []
+    with ThreadPoolExecutor(_THREADS) as threads, counting(len(items), "request") as advance:
         try:
-            return list(threads.map(function, items))
+            for result in threads.map(function, items):
+                results.append(result)
+                advance(1)
+            return results
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
             raise
