@@ -222,7 +222,8 @@ class RunSearch(SafeRepr):
         )
         selected.check(loaded)
         runs = loaded.runs
-        shown = f"{self.shown_location}: {', '.join(self._list_steps(found, loaded, conditions))}"
+        steps = self._list_steps(found, unread, loaded, conditions)
+        shown = f"{self.shown_location}: {', '.join(steps)}"
         if len(runs) < min_runs:
             raise NotFoundError(f"expected min_runs={min_runs} or more, found {shown}")
         if writes_lock:
@@ -303,7 +304,11 @@ class RunSearch(SafeRepr):
         return Checkpoint(self._make_search().source.locate_beside("checkpoint", file.location))
 
     def _list_steps(
-        self, found: Findings, loaded: LoadedRuns[Any], conditions: Conditions
+        self,
+        found: Findings,
+        unread: Sequence[Failure],
+        loaded: LoadedRuns[Any],
+        conditions: Conditions,
     ) -> list[str]:
         """Return how many runs were found, and how many each step of a load left over."""
         count = len(found.experiments)
@@ -320,6 +325,9 @@ class RunSearch(SafeRepr):
             if loaded.n_found < len(found.runs):
                 steps.append(f"{loaded.n_found} with the run_id")
             steps += conditions.steps
+        n_skipped = len(unread) + len(loaded.failures)
+        if n_skipped:
+            steps.append(f"without {n_skipped} that could not be read")
         if loaded.without_config:
             steps.append(f"{len(loaded.without_config)} of those read have no configuration")
         return steps
