@@ -63,7 +63,7 @@ def test_the_first_load_writes_what_later_ones_give(
     tracking_dir.add_run(train, "aa")
     write(train / "b/metrics/loss", "1 0.5 0\n")  # what was logged is not in the digests
     assert list_ids(dataset) == ["a", "b", "c"]
-    assert "3 runs of one experiment, without 1 new since the lock" in caplog.text
+    assert "3 runs of one experiment, without 1 not in the lock" in caplog.text
     assert lock.read_bytes() == before
     lock.unlink()
     assert list_ids(dataset) == ["a", "aa", "b", "c"]

@@ -310,7 +310,9 @@ def test_the_login_of_single_sign_on(
         assert done.stdout == f"{N_RUNS}\n"
         assert portal.n_given > 0
     else:
-        assert "Token has expired and refresh failed" in done.stderr.splitlines()[-1]
+        message = done.stderr.splitlines()[-1]
+        assert "Token has expired and refresh failed" in message
+        assert "log in with 'aws sso login'" in message
         assert portal.n_given == 0
 
 

@@ -315,7 +315,7 @@ class RunSearch(SafeRepr):
         experiments = f"runs of {'one experiment' if count == 1 else f'{count} experiments'}"
         without = [f"without {found.n_deleted} that were deleted"] if found.n_deleted else []
         if found.n_left_out:
-            reason = "confirmed" if self.checkpoint is not None else "new since the lock"
+            reason = "confirmed" if self.checkpoint is not None else "not in the lock"
             without.append(f"without {found.n_left_out} {reason}")
         if conditions.is_narrowed:  # so are the deleted ones
             first, *others = conditions.steps

@@ -142,13 +142,22 @@ def get_status(exc: BaseException) -> int | None:
 
 
 def describe_foreign(exc: BaseException) -> str:
-    """Return an error's type and text, without the XML and Rust dumps that obstore adds."""
+    """Return an error's type and text, without the XML and Rust dumps that obstore adds.
+
+    If it is about single sign-on, the text ends with how to log in.
+    """
     text = describe(exc).partition(" Debug source")[0]
+    if _NO_LOGIN.search(text):
+        return f"{text}; log in with 'aws sso login'"
     answer = re.search(r"<Error>.*", text, re.DOTALL)
     if answer is None:
         return text
     said = re.findall(r"<(?:Code|Message)>([^<]*)<", answer[0])
     return f"{type(exc).__name__}: {': '.join(said)}"
+
+
+_NO_LOGIN = re.compile("SSOTokenLoadError|UnauthorizedSSOTokenError|TokenRetrievalError")
+"""Matches the errors of botocore without a valid login of single sign-on."""
 
 
 def make_missing_package_error(url: str, exc: ImportError) -> MissingPackageError:
