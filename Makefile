@@ -15,6 +15,8 @@ ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 SERVERS := .venv-integration
 MLFLOW := .venv-mlflow
 OLDEST_MLFLOW := .venv-mlflow-oldest
+DOCS := .venv-docs
+PYODIDE := .cache/pyodide
 AZURITE := .cache/azurite/node_modules/.bin/azurite-blob
 
 # The lower bounds in pyproject.toml.
@@ -23,17 +25,16 @@ OLDEST := kedro==1.0.0 omegaconf==2.3.0 fsspec==2025.3.2 joblib==1.3.0 numpy==1.
 	filelock==3.13.0 platformdirs==4.0.0 click==8.1.0 rich==12.0.0 pandas==2.2.1 plotly==5.23.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-sqlite demo-hydra demo-incremental demo-s3 test test-oldest test-newest integration fuzz \
-	prove mutants notebook lint format bench clean
+.PHONY: demo demo-sqlite demo-hydra demo-incremental demo-s3 test lint format test-oldest test-newest docs \
+	package integration pyodide bench fuzz prove mutants notebook clean help
 
-help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+##@ See what it does
 
-demo: $(VENV)/demo.stamp ## Rank the runs of the example sweep in a Kedro pipeline, and draw pictures
+demo: $(VENV)/demo.stamp ## Rank the runs of the example sweep in a Kedro pipeline, and draw pictures: start here
 	$(BIN)/kedro run
 	@$(SHOW_RESULTS) base sweep_runs sweep
 
-demo-sqlite: $(VENV)/demo.stamp ## Do the same with a sweep in MLflow's database
+demo-sqlite: $(VENV)/demo.stamp ## The same with a sweep in MLflow's database
 	$(BIN)/kedro run --env sqlite
 	@$(SHOW_RESULTS) sqlite sweep_runs sqlite
 
@@ -45,40 +46,14 @@ demo-incremental: $(VENV)/demo.stamp ## Process a sweep that grows, in three run
 	$(BIN)/python examples/growing_sweep.py $(BIN)/kedro run --env incremental --pipeline incremental
 	@$(SHOW_RESULTS) incremental new_runs growing
 
-demo-s3: $(VENV)/demo-s3.stamp ## Do the same with the sweep in a bucket, on an S3 server of this machine
+demo-s3: $(VENV)/demo-s3.stamp ## The same with the sweep in a bucket, on an S3 server of this machine
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/on_s3.py sh -c \
 		'kedro run --env s3 && python examples/show_results.py s3 sweep_runs s3'
 
+##@ Before you commit a change
+
 test: $(VENV)/test.stamp ## Run the tests, with branch coverage
 	$(BIN)/python -m pytest $(ON_ALL_CORES) -m "not integration" --cov --cov-report=term
-
-test-oldest: ## Run the tests on Python 3.10 with the oldest supported packages
-	@$(call test-on,3.10,oldest,$(OLDEST))
-
-test-newest: ## Run the tests on Python 3.13 with the newest packages
-	@$(call test-on,3.13,newest,--upgrade kedro omegaconf)
-
-integration: $(SERVERS)/stamp $(MLFLOW)/stamp $(OLDEST_MLFLOW)/stamp $(AZURITE) ## Run the tests against real S3, GCS, Azure, SFTP, web, MLflow and database servers
-	@PATH="$$PATH:/usr/sbin"; for pair in nginx:nginx-light sshd:openssh-server \
-		mariadbd:mariadb-server pg_ctlcluster:postgresql chromium:chromium; do \
-		command -v "$${pair%:*}" > /dev/null || \
-			echo "$${pair%:*} is missing: apt-get install $${pair#*:} (on Debian)"; \
-	done
-	$(SERVERS)/bin/python -m pytest -m integration -n 2 --dist loadfile --timeout 300 --timeout-method thread tests/integration
-
-fuzz: $(VENV)/test.stamp ## Compare what we read from YAML with OmegaConf, for 100,000 documents
-	$(BIN)/python -m tests.fuzz --documents $(DOCUMENTS)
-
-prove: $(SERVERS)/stamp $(MLFLOW)/stamp ## Look for wrong values: 3,000 random trees, MLflow writing beside readers, processes killed
-	$(SERVERS)/bin/python -m tests.model --trees $(TREES) $(if $(SEED),--seed $(SEED))
-	$(SERVERS)/bin/python -m tests.prove.writing --seconds $(SECONDS)
-	$(SERVERS)/bin/python -m tests.prove.killing --kills $(KILLS) $(if $(SEED),--seed $(SEED))
-
-mutants: $(VENV)/test.stamp ## Change the code in 300 small ways, and look whether the tests notice: half an hour
-	$(BIN)/python -m tests.mutants
-
-notebook: $(VENV)/test.stamp ## Run the notebook of the example sweep, and write what its cells give
-	$(BIN)/python -m tests.notebook
 
 lint: $(VENV)/lint.stamp ## Check style (ruff), types (mypy, pyright) and the direction of imports
 	$(BIN)/ruff check .
@@ -91,6 +66,39 @@ format: $(VENV)/lint.stamp ## Put the code into the common format
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+##@ What CI runs, too
+
+test-oldest: ## Run the tests on Python 3.10 with the oldest supported packages
+	@$(call test-on,3.10,oldest,$(OLDEST))
+
+test-newest: ## Run the tests on Python 3.13 with the newest packages
+	@$(call test-on,3.13,newest,--upgrade kedro omegaconf)
+
+docs: $(DOCS)/stamp ## Build the documentation site in .cache/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+	cp src/kedro_hydraflow/catalog.schema.json .cache/site
+
+package: $(VENV)/package.stamp ## Build the wheel and the sdist, check them, and follow docs/start.md with the wheel alone
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m tests.package
+
+integration: $(SERVERS)/stamp $(MLFLOW)/stamp $(OLDEST_MLFLOW)/stamp $(AZURITE) ## Run the tests against real S3, GCS, Azure, SFTP, web, MLflow and database servers
+	@PATH="$$PATH:/usr/sbin"; for pair in nginx:nginx-light sshd:openssh-server \
+		mariadbd:mariadb-server pg_ctlcluster:postgresql chromium:chromium; do \
+		command -v "$${pair%:*}" > /dev/null || \
+			echo "$${pair%:*} is missing: apt-get install $${pair#*:} (on Debian)"; \
+	done
+	$(SERVERS)/bin/python -m pytest -m integration -n 2 --dist loadfile --timeout 300 --timeout-method thread tests/integration
+
+pyodide: ## Try the package on CPython 3.14 in WebAssembly, as far as it goes without Polars
+	@if ! command -v npm > /dev/null; then echo "SKIPPED pyodide: there is no npm"; exit 0; fi; \
+	$(MAKE) --silent --no-print-directory $(PYODIDE)/stamp && \
+	node tests/pyodide/run.mjs $(PYODIDE)/node_modules/pyodide $(PYODIDE)/packages
+
+##@ Look further: minutes to an hour
+
 bench: $(VENV)/test.stamp ## Time the package beside the floor and, where installed, hydraflow
 	$(BIN)/python benchmarks/compare.py --repeat 5
 	$(BIN)/python benchmarks/database.py --runs 3000 --server-runs
@@ -98,14 +106,41 @@ bench: $(VENV)/test.stamp ## Time the package beside the floor and, where instal
 	$(BIN)/python benchmarks/frames.py --rows 100000
 	$(BIN)/python benchmarks/slow_disk.py --milliseconds 1 --repeat 2 --cold-runs 0
 
+fuzz: $(VENV)/test.stamp ## Compare what we read from YAML with OmegaConf, for 100,000 documents
+	$(BIN)/python -m tests.fuzz --documents $(DOCUMENTS)
+
+prove: $(SERVERS)/stamp $(MLFLOW)/stamp ## Look for wrong values: 3,000 random trees, MLflow writing beside readers, processes killed
+	$(SERVERS)/bin/python -m tests.model --trees $(TREES) $(if $(SEED),--seed $(SEED))
+	$(SERVERS)/bin/python -m tests.prove.writing --seconds $(SECONDS)
+	$(SERVERS)/bin/python -m tests.prove.killing --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+mutants: $(VENV)/test.stamp ## Change the code in 300 small ways, and look whether the tests notice: half an hour
+	$(BIN)/python -m tests.mutants
+
+##@ Besides
+
+notebook: $(VENV)/test.stamp ## Run the notebook of the example sweep, and write what its cells give
+	$(BIN)/python -m tests.notebook
+
 clean: ## Remove the environments and everything that was generated
 	rm -rf .venv .venv-* .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -rf .import_linter_cache benchmarks/data examples/data/reporting dist
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z0-9-]+:.*## / {printf "  make %-16s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # A stamp stands for the environment with one group of pyproject.toml installed.
 $(VENV)/%.stamp: pyproject.toml | $(BIN)/python
 	@echo "Installing what 'make $*' needs into $(VENV): a minute or so, the first time"
 	$(BIN)/$(PIP) --editable . --group $*
+	@touch $@
+
+# Reads the docstrings without importing the package, which so needs no installation here.
+$(DOCS)/stamp: pyproject.toml
+	[ -x $(DOCS)/bin/python ] || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/$(PIP) --upgrade 'pip>=25.1'
+	$(DOCS)/bin/$(PIP) --group docs
 	@touch $@
 
 $(SERVERS)/stamp: pyproject.toml
@@ -131,6 +166,13 @@ $(OLDEST_MLFLOW)/stamp: Makefile
 	if [ -z "$$python" ]; then echo "there is no Python 3.11 for MLflow's oldest server"; exit 0; fi; \
 	[ -x $(OLDEST_MLFLOW)/bin/python ] || "$$python" -m venv $(OLDEST_MLFLOW); \
 	$(OLDEST_MLFLOW)/bin/$(PIP) --no-compile 'mlflow==2.14.*' 'sqlalchemy<2.1' && touch $@
+
+# The dependencies but for NumPy and Polars. Of PyYAML, it takes what is in Python.
+$(PYODIDE)/stamp: pyproject.toml | $(BIN)/python
+	npm install --silent --no-fund --no-audit --prefix $(PYODIDE) 'pyodide@^314.0.7'
+	$(BIN)/$(PIP) --no-compile --upgrade --target $(PYODIDE)/packages click filelock fsspec joblib kedro \
+		omegaconf platformdirs pyyaml rich tqdm typing-extensions universal-pathlib
+	@touch $@
 
 # Without npm the tests on Azure are skipped, or fail where REQUIRE_SERVERS=1 is set.
 $(AZURITE):

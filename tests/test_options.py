@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kedro.io import AbstractDataset
 
-import kedro_hydraflow
 from kedro_hydraflow import (
     HydraflowArtifactDataset,
     HydraflowFrameDataset,
@@ -32,6 +32,7 @@ from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.finding import Search
 from kedro_hydraflow.loading import LoadOptions
 from kedro_hydraflow.source import Source
+from tests.conftest import ROOT
 
 BAD: dict[str, tuple[Any, str]] = {
     "tracking_dir": (3, "tracking_dir: expected a path or URL, found 3"),
@@ -247,13 +248,44 @@ def test_functions_document_their_options(function: Callable[..., Any]) -> None:
     assert sorted(documented) == sorted(get_defaults(function))
 
 
-def test_the_readme_has_a_row_for_every_option_of_a_dataset() -> None:
-    readme = (Path(kedro_hydraflow.__file__).parents[2] / "README.md").read_text("utf-8")
-    rows = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `")]
-    named = set(re.findall(r"`(\w+)`", " ".join(rows)))
-    options = {name for dataset in DATASETS for name in get_defaults(dataset)} - ANYTHING
-    options.remove("filepath_arg")  # in the row of artifact and dataset
-    assert options - named == set()
+SHORT_NAMES = {
+    "collection": HydraflowRunCollectionDataset,
+    "run": HydraflowRunDataset,
+    "frame": HydraflowFrameDataset,
+    "artifact": HydraflowArtifactDataset,
+}
+"""What the datasets are called in the table of docs/options.md."""
+
+
+def read_options_table() -> dict[str, tuple[list[type], str]]:
+    """Return the datasets and the default of each option, in the order of the table."""
+    table = {}
+    for line in (ROOT / "docs/options.md").read_text("utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if option := re.fullmatch(r"`(\w+)`", cells[0]):
+            names = SHORT_NAMES if cells[1] == "all" else cells[1].split(", ")
+            table[option[1]] = ([SHORT_NAMES[name] for name in names], cells[2])
+    return table
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_the_table_of_options_has_those_of_each_dataset_in_their_order(dataset: type) -> None:
+    table = read_options_table()
+    assert [name for name, (datasets, _) in table.items() if dataset in datasets] == list(
+        get_defaults(dataset)
+    )
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_the_table_of_options_has_their_defaults(dataset: type) -> None:
+    shown = {name: default for name, (_, default) in read_options_table().items()}
+    for name, default in get_defaults(dataset).items():
+        if default is inspect.Parameter.empty:
+            assert shown[name] == "required"
+        elif default is None:
+            assert shown[name] == "–"
+        else:
+            assert yaml.safe_load(shown[name].strip("`")) == default
 
 
 # What is not an option's value, but nearly ----------------------------------------------

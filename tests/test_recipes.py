@@ -16,113 +16,82 @@ from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner
 from omegaconf import OmegaConf
 
-from tests.recipes import PAGE, PREAMBLE, RECIPES, Block, Kitchen, check_shown, find_inline_code
+from tests.blocks import Block
+from tests.recipes import PAGE, PREAMBLE, RECIPES, find_inline_code
+from tests.workspace import Workspace, add_project, check_shown
 
 # Kedro registers its resolvers in a way that newer versions of OmegaConf warn of.
 pytestmark = pytest.mark.filterwarnings("ignore:register_new_resolver:UserWarning")
 
 
 @pytest.fixture
-def kitchen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kitchen]:
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path / "src")
     monkeypatch.setenv("MPLBACKEND", "Agg")
     for name in ("ENDPOINT", "KEY", "SECRET"):
         monkeypatch.setenv(f"TEAM_S3_{name}", f"a {name.lower()}")
-    yield Kitchen(tmp_path)
+    yield Workspace(tmp_path)
     OmegaConf.clear_resolvers()  # Kedro's loader removes `oc.env` and registers its own
     for name in [name for name in sys.modules if name.split(".")[0] == "my_project"]:
         del sys.modules[name]
 
 
-PYPROJECT = """\
-[tool.kedro]
-package_name = "my_project"
-project_name = "my project"
-kedro_init_version = "1.0.0"
-"""
-
-REGISTRY = """\
-from kedro.pipeline import Node, Pipeline
-
-def report(runs):
-    print("sweep_runs:", len(runs), "of", *{str(run.info.run_dir.parent.parent) for run in runs})
-
-def report_one(run):
-    print("one_run:", run.info.run_id)
-
-def register_pipelines():
-    nodes = [Node(report, "sweep_runs", None)]
-    if HAS_ONE:
-        nodes.append(Node(report_one, "one_run", None))
-    return {"__default__": Pipeline(nodes)}
-"""
-
-
-def add_project(kitchen: Kitchen, *, has_one: bool) -> None:
-    """Make it a project that `kedro run` runs."""
-    kitchen.write("pyproject.toml", PYPROJECT)
-    kitchen.write(
-        "src/my_project/settings.py", 'DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)\n'
-    )
-    kitchen.write("src/my_project/pipeline_registry.py", REGISTRY.replace("HAS_ONE", str(has_one)))
-
-
-def nest_runs(kitchen: Kitchen) -> None:
+def nest_runs(workspace: Workspace) -> None:
     """Nest the runs of the second experiment in one of the first."""
-    for run_dir in kitchen.root.glob("mlruns/803221166256626715/*/"):
+    for run_dir in workspace.root.glob("mlruns/803221166256626715/*/"):
         if (run_dir / "tags").is_dir():
-            parent = kitchen.find_run_dir("cde953df").name
+            parent = workspace.find_run_dir("cde953df").name
             (run_dir / "tags/mlflow.parentRunId").write_text(parent)
 
 
-def start_run(kitchen: Kitchen) -> None:
+def start_run(workspace: Workspace) -> None:
     """Make a run of the first experiment one that is still running."""
-    meta = kitchen.find_run_dir("cde953df") / "meta.yaml"
+    meta = workspace.find_run_dir("cde953df") / "meta.yaml"
     text = meta.read_text("utf-8").replace("status: 3", "status: 1")
     meta.write_text(re.sub("end_time: .*", "end_time: null", text), "utf-8")
 
 
-def add_pickles(kitchen: Kitchen) -> None:
-    for hydra in kitchen.root.glob("multirun/**/.hydra"):
+def add_pickles(workspace: Workspace) -> None:
+    for hydra in workspace.root.glob("multirun/**/.hydra"):
         (hydra.parent / "model.pkl").write_bytes(b"\x80\x04K\x07.")  # the number 7
 
 
-PREPARE: dict[str, Callable[[Kitchen], None]] = {
+PREPARE: dict[str, Callable[[Workspace], None]] = {
     "Load a csv, npz or pickle file of the best run": add_pickles,
     "A sweep that is still running": start_run,
     "Child runs of a parent run": nest_runs,
-    "Choose runs with kedro run --params": lambda kitchen: add_project(kitchen, has_one=True),
+    "Choose runs with runtime parameters": lambda workspace: add_project(workspace, has_one=True),
     "Catalog entries for files of the best run": add_pickles,
 }
 """What the example data lack for a recipe."""
 
 
-def check_children(kitchen: Kitchen) -> None:
-    names = kitchen.names
+def check_children(workspace: Workspace) -> None:
+    names = workspace.names
     assert len(names["parents"]) == 26
     assert len(names["children"]) == len(names["nested"]) == 5
     assert names["_"].columns == ["parent_run_id", "n", "best"]
     assert names["_"].row(0)[1:] == (5, pytest.approx(0.9711, abs=1e-4))
 
 
-def check_pinned(kitchen: Kitchen) -> None:
-    names = kitchen.names
+def check_pinned(workspace: Workspace) -> None:
+    names = workspace.names
     assert sorted(names["pinned"].to_list("run_id")) == names["IDS"]
     assert sorted(names["catalog"].load("pinned_runs").to_list("run_id")) == names["IDS"]
-    shutil.rmtree(kitchen.find_run_dir("13f42e95"))
+    shutil.rmtree(workspace.find_run_dir("13f42e95"))
     with pytest.raises(DatasetError, match=r"expected min_runs=2 or more, found .* 1 after"):
-        kitchen.make_catalog().load("pinned_runs")
+        workspace.make_catalog().load("pinned_runs")
 
 
-def check_going_on(kitchen: Kitchen) -> None:
+def check_going_on(workspace: Workspace) -> None:
     """What a collection keeps, what it reads now, and what is loaded anew."""
-    old = kitchen.names["runs"].filter(status="RUNNING")
+    old = workspace.names["runs"].filter(status="RUNNING")
     assert old.to_list("seed") == [8]
     assert old.to_list("metrics.accuracy") == [pytest.approx(0.9777, abs=1e-3)]
-    assert len(kitchen.names["done"]) == 29
+    assert len(workspace.names["done"]) == 29
 
-    run_dir = kitchen.find_run_dir("cde953df")
+    run_dir = workspace.find_run_dir("cde953df")
     log = old[0].read_log()
     with open(run_dir / "artifacts/eval_digits.log", "a", encoding="utf-8") as file:
         file.write("more")
@@ -140,22 +109,22 @@ def check_going_on(kitchen: Kitchen) -> None:
     assert old.metric_histories("train/loss")["value"].to_list()[-1] == 0.5
     assert old[0].read_log() == log + "more"
     (block,) = RECIPES["A sweep that is still running"]
-    kitchen.run(block)
-    assert len(kitchen.names["runs"].filter(status="RUNNING")) == 0
-    assert len(kitchen.names["done"]) == 31
-    assert kitchen.names["done"].filter(seed=8).to_list("metrics.accuracy") == [0.5, 0.5]
+    workspace.run(block)
+    assert len(workspace.names["runs"].filter(status="RUNNING")) == 0
+    assert len(workspace.names["done"]) == 31
+    assert workspace.names["done"].filter(seed=8).to_list("metrics.accuracy") == [0.5, 0.5]
 
 
-def check_csv(kitchen: Kitchen) -> None:
+def check_csv(workspace: Workspace) -> None:
     """Both ways write the same."""
     by_shell = pl.read_csv("sweep.csv")
-    kitchen.run(RECIPES["Export to CSV"][0])
+    workspace.run(RECIPES["Export to CSV"][0])
     assert pl.read_csv("runs.csv").equals(by_shell)
     assert by_shell.height == 31
     assert by_shell["data.classes"][0] == "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"
 
 
-def check_parquet(kitchen: Kitchen) -> None:
+def check_parquet(workspace: Workspace) -> None:
     frame = pl.read_parquet("runs.parquet")
     assert frame.height == 31
     assert {"start_time", "model.type", "metrics.accuracy", "params.model.type"} < {*frame.columns}
@@ -164,14 +133,14 @@ def check_parquet(kitchen: Kitchen) -> None:
     assert histories["metric"].n_unique() == 3
 
 
-def check_pandas(kitchen: Kitchen) -> None:
-    table = kitchen.names["table"]
+def check_pandas(workspace: Workspace) -> None:
+    table = workspace.names["table"]
     assert table.shape == (31, 7)
     assert table["metrics.accuracy"].dtype == "float64"
 
 
-def check_files(kitchen: Kitchen) -> None:
-    names = kitchen.names
+def check_files(workspace: Workspace) -> None:
+    names = workspace.names
     assert names["best"].info.run_id == "multirun/2026-11-25/23-01-50/10"
     assert names["curve"].columns == ["step", "loss"]
     assert names["weights"].shape == (10,)
@@ -183,32 +152,32 @@ def check_files(kitchen: Kitchen) -> None:
     assert curves.columns == ["step", "loss", "optim.lr"]
 
 
-def check_scatter(kitchen: Kitchen) -> None:
-    axes = kitchen.names["axes"]
+def check_scatter(workspace: Workspace) -> None:
+    axes = workspace.names["axes"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("training.learning_rate", "metrics.accuracy")
     assert len(axes.collections[0].get_offsets()) == 24
     assert Path("accuracy.png").read_bytes().startswith(b"\x89PNG")
 
 
-def check_seaborn(kitchen: Kitchen) -> None:
-    legend = {text.get_text() for text in kitchen.names["axes"].get_legend().get_texts()}
+def check_seaborn(workspace: Workspace) -> None:
+    legend = {text.get_text() for text in workspace.names["axes"].get_legend().get_texts()}
     assert {"training.learning_rate", "model.type", "linear", "mlp"} <= legend
 
 
-def check_altair(kitchen: Kitchen) -> None:
-    encoding = kitchen.names["chart"].to_dict()["encoding"]
+def check_altair(workspace: Workspace) -> None:
+    encoding = workspace.names["chart"].to_dict()["encoding"]
     assert encoding["color"] == {"field": "rate", "type": "nominal"}
     assert "rate" in Path("curves.html").read_text("utf-8")
 
 
-def check_catalog_files(kitchen: Kitchen) -> None:
-    assert kitchen.names["catalog"].load("best_model") == 7
+def check_catalog_files(workspace: Workspace) -> None:
+    assert workspace.names["catalog"].load("best_model") == 7
 
 
-def check_namespaces(kitchen: Kitchen) -> None:
+def check_namespaces(workspace: Workspace) -> None:
     registry = import_module("my_project.pipeline_registry")
     pipeline = registry.register_pipelines()["__default__"]
-    catalog = kitchen.make_catalog()
+    catalog = workspace.make_catalog()
     catalog["params:metric"] = "metrics.accuracy"
     outputs = SequentialRunner().run(pipeline, catalog)
     rankings = {name: dataset.load() for name, dataset in outputs.items()}
@@ -221,17 +190,17 @@ def check_namespaces(kitchen: Kitchen) -> None:
     assert without.inputs() == {"x.runs", "params:x.metric"}
 
 
-def check_runtime_params(kitchen: Kitchen) -> None:
-    assert f"sweep_runs: 2 of {kitchen.root / 'mlruns'}\n" in kitchen.shown
-    assert "one_run: cde953dfc57448a1bfe9943c868754db\n" in kitchen.shown
-    catalog = kitchen.make_catalog(runtime_params={"since": "2026-11-23", "max_rate": 0.001})
+def check_runtime_params(workspace: Workspace) -> None:
+    assert f"sweep_runs: 2 of {workspace.root / 'mlruns'}\n" in workspace.shown
+    assert "one_run: cde953dfc57448a1bfe9943c868754db\n" in workspace.shown
+    catalog = workspace.make_catalog(runtime_params={"since": "2026-11-23", "max_rate": 0.001})
     assert catalog.load("sweep_runs").to_list("training.learning_rate") == [0.001] * 8
     assert catalog.load("one_run").info.run_id.startswith("13f42e95")
 
 
-def check_environments(kitchen: Kitchen) -> None:
-    assert len(kitchen.make_catalog().load("sweep_runs")) == 31
-    on_s3 = kitchen.make_catalog("s3").get("sweep_runs")
+def check_environments(workspace: Workspace) -> None:
+    assert len(workspace.make_catalog().load("sweep_runs")) == 31
+    on_s3 = workspace.make_catalog("s3").get("sweep_runs")
     assert on_s3._describe()["path"] == "s3://team/mlruns"
     options = {
         "key": "a key",
@@ -241,7 +210,7 @@ def check_environments(kitchen: Kitchen) -> None:
     assert dict(on_s3._storage_options) == options
 
 
-CHECKS: dict[str, Callable[[Kitchen], None]] = {
+CHECKS: dict[str, Callable[[Workspace], None]] = {
     "Load a csv, npz or pickle file of the best run": check_files,
     "Local directory and S3 as environments": check_environments,
     "Plot with Polars and Altair": check_altair,
@@ -249,7 +218,7 @@ CHECKS: dict[str, Callable[[Kitchen], None]] = {
     "Plot with seaborn": check_seaborn,
     "A sweep that is still running": check_going_on,
     "Child runs of a parent run": check_children,
-    "Choose runs with kedro run --params": check_runtime_params,
+    "Choose runs with runtime parameters": check_runtime_params,
     "Export to CSV": check_csv,
     "Export to Parquet": check_parquet,
     "Export to pandas": check_pandas,
@@ -270,26 +239,24 @@ NEEDS_SERVER = {"Local directory and S3 as environments"}
 
 
 @pytest.mark.parametrize("title", RECIPES)
-def test_recipe(title: str, kitchen: Kitchen) -> None:
+def test_recipe(title: str, workspace: Workspace) -> None:
     if title in NEEDS:
         pytest.importorskip(NEEDS[title])
     if title in PREPARE:
-        PREPARE[title](kitchen)
-    kitchen.write_files(RECIPES[title])
-    kitchen.run(PREAMBLE)
-    n_compared = 0
+        PREPARE[title](workspace)
+    workspace.write_files(RECIPES[title])
+    workspace.run(PREAMBLE)
     for block in RECIPES[title]:
-        is_code = block.language in ("python", "bash") and block.file is None
-        if is_code and not (block.language == "bash" and title in NEEDS_SERVER):
-            kitchen.run(block)
-        elif not block.language:
-            check_shown(kitchen.shown, block.code)
-            n_compared += 1
+        is_code = block.language in ("python", "sh") and block.file is None
+        if is_code and not (block.language == "sh" and title in NEEDS_SERVER):
+            workspace.run(block)
+        if block.output is not None:
+            check_shown(workspace.shown, block.output)
     for code in find_inline_code(title):
-        kitchen.run(Block("python", code))
+        workspace.run(Block("python", code, line=0))
     if title in CHECKS:
-        CHECKS[title](kitchen)
-    assert n_compared or title in CHECKS
+        CHECKS[title](workspace)
+    assert title in CHECKS or any(block.output is not None for block in RECIPES[title])
 
 
 def test_what_is_in_the_text_between_is_run_too() -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.run_info import RunInfo
     from kedro_hydraflow.scan import scan_runs
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Collection",

@@ -145,7 +145,8 @@ class Collection(Sequence[T], Generic[T]):
             *criteria: Each is a predicate on the item, a pair ``(key, condition)``, or a
                 mask: an iterable of as many truth values as there are items. For runs also a
                 filter as text, such as ``"seed > 1 and status == FINISHED"``: see
-                ``docs/filters.md``. A run that lacks a key in it is left out.
+                https://kedro-hydraflow.github.io/kedro-hydraflow/filters/. A run that lacks a key
+                in it is left out.
             **kwargs: Conditions by key.
 
         Raises:

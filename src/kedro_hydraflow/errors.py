@@ -15,6 +15,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+__all__ = [
+    "ArtifactError",
+    "ConfigError",
+    "Failure",
+    "FileSizeError",
+    "FilterError",
+    "ForeignHostError",
+    "ForkError",
+    "GitLfsError",
+    "ImplError",
+    "IncompleteCopyError",
+    "KedroHydraflowError",
+    "LockError",
+    "MetadataError",
+    "MissingKeyError",
+    "MissingPackageError",
+    "NotARunError",
+    "NotFoundError",
+    "OptionError",
+    "RunLoadError",
+    "RunNotFoundError",
+    "SchemaError",
+    "StateFileError",
+    "StorageError",
+    "TrackingDirectoryError",
+    "UnreachableError",
+    "WithheldError",
+]
+
+
 class Lines(str):
     """The text of an error whose line breaks are meant. The names in it are escaped."""
 

@@ -177,7 +177,7 @@ def open_search(search: Search, index: Index = NO_INDEX) -> tuple[Store, Search]
     try:
         return open_store(source, index), search
     except TrackingDirectoryError as exc:
-        if not isinstance(source, DirectoryOrNames) or os.sep in str(source.tracking_dir):
+        if not isinstance(source, DirectoryOrNames) or os.path.dirname(str(source.tracking_dir)):
             raise
         raise type(exc)(f"{exc}; {source.suggest_names()}") from exc
 

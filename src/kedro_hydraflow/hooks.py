@@ -94,7 +94,8 @@ class ProvenanceHook:
 
     There is a file for each run of a pipeline with such entries, named by the ID that Kedro gives
     to it. If a run of MLflow is active when the pipeline ends, such as that of kedro-mlflow, it
-    gets the file as an artifact, and the digests as tags. See ``docs/provenance.md``.
+    gets the file as an artifact, and the digests as tags. See
+    https://kedro-hydraflow.github.io/kedro-hydraflow/provenance/.
 
     What cannot be written is logged as a warning: the pipeline goes on.
 

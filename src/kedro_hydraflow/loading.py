@@ -210,7 +210,8 @@ def iter_runs(
 
     Use it if the runs do not fit into memory: outside the current batch, only their names are
     kept. Together the batches equal ``Run.load(iter_run_dirs(...))``, in the same
-    order. ``docs/scaling.md`` shows how to write them to Parquet.
+    order. How to write them to Parquet:
+    https://kedro-hydraflow.github.io/kedro-hydraflow/scaling/#files-that-fit-together.
 
     Args:
         tracking_dir: As for `iter_run_dirs`.

@@ -1,6 +1,6 @@
 """Recording which runs the entries of a catalog give to a pipeline.
 
-``docs/provenance.md`` describes the file that comes of it.
+The file that comes of it: https://kedro-hydraflow.github.io/kedro-hydraflow/provenance/.
 """
 
 from __future__ import annotations

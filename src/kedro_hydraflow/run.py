@@ -500,8 +500,9 @@ class Run(RunFiles, Generic[C, I]):
             run_dir: A run directory, or an iterable of them.
             impl_factory: As for `Run`.
             n_jobs: For many runs: 0 or 1 reads them in this process, N in N jobs, -1 in
-                one job for each core where that is faster (``docs/scaling.md``). The jobs run
-                on the backend of the surrounding ``joblib.parallel_config``, by default in
+                one job for each core where that is faster, see
+                https://kedro-hydraflow.github.io/kedro-hydraflow/scaling/#more-processes. The jobs
+                run on the backend of the surrounding ``joblib.parallel_config``, by default in
                 loky processes.
             progress: Whether to show a progress bar for many runs, on standard error. There is none
                 outside of terminals and notebooks, nor for what takes less than a second.
@@ -516,7 +517,8 @@ class Run(RunFiles, Generic[C, I]):
                 local runs. A path uses that directory (text without a separator needs ``./`` in
                 front), True the default one; both also cover finished runs on remote storage,
                 which are assumed not to change. False turns it off. The URL of an index that
-                a team shares is only read, see `publish_index`. See ``docs/scaling.md``.
+                a team shares is only read, see `publish_index` and
+                https://kedro-hydraflow.github.io/kedro-hydraflow/index-and-caches/.
             storage_options: As for `Run`.
             results: As for `Run`. Read on first use, the files of all runs at once.
 
@@ -791,7 +793,8 @@ class Run(RunFiles, Generic[C, I]):
                 ``mlflow.*``. A file store has a file for each of them.
 
         Returns:
-            SHA-256, 64 hexadecimal digits. ``docs/incremental.md`` says of what.
+            SHA-256, 64 hexadecimal digits. Of what:
+            https://kedro-hydraflow.github.io/kedro-hydraflow/pinned-runs/#digests.
 
         Raises:
             ConfigError: If the configuration cannot be read.

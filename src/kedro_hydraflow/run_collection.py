@@ -471,7 +471,8 @@ class RunCollection(Collection[R]):
         columns of a pattern, interpolations that cannot be resolved are left as text.
 
         A **schema** declares columns and their types, so that frames of other runs have the same
-        ones: a key that no run has is null. ``docs/frames.md`` says which values fit which type.
+        ones: a key that no run has is null. Which values fit which type:
+        https://kedro-hydraflow.github.io/kedro-hydraflow/frames/#schemas.
 
         Args:
             *keys: The columns: keys and patterns, or pairs of a key and its default. Without a
@@ -646,9 +647,10 @@ class RunCollection(Collection[R]):
         The ID is that of MLflow, or of a directory that Hydra named after the time.
 
         Args:
-            *keys: Which keys to compare: keys and patterns, which mean what they do in filters
-                (``docs/filters.md``). By default all keys of the configurations, ``"*"``. For a
-                key that is not a pattern, the values themselves are compared.
+            *keys: Which keys to compare: keys and patterns, which mean what they do in filters,
+                see https://kedro-hydraflow.github.io/kedro-hydraflow/keys/. By default all
+                keys of the configurations, ``"*"``. For a key that is not a pattern, the values
+                themselves are compared.
             derived: Whether to include the values that only follow from others.
 
         Returns:
@@ -728,15 +730,16 @@ class RunCollection(Collection[R]):
         """Return a Polars frame with a row for each key: what values the runs have.
 
         Args:
-            *keys: Keys and patterns, which mean what they do in filters (``docs/filters.md``). By
-                default all keys of the configurations, ``"*"``.
+            *keys: Keys and patterns, which mean what they do in filters, see
+                https://kedro-hydraflow.github.io/kedro-hydraflow/keys/. By default all
+                keys of the configurations, ``"*"``.
 
         Returns:
             A frame with the columns
 
             - ``key``,
-            - ``type``: ``int``, ``float``, ``str``, ``bool``, ``list``, ``datetime``, …, or
-              several, as in ``int | str``; ``null`` if no run has a value,
+            - ``type``: ``int``, ``float``, ``str``, ``bool``, ``list``, …, or several, as in
+                ``int | str``; ``null`` if no run has a value,
             - ``distinct``: the number of distinct values, NaN being one,
             - ``missing``: the number of runs without a value, or with null,
             - ``nan``: the number of runs with NaN,

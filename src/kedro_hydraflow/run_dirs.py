@@ -105,8 +105,9 @@ def iter_run_dirs(
             is found there; if there is both, for what MLflow wrote.
         filters: Conditions that the runs have to meet, such as ``"status == FINISHED and
             metrics.accuracy > 0.9"``: one text, or a list of which all have to hold. See
-            ``docs/filters.md``. Each is applied as soon as what it needs is known. Where it needs
-            configurations, those of the runs that are left are read.
+            https://kedro-hydraflow.github.io/kedro-hydraflow/filters/. Each is applied as soon as
+            what it needs is known. Where it needs configurations, those of the runs that are left
+            are read.
 
     Returns:
         An iterator of run directories, each a ``pathlib.Path``, or a ``UPath`` on remote

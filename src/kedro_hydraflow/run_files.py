@@ -132,7 +132,7 @@ class RunFiles(RunBase):
             >>> print(job.read_log())
             [2026-11-25 23:01:51,...][__main__][INFO] - loss 0...
         """
-        from kedro_hydraflow.artifacts.listings import is_file_name
+        from kedro_hydraflow.storage.local import is_file_name
 
         place = get_artifacts(self.info)
         name = self.info.job_name or ""

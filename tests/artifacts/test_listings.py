@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kedro_hydraflow.artifacts import ArtifactPath, fetch, make_artifact_path
-from kedro_hydraflow.artifacts.listings import FolderListings, is_file_name
+from kedro_hydraflow.artifacts.listings import FolderListings
 from kedro_hydraflow.errors import NotFoundError, StorageError
 from kedro_hydraflow.storage import Place
 from tests.artifacts.conftest import RUN, FolderStorage, names
@@ -234,12 +234,3 @@ def test_a_folder_that_could_not_be_listed_is_listed_again(
         listings.get_all(["", "model"])
     storage.cannot_list.clear()
     assert sorted(listings.get("model")) == ["c.txt", "deep"]
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("a.txt", True), (".hydra", True), ("...", True), (" ", True), ("a\nb", True)]
-    + [(name, False) for name in ("", ".", "..", "a/b", "/", "a\0b")],
-)
-def test_names_that_a_local_file_can_have(name: str, expected: bool) -> None:
-    assert is_file_name(name) is expected

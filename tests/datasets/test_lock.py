@@ -48,7 +48,7 @@ def test_the_first_load_writes_what_later_ones_give(
     caplog.set_level(logging.INFO)
     dataset = from_catalog(path=str(train.parent), lock={"filepath": str(lock)})
     assert list_ids(dataset) == ["a", "b", "c"]
-    assert f"{lock}: there was no lock; it has 3 runs now" in caplog.text
+    assert f"{lock}: there was no lock: locked 3 runs;" in caplog.text
     runs = Run.load(iter_run_dirs(train.parent))
     assert json.loads(lock.read_text()) == {
         "format": "kedro-hydraflow lock 1",

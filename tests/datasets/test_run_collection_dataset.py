@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import pickle
 import shutil
 from collections.abc import Callable
@@ -106,6 +107,16 @@ def test_results_in_filters(
     options["results"] = "other.json"
     with pytest.raises(DatasetError, match=r"none of the 19 runs has the key 'results\.loss'"):
         from_catalog(**options, filters=filters).load()
+
+
+def test_runs_that_cannot_be_read_are_counted(
+    sweep: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    root = shutil.copytree(sweep, tmp_path / "mlruns")
+    write(next(root.glob("*/*/artifacts/.hydra/config.yaml")), "a: [")
+    assert len(from_catalog(path=str(root), on_error="warn").load()) == 30
+    assert f"{root}: 31 runs of 3 experiments, without 1 that could not be read" in caplog.messages
 
 
 def test_a_upath_is_a_location() -> None:

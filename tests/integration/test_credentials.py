@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -267,6 +268,50 @@ def test_credentials_that_expire_are_requested_again(role: Role) -> None:
         n_given = role.n_given
         assert found.provider()["access_key_id"]
         assert role.n_given > n_given
+
+
+@pytest.mark.parametrize("engine", ["fsspec", "obstore"])
+@pytest.mark.parametrize("is_valid", [True, False], ids=["valid", "expired"])
+def test_the_login_of_single_sign_on(
+    server: servers.Server,
+    aws: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    engine: str,
+    is_valid: bool,
+) -> None:
+    """As after `aws sso login`, in a process of its own, where botocore finds another home."""
+    expires = datetime.now(timezone.utc) + timedelta(hours=5 if is_valid else -5)
+    login = {"accessToken": "of the login", "expiresAt": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    name = hashlib.sha1(b"team", usedforsecurity=False).hexdigest()
+    (tmp_path / ".aws/sso/cache").mkdir(parents=True)
+    (tmp_path / f".aws/sso/cache/{name}.json").write_text(json.dumps(login))
+    aws(
+        config="[profile team]\nsso_session = team\nsso_account_id = 123456789012\n"
+        f"sso_role_name = reader\nregion = us-east-1\nendpoint_url = http://{server.endpoint}\n"
+        "[sso-session team]\nsso_start_url = https://team.example\nsso_region = us-east-1\n"
+    )
+    keys = {
+        "accessKeyId": server.options["key"],
+        "secretAccessKey": server.options["secret"],
+        "sessionToken": "",
+        "expiration": int(expires.timestamp() * 1000),
+    }
+    code = (
+        "from kedro_hydraflow import Run, iter_run_dirs; "
+        f"options = {{'profile': 'team', 'engine': {engine!r}}}; "
+        "print(len(Run.load(iter_run_dirs('s3://team/mlruns', storage_options=options))))"
+    )
+    with Role({"roleCredentials": keys}).serving() as portal:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SSO", portal.url)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if is_valid:
+        assert done.stdout == f"{N_RUNS}\n"
+        assert portal.n_given > 0
+    else:
+        assert "Token has expired and refresh failed" in done.stderr.splitlines()[-1]
+        assert portal.n_given == 0
 
 
 def test_anonymous(server: servers.Server, proxy: Proxy, role: Role) -> None:

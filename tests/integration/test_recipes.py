@@ -11,8 +11,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from tests.conftest import ROOT
-from tests.recipes import RECIPES, Kitchen
-from tests.test_recipes import NEEDS_SERVER, add_project
+from tests.recipes import RECIPES
+from tests.test_recipes import NEEDS_SERVER
+from tests.workspace import Workspace, add_project
 
 pytestmark = [
     pytest.mark.integration,
@@ -26,15 +27,15 @@ export TEAM_S3_ENDPOINT="$DEMO_S3_ENDPOINT" TEAM_S3_KEY=demo TEAM_S3_SECRET=demo
 
 def test_a_local_directory_or_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (title,) = NEEDS_SERVER
-    (commands,) = [block.code for block in RECIPES[title] if block.language == "bash"]
+    (commands,) = [block.code for block in RECIPES[title] if block.language == "sh"]
     monkeypatch.chdir(tmp_path)
-    kitchen = Kitchen(tmp_path)
-    add_project(kitchen, has_one=False)
-    kitchen.write_files(RECIPES[title])
+    workspace = Workspace(tmp_path)
+    add_project(workspace, has_one=False)
+    workspace.write_files(RECIPES[title])
     OmegaConf.clear_resolvers()
     beside_server = [sys.executable, str(ROOT / "examples/on_s3.py"), "sh", "-ec", KEYS + commands]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    shown = kitchen.run_shell(shlex.join(beside_server), PATH=f"{tmp_path / 'bin'}:{path}")
+    shown = workspace.run_shell(shlex.join(beside_server), PATH=f"{tmp_path / 'bin'}:{path}")
     assert f"sweep_runs: 31 of {tmp_path / 'mlruns'}\n" in shown
     assert "sweep_runs: 31 of s3://team/mlruns\n" in shown
     assert "demo-secret" not in shown

@@ -1,4 +1,6 @@
-"""A slow, obvious reader of runs to compare with: docs/stores.md in plain Python.
+"""A slow, obvious reader of runs to compare with.
+
+It is docs/stores.md and docs/hydra-without-mlflow.md in plain Python.
 
 It shares nothing with the package. It is told the kind of the store, and reads one run after the
 other from the local disk.

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from kedro_hydraflow.storage import hosts
+from kedro_hydraflow.storage import file_uris, hosts
 from kedro_hydraflow.storage.hosts import get_host, iter_hosts
+from tests.windows import use_windows
 
 
 @pytest.mark.parametrize(
@@ -38,12 +39,52 @@ def test_the_host_of_a_url(url: str, host: str | None) -> None:
     assert get_host(url) == host
 
 
-def test_a_share_on_windows_is_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert get_host(r"\\files.example\m") is None
-    monkeypatch.setattr(hosts.os, "name", "nt")
-    assert get_host(r"\\Files.example\m") == "file://files.example"
-    assert get_host("//files.example/m") == get_host("file://files.example/m")
-    assert get_host(r"C:\m") is None
+SHARES = [
+    r"\\Files.example\m",
+    "//files.example/m",
+    "file://files.example/m",
+    "file:////files.example/m",
+    "FILE:////files.example/m",
+    "file:///%5C%5Cfiles.example/m",
+    r"file:\\files.example\m",
+    r"\\?\UNC\files.example\m",
+    "//?/unc/files.example/m",
+    r"\\\files.example\m",
+]
+
+
+@pytest.mark.parametrize("location", SHARES)
+def test_a_share_on_windows_is_a_host(monkeypatch: pytest.MonkeyPatch, location: str) -> None:
+    assert get_host(location) in (None, "file://files.example")
+    use_windows(monkeypatch, hosts, file_uris)
+    assert get_host(location) == "file://files.example"
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "C:\\m",
+        "C:/m",
+        "C://m",
+        "file:///C:/m",
+        "file://C:/m",
+        "\\m",
+        "m",
+        "\\\\?\\C:\\m",
+        "//?/C:/m",
+    ],
+)
+def test_a_drive_on_windows_is_no_host(monkeypatch: pytest.MonkeyPatch, location: str) -> None:
+    use_windows(monkeypatch, hosts, file_uris)
+    assert get_host(location) is None
+
+
+@pytest.mark.parametrize("location", [r"\\.\pipe\m", r"\\?\GLOBALROOT\Device\m", r"\\?\pipe\m"])
+def test_a_device_of_windows_is_no_place_for_artifacts(
+    monkeypatch: pytest.MonkeyPatch, location: str
+) -> None:
+    use_windows(monkeypatch, hosts, file_uris)
+    assert get_host(location) in ("file://.", "file://?")
 
 
 def test_the_hosts_of_a_chain() -> None:

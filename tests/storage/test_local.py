@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ntpath
 import os
 import pickle
 import re
@@ -20,8 +21,10 @@ from kedro_hydraflow.errors import (
     StorageError,
 )
 from kedro_hydraflow.limits import FILE_SIZE_VARIABLE
-from kedro_hydraflow.storage import Download, Entry, LocalStorage
+from kedro_hydraflow.storage import Download, Entry, LocalStorage, local
+from kedro_hydraflow.storage.local import is_file_name
 from tests.conftest import TrackingDir, write
+from tests.windows import use_windows
 
 
 def test_a_listing_that_fails_is_not_empty(tmp_path: Path) -> None:
@@ -296,3 +299,48 @@ def test_a_leased_file_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(os, "open", open_leased)
     assert LocalStorage().read(str(tmp_path / "file")) == b"content"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.txt", True), (".hydra", True), ("...", True), (" ", True), ("a\nb", True), ("a:b", True)]
+    + [(name, False) for name in ("", ".", "..", "a/b", "/", "a\0b")],
+)
+def test_names_that_a_local_file_can_have(name: str, expected: bool) -> None:
+    assert is_file_name(name) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.txt", True), (".hydra", True), ("a b", True), ("é日本", True)]
+    + [(name, False) for name in ("..", "a/b", "a\\b", "\\", "C:", "C:a", "a:b", "a?", "*")],
+)
+def test_names_that_a_file_of_windows_can_have(
+    monkeypatch: pytest.MonkeyPatch, name: str, expected: bool
+) -> None:
+    use_windows(monkeypatch, local)
+    assert is_file_name(name) is expected
+    if expected:
+        assert ntpath.dirname(ntpath.join("D:\\runs", name)) == "D:\\runs"
+
+
+@pytest.mark.parametrize(
+    "path", ["Z:\\runs\\1", "Z:\\", "Z:", "\\\\server\\share\\runs", "runs\\1"]
+)
+def test_a_drive_that_there_is_not_is_no_broken_link(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    use_windows(monkeypatch, local)
+    storage = LocalStorage()
+    with pytest.raises(NotFoundError, match="there is no directory"):
+        storage.list_dir(path)
+
+
+def test_paths_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_windows(monkeypatch, local)
+    storage = LocalStorage("C:\\project")
+    assert storage.join("C:\\project\\mlruns", "1", "a b") == "C:\\project\\mlruns\\1\\a b"
+    assert storage.split("C:/project/mlruns") == ("C:/project", "mlruns")
+    assert storage.get_identity("data/mlruns") == "C:\\project\\data\\mlruns"
+    assert storage.get_identity("D:\\mlruns") == "D:\\mlruns"
+    assert storage.get_identity("\\\\server\\share\\mlruns") == "\\\\server\\share\\mlruns"

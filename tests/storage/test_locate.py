@@ -19,7 +19,7 @@ from kedro_hydraflow.errors import (
     RunLoadError,
     StorageError,
 )
-from kedro_hydraflow.storage import LocalStorage, locate
+from kedro_hydraflow.storage import LocalStorage, is_url, locate
 from kedro_hydraflow.storage.remote import RemoteStorage
 from tests.conftest import TrackingDir
 
@@ -140,3 +140,20 @@ def test_bad_archive(
 def test_root_of_an_archive(sweep: Path, tmp_path: Path, link: str) -> None:
     archive = shutil.make_archive(str(tmp_path / "runs"), "zip", sweep)
     assert len(Run.load(iter_run_dirs(f"{link}::{archive}"))) == 31
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "C:\\runs",
+        "C:/runs",
+        "C://runs",
+        "c:runs",
+        "\\\\server\\share",
+        "\\\\?\\C:\\runs",
+        "C:\\a::b",
+    ],
+)
+def test_a_drive_of_windows_is_no_protocol(path: str) -> None:
+    assert not is_url(path)
+    assert isinstance(locate(path).storage, LocalStorage)

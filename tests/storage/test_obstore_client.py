@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import _thread
 import asyncio
 import json
 import os
 import subprocess
 import sys
+import threading
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -20,6 +22,7 @@ from kedro_hydraflow.storage.obstore_client import (
     choose_connect,
     connect,
     connect_unasked,
+    wait_for_workers,
 )
 
 KEYS = {"key": "K", "secret": "S"}
@@ -516,3 +519,22 @@ def test_fsspec_is_used_if_others_had_used_obstore_before_the_fork() -> None:
         "Kedro's ParallelRunner, multiprocessing.get_context('spawn') elsewhere, or install the "
         "package for fsspec"
     )
+
+
+def test_a_thread_in_python_is_waited_for() -> None:
+    """A thread that Python did not start, such as those of obstore, at the end of a process."""
+    started, ended = threading.Event(), threading.Event()
+    going_on = _thread.allocate_lock()
+    going_on.acquire()
+
+    def work() -> None:
+        started.set()
+        going_on.acquire(timeout=0.2)
+        ended.set()
+
+    _thread.start_new_thread(work, ())
+    started.wait()
+    wait_for_workers(seconds=0.01)
+    assert not ended.is_set()
+    wait_for_workers(seconds=60)
+    assert ended.is_set()

@@ -13,7 +13,10 @@ import pytest
 
 from kedro_hydraflow import Run, iter_experiment_dirs, iter_run_dirs
 from kedro_hydraflow.errors import MissingPackageError, RunLoadError
+from kedro_hydraflow.storage import local
+from kedro_hydraflow.stores import locations
 from tests.conftest import DATABASE_SWEEP, Database, WebServer, write
+from tests.windows import use_windows
 
 A, B = "a" * 32, "b" * 32
 
@@ -52,6 +55,12 @@ RECORDED = {
     "not encoded": ("/gone/100%25/all%20runs/1", "all%20runs/1"),
     "Windows": ("file:///C:/Users/me/mlruns/1", "mlruns/1"),
     "Windows path": ("C:\\Users\\me\\mlruns\\1", "mlruns/1"),
+    "Windows, as one may write it": ("file:C:\\Users\\me\\store\\1", "store/1"),
+    "Windows, as another may": ("file://C:\\Users\\me\\store\\1", "store/1"),
+    "Windows, a drive alone": ("C:\\store\\1", "store/1"),
+    "Windows, a long path": ("\\\\?\\C:\\store\\1", "store/1"),
+    "Windows, a share": ("\\\\server\\share\\store\\1", "share/store/1"),
+    "Windows, the URI of a share": ("file://server/share/store/1", "share/store/1"),
     "relative": ("./mlruns/1", "mlruns/1"),
     "relative without a dot": ("mlruns/1", "mlruns/1"),
     "server's folder": ("/gone/mlartifacts/1", "mlartifacts/1"),
@@ -288,3 +297,36 @@ def test_artifact_root_of_many_experiments(database: Database, tmp_path: Path) -
         record(database, f"s3://bucket/{number}", run_id, number=number)
         put(tmp_path / f"moved/{number}", run_id, number)
     assert get_seeds(database, artifact_root=tmp_path / "moved") == [1, 2]
+
+
+# Windows -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "C:\\Users\\me\\store\\1",
+        "C:/Users/me/store/1",
+        "file:///C:/Users/me/store/1",
+        "file:///C%3A/Users/me/store/1",
+        "\\\\?\\C:\\Users\\me\\store\\1",
+    ],
+)
+def test_a_drive_is_no_directory_beside_the_database(
+    database: Database, tmp_path: Path, location: str
+) -> None:
+    """On Windows, such a name would lead to the drive, wherever it is."""
+    record(database, location, A)
+    put(tmp_path / "C:/Users/me/store/1", A, 9)
+    assert get_seeds(database) == [None]
+    put(tmp_path / "me/store/1", A, 7)
+    assert get_seeds(database) == [7]
+
+
+def test_another_drive_in_a_recorded_path_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert locations._split_path("C:/store/1") == ["store", "1"]
+    assert locations._split_path("/gone/D:/store/1") == ["gone", "D:", "store", "1"]
+    use_windows(monkeypatch, local)
+    for location in ("C:/D:/store/1", "/gone/D:/store/1", "/gone/D:store/1", "file:///C:/D:/1"):
+        assert locations._split_path(location) == []
+    assert locations._split_path("file:///C:/store/1") == ["store", "1"]

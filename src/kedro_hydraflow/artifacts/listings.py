@@ -11,6 +11,7 @@ from kedro_hydraflow.errors import NotFoundError, StorageError, show_names
 from kedro_hydraflow.limits import describe_nodes_limit, get_max_nodes
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.nearest import find_nearest
+from kedro_hydraflow.storage.local import is_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -213,10 +214,3 @@ def describe_nearest(relative: str, names: Sequence[str]) -> str:
         return f"the nearest artifacts are {', '.join(map(repr, near))}"
     top = [name for name in names if "/" not in name]
     return f"the artifacts are {show_names(top)}" if top else ""
-
-
-def is_file_name(name: str) -> bool:
-    """Whether the name of an entry can be that of a local file in the same folder."""
-    if name in ("", ".", "..") or "/" in name or "\0" in name:
-        return False
-    return os.name != "nt" or not set(name) & set('\\:*?"<>|')

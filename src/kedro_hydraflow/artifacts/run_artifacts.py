@@ -21,12 +21,13 @@ from kedro_hydraflow.artifacts.cache import (
     mark_used,
 )
 from kedro_hydraflow.artifacts.copies import READ_ONLY, RunCopies, remove
-from kedro_hydraflow.artifacts.listings import FolderListings, describe_nearest, is_file_name
+from kedro_hydraflow.artifacts.listings import FolderListings, describe_nearest
 from kedro_hydraflow.cache_dir import make_private_folder
 from kedro_hydraflow.errors import IncompleteCopyError, NotFoundError, StorageError
 from kedro_hydraflow.limits import get_cache_size
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.storage import Download, Entry
+from kedro_hydraflow.storage.local import is_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -11,6 +11,7 @@ from typing_extensions import override
 from kedro_hydraflow import __version__
 from kedro_hydraflow.cli.command import Command, Group
 from kedro_hydraflow.cli.commands import Select, Where, add_commands, get_arguments
+from kedro_hydraflow.cli.example import example
 from kedro_hydraflow.cli.index import HELP as INDEX_HELP
 from kedro_hydraflow.cli.index import publish_runs
 from kedro_hydraflow.errors import show_count
@@ -117,6 +118,7 @@ def _show_usage(arguments: Sequence[click.Argument]) -> str:
 
 
 add_commands(main, _Place())
+main.add_command(example)
 
 _INDEX_HELP = f"""Publish what is known of the runs of a directory, in an index that a team shares.
 

@@ -79,6 +79,26 @@ class _Selected(NamedTuple):
     locked: dict[str, str] | None = None
     """The digests of the locked runs by ID, None if nothing is locked yet."""
 
+    def check(self, loaded: LoadedRuns[Any]) -> None:
+        """Raise LockError unless the runs are those that are locked, if any are."""
+        if self.lock is not None and self.locked is not None:
+            self.lock.check(loaded.runs, self.locked, [info for info, _ in loaded.lost])
+
+    def pin(self, runs: RunCollection[Run[Any, Any]]) -> str:
+        """Write the lock if there is none yet. Return what the log is to say of it."""
+        if self.lock is None or self.locked is not None:
+            return ""
+        if not runs:
+            return "; nothing is locked"
+        self.lock.write(runs)
+        logger.warning(
+            "%s: there was no lock: locked %s; later loads give these. Keep the file with the "
+            "project",
+            self.lock.place.url,
+            show_count(len(runs), "run"),
+        )
+        return ""
+
 
 @dataclass(frozen=True, repr=False)
 class RunSearch(SafeRepr):
@@ -177,7 +197,8 @@ class RunSearch(SafeRepr):
             StateFileError: If the checkpoint or lock is damaged.
         """
         options = self._make_load_options(impl, config_class)
-        search, lock, locked = self._select(self._import_names(), config_class)
+        selected = self._select(self._import_names(), config_class)
+        search = selected.search
         index = options.open_index(search.source)
         conditions = search.make_conditions()
         with showing_progress(show=self.progress):
@@ -185,7 +206,7 @@ class RunSearch(SafeRepr):
             found = find_runs(search, index, conditions, narrow=is_wanted is None)
             infos = found.runs if is_wanted is None else list(filter(is_wanted, found.runs))
             unread: list[Failure] = []
-            if self.checkpoint is not None or lock is not None:
+            if self.checkpoint is not None or self.lock is not None:
                 self._check_store(infos, has_artifact=has_artifact)
                 # First: what is read afterwards of a run that has ended is final.
                 infos, unread = _read_facts(infos, options.make_read_options(index))
@@ -199,27 +220,18 @@ class RunSearch(SafeRepr):
             what="runs and experiments",
             n_ruled_out=loaded.n_ruled_out,
         )
-        runs, lost = loaded.runs, [info for info, _ in loaded.lost]
-        if lock is not None and locked is not None:
-            lock.check(runs, locked, lost)
-        shown = f"{self.shown_location}: {', '.join(self._list_steps(found, loaded, conditions))}"
+        selected.check(loaded)
+        runs = loaded.runs
+        steps = self._list_steps(found, unread, loaded, conditions)
+        shown = f"{self.shown_location}: {', '.join(steps)}"
         if len(runs) < min_runs:
             raise NotFoundError(f"expected min_runs={min_runs} or more, found {shown}")
-        if lock is not None and locked is None and writes_lock:
-            if runs:
-                lock.write(runs)
-                logger.warning(
-                    "%s: there was no lock; it has %s now, and later loads give these. "
-                    "Keep the file with the project",
-                    lock.place.url,
-                    show_count(len(runs), "run"),
-                )
-            else:
-                shown += "; nothing is locked"
+        if writes_lock:
+            shown += selected.pin(runs)
         was_logged = not found.runs and found.emptiness is None
         is_usual = bool(runs) or was_logged or self.checkpoint is not None
         logger.log(logging.INFO if is_usual else logging.WARNING, shown)
-        return Loaded(runs, lost)
+        return Loaded(runs, [info for info, _ in loaded.lost])
 
     def _check_store(self, infos: Sequence[RunInfo], *, has_artifact: bool) -> None:
         """Raise OptionError if a checkpoint or lock cannot know which runs it means."""
@@ -292,7 +304,11 @@ class RunSearch(SafeRepr):
         return Checkpoint(self._make_search().source.locate_beside("checkpoint", file.location))
 
     def _list_steps(
-        self, found: Findings, loaded: LoadedRuns[Any], conditions: Conditions
+        self,
+        found: Findings,
+        unread: Sequence[Failure],
+        loaded: LoadedRuns[Any],
+        conditions: Conditions,
     ) -> list[str]:
         """Return how many runs were found, and how many each step of a load left over."""
         count = len(found.experiments)
@@ -309,6 +325,9 @@ class RunSearch(SafeRepr):
             if loaded.n_found < len(found.runs):
                 steps.append(f"{loaded.n_found} with the run_id")
             steps += conditions.steps
+        n_skipped = len(unread) + len(loaded.failures)
+        if n_skipped:
+            steps.append(f"without {n_skipped} that could not be read")
         if loaded.without_config:
             steps.append(f"{len(loaded.without_config)} of those read have no configuration")
         return steps

@@ -124,11 +124,11 @@ class HydraflowArtifactDataset(SearchDataset[Any]):
         FilterError: If a filter cannot be parsed.
 
     Examples:
-        In a catalog::
+        In a catalog:
 
             learning_curves:
               type: kedro_hydraflow.HydraflowArtifactDataset
-              path: s3://ml-team/mlruns
+              path: s3://team/mlruns
               filters: status == FINISHED
               artifact: metrics.csv
               dataset:
@@ -140,7 +140,7 @@ class HydraflowArtifactDataset(SearchDataset[Any]):
 
             best_predictions:
               type: kedro_hydraflow.HydraflowArtifactDataset
-              path: s3://ml-team/mlruns
+              path: s3://team/mlruns
               best_by: metrics.accuracy
               mode: max
               artifact: predictions.parquet

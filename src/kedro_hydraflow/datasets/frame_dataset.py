@@ -68,7 +68,7 @@ class HydraflowFrameDataset(SearchDataset[Any]):
             ``run_id``, ``job_name`` and every key of the configurations.
         schema: The types of columns by key, in a catalog by their names, such as ``Float64``, or
             the dotted path of a mapping. Keys that are not among the columns come after them.
-            See ``docs/frames.md``.
+            See https://kedro-hydraflow.github.io/kedro-hydraflow/frames/#schemas.
         strict: Whether a value that does not fit its type is an error. If not, it is null.
         nested: ``json``: columns of lists, mappings and values of several kinds are JSON text, so
             that the frame can be written as CSV. ``keep``: they stay lists, mappings or objects.
@@ -104,7 +104,7 @@ class HydraflowFrameDataset(SearchDataset[Any]):
         FilterError: If a filter cannot be parsed.
 
     Examples:
-        In a catalog::
+        In a catalog:
 
             accuracies:
               type: kedro_hydraflow.HydraflowFrameDataset

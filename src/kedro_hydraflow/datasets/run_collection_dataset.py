@@ -44,7 +44,8 @@ class HydraflowRunCollectionDataset(SearchDataset[RunCollection[Run[Any, Any]]])
             are always names or globs. A name without wildcards has to exist. The "Default"
             experiment ``0`` is only included by its name, never by a glob or a callable.
         filters: Conditions that the runs have to meet, such as ``status == FINISHED and seed > 1``:
-            one text, or a list of which all have to hold. See ``docs/filters.md``.
+            one text, or a list of which all have to hold. See
+            https://kedro-hydraflow.github.io/kedro-hydraflow/filters/.
         impl: A class or function that makes ``run.impl``, in a catalog by its dotted path.
         config_class: A dataclass onto which configurations are merged, in a catalog by its
             dotted path.
@@ -73,7 +74,8 @@ class HydraflowRunCollectionDataset(SearchDataset[RunCollection[Run[Any, Any]]])
         checkpoint: The file with the runs that were confirmed, which `load` leaves out: a path or
             URL or, so that Kedro takes it relative to the project, ``{filepath: ...}``. A node
             with ``confirms`` adds the runs that `load` gave it and that had ended. Each consumer
-            needs its own entry and file. See ``docs/incremental.md``.
+            needs its own entry and file. See
+            https://kedro-hydraflow.github.io/kedro-hydraflow/incremental/.
         lock: The file that pins the runs, given as ``checkpoint`` is. The first load writes their
             IDs and digests. Later ones give these runs, wherever they are, or an error that names
             what is missing or was changed. To lock what there is now, remove the file.
@@ -89,11 +91,11 @@ class HydraflowRunCollectionDataset(SearchDataset[RunCollection[Run[Any, Any]]])
         FilterError: If a filter cannot be parsed.
 
     Examples:
-        In a catalog::
+        In a catalog:
 
             sweep_runs:
               type: kedro_hydraflow.HydraflowRunCollectionDataset
-              path: s3://ml-team/mlruns
+              path: s3://team/mlruns
               experiment_names: ["train_*", "eval_*"]
               filters: status == FINISHED and training.learning_rate < 0.1
               impl: my_project.analysis.ModelLoader

@@ -48,7 +48,8 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         filepath: The run directory (``mlruns/<experiment_id>/<run_id>``): a path, in a
             catalog relative to the project, or a URL that fsspec knows.
         path: The tracking directory, as for `HydraflowRunCollectionDataset`. The options from
-            here to ``layout`` go with it or with ``tracking_uri``, not with ``filepath``.
+            here to ``layout``, but for ``impl`` and ``config_class``, go with it or with
+            ``tracking_uri``, not with ``filepath``.
         tracking_uri: Instead of ``path``, as for `HydraflowRunCollectionDataset`.
         artifact_root: As for `HydraflowRunCollectionDataset`.
         experiment_names: As for `HydraflowRunCollectionDataset`.
@@ -58,6 +59,9 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             the best run. Of runs with equal values, it is the one whose ID comes first.
         mode: Needed with ``best_by``: ``max`` if the largest value is the best one, ``min`` if
             the smallest.
+        impl: A class or function that makes ``run.impl``, in a catalog by its dotted path.
+        config_class: A dataclass onto which the configuration is merged, in a catalog by
+            its dotted path.
         n_jobs: As for `HydraflowRunCollectionDataset`.
         progress: Whether to show a progress bar, in terminals and notebooks alone.
         on_error: As for `HydraflowRunCollectionDataset`.
@@ -65,9 +69,6 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         index: As for `HydraflowRunCollectionDataset`.
         layout: As for `HydraflowRunCollectionDataset`.
         results: As for `HydraflowRunCollectionDataset`.
-        impl: A class or function that makes ``run.impl``, in a catalog by its dotted path.
-        config_class: A dataclass onto which the configuration is merged, in a catalog by
-            its dotted path.
         engine: As for `HydraflowRunCollectionDataset`.
         credentials: Passed on to the fsspec filesystem of a URL.
         fs_args: Passed on to the fsspec filesystem of a URL.
@@ -78,7 +79,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         FilterError: If a filter cannot be parsed.
 
     Examples:
-        In a catalog::
+        In a catalog:
 
             best_run:
               type: kedro_hydraflow.HydraflowRunDataset
@@ -117,6 +118,8 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         run_id: str | None = None,
         best_by: str | None = None,
         mode: Mode | None = None,
+        impl: str | Callable[..., Any] | None = None,
+        config_class: str | type | None = None,
         n_jobs: int = 0,
         progress: bool = False,
         on_error: OnError = "raise",
@@ -124,8 +127,6 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         index: IndexOption = None,
         layout: Layout | None = None,
         results: str | None = None,
-        impl: str | Callable[..., Any] | None = None,
-        config_class: str | type | None = None,
         engine: str | None = None,
         credentials: Mapping[str, Any] | None = None,
         fs_args: Mapping[str, Any] | None = None,

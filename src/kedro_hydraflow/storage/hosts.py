@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from kedro_hydraflow.errors import OptionError, WithheldError
 from kedro_hydraflow.redaction import redact_text, split_links
+from kedro_hydraflow.storage.file_uris import get_uri_path
 
 HOSTS_OPTION = "allowed_hosts"
 """The storage option that names further hosts, as URLs such as ``https://files.example``."""
@@ -24,7 +25,7 @@ WITHHELD_OPTION = "without_credentials"
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "sftp": 22}
 
-_AUTHORITY = re.compile(r"([A-Za-z][\w+.-]*)://([^/?#]*)")
+_AUTHORITY = re.compile(r"([A-Za-z][\w+.-]+)://([^/?#]*)")
 
 _WITHOUT_HOST = frozenset({"gcs", "gs", "libarchive", "local", "memory", "s3", "s3a", "tar", "zip"})
 """The schemes of URLs without a host: of buckets, it follows from the options."""
@@ -32,8 +33,13 @@ _WITHOUT_HOST = frozenset({"gcs", "gs", "libarchive", "local", "memory", "s3", "
 _AZURE = frozenset({"az", "abfs", "abfss", "adl", "wasb", "wasbs"})
 _AZURE_ACCOUNT = re.compile(r"([\w-]+)\.(?:blob|dfs)\.core\.windows\.net")
 
-_SHARE = re.compile(r"[\\/]{2}([^\\/]+)")
-"""Matches the path of a network share on Windows."""
+_SHARE = re.compile(
+    r"[\\/]{2,}(?!\?[\\/]+[A-Z]:[\\/])(?:\?[\\/]+UNC[\\/]+)?([^\\/]+)", re.IGNORECASE
+)
+r"""Matches the path of a network share on Windows, such as ``\\host\share``, or of a device.
+
+``\\?\UNC\host\share`` is the same share, and ``\\?\C:\runs`` a local path.
+"""
 
 _URL_OPTIONS = frozenset({"base_url", "endpoint", "endpoint_url", "fo"})
 """The options of filesystems that are the URL of a server."""
@@ -55,8 +61,11 @@ def get_host(url: str) -> str | None:
     For an account of Azure, it is that of its blobs. None if the URL has no host, or one that
     programs may read in different ways.
     """
-    if os.name == "nt" and (share := _SHARE.match(url)) is not None:
-        return f"file://{share[1].lower()}"
+    if os.name == "nt":
+        is_file = url[:5].lower() == "file:"
+        share = _SHARE.match(get_uri_path(url) if is_file else url)
+        if is_file or share is not None:
+            return None if share is None else f"file://{share[1].lower()}"
     match = _AUTHORITY.match(url)
     if match is None or not match[2].isprintable() or set(match[2]) & set(" \\"):
         return None

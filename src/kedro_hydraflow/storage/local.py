@@ -261,6 +261,13 @@ class LocalStorage(Storage):
         return os.path.abspath(self._resolve(path))
 
 
+def is_file_name(name: str) -> bool:
+    """Whether a name can be that of a local file or folder in a given folder, and nowhere else."""
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        return False
+    return os.name != "nt" or not set(name) & set('\\:*?"<>|')  # C:x is on another drive
+
+
 def _replace_file(file: Path, content: bytes, *, may_exist: bool = True) -> None:
     """Write a file as a whole: whoever reads it finds the old content or the new one.
 
@@ -391,7 +398,10 @@ def _hint_at_archive(path: str, resolved: str) -> str:
 def _is_below_broken_link(path: str) -> bool:
     """Whether a path does not exist because of a broken symbolic link in it."""
     while path and not os.path.lexists(path):
-        path = os.path.dirname(path)
+        parent = os.path.dirname(path)
+        if parent == path:  # a drive that there is not, on Windows
+            return False
+        path = parent
     return os.path.islink(path) and not os.path.exists(path)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.redaction import Options, redact_url
+from kedro_hydraflow.storage.file_uris import get_uri_path
 from kedro_hydraflow.storage.hosts import HOSTS_OPTION, WITHHELD_OPTION, check_hosts
 from kedro_hydraflow.storage.local import LocalStorage
 from kedro_hydraflow.storage.place import Place
@@ -42,7 +43,7 @@ def locate(location: Location, storage_options: Mapping[str, Any] | None = None)
     """
     if isinstance(location, str):
         if location.startswith("file:"):
-            return _locate_locally(_file_uri_to_path(location))
+            return _locate_locally(get_uri_path(location))
         if not is_url(location):
             return _locate_locally(location)
         location = _WHOLE_ARCHIVE.sub(r"\1://::", location)
@@ -114,7 +115,7 @@ def _make_local_place(path: str) -> Place:
 
 def is_url(location: str) -> bool:
     """Whether text is a URL of fsspec rather than a local path."""
-    if re.match(r"[A-Za-z][\w+.-]*://|file:", location):
+    if re.match(r"[A-Za-z][\w+.-]+://|file:", location):  # one letter is a drive of Windows
         return True
     link, separator, _ = location.partition("::")  # zip::s3://… is a URL, a::b is a file name
     if not separator or not link.isidentifier():
@@ -122,14 +123,3 @@ def is_url(location: str) -> bool:
     from fsspec import available_protocols
 
     return link in available_protocols()
-
-
-def _file_uri_to_path(uri: str) -> str:
-    """Return the path of a ``file:`` URI, with percent escapes decoded."""
-    from urllib.request import url2pathname  # takes 50 ms to import
-
-    path = uri.removeprefix("file:")
-    if path.startswith("//"):
-        host, slash, rest = path[2:].partition("/")
-        path = slash + rest if host in ("", "localhost") else path
-    return url2pathname(path)

@@ -8,10 +8,14 @@ is found with their packages (`credentials`).
 from __future__ import annotations
 
 import asyncio
+import atexit
 import functools
 import json
 import os
 import re
+import sys
+import threading
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from importlib.util import find_spec
@@ -110,12 +114,35 @@ def _get_first_process() -> int:
     return os.getpid()
 
 
+@functools.cache
+def _register_wait() -> None:
+    atexit.register(wait_for_workers)
+
+
+def wait_for_workers(seconds: float = 1.0) -> None:
+    """Wait until no thread that Python did not start runs Python code.
+
+    A thread of obstore wakes the event loop when a request is done. If the interpreter ends before
+    the thread has returned, Python up to 3.13 ends the thread, and Rust then aborts the process.
+
+    Args:
+        seconds: The longest time to wait.
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        known = {thread.ident for thread in threading.enumerate()}
+        if sys._current_frames().keys() <= known:
+            return
+        time.sleep(0.001)
+
+
 class ObstoreClient(Client):
     """A client for all buckets of an object store."""
 
     def __init__(self, root: UPath) -> None:
         from obstore import store
 
+        _register_wait()
         self._options = _translate(root.protocol, root.storage_options)
         self.is_complete = self._options.is_complete
         """Whether there are credentials, and what else obstore cannot find by itself."""

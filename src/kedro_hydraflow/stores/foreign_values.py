@@ -7,12 +7,11 @@ kept, such as a number in place of a text. Anything else is a MetadataError.
 from __future__ import annotations
 
 import math
-import os
-import re
 import sys
 from typing import TYPE_CHECKING, TypeVar
 
 from kedro_hydraflow.errors import MetadataError, prefix_error
+from kedro_hydraflow.storage.local import is_file_name
 from kedro_hydraflow.stores.record import LARGEST_INTEGER
 
 if TYPE_CHECKING:
@@ -25,9 +24,6 @@ V = TypeVar("V")
 
 ADVICE = "correct it there, or go on without it by on_error='warn'"
 """What to do about a malformed value in a database or on a server."""
-
-_NAME = re.compile(rf"(?!\.\.?\Z)[^/\0{re.escape(os.sep)}]+")
-"""Matches what can be the name of a directory."""
 
 _LARGEST = sys.float_info.max
 """What stands for infinity in MLflow's databases."""
@@ -57,7 +53,7 @@ def to_id(value: object) -> str:
     Raises:
         MetadataError: If the value is no text, or cannot be the name of a directory.
     """
-    if type(value) is str and _NAME.fullmatch(value):
+    if type(value) is str and is_file_name(value):
         return value
     raise _make_error("an ID", value)
 

@@ -20,6 +20,7 @@ into the others for the artifacts that the directory of a run lacks.
 
 from __future__ import annotations
 
+import ntpath
 import os
 import re
 from contextlib import suppress
@@ -40,6 +41,7 @@ from kedro_hydraflow.redaction import redact_url, split_links
 from kedro_hydraflow.source import show_location
 from kedro_hydraflow.storage import LocalStorage, Place, get_local_path, is_url, list_places
 from kedro_hydraflow.storage.hosts import advise_to_allow, get_host
+from kedro_hydraflow.storage.local import is_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -65,6 +67,9 @@ the user's settings."""
 
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]+:/")
 """Matches the scheme of a location such as ``dbfs:/runs``, but not the drive in ``C:/runs``."""
+
+_DRIVE = re.compile(r"\A(?://\?)?/*[A-Za-z]:(?=/|\Z)")
+"""Matches the drive in a path such as ``C:/runs`` or ``//?/C:/runs``, with ``/`` throughout."""
 
 
 class Candidate(NamedTuple):
@@ -326,7 +331,7 @@ class RunLocator:
             location = "/".join([*folders, *(_split_path(location) or [experiment_id])])
         if is_url(location) or get_host(location) is not None:
             self._check_host(location)
-        elif self._neighbors and not os.path.isabs(location):
+        elif self._neighbors and not (os.path.isabs(location) or ntpath.isabs(location)):
             # MLflow records './mlruns/1' relative to its working directory, where it also creates
             # the database.
             return self._neighbors[0].join(location)
@@ -415,7 +420,7 @@ def get_location(uri: str, run_id: str) -> str:
 def _split_path(location: str) -> list[str]:
     """Return the names in the path of a location, none if they cannot be names in a directory."""
     parts = [part for part in _get_path(location).split("/") if part not in ("", ".")]
-    return [] if ".." in parts or "\0" in location else parts
+    return parts if all(map(is_file_name, parts)) else []
 
 
 def _get_served_path(location: str) -> list[str]:
@@ -424,12 +429,14 @@ def _get_served_path(location: str) -> list[str]:
 
 
 def _get_path(uri: str) -> str:
-    """Return the path in a recorded location, without scheme and host."""
+    """Return the path in a recorded location, without scheme, host, and drive of Windows."""
     if not is_url(uri) and not _SCHEME.match(uri):
-        return uri.replace("\\", "/")
+        return _DRIVE.sub("", uri.replace("\\", "/"))
     scheme, _, rest = uri.partition(":")
+    if scheme == "file":
+        rest = rest.replace("\\", "/")
     path = rest[2:].partition("/")[2] if rest.startswith("//") else rest
-    return unquote(path) if scheme == "file" else path
+    return _DRIVE.sub("", unquote(path)) if scheme == "file" else path
 
 
 def is_recorded_elsewhere(location: str, folder: Place) -> bool:
