@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kedro_hydraflow import Run, RunCollection, iter_run_dirs
-from tests.conftest import FilesRead, TrackingDir, WebServer, write
+from tests.conftest import HYDRA_SWEEP, FilesRead, TrackingDir, WebServer, write
 from tests.datasets.conftest import TABLE, make_artifact_dataset
 
 FOREIGN = "<img src=x onerror=alert(1)>"
@@ -335,3 +335,11 @@ def test_keys_that_are_completed(run: Run[Any, Any]) -> None:
 def test_malformed_values_do_not_hide_other_keys(sweep_dir: Path) -> None:
     write(sweep_dir / "1/t0/metrics/loss", "no metric\n")
     assert {"status", "lr"} <= set(load(sweep_dir).get(run_id="t0")._ipython_key_completions_())
+
+
+def test_results_of_a_run_are_shown() -> None:
+    runs = Run.load(iter_run_dirs(HYDRA_SWEEP / "multirun"), results="result.json", index=False)
+    html = runs[0]._repr_html_()
+    assert "results (2)" in to_lines(html)
+    assert ["n_weights", "4"] in get_rows(html)
+    assert "results" not in runs[0].info._repr_html_()

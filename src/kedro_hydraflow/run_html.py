@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_hydraflow.comparing import find_differing, find_values
 from kedro_hydraflow.config import flatten_config, list_leaves, take_leaves
 from kedro_hydraflow.default_columns import MAX_KEYS, SHOWN, make_default_columns
-from kedro_hydraflow.errors import KedroHydraflowError, show_count
+from kedro_hydraflow.errors import KedroHydraflowError, raise_first, show_count
 from kedro_hydraflow.formats import make_cells
 from kedro_hydraflow.html_parts import (
     cut_middle,
@@ -24,12 +24,13 @@ from kedro_hydraflow.html_parts import (
     show_briefly,
 )
 from kedro_hydraflow.keys import name_config_key, parse_key
-from kedro_hydraflow.recorded import get_logged, read_key
+from kedro_hydraflow.recorded import get_logged, list_entries, read_key
 from kedro_hydraflow.run_base import get_configuration, is_config_read
 from kedro_hydraflow.run_info import (
     FACTS_IN_ORDER,
     LOGGED_KINDS,
     get_read_values,
+    has_results_file,
     is_config_in_place,
     is_read,
     make_facts_table,
@@ -39,7 +40,7 @@ from kedro_hydraflow.summary import describe_values
 from kedro_hydraflow.value_text import show_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from kedro_hydraflow.run_base import RunBase
     from kedro_hydraflow.run_info import RunInfo
@@ -70,6 +71,7 @@ def make_run_html(class_name: str, run: RunBase) -> str:
         f"{class_name}({info.run_id!r})",
         lambda: make_facts_table(info),
         *(_show_logged(info, kind) for kind in LOGGED_KINDS),
+        lambda: _show_results(info),
         lambda: _show_config(run),
     )
 
@@ -87,15 +89,19 @@ def _show_logged(info: RunInfo, kind: str) -> Callable[[], str]:
     def show() -> str:
         values = _get_logged(info, kind, MAX_KEYS + 1)
         names = sorted(name for name in values if not name.startswith("mlflow."))
-        if not names:
-            return ""
-        rows = ([name, values[name]] for name in names)
-        is_cut = len(values) > MAX_KEYS
-        table = make_table([kind, "value"], rows, len(names), is_cut=is_cut)
-        count = f"more than {MAX_KEYS:,}" if is_cut else len(names)
-        return make_details(f"{kind} ({count})", table, is_open=kind == "metrics")
+        shown = {name: values[name] for name in names}
+        return _show_values(kind, shown, len(values), column=kind, is_open=kind == "metrics")
 
     return show
+
+
+def _show_results(info: RunInfo) -> str:
+    if not has_results_file(info) or not (may_read([info]) or is_read(info, "results")):
+        return ""
+    (results,) = list_entries([info], "results", MAX_KEYS + 1)
+    raise_first([results])
+    values = flatten_config(results)
+    return _show_values("results", values, len(values), is_open=True)
 
 
 def _get_logged(info: RunInfo, kind: str, limit: int) -> dict[str, Any]:
@@ -108,11 +114,28 @@ def _show_config(run: RunBase) -> str:
     if not is_config_read(run) and not is_config_in_place(run.info):
         return make_note("The configuration has not been read.")
     values = flatten_config(take_leaves(get_configuration(run).to_plain(), MAX_KEYS + 1))
-    rows = ([name_config_key(key), value] for key, value in values.items())
-    is_cut = len(values) > MAX_KEYS
-    table = make_table(["key", "value"], rows, len(values), is_cut=is_cut)
+    shown = {name_config_key(key): value for key, value in values.items()}
+    return _show_values("configuration", shown, len(values))
+
+
+def _show_values(
+    title: str,
+    values: Mapping[str, Any],
+    n_looked_at: int,
+    *,
+    column: str = "key",
+    is_open: bool = False,
+) -> str:
+    """Return a table of values by key, nothing without any.
+
+    If more than `MAX_KEYS` were looked at, it says that there are more.
+    """
+    if not values:
+        return ""
+    is_cut = n_looked_at > MAX_KEYS
+    table = make_table([column, "value"], values.items(), len(values), is_cut=is_cut)
     count = f"more than {MAX_KEYS:,}" if is_cut else len(values)
-    return make_details(f"configuration ({count})", table)
+    return make_details(f"{title} ({count})", table, is_open=is_open)
 
 
 # Many runs ---------------------------------------------------------------------------------

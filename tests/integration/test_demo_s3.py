@@ -26,17 +26,18 @@ def test_same_leaderboard(tmp_path: Path) -> None:
     show_results = [sys.executable, "examples/show_results.py", "s3", "sweep_runs", "s3"]
     on_s3 = [sys.executable, "examples/on_s3.py", *kedro, "--env", "s3"]
 
+    environment = {
+        **os.environ,
+        "DO_NOT_TRACK": "1",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
     leaderboards = []
     for command in (kedro, on_s3, [*on_s3, "--runner", "ParallelRunner"]):
         shutil.rmtree(tmp_path / "examples/data/reporting", ignore_errors=True)
         done = subprocess.run(
             command,
             cwd=tmp_path,
-            env={
-                **os.environ,
-                "DO_NOT_TRACK": "1",
-                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            },
+            env=environment,
             text=True,
             capture_output=True,
             check=False,
@@ -50,6 +51,7 @@ def test_same_leaderboard(tmp_path: Path) -> None:
     shown = subprocess.run(
         [sys.executable, "examples/on_s3.py", *show_results],
         cwd=tmp_path,
+        env=environment,
         text=True,
         capture_output=True,
         check=True,
