@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from rich.cells import cell_len
 from rich.text import Text
 
-from kedro_hydraflow.cli.tables import fit, make_plain_table, make_terminal_table
+from kedro_hydraflow.cli.tables import fit, make_list, make_plain_table, make_terminal_table
 from kedro_hydraflow.formats import Column
 
 RUN = Column("run_id", ["2ca54cc6", "cde953df"], "whole")
@@ -105,3 +106,12 @@ def test_texts_that_begin_alike_keep_their_ends() -> None:
     table = make_terminal_table([Column("path", cells, "text")], ["path"], width=20)
     assert strip_styles(table.text)[1:] == [f"/mnt/xxxx…xxxxxxx/{i}" for i in range(2)]
     assert make_plain_table([Column("path", cells, "text")]).splitlines()[2].endswith("x/1")
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_a_terminal_may_be_as_narrow_as_it_likes(width: int) -> None:
+    alike = Column("name", ("a long text 1", "a long text 2", "日本語"), "text")
+    lines = Text.from_ansi(make_terminal_table([alike], ["name"], width).text).plain.splitlines()
+    assert [cell_len(line) <= width for line in lines] == [True] * 4
+    rows = make_list([("name", "a long text"), ("日本語", "日本語")], width)
+    assert len(rows) == 2

@@ -167,6 +167,8 @@ def _cut(text: str, width: int) -> str:
     """Return text that fits into a width, with an ellipsis if some of its end is missing."""
     if _measure(text) <= width:
         return text
+    if width < 1:
+        return ""
     kept = text[: width - 1]
     while _measure(kept) >= width:
         kept = kept[:-1]
@@ -176,6 +178,8 @@ def _cut(text: str, width: int) -> str:
 def _cut_start(text: str, width: int) -> str:
     if _measure(text) <= width:
         return text
+    if width < 1:
+        return ""
     kept = text[len(text) - width + 1 :]
     while _measure(kept) >= width:
         kept = kept[1:]
