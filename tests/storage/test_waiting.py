@@ -69,10 +69,10 @@ class InFlight:
     def slow(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function as a slow disk has it."""
 
-        def call(*args: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
             with self.call():
                 time.sleep(0.002)
-                return function(*args)
+                return function(*args, **kwargs)
 
         return call
 
