@@ -11,18 +11,16 @@ from typing import Any
 import pytest
 from kedro.io import DatasetError
 
-from kedro_hydraflow import HydraflowRunCollectionDataset
+from kedro_hydraflow import HydraflowRunCollectionDataset, Run, iter_run_dirs
 from tests.conftest import HYDRA_SWEEP, ROOT, SWEEP
 
 PAGE = (ROOT / "docs/empty-collection.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)\n```$", PAGE, re.MULTILINE | re.DOTALL)
-SHOWN = [
-    *(block for language, block in BLOCKS if not language),
-    *re.findall(r"^\| `(.*?)` \|", PAGE, re.MULTILINE),
-]
-FINISHED = "status == FINISHED"
+IN_THE_CATALOG, *IN_PYTHON = (block for language, block in BLOCKS if not language)
+IN_THE_TABLE = re.findall(r"^\| `(.*?)` \|", PAGE, re.MULTILINE)
+FILTERS = ["status == FINISHED", "metrics.accuracy > 97"]
 OPTIONS: list[dict[str, Any]] = [  # in the order of the page
-    {"filters": [FINISHED, "metrics.accuracy > 97"]},
+    {"filters": FILTERS},
     {"path": "mlrun"},
     {"path": "other"},
     {"path": "empty"},
@@ -34,6 +32,7 @@ OPTIONS: list[dict[str, Any]] = [  # in the order of the page
     {"filters": "seed == '1'"},
     {"path": "deleted"},
     {"checkpoint": "checkpoint.json"},
+    {"lock": "lock.json"},
     {"path": "broken", "on_error": "warn"},
     {"path": "both"},
 ]
@@ -58,9 +57,14 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     new = HydraflowRunCollectionDataset(path="mlruns", checkpoint="checkpoint.json")
     new.load()
     new.confirm()
+    late = shutil.move(Path("mlruns", *run_dirs[0].parts[1:]), "late")
+    HydraflowRunCollectionDataset(path="mlruns", lock="lock.json").load()
+    shutil.move(late, Path("mlruns", *run_dirs[0].parts[1:]))
 
 
-@pytest.mark.parametrize(("shown", "options"), list(zip(SHOWN, OPTIONS, strict=True)))
+@pytest.mark.parametrize(
+    ("shown", "options"), list(zip([IN_THE_CATALOG, *IN_THE_TABLE], OPTIONS, strict=True))
+)
 def test_a_message(shown: str, options: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     dataset = HydraflowRunCollectionDataset(**{"path": "mlruns", **options})
@@ -72,3 +76,14 @@ def test_a_message(shown: str, options: dict[str, Any], caplog: pytest.LogCaptur
         message = caplog.text
     for part in shown.split("…"):
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("shown", "path", "filters"),
+    list(zip(IN_PYTHON, ["mlruns", "empty"], [FILTERS, None], strict=True)),
+)
+def test_a_message_in_python(
+    shown: str, path: str, filters: list[str] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not Run.load(iter_run_dirs(path, filters=filters))
+    assert [record.getMessage() for record in caplog.records] == [shown]

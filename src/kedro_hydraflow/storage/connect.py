@@ -97,6 +97,8 @@ def make_root(location: Any, storage_options: Mapping[str, Any]) -> UPath:
         if reason is not None:
             raise OptionError(f"cannot read {redact_url(str(location))!r}: {reason}")
     _check_form(str(location))
+    if str(location).startswith("webdav://") and "base_url" not in storage_options:
+        raise OptionError(f"{redact_url(str(location))!r}: expected webdav+https://HOST/PATH")
     moved = _move_login(location, storage_options)
     if moved is not None:
         location, storage_options = moved

@@ -266,7 +266,8 @@ class RemoteStorage(Storage):
             except MissingPackageError:
                 raise
             except ImportError as exc:
-                raise make_missing_package_error(str(self._root), exc) from exc
+                url = _add_host(str(self._root), self._root.storage_options)
+                raise make_missing_package_error(url, exc) from exc
             except Exception as exc:
                 error = self._make_error("open", self._root.path, exc)
                 raise error from error.__cause__
