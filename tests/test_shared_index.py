@@ -472,3 +472,16 @@ def test_what_cannot_be_written_is_an_error(root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"cannot (write|list)"):
         publish_index(root, index=(tmp_path / "file" / "index").as_uri())
+
+
+def test_a_run_whose_path_is_not_utf_8_is_named_and_left_out(
+    tmp_path: Path, index: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "multirun"
+    shutil.copytree(HYDRA_SWEEP / "multirun/2026-11-25/23-01-50", root / "2026-11-25/23-01-50")
+    (root / "2026-11-25/23-01-50/3").rename(root / "2026-11-25/23-01-50/lr=\udcff")
+    publication = publish_index(root, index=index)
+    assert (publication.n_published, publication.n_failed) == (11, 1)
+    assert "lr=\\udcff: the path is not valid UTF-8" in caplog.text
+    loaded, expected = load(root, index), load(root, index=False)
+    assert [(r.info.run_id, r.cfg) for r in loaded] == [(r.info.run_id, r.cfg) for r in expected]

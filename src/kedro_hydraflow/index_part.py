@@ -122,7 +122,7 @@ class _Texts:
         """Whether JSON gives back a mapping."""
         if not all(type(key) is str and type(value) in KINDS for key, value in mapping.items()):
             return False
-        if not _is_text("".join(mapping)):
+        if not is_text("".join(mapping)):
             return False
         return all(
             self._get_of_container(value) is not None
@@ -154,10 +154,10 @@ def _to_json_text(value: Any) -> str | None:
         text = to_json(value)
     except ValueError:  # an integer of 5,000 digits
         return None
-    return text if _is_text(text) and has_few_nodes(text) else None
+    return text if is_text(text) and has_few_nodes(text) else None
 
 
-def _is_text(text: str) -> bool:
+def is_text(text: str) -> bool:
     """Whether text can be UTF-8: half a surrogate pair cannot."""
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 

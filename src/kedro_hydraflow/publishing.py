@@ -11,12 +11,13 @@ from kedro_hydraflow.errors import (
     KedroHydraflowError,
     NotFoundError,
     OptionError,
+    StorageError,
     check_flag,
     show_count,
 )
 from kedro_hydraflow.finding import find_runs, make_search, report
 from kedro_hydraflow.forks import check_polars
-from kedro_hydraflow.index_part import Row, encode
+from kedro_hydraflow.index_part import Row, encode, is_text
 from kedro_hydraflow.limits import get_max_file_size
 from kedro_hydraflow.loading import LoadOptions
 from kedro_hydraflow.logs import get_logger
@@ -158,9 +159,10 @@ def publish(search: Search, options: LoadOptions, *, refresh: bool = False) -> P
     keys = [_get_key(index, get_place(info)) for info in found.runs]
     known = set() if refresh else _list_known(published.parts)
     new = [pair for pair in zip(found.runs, keys, strict=True) if pair[1] not in known]
-    read = _Read([], [], 0)
-    for start in range(0, len(new), _BATCH_SIZE):
-        _read_rows(new[start : start + _BATCH_SIZE], index, options, read)
+    nameable = [(info, key) for info, key in new if all(map(is_text, key))]
+    read = _Read([], _find_unnameable(new), 0)
+    for start in range(0, len(nameable), _BATCH_SIZE):
+        _read_rows(nameable[start : start + _BATCH_SIZE], index, options, read)
     small = [part for part in published.parts if part.part.n_rows < _MAX_ROWS]
     small = small if len(small) >= _MAX_PARTS else []
     merged = _decode(index, published.parts if refresh else small)
@@ -215,6 +217,12 @@ def _list_known(parts: Iterable[PublishedPart]) -> set[Key]:
         for folder, names in published.part.positions.items()
         for name in names
     }
+
+
+def _find_unnameable(runs: Iterable[tuple[RunInfo, Key]]) -> list[Failure]:
+    """Return a failure for each run whose path an index cannot hold."""
+    error = StorageError("the path is not valid UTF-8, so that no index can hold it")
+    return [Failure(get_place(info).url, error) for info, key in runs if not all(map(is_text, key))]
 
 
 @dataclass

@@ -12,6 +12,7 @@ from upath import UPath
 
 from kedro_hydraflow import Run, iter_run_dirs
 from kedro_hydraflow.errors import MissingPackageError, OptionError, StorageError
+from kedro_hydraflow.redaction import redact_url
 from kedro_hydraflow.storage import locate
 from kedro_hydraflow.storage.connect import make_root
 from tests.conftest import TrackingDir, WebServer
@@ -57,8 +58,14 @@ def test_missing_package_names_the_extra(
     with pytest.raises(MissingPackageError) as raised:
         use(url)
     assert f"pip install 'kedro-hydraflow[{extra}]'" in str(raised.value)
+    assert f"reading {redact_url(url)!r} needs" in str(raised.value)
     assert "SECRET" not in str(raised.value)
     assert isinstance(raised.value, ImportError)
+
+
+def test_webdav_without_the_protocol_below_it() -> None:
+    with pytest.raises(OptionError, match=r"'webdav://host/b': expected webdav\+https://HOST/PATH"):
+        locate("webdav://host/b")
 
 
 def test_two_hosts_share_a_filesystem_and_no_storage(
