@@ -27,6 +27,10 @@ _BESIDE = ("-wal", "-journal", "-shm")
 """The suffixes of the files that SQLite opens with a database."""
 
 
+_get_time = getattr(time, "thread_time", time.perf_counter)
+"""Returns the processor time of a thread; where there are no threads, in WebAssembly, the time."""
+
+
 class QueryLimits:
     """The limits of a connection, whose queries may have no end.
 
@@ -65,11 +69,11 @@ class QueryLimits:
 
     def restart(self) -> None:
         """Grant the whole time again."""
-        self._end = time.thread_time() + self._seconds
+        self._end = _get_time() + self._seconds
 
     def check_time(self) -> bool:
         """Whether to interrupt the query."""
-        self.is_late = time.thread_time() > self._end
+        self.is_late = _get_time() > self._end
         return self.is_late
 
     def describe_time(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import shutil
 import tempfile
 import time
@@ -387,7 +388,9 @@ def find_in_selection(
         is_right = isinstance(found, str) and any(each in found for each in expected.errors)
     elif expected.lacking:
         wanted = f"the error that no run has any of {expected.lacking}"
-        is_right = isinstance(found, str) and " has the key " in found
+        is_right = (
+            isinstance(found, str) and re.search(r" (has|not have) the key ", found) is not None
+        )
     else:
         wanted = [run.run_id for run in runs]
         is_right = found == wanted

@@ -10,10 +10,7 @@ import os
 import pickle
 import sys
 import tempfile
-import time
 from pathlib import Path
-
-time.thread_time = time.perf_counter  # which there is not, as there are no threads
 
 os.chdir(tempfile.mkdtemp())
 os.environ["KEDRO_HYDRAFLOW_CACHE_DIR"] = "cache"
