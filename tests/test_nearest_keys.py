@@ -78,6 +78,11 @@ def test_a_key_is_not_similar_to_itself(runs: Runs, key: str) -> None:
         runs.best(key, mode="max")
 
 
+def test_overrides_are_not_similar_to_themselves(runs: Runs) -> None:
+    with pytest.raises(FilterError, match="the key 'overrides'; no similar keys; 'is null'"):
+        runs.filter("overrides == 1")
+
+
 def test_a_key_that_cannot_be_selected_says_why(tracking_dir: TrackingDir) -> None:
     config = "classes: {0: cat, 1.5: dog}\na: {b.c: 1}\nlater: ???\n"
     tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", config)

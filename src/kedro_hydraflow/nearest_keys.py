@@ -90,7 +90,8 @@ def describe_nearest_keys(
     if wanted in _OTHER_NAMES:
         near = [_OTHER_NAMES[wanted]]
     if not near and head != "hydra":  # its many keys are seldom meant
-        near = find_nearest(wanted, ["overrides", *_iter_entries(runs, "hydra")], "./")
+        of_hydra = ["overrides", *_iter_entries(runs, "hydra")]
+        near = find_nearest(wanted, [k for k in of_hydra if identify(k) != own], "./")
     hint = ""
     if head == "results" and not any(has_results_file(run.info) for run in runs):
         hint = f"; for the results of the application, {RESULTS_HINT}"
