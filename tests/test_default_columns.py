@@ -127,6 +127,28 @@ def test_the_importance_of_columns(sweep: Path) -> None:
     ]
 
 
+def test_the_keys_of_an_order_are_columns(sweep: Path) -> None:
+    runs = list(Run.load(iter_run_dirs(sweep)))
+    ordered_by = ["cfg.note", "metrics.val/accuracy", "info.start_time", "tags.stage"]
+    columns = make_columns(runs, (), ordered_by=ordered_by)
+    assert columns.frame.columns == [
+        *FACTS,
+        "note",
+        "model.type",
+        "model.hidden_size",
+        "model.activation",
+        "metrics.val/accuracy",
+        "metrics.accuracy",
+        "tags.stage",
+    ]
+    shown = ["run_id", "note", "metrics.val/accuracy", "start_time", "tags.stage"]
+    assert columns.importance[:5] == shown
+    assert columns.omission is not None
+    assert "'note'" not in columns.omission
+    columns = make_columns(runs, ["status", "seed", "run_id"], ordered_by=["cfg.seed"])
+    assert columns.importance == ["seed", "status", "run_id"]
+
+
 @pytest.mark.parametrize("keys", [["seed"], ["seed", "run_id"]])
 def test_keys_that_are_given(sweep: Path, keys: list[str]) -> None:
     runs = Run.load(iter_run_dirs(sweep))

@@ -12,7 +12,7 @@ from kedro_hydraflow.errors import raise_first, show_count, show_names
 from kedro_hydraflow.frames import make_frame_by_spelling
 from kedro_hydraflow.json_columns import Nested, make_column
 from kedro_hydraflow.key_patterns import read_columns
-from kedro_hydraflow.keys import is_pattern, parse_key
+from kedro_hydraflow.keys import identify, is_pattern, parse_key
 from kedro_hydraflow.missing import MISSING
 from kedro_hydraflow.recorded import list_entries, read_key
 from kedro_hydraflow.run_info import has_results_file
@@ -71,29 +71,34 @@ def make_columns(
     runs: Sequence[RunBase],
     keys: Sequence[str],
     nested: Nested = "keep",
-    ranked_by: str | None = None,
+    ordered_by: Sequence[str] = (),
 ) -> Columns:
     """Return the columns of some keys, or those of `make_default_columns` without keys.
 
-    Lists, mappings and mixed values are kept or JSON, as for ``to_frame``.
+    Args:
+        runs: The runs.
+        keys: The keys and patterns.
+        nested: Whether lists, mappings and mixed values are kept or JSON, as for ``to_frame``.
+        ordered_by: The keys by which the runs were sorted or ranked. Without `keys`, they have a
+            column in any case. Their columns are among the most important ones.
     """
     import polars as pl
 
     if runs and not keys:
-        return make_default_columns(runs, nested, ranked_by=ranked_by)
+        return make_default_columns(runs, nested, ordered_by=ordered_by)
     if runs:
         frame = make_frame_by_spelling(runs, keys, nested)
     else:
         names = [key for key in keys if not is_pattern(key)] or _FACTS
         frame = pl.DataFrame(schema=dict.fromkeys(names, pl.Null))
-    return Columns(frame, frame.columns)
+    return Columns(frame, _put_first(frame.columns, ordered_by))
 
 
 def make_default_columns(
     runs: Sequence[RunBase],
     nested: Nested = "keep",
     among: Collection[str] = SHOWN,
-    ranked_by: str | None = None,
+    ordered_by: Sequence[str] = (),
     max_keys: int | None = None,
 ) -> Columns:
     """Return the columns that say most about some runs, up to ten.
@@ -105,7 +110,7 @@ def make_default_columns(
         runs: The runs, at least one.
         nested: As for `make_columns`.
         among: Which of `SHOWN` to look at. Nothing else is read.
-        ranked_by: A key that has a column in any case.
+        ordered_by: As for `make_columns`.
         max_keys: The maximum number of keys of a run to look at, of each kind; by default all.
 
     Raises:
@@ -121,8 +126,9 @@ def make_default_columns(
         if series.null_count() < len(runs)
     ]
     differing = _list_differing(runs, among, max_keys)
+    differing = {key: differing[key] for key in _put_first([*differing], ordered_by)}
     values = list_value_keys(runs, among, max_keys)
-    values.sort(key=lambda key: key != ranked_by)
+    values = _put_first(values, ordered_by)
     room = _MAX_COLUMNS - len(facts)
     shown = _choose_distinct(differing, room - min(len(values), _MIN_VALUES), nested)
     n_values = room - len(shown)
@@ -131,7 +137,12 @@ def make_default_columns(
         _make_column(runs, f"logged.{key}" if key.startswith("metrics.") else key, key, nested)
         for key in values[:n_values]
     ]
-    others = [key for key in differing if key not in shown]
+    frame = pl.DataFrame([*facts, *shown.values(), *logged])
+    present = set(map(identify, frame.columns))
+    added = [key for key in dict.fromkeys(ordered_by) if identify(key) not in present]
+    if added:
+        frame = frame.hstack(make_frame_by_spelling(runs, added, nested))
+    others = [key for key in differing if key not in frame.columns]
     omitted = [
         _describe(others, "param" if _are_params(others) else "configuration key"),
         *(
@@ -141,12 +152,15 @@ def make_default_columns(
     ]
     if max_keys is not None and max(len(differing), len(values)) >= max_keys:
         omitted.append(f"of the first {max_keys:,} keys of each kind")
-    frame = pl.DataFrame([*facts, *shown.values(), *logged])
-    importance = _rank([s.name for s in facts], list(shown), values[:n_values])
-    if ranked_by is not None and ranked_by not in importance:
-        frame = frame.hstack(make_frame_by_spelling(runs, [ranked_by], nested))
-        importance.insert(1, ranked_by)
+    ranked = _rank([s.name for s in facts], list(shown), values[:n_values])
+    importance = _put_first([*ranked, *added], ["run_id", *ordered_by])
     return Columns(frame, importance, ", ".join(filter(None, omitted)) or None)
+
+
+def _put_first(names: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Return names with those first that mean one of some keys, in the order of the keys."""
+    places = {identify(key): place for place, key in reversed([*enumerate(keys)])}
+    return sorted(names, key=lambda name: places.get(identify(name), len(keys)))
 
 
 def _rank(facts: Sequence[str], differing: Sequence[str], values: Sequence[str]) -> list[str]:

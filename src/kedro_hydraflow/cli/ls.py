@@ -86,7 +86,7 @@ def ls(
     from kedro_hydraflow.cli.selection import Wanted
 
     wanted = Wanted(filters, order, limit)
-    _show_runs(lambda: select(wanted), columns, output, only_changed=only_changed)
+    _show_runs(select, wanted, columns, output, only_changed=only_changed)
 
 
 @click.command(
@@ -134,43 +134,47 @@ def best(
     from kedro_hydraflow.cli.selection import Wanted
 
     wanted = Wanted(filters, Ranking(by, mode), limit)
-    _show_runs(lambda: select(wanted), columns, output, ranked_by=by)
+    _show_runs(select, wanted, columns, output, which="best")
 
 
 def _show_runs(
-    select: Callable[[], Selection],
+    select: Callable[[Wanted], Selection],
+    wanted: Wanted,
     keys: tuple[str, ...],
     output: Format,
     *,
     only_changed: bool = False,
-    ranked_by: str | None = None,
+    which: str = "first",
 ) -> NoReturn:
     """Show runs, and end the command.
 
     Args:
-        select: Returns the runs. What is logged meanwhile goes to standard error.
+        select: Returns the runs that are wanted. What it logs goes to standard error.
+        wanted: Which runs. The keys of their order are among the columns by default.
         keys: The columns; by default, those that say most.
         output: How to show them.
         only_changed: Whether to leave out columns that do not differ.
-        ranked_by: The key by which the runs were chosen, which is among the columns by default.
+        which: What to call the runs if there are others.
     """
     from kedro_hydraflow.default_columns import make_columns
 
     with logs_on_stderr():
-        selection = select()
+        selection = select(wanted)
         runs = list(selection.runs)
         nested: Nested = "keep" if output == "json" else "json"
-        columns = make_columns(runs, keys, nested, ranked_by)
+        ordered_by = () if wanted.order is None else wanted.order.key_texts
+        columns = make_columns(runs, keys, nested, ordered_by)
         if only_changed and len(runs) > 1:
             columns = _drop_same(columns)
-    advice = "; choose with --columns"
+    choose = "; choose with --columns"
     short_ids = None if keys else "run_id"
+    advice = "; choose fewer, or use a wider terminal" if keys else choose
     write_frame(columns.frame, output, columns.importance, short_ids=short_ids, advice=advice)
     n_matching = selection.n_matching
     if n_matching is not None and n_matching > len(runs):
-        note(f"the {'first' if ranked_by is None else 'best'} {len(runs)} of {n_matching} runs")
+        note(f"the {which} {len(runs)} of {n_matching} runs")
     if columns.omission is not None:
-        note(f"not shown: {columns.omission}{advice}")
+        note(f"not shown: {columns.omission}{choose}")
     code = FAILED if selection.is_incomplete else FOUND if runs else NOTHING_FOUND
     click.get_current_context().exit(code)
 

@@ -42,7 +42,8 @@ def write_frame(
         output: How. A table or Markdown of no rows is empty.
         importance: The names of the columns, first that of the column that is left out last where
             there is no room in a terminal.
-        short_ids: As for `make_cells`.
+        short_ids: As for `make_cells`. Without it, run IDs are cut where a terminal has no room
+            for all columns otherwise.
         advice: What to do if columns are left out.
     """
     from kedro_hydraflow.cli.tables import make_plain_table, make_terminal_table
@@ -59,10 +60,12 @@ def write_frame(
         elif get_width() is None:
             write(make_plain_table(cells))
         else:
-            text, left_out = make_terminal_table(cells, importance)
-            write(text)
-            if left_out:
-                note(f"no room for {show_names(left_out, _MAX_SHOWN)}{advice}")
+            table = make_terminal_table(cells, importance)
+            if table.left_out and short_ids is None:
+                table = make_terminal_table(make_cells(frame, "run_id"), importance)
+            write(table.text)
+            if table.left_out:
+                note(f"no room for {show_names(table.left_out, _MAX_SHOWN)}{advice}")
 
 
 def get_width() -> int | None:
