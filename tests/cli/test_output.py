@@ -64,3 +64,20 @@ def test_the_keys_of_an_order_are_left_out_last(show: Show, sweep: Path, width: 
     assert "no room for" in stderr
     assert "seed" not in stderr
     assert "val/accuracy" not in stderr
+
+
+def test_how_many_runs_there_are(show: Show, sweep: Path) -> None:
+    _, stderr = show(500, "ls", sweep)
+    assert stderr.startswith("31 runs\n")
+    _, stderr = show(500, "ls", sweep, "-n", 40)
+    assert stderr.startswith("31 runs\n")
+    _, stderr = show(500, "ls", sweep, "-n", 31)
+    assert stderr.startswith("31 runs\n")
+    _, stderr = show(500, "ls", sweep, "-n", 30)
+    assert stderr.startswith("the first 30 runs; there may be more\n")
+    _, stderr = show(500, "ls", sweep, "-n", 2, "-f", "model.type == linear")
+    assert stderr.startswith("the first 2 runs; there may be more\n")
+    _, stderr = show(500, "ls", sweep, "-n", 9, "-f", "model.type == linear", "-s", "start_time")
+    assert stderr.startswith("the first 9 of 12 runs\n")
+    _, stderr = show(500, "ls", sweep, "-n", 2, "-s", "-seed")
+    assert stderr.startswith("the first 2 of 31 runs\n")

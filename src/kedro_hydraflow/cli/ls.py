@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from kedro_hydraflow.cli.command import FAILED, FOUND, NOTHING_FOUND, logs_on_stderr
-from kedro_hydraflow.cli.output import note, take_filters, take_format, take_keys, write_frame
-from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.cli.output import (
+    get_width,
+    note,
+    take_filters,
+    take_format,
+    take_keys,
+    write_frame,
+)
+from kedro_hydraflow.errors import OptionError, show_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -170,13 +177,25 @@ def _show_runs(
     short_ids = None if keys else "run_id"
     advice = "; choose fewer, or use a wider terminal" if keys else choose
     write_frame(columns.frame, output, columns.importance, short_ids=short_ids, advice=advice)
-    n_matching = selection.n_matching
-    if n_matching is not None and n_matching > len(runs):
-        note(f"the {which} {len(runs)} of {n_matching} runs")
+    count = _describe_count(len(runs), selection.n_matching, wanted.limit, which)
+    if count is not None:
+        note(count)
     if columns.omission is not None:
         note(f"not shown: {columns.omission}{choose}")
     code = FAILED if selection.is_incomplete else FOUND if runs else NOTHING_FOUND
     click.get_current_context().exit(code)
+
+
+def _describe_count(
+    n_shown: int, n_matching: int | None, limit: int | None, which: str
+) -> str | None:
+    """Return how many runs there are beside those shown; None if that goes without saying."""
+    if n_matching is None:
+        are_cut = n_shown == limit
+        return f"the {which} {show_count(n_shown, 'run')}; there may be more" if are_cut else None
+    if n_matching > n_shown:
+        return f"the {which} {n_shown} of {n_matching} runs"
+    return show_count(n_shown, "run") if n_shown and get_width() is not None else None
 
 
 def _drop_same(columns: Columns) -> Columns:

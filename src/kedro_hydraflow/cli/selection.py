@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.filters import Conditions
     from kedro_hydraflow.index import Index
     from kedro_hydraflow.run_info import RunInfo
+    from kedro_hydraflow.stores.record import RunNames
 
 logger = get_logger(__name__)
 
@@ -193,12 +194,12 @@ def _select_first(search: Search, options: LoadOptions, count: int, index: Index
     runs: list[Run[Any, Any]] = []
     failures: list[Failure] = []
     tally = Tally()
+    unlisted = list(found.experiments.matching)
+    left: Sequence[RunNames] = []
     # How many runs have to be looked at is not known.
     with progress_bar(None, show=True) as advance:
-        for experiment in found.experiments.matching:
-            if len(runs) >= count:
-                break
-            listing = store.list_runs([experiment])
+        while unlisted and len(runs) < count:
+            listing = store.list_runs([unlisted.pop(0)])
             failures += listing.failures
             left = listing.experiments
             while left and len(runs) < count:
@@ -223,7 +224,8 @@ def _select_first(search: Search, options: LoadOptions, count: int, index: Index
         if not tally.n_found and not found.was_explained:
             emptiness = explain_emptiness(store, found, tally.n_deleted, tally.n_left_out)
         _warn_of_none(emptiness, tally.n_found, conditions)
-    return Selection(RunCollection(runs), failures)
+    is_all = len(runs) <= count and not left and not unlisted
+    return Selection(RunCollection(runs), failures, len(runs) if is_all else None)
 
 
 def _select_by_record(
@@ -241,8 +243,10 @@ def _select_by_record(
     infos = order.apply_to_infos(selected.runs)
     runs: list[Run[Any, Any]] = []
     size = max(count, _BATCH_SIZE) if conditions.need_configs else count
+    n_read = 0
     for start in range(0, len(infos), size):
         batch = infos[start : start + size]
+        n_read += len(batch)
         loaded = load_runs(batch, Run, options, index, was_searched=True)
         chosen = conditions.select_runs(loaded.runs)
         runs += chosen.runs
@@ -254,7 +258,9 @@ def _select_by_record(
     _report(failures, len(found.runs) + len(found.failures))
     if not runs and not failures:
         _warn_of_none(found.emptiness, len(found.runs), conditions)
-    n_matching = None if conditions.need_configs else len(infos)
+    n_matching: int | None = len(infos)
+    if conditions.need_configs:
+        n_matching = len(runs) if n_read == len(infos) else None
     return Selection(RunCollection(runs), failures, n_matching, infos)
 
 
