@@ -161,13 +161,38 @@ def test_a_beginning_of_several_ids(tracking_dir: TrackingDir) -> None:
     assert invoke("show", tracking_dir.root, "abcd").stdout.startswith("run_id           abcd\n")
 
 
+def test_a_malformed_configuration_hides_nothing_else(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "abcd", "a: [\n", {"loss": "1 0.5 0\n"})
+    tracking_dir.add_run(experiment, "efgh", "a: 1\n")
+    result = invoke("show", tracking_dir.root, "abcd")
+    assert result.exit_code == 2
+    assert result.stdout.startswith("run_id           abcd\n")
+    assert "\nmetrics (1)\n  loss  0.5\n" in result.stdout
+    assert "\nconfiguration" not in result.stdout
+    (message,) = [record.getMessage() for record in caplog.records]
+    path = tracking_dir.root / "1/abcd/artifacts/.hydra/config.yaml"
+    assert message.startswith("configuration cannot be read: ")
+    assert str(path) in message
+    shown = json.loads(invoke("show", tracking_dir.root, "abcd", "--json").stdout)
+    assert shown["configuration"] is None
+    assert shown["metrics"] == {"loss": 0.5}
+    result = invoke("diff", tracking_dir.root, "abcd", "efgh")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("Error: ")
+    assert str(path) in result.stderr
+
+
 def test_a_run_that_cannot_be_read(tracking_dir: TrackingDir) -> None:
     experiment = tracking_dir.add_experiment("train")
-    tracking_dir.add_run(experiment, "abcd", "a: [\n")
+    run_dir = tracking_dir.add_run(experiment, "abcd")
+    write(run_dir / "meta.yaml", "run_id: [\n")
     result = invoke("show", tracking_dir.root, "abcd")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "Error: the run 'abcd' could not be read: " in result.stderr
-    assert "abcd/artifacts/.hydra/config.yaml" in result.stderr
+    assert "abcd/meta.yaml" in result.stderr
 
 
 def test_what_can_be_read_is_shown(

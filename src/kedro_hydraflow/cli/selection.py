@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.errors import RunLoadError
+from kedro_hydraflow.errors import ConfigError, RunLoadError
 from kedro_hydraflow.fact_checks import is_meant
 from kedro_hydraflow.finding import (
     Search,
@@ -16,12 +16,25 @@ from kedro_hydraflow.finding import (
     read_infos,
     report,
 )
-from kedro_hydraflow.loading import LoadOptions, Tally, load_runs, read_runs, warn_of_none_left
+from kedro_hydraflow.loading import (
+    LoadOptions,
+    Need,
+    Tally,
+    load_runs,
+    read_runs,
+    warn_of_none_left,
+)
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.progress import progress_bar
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import RunCollection, find_by_id
-from kedro_hydraflow.run_info import raises_errors, read_leniently, set_options, was_malformed
+from kedro_hydraflow.run_info import (
+    get_config_url,
+    raises_errors,
+    read_leniently,
+    set_options,
+    was_malformed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,7 +166,10 @@ def _add_filters(search: Search, filters: Sequence[str]) -> Search:
 def _select_by_id(
     search: Search, options: LoadOptions, run_ids: Sequence[str], index: Index
 ) -> Selection:
-    """Return the runs whose IDs are meant. Nothing is read of the others."""
+    """Return the runs whose IDs are meant. Nothing is read of the others.
+
+    A malformed configuration is an error when it is used.
+    """
     keeps = search.keeps
 
     def is_wanted(run_id: str) -> bool:
@@ -163,9 +179,23 @@ def _select_by_id(
     conditions = search.make_conditions()
     found = find_runs(search, index, conditions)
     loaded = load_runs(found.runs, Run, options, index, was_searched=True, conditions=conditions)
-    failures = [*found.failures, *loaded.failures]
+    malformed = {f.path for f in loaded.failures if isinstance(f.error, ConfigError)}
+    runs = [*loaded.runs]
+    if malformed:  # What else there is of these runs can be shown.
+        unread = read_runs(
+            found.runs,
+            Run,
+            options,
+            index,
+            was_searched=True,
+            conditions=conditions,
+            need=Need(configs=False),
+        )
+        runs += [run for run in unread.runs if get_config_url(run.info) in malformed]
+    known = {get_config_url(run.info) for run in runs}
+    failures = [*found.failures, *(f for f in loaded.failures if f.path not in known)]
     _report(failures, found.total)
-    return Selection(loaded.runs, failures)
+    return Selection(RunCollection(runs), failures)
 
 
 def _select_all(
