@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from rich.text import Text
 
+from kedro_hydraflow import Run, iter_run_dirs
 from tests.cli.conftest import invoke
+from tests.conftest import HYDRA_SWEEP, write
 
 Show = Callable[..., tuple[list[str], str]]
 
@@ -81,3 +83,28 @@ def test_how_many_runs_there_are(show: Show, sweep: Path) -> None:
     assert stderr.startswith("the first 9 of 12 runs\n")
     _, stderr = show(500, "ls", sweep, "-n", 2, "-s", "-seed")
     assert stderr.startswith("the first 2 of 31 runs\n")
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_ids_of_hydra_can_be_told_apart(show: Show, width: int) -> None:
+    ids = Run.load(iter_run_dirs(HYDRA_SWEEP)).to_list("run_id")
+    lines, stderr = show(width, "ls", HYDRA_SWEEP)
+    assert "no room" in stderr
+    shown = [line.split()[0] for line in lines[1:]]
+    assert len(set(shown)) == len(ids)
+    assert "…/23-01-50/10" in shown
+    for short, run_id in zip(shown, ids, strict=True):
+        assert run_id.endswith(short.removeprefix("…"))
+    lines, _ = show(width, "show", HYDRA_SWEEP, "…/23-01-50/1")
+    assert lines[0] == "run_id         multirun/2026-11-25/23-01-50/1"
+    lines, _ = show(200, "ls", HYDRA_SWEEP, "-c", "run_id,seed")
+    assert [line.split()[0] for line in lines[1:]] == ids
+
+
+def test_long_ids_leave_room_for_other_columns(show: Show, tmp_path: Path) -> None:
+    for seed in range(2):
+        folder = tmp_path / "multirun" / f"{'option=value,' * 9}seed={seed}"
+        write(folder / ".hydra/config.yaml", f"seed: {seed}\n")
+    lines, _ = show(60, "ls", tmp_path, "-c", "run_id,seed")
+    assert len({line.split()[0] for line in lines}) == 3
+    assert [line.split()[1] for line in lines] == ["seed", "0", "1"]
