@@ -83,6 +83,7 @@ def test_how_many_runs_there_are(show: Show, sweep: Path) -> None:
     assert stderr.startswith("the first 9 of 12 runs\n")
     _, stderr = show(500, "ls", sweep, "-n", 2, "-s", "-seed")
     assert stderr.startswith("the first 2 of 31 runs\n")
+    assert show(500, "ls", sweep, "--csv", "-c", "seed")[1] == ""
 
 
 @pytest.mark.parametrize("width", [60, 80])

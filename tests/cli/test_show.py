@@ -275,5 +275,23 @@ def test_a_directory_without_a_run(sweep: Path, monkeypatch: pytest.MonkeyPatch)
     result = invoke("show", "mlruns")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.endswith(
-        "Error: expected [PATH_OR_URL] RUN, found the directory 'mlruns' alone; give RUN after it\n"
+        "Error: expected [PATH_OR_URL] RUN, found the directory 'mlruns'; give RUN (an ID) too, "
+        "after the directory that all runs are in\n"
     )
+    result = invoke("diff", "mlruns", "13f42e95")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.endswith(
+        "Error: expected [PATH_OR_URL] RUN RUN, found the directory 'mlruns' and '13f42e95'; "
+        "give RUN (an ID) too, after the directory that all runs are in\n"
+    )
+
+
+def test_the_name_of_a_run_is_for_filters(sweep: Path) -> None:
+    result = invoke("show", sweep, "nervous-pug-53")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "Error: no run has the ID 'nervous-pug-53', or one that begins so (with at least 4 "
+        "characters); to find a run by its name, filter by run_name\n"
+    )
+    result = invoke("ls", sweep, "-f", "run_name == nervous-pug-53", "-c", "run_id", "--csv")
+    assert result.stdout == f"run_id\n{BEST}\n"

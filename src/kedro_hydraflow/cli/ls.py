@@ -178,6 +178,8 @@ def _show_runs(
     advice = "; choose fewer, or use a wider terminal" if keys else choose
     write_frame(columns.frame, output, columns.importance, short_ids=short_ids, advice=advice)
     count = _describe_count(len(runs), selection.n_matching, wanted.limit, which)
+    if count is None and runs and output == "table" and get_width() is not None:
+        count = show_count(len(runs), "run")
     if count is not None:
         note(count)
     if columns.omission is not None:
@@ -189,13 +191,11 @@ def _show_runs(
 def _describe_count(
     n_shown: int, n_matching: int | None, limit: int | None, which: str
 ) -> str | None:
-    """Return how many runs there are beside those shown; None if that goes without saying."""
+    """Return how many runs there are if some are not shown, or may not be."""
     if n_matching is None:
         are_cut = n_shown == limit
         return f"the {which} {show_count(n_shown, 'run')}; there may be more" if are_cut else None
-    if n_matching > n_shown:
-        return f"the {which} {n_shown} of {n_matching} runs"
-    return show_count(n_shown, "run") if n_shown and get_width() is not None else None
+    return f"the {which} {n_shown} of {n_matching} runs" if n_matching > n_shown else None
 
 
 def _drop_same(columns: Columns) -> Columns:
