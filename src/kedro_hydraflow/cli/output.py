@@ -46,7 +46,7 @@ def write_frame(
             IDs are cut in any case.
         advice: What to do if columns are left out.
     """
-    from kedro_hydraflow.cli.tables import make_plain_table, make_terminal_table
+    from kedro_hydraflow.cli.tables import cut_texts, make_plain_table, make_terminal_table
     from kedro_hydraflow.formats import cut_ids, make_cells, to_csv, to_json, to_markdown
 
     if output == "csv":
@@ -56,7 +56,7 @@ def write_frame(
     elif not frame.is_empty():
         cells = make_cells(frame, short_ids)
         if output == "md":
-            write(to_markdown(cells))
+            write(to_markdown(cut_texts(cells)))
         elif get_width() is None:
             write(make_plain_table(cells))
         else:

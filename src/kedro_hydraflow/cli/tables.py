@@ -44,6 +44,16 @@ class Table(NamedTuple):
     """The headers of the columns for which there is no room."""
 
 
+def cut_texts(columns: Sequence[Column]) -> list[Column]:
+    """Return columns without the ends of very long texts, as a plain table has them."""
+    return [
+        column._replace(cells=_cut_all(column.cells, _MAX_WIDTH))
+        if column.kind == "text"
+        else column
+        for column in columns
+    ]
+
+
 def make_plain_table(columns: Sequence[Column]) -> str:
     """Return a table for files and programs, as wide as it gets."""
     lines = [_GAP.join(row).rstrip() for row in _iter_rows(_fit_freely(columns))]
