@@ -7,7 +7,7 @@ import pytest
 
 from kedro_hydraflow import Run, iter_run_dirs
 from kedro_hydraflow.default_columns import Columns, make_columns
-from tests.conftest import HYDRA_SWEEP, TrackingDir
+from tests.conftest import HYDRA_SWEEP, FilesRead, TrackingDir
 
 FACTS = ["run_id", "job_name", "status", "start_time"]
 
@@ -106,6 +106,38 @@ def test_metrics_are_those_of_runs_that_finished(tracking_dir: TrackingDir) -> N
     assert make(tracking_dir.root).frame.columns == [*FACTS, "metrics.loss"]
 
 
+def add_runs_with_a_rare_metric(tracking_dir: TrackingDir) -> Path:
+    experiment = tracking_dir.add_experiment("train")
+    for i in range(20):
+        rare = {"a_test": "1 0.25 0\n"} if i == 9 else {}
+        metrics = {"loss": "1 0.5 0\n", **rare}
+        tracking_dir.add_run(experiment, f"r{i:02}", metrics=metrics, status=4 if i == 9 else 3)
+    return tracking_dir.root
+
+
+def test_a_metric_that_one_run_has_is_shown_last(tracking_dir: TrackingDir) -> None:
+    columns = make(add_runs_with_a_rare_metric(tracking_dir))
+    assert columns.frame.columns == [*FACTS, "metrics.loss", "metrics.a_test"]
+    assert columns.frame["metrics.a_test"].drop_nulls().to_list() == [0.25]
+    assert columns.omission is None
+
+
+def test_metrics_of_a_few_runs_where_all_runs_have_too_many(
+    tracking_dir: TrackingDir, monkeypatch: pytest.MonkeyPatch, files_read: FilesRead
+) -> None:
+    root = add_runs_with_a_rare_metric(tracking_dir)
+    monkeypatch.setattr("kedro_hydraflow.default_columns._MAX_READ", 30)
+    runs = Run.load(iter_run_dirs(root))
+    columns = make_columns(list(runs), ())
+    assert columns.frame.columns == [*FACTS, "metrics.loss"]
+    assert columns.omission == "perhaps more metrics (those of 3 of 20 runs were looked at)"
+    assert not any("a_test" in path for path in files_read.paths)
+    runs.to_frame("metrics.*")
+    columns = make_columns(list(runs), ())  # which have been read meanwhile
+    assert columns.frame.columns == [*FACTS, "metrics.loss", "metrics.a_test"]
+    assert columns.omission is None
+
+
 def test_results_of_hydra_alone() -> None:
     columns = make(HYDRA_SWEEP, results="result.json")
     assert columns.frame.columns[:2] == ["run_id", "job_name"]  # nothing else is recorded
@@ -125,6 +157,28 @@ def test_the_importance_of_columns(sweep: Path) -> None:
         "model.activation",
         "training.learning_rate",
     ]
+
+
+def test_the_keys_of_an_order_are_columns(sweep: Path) -> None:
+    runs = list(Run.load(iter_run_dirs(sweep)))
+    ordered_by = ["cfg.note", "metrics.val/accuracy", "info.start_time", "tags.stage"]
+    columns = make_columns(runs, (), ordered_by=ordered_by)
+    assert columns.frame.columns == [
+        *FACTS,
+        "note",
+        "model.type",
+        "model.hidden_size",
+        "model.activation",
+        "metrics.val/accuracy",
+        "metrics.accuracy",
+        "tags.stage",
+    ]
+    shown = ["run_id", "note", "metrics.val/accuracy", "start_time", "tags.stage"]
+    assert columns.importance[:5] == shown
+    assert columns.omission is not None
+    assert "'note'" not in columns.omission
+    columns = make_columns(runs, ["status", "seed", "run_id"], ordered_by=["cfg.seed"])
+    assert columns.importance == ["seed", "status", "run_id"]
 
 
 @pytest.mark.parametrize("keys", [["seed"], ["seed", "run_id"]])

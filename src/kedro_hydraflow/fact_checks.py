@@ -33,11 +33,16 @@ MIN_PREFIX = 4
 def is_meant(run_id: str, text: str) -> bool:
     """Whether a text is a run ID, or a beginning of it that is long enough.
 
-    Characters that cannot be printed may be escapes in it, as in what is shown.
+    Characters that cannot be printed may be escapes in it, as in what is shown. So may the first
+    folders of a run of Hydra be missing, as in ``…/23-01-50/3``.
     """
-    return is_whole_id(run_id, text) or (
-        len(text) >= MIN_PREFIX and (run_id.startswith(text) or escape(run_id).startswith(text))
-    )
+    if is_whole_id(run_id, text):
+        return True
+    if len(text) < MIN_PREFIX:
+        return False
+    shown = escape(run_id)
+    is_end = text.startswith("…/") and shown.endswith(text[1:])
+    return is_end or run_id.startswith(text) or shown.startswith(text)
 
 
 def is_whole_id(run_id: str, text: str) -> bool:

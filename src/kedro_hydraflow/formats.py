@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 _MIN_ID = 8
 """The minimum length of an ID that is cut short."""
 
+_MAX_ID = 40
+"""The maximum length of an ID that is shown whole where there is little room."""
+
+_MIN_FOLDERS = 2
+"""The minimum number of folders of an ID of Hydra that is cut short."""
+
 _DIGITS = (6, 9, 12)
 """How many digits floats have in tables: the first number that tells them apart, or else all."""
 
@@ -103,6 +109,8 @@ def make_cells(frame: pl.DataFrame, short_ids: str | None = None) -> list[Column
         cells = _to_numbers(values) if kind == "number" else list(map(to_cell, values))
         if series.name == short_ids:
             cells = shorten_ids(cells)
+        if series.name == "run_id" and kind == "text":
+            kind = "whole"
         columns.append(Column(escape(series.name), cells, kind))
     return columns
 
@@ -134,6 +142,27 @@ def shorten_ids(run_ids: list[str]) -> list[str]:
     lengths = range(_MIN_ID, len(run_ids[0]))
     length = next((n for n in lengths if len({i[:n] for i in run_ids}) == count), None)
     return [run_id[:length] for run_id in run_ids]
+
+
+def cut_ids(column: Column) -> Column:
+    """Return a column of run IDs as short as they stay different, for a terminal.
+
+    It has the beginnings of MLflow's IDs, and the last folders of those of Hydra.
+    """
+    cells = _keep_last_folders(shorten_ids(column.cells))
+    is_short = max(map(len, cells), default=0) <= _MAX_ID
+    return Column(column.header, cells, "whole" if is_short else "text")
+
+
+def _keep_last_folders(run_ids: list[str]) -> list[str]:
+    """Return the ends of paths, as `is_meant` reads them, at least two folders of each."""
+    paths = [run_id.split("/") for run_id in run_ids]
+    count = len(set(run_ids))
+    for n in range(_MIN_FOLDERS, max(map(len, paths), default=0)):
+        cut = ["/".join(["…", *path[-n:]] if len(path) > n else path) for path in paths]
+        if len(set(cut)) == count:
+            return cut
+    return run_ids
 
 
 def to_cell(value: Any, digits: int = _DIGITS[0]) -> str:

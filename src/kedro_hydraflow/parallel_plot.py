@@ -97,7 +97,7 @@ def make_parallel_plot(
     if not runs:
         raise OptionError("plot_parallel: there are no runs")
     if color is None:
-        color = next(iter(list_value_keys(runs)), None)
+        color = next(iter(list_value_keys(runs).keys), None)
     elif not isinstance(color, str) or is_pattern(color):
         raise OptionError(f"color: expected the key of one value, found {color!r}")
     columns = _choose_columns(runs, keys, color, find)

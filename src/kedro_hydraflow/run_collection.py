@@ -1177,7 +1177,7 @@ def find_by_id(runs: Iterable[R], text: str, of_copies: str) -> R:
     if not found:
         raise OptionError(
             f"no run has the ID {text!r}, or one that begins so (with at least {MIN_PREFIX} "
-            "characters)"
+            "characters); to find a run by its name, filter by run_name"
         )
     if len(found) == 1:
         return found[0]

@@ -112,7 +112,8 @@ def test_a_run_that_cannot_be_read_is_not_absent(tracking_dir: TrackingDir) -> N
     tracking_dir.add_run(experiment, "bbbb", "seed: [\n")
     result = invoke("diff", tracking_dir.root, "aaaa", "bbbb")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "the run 'bbbb' could not be read: " in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert "/bbbb/artifacts/.hydra/config.yaml: while parsing a flow node" in result.stderr
 
 
 def test_a_malformed_metric_is_an_error_beside_the_others(

@@ -33,7 +33,8 @@ def test_a_directory(tmp_path: Path) -> None:
     directory = tmp_path / "new folder" / "sweep"
     result = invoke("example", directory)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.startswith(f"wrote 31 runs to {directory}; to list them: ")
+    command = f"kedro-hydraflow ls '{directory}'"
+    assert result.stdout == f"wrote 31 runs to {directory}; to list them: {command}\n"
     assert read_sweep(directory) == read_sweep(SWEEP)
     umask = os.umask(0o077)
     os.umask(umask)
@@ -55,6 +56,14 @@ def test_what_exists_is_left_alone(tmp_path: Path, kind: str) -> None:
     message = f"Error: '{path}' exists; give a DIRECTORY that does not, or remove it\n"
     assert result.stderr == message
     assert list(tmp_path.rglob("*")) == [path]
+
+
+def test_a_directory_needs_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke("example", "")
+    assert (result.exit_code, result.stdout) == (2, "")
+    message = "Error: DIRECTORY: expected the path of a new directory, found an empty text\n"
+    assert result.stderr == message
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from kedro_hydraflow.cli.paths import make_source, select_path
 from kedro_hydraflow.errors import NotFoundError, OptionError, StorageError
 from kedro_hydraflow.source import Source
-from tests.cli.conftest import Ls
+from tests.cli.conftest import Ls, invoke
 from tests.conftest import DATABASE_SWEEP, Database, TrackingDir, WebServer, write
 
 
@@ -103,3 +103,14 @@ def test_options_of_a_path(ls: Ls, sweep: Path, monkeypatch: pytest.MonkeyPatch)
         result = ls(*arguments)
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr.endswith(f"Error: {message}\n")
+
+
+def test_without_a_default_the_argument_is_named(
+    ls: Ls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    for result in (ls(), invoke("show", "0123456789abcdef")):
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith("Error: there is no default place with runs: ")
+        assert result.stderr.endswith("; give PATH_OR_URL, such as mlruns\n")

@@ -161,13 +161,38 @@ def test_a_beginning_of_several_ids(tracking_dir: TrackingDir) -> None:
     assert invoke("show", tracking_dir.root, "abcd").stdout.startswith("run_id           abcd\n")
 
 
+def test_a_malformed_configuration_hides_nothing_else(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "abcd", "a: [\n", {"loss": "1 0.5 0\n"})
+    tracking_dir.add_run(experiment, "efgh", "a: 1\n")
+    result = invoke("show", tracking_dir.root, "abcd")
+    assert result.exit_code == 2
+    assert result.stdout.startswith("run_id           abcd\n")
+    assert "\nmetrics (1)\n  loss  0.5\n" in result.stdout
+    assert "\nconfiguration" not in result.stdout
+    (message,) = [record.getMessage() for record in caplog.records]
+    path = tracking_dir.root / "1/abcd/artifacts/.hydra/config.yaml"
+    assert message.startswith("configuration cannot be read: ")
+    assert str(path) in message
+    shown = json.loads(invoke("show", tracking_dir.root, "abcd", "--json").stdout)
+    assert shown["configuration"] is None
+    assert shown["metrics"] == {"loss": 0.5}
+    result = invoke("diff", tracking_dir.root, "abcd", "efgh")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("Error: ")
+    assert str(path) in result.stderr
+
+
 def test_a_run_that_cannot_be_read(tracking_dir: TrackingDir) -> None:
     experiment = tracking_dir.add_experiment("train")
-    tracking_dir.add_run(experiment, "abcd", "a: [\n")
+    run_dir = tracking_dir.add_run(experiment, "abcd")
+    write(run_dir / "meta.yaml", "run_id: [\n")
     result = invoke("show", tracking_dir.root, "abcd")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "Error: the run 'abcd' could not be read: " in result.stderr
-    assert "abcd/artifacts/.hydra/config.yaml" in result.stderr
+    assert "abcd/meta.yaml" in result.stderr
 
 
 def test_what_can_be_read_is_shown(
@@ -250,5 +275,23 @@ def test_a_directory_without_a_run(sweep: Path, monkeypatch: pytest.MonkeyPatch)
     result = invoke("show", "mlruns")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.endswith(
-        "Error: expected [PATH_OR_URL] RUN, found the directory 'mlruns' alone; give RUN after it\n"
+        "Error: expected [PATH_OR_URL] RUN, found the directory 'mlruns'; give RUN (an ID) too, "
+        "after the directory that all runs are in\n"
     )
+    result = invoke("diff", "mlruns", "13f42e95")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.endswith(
+        "Error: expected [PATH_OR_URL] RUN RUN, found the directory 'mlruns' and '13f42e95'; "
+        "give RUN (an ID) too, after the directory that all runs are in\n"
+    )
+
+
+def test_the_name_of_a_run_is_for_filters(sweep: Path) -> None:
+    result = invoke("show", sweep, "nervous-pug-53")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "Error: no run has the ID 'nervous-pug-53', or one that begins so (with at least 4 "
+        "characters); to find a run by its name, filter by run_name\n"
+    )
+    result = invoke("ls", sweep, "-f", "run_name == nervous-pug-53", "-c", "run_id", "--csv")
+    assert result.stdout == f"run_id\n{BEST}\n"

@@ -49,10 +49,37 @@ def test_a_terminal_that_is_wide_enough() -> None:
 def test_texts_and_the_beginnings_of_headers_are_cut() -> None:
     table = make_terminal_table(COLUMNS, HEADERS, width=53)
     assert strip_styles(table.text) == [
-        "run_id    job_name   status    …ning_rate  …rics.loss",
+        "run_id    job_name   status    …ning_rate       …loss",
         "2ca54cc6  train_di…  FINISHED        0.01           1",
         "cde953df  eval       FAILED     0.1234567",
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "width", "header"),
+    [
+        ("metrics.val/accuracy", 20, "metrics.val/accuracy"),
+        ("metrics.val/accuracy", 19, "…val/accuracy"),
+        ("metrics.val/accuracy", 13, "…val/accuracy"),
+        ("metrics.val/accuracy", 12, "…accuracy"),
+        ("metrics.val/accuracy", 9, "…accuracy"),
+        ("metrics.val/accuracy", 8, "…ccuracy"),
+        ("model.type", 9, "…type"),
+        ("ends.", 4, "…ds."),
+        ("学習.率の比較", 12, "…率の比較"),
+    ],
+)
+def test_headers_are_cut_between_parts_of_keys(key: str, width: int, header: str) -> None:
+    text = make_terminal_table([Column(key, ["1"], "text")], [key], width).text
+    assert strip_styles(text)[0] == header
+
+
+def test_headers_that_would_look_the_same_are_cut_elsewhere() -> None:
+    names = ["metrics.train/loss", "metrics.valid/loss"]
+    columns = [Column(name, ["1"], "number") for name in names]
+    for width, header in (28, "…train/loss  …valid/loss"), (22, "…rain/loss  …alid/loss"):
+        shown = strip_styles(make_terminal_table(columns, names, width).text)[0]
+        assert shown.split() == header.split()
 
 
 @pytest.mark.parametrize("width", range(8, 90))

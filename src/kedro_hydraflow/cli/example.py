@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import zipfile
 from importlib import resources
@@ -36,14 +37,16 @@ def example(directory: str) -> NoReturn:
     from kedro_hydraflow.escaping import escape
     from kedro_hydraflow.storage import is_url
 
+    if not directory:
+        raise OptionError("DIRECTORY: expected the path of a new directory, found an empty text")
     if is_url(directory):
         raise OptionError(
             "DIRECTORY: expected the path of a new directory on this machine, found a URL; copy "
             "the directory to other storage afterwards"
         )
     n_runs = _extract(Path(directory))
-    shown = escape(directory)
-    write(f"wrote {n_runs} runs to {shown}; to list them: kedro-hydraflow ls {shown}\n")
+    command = escape(f"kedro-hydraflow ls {shlex.quote(directory)}")
+    write(f"wrote {n_runs} runs to {escape(directory)}; to list them: {command}\n")
     click.get_current_context().exit(FOUND)
 
 

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from kedro_hydraflow.cli.command import FAILED, FOUND, NOTHING_FOUND, logs_on_stderr
-from kedro_hydraflow.cli.output import note, take_filters, take_format, take_keys, write_frame
-from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.cli.output import (
+    get_width,
+    note,
+    take_filters,
+    take_format,
+    take_keys,
+    write_frame,
+)
+from kedro_hydraflow.errors import OptionError, show_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -86,7 +93,7 @@ def ls(
     from kedro_hydraflow.cli.selection import Wanted
 
     wanted = Wanted(filters, order, limit)
-    _show_runs(lambda: select(wanted), columns, output, only_changed=only_changed)
+    _show_runs(select, wanted, columns, output, only_changed=only_changed)
 
 
 @click.command(
@@ -134,45 +141,61 @@ def best(
     from kedro_hydraflow.cli.selection import Wanted
 
     wanted = Wanted(filters, Ranking(by, mode), limit)
-    _show_runs(lambda: select(wanted), columns, output, ranked_by=by)
+    _show_runs(select, wanted, columns, output, which="best")
 
 
 def _show_runs(
-    select: Callable[[], Selection],
+    select: Callable[[Wanted], Selection],
+    wanted: Wanted,
     keys: tuple[str, ...],
     output: Format,
     *,
     only_changed: bool = False,
-    ranked_by: str | None = None,
+    which: str = "first",
 ) -> NoReturn:
     """Show runs, and end the command.
 
     Args:
-        select: Returns the runs. What is logged meanwhile goes to standard error.
+        select: Returns the runs that are wanted. What it logs goes to standard error.
+        wanted: Which runs. The keys of their order are among the columns by default.
         keys: The columns; by default, those that say most.
         output: How to show them.
         only_changed: Whether to leave out columns that do not differ.
-        ranked_by: The key by which the runs were chosen, which is among the columns by default.
+        which: What to call the runs if there are others.
     """
     from kedro_hydraflow.default_columns import make_columns
 
     with logs_on_stderr():
-        selection = select()
+        selection = select(wanted)
         runs = list(selection.runs)
         nested: Nested = "keep" if output == "json" else "json"
-        columns = make_columns(runs, keys, nested, ranked_by)
+        ordered_by = () if wanted.order is None else wanted.order.key_texts
+        columns = make_columns(runs, keys, nested, ordered_by)
         if only_changed and len(runs) > 1:
             columns = _drop_same(columns)
-    advice = "; choose with --columns"
+    choose = "; choose with --columns"
     short_ids = None if keys else "run_id"
+    advice = "; choose fewer, or use a wider terminal" if keys else choose
     write_frame(columns.frame, output, columns.importance, short_ids=short_ids, advice=advice)
-    n_matching = selection.n_matching
-    if n_matching is not None and n_matching > len(runs):
-        note(f"the {'first' if ranked_by is None else 'best'} {len(runs)} of {n_matching} runs")
+    count = _describe_count(len(runs), selection.n_matching, wanted.limit, which)
+    if count is None and runs and output == "table" and get_width() is not None:
+        count = show_count(len(runs), "run")
+    if count is not None:
+        note(count)
     if columns.omission is not None:
-        note(f"not shown: {columns.omission}{advice}")
+        note(f"not shown: {columns.omission}{choose}")
     code = FAILED if selection.is_incomplete else FOUND if runs else NOTHING_FOUND
     click.get_current_context().exit(code)
+
+
+def _describe_count(
+    n_shown: int, n_matching: int | None, limit: int | None, which: str
+) -> str | None:
+    """Return how many runs there are if some are not shown, or may not be."""
+    if n_matching is None:
+        are_cut = n_shown == limit
+        return f"the {which} {show_count(n_shown, 'run')}; there may be more" if are_cut else None
+    return f"the {which} {n_shown} of {n_matching} runs" if n_matching > n_shown else None
 
 
 def _drop_same(columns: Columns) -> Columns:

@@ -88,9 +88,11 @@ it, the runs are those that MLflow reads by default: at MLFLOW_TRACKING_URI, in 
             )
         path = given.pop(0) if len(given) > n_others else None
         if path is None and given and arguments[0].name != "file" and os.path.isdir(given[0]):
+            found = f"the directory {given[0]!r}{''.join(f' and {text!r}' for text in given[1:])}"
+            missing = " ".join(str(each.metavar) for each in arguments[len(given) - 1 :])
             raise click.UsageError(
-                f"expected {_show_usage(arguments)}, found the directory {given[0]!r} alone; give "
-                f"{' '.join(str(each.metavar) for each in arguments)} after it"
+                f"expected {_show_usage(arguments)}, found {found}; give {missing} (an ID) too, "
+                "after the directory that all runs are in"
             )
         values |= {each.name: text for each, text in zip(arguments, given, strict=True)}
         experiments, results, layout, entry, env = (

@@ -41,6 +41,11 @@ class Order(ABC):
 
     @property
     @abstractmethod
+    def key_texts(self) -> list[str]:
+        """Its keys as they were written, the most important one first."""
+
+    @property
+    @abstractmethod
     def is_recorded(self) -> bool:
         """Whether it is known without configurations."""
 
@@ -77,6 +82,11 @@ class SortOrder(Order):
     """Sorted by keys, the most important one first."""
 
     keys: Sequence[SortKey]
+
+    @property
+    @override
+    def key_texts(self) -> list[str]:
+        return [sort_key.key.text for sort_key in self.keys]
 
     @property
     @override
@@ -130,6 +140,11 @@ class Ranking(Order):
 
     by: str
     mode: Mode
+
+    @property
+    @override
+    def key_texts(self) -> list[str]:
+        return [self.by]
 
     @property
     @override

@@ -42,11 +42,12 @@ def write_frame(
         output: How. A table or Markdown of no rows is empty.
         importance: The names of the columns, first that of the column that is left out last where
             there is no room in a terminal.
-        short_ids: As for `make_cells`.
+        short_ids: As for `make_cells`. Where a terminal has no room for all columns otherwise, run
+            IDs are cut in any case.
         advice: What to do if columns are left out.
     """
-    from kedro_hydraflow.cli.tables import make_plain_table, make_terminal_table
-    from kedro_hydraflow.formats import make_cells, to_csv, to_json, to_markdown
+    from kedro_hydraflow.cli.tables import cut_texts, make_plain_table, make_terminal_table
+    from kedro_hydraflow.formats import cut_ids, make_cells, to_csv, to_json, to_markdown
 
     if output == "csv":
         write(to_csv(frame))
@@ -55,14 +56,17 @@ def write_frame(
     elif not frame.is_empty():
         cells = make_cells(frame, short_ids)
         if output == "md":
-            write(to_markdown(cells))
+            write(to_markdown(cut_texts(cells)))
         elif get_width() is None:
             write(make_plain_table(cells))
         else:
-            text, left_out = make_terminal_table(cells, importance)
-            write(text)
-            if left_out:
-                note(f"no room for {show_names(left_out, _MAX_SHOWN)}{advice}")
+            table = make_terminal_table(cells, importance)
+            if table.left_out:
+                cells = [cut_ids(each) if each.header == "run_id" else each for each in cells]
+                table = make_terminal_table(cells, importance)
+            write(table.text)
+            if table.left_out:
+                note(f"no room for {show_names(table.left_out, _MAX_SHOWN)}{advice}")
 
 
 def get_width() -> int | None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kedro_hydraflow.cli.selection import EVERYTHING, Selection, Wanted, select_runs
-from kedro_hydraflow.errors import MissingPackageError, StorageError, TrackingDirectoryError
+from kedro_hydraflow.errors import (
+    MissingPackageError,
+    NotFoundError,
+    StorageError,
+    TrackingDirectoryError,
+)
 from kedro_hydraflow.finding import Search
 from kedro_hydraflow.loading import LoadOptions
 from kedro_hydraflow.source import Source, get_uri_scheme
-from kedro_hydraflow.stores import open_store
+from kedro_hydraflow.stores import ADVICE_WITHOUT_DEFAULT, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,9 +55,13 @@ def select_path(
     try:
         return select_runs(Search(source, names), options, wanted)
     except (TrackingDirectoryError, StorageError) as exc:
-        if missing is None:
-            raise
-        raise type(exc)(f"{exc}; if it is a tracking server: {missing}") from exc
+        text = str(exc)
+        if missing is not None:
+            raise type(exc)(f"{text}; if it is a tracking server: {missing}") from exc
+        if path is None and text.endswith(ADVICE_WITHOUT_DEFAULT):
+            problem = text.removesuffix(ADVICE_WITHOUT_DEFAULT)
+            raise NotFoundError(f"{problem}give PATH_OR_URL, such as mlruns") from exc
+        raise
 
 
 def make_source(path: str | None, layout: Layout | None = None) -> Source:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from kedro_hydraflow.errors import RunLoadError
+from kedro_hydraflow.errors import ConfigError, RunLoadError
 from kedro_hydraflow.fact_checks import is_meant
 from kedro_hydraflow.finding import (
     Search,
@@ -16,12 +16,25 @@ from kedro_hydraflow.finding import (
     read_infos,
     report,
 )
-from kedro_hydraflow.loading import LoadOptions, Tally, load_runs, read_runs, warn_of_none_left
+from kedro_hydraflow.loading import (
+    LoadOptions,
+    Need,
+    Tally,
+    load_runs,
+    read_runs,
+    warn_of_none_left,
+)
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.progress import progress_bar
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import RunCollection, find_by_id
-from kedro_hydraflow.run_info import raises_errors, read_leniently, set_options, was_malformed
+from kedro_hydraflow.run_info import (
+    get_config_url,
+    raises_errors,
+    read_leniently,
+    set_options,
+    was_malformed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +44,7 @@ if TYPE_CHECKING:
     from kedro_hydraflow.filters import Conditions
     from kedro_hydraflow.index import Index
     from kedro_hydraflow.run_info import RunInfo
+    from kedro_hydraflow.stores.record import RunNames
 
 logger = get_logger(__name__)
 
@@ -152,7 +166,10 @@ def _add_filters(search: Search, filters: Sequence[str]) -> Search:
 def _select_by_id(
     search: Search, options: LoadOptions, run_ids: Sequence[str], index: Index
 ) -> Selection:
-    """Return the runs whose IDs are meant. Nothing is read of the others."""
+    """Return the runs whose IDs are meant. Nothing is read of the others.
+
+    A malformed configuration is an error when it is used.
+    """
     keeps = search.keeps
 
     def is_wanted(run_id: str) -> bool:
@@ -162,9 +179,23 @@ def _select_by_id(
     conditions = search.make_conditions()
     found = find_runs(search, index, conditions)
     loaded = load_runs(found.runs, Run, options, index, was_searched=True, conditions=conditions)
-    failures = [*found.failures, *loaded.failures]
+    malformed = {f.path for f in loaded.failures if isinstance(f.error, ConfigError)}
+    runs = [*loaded.runs]
+    if malformed:  # What else there is of these runs can be shown.
+        unread = read_runs(
+            found.runs,
+            Run,
+            options,
+            index,
+            was_searched=True,
+            conditions=conditions,
+            need=Need(configs=False),
+        )
+        runs += [run for run in unread.runs if get_config_url(run.info) in malformed]
+    known = {get_config_url(run.info) for run in runs}
+    failures = [*found.failures, *(f for f in loaded.failures if f.path not in known)]
     _report(failures, found.total)
-    return Selection(loaded.runs, failures)
+    return Selection(RunCollection(runs), failures)
 
 
 def _select_all(
@@ -193,12 +224,12 @@ def _select_first(search: Search, options: LoadOptions, count: int, index: Index
     runs: list[Run[Any, Any]] = []
     failures: list[Failure] = []
     tally = Tally()
+    unlisted = list(found.experiments.matching)
+    left: Sequence[RunNames] = []
     # How many runs have to be looked at is not known.
     with progress_bar(None, show=True) as advance:
-        for experiment in found.experiments.matching:
-            if len(runs) >= count:
-                break
-            listing = store.list_runs([experiment])
+        while unlisted and len(runs) < count:
+            listing = store.list_runs([unlisted.pop(0)])
             failures += listing.failures
             left = listing.experiments
             while left and len(runs) < count:
@@ -223,7 +254,8 @@ def _select_first(search: Search, options: LoadOptions, count: int, index: Index
         if not tally.n_found and not found.was_explained:
             emptiness = explain_emptiness(store, found, tally.n_deleted, tally.n_left_out)
         _warn_of_none(emptiness, tally.n_found, conditions)
-    return Selection(RunCollection(runs), failures)
+    is_all = len(runs) <= count and not left and not unlisted
+    return Selection(RunCollection(runs), failures, len(runs) if is_all else None)
 
 
 def _select_by_record(
@@ -241,8 +273,10 @@ def _select_by_record(
     infos = order.apply_to_infos(selected.runs)
     runs: list[Run[Any, Any]] = []
     size = max(count, _BATCH_SIZE) if conditions.need_configs else count
+    n_read = 0
     for start in range(0, len(infos), size):
         batch = infos[start : start + size]
+        n_read += len(batch)
         loaded = load_runs(batch, Run, options, index, was_searched=True)
         chosen = conditions.select_runs(loaded.runs)
         runs += chosen.runs
@@ -254,7 +288,9 @@ def _select_by_record(
     _report(failures, len(found.runs) + len(found.failures))
     if not runs and not failures:
         _warn_of_none(found.emptiness, len(found.runs), conditions)
-    n_matching = None if conditions.need_configs else len(infos)
+    n_matching: int | None = len(infos)
+    if conditions.need_configs:
+        n_matching = len(runs) if n_read == len(infos) else None
     return Selection(RunCollection(runs), failures, n_matching, infos)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     from kedro_hydraflow.formats import Column
 
 _GAP = "  "
+
+_SEPARATOR = re.compile("[./]")
+"""What is between the parts of a key."""
 
 _MIN_WIDTH = 8
 """The width to which texts and headers may be cut."""
@@ -37,6 +42,16 @@ class Table(NamedTuple):
 
     left_out: list[str]
     """The headers of the columns for which there is no room."""
+
+
+def cut_texts(columns: Sequence[Column]) -> list[Column]:
+    """Return columns without the ends of very long texts, as a plain table has them."""
+    return [
+        column._replace(cells=_cut_all(column.cells, _MAX_WIDTH))
+        if column.kind == "text"
+        else column
+        for column in columns
+    ]
 
 
 def make_plain_table(columns: Sequence[Column]) -> str:
@@ -138,12 +153,34 @@ def _narrow(widths: list[int], narrowest: Sequence[int], room: int) -> list[int]
 def _iter_rows(columns: Sequence[FittedColumn]) -> Iterator[tuple[str, ...]]:
     """Yield the header and the rows of a table, each with cells of the right width."""
     cells = []
-    for column, width in columns:
-        # The end of a key such as training.learning_rate says more than its beginning.
-        header = _pad(_cut_start(column.header, width), width, column.kind)
+    for (column, width), text in zip(columns, _cut_headers(columns), strict=True):
+        header = _pad(text, width, column.kind)
         shown = _cut_all(column.cells, width)
         cells.append([header, *(_pad(cell, width, column.kind) for cell in shown)])
     yield from zip(*cells, strict=True)
+
+
+def _cut_headers(columns: Sequence[FittedColumn]) -> list[str]:
+    """Return the headers, cut where a part of a key begins unless two look the same then.
+
+    The end of a key such as training.learning_rate says more than its beginning.
+    """
+    headers = [_cut_key(column.header, width) for column, width in columns]
+    counts = Counter(headers)
+    return [
+        header if counts[header] == 1 else _cut_start(column.header, width)
+        for header, (column, width) in zip(headers, columns, strict=True)
+    ]
+
+
+def _cut_key(key: str, width: int) -> str:
+    """Return a key that fits into a width, with an ellipsis for its first parts if that does."""
+    if _measure(key) <= width:
+        return key
+    ends = (key[match.end() :] for match in _SEPARATOR.finditer(key))
+    fitting = (end for end in ends if end and _measure(end) < width)
+    end = next(fitting, None)
+    return _cut_start(key, width) if end is None else f"…{end}"
 
 
 def _pad(text: str, width: int, kind: str) -> str:

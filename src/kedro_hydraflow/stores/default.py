@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
+ADVICE_WITHOUT_DEFAULT = "give tracking_dir or tracking_uri"
+"""The end of the error if there is no such place: the options of functions and datasets."""
+
 _VARIABLE = "MLFLOW_TRACKING_URI"
 
 
@@ -51,7 +54,7 @@ def find_default(source: Source) -> Source:
     raise NotFoundError(
         f"there is no default place with runs: {_VARIABLE} is not set, "
         f"{folder!r} has no <experiment_id>/{META_FILE}, and there is no database {database!r}; "
-        "give tracking_dir or tracking_uri"
+        f"{ADVICE_WITHOUT_DEFAULT}"
     )
 
 
