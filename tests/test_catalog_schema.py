@@ -3,6 +3,7 @@ from __future__ import annotations
 import inspect
 import json
 import random
+from itertools import combinations
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -370,7 +371,7 @@ VALUES: dict[str, list[Any]] = {
     "engine": ["fsspec", "obstore", None, ""],
     "experiment_names": ["train_*", [], ["a", "a"], None, 1, [1]],
     "filepath": ["mlruns/1/a", None, "", 1],
-    "filepath_arg": ["filepath", "path", 1, None],
+    "filepath_arg": ["path", "filepath", 1, None],
     "filters": ["seed > 1", [], ["seed > 1", "seed < 3"], None, 1, {}],
     "fs_args": [{"a": 1}, None, "a"],
     "impl": ["a.B", None, "a"],
@@ -382,38 +383,72 @@ VALUES: dict[str, list[Any]] = {
     "library": ["pandas", "polars", None],
     "lock": ["x.json", {**STATE, "logged": True}, None, {"logged": True}, ""],
     "metadata": [{"a": 1}, None, 1],
-    "min_runs": [0, 1, -1, None],
-    "missing": ["raise", "skip", None],
+    "min_runs": [1, 0, -1, None],
+    "missing": ["skip", "raise", None],
     "mode": ["max", None, "large"],
-    "n_jobs": [0, -1, 2, None, "2"],
-    "nested": ["json", "keep", None],
-    "on_error": ["raise", "skip", "warn", None],
+    "n_jobs": [2, 0, -1, None, "2"],
+    "nested": ["keep", "json", None],
+    "on_error": ["warn", "raise", "skip", None],
     "path": ["mlruns", None, "", 1],
     "progress": [True, False, None, 1],
     "results": ["result.json", "../a.json", "s3://a/b.json", None, ""],
     "run_id": ["13f4", None, "", 1],
     "schema": [{"a": "Int64"}, "a.B", None, {}, {"a": "Nope"}, {"a.*": "Int64"}],
-    "strict": [True, False, None],
+    "strict": [False, True, None],
     "tracking_uri": ["https://mlflow.example", None, "", 1],
     "versioned": [False, None, True],
 }  # fmt: skip
-"""Values of options, of which the first ones are valid."""
+"""Values of options. The first one is valid, and not the default."""
 
-SEED = 7
-N_ENTRIES = 200
+NEEDED: dict[str, dict[str, Any]] = {
+    "best_by": {"mode": "max"},
+    "filepath": {"path": None},
+    "keys": {"concat": True},
+    "lazy": {"schema": {"seed": "Int64"}},
+    "mode": {"best_by": "seed"},
+    "tracking_uri": {"path": None},
+}
+"""By option, what is needed beside it."""
 
 
-@pytest.mark.parametrize("valid", [RUN, COLLECTION, ARTIFACT, FRAME], ids=itemgetter("type"))
-def test_random_entries(valid: dict[str, Any]) -> None:
-    """What Kedro accepts stays accepted with values that it fills in."""
-    choose = random.Random(SEED)
+def check_entry(valid: dict[str, Any], chosen: dict[str, Any]) -> None:
+    """Assert that the schema accepts an entry if, and only if, Kedro does.
+
+    Each value of such an entry may be one that Kedro fills in.
+    """
+    entry = valid.copy()
+    for option in chosen:
+        entry |= NEEDED.get(option, {})
+    entry |= chosen
+    is_valid = is_accepted(entry)
+    assert (list_errors({"entry": entry}) == []) == is_valid, entry
+    if is_valid:
+        for names in (chosen, *([name] for name in chosen)):
+            filled_in = entry | dict.fromkeys(names, "${x}")
+            assert list_errors({"entry": filled_in}) == [], filled_in
+
+
+def list_options(valid: dict[str, Any]) -> list[str]:
+    """Return the options with values of the dataset of an entry."""
     properties = SCHEMA["definitions"][valid["type"].partition(".")[2]]["properties"]
-    options = sorted(VALUES.keys() & properties.keys())
-    for _ in range(N_ENTRIES):
-        some = choose.sample(options, choose.randint(1, 6))
-        entry = valid | {o: choose.choice(VALUES[o][: choose.randint(1, 6)]) for o in some}
-        is_valid = is_accepted(entry)
-        assert (list_errors({"entry": entry}) == []) == is_valid, entry
-        if is_valid:
-            filled_in = dict.fromkeys(choose.sample(some, choose.randint(1, len(some))), "${x}")
-            assert list_errors({"entry": entry | filled_in}) == [], entry | filled_in
+    return sorted(VALUES.keys() & properties.keys())
+
+
+EACH_DATASET = pytest.mark.parametrize(
+    "valid", [RUN, COLLECTION, ARTIFACT, FRAME], ids=itemgetter("type")
+)
+
+
+@EACH_DATASET
+def test_pairs_of_options(valid: dict[str, Any]) -> None:
+    for pair in combinations(list_options(valid), 2):
+        check_entry(valid, {option: VALUES[option][0] for option in pair})
+
+
+@EACH_DATASET
+def test_random_entries(valid: dict[str, Any]) -> None:
+    choose = random.Random(7)
+    options = list_options(valid)
+    for _ in range(200):
+        some = choose.sample(options, choose.randint(1, 4))
+        check_entry(valid, {option: choose.choice(VALUES[option]) for option in some})
