@@ -26,6 +26,7 @@ FILE = ROOT / "src" / "kedro_hydraflow" / "catalog.schema.json"
 URL = "https://kedro-hydraflow.github.io/kedro-hydraflow/catalog.schema.json"
 
 Schema = dict[str, Any]
+"""A JSON schema. ``errorMessage`` and ``patternErrorMessage`` are what editors show."""
 
 DATASETS = (
     datasets.HydraflowRunCollectionDataset,
@@ -78,7 +79,11 @@ NO_VERSIONS = one_of([False, None])
 TYPE = {"type": "string", "pattern": rf"^((pl|polars)\.)?({'|'.join(sorted(TYPE_NAMES))})(\(|$)"}
 
 BY_NAME = {
-    "artifact": {"type": "string", "pattern": rf"^(?!{OUTSIDE}|\.(/+\.?)*$)[^*?]+$"},
+    "artifact": {
+        "type": "string",
+        "pattern": rf"^(?!{OUTSIDE}|\.(/+\.?)*$)[^*?]+$",
+        "patternErrorMessage": "Expected a path in the artifacts directory, without ..",
+    },
     "checkpoint": any_of(TEXT, make_object("filepath", filepath=TEXT)),
     "credentials": any_of(TEXT, MAPPING),  # of which Kedro takes the name in credentials.yml
     "dataset": any_of(
@@ -100,6 +105,8 @@ BY_NAME = {
         "type": "string",
         "pattern": rf"^(?!{OUTSIDE}|.:|file:|\w[\w+.-]+://)[^\\]*"
         r"\.([jJ][sS][oO][nN]|[yY][aA]?[mM][lL])$",
+        "patternErrorMessage": "Expected a path in the artifacts directory, without .., that ends "
+        "in .json, .yaml or .yml",
     },
 }
 """The schemas of options that say more than their annotations."""
@@ -177,7 +184,8 @@ def list_rules(options: Mapping[str, inspect.Parameter]) -> list[Schema]:
     for name, option in options.items():
         others = [options[other] for other in excluded.get(name, ()) if other in options]
         if others:
-            defaults = {other.name: _may_be_default(other) for other in others}
+            message = f"Cannot be used with {name}."
+            defaults = {o.name: _may_be_default(o, errorMessage=message) for o in others}
             rules.append(_if_given(option, {"properties": defaults}))
         if name in NEEDED:
             rules.append(_if_given(option, _may_be_given(options[NEEDED[name]])))
@@ -190,8 +198,8 @@ def list_rules(options: Mapping[str, inspect.Parameter]) -> list[Schema]:
     return rules
 
 
-def _may_be_default(option: inspect.Parameter) -> Schema:
-    return any_of(one_of([option.default]), FILLED_IN)
+def _may_be_default(option: inspect.Parameter, **message: str) -> Schema:
+    return any_of({**one_of([option.default]), **message}, FILLED_IN)
 
 
 def _may_be_given(option: inspect.Parameter) -> Schema:
@@ -219,7 +227,7 @@ def make_schema() -> Schema:
     names = [f"kedro_hydraflow.{cls.__name__}" for cls in DATASETS]
     known = {
         "pattern": "|".join(paths.values()),
-        "patternErrorMessage": f"Expected {', '.join(names[:-1])} or {names[-1]}.",  # of editors
+        "patternErrorMessage": f"Expected {', '.join(names[:-1])} or {names[-1]}.",
     }
     of_ours = _is_of_type(r"^kedro_hydraflow\.")
     return {
