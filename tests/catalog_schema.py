@@ -108,6 +108,11 @@ BY_NAME = {
         "patternErrorMessage": "Expected a path in the artifacts directory, without .., that ends "
         "in .json, .yaml or .yml",
     },
+    "tracking_uri": {
+        "type": "string",
+        "pattern": r"^(?![\w.-]+:\d{1,5}(/\S*)?$).",
+        "patternErrorMessage": "Expected a URI with a scheme, such as http://localhost:5000",
+    },
 }
 """The schemas of options that say more than their annotations."""
 

@@ -223,6 +223,7 @@ def test_mistakes(entry: dict[str, Any], message: str) -> None:
     [
         (COLLECTION, "results", ["s3://a/b.json", "file:a.json", "C:/a.json", "C:a.json"]),
         (COLLECTION, "results", ["a/../b.json", "/a.json"]),
+        (OF_URI, "tracking_uri", ["localhost:5000", "10.0.0.1:80/mlflow", ""]),
         (
             ARTIFACT,
             "artifact",
@@ -260,6 +261,8 @@ def test_mistakes_in_values(valid: dict[str, Any], option: str, values: list[Any
         {**FRAME, "lazy": True, "schema": {"seed": "Int64"}, "library": "polars"},
         {**FRAME, **BEST, "columns": ["run_id"], "lock": STATE, "min_runs": 1},
         {**OF_URI, "layout": "mlflow", "path": None},
+        {**OF_URI, "tracking_uri": "http://localhost:5000"},
+        {**OF_URI, "tracking_uri": "sqlite:///mlflow.db"},
         {**COLLECTION, "tracking_uri": None, "layout": "hydra"},
         {**COLLECTION, "checkpoint": None, "lock": STATE, "versioned": None},
         {**COLLECTION, "experiment_names": ["x", "x"], "results": ".json"},
