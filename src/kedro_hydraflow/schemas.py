@@ -46,7 +46,7 @@ _PYTHON_TYPES: dict[Any, str] = {
     time: "Time",
     timedelta: "Duration",
 }
-_NAMES = frozenset(
+TYPE_NAMES = frozenset(
     {
         *(kind.__name__ for kind in _PYTHON_TYPES),
         *_PYTHON_TYPES.values(),
@@ -253,7 +253,9 @@ def _complete_part(key: str, dtype: Any) -> pl.DataType:
 
 
 def _make_type_error(key: str, dtype: object) -> OptionError:
-    meant = [name for name in _NAMES if isinstance(dtype, str) and name.lower() == dtype.lower()]
+    meant = [
+        name for name in TYPE_NAMES if isinstance(dtype, str) and name.lower() == dtype.lower()
+    ]
     advice = f"; write {meant[0]!r}" if meant else ""
     return OptionError(
         f"schema: {key!r}: expected a type of Polars such as pl.Float64, its name, such as "
@@ -269,7 +271,7 @@ def _names_types(text: str) -> bool:
         return False
     names = {node.id for node in nodes if isinstance(node, ast.Name)} - {"pl", "polars"}
     names |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-    return bool(names) and names <= _NAMES
+    return bool(names) and names <= TYPE_NAMES
 
 
 def _read_type(text: str) -> Any:

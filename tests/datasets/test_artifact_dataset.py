@@ -326,6 +326,7 @@ def test_a_column_that_a_pattern_matches_too(root: Path) -> None:
         ("artifact", 3, "artifact: expected a path such as metrics.csv, found 3"),
         ("artifact", "*.csv", "artifact: expected the path of one artifact, found the pattern"),
         ("artifact", "../a", "artifact: expected a path in the artifacts directory, found '../a'"),
+        ("artifact", "a/../b", "artifact: expected a path in the artifacts directory, found"),
         ("artifact", "/a", "artifact: expected a path in the artifacts directory, found '/a'"),
         ("artifact", ".", "artifact: expected a path in the artifacts directory, found '.'"),
         ("dataset", 3, "dataset: expected the type of a Kedro dataset, such as pandas.CSVDataset"),

@@ -550,7 +550,7 @@ def _check_artifact(artifact: Any) -> str:
             f"artifact: expected the path of one artifact, found the pattern {artifact!r}"
         )
     path = posixpath.normpath(artifact)
-    if path.startswith("/") or path.split("/")[0] in ("", ".", ".."):
+    if path.startswith("/") or path == "." or ".." in artifact.split("/"):
         raise OptionError(
             f"artifact: expected a path in the artifacts directory, found {artifact!r}"
         )
