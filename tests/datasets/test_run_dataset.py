@@ -11,7 +11,7 @@ import pytest
 from kedro.io import DataCatalog, DatasetError
 
 from kedro_hydraflow import HydraflowRunCollectionDataset, HydraflowRunDataset, Run
-from tests.conftest import HYDRA_SWEEP, SWEEP, TrackingDir
+from tests.conftest import HYDRA_SWEEP, SWEEP, TrackingDir, write
 from tests.datasets.conftest import make_again
 
 TYPE = "kedro_hydraflow.HydraflowRunDataset"
@@ -91,6 +91,25 @@ def test_preview(sweep: Path) -> None:
     preview = json.loads(from_catalog(filepath=str(sweep / RUN)).preview())
     assert preview["info"]["status"] == "FINISHED"
     assert preview["cfg"]["model"]["type"] == "mlp"
+    assert preview["metrics"].keys() == {"accuracy", "train/loss", "val/accuracy"}
+    assert "best_by" not in preview
+    assert "params" not in preview
+
+
+def test_preview_of_a_run_without_configuration_has_its_params(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("e")
+    run_dir = tracking_dir.add_run(experiment, "a", None, {"acc": "1 half 0\n"})
+    write(run_dir / "params/lr", "0.1")
+    preview = json.loads(from_catalog(filepath=str(run_dir)).preview())
+    assert (preview["params"], preview["cfg"]) == ({"lr": "0.1"}, {})
+    assert preview["note"].startswith("metrics could not be read: ")
+    assert f"{run_dir}/metrics/acc" in preview["note"]
+
+
+def test_preview_of_a_job_of_hydra_has_its_results() -> None:
+    run_dir = str(HYDRA_SWEEP / "multirun/2026-11-25/23-01-50/0")
+    preview = json.loads(from_catalog(filepath=run_dir, results="result.json").preview())
+    assert preview["results"].keys() == {"loss", "n_weights"}
 
 
 def test_preview_is_strict_json(tracking_dir: TrackingDir) -> None:
@@ -298,7 +317,9 @@ def test_exists_where_a_run_is_to_be_found(publish: Callable[[Path], str], sweep
 
 def test_preview_of_the_best_run(sweep: Path) -> None:
     preview = from_catalog(path=str(sweep), best_by="metrics.accuracy", mode="max").preview()
-    assert json.loads(preview)["info"]["run_id"] == BEST
+    shown = json.loads(preview)
+    assert shown["info"]["run_id"] == BEST
+    assert shown["best_by"] == {"metrics.accuracy": shown["metrics"]["accuracy"]}
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda d: pickle.loads(pickle.dumps(d))])
