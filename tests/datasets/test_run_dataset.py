@@ -106,6 +106,21 @@ def test_preview_of_a_run_without_configuration_has_its_params(tracking_dir: Tra
     assert f"{run_dir}/metrics/acc" in preview["note"]
 
 
+def test_preview_resolves_interpolations(tracking_dir: TrackingDir) -> None:
+    config = """\
+model: {name: cnn, sizes: [1, "${seed}"], label: "${model.name}-${seed}"}
+again: ${model}
+broken: ${nowhere}
+unset: ???
+seed: 3
+"""
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", config)
+    preview = json.loads(from_catalog(filepath=str(run_dir)).preview())
+    model = {"name": "cnn", "sizes": [1, 3], "label": "cnn-3"}
+    expected = {"model": model, "again": model, "broken": "${nowhere}", "unset": None, "seed": 3}
+    assert preview["cfg"] == expected
+
+
 def test_preview_of_a_job_of_hydra_has_its_results() -> None:
     run_dir = str(HYDRA_SWEEP / "multirun/2026-11-25/23-01-50/0")
     preview = json.loads(from_catalog(filepath=run_dir, results="result.json").preview())
@@ -354,5 +369,10 @@ def test_preview_has_the_first_thousand_keys(tracking_dir: TrackingDir) -> None:
     run_dir = tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", config)
     preview = json.loads(from_catalog(filepath=str(run_dir)).preview())
     assert len(preview["cfg"]) == 1000
-    assert preview["cfg"]["k999"] == "${seed}"
+    assert preview["cfg"]["k999"] == "${seed}"  # there is no such key
     assert preview["note"] == "… of the first 1,000 keys alone: a preview looks at no more"
+    config = "".join(f"k{i}: ${{model}}\n" for i in range(600)) + "model: {a: 1, b: 2}\n"
+    write(run_dir / "artifacts/.hydra/config.yaml", config)
+    again = json.loads(from_catalog(filepath=str(run_dir)).preview())
+    assert list(again["cfg"]) == [f"k{i}" for i in range(500)]
+    assert again["note"] == preview["note"]

@@ -22,6 +22,7 @@ from kedro_hydraflow.loading import LoadOptions, load_run
 from kedro_hydraflow.recorded import list_entries
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_base import get_configuration
+from kedro_hydraflow.selecting import Selector
 from kedro_hydraflow.source import Layout, check_location, locate_option, show_location
 
 if TYPE_CHECKING:
@@ -185,6 +186,7 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         """Return the run's facts, metrics, results and configuration as JSON.
 
         The value of ``best_by`` comes after the facts. Without a configuration, it has the params.
+        Interpolations are resolved, or stay text if that is impossible.
         It has the first thousand keys of each kind. If there are more, a note says so.
         """
         if isinstance(self._source, RunSearch):
@@ -250,11 +252,14 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
 
 def _read_values(run: Run[Any, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return what a preview shows of a run beside facts, by kind, and notes on what it lacks."""
-    config = get_configuration(run).to_plain()
+    configuration = get_configuration(run)
+    config = configuration.to_plain()
     read: dict[str, Any] = {}
     for kind in ("metrics", "results", *([] if config else ["params"])):
         (read[kind],) = list_entries([run.info], kind, MAX_KEYS + 1)
-    read["cfg"] = config
+    # An interpolation may stand for many keys, so those that are resolved are cut again.
+    looked_at = take_leaves(config, MAX_KEYS + 1)
+    read["cfg"] = Selector().resolve_all(configuration, looked_at)
     notes = [
         f"{kind} could not be read: {values}"
         for kind, values in read.items()
