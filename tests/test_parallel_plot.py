@@ -110,6 +110,23 @@ def test_what_is_no_number_has_a_tick(tracking_dir: TrackingDir) -> None:
     assert max(positions[2:]) < 1
 
 
+def test_without_configurations_params_have_axes(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for i in range(2):
+        run_dir = tracking_dir.add_run(experiment, f"r{i}", None, {"acc": f"1 0.{i} 0\n"})
+        write(run_dir / "params/lr", f"{i}")
+        write(run_dir / "params/same", "x")
+        write(run_dir / "artifacts/model.txt", "")
+    runs = Run.load(iter_run_dirs(tracking_dir.root), index=False)
+    caplog.clear()
+    (trace,) = runs.plot_parallel().data
+    assert [axis.label for axis in trace.dimensions] == ["params.lr", "metrics.acc"]
+    assert list(trace.dimensions[0]["values"]) == [0, 1]
+    assert caplog.text == ""
+
+
 def test_params_are_numbers(tracking_dir: TrackingDir) -> None:
     runs = load(tracking_dir, "", "")
     for run, text in zip(runs, ("0.5", "10"), strict=True):
@@ -196,7 +213,9 @@ def test_errors(tracking_dir: TrackingDir) -> None:
     runs = load(tracking_dir, "a: 1", "a: 2")
     with pytest.raises(OptionError, match="there are no runs"):
         runs[:0].plot_parallel()
-    with pytest.raises(OptionError, match="nothing differs among 1 run in their configurations"):
+    with pytest.raises(
+        OptionError, match="nothing differs among 1 run in their configurations and params"
+    ):
         runs[:1].plot_parallel()
     with pytest.raises(MissingKeyError, match="'nope'"):
         runs.plot_parallel("nope")

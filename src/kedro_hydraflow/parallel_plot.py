@@ -13,6 +13,7 @@ from kedro_hydraflow.comparing import find_differing, read_values_by_name
 from kedro_hydraflow.default_columns import list_value_keys
 from kedro_hydraflow.errors import MissingPackageError, OptionError, show_count, show_names
 from kedro_hydraflow.escaping import escape
+from kedro_hydraflow.key_patterns import choose_default_pattern
 from kedro_hydraflow.keys import identify, is_pattern
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.recorded import to_ordered
@@ -89,7 +90,8 @@ def make_parallel_plot(
 
     Args:
         runs: The runs.
-        keys: Keys and patterns; by default those of the configurations that differ.
+        keys: Keys and patterns; by default those of the configurations, or else of params, that
+            differ.
         color: The key of the colour, by default the first metric.
         find: Finds the values of a key that is not a pattern.
     """
@@ -149,7 +151,7 @@ def _choose_columns(
     runs: Sequence[RunBase], keys: Sequence[str], color: str | None, find: Find
 ) -> dict[str, list[Any]]:
     """Return the values of the keys that have an axis. Keys with one value for all have none."""
-    differing = find_differing(runs, keys or ["*"], find)
+    differing = find_differing(runs, keys or [choose_default_pattern(runs)], find)
     columns = {column.name: column.values for column in differing}
     if keys:
         shown = set(map(identify, columns))
@@ -171,7 +173,7 @@ def _choose_columns(
     if not columns and (keys or color is None):
         raise OptionError(
             f"plot_parallel: nothing differs among {show_count(len(runs), 'run')} in "
-            f"{show_names(keys) if keys else 'their configurations'}"
+            f"{show_names(keys) if keys else 'their configurations and params'}"
         )
     return columns
 
