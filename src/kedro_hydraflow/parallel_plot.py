@@ -129,9 +129,9 @@ def make_parallel_plot(
     n_shown = (_MAX_AXES if keys else _MAX_DEFAULT_AXES) - 1
     if len(columns) > n_shown:
         logger.warning(
-            "plot_parallel: %d keys differ, the first %d have an axis, and not %s; name the keys",
-            len(columns),
+            "plot_parallel: the first %d of %d keys have an axis, and not %s; name the keys",
             n_shown,
+            len(columns),
             show_names(list(columns)[n_shown:]),
         )
         columns = {key: columns[key] for key in list(columns)[:n_shown]}
@@ -173,9 +173,16 @@ def _import_plotly() -> Any:
 def _choose_columns(
     runs: Sequence[RunBase], keys: Sequence[str], color: str | None, find: Find
 ) -> dict[str, list[Any]]:
-    """Return the values of the keys that have an axis. Keys with one value for all have none."""
-    differing = find_differing(runs, keys or [choose_default_pattern(runs)], find)
-    columns = {column.name: column.values for column in differing}
+    """Return the values of the keys that have an axis.
+
+    Keys with one value for all runs have none. Of one run, all keys have an axis.
+    """
+    wanted = keys or [choose_default_pattern(runs)]
+    if len(runs) == 1:
+        columns = read_values_by_name(runs, wanted, find)
+    else:
+        differing = find_differing(runs, wanted, find)
+        columns = {column.name: column.values for column in differing}
     if keys:
         shown = set(map(identify, columns))
         constant = [key for key in keys if not is_pattern(key) and identify(key) not in shown]
