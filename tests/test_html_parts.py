@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
 import pytest
 
 from kedro_hydraflow.errors import StorageError
@@ -52,6 +54,8 @@ def test_escape(text: str, shown: str) -> None:
         (0.1 + 0.2, "0.3"),
         (None, "null"),
         (True, "true"),
+        (datetime(2026, 1, 2, 3, 4, 5, 999_000), "2026-01-02 03:04:05"),
+        (datetime(2026, 1, 2, 1, tzinfo=timezone(timedelta(hours=2))), "2026-01-01 23:00:00Z"),
         ([1, "2"], "[1, '2']"),
         (list(range(1000)), "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …]"),
         ([[[[1]]]], "[[[…]]]"),

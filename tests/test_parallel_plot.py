@@ -110,6 +110,23 @@ def test_what_is_no_number_has_a_tick(tracking_dir: TrackingDir) -> None:
     assert max(positions[2:]) < 1
 
 
+def test_without_configurations_params_have_axes(
+    tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for i in range(2):
+        run_dir = tracking_dir.add_run(experiment, f"r{i}", None, {"acc": f"1 0.{i} 0\n"})
+        write(run_dir / "params/lr", f"{i}")
+        write(run_dir / "params/same", "x")
+        write(run_dir / "artifacts/model.txt", "")
+    runs = Run.load(iter_run_dirs(tracking_dir.root), index=False)
+    caplog.clear()
+    (trace,) = runs.plot_parallel().data
+    assert [axis.label for axis in trace.dimensions] == ["params.lr", "metrics.acc"]
+    assert list(trace.dimensions[0]["values"]) == [0, 1]
+    assert caplog.text == ""
+
+
 def test_params_are_numbers(tracking_dir: TrackingDir) -> None:
     runs = load(tracking_dir, "", "")
     for run, text in zip(runs, ("0.5", "10"), strict=True):
@@ -122,8 +139,53 @@ def test_times(tracking_dir: TrackingDir) -> None:
     for i in range(3):
         tracking_dir.add_run(experiment, f"r{i}", start_time=1795394369000 + i * 60_000)
     runs = Run.load(iter_run_dirs(tracking_dir.root), index=False)
-    ticks = ["2026-11-23 00:39:29", "2026-11-23 00:40:29", "2026-11-23 00:41:29"]
-    assert list(get_axis(runs, "start_time")[1].values()) == ticks
+    assert list(get_axis(runs, "start_time")[1].values()) == TIMES[60_000][1]
+
+
+TIMES = {  # ticks by their distance in milliseconds, and what they have in common
+    10: ("2026-11-23", ["00:39:29.000", "00:39:29.010", "00:39:29.020"]),
+    1000: ("2026-11-23", ["00:39:29", "00:39:30", "00:39:31"]),
+    60_000: ("2026", ["11-23 00:39", "11-23 00:40", "11-23 00:41"]),
+    86_400_000: ("", ["2026-11-23", "2026-11-24", "2026-11-25"]),
+    0: ("", ["2026-11-23 00:39:29"]),
+}
+
+
+@pytest.mark.parametrize("distance", TIMES)
+def test_ticks_of_times_differ_and_the_label_has_the_rest(
+    tracking_dir: TrackingDir, distance: int
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for i in range(3):
+        start = 1795394369000 + i * distance
+        tracking_dir.add_run(experiment, f"r{i}", f"seed: {i}", start_time=start)
+    runs = Run.load(iter_run_dirs(tracking_dir.root), index=False)
+    axis = runs.plot_parallel("seed", color="start_time").data[0].dimensions[1]
+    common, ticks = TIMES[distance]
+    assert axis.label == f"start_time {common}".strip()
+    assert list(axis.ticktext) == ticks
+
+
+def test_times_of_two_years(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for i in range(2):  # the hour before the new year, and the one after it
+        tracking_dir.add_run(experiment, f"r{i}", start_time=1767222000000 + i * 7_200_000)
+    runs = Run.load(iter_run_dirs(tracking_dir.root), index=False)
+    assert list(get_axis(runs, "start_time")[1].values()) == ["2025-12-31", "2026-01-01"]
+
+
+def test_times_of_one_day_in_two_years(
+    tracking_dir: TrackingDir,
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for i in range(3):
+        tracking_dir.add_run(experiment, f"r{i}", start_time=1767222000000 + i * 7_200_000)
+    runs = Run.load(iter_run_dirs(tracking_dir.root), index=False)
+    assert list(get_axis(runs, "start_time")[1].values()) == [
+        "2025-12-31 23:00:00",
+        "2026-01-01 01:00:00",
+        "2026-01-01 03:00:00",
+    ]
 
 
 def test_a_colour_that_runs_lack_is_grey(tracking_dir: TrackingDir) -> None:
@@ -162,6 +224,19 @@ def test_constant_keys_have_no_axis(
         runs.plot_parallel("b")
 
 
+@pytest.mark.parametrize(
+    ("keys", "expected"), [(("seed",), ["seed"]), ((), ["model", "seed"]), (("s*",), ["seed"])]
+)
+def test_one_run_has_an_axis_for_each_key(
+    tracking_dir: TrackingDir, keys: tuple[str, ...], expected: list[str]
+) -> None:
+    runs = load(tracking_dir, "model: cnn\nseed: 1", metrics={"acc": "1 0.5 0\n"})
+    (trace,) = runs.plot_parallel(*keys).data
+    assert [axis.label for axis in trace.dimensions] == [*expected, "metrics.acc"]
+    assert list(trace.dimensions[-2]["values"]) == [1]
+    assert trace.dimensions[-2].ticktext == ("1",)
+
+
 def test_many_categories(tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture) -> None:
     configs = [f"a: {i % 2}\npath: p{i:02}\n" for i in range(40)]
     runs = load(tracking_dir, *configs, "a: 0\npath: p39\n")
@@ -176,12 +251,44 @@ def test_many_categories(tracking_dir: TrackingDir, caplog: pytest.LogCaptureFix
     assert "'path' has 40 distinct values: the rarest have one tick, '11 others'" in caplog.text
 
 
-def test_many_axes(tracking_dir: TrackingDir, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("keys", "n_axes", "last"), [((), 11, "k09"), (("*",), 20, "k18")])
+def test_many_axes(
+    tracking_dir: TrackingDir,
+    caplog: pytest.LogCaptureFixture,
+    keys: tuple[str, ...],
+    n_axes: int,
+    last: str,
+) -> None:
     runs = load(tracking_dir, *("\n".join(f"k{k:02}: {i}" for k in range(30)) for i in range(2)))
-    (trace,) = runs.plot_parallel(color="k29").data
-    assert [axis.label for axis in trace.dimensions][-2:] == ["k18", "k29"]
-    assert len(trace.dimensions) == 20
-    assert "29 keys differ" in caplog.text
+    (trace,) = runs.plot_parallel(*keys, color="k29").data
+    assert [axis.label for axis in trace.dimensions][-2:] == [last, "k29"]
+    assert len(trace.dimensions) == n_axes
+    assert f"the first {n_axes - 1} of 29 keys have an axis" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("n_keys", "tick"), [(2, "a_long_name_of_a_model_0"), (8, "a_lon…del_0"), (19, "a_…l_0")]
+)
+def test_ticks_of_categories_have_room(tracking_dir: TrackingDir, n_keys: int, tick: str) -> None:
+    configs = (
+        "".join(f"k{k:02}: a_long_name_of_a_model_{i}\n" for k in range(n_keys)) for i in range(2)
+    )
+    runs = load(tracking_dir, *configs)
+    figure = runs.plot_parallel("*", color="k00")
+    assert figure.data[0].dimensions[0].ticktext[0] == tick
+    assert figure.layout.margin.l >= 6 * len(tick)
+
+
+def test_ticks_are_cut_no_further_than_they_differ(tracking_dir: TrackingDir) -> None:
+    rest = "".join(f"k{k:02}: VALUE\n" for k in range(12))
+    configs = (f"k: name_{name}_of_a_model\n{rest.replace('VALUE', name)}" for name in "ab")
+    (trace,) = load(tracking_dir, *configs).plot_parallel("*", color="k00").data
+    assert trace.dimensions[0].ticktext == ("name_a…_model", "name_b…_model")
+
+
+def test_labels_are_at_an_angle(sweep: Path) -> None:
+    figure = Run.load(iter_run_dirs(sweep), index=False).plot_parallel()
+    assert figure.data[0].labelangle == -30
 
 
 def test_foreign_text(tracking_dir: TrackingDir) -> None:
@@ -196,8 +303,8 @@ def test_errors(tracking_dir: TrackingDir) -> None:
     runs = load(tracking_dir, "a: 1", "a: 2")
     with pytest.raises(OptionError, match="there are no runs"):
         runs[:0].plot_parallel()
-    with pytest.raises(OptionError, match="nothing differs among 1 run in their configurations"):
-        runs[:1].plot_parallel()
+    with pytest.raises(OptionError, match="nothing differs among 2 runs in their configurations"):
+        RunCollection([runs[0], runs[0]]).plot_parallel()
     with pytest.raises(MissingKeyError, match="'nope'"):
         runs.plot_parallel("nope")
     with pytest.raises(MissingKeyError, match="'nope'"):

@@ -299,6 +299,7 @@ def test_a_function_that_loads_an_artifact(sweep_dir: Path) -> None:
     html = loader._repr_html_()
     assert f"Call it to load the artifact with {TABLE}." in to_lines(html)
     assert ["run_id", "t1"] in get_rows(html)
+    assert ["start_time", "2026-11-23 00:39:29Z"] in get_rows(html)
 
 
 # Groups and keys -------------------------------------------------------------------------------
@@ -343,3 +344,9 @@ def test_results_of_a_run_are_shown() -> None:
     assert "results (2)" in to_lines(html)
     assert ["n_weights", "4"] in get_rows(html)
     assert "results" not in runs[0].info._repr_html_()
+
+
+def test_times_are_in_utc_everywhere(sweep_dir: Path) -> None:
+    runs = load(sweep_dir)
+    for html in (runs[0]._repr_html_(), runs[0].info._repr_html_()):
+        assert ["start_time", "2026-11-23 00:39:29Z"] in get_rows(html)

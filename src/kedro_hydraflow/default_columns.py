@@ -212,9 +212,7 @@ def _list_differing(
 
     Where no run has a configuration, they are those of params. Keys that few runs have come last.
     """
-    values = read_columns(runs, "*", max_keys) if "cfg" in among else {}
-    if not values and "params" in among:
-        values = read_columns(runs, "params.*", max_keys)
+    values = read_config_columns(runs, max_keys, among)
     keys = [
         key
         for key, (first, *others) in values.items()
@@ -222,6 +220,22 @@ def _list_differing(
     ]
     keys.sort(key=lambda key: len(runs) - values[key].count(MISSING) < len(runs) * _RARE)
     return {key: [None if value is MISSING else value for value in values[key]] for key in keys}
+
+
+def read_config_columns(
+    runs: Sequence[RunBase], max_keys: int | None = None, among: Collection[str] = SHOWN
+) -> dict[str, list[Any]]:
+    """Return the values of the configurations by key, or else of params: see `read_columns`.
+
+    Args:
+        runs: The runs.
+        max_keys: As for `make_default_columns`.
+        among: As for `make_default_columns`.
+    """
+    values = read_columns(runs, "*", max_keys) if "cfg" in among else {}
+    if not values and "params" in among:
+        values = read_columns(runs, "params.*", max_keys)
+    return values
 
 
 def _choose_distinct(

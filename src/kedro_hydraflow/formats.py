@@ -7,7 +7,7 @@ import io
 import math
 import re
 from collections.abc import Mapping
-from datetime import date, datetime, time, timezone
+from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import NamedTuple
@@ -15,6 +15,7 @@ from typing_extensions import NamedTuple
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.json_columns import dump_json
 from kedro_hydraflow.stores.record import is_run_id
+from kedro_hydraflow.times import show_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -170,9 +171,7 @@ def to_cell(value: Any, digits: int = _DIGITS[0]) -> str:
     if type(value) is float and math.isfinite(value):
         return f"{value:.{digits}g}"
     if type(value) is datetime:
-        is_aware = value.tzinfo is not None
-        value = value.astimezone(timezone.utc) if is_aware else value
-        return f"{value:%Y-%m-%d %H:%M:%S}{'Z' if is_aware else ''}"
+        return show_time(value)
     return escape(_to_text(value))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kedro_hydraflow.errors import KedroHydraflowError, show_count
 from kedro_hydraflow.escaping import escape
+from kedro_hydraflow.times import show_time
 from kedro_hydraflow.value_text import show_value
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def show_briefly(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
+        return show_time(value)
     if type(value) is float:
         return f"{value:.6g}"
     return show_value(_shorten(value, _MAX_DEPTH))

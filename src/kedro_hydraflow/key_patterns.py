@@ -29,6 +29,7 @@ from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.missing import MISSING, to_missing
 from kedro_hydraflow.nearest_keys import describe_nearest_matches
 from kedro_hydraflow.recorded import list_entries, read_key
+from kedro_hydraflow.run_base import get_configuration
 from kedro_hydraflow.run_info import FACTS_IN_ORDER, LOGGED_KINDS
 
 if TYPE_CHECKING:
@@ -128,6 +129,17 @@ def read_columns(
         _spell(key.kind, name): [row.get(name, MISSING) for row in rows]
         for name in _choose(key, chain.from_iterable(rows))
     }
+
+
+def choose_default_pattern(runs: Sequence[RunBase]) -> str:
+    """Return ``*`` for the configurations, or ``params.*`` if no run has one but some have params.
+
+    Raises:
+        KedroHydraflowError: If a run cannot be read.
+    """
+    if any(get_configuration(run).to_plain() for run in runs):
+        return "*"
+    return "params.*" if list_keys(runs, ["params.*"]) else "*"
 
 
 def choose_config_keys(pattern: str, names: Iterable[str]) -> list[str]:

@@ -13,6 +13,8 @@ from kedro_hydraflow.comparing import find_differing, read_values_by_name
 from kedro_hydraflow.default_columns import list_value_keys
 from kedro_hydraflow.errors import MissingPackageError, OptionError, show_count, show_names
 from kedro_hydraflow.escaping import escape
+from kedro_hydraflow.html_parts import cut_middle
+from kedro_hydraflow.key_patterns import choose_default_pattern
 from kedro_hydraflow.keys import identify, is_pattern
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.recorded import to_ordered
@@ -20,7 +22,7 @@ from kedro_hydraflow.times import to_utc
 from kedro_hydraflow.value_text import show_value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import plotly.graph_objects as go
 
@@ -32,6 +34,9 @@ logger = get_logger(__name__)
 _MAX_AXES = 20
 """The maximum number of axes."""
 
+_MAX_DEFAULT_AXES = 11
+"""The maximum number of axes if no keys are named: more are hard to read on a page."""
+
 _MAX_CATEGORIES = 30
 """The maximum number of categories of an axis."""
 
@@ -40,6 +45,23 @@ _MAX_TICKS = 8
 
 _MAX_LENGTH = 24
 """The maximum number of characters of a label or tick."""
+
+_MIN_LENGTH = 6
+"""The number of characters of a tick that are shown even if it runs into the axis beside it."""
+
+_LINE_LENGTH = 90
+"""The number of characters of ticks that fit beside each other in a figure 800 pixels wide."""
+
+_LABEL_ANGLE = -30
+"""The angle of labels in degrees, so that long ones do not run into each other."""
+
+_TIME_FORMATS = (
+    ("", "%Y-%m-%d"),
+    ("%Y", "%m-%d %H:%M"),
+    ("%Y-%m-%d", "%H:%M:%S"),
+    ("%Y-%m-%d", "%H:%M:%S.%f"),
+)
+"""What the label and the ticks of times have, the shortest first."""
 
 _DECADES = 2
 """The range of positive numbers, in powers of ten, from which on an axis is logarithmic."""
@@ -89,7 +111,8 @@ def make_parallel_plot(
 
     Args:
         runs: The runs.
-        keys: Keys and patterns; by default those of the configurations that differ.
+        keys: Keys and patterns; by default those of the configurations, or else of params, that
+            differ.
         color: The key of the colour, by default the first metric.
         find: Finds the values of a key that is not a pattern.
     """
@@ -103,22 +126,24 @@ def make_parallel_plot(
     columns = _choose_columns(runs, keys, color, find)
     colored = {} if color is None else read_values_by_name(runs, [color], find)
     columns = {k: v for k, v in columns.items() if color is None or identify(k) != identify(color)}
-    if len(columns) > _MAX_AXES - 1:
-        others = list(columns)[_MAX_AXES - 1 :]
+    n_shown = (_MAX_AXES if keys else _MAX_DEFAULT_AXES) - 1
+    if len(columns) > n_shown:
         logger.warning(
-            "plot_parallel: %d keys differ, the first %d have an axis, and not %s; name the keys",
+            "plot_parallel: the first %d of %d keys have an axis, and not %s; name the keys",
+            n_shown,
             len(columns),
-            _MAX_AXES - 1,
-            show_names(others),
+            show_names(list(columns)[n_shown:]),
         )
-        columns = {key: columns[key] for key in list(columns)[: _MAX_AXES - 1]}
-    axes = [_make_axis(key, values) for key, values in columns.items()]
-    last = [_make_axis(key, values) for key, values in colored.items()]
+        columns = {key: columns[key] for key in list(columns)[:n_shown]}
+    length = max(_MIN_LENGTH, min(_MAX_LENGTH, _LINE_LENGTH // (len(columns) + 1)))
+    axes = [_make_axis(key, values, length) for key, values in columns.items()]
+    last = [_make_axis(key, values, length) for key, values in colored.items()]
     figure = graph_objects.Figure(
         graph_objects.Parcoords(
             dimensions=[_make_dimension(axis) for axis in [*axes, *last]],
             line=_make_line(last[0]) if last else {"color": _COLORS[0]},
             unselected={"line": {"color": _GREY, "opacity": 0.1}},
+            labelangle=_LABEL_ANGLE,
             labelfont={"color": _GREY},
             tickfont={"color": _GREY, "shadow": "none"},  # which would blur them
             rangefont={"color": "rgba(0,0,0,0)"},  # the ticks say it
@@ -129,7 +154,7 @@ def make_parallel_plot(
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": _GREY},
-        margin={"l": 80, "r": 40, "t": 60, "b": 30},
+        margin={"l": _measure_left(axes or last), "r": 40, "t": 120, "b": 30},
     )
     return figure
 
@@ -148,9 +173,16 @@ def _import_plotly() -> Any:
 def _choose_columns(
     runs: Sequence[RunBase], keys: Sequence[str], color: str | None, find: Find
 ) -> dict[str, list[Any]]:
-    """Return the values of the keys that have an axis. Keys with one value for all have none."""
-    differing = find_differing(runs, keys or ["*"], find)
-    columns = {column.name: column.values for column in differing}
+    """Return the values of the keys that have an axis.
+
+    Keys with one value for all runs have none. Of one run, all keys have an axis.
+    """
+    wanted = keys or [choose_default_pattern(runs)]
+    if len(runs) == 1:
+        columns = read_values_by_name(runs, wanted, find)
+    else:
+        differing = find_differing(runs, wanted, find)
+        columns = {column.name: column.values for column in differing}
     if keys:
         shown = set(map(identify, columns))
         constant = [key for key in keys if not is_pattern(key) and identify(key) not in shown]
@@ -171,9 +203,15 @@ def _choose_columns(
     if not columns and (keys or color is None):
         raise OptionError(
             f"plot_parallel: nothing differs among {show_count(len(runs), 'run')} in "
-            f"{show_names(keys) if keys else 'their configurations'}"
+            f"{show_names(keys) if keys else 'their configurations and params'}"
         )
     return columns
+
+
+def _measure_left(axes: Sequence[Axis]) -> int:
+    """Return the pixels that the ticks of the first axis need."""
+    n_characters = max(map(len, axes[0].ticks.values()))
+    return max(80, 20 + 7 * n_characters)
 
 
 def _make_dimension(axis: Axis) -> dict[str, Any]:
@@ -210,14 +248,15 @@ def _make_line(axis: Axis) -> dict[str, Any]:
 # One axis -----------------------------------------------------------------------------------
 
 
-def _make_axis(key: str, values: list[Any]) -> Axis:
+def _make_axis(key: str, values: list[Any], length: int) -> Axis:
+    """Return an axis, with a maximum length of the ticks of categories."""
     ordered = to_ordered(key, values)
     if _are_numbers(ordered):
         return _make_number_axis(key, ordered)
     if {type(value) for value in ordered if value is not None} == {datetime}:
         times = [None if value is None else _to_seconds(value) for value in ordered]
         return _make_number_axis(key, times, are_times=True)
-    return _make_category_axis(key, ordered)
+    return _make_category_axis(key, ordered, length)
 
 
 def _make_number_axis(key: str, values: Sequence[float | None], *, are_times: bool = False) -> Axis:
@@ -229,14 +268,17 @@ def _make_number_axis(key: str, values: Sequence[float | None], *, are_times: bo
         between = sorted(set(finite))
     else:
         between = _choose_powers(low, high) if is_log else _choose_round(low, high)
-    show = _show_time if are_times else _show_number
     first, last = to_position(low), to_position(high)
-    ticks = {first: show(low)}
+    shown = {first: low}
     for value in between:
         place = to_position(value)
-        if all(abs(place - other) > (last - first) * _NEAR for other in (*ticks, last)):
-            ticks[place] = show(value)
-    ticks[last] = show(high)
+        if all(abs(place - other) > (last - first) * _NEAR for other in (*shown, last)):
+            shown[place] = value
+    shown[last] = high
+    date, texts = (
+        _show_times(shown.values()) if are_times else ("", map(_show_number, shown.values()))
+    )
+    ticks = dict(zip(shown, texts, strict=True))
     # Large numbers would swallow a small gap.
     gap = max((last - first or 1.0) * _GAP, max(abs(first), abs(last)) * 1e-12)
     others = sorted({_name_other(v) for v in values} - {""}, key=lambda name: name == _MISSING)
@@ -247,10 +289,11 @@ def _make_number_axis(key: str, values: Sequence[float | None], *, are_times: bo
         for v in values
     ]
     bottom = min(positions)
-    return Axis(_show_key(key), positions, ticks, first, bottom, max(last, first + gap))
+    label = " ".join(filter(None, [_show_key(key), date]))
+    return Axis(label, positions, ticks, first, bottom, max(last, first + gap))
 
 
-def _make_category_axis(key: str, values: Sequence[Any]) -> Axis:
+def _make_category_axis(key: str, values: Sequence[Any], length: int) -> Axis:
     texts = [None if value is None else show_value(value) for value in values]
     counts = Counter(text for text in texts if text is not None)
     known = dict(zip(texts, values, strict=True))
@@ -267,7 +310,7 @@ def _make_category_axis(key: str, values: Sequence[Any]) -> Axis:
         )
         last = len(order) - 1
         places = {text: float(order.index(text) if text in most else last) for text in counts}
-    ticks = {float(i): _show_category(text) for i, text in enumerate(order)}
+    ticks = {float(i): text for i, text in enumerate(_show_categories(order, length))}
     low = 0.0
     if None in texts:
         low = -1.0
@@ -328,22 +371,33 @@ def _show_number(value: float) -> str:
     return f"{value:.6g}"
 
 
-def _show_time(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%S}"
+def _show_times(seconds: Iterable[float]) -> tuple[str, list[str]]:
+    """Return what times have in common, such as the date, and in what they differ, as text."""
+    times = [datetime.fromtimestamp(each, timezone.utc) for each in seconds]
+    for common, own in _TIME_FORMATS if len(times) > 1 else ():
+        dates = {time.strftime(common) for time in times}
+        texts = [time.strftime(own).removesuffix("000") for time in times]
+        if len(dates) == 1 and len(set(texts)) == len(times):
+            return dates.pop(), texts
+    return "", [str(time.replace(tzinfo=None)) for time in times]
 
 
 def _to_seconds(value: datetime) -> float:
     return float(to_utc(value).timestamp())
 
 
-def _show_category(text: str) -> str:
-    """Return the tick of a category: in quotes if it reads like that of runs without a value."""
-    return f"'{text}'" if text == _MISSING else _cut(text)
+def _show_categories(texts: Sequence[str], length: int) -> list[str]:
+    """Return the ticks of categories: in quotes if one reads like that of runs without a value.
 
-
-def _cut(text: str) -> str:
-    shown = escape(text)
-    return shown if len(shown) <= _MAX_LENGTH else f"{shown[: _MAX_LENGTH - 1]}…"
+    They are cut to a length, or a larger one where they would be alike.
+    """
+    shown = [f"'{text}'" if text == _MISSING else escape(text) for text in texts]
+    cut = shown
+    for n in range(length, _MAX_LENGTH + 1):
+        cut = [cut_middle(text, n) for text in shown]
+        if len(set(cut)) == len(set(shown)):
+            break
+    return cut
 
 
 def _show_key(key: str) -> str:

@@ -649,8 +649,8 @@ class RunCollection(Collection[R]):
         Args:
             *keys: Which keys to compare: keys and patterns, which mean what they do in filters,
                 see https://kedro-hydraflow.github.io/kedro-hydraflow/keys/. By default all
-                keys of the configurations, ``"*"``. For a key that is not a pattern, the values
-                themselves are compared.
+                keys of the configurations, ``"*"``; ``"params.*"`` is for runs without them. For a
+                key that is not a pattern, the values themselves are compared.
             derived: Whether to include the values that only follow from others.
 
         Returns:
@@ -835,9 +835,11 @@ class RunCollection(Collection[R]):
 
         Args:
             *keys: The axes: keys and patterns, which mean what they do in filters. By default the
-                keys of the configurations that differ, as in `varying`, without those of more than
-                30 texts. A key with the same value in all runs has no axis. There are at most 20
-                axes, and 30 categories on each of them: more are logged as a warning.
+                first ten keys of the configurations that differ, as in `varying`, or else of the
+                params, without those of more than 30 texts. A key with the same value in all of
+                several runs has no axis. There are at most 20 axes, and 30 categories on each of
+                them: more are logged as a warning. Long categories are cut, and what times have in
+                common, such as the date, is in the label.
             color: The key of the colours, which is the last axis, too. By default the first
                 metric.
 

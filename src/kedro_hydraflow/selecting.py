@@ -190,6 +190,27 @@ class Selector:
             error = exc
         return Column(values, missing, error)
 
+    def resolve_all(
+        self, configuration: Configuration, data: dict[Any, Any], path: Path = ()
+    ) -> dict[Any, Any]:
+        """Return a mapping of a configuration with all of its values as `resolve` returns them.
+
+        Args:
+            configuration: The configuration.
+            data: The mapping, or a part of it, as it is stored: it is not modified.
+            path: The keys that lead to it.
+        """
+        resolved = {}
+        for name, value in data.items():
+            place = (*path, name)
+            if type(value) is dict and value:
+                resolved[name] = self.resolve_all(configuration, value, place)
+            elif is_literal(value):
+                resolved[name] = value
+            else:
+                resolved[name] = self.resolve(configuration, place, value)
+        return resolved
+
     def resolve(self, configuration: Configuration, path: Path, unresolved: Any) -> Any:
         """Return the value at a path, as plain data.
 

@@ -55,6 +55,13 @@ def from_milliseconds(value: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=value)  # exact, other than a float of seconds
 
 
+def show_time(value: datetime) -> str:
+    """Return a time to the second, in UTC with ``Z`` if it has a time zone."""
+    if value.tzinfo is None:
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return f"{value.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}Z"
+
+
 def to_utc(value: T) -> T:
     """Return a datetime without a time zone as one in UTC, and anything else unchanged."""
     if isinstance(value, datetime) and value.tzinfo is None:

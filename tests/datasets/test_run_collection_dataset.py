@@ -13,7 +13,7 @@ from upath import UPath
 
 from kedro_hydraflow import HydraflowRunCollectionDataset, Run, RunCollection
 from kedro_hydraflow.errors import FilterError, KedroHydraflowError
-from tests.conftest import HYDRA_SWEEP, TrackingDir, write
+from tests.conftest import HYDRA_SWEEP, FilesRead, TrackingDir, write
 from tests.datasets.conftest import from_catalog, make_again
 
 
@@ -148,6 +148,70 @@ def test_preview_shows_what_differs_first(tracking_dir: TrackingDir) -> None:
         tracking_dir.add_run(experiment, f"{number}", f"same: [1]\nseed: {number}\n")
     dataset = from_catalog(path=str(tracking_dir.root))
     assert dataset.preview()["columns"][3:] == ["seed", "same"]
+
+
+def test_preview_shows_metrics_before_the_configurations(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    names = ["acc", "b", "c", "d", "system/cpu", "val_loss"]
+    for number in range(2):
+        metrics = dict.fromkeys(names, f"1 {number}.5 0\n")
+        tracking_dir.add_run(experiment, f"{number}", "model: cnn\nacc: null\n", metrics)
+    preview = from_catalog(path=str(tracking_dir.root)).preview()
+    shown = [f"metrics.{name}" for name in names if name != "system/cpu"]
+    assert preview["columns"] == ["run_id", "job_name", "status", *shown, "model"]
+    assert preview["data"] == [
+        ["0", "train", "FINISHED", *[0.5] * 5, "cnn"],
+        ["1", "train", "FINISHED", *[1.5] * 5, "cnn"],
+        ["… the first 5 metrics and results alone: a preview has no more", *[None] * 8],
+    ]
+
+
+def test_preview_reads_few_of_many_metrics(
+    tracking_dir: TrackingDir, files_read: FilesRead
+) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    metrics = {f"m{i:03}": "1 0.5 0\n" for i in range(100)}
+    for number in range(6):
+        tracking_dir.add_run(experiment, f"{number}", "model: cnn\n", metrics)
+    from_catalog(path=str(tracking_dir.root)).preview(nrows=6)
+    assert sum("/metrics/" in path for path in files_read.paths) == 3 * 20 + 6 * 5
+
+
+def test_preview_of_runs_without_configurations_shows_params(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    for number in range(2):
+        run_dir = tracking_dir.add_run(experiment, f"{number}", None, {"acc": "1 0.5 0\n"})
+        write(run_dir / "params/batch", "8")
+        write(run_dir / "params/lr", f"0.{number}")
+    preview = from_catalog(path=str(tracking_dir.root)).preview()
+    assert preview["columns"][3:] == ["metrics.acc", "params.lr", "params.batch"]
+    assert [row[3:] for row in preview["data"]] == [[0.5, "0.0", "8"], [0.5, "0.1", "8"]]
+
+
+def test_preview_of_runs_of_hydra_shows_results() -> None:
+    dataset = from_catalog(path=str(HYDRA_SWEEP), results="result.json")
+    preview = dataset.preview(2)
+    assert preview["columns"][:5] == [
+        "run_id",
+        "job_name",
+        "results.loss",
+        "results.n_weights",
+        "seed",
+    ]
+    expected = [run.results["loss"] for run in dataset.load()[:2]]
+    assert [row[2] for row in preview["data"]] == expected
+
+
+def test_preview_says_which_metrics_cannot_be_read(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("train")
+    tracking_dir.add_run(experiment, "a", "seed: 1", {"acc": "1 0.5 0\n"})
+    tracking_dir.add_run(experiment, "b", "seed: 2", {"acc": "1 half 0\n"})
+    preview = from_catalog(path=str(tracking_dir.root)).preview()
+    assert preview["columns"] == ["run_id", "job_name", "status", "metrics.acc", "seed"]
+    first, second, (note, *_) = preview["data"]
+    assert (first[3:], second[3:]) == ([0.5, 1], [None, 2])
+    assert note.startswith("1 value shown as null could not be read, such as ")
+    assert "b/metrics/acc" in note
 
 
 def test_preview_of_many_runs_is_bounded(

@@ -11,7 +11,7 @@ import pytest
 from kedro.io import DataCatalog, DatasetError
 
 from kedro_hydraflow import HydraflowRunCollectionDataset, HydraflowRunDataset, Run
-from tests.conftest import HYDRA_SWEEP, SWEEP, TrackingDir
+from tests.conftest import HYDRA_SWEEP, SWEEP, TrackingDir, write
 from tests.datasets.conftest import make_again
 
 TYPE = "kedro_hydraflow.HydraflowRunDataset"
@@ -91,6 +91,40 @@ def test_preview(sweep: Path) -> None:
     preview = json.loads(from_catalog(filepath=str(sweep / RUN)).preview())
     assert preview["info"]["status"] == "FINISHED"
     assert preview["cfg"]["model"]["type"] == "mlp"
+    assert preview["metrics"].keys() == {"accuracy", "train/loss", "val/accuracy"}
+    assert "best_by" not in preview
+    assert "params" not in preview
+
+
+def test_preview_of_a_run_without_configuration_has_its_params(tracking_dir: TrackingDir) -> None:
+    experiment = tracking_dir.add_experiment("e")
+    run_dir = tracking_dir.add_run(experiment, "a", None, {"acc": "1 half 0\n"})
+    write(run_dir / "params/lr", "0.1")
+    preview = json.loads(from_catalog(filepath=str(run_dir)).preview())
+    assert (preview["params"], preview["cfg"]) == ({"lr": "0.1"}, {})
+    assert preview["note"].startswith("metrics could not be read: ")
+    assert f"{run_dir}/metrics/acc" in preview["note"]
+
+
+def test_preview_resolves_interpolations(tracking_dir: TrackingDir) -> None:
+    config = """\
+model: {name: cnn, sizes: [1, "${seed}"], label: "${model.name}-${seed}"}
+again: ${model}
+broken: ${nowhere}
+unset: ???
+seed: 3
+"""
+    run_dir = tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", config)
+    preview = json.loads(from_catalog(filepath=str(run_dir)).preview())
+    model = {"name": "cnn", "sizes": [1, 3], "label": "cnn-3"}
+    expected = {"model": model, "again": model, "broken": "${nowhere}", "unset": None, "seed": 3}
+    assert preview["cfg"] == expected
+
+
+def test_preview_of_a_job_of_hydra_has_its_results() -> None:
+    run_dir = str(HYDRA_SWEEP / "multirun/2026-11-25/23-01-50/0")
+    preview = json.loads(from_catalog(filepath=run_dir, results="result.json").preview())
+    assert preview["results"].keys() == {"loss", "n_weights"}
 
 
 def test_preview_is_strict_json(tracking_dir: TrackingDir) -> None:
@@ -298,7 +332,9 @@ def test_exists_where_a_run_is_to_be_found(publish: Callable[[Path], str], sweep
 
 def test_preview_of_the_best_run(sweep: Path) -> None:
     preview = from_catalog(path=str(sweep), best_by="metrics.accuracy", mode="max").preview()
-    assert json.loads(preview)["info"]["run_id"] == BEST
+    shown = json.loads(preview)
+    assert shown["info"]["run_id"] == BEST
+    assert shown["best_by"] == {"metrics.accuracy": shown["metrics"]["accuracy"]}
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda d: pickle.loads(pickle.dumps(d))])
@@ -333,5 +369,10 @@ def test_preview_has_the_first_thousand_keys(tracking_dir: TrackingDir) -> None:
     run_dir = tracking_dir.add_run(tracking_dir.add_experiment("e"), "a", config)
     preview = json.loads(from_catalog(filepath=str(run_dir)).preview())
     assert len(preview["cfg"]) == 1000
-    assert preview["cfg"]["k999"] == "${seed}"
+    assert preview["cfg"]["k999"] == "${seed}"  # there is no such key
     assert preview["note"] == "… of the first 1,000 keys alone: a preview looks at no more"
+    config = "".join(f"k{i}: ${{model}}\n" for i in range(600)) + "model: {a: 1, b: 2}\n"
+    write(run_dir / "artifacts/.hydra/config.yaml", config)
+    again = json.loads(from_catalog(filepath=str(run_dir)).preview())
+    assert list(again["cfg"]) == [f"k{i}" for i in range(500)]
+    assert again["note"] == preview["note"]

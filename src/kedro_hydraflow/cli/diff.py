@@ -98,10 +98,9 @@ def _compare(
 
 def _list_patterns(runs: Sequence[Run]) -> list[str]:
     """Return the patterns of what there is to compare."""
-    from kedro_hydraflow.key_patterns import list_keys
+    from kedro_hydraflow.key_patterns import choose_default_pattern, list_keys
 
-    config = ["*"] if list_keys(runs, ["*"]) else ["params.*"]
-    patterns = [*config, "metrics.*", "results.*"]
+    patterns = [choose_default_pattern(runs), "metrics.*", "results.*"]
     return [pattern for pattern in patterns if list_keys(runs, [pattern])]
 
 

@@ -6,10 +6,11 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kedro_hydraflow.datasets._base import make_table, to_table
-from kedro_hydraflow.default_columns import MAX_KEYS
-from kedro_hydraflow.errors import show_count
+from kedro_hydraflow.default_columns import MAX_KEYS, list_value_keys, read_config_columns
+from kedro_hydraflow.errors import KedroHydraflowError, show_count
 from kedro_hydraflow.finding import find_experiments, open_search, read_infos
-from kedro_hydraflow.frames import make_complete_frame
+from kedro_hydraflow.json_columns import make_column
+from kedro_hydraflow.key_patterns import fill
 from kedro_hydraflow.keys import parse_key
 from kedro_hydraflow.loading import load_runs
 from kedro_hydraflow.recorded import read_key
@@ -46,6 +47,12 @@ _FACTS = ("run_id", "job_name", "status")
 _MIN_DIFFERENT = 2
 """The number of different values from which on a column is not constant."""
 
+_MAX_VALUES = 5
+"""The maximum number of metrics and results in the table of a collection."""
+
+_MAX_LISTED_VALUES = 20
+"""The number of metrics of a run, and of results, of which these are the first."""
+
 _MIN_LISTED = 100
 """The number of names in an experiment to list in addition: some may not be those of runs."""
 
@@ -58,10 +65,15 @@ class Some(NamedTuple):
     notes: Sequence[str] = ()
     """Why there may be more runs, or why there are none, for those who see the preview."""
 
-    def to_table(self, frame: pl.DataFrame) -> TablePreview:
-        """Return a table of a frame of the runs, with the notes as its last rows."""
+    def to_table(self, frame: pl.DataFrame, n_keys: int = 0) -> TablePreview:
+        """Return a table of a frame of the runs, with the notes as its last rows.
+
+        Args:
+            frame: The frame.
+            n_keys: The number of keys that were looked at, if not all of them have a column.
+        """
         notes = [*self.notes]
-        if frame.width >= MAX_KEYS:
+        if max(n_keys, frame.width) >= MAX_KEYS:
             notes.append(f"… of the first {MAX_KEYS:,} keys of a run: a preview looks at no more")
         return to_table(frame, notes)
 
@@ -154,18 +166,49 @@ def _explain_none(n_looked_at: int, n_left_out: int, n_deleted: int) -> str:
     return f"no runs: none of {n_looked_at} meets the filters"
 
 
-def make_collection_frame(runs: RunCollection[Run[Any, Any]]) -> pl.DataFrame:
-    """Return the ID, job name and status of runs, what differs, and the rest of the configurations.
+def make_collection_table(some: Some) -> TablePreview:
+    """Return a table of runs: facts, the first metrics and results, and the configurations.
 
-    The first `MAX_KEYS` keys of a run are looked at. The statuses are null if they cannot be read.
+    Of the configurations, or else of the params, what differs comes first. The first `MAX_KEYS`
+    keys of a run are looked at. Columns without a value are left out. Values that cannot be read
+    are null, and a note says so.
     """
     import polars as pl
 
-    frame = make_complete_frame(runs, {}, "json", MAX_KEYS)
-    values = read_key([run.info for run in runs], parse_key("status"))
-    statuses = [value if isinstance(value, str) else None for value in values]
-    facts = [frame["run_id"], frame["job_name"], pl.Series("status", statuses, pl.String)]
-    others = [column for column in frame.iter_columns() if column.name not in _FACTS]
+    runs = some.runs
+    values = list_value_keys(runs, max_keys=_MAX_LISTED_VALUES) if runs else []
+    recorded, failures = _read_recorded(runs, values[:_MAX_VALUES])
+    others = [
+        make_column(key, fill(runs, column, None), "json")
+        for key, column in read_config_columns(runs, MAX_KEYS).items()
+    ]
     # Not `n_unique`, for which Polars needs threads, which a forked process lacks.
     others.sort(key=lambda column: len(set(map(repr, column.to_list()))) < _MIN_DIFFERENT)
-    return pl.DataFrame([*facts, *others])
+    columns = [
+        column
+        for column in [*recorded, *others]
+        if column.name == "run_id" or not runs or column.null_count() < len(runs)
+    ]
+    notes = [*some.notes]
+    if len(values) > _MAX_VALUES:
+        notes.append(f"… the first {_MAX_VALUES} metrics and results alone: a preview has no more")
+    if failures:
+        count = show_count(len(failures), "value")
+        notes.append(f"{count} shown as null could not be read, such as {failures[0]}")
+    return some._replace(notes=notes).to_table(pl.DataFrame(columns), len(others))
+
+
+def _read_recorded(
+    runs: RunCollection[Run[Any, Any]], keys: Sequence[str]
+) -> tuple[list[pl.Series], list[KedroHydraflowError]]:
+    """Return the columns of facts, metrics and results, and the errors of values, null there."""
+    columns = []
+    failures = []
+    for key in [*_FACTS, *keys]:
+        # Where the configuration has a key like that of a metric, too, it is not meant.
+        prefix = "info." if key in _FACTS else "logged." if key.startswith("metrics.") else ""
+        values = read_key([run.info for run in runs], parse_key(f"{prefix}{key}"))
+        failures += [value for value in values if isinstance(value, KedroHydraflowError)]
+        known = [None if isinstance(value, KedroHydraflowError) else value for value in values]
+        columns.append(make_column(key, fill(runs, known, None), "json"))
+    return columns, failures

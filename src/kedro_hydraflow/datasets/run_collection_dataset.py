@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.datasets._confirming import SearchDataset
-from kedro_hydraflow.datasets._preview import make_collection_frame
+from kedro_hydraflow.datasets._preview import make_collection_table
 from kedro_hydraflow.datasets._search import Query, RunSearch, check_min_runs
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_collection import RunCollection
@@ -188,18 +188,19 @@ class HydraflowRunCollectionDataset(SearchDataset[RunCollection[Run[Any, Any]]])
     def preview(self, nrows: int = 5) -> TablePreview:
         """Return the first of the runs that `load` gives as a table.
 
-        After the ID, job name and status come the keys whose values differ, then those that are
-        the same in all of the runs.
+        After the ID, job name and status come the first five metrics and results, then the keys of
+        the configurations, or else the params: those whose values differ, then those that are the
+        same in all of the runs. Keys without a value have no column.
 
-        It looks at a thousand runs, and not for longer than five seconds, and at the first
-        thousand keys of a run. If there may be other runs that meet the filters, or other keys,
-        the last rows of the table say so.
+        It looks at a thousand runs, and not for longer than five seconds, at the first twenty
+        metrics of three runs, and at the first thousand other keys of a run. If there may be other
+        runs that meet the filters, or other keys, the last rows of the table say so.
 
         Args:
             nrows: The maximum number of runs.
         """
         some = self._search.load_some(nrows, self._load_config_class())
-        return some.to_table(make_collection_frame(some.runs))
+        return make_collection_table(some)
 
     def _exists(self) -> bool:
         return self._search.exists()

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NewType
 
+from kedro_hydraflow.comparing import find_values
 from kedro_hydraflow.config import take_leaves
 from kedro_hydraflow.datasets._base import ReadOnlyDataset, to_json
 from kedro_hydraflow.datasets._choice import RunChoice
@@ -18,8 +19,10 @@ from kedro_hydraflow.errors import (
     TrackingDirectoryError,
 )
 from kedro_hydraflow.loading import LoadOptions, load_run
+from kedro_hydraflow.recorded import list_entries
 from kedro_hydraflow.run import Run
 from kedro_hydraflow.run_base import get_configuration
+from kedro_hydraflow.selecting import Selector
 from kedro_hydraflow.source import Layout, check_location, locate_option, show_location
 
 if TYPE_CHECKING:
@@ -180,9 +183,11 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
         return run
 
     def preview(self) -> JSONPreview:
-        """Return the run's facts and configuration as JSON.
+        """Return the run's facts, metrics, results and configuration as JSON.
 
-        It has the first thousand keys of the configuration. If there are more, a note says so.
+        The value of ``best_by`` comes after the facts. Without a configuration, it has the params.
+        Interpolations are resolved, or stay text if that is impossible.
+        It has the first thousand keys of each kind. If there are more, a note says so.
         """
         if isinstance(self._source, RunSearch):
             note = self._choice.explain_too_many(self._source)
@@ -195,10 +200,14 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             name: getattr(run.info, name)
             for name in ("run_id", "job_name", "status", "run_name", "start_time", "end_time")
         }
-        config = get_configuration(run).to_plain()
-        shown: dict[str, Any] = {"info": facts, "cfg": take_leaves(config, MAX_KEYS)}
-        if shown["cfg"] is not config:
-            shown["note"] = f"… of the first {MAX_KEYS:,} keys alone: a preview looks at no more"
+        shown: dict[str, Any] = {"info": facts}
+        if self._choice.best_by is not None:
+            (value,) = find_values([run], self._choice.best_by)
+            shown["best_by"] = {self._choice.best_by: value}
+        values, notes = _read_values(run)
+        shown |= values
+        if notes:
+            shown["note"] = "; ".join(notes)
         return JSONPreview(json.dumps(to_json(shown), allow_nan=False))
 
     def _find_run(self, search: RunSearch) -> Run[Any, Any]:
@@ -239,6 +248,28 @@ class HydraflowRunDataset(ReadOnlyDataset[Run[Any, Any]]):
             **asdict(self._choice),
             **self._describe_common(),
         }
+
+
+def _read_values(run: Run[Any, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return what a preview shows of a run beside facts, by kind, and notes on what it lacks."""
+    configuration = get_configuration(run)
+    config = configuration.to_plain()
+    read: dict[str, Any] = {}
+    for kind in ("metrics", "results", *([] if config else ["params"])):
+        (read[kind],) = list_entries([run.info], kind, MAX_KEYS + 1)
+    # An interpolation may stand for many keys, so those that are resolved are cut again.
+    looked_at = take_leaves(config, MAX_KEYS + 1)
+    read["cfg"] = Selector().resolve_all(configuration, looked_at)
+    notes = [
+        f"{kind} could not be read: {values}"
+        for kind, values in read.items()
+        if isinstance(values, Exception)
+    ]
+    known = {k: v for k, v in read.items() if k == "cfg" or (isinstance(v, dict) and v)}
+    shown = {kind: take_leaves(values, MAX_KEYS) for kind, values in known.items()}
+    if any(shown[kind] is not values for kind, values in known.items()):
+        notes.append(f"… of the first {MAX_KEYS:,} keys alone: a preview looks at no more")
+    return shown, notes
 
 
 def _check_one_given(*sources: object) -> None:
