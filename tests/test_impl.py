@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
-from kedro_hydraflow import Run
+from kedro_hydraflow import Run, RunCollection
 from kedro_hydraflow.errors import ConfigError, ImplError
+from kedro_hydraflow.frames import make_frame_by_spelling
 from kedro_hydraflow.impl import takes_config
 from tests.conftest import write
 
@@ -120,6 +122,41 @@ def test_a_failing_factory_names_the_run_and_is_retried(run_dir: Path) -> None:
         str(raised.value),
     )
     assert run.impl == "built"
+
+
+class Unshowable:
+    def __init__(self, _artifacts_dir: Path | None = None) -> None:
+        self.layer = self if _artifacts_dir is None else Unshowable()
+
+    def __repr__(self) -> str:
+        raise ValueError("not trained")
+
+
+def to_frame_by_spelling(runs: RunCollection[Run[Any, Any]], key: str) -> pl.DataFrame:
+    return make_frame_by_spelling(list(runs), [key], "json")
+
+
+def to_frame(runs: RunCollection[Run[Any, Any]], key: str) -> pl.DataFrame:
+    return runs.to_frame(key, nested="json")
+
+
+@pytest.mark.parametrize("make_frame", [to_frame, to_frame_by_spelling])
+@pytest.mark.parametrize("key", ["impl", "layer"])
+def test_an_object_without_text_names_the_run(
+    run_dir: Path, make_frame: Callable[..., pl.DataFrame], key: str
+) -> None:
+    with pytest.raises(ImplError) as raised:
+        make_frame(RunCollection([Run(run_dir, Unshowable)]), key)
+    assert isinstance(raised.value.__cause__, ValueError)
+    assert str(raised.value) == (
+        f"run abc: {key}: an object of Unshowable cannot be shown as text: ValueError: not trained"
+    )
+
+
+def test_differences_of_objects_without_text(run_dir: Path) -> None:
+    runs = RunCollection([Run(run_dir, Unshowable), Run(run_dir, Unshowable)])
+    with pytest.raises(ImplError, match="an object of Unshowable cannot be shown as text"):
+        runs.diff(0, 1, "layer")
 
 
 def test_objects_do_not_need_a_working_factory(run_dir: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from omegaconf import DictConfig, OmegaConf
 
-from kedro_hydraflow.errors import OptionError
+from kedro_hydraflow.errors import ImplError, OptionError, describe
 from kedro_hydraflow.escaping import escape_undecodable
 from kedro_hydraflow.forks import warn_of_polars
 
@@ -232,6 +232,19 @@ _NUMERIC = frozenset({bool, int, float})
 _TEMPORAL = frozenset({date, datetime, time, timedelta})
 _INT128 = 2**127
 """The first integer that is too large for the largest type of Polars."""
+
+
+def to_text(value: object) -> str:
+    """Return an object as text, which code of users may make.
+
+    Raises:
+        ImplError: If that raises an exception, which is the cause.
+    """
+    try:
+        return str(value)
+    except Exception as exc:
+        name = type(value).__qualname__
+        raise ImplError(f"an object of {name} cannot be shown as text: {describe(exc)}") from exc
 
 
 def to_plain(value: Any) -> Any:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from kedro_hydraflow.columns import SCALARS, check_keys, make_series
 from kedro_hydraflow.errors import (
     ConfigError,
+    ImplError,
     KedroHydraflowError,
     MissingKeyError,
     OptionError,
+    prefix_error,
     show_none_has,
 )
 from kedro_hydraflow.forks import warn_of_polars
-from kedro_hydraflow.json_columns import make_column
+from kedro_hydraflow.json_columns import make_column, to_json_text
 from kedro_hydraflow.key_patterns import (
     expand_columns,
     fill,
@@ -174,24 +176,41 @@ def make_frame_by_spelling(
         elif values is not None:
             columns[name] = make_column(name, values, nested)
         elif are_objects(runs, name):
-            columns[name] = make_objects(name, get_data(runs, name), nested)
+            columns[name] = make_run_column(runs, name, name, get_data(runs, name), nested)
         else:
             found = get_by_spelling(runs, name, default)
             check_some_have(runs, parse_key(name), found)
-            columns[name] = make_column(name, fill(runs, found, None), nested)
+            filled = fill(runs, found, None)
+            columns[name] = make_run_column(runs, name, name, filled, nested)
     for key in [] if schema is None else schema.types:
         if schema is not None and key not in columns:
             columns[key] = make_declared_column(runs, schema, key, MISSING)
     return pl.DataFrame(list(columns.values()))
 
 
-def make_objects(name: str, values: list[Any], nested: Nested) -> pl.Series:
-    """Return a column of objects, even of those that `make_column` would take for others."""
+def make_run_column(
+    runs: Sequence[RunBase], name: str, key: str, values: list[Any], nested: Nested
+) -> pl.Series:
+    """Return the values of a key as the column that `make_column` makes of them.
+
+    Values that are objects of the runs themselves are kept, even if it would take them for others.
+
+    Raises:
+        ImplError: As `make_column` does, with the run.
+    """
     import polars as pl
 
-    if nested == "json":
+    if nested == "keep" and are_objects(runs, key):
+        return pl.Series(name, values, pl.Object)
+    try:
         return make_column(name, values, nested)
-    return pl.Series(name, values, pl.Object)
+    except ImplError:
+        for run, value in zip(runs, values, strict=True):
+            try:
+                to_json_text(value)
+            except ImplError as exc:  # noqa: PERF203 - the first one is raised
+                raise prefix_error(f"run {run.info.run_id}: {key}", exc) from exc.__cause__
+        raise
 
 
 def check_metrics(names: Sequence[object]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from kedro_hydraflow.columns import SCALARS, make_series, to_plain
+from kedro_hydraflow.columns import SCALARS, make_series, to_plain, to_text
 from kedro_hydraflow.errors import OptionError
 from kedro_hydraflow.escaping import escape_json, escape_undecodable
 
@@ -46,6 +46,9 @@ def make_column(name: str, values: list[Any], nested: Nested = "keep") -> pl.Ser
             Characters in text that are not UTF-8 are escapes. All others are text: lists, mappings,
             values of several kinds, integers of more than 64 bits, bytes, durations and objects,
             each as JSON.
+
+    Raises:
+        ImplError: With ``"json"``, if the text of an object cannot be made.
     """
     import polars as pl
 
@@ -109,7 +112,7 @@ def _to_json(value: Any) -> Any:
     for types, convert in _CONVERTERS:
         if isinstance(value, types):
             return convert(value)
-    return str(value)
+    return to_text(value)
 
 
 def _show_float(value: float) -> str:

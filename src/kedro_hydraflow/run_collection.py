@@ -54,7 +54,7 @@ from kedro_hydraflow.frames import (
     make_complete_frame,
     make_declared_column,
     make_history_frame,
-    make_objects,
+    make_run_column,
     stack_frames,
     warn_of_absent,
 )
@@ -64,7 +64,6 @@ from kedro_hydraflow.key_patterns import expand_columns, list_keys
 from kedro_hydraflow.keys import parse_key, to_dotted
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.lookup import (
-    are_objects,
     explain_lack,
     get_by_spelling,
     get_data,
@@ -242,9 +241,7 @@ class RunCollection(Collection[R]):
     def _make_series(
         self, name: str, key: str, values: list[Any], nested: Nested = "keep"
     ) -> pl.Series:
-        if are_objects(self._items, key):
-            return make_objects(name, values, nested)
-        return super()._make_series(name, key, values, nested)
+        return make_run_column(self._items, name, key, values, nested)
 
     def top(
         self,

@@ -9,6 +9,7 @@ from enum import Enum
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from kedro_hydraflow.columns import to_text
 from kedro_hydraflow.config import parse_scalar
 from kedro_hydraflow.errors import ConfigError
 from kedro_hydraflow.escaping import escape
@@ -54,7 +55,7 @@ def _get_text(value: Any) -> str | None:
     if isinstance(value, Enum):
         return value.name
     is_other = value is None or isinstance(value, (bool, int, float, date, list, tuple, dict))
-    return None if is_other else str(value)
+    return None if is_other else to_text(value)
 
 
 def _show_other(value: Any) -> str:
