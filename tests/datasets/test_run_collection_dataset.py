@@ -174,7 +174,7 @@ def test_preview_reads_few_of_many_metrics(
     for number in range(6):
         tracking_dir.add_run(experiment, f"{number}", "model: cnn\n", metrics)
     from_catalog(path=str(tracking_dir.root)).preview(nrows=6)
-    assert sum("/metrics/" in path for path in files_read.paths) == 3 * 20 + 6 * 5
+    assert sum("/metrics/" in path for path in files_read.paths) == (3 + 6) * 20 + 6 * 5
 
 
 def test_preview_of_runs_without_configurations_shows_params(tracking_dir: TrackingDir) -> None:

@@ -176,7 +176,7 @@ def make_collection_table(some: Some) -> TablePreview:
     import polars as pl
 
     runs = some.runs
-    values = list_value_keys(runs, max_keys=_MAX_LISTED_VALUES) if runs else []
+    values, unsure = list_value_keys(runs, max_keys=_MAX_LISTED_VALUES) if runs else ([], [])
     recorded, failures = _read_recorded(runs, values[:_MAX_VALUES])
     others = [
         make_column(key, fill(runs, column, None), "json")
@@ -189,7 +189,7 @@ def make_collection_table(some: Some) -> TablePreview:
         for column in [*recorded, *others]
         if column.name == "run_id" or not runs or column.null_count() < len(runs)
     ]
-    notes = [*some.notes]
+    notes = [*some.notes, *(f"… {text}" for text in unsure)]
     if len(values) > _MAX_VALUES:
         notes.append(f"… the first {_MAX_VALUES} metrics and results alone: a preview has no more")
     if failures:
