@@ -13,6 +13,8 @@ from kedro_hydraflow import Run, iter_run_dirs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytest.register_assert_rewrite("tests.pages", "tests.workspace")  # which assert for tests
+
 SWEEP = "examples/data/mlruns"
 
 collect_ignore = ["tests/pyodide/smoke.py"]  # which runs in WebAssembly
