@@ -42,7 +42,7 @@ GOOD = {
         "```yaml\n# conf/s3/globals.yml\nroot: s3://team/mlruns\n```\n"
         + ENTRY.format("${globals:root}")
     ),
-    "terminal": f"```console\n$ {LS}\nseed\n7\n```\n",
+    "terminal": f"```console\n$ {LS}\nseed\n7\nthe first 1 run; there may be more\n```\n",
     "shell": "```sh\npip install 'kedro-hydraflow[s3]'\nmake demo\necho b\n```\n```\nb\n```\n",
     "not run": "<!-- not run: it is wrong -->\n```python\nunknown\n```\n",
 }
