@@ -323,6 +323,12 @@ def test_runs_are_named_in_many_ways(sweep: Path) -> None:
     assert [(k, y, x) for k, x, y in b.diff(a).rows()] == a.diff(b).rows()
 
 
+NO_SUCH_RUN = (
+    "or one that begins so (with at least 4 characters); to find a run by its name, filter by "
+    "run_name"
+)
+
+
 @pytest.mark.parametrize(
     ("run", "message"),
     [
@@ -330,8 +336,7 @@ def test_runs_are_named_in_many_ways(sweep: Path) -> None:
         (-32, "a: there is no run -32, of 31 runs"),
         (True, "a: expected a run, the ID of one or its position, found True"),
         (None, "a: expected a run, the ID of one or its position, found None"),
-        ("2ca", "a: no run has the ID '2ca', or one that begins so (with at least 4 characters)"),
-        ("zzzz", "a: no run has the ID 'zzzz', or one that begins so (with at least 4 characters)"),
+        *((run, f"a: no run has the ID {run!r}, {NO_SUCH_RUN}") for run in ("2ca", "zzzz")),
     ],
 )
 def test_runs_that_there_are_not(sweep: Path, run: Any, message: str) -> None:
