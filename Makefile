@@ -39,11 +39,11 @@ demo-sqlite: $(VENV)/demo.stamp ## The same with a sweep in MLflow's database
 	@$(SHOW_RESULTS) sqlite sweep_runs sqlite
 
 demo-hydra: $(VENV)/demo.stamp ## Rank the runs of a sweep of Hydra without MLflow
-	$(BIN)/kedro run --env hydra --pipeline curves
+	$(BIN)/kedro run --env hydra --pipelines curves
 	@$(SHOW_RESULTS) hydra curve_runs hydra
 
 demo-incremental: $(VENV)/demo.stamp ## Process a sweep that grows, in three runs of a pipeline
-	$(BIN)/python examples/growing_sweep.py $(BIN)/kedro run --env incremental --pipeline incremental
+	$(BIN)/python examples/growing_sweep.py $(BIN)/kedro run --env incremental --pipelines incremental
 	@$(SHOW_RESULTS) incremental new_runs growing
 
 demo-s3: $(VENV)/demo-s3.stamp ## The same with the sweep in a bucket, on an S3 server of this machine

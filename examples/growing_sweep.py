@@ -1,6 +1,6 @@
 """Run a command three times while the example sweep grows: `make demo-incremental`.
 
-python examples/growing_sweep.py kedro run --env incremental --pipeline incremental
+python examples/growing_sweep.py kedro run --env incremental --pipelines incremental
 """
 
 import shutil
