@@ -237,6 +237,18 @@ def show_names(names: Sequence[str], limit: int = 5) -> str:
     return f"{', '.join(map(repr, names[:limit]))}{more}"
 
 
+def show_lines(texts: Iterable[str], n_more: int, where: str = "") -> str:
+    """Return a line for each text, for `Lines`, and one for those that are left out.
+
+    Args:
+        texts: The texts that are shown, whose names are escaped.
+        n_more: The number of the others.
+        where: Where the others are.
+    """
+    more = f"\n- and {n_more} more{where}" if n_more > 0 else ""
+    return "".join(f"\n- {text}" for text in texts) + more
+
+
 def show_count(count: int, noun: str) -> str:
     """Return a number of things for a message: ``1 run``, ``31 runs``."""
     return f"{count} {noun}{'' if count == 1 else 's'}"

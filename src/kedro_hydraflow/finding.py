@@ -18,6 +18,7 @@ from kedro_hydraflow.errors import (
     check_flag,
     check_on_error,
     show_count,
+    show_lines,
     show_names,
 )
 from kedro_hydraflow.filters import NO_CONDITIONS, Conditions, Filters, parse_filters
@@ -485,9 +486,8 @@ def report(
     ruled_out = f" ({others} were ruled out by filters)" if others else ""
     summary = f"{len(failures)} of {total} {what} could not be read{ruled_out}"
     if on_error == "raise":
-        lines = "".join(f"\n- {failure}" for failure in failures[:_MAX_SHOWN])
-        if len(failures) > _MAX_SHOWN:
-            lines += f"\n- and {len(failures) - _MAX_SHOWN} more, in `failures` of this error"
+        n_more = len(failures) - _MAX_SHOWN
+        lines = show_lines(map(str, failures[:_MAX_SHOWN]), n_more, ", in `failures` of this error")
         where = "" if caller is None else f" in {caller}"
         advice = f"set on_error='warn'{where} to skip them"
         raise RunLoadError(f"{summary}; {advice}:{lines}", failures)

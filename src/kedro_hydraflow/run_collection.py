@@ -29,6 +29,7 @@ from kedro_hydraflow.errors import (
     check_flag,
     prefix_error,
     show_count,
+    show_lines,
     show_names,
     show_none_has,
 )
@@ -1186,15 +1187,13 @@ def find_by_id(runs: Iterable[R], text: str, of_copies: str) -> R:
             f"{show_names(sorted(ids), _MAX_IDS)}; give more of the ID"
         )
     copies = [
-        f"\n- {escape(run.info.job_name or '')}: {escape(get_place(run.info).url)}"
+        f"{escape(run.info.job_name or '')}: {escape(get_place(run.info).url)}"
         for run in found[:_MAX_IDS]
     ]
-    if len(found) > _MAX_IDS:
-        copies.append(f"\n- and {len(found) - _MAX_IDS} more")
     raise OptionError(
         Lines(
             f"the run {escape(found[0].info.run_id)} is in {len(found)} experiments; give "
-            f"{of_copies} to choose one:{''.join(copies)}"
+            f"{of_copies} to choose one:{show_lines(copies, len(found) - _MAX_IDS)}"
         )
     )
 

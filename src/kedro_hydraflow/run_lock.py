@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.digests import make_digests
-from kedro_hydraflow.errors import Lines, LockError, OptionError
+from kedro_hydraflow.errors import Lines, LockError, OptionError, show_lines
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.logs import get_logger
 from kedro_hydraflow.run_info import get_place, get_store, is_settled
@@ -103,15 +103,13 @@ class RunLock:
                 problems.append(f"{run_id} {problem}: {get_place(run.info).url}")
         if not problems:
             return
-        lines = [f"\n- {escape(problem)}" for problem in problems[:_MAX_SHOWN]]
-        if len(problems) > _MAX_SHOWN:
-            lines.append(f"\n- and {len(problems) - _MAX_SHOWN} more")
+        lines = show_lines(map(escape, problems[:_MAX_SHOWN]), len(problems) - _MAX_SHOWN)
         raise LockError(
             Lines(
                 f"{escape(self.place.url)}: of {len(locked)} locked runs, {n_missing} "
                 f"{'is' if n_missing == 1 else 'are'} missing and {len(problems) - n_missing} not "
                 "the same; restore them, or remove the file to search again and lock what is "
-                f"found now:{''.join(lines)}"
+                f"found now:{lines}"
             )
         )
 

@@ -31,13 +31,17 @@ class CommandError(click.ClickException):
     exit_code = FAILED
 
 
-class Command(click.Command):
-    """A command whose errors are shown without a traceback, and never end with the exit code 1."""
+class _Parser(click.Command):
+    """What parses arguments, and ends as `_ending` says."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the arguments."""
         with _ending():
             return super().make_context(*args, **kwargs)
+
+
+class Command(_Parser):
+    """A command whose errors are shown without a traceback, and never end with the exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -45,13 +49,8 @@ class Command(click.Command):
             return super().invoke(ctx)
 
 
-class Group(click.Group):
-    """Commands, with `Command` for what is done before one of them runs."""
-
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """Parse the arguments."""
-        with _ending():
-            return super().make_context(*args, **kwargs)
+class Group(_Parser, click.Group):
+    """Commands, with the same for what is done before one of them runs."""
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kedro_hydraflow.columns import Mode, check_mode
-from kedro_hydraflow.errors import Lines, OptionError
+from kedro_hydraflow.errors import Lines, OptionError, show_lines
 from kedro_hydraflow.escaping import escape
 from kedro_hydraflow.fact_checks import MIN_PREFIX, is_meant
 
@@ -160,7 +160,5 @@ def _list_differences(runs: RunCollection[Run[Any, Any]]) -> str:
     lines = []
     for i, run in enumerate(some):
         values = ", ".join(f"{k}={repr(v[i])[:_MAX_LENGTH]}" for k, v in telling[:_MAX_SHOWN])
-        lines.append(f"\n- {escape(run.info.run_id)}: {escape(values)}")
-    if len(runs) > len(some):
-        lines.append(f"\n- and {len(runs) - len(some)} more")
-    return "".join(lines)
+        lines.append(f"{escape(run.info.run_id)}: {escape(values)}")
+    return show_lines(lines, len(runs) - len(some))

@@ -29,6 +29,7 @@ from kedro_hydraflow.errors import (
     UnreachableError,
     check_flag,
     describe,
+    show_lines,
 )
 from kedro_hydraflow.finding import report
 from kedro_hydraflow.forks import check_polars, warn_of_polars
@@ -351,14 +352,13 @@ class HydraflowArtifactDataset(SearchDataset[Any]):
             return runs, lacking
         summary = f"{len(lacking)} of {len(runs)} runs have no artifact {self._artifact!r}"
         if self._missing == "raise":
-            lines = [f"\n- {self._get_url(run)}" for run in lacking[:_MAX_SHOWN]]
-            if len(lacking) > _MAX_SHOWN:
-                lines.append(f"\n- and {len(lacking) - _MAX_SHOWN} more")
+            shown = map(self._get_url, lacking[:_MAX_SHOWN])
+            lines = show_lines(shown, len(lacking) - _MAX_SHOWN)
             hint = describe_others(lacking[0], self._artifact)
             if hint:
-                lines.append(f"\nIn the first run, {hint}")
+                lines += f"\nIn the first run, {hint}"
             advice = "set missing='skip' to skip them"
-            raise NotFoundError(Lines(f"{summary}; {advice}:{''.join(lines)}"))
+            raise NotFoundError(Lines(f"{summary}; {advice}:{lines}"))
         level = logging.WARNING if len(lacking) == len(runs) else logging.INFO
         logger.log(level, "%s: %s and are skipped", self._search.shown_location, summary)
         return runs.filter(present), lacking
